@@ -1,0 +1,134 @@
+"""Load, save and describe a model and its tokenizer. The only file that names a model class."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(slots=True)
+class Pretrained:
+    """A transformers model with its tokenizer, where it came from, and the hash of its weights."""
+
+    model: Any
+    tokenizer: Any
+    source: str
+    hash: str
+
+    @property
+    def encoder_decoder(self) -> bool:
+        """Whether the prompt goes into an encoder and the target into a decoder."""
+        return bool(self.model.config.is_encoder_decoder)
+
+    @property
+    def max_length(self) -> int:
+        """The most positions (tokens, soft prompt included) the model was made for."""
+        return max_length(self.model)
+
+
+def load(source: str | Path, *, dtype: str = "float32", device: str | torch.device = "cpu", trust_remote_code: bool = False) -> Pretrained:
+    """The model and tokenizer in a folder, or under a hub id.
+
+    Weights are read from safetensors only. `dtype` is the precision that the weights are held in.
+
+    Raises:
+        ValueError: the folder is missing, holds no config, no tokenizer or no safetensors weights, or the tokenizer
+            has no end-of-sequence token.
+    """
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype={dtype!r} is unknown; use one of {', '.join(DTYPES)}")
+    folder = Path(source)
+    if folder.exists():
+        _check_folder(folder)
+    elif str(source).startswith((".", "/", "~")) or str(source).count("/") > 1:
+        raise ValueError(f"{source}: there is no such model folder")
+    options = {"trust_remote_code": trust_remote_code}
+    try:
+        config = AutoConfig.from_pretrained(source, **options)
+        kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+        model = kind.from_pretrained(source, dtype=DTYPES[dtype], use_safetensors=True, **options)
+        tokenizer = AutoTokenizer.from_pretrained(source, **options)
+    except (OSError, KeyError) as error:
+        raise ValueError(f"{source}: cannot be loaded as a language model: {str(error).splitlines()[0]}") from error
+    prepare_tokenizer(tokenizer, str(source))
+    model.requires_grad_(False).eval().to(device)
+    return Pretrained(model, tokenizer, str(source), weights_hash(model))
+
+
+def _check_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: a model is a folder with config.json and *.safetensors, and this is a file")
+    if not (folder / "config.json").exists():
+        raise ValueError(f"{folder}: no config.json; a model is a folder as `save_pretrained` writes it")
+    if not any(folder.glob("*.safetensors")):
+        pickled = sorted(p.name for p in (*folder.glob("*.bin"), *folder.glob("*.pt"), *folder.glob("*.pth")))
+        if pickled:
+            raise ValueError(
+                f"{folder}: its weights ({pickled[0]}) are pickled, and unpickling runs code; convert them once with "
+                "`model.save_pretrained(folder)` in an environment that you trust"
+            )
+        raise ValueError(f"{folder}: no *.safetensors weights")
+
+
+def prepare_tokenizer(tokenizer: Any, source: str) -> None:
+    """Refuse a tokenizer that cannot end a text; padding is ours (by mask), so a missing pad token needs no new row."""
+    if tokenizer.eos_token_id is None:
+        raise ValueError(
+            f"{source}: the tokenizer has no end-of-sequence token, so a trained answer could not end; set `eos_token` in "
+            "tokenizer_config.json"
+        )
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+
+
+def weights_hash(model: nn.Module) -> str:
+    """First 16 hex digits of SHA-256 over names, shapes and bytes of every weight."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes() if tensor.numel() else b"")
+    return digest.hexdigest()[:16]
+
+
+def save(pretrained: Pretrained, folder: Path) -> None:
+    """Write weights (safetensors), configuration and tokenizer as transformers reads them."""
+    pretrained.model.save_pretrained(folder)
+    pretrained.tokenizer.save_pretrained(folder)
+
+
+def max_length(model: Any) -> int:
+    """The most positions that the configuration allows; 2**30 where it names none."""
+    config = model.config.get_text_config()
+    for name in ("max_position_embeddings", "n_positions", "max_sequence_length"):
+        value = getattr(config, name, None)
+        if isinstance(value, int) and value > 0:
+            return value
+    return 2**30
+
+
+def window(model: Any) -> int | None:
+    """The sliding attention window in tokens, where any layer has one."""
+    config = model.config.get_text_config()
+    size = getattr(config, "sliding_window", None)
+    kinds = getattr(config, "layer_types", None)
+    slides = getattr(config, "use_sliding_window", True) if kinds is None else any("sliding" in kind for kind in kinds)
+    return int(size) if size and slides else None
+
+
+def embedding_rms(model: Any) -> float:
+    """Root mean square of the word embeddings: the natural size of a soft prompt's entries."""
+    weight = model.get_input_embeddings().weight
+    return float(weight.detach().float().pow(2).mean().sqrt())
+
+
+def describe(source: str | Path) -> dict[str, Any]:
+    """Configuration facts of a model folder without loading its weights."""
+    config = json.loads((Path(source) / "config.json").read_text())
+    return {"architecture": (config.get("architectures") or ["?"])[0], "source": str(source)}

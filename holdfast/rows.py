@@ -1,0 +1,28 @@
+"""A row: the token ids of one sequence and the weight of predicting each. The tokenizer makes rows, the prefix core computes them."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One sequence of T tokens, before any packing or padding.
+
+    `weights[i]` is the loss weight of predicting `tokens[i]` from everything before it; 0 means context only. The first
+    token can carry a weight only behind a soft prompt. `prompt` is the index of the soft prompt that stands in front,
+    or None. `name` says where the row comes from (`rte/train[17]`), for messages. `cut` counts the tokens of input that
+    truncation removed.
+    """
+
+    tokens: tuple[int, ...]
+    weights: tuple[float, ...]
+    prompt: int | None = None
+    name: str = ""
+    cut: int = 0
+
+    def __post_init__(self) -> None:
+        assert len(self.tokens) == len(self.weights), (len(self.tokens), len(self.weights))
+
+    @property
+    def labels(self) -> list[int]:
+        """Places whose token is predicted, in order."""
+        return [i for i, weight in enumerate(self.weights) if weight != 0]

@@ -1,0 +1,117 @@
+"""Score: one number with all its circumstances. `scores.jsonl` and `outputs.jsonl` are all that a report reads."""
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """One number, and everything that must be known to read or repeat it.
+
+    `value` with its interval `[low, high]` (95 %) and standard error is in the metric's own unit (accuracy and the like: 0 to 1; BLEU,
+    chrF, ROUGE: 0 to 100). `delta`, with its paired interval, is this value minus the base model's on the same items; it is None for
+    the base itself. `prompt` says whether the soft prompt was attached ("on"), removed ("off"), or never existed (None).
+    """
+
+    variant: Literal["base", "tuned"]
+    prompt: Literal["on", "off"] | None
+    task: str
+    role: Literal["target", "general"]
+    shots: int
+    metric: str
+    value: float
+    low: float
+    high: float
+    n: int
+    stderr: float = 0.0
+    delta: float | None = None
+    delta_low: float | None = None
+    delta_high: float | None = None
+    model: str = ""
+    model_hash: str = ""
+    recipe: str = ""
+    seed: int = 0
+    task_version: str = ""
+    split: str = "test"
+    template: str = ""
+    decoding: str = ""
+    outputs: str = "outputs.jsonl"
+    versions: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def key(self) -> tuple[str, str | None, str, int, str]:
+        """What tells this score from every other one of a run."""
+        return (self.variant, self.prompt, self.task, self.shots, self.metric)
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One item as it was asked and answered: the line of `outputs.jsonl` behind a score.
+
+    `scores` holds the item's own value per metric (absent for metrics that exist only over a corpus); `logprobs` the
+    log-likelihood of each choice, where choices were ranked.
+    """
+
+    variant: str
+    prompt: str | None
+    task: str
+    role: str
+    shots: int
+    index: int
+    input: str
+    target: str
+    output: str
+    answers: tuple[str, ...] = ()
+    choices: tuple[str, ...] | None = None
+    logprobs: tuple[float, ...] | None = None
+    scores: dict[str, float] = field(default_factory=dict)
+
+
+def write_jsonl(path: Path, records: Iterable[Any]) -> None:
+    """Write dataclass records one a line; the file appears whole or not at all."""
+    temporary = path.with_name(path.name + ".part")
+    with temporary.open("w", encoding="utf-8") as file:
+        for record in records:
+            file.write(json.dumps(asdict(record), ensure_ascii=False) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def read_scores(path: Path) -> list[Score]:
+    """The scores of a run; `path` is `scores.jsonl` or the run's folder."""
+    return [Score(**_known(Score, record)) for record in _records(path, "scores.jsonl")]
+
+
+def read_outputs(path: Path) -> list[Output]:
+    """The items behind the scores; `path` is `outputs.jsonl` or the run's folder."""
+    found = []
+    for record in _records(path, "outputs.jsonl"):
+        for name in ("answers", "choices", "logprobs"):
+            if record.get(name) is not None:
+                record[name] = tuple(record[name])
+        found.append(Output(**_known(Output, record)))
+    return found
+
+
+def _records(path: Path, name: str) -> list[dict[str, Any]]:
+    path = path / name if path.is_dir() else path
+    if not path.exists():
+        raise ValueError(f"{path}: there is no such file; is this the folder of a finished run?")
+    records = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            records.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{path}:{number}: this line is not JSON ({error.msg}); run `holdfast evaluate` again") from None
+    return records
+
+
+def _known(kind: type, record: dict[str, Any]) -> dict[str, Any]:
+    """Records of a newer version may carry more than this one knows; what is unknown is left out."""
+    names = {f.name for f in fields(kind)}
+    return {name: value for name, value in record.items() if name in names}

@@ -1,0 +1,52 @@
+"""What is asked: an example, a template and a task, as plain data. Nothing here knows a model."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One item of a task.
+
+    `fields` is what a template may use (`{"input": ...}`, `{"premise": ..., "hypothesis": ...}`); `target` is the answer
+    that is trained on; `choices`, where given, is the closed list of answers, and the target is one of them;
+    `answers`, where given, lists every accepted answer, the target among them.
+    """
+
+    fields: Mapping[str, object]
+    target: str
+    choices: tuple[str, ...] | None = None
+    answers: tuple[str, ...] | None = None
+
+    @property
+    def accepted(self) -> tuple[str, ...]:
+        """Every answer that counts as right."""
+        return self.answers or (self.target,)
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """How an example becomes text. `input` is a Jinja template over the example's fields; the rest is literal text.
+
+    A prompt is `instruction + separator + demonstration + separator + ... + question`, a demonstration is
+    `question + delimiter + target`, and the target that is trained or scored is `delimiter + target`.
+    Generation ends where one of the `stop` strings begins.
+    """
+
+    input: str = "{{ input }}\nAnswer:"
+    instruction: str = ""
+    delimiter: str = " "
+    separator: str = "\n\n"
+    stop: tuple[str, ...] = ("\n",)
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """Examples by split (`train`, `validation`, `test`), with everything that is needed to ask and to mark them."""
+
+    name: str
+    splits: Mapping[str, tuple[Example, ...]]
+    template: Template = field(default_factory=Template)
+    metric: str = "exact_match"
+    version: str = ""
+    source: str = ""
