@@ -1,0 +1,214 @@
+"""Rows as packed rows: where every token, soft-prompt vector and label goes. Integers only; no model is involved.
+
+A packed row lays several rows out one after another, and holds what they have in common once: the soft prompt in front
+of them, and every beginning that they share. What follows a row's last label is left out: nobody asks for it. It is a
+forest, in depth-first order. A token sees itself and its ancestors, and its position is its depth, so that it computes
+exactly what it would compute in its own row, alone.
+
+In depth-first order the tokens below token k follow it without a gap. One integer per token therefore says who sees
+what: `end[k]`, the index after the last token below k. Token q sees token k exactly when `k <= q < end[k]`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from holdfast.rows import Row
+
+Line = tuple[int, tuple[int, ...]]  # what is computed of a row: its soft prompt's number or -1, its tokens
+
+SHARE = 8  # Rows with this many first tokens in common are kept in one packed row; splitting them would compute more.
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """R packed rows of S places, M soft-prompt vectors, N labels. A flat place counts through all packed rows."""
+
+    tokens: Tensor  # [R, S] token ids; 0 at soft-prompt vectors and padding
+    positions: Tensor  # [R, S] depth of each token in its own row, soft prompt included; 0 at padding
+    end: Tensor  # [R, S] one after the last place that sees this place; padding is seen by itself only
+    soft_index: Tensor  # [M] flat place of each soft-prompt vector
+    soft_source: Tensor  # [M] which vector stands there, counted through all soft prompts, one after another
+    label_index: Tensor  # [N] flat place that predicts each label: rows as given, label places ascending
+    labels: Tensor  # [N] token ids
+    weights: Tensor  # [N] float32
+    row: Tensor  # [N] which of the given rows
+
+    def to(self, device: torch.device | str) -> "Packed":
+        """The same integers on another device."""
+        return Packed(*(getattr(self, field.name).to(device, non_blocking=True) for field in fields(self)))
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """Lines that stay together: their places in the sorted order, the prompt before them, the tokens they take."""
+
+    members: list[int]
+    prompt: int
+    size: int
+
+
+def pack(
+    rows: Sequence[Row],
+    prompt_lengths: Sequence[int] = (),
+    budget: int | None = None,
+    multiple: int = 1,
+) -> Packed:
+    """Lay rows out behind their soft prompts in as few packed rows as the budget allows, of about equal length.
+
+    Args:
+        rows: At least one; `Row.prompt` is an index into `prompt_lengths`.
+        prompt_lengths: P of each soft prompt.
+        budget: The longest packed row, in places; None puts everything into one. A single row that is longer with its
+            prompt than the budget still gets a packed row.
+        multiple: Round the packed length S up to a multiple of this.
+
+    Raises:
+        ValueError: a row predicts its first token and has no soft prompt in front.
+    """
+    assert rows, "nothing to pack"
+    lengths = [*prompt_lengths, 0]  # the last one is -1's: no prompt
+    lines = [_line(row, lengths) for row in rows]
+    order = sorted(range(len(rows)), key=lines.__getitem__)
+    ranked = [lines[i] for i in order]
+    if budget is not None:
+        budget = max(budget, *(lengths[prompt] + len(tokens) for prompt, tokens in lines))
+    bins = _spread(_bundles(ranked, lengths, budget), lengths, budget)
+    layouts = [_Layout(lengths) for _ in bins]
+    paths: dict[int, tuple[int, np.ndarray]] = {}
+    for number, (layout, members) in enumerate(zip(layouts, bins, strict=True)):
+        for rank in sorted(members):
+            paths[order[rank]] = number, layout.add(ranked[rank])
+    length = -(-max(1, *(layout.cursor for layout in layouts)) // multiple) * multiple
+    label_index = [
+        number * length + path[lengths[lines[i][0]] + place - 1]
+        for i, (number, path) in sorted(paths.items())
+        for place in rows[i].labels
+    ]
+    labels, weights, row_index = label_tensors(rows)
+    return Packed(
+        tokens=_table([layout.tokens for layout in layouts], length),
+        positions=_table([layout.positions for layout in layouts], length),
+        end=_table([[*layout.end, *range(layout.cursor + 1, length + 1)] for layout in layouts], length),
+        soft_index=_long([n * length + place for n, layout in enumerate(layouts) for place in layout.soft_index]),
+        soft_source=_long([source for layout in layouts for source in layout.soft_source]),
+        label_index=_long(label_index),
+        labels=labels,
+        weights=weights,
+        row=row_index,
+    )
+
+
+def label_tensors(rows: Sequence[Row]) -> tuple[Tensor, Tensor, Tensor]:
+    """What every implementation predicts, in its order: token ids [N], weights [N] (float32), row numbers [N]."""
+    places = [(number, row, place) for number, row in enumerate(rows) for place in row.labels]
+    return (
+        _long([row.tokens[place] for _, row, place in places]),
+        torch.tensor([row.weights[place] for _, row, place in places], dtype=torch.float32),
+        _long([number for number, _, _ in places]),
+    )
+
+
+def shared(first: Sequence[int], second: Sequence[int]) -> int:
+    """How many tokens two rows have in common at their beginning."""
+    most = min(len(first), len(second))
+    return next((i for i in range(most) if first[i] != second[i]), most)
+
+
+def _line(row: Row, lengths: Sequence[int]) -> Line:
+    prompt, places = -1 if row.prompt is None else row.prompt, row.labels
+    if places and places[0] == 0 and lengths[prompt] == 0:
+        raise ValueError(
+            f"row {row.name or '(unnamed)'}: its first token is to be predicted, and nothing stands before it; put a "
+            "beginning-of-sequence token, an input or a soft prompt in front"
+        )
+    return (prompt, row.tokens[: places[-1]]) if places else (-1, ())
+
+
+def _bundles(ranked: list[Line], lengths: Sequence[int], budget: int | None) -> list[Bundle]:
+    """Sorted lines, cut where neighbours share less than SHARE tokens, or where a packed row would be too long."""
+    bundles: list[Bundle] = []
+    last = None
+    for rank, (prompt, tokens) in enumerate(ranked):
+        common = shared(ranked[rank - 1][1], tokens) if last and last.prompt == prompt else 0
+        size = last.size + len(tokens) - common if last else 0
+        if last and common >= SHARE and (budget is None or lengths[prompt] + size <= budget):
+            last = bundles[-1] = Bundle([*last.members, rank], prompt, size)
+        else:
+            last = Bundle([rank], prompt, len(tokens))
+            bundles.append(last)
+    return bundles
+
+
+def _spread(bundles: list[Bundle], lengths: Sequence[int], budget: int | None) -> list[list[int]]:
+    """The fewest packed rows within the budget: longest bundle first, each to where the packed row stays shortest."""
+    bundles = sorted(bundles, key=lambda bundle: -bundle.size)
+    fewest = 1 if budget is None else max(1, -(-sum(bundle.size for bundle in bundles) // max(1, budget)))
+    for count in range(fewest, len(bundles) + 1):
+        bins: list[list[int]] = [[] for _ in range(count)]
+        prompts: list[set[int]] = [set() for _ in range(count)]
+        loads = [0] * count
+        for bundle in bundles:
+            after = [
+                load + bundle.size + lengths[bundle.prompt] * (bundle.prompt not in held)
+                for load, held in zip(loads, prompts, strict=True)
+            ]
+            best = min(range(count), key=after.__getitem__)
+            bins[best] += bundle.members
+            prompts[best].add(bundle.prompt)
+            loads[best] = after[best]
+        if budget is None or max(loads) <= budget:
+            return [members for members in bins if members]
+    raise AssertionError("a bundle is longer than the budget")
+
+
+class _Layout:
+    """One packed row while it is filled, in sorted order."""
+
+    def __init__(self, lengths: Sequence[int]) -> None:
+        self.lengths = lengths
+        self.tokens: list[int] = []
+        self.positions: list[int] = []
+        self.end = np.empty(0, np.int64)
+        self.soft_index: list[int] = []
+        self.soft_source: list[int] = []
+        self.last: Line = (-1, ())  # the line added last, and the places of its prompt and tokens
+        self.path = np.empty(0, np.int64)
+
+    @property
+    def cursor(self) -> int:
+        return len(self.tokens)
+
+    def add(self, line: Line) -> np.ndarray:
+        """Place what the line before does not already hold; the places of this line's prompt and tokens [P + T]."""
+        (last_prompt, last_tokens), (prompt, tokens), length = self.last, line, self.lengths[line[0]]
+        if self.cursor and last_prompt == prompt:
+            common = shared(last_tokens, tokens)
+            kept, new = length + common, list(tokens[common:])
+        else:
+            kept, new = 0, [0] * length + list(tokens)
+            self.soft_index += range(self.cursor, self.cursor + length)
+            start = sum(self.lengths[:prompt]) if length else 0
+            self.soft_source += range(start, start + length)
+        self.path = np.concatenate([self.path[:kept], np.arange(self.cursor, self.cursor + len(new))])
+        self.positions += range(kept, kept + len(new))
+        self.tokens += new
+        self.end = np.concatenate([self.end, np.zeros(len(new), np.int64)])
+        self.end[self.path] = self.cursor
+        self.last = line
+        return self.path
+
+
+def _table(lines: list, length: int) -> Tensor:
+    """Lists of up to S integers as [R, S], the rest 0."""
+    table = np.zeros((len(lines), length), np.int64)
+    for target, line in zip(table, lines, strict=True):
+        target[: len(line)] = line
+    return torch.from_numpy(table)
+
+
+def _long(values: list) -> Tensor:
+    return torch.tensor(values, dtype=torch.long)
