@@ -2,14 +2,18 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
+
+METRICS = ("accuracy", "exact_match", "f1", "rouge1", "rouge2", "rougeL", "bleu", "chrf")
+SPLITS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
     """One item of a task.
 
-    `fields` is what a template may use (`{"input": ...}`, `{"premise": ..., "hypothesis": ...}`); `target` is the answer
-    that is trained on; `choices`, where given, is the closed list of answers, and the target is one of them;
+    `fields` is what a template may use (`{"input": ...}`, `{"premise": ..., "hypothesis": ...}`); `target` is the
+    answer that is trained on; `choices`, where given, is the closed list of answers, and the target is one of them;
     `answers`, where given, lists every accepted answer, the target among them.
     """
 
@@ -31,6 +35,10 @@ class Template:
     A prompt is `instruction + separator + demonstration + separator + ... + question`, a demonstration is
     `question + delimiter + target`, and the target that is trained or scored is `delimiter + target`.
     Generation ends where one of the `stop` strings begins.
+
+    `chat=True` asks through the tokenizer's own chat template instead: the question is a user's turn, the target the
+    assistant's, and each demonstration two turns before them; the instruction opens the first user turn, `delimiter`
+    and `separator` rest. `chat="auto"` does so where the tokenizer has a chat template, and is plain text elsewhere.
     """
 
     input: str = "{{ input }}\nAnswer:"
@@ -38,6 +46,7 @@ class Template:
     delimiter: str = " "
     separator: str = "\n\n"
     stop: tuple[str, ...] = ("\n",)
+    chat: bool | Literal["auto"] = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,216 @@
+"""An example as text: the question by its Jinja template, instruction, demonstrations, chat template."""
+
+import difflib
+import random
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal
+
+from jinja2 import StrictUndefined, TemplateError, TemplateSyntaxError, meta
+from jinja2 import Template as Compiled
+from jinja2.exceptions import UndefinedError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from holdfast.tasks.task import Example, Template
+
+Span = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """One example as text: the model reads `prompt` and is trained or scored on `target`, which holds the delimiter.
+
+    `end` is what a chat template writes to close an answer; it is trained behind the target and is no part of a scored
+    choice. `answers` are the character spans of `prompt` that hold the demonstrations' own targets, delimiter included.
+    """
+
+    prompt: str
+    target: str
+    end: str = ""
+    answers: tuple[Span, ...] = ()
+
+
+def render(
+    template: Template, example: Example, demonstrations: Sequence[Example] = (), tokenizer: Any = None
+) -> Rendered:
+    """The text of `example` behind its demonstrations.
+
+    `tokenizer` is needed only where its chat template is to be applied (`template.chat`).
+
+    Raises:
+        ValueError: the template does not fit the example's fields, or a chat template is asked for and cannot serve.
+    """
+    if template.chat is True and not getattr(tokenizer, "chat_template", None):
+        raise ValueError("chat=True, but this tokenizer has no chat template; use chat=False, or an instruct model")
+    if template.chat and getattr(tokenizer, "chat_template", None):
+        return _chat(template, example, demonstrations, tokenizer)
+    prompt = template.instruction and template.instruction + template.separator
+    answers: list[Span] = []
+    for shown in demonstrations:
+        prompt += question(template, shown)
+        start = len(prompt)
+        prompt += template.delimiter + shown.target
+        answers.append((start, len(prompt)))
+        prompt += template.separator
+    return Rendered(prompt + question(template, example), template.delimiter + example.target, answers=tuple(answers))
+
+
+def question(template: Template, example: Example) -> str:
+    """The example's input by `template.input`, without its target.
+
+    Raises:
+        ValueError: the template uses a field that the example lacks (the nearest is named), prints a null, or fails.
+    """
+    compiled, used = _compiled(template.input)
+    try:
+        return compiled.render(example.fields)
+    except UndefinedError as error:
+        missing = sorted(used - set(example.fields))
+        raise ValueError(_unknown_field(missing[0], example.fields) if missing else _failed(error)) from None
+    except Exception as error:  # whatever a user's template raises is the template's fault
+        raise ValueError(_failed(error)) from None
+
+
+def check_template(template: Template) -> None:
+    """Refuse a template that cannot work on any example.
+
+    Raises:
+        ValueError: Jinja syntax, an empty stop string, or a stop string inside the delimiter, where every generated
+            answer would end before it began.
+    """
+    _compiled(template.input)
+    for stop in template.stop:
+        if not stop:
+            raise ValueError("a stop string is empty, so every answer would be; remove it")
+        if stop in template.delimiter and not template.chat:
+            raise ValueError(
+                f"the delimiter {template.delimiter!r} contains the stop string {stop!r}, so every answer would end at "
+                "its start; end `input` with the delimiter's text and set `delimiter: ''`"
+            )
+
+
+def choose_demonstrations(
+    examples: Sequence[Example],
+    k: int,
+    *,
+    mode: Literal["first", "sampled"],
+    seed: int,
+    index: int,
+    exclude: Example | None,
+) -> list[Example]:
+    """`k` of `examples` (a train split) to show before item `index`; never `exclude`, nor an example equal to it.
+
+    `first` takes the same first k for every item (FTICL, arXiv 2403.09162), the next one standing in where the item is
+    itself among them. `sampled` draws without replacement, by `seed` and `index` alone.
+
+    Raises:
+        ValueError: there are fewer than k others.
+    """
+    found: list[Example] = []
+    order = iter(range(len(examples))) if mode == "first" else _permutation(len(examples), f"{seed}:{index}")
+    while len(found) < k:
+        place = next(order, None)
+        if place is None:
+            raise ValueError(
+                f"{k} demonstrations are asked for, and the train split has {len(found)} to show; "
+                "add training examples or ask for fewer shots"
+            )
+        if examples[place] != exclude:
+            found.append(examples[place])
+    return found
+
+
+def _permutation(n: int, seed: str):
+    """0 to n-1 in random order, as far as it is read: a Fisher-Yates shuffle that never builds the list."""
+    draw, moved = random.Random(seed), {}
+    for i in range(n):
+        j = draw.randrange(i, n)
+        yield moved.get(j, j)
+        moved[j] = moved.get(i, i)
+
+
+def _printable(value: object) -> object:
+    if value is None:
+        raise TypeError("a field that it prints is null; fill it, or guard it with {% if ... %}")
+    return value
+
+
+_ENVIRONMENT = ImmutableSandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True, finalize=_printable)
+
+
+@lru_cache(maxsize=512)
+def _compiled(text: str) -> tuple[Compiled, frozenset[str]]:
+    """A Jinja template, and the names that it takes from its fields."""
+    try:
+        used = meta.find_undeclared_variables(_ENVIRONMENT.parse(text))
+        return _ENVIRONMENT.from_string(text), frozenset(used)
+    except TemplateSyntaxError as error:
+        raise ValueError(f"the input template is not valid Jinja, line {error.lineno}: {error.message}") from None
+
+
+def _unknown_field(name: str, fields: Mapping[str, object]) -> str:
+    near = difflib.get_close_matches(name, list(fields), n=1, cutoff=0)
+    hint = f"did you mean `{near[0]}`? " if near else ""
+    return (
+        f"the input template uses `{name}`, and there is no such field; {hint}there are: {', '.join(fields) or 'none'}"
+    )
+
+
+def _failed(error: Exception) -> str:
+    return f"the input template fails here: {error}"
+
+
+def _mark(i: int) -> str:
+    """What stands for answer `i` while a chat template writes around it, so that its place is known exactly."""
+    return f"@@answer-{i}@@"
+
+
+def _chat(template: Template, example: Example, demonstrations: Sequence[Example], tokenizer: Any) -> Rendered:
+    """Through the tokenizer's chat template; answers stand exactly as given, whatever it does to a message's ends."""
+    messages: list[dict[str, str]] = []
+    for i, shown in enumerate(demonstrations):
+        turns = _turns(template, shown)
+        messages += [turn for turn in turns if turn["role"] != "system"]
+        messages.append({"role": "assistant", "content": _mark(i)})
+    own = _turns(template, example)
+    if own[0]["role"] == "system":  # templates accept a system message in first place only
+        messages.insert(0, own.pop(0))
+    messages += own
+    if template.instruction:
+        first = next((turn for turn in messages if turn["role"] == "user"), messages[0])
+        first["content"] = template.instruction + template.separator + first["content"]
+    last = _mark(len(demonstrations))
+    try:
+        prompt = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        whole = tokenizer.apply_chat_template([*messages, {"role": "assistant", "content": last}], tokenize=False)
+    except TemplateError as error:
+        raise ValueError(f"this tokenizer's chat template refuses the conversation: {error}") from None
+    before, found, end = whole.removeprefix(prompt).partition(last)
+    if not whole.startswith(prompt) or not found:
+        raise ValueError(
+            "this tokenizer's chat template does not continue its own generation prompt with the answer, so the two "
+            "cannot be told apart; use chat=False"
+        )
+    text, answers = _fill(prompt, [shown.target for shown in demonstrations])
+    return Rendered(text, before + example.target, end.rstrip(), answers)
+
+
+def _turns(template: Template, example: Example) -> list[dict[str, str]]:
+    """The conversation that asks for the example's target."""
+    given = example.fields.get("messages")
+    if isinstance(given, list | tuple):
+        return [dict(turn) for turn in given]
+    return [{"role": "user", "content": question(template, example)}]
+
+
+def _fill(text: str, targets: Sequence[str]) -> tuple[str, tuple[Span, ...]]:
+    """`text` with every mark replaced by its target, and where the targets then stand."""
+    filled, spans, past = "", [], 0
+    for found in re.finditer(r"@@answer-(\d+)@@", text):
+        filled += text[past : found.start()]
+        target = targets[int(found[1])]
+        spans.append((len(filled), len(filled) + len(target)))
+        filled, past = filled + target, found.end()
+    return filled + text[past:], tuple(spans)

@@ -1,0 +1,118 @@
+"""Text as rows of token ids, with the boundary between what is read and what is predicted in the right place."""
+
+from typing import Any, Literal
+
+from holdfast.rows import Row
+from holdfast.templates import Rendered, Span
+
+
+def encode(
+    tokenizer: Any,
+    rendered: Rendered,
+    *,
+    max_length: int,
+    eos: bool,
+    name: str = "",
+    prompt: int | None = None,
+    loss_on: Literal["last", "all"] = "last",
+) -> Row:
+    """The row of a rendered example; a token that holds any character of the target carries weight 1.
+
+    Prompt and target are tokenised together, as the model will meet them, and the offsets say which token holds what:
+    a token that straddles the boundary is predicted. `loss_on="all"` weights the demonstrations' answers as well.
+
+    Beginning of sequence: once, where the tokenizer itself puts it, also when a chat template has written it already.
+    End of sequence: with `eos`, the row ends in the tokenizer's end token, predicted with weight 1, once, and
+    `rendered.end` stands before it; without `eos` (a scored choice) neither is there, whatever the tokenizer adds.
+
+    A row longer than `max_length` loses the oldest tokens of its prompt, those behind the beginning-of-sequence token;
+    the target is never cut, and at least one token stays before it. `Row.cut` counts what went.
+
+    A first token with no soft prompt (`prompt`) before it cannot be predicted and weighs 0.
+
+    Raises:
+        ValueError: the target does not fit into `max_length` tokens; it has no token; the tokenizer has no offsets.
+    """
+    text = rendered.prompt + rendered.target + (rendered.end if eos else "")
+    boundary = len(rendered.prompt)
+    ids, spans, start = _tokens(tokenizer, text, name)
+    first = next((i for i in range(start, len(ids)) if spans[i][1] > boundary), len(ids))
+    if first == len(ids):
+        raise ValueError(
+            f"{_called(name)}the tokenizer makes no token of the target {rendered.target!r}; change the target"
+        )
+    weights = [0.0] * first + [1.0] * (len(ids) - first)
+    if loss_on == "all":
+        for i in range(start, first):
+            weights[i] = float(any(_overlap(spans[i], answer) for answer in rendered.answers))
+    if eos and ids[-1] != tokenizer.eos_token_id:
+        ids.append(tokenizer.eos_token_id)
+        weights.append(1.0)
+    predicted = len(ids) - first
+    if predicted + 1 > max_length:
+        raise ValueError(
+            f"{_called(name)}the target is {predicted} tokens long and must fit with one token before it into "
+            f"max_length={max_length}; raise the length, or shorten or remove the example"
+        )
+    start = min(start, max_length - predicted)
+    cut = max(len(ids) - max_length, 0)
+    del ids[start : start + cut], weights[start : start + cut]
+    if prompt is None:
+        weights[0] = 0.0
+    return Row(tuple(ids), tuple(weights), prompt, name, cut)
+
+
+def encode_pair(
+    tokenizer: Any, context: str, continuation: str, *, max_length: int, name: str = "", prompt: int | None = None
+) -> Row:
+    """A row that scores `continuation` behind `context`: the boundary where training puts it, and no end token."""
+    return encode(
+        tokenizer, Rendered(context, continuation), max_length=max_length, eos=False, name=name, prompt=prompt
+    )
+
+
+def encode_prompt(tokenizer: Any, text: str, *, max_length: int) -> tuple[int, ...]:
+    """The tokens to generate from, at most `max_length`: begun as in training, no end token, the oldest cut first.
+
+    Raises:
+        ValueError: `max_length` is below 1, or the tokenizer has no offsets.
+    """
+    if max_length < 1:
+        raise ValueError(f"max_length={max_length} leaves no room for a prompt; ask for fewer new tokens")
+    ids, _, start = _tokens(tokenizer, text, "")
+    start = min(start, max_length)
+    cut = max(len(ids) - max_length, 0)
+    return (*ids[:start], *ids[start + cut :])
+
+
+def _tokens(tokenizer: Any, text: str, name: str) -> tuple[list[int], list[Span], int]:
+    """Ids and character spans of `text`, and how many tokens the tokenizer puts before it; none that it puts behind."""
+    if not getattr(tokenizer, "is_fast", False):
+        raise ValueError(
+            f"{_called(name)}{type(tokenizer).__name__} does not say which characters a token holds; use a tokenizer "
+            "with a tokenizer.json"
+        )
+    encoded = tokenizer(
+        text, return_offsets_mapping=True, return_special_tokens_mask=True, return_attention_mask=False, verbose=False
+    )
+    ids, spans, added = encoded["input_ids"], encoded["offset_mapping"], encoded["special_tokens_mask"]
+    bos = tokenizer.bos_token_id
+    if all(added):
+        ids = [bos] if bos is not None and bos in ids else []
+        return ids, [(0, 0)] * len(ids), len(ids)
+    start = added.index(0)
+    stop = len(added) - added[::-1].index(0)
+    ids, spans = ids[:stop], spans[:stop]
+    if (
+        start and ids[start - 1] == bos == ids[start]
+    ):  # the text begins with the token that the tokenizer has just added
+        del ids[start], spans[start]
+    return ids, spans, start
+
+
+def _overlap(one: Span, other: Span) -> bool:
+    return one[1] > other[0] and one[0] < other[1]
+
+
+def _called(name: str) -> str:
+    return f"{name}: " if name else ""
