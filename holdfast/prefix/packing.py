@@ -112,6 +112,21 @@ def label_tensors(rows: Sequence[Row]) -> tuple[Tensor, Tensor, Tensor]:
     )
 
 
+def label_places(row: Row, length: int) -> list[int]:
+    """`row.labels`, behind a soft prompt of that length.
+
+    Raises:
+        ValueError: the first token is to be predicted from nothing.
+    """
+    places = row.labels
+    if places and places[0] + length == 0:
+        raise ValueError(
+            f"row {row.name or '(unnamed)'}: its first token is to be predicted, and nothing stands before it; put a "
+            "beginning-of-sequence token, an input or a soft prompt in front"
+        )
+    return places
+
+
 def shared(first: Sequence[int], second: Sequence[int]) -> int:
     """How many tokens two rows have in common at their beginning."""
     most = min(len(first), len(second))
@@ -119,12 +134,8 @@ def shared(first: Sequence[int], second: Sequence[int]) -> int:
 
 
 def _line(row: Row, lengths: Sequence[int]) -> Line:
-    prompt, places = -1 if row.prompt is None else row.prompt, row.labels
-    if places and places[0] == 0 and lengths[prompt] == 0:
-        raise ValueError(
-            f"row {row.name or '(unnamed)'}: its first token is to be predicted, and nothing stands before it; put a "
-            "beginning-of-sequence token, an input or a soft prompt in front"
-        )
+    prompt = -1 if row.prompt is None else row.prompt
+    places = label_places(row, lengths[prompt])
     return (prompt, row.tokens[: places[-1]]) if places else (-1, ())
 
 

@@ -1,0 +1,125 @@
+"""A language model behind soft prompts, as the training loop wraps it: rows in, logits at the label places out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+from holdfast import models
+from holdfast.prefix import packed, reference
+from holdfast.prefix.packing import label_tensors
+from holdfast.prefix.soft_prompt import SoftPrompt
+from holdfast.rows import Row
+
+BUDGET = 1024  # Places in a packed row: beyond, attention costs more than computing the prompt again.
+
+
+class LabelLogits(NamedTuple):
+    """What was predicted at N label places: rows as given, label places ascending."""
+
+    logits: Tensor  # [N, V]
+    labels: Tensor  # [N] token ids
+    weights: Tensor  # [N] float32
+    row: Tensor  # [N] which of the given rows
+
+
+@dataclass(frozen=True, slots=True)
+class Capability:
+    """Whether a loaded model computes packed rows rightly, and what was seen."""
+
+    packed: bool
+    why: str
+
+
+class PrefixModel(nn.Module):
+    """A transformers model and the soft prompts that stand in front of its rows.
+
+    Rows are packed where the model proves able to take packed rows (see `capability`), and computed one by one where
+    it is not. Which parameters learn is for the caller to say.
+    """
+
+    def __init__(self, model: Any, prompts: Sequence[SoftPrompt] = (), budget: int = BUDGET) -> None:
+        super().__init__()
+        self.model = model
+        self.prompts = nn.ModuleList(prompts)
+        self.budget = budget
+
+    def forward(self, rows: Sequence[Row]) -> LabelLogits:
+        """Logits of predicting every token of the rows that carries a weight.
+
+        Raises:
+            ValueError: no row carries a weight, a row is longer with its prompt than the model has positions, or a row
+                predicts its first token from nothing.
+        """
+        vectors = [prompt.get_parameter("vectors") for prompt in self.prompts]
+        longest = self._longest(rows, [len(prompt) for prompt in vectors])
+        window = models.window(self.model)
+        if (window is None or longest <= window) and capability(self.model).packed:
+            logits = packed.label_logits(self.model, rows, vectors, self.budget)
+        else:
+            logits = reference.label_logits(self.model, rows, vectors)
+        return LabelLogits(logits, *(tensor.to(logits.device) for tensor in label_tensors(rows)))
+
+    def _longest(self, rows: Sequence[Row], prompt_lengths: Sequence[int]) -> int:
+        """Positions of the longest row with its prompt, checked against what the model has."""
+        lengths = [len(row.tokens) + (0 if row.prompt is None else prompt_lengths[row.prompt]) for row in rows]
+        limit = models.max_length(self.model)
+        for row, length in zip(rows, lengths, strict=True):
+            if length > limit:
+                raise ValueError(
+                    f"row {row.name or '(unnamed)'}: {len(row.tokens)} tokens behind a soft prompt of "
+                    f"{length - len(row.tokens)} need {length} positions, and the model has {limit}; shorten the input "
+                    "or the prompt"
+                )
+        if not any(any(row.weights) for row in rows):
+            raise ValueError("no token of this batch carries a loss weight, so there is nothing to predict")
+        return max(lengths)
+
+
+_SEEN: WeakKeyDictionary[nn.Module, dict[str, Capability]] = WeakKeyDictionary()
+
+
+def capability(model: Any) -> Capability:
+    """Whether this loaded model computes packed rows as it computes each row alone, tried once per attention kind.
+
+    Short random rows behind a short random prompt, packed and alone. Rounding makes a relative difference of the order
+    of the dtype's epsilon, a mask or position that is not obeyed one of the order of 1; the bound lies in the middle,
+    at the geometric mean.
+    """
+    attention = str(getattr(model.config, "_attn_implementation", None))
+    seen = _SEEN.setdefault(model, {})
+    if attention not in seen:
+        seen[attention] = _probe(model)
+    return seen[attention]
+
+
+@torch.no_grad()
+def _probe(model: Any) -> Capability:
+    if model.config.is_encoder_decoder:
+        return Capability(False, "the prompt goes into an encoder")
+    random = torch.Generator().manual_seed(0)
+    vocabulary = model.get_input_embeddings().weight.shape[0]
+    rows = [
+        Row(tuple(torch.randint(vocabulary, (length,), generator=random).tolist()), (1.0,) * length, prompt=0)
+        for length in (5, 3, 4)
+    ]
+    words = torch.randint(vocabulary, (4,), generator=random).to(model.device)
+    prompt = model.get_input_embeddings()(words)
+    training = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        alone = reference.label_logits(model, rows, [prompt]).float()
+        together = packed.label_logits(model, rows, [prompt]).float()
+    except (TypeError, ValueError, RuntimeError, NotImplementedError, AttributeError, IndexError) as error:
+        return Capability(False, f"packed rows are refused: {str(error).splitlines()[0]}")
+    finally:
+        for module, mode in training.items():
+            module.training = mode
+    difference = float((alone - together).abs().max() / alone.std())
+    bound = torch.finfo(prompt.dtype).eps ** 0.5
+    return Capability(
+        difference < bound, f"packed rows differ by {difference:.1g} of the logits' spread (bound {bound:.1g})"
+    )

@@ -1,0 +1,71 @@
+"""Every row on its own behind its soft prompt: slow, and obviously right.
+
+What the other implementations are tested against, and the way for models that cannot take a mask of our making: those
+without attention, those whose positions come from the mask, and those with an encoder. Rows of equal shape go together,
+so that nothing is ever padded.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from holdfast.prefix.packing import label_places
+from holdfast.rows import Row
+
+
+def label_logits(model: Any, rows: Sequence[Row], prompts: Sequence[Tensor]) -> Tensor:
+    """Logits at the label places: rows as given, label places ascending.
+
+    Args:
+        model: A transformers model. With an encoder, the soft prompt and the tokens before the first label are encoded,
+            and the decoder predicts the tokens from the first label on.
+        rows: N labels in all, at least one.
+        prompts: Soft prompts, each [P, D].
+
+    Returns:
+        [N, V]
+
+    Raises:
+        ValueError: a row predicts its first token from nothing.
+    """
+    encodes = bool(model.config.is_encoder_decoder)
+    groups: dict[tuple[int | None, int, int], list[int]] = defaultdict(list)
+    for number, row in enumerate(rows):
+        places = label_places(row, 0 if row.prompt is None else len(prompts[row.prompt]))
+        if places:
+            groups[row.prompt, len(row.tokens), places[0] if encodes else 0].append(number)
+    picked: dict[int, Tensor] = {}
+    for (prompt, _, first), members in groups.items():
+        tokens = torch.tensor([rows[number].tokens for number in members], device=model.device)
+        logits = (_decoded if encodes else _continued)(
+            model, tokens, None if prompt is None else prompts[prompt], first
+        )
+        picked |= {number: line[rows[number].labels] for number, line in zip(members, logits, strict=True)}
+    return torch.cat([picked[number] for number in sorted(picked)])
+
+
+def _continued(model: Any, tokens: Tensor, prompt: Tensor | None, first: int) -> Tensor:
+    """Tokens [B, T] behind the prompt -> logits [B, T, V], each of predicting the token at its place."""
+    inputs = _embed(model, tokens, prompt)
+    logits = model(inputs_embeds=inputs, use_cache=False).logits
+    return logits.roll(1, dims=1)[
+        :, -tokens.shape[1] :
+    ]  # With P = 0 the first is meaningless, and no label stands there.
+
+
+def _decoded(model: Any, tokens: Tensor, prompt: Tensor | None, first: int) -> Tensor:
+    """Tokens [B, T], the first ones encoded behind the prompt, the rest decoded -> logits [B, T, V], 0 if encoded."""
+    inputs, target = _embed(model, tokens[:, :first], prompt), tokens[:, first:]
+    start = torch.full_like(target[:, :1], model.config.decoder_start_token_id)
+    shifted = torch.cat([start, target[:, :-1]], dim=1)
+    logits = model(inputs_embeds=inputs, decoder_input_ids=shifted, use_cache=False).logits
+    return torch.cat([logits.new_zeros(len(tokens), first, logits.shape[-1]), logits], dim=1)
+
+
+def _embed(model: Any, tokens: Tensor, prompt: Tensor | None) -> Tensor:
+    """[B, T] -> [B, P + T, D]"""
+    inputs = model.get_input_embeddings()(tokens)
+    return inputs if prompt is None else torch.cat([prompt.to(inputs).expand(len(tokens), -1, -1), inputs], dim=1)
