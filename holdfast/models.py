@@ -1,7 +1,8 @@
 """Load, save and describe a model and its tokenizer. The only file that names a model class."""
 
 import hashlib
-import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
+from transformers.utils import logging as hf_logging
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -53,7 +55,8 @@ def load(source: str | Path, *, dtype: str = "float32", device: str | torch.devi
     try:
         config = AutoConfig.from_pretrained(source, **options)
         kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
-        model = kind.from_pretrained(source, dtype=DTYPES[dtype], use_safetensors=True, **options)
+        with quiet():
+            model = kind.from_pretrained(source, dtype=DTYPES[dtype], use_safetensors=True, **options)
         tokenizer = AutoTokenizer.from_pretrained(source, **options)
     except (OSError, KeyError) as error:
         raise ValueError(f"{source}: cannot be loaded as a language model: {str(error).splitlines()[0]}") from error
@@ -97,9 +100,22 @@ def weights_hash(model: nn.Module) -> str:
     return digest.hexdigest()[:16]
 
 
+@contextmanager
+def quiet() -> Iterator[None]:
+    """transformers' own progress bars off: they would break up ours."""
+    shown = hf_logging.is_progress_bar_enabled()
+    hf_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            hf_logging.enable_progress_bar()
+
+
 def save(pretrained: Pretrained, folder: Path) -> None:
     """Write weights (safetensors), configuration and tokenizer as transformers reads them."""
-    pretrained.model.save_pretrained(folder)
+    with quiet():
+        pretrained.model.save_pretrained(folder)
     pretrained.tokenizer.save_pretrained(folder)
 
 
@@ -123,12 +139,10 @@ def window(model: Any) -> int | None:
 
 
 def embedding_rms(model: Any) -> float:
-    """Root mean square of the word embeddings: the natural size of a soft prompt's entries."""
-    weight = model.get_input_embeddings().weight
-    return float(weight.detach().float().pow(2).mean().sqrt())
+    """Root mean square of the word embeddings: the natural size of a soft prompt's entries.
 
-
-def describe(source: str | Path) -> dict[str, Any]:
-    """Configuration facts of a model folder without loading its weights."""
-    config = json.loads((Path(source) / "config.json").read_text())
-    return {"architecture": (config.get("architectures") or ["?"])[0], "source": str(source)}
+    Of what the module returns, because some models scale inside it.
+    """
+    words = model.get_input_embeddings()
+    with torch.no_grad():
+        return float(words(torch.arange(len(words.weight), device=words.weight.device)).float().pow(2).mean().sqrt())

@@ -10,6 +10,7 @@ HOUSE = Path(__file__).parents[1] / "holdfast"
 # place -> the places it may import. A place is a top-level file or folder of holdfast/, or a file named in full.
 MAY_IMPORT: dict[str, set[str]] = {
     "rows": set(),
+    "discovery": set(),
     "scores": set(),
     "tasks": set(),
     "models": set(),
@@ -17,9 +18,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "tokenization": {"templates", "tasks", "rows"},
     "prefix": {"models", "rows"},
     "decoding": {"prefix", "models", "rows"},
-    "curation": {"templates", "tasks", "tokenization", "rows"},
-    "methods": {"prefix", "models", "rows"},
-    "edits": set(),
+    "curation": {"discovery", "templates", "tasks", "tokenization", "rows"},
+    "methods": {"prefix", "models", "rows", "discovery"},
+    "edits": {"discovery"},
     "training": {"methods", "prefix", "models", "rows"},
     "evaluation": {"prefix", "decoding", "models", "templates", "tokenization", "tasks", "scores", "rows"},
     "analysis": {"prefix", "models", "templates", "tokenization", "tasks", "rows"},
@@ -28,11 +29,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "lab/pretrain.py": {"training", "lab", "tasks", "templates", "tokenization", "prefix", "models", "methods", "rows"},
     "stages": {
         "training", "methods", "prefix", "models", "curation", "edits", "evaluation", "analysis", "report", "lab",
-        "tasks", "templates", "tokenization", "rows", "scores", "decoding",
+        "tasks", "templates", "tokenization", "rows", "scores", "decoding", "discovery",
     },
-    "recipes": {"stages", "methods", "tasks", "scores", "models"},
-    "cli": {"recipes", "stages", "scores", "report"},
-    "__init__": {"recipes", "stages", "scores", "tasks", "evaluation", "edits", "methods"},
+    "recipes": {"stages", "methods", "tasks", "scores", "models", "discovery", "report"},
+    "api": {"recipes", "stages", "scores", "report", "evaluation"},
+    "studies": {"api", "scores", "report"},
+    "doctor": {"api", "stages", "prefix", "models"},
+    "demonstration": {"studies", "api"},
+    "cli": {"api", "studies", "doctor", "demonstration", "recipes", "stages", "report"},
+    "__init__": {"api", "studies", "methods", "scores", "stages", "tasks"},
     "__main__": {"cli"},
 }  # fmt: skip
 NO_TORCH = {"report", "scores", "tasks", "rows"}

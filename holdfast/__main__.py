@@ -1,0 +1,5 @@
+"""`python -m holdfast`, which is also what `accelerate launch -m holdfast` starts."""
+
+from holdfast.cli import main
+
+main()

@@ -1,0 +1,256 @@
+"""The public functions. The command line is a thin caller of these."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from accelerate import PartialState
+
+from holdfast import report
+from holdfast.evaluation import matrix
+from holdfast.evaluation.model import Model
+from holdfast.recipes import base as recipes
+from holdfast.scores import Output, Score, read_outputs, read_scores, write_jsonl
+from holdfast.stages import artifacts, sources
+from holdfast.stages import pretrained as source
+from holdfast.stages.base import Stage, execute
+from holdfast.stages.evaluate import Evaluate
+from holdfast.stages.fields import Fields
+from holdfast.stages.train import Train
+
+LIBRARIES = ("holdfast", "torch", "transformers", "peft", "accelerate", "sacrebleu")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: its folder, and what lies there."""
+
+    folder: Path
+
+    @property
+    def scores(self) -> list[Score]:
+        """Every number, with its circumstances."""
+        return read_scores(self.folder)
+
+    @property
+    def page(self) -> Path:
+        """The report to open in a browser."""
+        return self.folder / "report.html"
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The full configuration; `holdfast run config.yaml` repeats it."""
+        return yaml.safe_load((self.folder / "config.yaml").read_text())
+
+
+def tune(
+    model: str,
+    task: str,
+    method: str = "promot",
+    general: Sequence[str] = (),
+    *,
+    shots: Sequence[int] = (0, 1),
+    limit: int | None = None,
+    seed: int = 0,
+    out: str | Path | None = None,
+    overwrite: bool = False,
+    trust_remote_code: bool = False,
+    **fields: Any,
+) -> Run:
+    """Fine-tune `model` on `task` and measure what it gained there and kept on the `general` tasks.
+
+    `fields` sets any field of any stage: `prompt={"steps": 200}, model_={"learning_rate": 1e-4}` or `**{"prompt.steps": 200}`
+    (a stage whose name is an argument's gets a trailing underscore). The same call on the same `out` goes on where it was stopped.
+
+    Raises:
+        ValueError: anything about the input is wrong; nothing was written then.
+    """
+    target, *others = [sources.load_task(task), *(t for g in general for t in sources.load_tasks(g))]
+    names = [t.source or t.name for t in others]
+    place = source.resolve(model)
+    versions = (source.fingerprint(place), target.version)
+    plan = Fields(model, task, _nested(fields), seed, versions, trust_remote_code)
+    stages = recipes.find(method)(plan)
+    plan.check_all_used()
+    config = {
+        "command": "tune",
+        "model": model,
+        "task": task,
+        "method": method,
+        "general": list(general),
+        "shots": list(shots),
+        "limit": limit,
+        "seed": seed,
+        "stages": plan.resolved,
+        "versions": library_versions(),
+    }
+    folder = Path(out or f"runs/{target.name}-{method.rpartition(':')[2]}")
+    if PartialState().is_main_process:
+        artifacts.claim(folder, config, overwrite=overwrite)
+    PartialState().wait_for_everyone()
+    trained = [execute(stage, folder / "stages") for stage in stages]
+    asked = {
+        "model": model,
+        "target": task,
+        "general": tuple(names),
+        "shots": tuple(shots),
+        "limit": limit,
+        "seed": seed,
+        "versions": (*versions, *(t.version for t in others)),
+        "trust_remote_code": trust_remote_code,
+    }
+    evaluations = [execute(stage, folder / "stages") for stage in _evaluations(stages, asked)]
+    if PartialState().is_main_process:
+        artifacts.collect(trained, folder)
+        outputs = [output for path in evaluations for output in read_outputs(path)]
+        circumstances = {"model": model, "model_hash": versions[0], "recipe": method, "seed": seed, "versions": library_versions()}
+        _write_scores(folder, outputs, [target, *others], circumstances)
+    PartialState().wait_for_everyone()
+    return Run(folder)
+
+
+def _evaluations(stages: Sequence[Stage], asked: Mapping[str, Any]) -> list[Evaluate]:
+    last = stages[-1]
+    assert isinstance(last, Train)
+    prompts = [s for s in stages if isinstance(s, Train) and any(m.stage == "prompt" for m in s.methods)]
+    switches: tuple[Literal["on", "off"] | None, ...] = ("on", "off") if prompts else (None,)
+    trained_prompt = prompts[-1] if prompts else None
+    base = Evaluate("evaluate-base", variant="base", **asked)
+    return [base] + [
+        Evaluate(f"evaluate-tuned-{switch or 'plain'}", variant="tuned", prompt=switch, tuned=last, trained_prompt=trained_prompt, **asked)
+        for switch in switches
+    ]
+
+
+def _write_scores(folder: Path, outputs: list[Output], tasks: Sequence[Any], circumstances: Mapping[str, Any]) -> None:
+    scores = matrix.score(outputs, tasks, **circumstances)
+    write_jsonl(folder / "outputs.jsonl", outputs)
+    write_jsonl(folder / "scores.jsonl", scores)
+    report.write_page(folder)
+    report.write_card(folder)
+
+
+def _nested(fields: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    nested: dict[str, dict[str, Any]] = {}
+    for key, value in fields.items():
+        stage, dot, name = key.partition(".")
+        if dot:
+            nested.setdefault(stage, {})[name] = value
+        elif isinstance(value, Mapping):
+            nested.setdefault(stage.rstrip("_"), {}).update(value)
+        else:
+            raise ValueError(f"{key}={value!r}: name the stage too, such as **{{'model.{key}': {value!r}}}")
+    return nested
+
+
+def evaluate(
+    model: str,
+    tasks: Sequence[str],
+    *,
+    prompt: str | Path | None = None,
+    shots: Sequence[int] = (0,),
+    limit: int | None = None,
+    seed: int = 0,
+    out: str | Path | None = None,
+    trust_remote_code: bool = False,
+) -> list[Score]:
+    """The scores of a model on tasks, without training; with `prompt`, a soft prompt's folder, attached."""
+    loaded = [t for name in tasks for t in sources.load_tasks(name)]
+    measured = load(model, prompt=prompt, trust_remote_code=trust_remote_code)
+    outputs: list[Output] = []
+    for task in loaded:
+        for k in shots:
+            outputs += matrix.evaluate(
+                measured, task, role="target", shots=k, limit=limit, seed=seed, variant="base", prompt="on" if prompt else None
+            )
+    circumstances = {"model": model, "model_hash": measured.pretrained.hash, "seed": seed, "versions": library_versions()}
+    scores = matrix.score(outputs, loaded, **circumstances)
+    if out is not None:
+        folder = Path(out)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_jsonl(folder / "outputs.jsonl", outputs)
+        write_jsonl(folder / "scores.jsonl", scores)
+    return scores
+
+
+def load(model: str | Path | Run, prompt: str | Path | None = None, *, trust_remote_code: bool = False) -> Model:
+    """A model that generates and scores text; the plain transformers model is inside (`.pretrained.model`).
+
+    `model` is a run, a run's folder, a model folder, a hub id or `lab`. For a run, `prompt` is "on" (attached, the default where the
+    run trained one) or "off" (removed); otherwise it is a soft prompt's folder, or None.
+    """
+    folder = model.folder if isinstance(model, Run) else Path(model)
+    place, prompt_folder = str(model), None if prompt in (None, "on", "off") else Path(str(prompt))
+    if (folder / "config.yaml").exists():
+        run = Run(folder)
+        place = str(folder / "model") if (folder / "model").is_dir() else run.config["model"]
+        if prompt_folder is None and prompt != "off" and (folder / "prompt").is_dir():
+            prompt_folder = folder / "prompt"
+        elif prompt == "on" and prompt_folder is None:
+            raise ValueError(f"{folder}: this run trained no prompt, so there is none to attach")
+    elif prompt in ("on", "off"):
+        raise ValueError(f"{model}: prompt={prompt!r} needs the folder of a run; give the prompt's own folder instead")
+    pretrained = source.load(place, trust_remote_code=trust_remote_code)
+    vectors = source.load_prompt(prompt_folder, pretrained).vectors.detach() if prompt_folder else None
+    return Model(pretrained, vectors)
+
+
+def repeat(config: str | Path, out: str | Path | None = None) -> Run:
+    """Run what a `config.yaml` says again, in a new folder: by default beside the old one, with `-repeat` behind its name."""
+    path = Path(config)
+    try:
+        given = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ValueError(f"{path}: there is no such file; every run's folder holds its config.yaml") from None
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path}: not YAML: {str(error).splitlines()[0]}") from None
+    needed = ("model", "task", "method", "stages")
+    if not isinstance(given, dict) or any(key not in given for key in needed):
+        raise ValueError(f"{path}: not the config.yaml of a run; it needs {', '.join(needed)}")
+    fields = {f"{stage}.{key}": value for stage, values in given["stages"].items() for key, value in values.items()}
+    options = {key: given[key] for key in ("general", "shots", "limit", "seed") if key in given}
+    folder = Path(out) if out else path.resolve().parent.with_name(path.resolve().parent.name + "-repeat")
+    return tune(given["model"], given["task"], given["method"], out=folder, **options, **fields)
+
+
+def default_tasks(model: str) -> list[str]:
+    """What `evaluate` measures when it is given no task."""
+    if model != "lab":
+        raise ValueError("name what to measure with --task; only the lab model has tasks of its own")
+    return [f"lab:{name}" for name in sources.lab_general()]
+
+
+def prompts_of(lines: Sequence[str], name: str) -> list[str]:
+    """The prompts in plain lines, or in JSON lines with `prompt` or `input`."""
+    found, wrong = [], []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        if not line.lstrip().startswith("{"):
+            found.append(line)
+            continue
+        try:
+            record = json.loads(line)
+            found.append(record["prompt"] if "prompt" in record else record["input"])
+        except json.JSONDecodeError as error:
+            wrong.append(f"{name}:{number}: not JSON ({error.msg})")
+        except KeyError:
+            wrong.append(f"{name}:{number}: has neither `prompt` nor `input`")
+    if wrong:
+        raise ValueError("; ".join(wrong))
+    return found
+
+
+def library_versions() -> dict[str, str]:
+    """What the numbers were made with."""
+    found = {}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "source"
+    return found

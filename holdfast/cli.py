@@ -1,0 +1,295 @@
+"""The command line: parse, call, print. Results go to stdout, progress and warnings to stderr."""
+
+import errno
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    help="Fine-tune a language model on your task without destroying what it could already do, and prove it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+DEBUG = "--debug"
+
+Model = Annotated[str, typer.Argument(help="A model folder, a hub id, or 'lab'.")]
+Out = Annotated[Path | None, typer.Option(help="Folder of the results.")]
+Shots = Annotated[str, typer.Option(help="Numbers of demonstrations, such as 0,1,4.")]
+General = Annotated[list[str] | None, typer.Option(help="A task whose ability should be kept; repeat it.")]
+Set = Annotated[list[str] | None, typer.Option("--set", help="Any field of any stage: prompt.steps=200.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="At most this many test items of each task.")]
+Seed = Annotated[int, typer.Option(help="Seed of data order, initial values and sampling.")]
+Json = Annotated[bool, typer.Option("--json", help="Print records, one JSON object a line.")]
+Overwrite = Annotated[bool, typer.Option(help="Replace a run of another configuration in the same folder.")]
+Trust = Annotated[bool, typer.Option("--trust-remote-code", help="Let code that comes with a hub model run.")]
+Prompt = Annotated[Path | None, typer.Option(help="Folder of a soft prompt to attach.")]
+
+
+@app.command()
+def demo(out: Out = None, json_: Json = False) -> None:
+    """The main job on the embedded lab model: offline, minutes on two cores."""
+    from holdfast import demonstration
+
+    runs = demonstration.demo(out or Path("runs/demo"))
+    _show_comparison(runs, None, None, json_)
+
+
+@app.command()
+def tune(
+    model: Model,
+    task: Annotated[str, typer.Argument(help="A folder with train.jsonl and test.jsonl, a .jsonl file, a catalogue name, lab:NAME or hf:DATASET[:CONFIG].")],
+    method: Annotated[str, typer.Option(help="See `holdfast methods`, or path/to/file.py:MyMethod.")] = "promot",
+    general: General = None,
+    shots: Shots = "0,1",
+    limit: Limit = None,
+    seed: Seed = 0,
+    out: Out = None,
+    set_: Set = None,
+    overwrite: Overwrite = False,
+    trust_remote_code: Trust = False,
+    json_: Json = False,
+) -> None:
+    """Fine-tune on a task; measure what was gained there and kept on the general tasks."""
+    from holdfast import api, report
+    from holdfast.stages.fields import parse
+
+    fields: dict[str, Any] = {f"{stage}.{key}": v for stage, given in parse(set_ or []).items() for key, v in given.items()}
+    run = api.tune(
+        model,
+        task,
+        method,
+        general or (),
+        shots=_numbers(shots),
+        limit=limit,
+        seed=seed,
+        out=out,
+        overwrite=overwrite,
+        trust_remote_code=trust_remote_code,
+        **fields,
+    )
+    if os.environ.get("RANK", "0") == "0":
+        _print(run.scores, json_, lambda: report.show(run.folder))
+
+
+@app.command()
+def evaluate(
+    model: Model,
+    prompt: Prompt = None,
+    task: Annotated[list[str] | None, typer.Option(help="A task; repeat it. Default for 'lab': every general lab task.")] = None,
+    shots: Shots = "0,1,4",
+    limit: Limit = None,
+    seed: Seed = 0,
+    out: Out = None,
+    trust_remote_code: Trust = False,
+    json_: Json = False,
+) -> None:
+    """Measure a model on tasks, with a soft prompt attached or not."""
+    from holdfast import api, report
+
+    tasks = task or api.default_tasks(model)
+    scores = api.evaluate(model, tasks, prompt=prompt, shots=_numbers(shots), limit=limit, seed=seed, out=out, trust_remote_code=trust_remote_code)
+    _print(scores, json_, lambda: report.show_scores(scores))
+
+
+@app.command()
+def generate(
+    model: Model,
+    prompt: Prompt = None,
+    input_: Annotated[Path | None, typer.Option("--input", help="JSONL with `prompt` or `input`, or plain lines; default stdin.")] = None,
+    max_new_tokens: Annotated[int, typer.Option(min=1)] = 64,
+    stop: Annotated[list[str] | None, typer.Option(help="Generation ends here; repeat it.")] = None,
+    num_beams: Annotated[int, typer.Option(min=1)] = 1,
+    trust_remote_code: Trust = False,
+) -> None:
+    """Batch inference: JSONL or lines in, JSONL out, prompt attached or not."""
+    from holdfast import api
+
+    lines = input_.read_text(encoding="utf-8").splitlines() if input_ else sys.stdin.read().splitlines()
+    texts = api.prompts_of(lines, str(input_ or "stdin"))
+    loaded = api.load(model, prompt=prompt, trust_remote_code=trust_remote_code)
+    outputs = loaded.generate(texts, max_new_tokens=max_new_tokens, stop=tuple(stop or ()), num_beams=num_beams)
+    _lines({"prompt": text, "output": output} for text, output in zip(texts, outputs, strict=True))
+
+
+@app.command()
+def edit(
+    base: Annotated[str, typer.Argument(help="The model before fine-tuning.")],
+    tuned: Annotated[str, typer.Argument(help="The model after fine-tuning, or a run's folder.")],
+    edit: Annotated[str, typer.Option("--edit", help="See `holdfast edits`.")],
+    out: Annotated[Path, typer.Option(help="Folder of the edited model.")],
+    set_: Set = None,
+) -> None:
+    """Change the difference between a tuned model and its base, tensor by tensor."""
+    from holdfast.stages.edit import edit_model
+
+    print(edit_model(base, tuned, edit, out, **dict(_assignment(text) for text in set_ or [])))
+
+
+@app.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of runs.")],
+    floor: Annotated[float | None, typer.Option(help="Exit with 2 where a run keeps less than this share on the general tasks.")] = None,
+    out: Out = None,
+    json_: Json = False,
+) -> None:
+    """Runs side by side."""
+    _show_comparison(runs, floor, out, json_)
+
+
+@app.command()
+def study(
+    model: Model,
+    method: Annotated[list[str], typer.Option(help="A method; repeat it.")],
+    target: Annotated[list[str], typer.Option(help="A target task; repeat it.")],
+    out: Annotated[Path, typer.Option(help="Folder of the study; the same command goes on where it stopped.")],
+    general: General = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Training seeds 0 to N-1.")] = 3,
+    shots: Shots = "0,1",
+    limit: Limit = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Runs at a time, one thread each.")] = 1,
+    set_: Set = None,
+    json_: Json = False,
+) -> None:
+    """Methods x targets x seeds, resumable."""
+    from holdfast import report, studies
+    from holdfast.stages.fields import parse
+
+    summary = studies.study(
+        model, method, target, general or (), seeds=seeds, shots=_numbers(shots), limit=limit, jobs=jobs, out=out, fields=parse(set_ or [])
+    )
+    if json_:
+        _lines(summary)
+    else:
+        report.show_study(summary)
+
+
+@app.command()
+def report(run: Annotated[Path, typer.Argument(help="Folder of a run.")]) -> None:
+    """Rebuild the page and the model card from scores.jsonl."""
+    from holdfast import report as pages
+
+    print(pages.write_page(run))
+    print(pages.write_card(run))
+
+
+@app.command()
+def run(config: Annotated[Path, typer.Argument(help="The config.yaml of a run.")], out: Out = None, json_: Json = False) -> None:
+    """Repeat a run exactly."""
+    from holdfast import api, report
+
+    finished = api.repeat(config, out=out)
+    _print(finished.scores, json_, lambda: report.show(finished.folder))
+
+
+@app.command()
+def methods(json_: Json = False) -> None:
+    """Training methods and recipes."""
+    from holdfast.recipes.base import listing
+
+    _listing(listing(), json_)
+
+
+@app.command()
+def edits(json_: Json = False) -> None:
+    """Edits of a tuned model."""
+    from holdfast.stages.edit import listing
+
+    _listing(listing(), json_)
+
+
+@app.command()
+def tasks(json_: Json = False) -> None:
+    """Tasks of the catalogue and the lab."""
+    from holdfast.stages.sources import listing
+
+    _listing(listing(), json_)
+
+
+@app.command()
+def doctor(model: Annotated[str | None, typer.Argument(help="A model to look at as well.")] = None, trust_remote_code: Trust = False, json_: Json = False) -> None:
+    """What this machine, and this model, can do."""
+    from holdfast.doctor import examine
+
+    facts = examine(model, trust_remote_code=trust_remote_code)
+    if json_:
+        print(json.dumps(facts))
+        return
+    for name, value in facts.items():
+        print(f"{name:<22} {value}")
+
+
+def _show_comparison(runs: list[Path], floor: float | None, out: Path | None, json_: bool) -> None:
+    from holdfast import api, report, studies
+
+    comparison = studies.compare(runs, floor=floor, out=out)
+    if json_:
+        _lines(asdict(score) | {"run": str(folder)} for folder in runs for score in api.Run(folder).scores)
+    else:
+        report.show_comparison(comparison)
+    if comparison.missed:
+        raise typer.Exit(2)
+
+
+def _print(scores: Iterable[Any], json_: bool, show: Callable[[], None]) -> None:
+    if json_:
+        _lines(asdict(score) for score in scores)
+    else:
+        show()
+
+
+def _lines(records: Iterable[dict[str, Any]]) -> None:
+    for record in records:
+        print(json.dumps(record, ensure_ascii=False), flush=True)
+
+
+def _listing(records: list[dict[str, str]], json_: bool) -> None:
+    if json_:
+        _lines(records)
+        return
+    width = max((len(r["name"]) for r in records), default=0)
+    for r in records:
+        print(f"{r['name']:<{width}}  {r['summary']}" + (f"\n{'':<{width}}    {r['source']}" if r["source"] else ""))
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    try:
+        found = tuple(sorted({int(part) for part in text.split(",")}))
+    except ValueError:
+        raise ValueError(f"--shots {text}: write whole numbers with commas, such as 0,1,4") from None
+    if any(k < 0 for k in found):
+        raise ValueError(f"--shots {text}: a number of demonstrations cannot be negative")
+    return found
+
+
+def _assignment(text: str) -> tuple[str, Any]:
+    from holdfast.stages.fields import literal
+
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise ValueError(f"--set {text}: write field=value, such as alpha=0.5")
+    return name.strip(), literal(value)
+
+
+def main() -> None:
+    """Entry point. Exit 0 done, 1 error in one line, 2 a retention floor was missed, 130 stopped by Ctrl-C."""
+    debug = DEBUG in sys.argv
+    sys.argv = [argument for argument in sys.argv if argument != DEBUG]
+    try:
+        app()
+    except KeyboardInterrupt as stop:
+        print(f"holdfast: {stop or 'stopped; the same command goes on from the last checkpoint'}", file=sys.stderr)
+        sys.exit(130)
+    except (ValueError, OSError) as error:
+        if debug:
+            raise
+        full = isinstance(error, OSError) and error.errno == errno.ENOSPC
+        hint = "the disk is full; free some space and run the same command again, it goes on where it stopped: " if full else ""
+        print(f"holdfast: {hint}{error}", file=sys.stderr)
+        sys.exit(1)

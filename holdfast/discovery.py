@@ -1,0 +1,67 @@
+"""Find plugins by folder: a method, edit or recipe exists because its file does. No list to forget."""
+
+import difflib
+import importlib
+import importlib.util
+import inspect
+import pkgutil
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+
+def modules(package: str) -> list[ModuleType]:
+    """The modules of a package folder, in name order, `base` excepted."""
+    folder = importlib.import_module(package)
+    names = sorted(info.name for info in pkgutil.iter_modules(folder.__path__) if info.name != "base")
+    return [importlib.import_module(f"{package}.{name}") for name in names]
+
+
+def members(package: str, wanted: Callable[[Any], bool]) -> dict[str, Any]:
+    """Public objects defined in the package's own modules for which `wanted` holds, by snake-case name."""
+    found = {}
+    for module in modules(package):
+        for name, member in vars(module).items():
+            if not name.startswith("_") and getattr(member, "__module__", None) == module.__name__ and wanted(member):
+                found[snake(name)] = member
+    return found
+
+
+def from_file(argument: str, wanted: Callable[[Any], bool], kind: str) -> Any:
+    """`path/to/file.py:Name`: a user's own plugin."""
+    path, _, name = argument.rpartition(":")
+    if not path or not Path(path).exists():
+        raise ValueError(f"{argument}: write your own {kind} as path/to/file.py:Name; there is no file {path or argument}")
+    spec = importlib.util.spec_from_file_location(Path(path).stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    member = getattr(module, name, None)
+    if member is None or not wanted(member):
+        raise ValueError(f"{argument}: {path} defines no {kind} called {name}")
+    return member
+
+
+def snake(name: str) -> str:
+    """`PromptTuning` -> `prompt_tuning`."""
+    return "".join(f"_{c.lower()}" if c.isupper() and i else c.lower() for i, c in enumerate(name))
+
+
+def unknown(kind: str, name: str, known: list[str]) -> ValueError:
+    """The error for a name that does not exist, with the nearest that does."""
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}?" if near else "there are: " + ", ".join(sorted(known))
+    return ValueError(f"unknown {kind} {name!r}; {hint}")
+
+
+def summary(member: Any) -> str:
+    """First line of a docstring."""
+    return (inspect.getdoc(member) or "").split("\n")[0]
+
+
+def source(member: Any) -> str:
+    """The `Source:` line of a docstring: the paper, or where the idea comes from."""
+    lines = (inspect.getdoc(member) or "").splitlines()
+    return next((line.removeprefix("Source:").strip() for line in lines if line.startswith("Source:")), "")

@@ -1,0 +1,1 @@
+"""During training: one file per method, found by folder."""

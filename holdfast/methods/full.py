@@ -1,0 +1,34 @@
+"""Full fine-tuning."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic.dataclasses import dataclass
+
+from holdfast import models
+from holdfast.methods.base import Method, ParameterGroup
+
+if TYPE_CHECKING:
+    from holdfast.models import Pretrained
+    from holdfast.prefix.model import PrefixModel
+
+
+@dataclass
+class Full(Method):
+    """Every weight of the model moves. Behind a frozen soft prompt this is the second stage of ProMoT.
+
+    Source: the plain baseline; as stage 2: Wang et al. 2024, "Two-stage LLM fine-tuning with less specialization and more generalization" (ICLR), section 4
+    """
+
+    defaults: ClassVar[dict[str, Any]] = {"learning_rate": 1e-4, "steps": 200}
+
+    def parameters(self, model: "PrefixModel") -> Iterable[ParameterGroup]:
+        """All weights; those of norms and biases (one dimension) without decay."""
+        weights = list(model.model.parameters())
+        yield ParameterGroup([p for p in weights if p.ndim > 1])
+        yield ParameterGroup([p for p in weights if p.ndim <= 1], weight_decay=False)
+
+    def export(self, model: "PrefixModel", pretrained: "Pretrained", folder: Path) -> None:
+        """The whole model, as transformers reads it."""
+        models.save(pretrained, folder / "model")

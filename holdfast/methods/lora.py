@@ -1,0 +1,65 @@
+"""LoRA, by PEFT."""
+
+import warnings
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import peft
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from holdfast import models
+from holdfast.methods.base import Method, ParameterGroup
+from holdfast.rows import Row
+
+if TYPE_CHECKING:
+    from holdfast.models import Pretrained
+    from holdfast.prefix.model import PrefixModel
+
+
+@dataclass
+class Lora(Method):
+    """Low-rank updates of the linear layers; the model's own weights stay frozen. Mergeable afterwards.
+
+    `rank` and `alpha` as in the paper (the update is scaled by alpha / rank); `target` names the modules, by default
+    every linear layer but the head. With `merge`, the run also holds the merged model.
+
+    Source: Hu et al. 2022, "LoRA: low-rank adaptation of large language models" (ICLR)
+    """
+
+    defaults: ClassVar[dict[str, Any]] = {"learning_rate": 5e-4, "steps": 200, "weight_decay": 0.0}
+
+    rank: int = Field(default=16, ge=1)
+    alpha: float = 32.0
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    target: str = "all-linear"
+    init: Literal["default", "gaussian", "pissa", "olora"] = "default"
+    merge: bool = True
+
+    def prepare(self, model: "PrefixModel", pretrained: "Pretrained", rows: Sequence[Row]) -> None:
+        """Put the adapter into the model, in place."""
+        config = peft.LoraConfig(
+            r=self.rank,
+            lora_alpha=self.alpha,  # pyright: ignore[reportArgumentType]
+            lora_dropout=self.dropout,
+            target_modules=self.target if self.target == "all-linear" else self.target.split(","),
+            init_lora_weights=True if self.init == "default" else self.init,
+            task_type="SEQ_2_SEQ_LM" if pretrained.encoder_decoder else "CAUSAL_LM",
+        )
+        with warnings.catch_warnings():
+            # PEFT 0.21 asks transformers 5 for gradient checkpointing by a name that is on its way out.
+            warnings.filterwarnings("ignore", ".*is_gradient_checkpointing.*", FutureWarning)
+            self._peft: Any = peft.get_peft_model(model.model, config)
+
+    def parameters(self, model: "PrefixModel") -> Iterable[ParameterGroup]:
+        """The adapter's matrices."""
+        yield ParameterGroup([p for name, p in model.model.named_parameters() if "lora_" in name], weight_decay=False)
+
+    def export(self, model: "PrefixModel", pretrained: "Pretrained", folder: Path) -> None:
+        """The adapter as PEFT reads it and, with `merge`, the merged model."""
+        self._peft.peft_config["default"].base_model_name_or_path = pretrained.source
+        self._peft.save_pretrained(folder / "adapter")
+        if self.merge:
+            pretrained.model = self._peft.merge_and_unload()
+            models.save(pretrained, folder / "model")

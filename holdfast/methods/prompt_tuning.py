@@ -1,0 +1,66 @@
+"""Prompt tuning: a few trained vectors in front of the input, the model frozen."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from holdfast.methods.base import Method, ParameterGroup
+from holdfast.models import embedding_rms
+from holdfast.prefix.soft_prompt import SoftPrompt, initial
+from holdfast.rows import Row
+
+if TYPE_CHECKING:
+    from holdfast.models import Pretrained
+    from holdfast.prefix.model import PrefixModel
+
+
+@dataclass
+class PromptTuning(Method):
+    """A soft prompt [P, D] is trained in front of the input embeddings; the model stays frozen. Stage 1 of ProMoT.
+
+    `length` is P. `init` is `vocabulary` (embeddings of tokens that are frequent in the training text), `labels`
+    (embeddings of the answers, then vocabulary), `text:...` (embeddings of that text) or `uniform`. The learning rate
+    is in units of the word embeddings' root mean square, so that one default fits every width and initialisation.
+
+    Source: Lester et al. 2021, "The power of scale for parameter-efficient prompt tuning" (EMNLP)
+    """
+
+    defaults: ClassVar[dict[str, Any]] = {"learning_rate": 0.1, "steps": 400, "weight_decay": 0.0}
+    stage: ClassVar[str] = "prompt"
+
+    length: int = Field(default=50, ge=1)
+    init: str = "vocabulary"
+    seed: int = 0
+
+    def prepare(self, model: "PrefixModel", pretrained: "Pretrained", rows: Sequence[Row]) -> None:
+        """Make the prompt, from tokens that the training rows really contain."""
+        special = set(pretrained.tokenizer.all_special_ids)
+        answers = {tuple(row.tokens[i] for i in row.labels if row.tokens[i] not in special) for row in rows}
+        prompt = initial(
+            model.model,
+            pretrained.tokenizer,
+            self.length,
+            self.init,
+            seed=self.seed,
+            tokens=[row.tokens for row in rows],
+            labels=sorted(pretrained.tokenizer.decode(answer) for answer in answers if answer),
+        )
+        model.prompts.append(prompt)
+
+    def parameters(self, model: "PrefixModel") -> Iterable[ParameterGroup]:
+        """The last prompt only."""
+        yield ParameterGroup([trained(model).vectors], embedding_rms(model.model), weight_decay=False)
+
+    def export(self, model: "PrefixModel", pretrained: "Pretrained", folder: Path) -> None:
+        """A PEFT prompt-tuning adapter."""
+        trained(model).save(folder / "prompt", base=pretrained.source, encoder_decoder=pretrained.encoder_decoder)
+
+
+def trained(model: "PrefixModel") -> SoftPrompt:
+    """The prompt of this stage: the last one."""
+    prompt = model.prompts[-1]
+    assert isinstance(prompt, SoftPrompt)
+    return prompt

@@ -1,0 +1,77 @@
+"""A stage: folders in, a folder out. Finished ones are skipped, killed ones go on from their last checkpoint."""
+
+import hashlib
+import json
+import os
+import time
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from accelerate import PartialState
+
+MARK = "done.json"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of an experiment. A field that holds another stage is a dependency; the hash of the configuration names the folder.
+
+    A subclass writes its results into the folder that `run` is given, and needs no care for completion marks, skipping or order.
+    """
+
+    name: str
+
+    def run(self, folder: Path, inputs: dict[str, Path]) -> None:
+        """Do the work; `inputs` holds the folder of each dependency by field name."""
+        raise AssertionError(f"{type(self).__name__} has no run")
+
+
+def configuration(value: Any) -> Any:
+    """A stage, method or setting as plain data: what its hash is made of, and what config.yaml shows."""
+    if isinstance(value, Stage):
+        return {"stage": type(value).__name__, **{f.name: configuration(getattr(value, f.name)) for f in fields(value)}}
+    if is_dataclass(value) and not isinstance(value, type):
+        return {"kind": type(value).__name__, **{f.name: configuration(getattr(value, f.name)) for f in fields(value)}}
+    if isinstance(value, dict):
+        return {str(k): configuration(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [configuration(v) for v in value]
+    return value if isinstance(value, str | int | float | bool | None) else str(value)
+
+
+def digest(stage: Stage) -> str:
+    """Eight hex digits of the configuration, dependencies included."""
+    text = json.dumps(configuration(stage), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def folder_of(stage: Stage, root: Path) -> Path:
+    """Where a stage's results are, or will be."""
+    return root / f"{stage.name}-{digest(stage)}"
+
+
+def execute(stage: Stage, root: Path) -> Path:
+    """Run what a stage depends on, then the stage, unless it is done already; returns its folder.
+
+    Under `accelerate launch` every process comes here: training runs in all of them, and `run` decides what only one does.
+    """
+    inputs = {f.name: execute(v, root) for f in fields(stage) if isinstance(v := getattr(stage, f.name), Stage)}
+    folder = folder_of(stage, root)
+    if not (folder / MARK).exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        began = time.time()
+        stage.run(folder, inputs)
+        state = PartialState()
+        state.wait_for_everyone()
+        if state.is_main_process:
+            write_text(folder / MARK, json.dumps({"seconds": round(time.time() - began, 1), **configuration(stage)}, indent=1))
+        state.wait_for_everyone()
+    return folder
+
+
+def write_text(path: Path, text: str) -> None:
+    """A text file, whole or not at all."""
+    part = path.with_name(path.name + ".part")
+    part.write_text(text, encoding="utf-8")
+    os.replace(part, path)

@@ -1,0 +1,100 @@
+"""`--set stage.field=value`: one generic way to set any field of any stage or method, checked and never forgotten."""
+
+import ast
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from holdfast.discovery import unknown
+from holdfast.methods.base import Method
+from holdfast.stages.train import Train
+from holdfast.training.settings import Settings
+
+OWN = ("demonstrations", "sampling", "loss_on", "max_length", "validation_limit")
+
+
+@dataclass
+class Fields:
+    """What a recipe makes its stages from: the model, the task, and what the user set (`{"prompt": {"steps": 200}}`)."""
+
+    model: str
+    task: str
+    set: dict[str, dict[str, Any]] = field(default_factory=dict)
+    seed: int = 0
+    versions: tuple[str, ...] = ()
+    trust_remote_code: bool = False
+    resolved: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def train(self, name: str, *kinds: type[Method], prompt: Train | None = None) -> Train:
+        """A training stage called `name`: the method's defaults, overlaid with what the user set for this stage."""
+        given = dict(self.set.get(name, {}))
+        defaults = {k: v for kind in kinds for k, v in kind.defaults.items()}
+        known = [f.name for f in fields(Settings)] + list(OWN) + [f.name for kind in kinds for f in fields(kind)]  # pyright: ignore[reportArgumentType]
+        for key in given:
+            if key not in known:
+                raise unknown(f"field of stage {name!r}:", f"{name}.{key}", [f"{name}.{k}" for k in known])
+        options = {"seed": self.seed, **defaults, **given}
+        methods = tuple(_make(name, kind, options) for kind in kinds)
+        settings = _make(name, Settings, options)
+        own = {k: _check(name, k, options[k]) for k in OWN if k in options}
+        shown = {f.name: getattr(settings, f.name) for f in fields(settings)}
+        shown |= {f.name: getattr(m, f.name) for m in methods for f in fields(m)}  # pyright: ignore[reportArgumentType]
+        stage = Train(
+            name,
+            self.model,
+            self.task,
+            methods,
+            settings,
+            prompt,
+            versions=self.versions,
+            trust_remote_code=self.trust_remote_code,
+            **own,
+        )
+        self.resolved[name] = shown | {k: getattr(stage, k) for k in OWN}
+        return stage
+
+    def check_all_used(self) -> None:
+        """Refuse settings for a stage that the recipe does not have."""
+        for name in self.set:
+            if name not in self.resolved:
+                raise unknown("stage", name, list(self.resolved))
+
+
+def _make(stage: str, kind: type, options: Mapping[str, Any]) -> Any:
+    known = {f.name for f in fields(kind)}
+    try:
+        return kind(**{k: v for k, v in options.items() if k in known})
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(p) for p in first["loc"])
+        raise ValueError(f"{stage}.{place}={first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}") from None
+
+
+def _check(stage: str, key: str, value: Any) -> Any:
+    kind = next(f.type for f in fields(Train) if f.name == key)
+    try:
+        return TypeAdapter(kind).validate_python(value)
+    except ValidationError as error:
+        raise ValueError(f"{stage}.{key}={value!r}: {error.errors()[0]['msg'].lower()}") from None
+
+
+def parse(assignments: list[str]) -> dict[str, dict[str, Any]]:
+    """`["prompt.steps=200"]` -> `{"prompt": {"steps": 200}}`; a value is a Python literal where it can be, else text."""
+    found: dict[str, dict[str, Any]] = {}
+    for text in assignments:
+        place, equals, value = text.partition("=")
+        stage, dot, key = place.strip().partition(".")
+        if not equals or not dot:
+            raise ValueError(f"--set {text}: write stage.field=value, such as prompt.steps=200")
+        found.setdefault(stage, {})[key] = literal(value)
+    return found
+
+
+def literal(text: str) -> Any:
+    """A value as the command line writes it: a Python or YAML-like literal where it is one, else text."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return {"true": True, "false": False, "none": None}.get(text.lower(), text)

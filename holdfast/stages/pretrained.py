@@ -1,0 +1,60 @@
+"""What a MODEL argument means: a folder, a hub id, or `lab`; and how its content enters a stage's hash."""
+
+import hashlib
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+
+from holdfast import lab, models
+from holdfast.models import Pretrained
+from holdfast.prefix.soft_prompt import SoftPrompt
+
+HEAD = 1 << 20
+
+
+def resolve(argument: str) -> str:
+    """The folder or hub id behind a MODEL argument."""
+    return str(lab.folder()) if argument == "lab" else argument
+
+
+@lru_cache(maxsize=32)
+def fingerprint(source: str) -> str:
+    """12 hex digits that change when a model folder's configuration or weights do (sizes and first MiB of each file); a hub id is its own."""
+    folder = Path(source)
+    if not folder.is_dir():
+        return source
+    digest = hashlib.sha256()
+    for path in sorted((*folder.glob("*.json"), *folder.glob("*.safetensors"))):
+        digest.update(f"{path.name}{path.stat().st_size}".encode())
+        with path.open("rb") as file:
+            digest.update(file.read(HEAD))
+    return digest.hexdigest()[:12]
+
+
+def load(argument: str, *, trust_remote_code: bool = False) -> Pretrained:
+    """`models.load` on the resolved argument, on the best device of this machine."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    pretrained = models.load(resolve(argument), device=device, trust_remote_code=trust_remote_code)
+    pretrained.source = argument if argument == "lab" else pretrained.source
+    return pretrained
+
+
+def load_prompt(folder: Path, pretrained: Pretrained) -> SoftPrompt:
+    """A saved soft prompt, checked against the model it is for."""
+    prompt = SoftPrompt.load(folder)
+    length, width = prompt.vectors.shape
+    needed = pretrained.model.get_input_embeddings().weight.shape[1]
+    if width != needed:
+        raise ValueError(f"{folder}: this prompt is {width} wide and {pretrained.source} needs {needed}; it belongs to another model")
+    check_length(length, pretrained)
+    return prompt
+
+
+def check_length(length: int, pretrained: Pretrained) -> None:
+    """Refuse a prompt that leaves no room for text."""
+    if length + 8 > pretrained.max_length:
+        raise ValueError(
+            f"a prompt of length {length} leaves no room for text in the {pretrained.max_length} positions of {pretrained.source}; "
+            "use a smaller prompt.length"
+        )

@@ -1,0 +1,58 @@
+"""Which rows a step sees: a pure function of the seed and the step, so that a resumed run needs no data state."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from holdfast.rows import Row
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Endless shuffled passes over `size` rows.
+
+    `row(index, epoch)` makes a row; the epoch is there for what is sampled anew each pass, such as demonstrations.
+    """
+
+    row: Callable[[int, int], Row]
+    size: int
+    batch_size: int
+    seed: int = 0
+
+    def batch(self, step: int) -> list[Row]:
+        """The rows of step `step`; a batch may reach over the end of a pass."""
+        places = range(step * self.batch_size, (step + 1) * self.batch_size)
+        orders = {epoch: self._order(epoch) for epoch in {place // self.size for place in places}}
+        return [self.row(int(orders[place // self.size][place % self.size]), place // self.size) for place in places]
+
+    def sample(self, count: int) -> list[Row]:
+        """The first `count` rows, for what methods prepare from."""
+        return [self.row(i, 0) for i in range(min(count, self.size))]
+
+    def _order(self, epoch: int) -> np.ndarray:
+        return np.random.default_rng([self.seed, epoch]).permutation(self.size)
+
+
+def share(rows: Sequence[Row], rank: int, world: int) -> list[Row]:
+    """The rows of one process out of `world`: dealt like cards, so that no process is left without."""
+    assert len(rows) >= world, (len(rows), world)
+    return list(rows[rank::world])
+
+
+def split(rows: Sequence[Row], budget: int) -> list[list[Row]]:
+    """Rows in order, cut into forwards of at most `budget` tokens (a longer row goes alone)."""
+    parts: list[list[Row]] = [[]]
+    filled = 0
+    for row in rows:
+        if parts[-1] and filled + len(row.tokens) > budget:
+            parts.append([])
+            filled = 0
+        parts[-1].append(row)
+        filled += len(row.tokens)
+    return parts
+
+
+def total_weight(rows: Sequence[Row]) -> float:
+    """The sum of all label weights: what the loss of a step is divided by."""
+    return sum(sum(row.weights) for row in rows)

@@ -1,0 +1,26 @@
+"""Ctrl-C between two steps, not inside one."""
+
+import signal
+import threading
+from types import FrameType
+
+
+class Interrupt:
+    """While active, the first Ctrl-C only sets `requested`, so that the loop can write a checkpoint; the second is obeyed at once."""
+
+    requested = False
+
+    def __enter__(self) -> "Interrupt":
+        self._main = threading.current_thread() is threading.main_thread()
+        if self._main:
+            self._before = signal.signal(signal.SIGINT, self._note)
+        return self
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.requested:
+            raise KeyboardInterrupt
+        self.requested = True
+
+    def __exit__(self, *_: object) -> None:
+        if self._main:
+            signal.signal(signal.SIGINT, self._before)

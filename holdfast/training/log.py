@@ -1,0 +1,66 @@
+"""What a run says while it trains: log.jsonl, a progress bar on stderr, trackers."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from holdfast.training.settings import Settings
+
+
+class Log:
+    """One line of log.jsonl a step; on a terminal a bar with loss, target tokens a second and the time that is left."""
+
+    def __init__(self, path: Path, stage: str, settings: Settings, accelerator: Accelerator, *, quiet: bool = False) -> None:
+        self.path, self.stage, self.settings, self.accelerator = path, stage, settings, accelerator
+        self.main = accelerator.is_main_process
+        self.smooth: float | None = None
+        self.best = ""
+        console = Console(file=sys.stderr)
+        columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), MofNCompleteColumn(), TextColumn("{task.fields[text]}"))
+        shown = self.main and not quiet and console.is_terminal
+        self.bar = Progress(*columns, TimeRemainingColumn(), console=console, disable=not shown, transient=False)
+        self.plain = self.main and not quiet and not shown
+        self.id = self.bar.add_task(stage, total=settings.steps, text="")
+
+    def start(self, step: int) -> None:
+        """Begin after `step` steps: lines of steps that a resumed run takes again are dropped."""
+        if self.main:
+            lines = self.path.read_text().splitlines() if self.path.exists() else []
+            kept = [line for line in lines if json.loads(line)["step"] <= step]
+            self.path.write_text("".join(line + "\n" for line in kept))
+        if self.settings.trackers:
+            self.accelerator.init_trackers("holdfast", config=vars(self.settings))
+        self.bar.start()
+        self.bar.update(self.id, completed=step)
+
+    def step(self, step: int, **record: Any) -> None:
+        """A step was taken."""
+        self._write({"stage": self.stage, "step": step, **record})
+        self.smooth = record["loss"] if self.smooth is None else 0.9 * self.smooth + 0.1 * record["loss"]
+        text = f"loss {self.smooth:.3f}  {record['tokens_per_second']:.0f} target tok/s{self.best}"
+        self.bar.update(self.id, completed=step, text=text)
+        if self.plain and (step % max(1, self.settings.steps // 10) == 0 or step == self.settings.steps):
+            print(f"{self.stage}: step {step}/{self.settings.steps}  {text}", file=sys.stderr, flush=True)
+
+    def validation(self, step: int, value: float) -> None:
+        """The target's validation metric was measured."""
+        self.best = f"  validation {value:.3f}"
+        self._write({"stage": self.stage, "step": step, "validation": value})
+
+    def _write(self, record: dict[str, Any]) -> None:
+        if self.main:
+            with self.path.open("a") as file:
+                file.write(json.dumps(record) + "\n")
+        if self.settings.trackers:
+            self.accelerator.log({k: v for k, v in record.items() if isinstance(v, float)}, step=record["step"])
+
+    def close(self) -> None:
+        """Stop the bar and the trackers."""
+        self.bar.stop()
+        if self.settings.trackers:
+            self.accelerator.end_training()

@@ -1,0 +1,195 @@
+"""The one training loop, on Accelerate. It owns zero_grad, backward, clipping and the step; methods hang on its hooks."""
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list, gather_object, set_seed
+from torch import Tensor, nn
+
+from holdfast.methods.base import Method, chooser
+from holdfast.models import Pretrained
+from holdfast.prefix.model import PrefixModel
+from holdfast.rows import Row
+from holdfast.training import checkpoint
+from holdfast.training.batches import Stream, share, split, total_weight
+from holdfast.training.interrupt import Interrupt
+from holdfast.training.log import Log
+from holdfast.training.loss import token_loss
+from holdfast.training.settings import Settings
+
+Validate = Callable[[PrefixModel], float]
+SAMPLE = 512  # rows that methods may prepare from
+
+
+@dataclass
+class Trainer:
+    """One training stage: a model, its rows, its methods and its settings; `train` runs it in `folder`.
+
+    `validate` scores the model on the target's own validation examples, higher is better; the weights with the best
+    score are kept (the latest of equals is not preferred: the earliest is, it has moved least). Without it, the last weights are.
+    """
+
+    pretrained: Pretrained
+    model: PrefixModel
+    stream: Stream
+    methods: Sequence[Method]
+    settings: Settings
+    folder: Path
+    validate: Validate | None = None
+    stage: str = "model"
+    quiet: bool = False
+
+    def train(self) -> dict[str, Any]:
+        """Train, or go on from the last checkpoint; leaves the best weights in the model and returns how it went."""
+        accelerator = self._set_up()
+        log = Log(self.folder / "log.jsonl", self.stage, self.settings, accelerator, quiet=self.quiet)
+        progress = self._resume()
+        log.start(progress["step"])
+        with Interrupt() as interrupt, contextlib.closing(log):
+            for step in range(progress["step"], self.settings.steps):
+                log.step(step + 1, **self._step(step))
+                last = step + 1 == self.settings.steps
+                if last or (step + 1) % self.settings.save_every == 0 or interrupt.requested:
+                    if not interrupt.requested:
+                        self._check_best(step + 1, progress, log)
+                    self._save(step + 1, progress)
+                if interrupt.requested and not last:
+                    raise KeyboardInterrupt(f"stopped after step {step + 1} of {self.settings.steps}; the same command goes on from there")
+        if (self.folder / "best.safetensors").exists():
+            checkpoint.read_into(self._moving, self.folder / "best.safetensors")
+        self.model.eval()
+        return progress
+
+    def _set_up(self) -> Accelerator:
+        settings = self.settings
+        self.accelerator = accelerator = Accelerator(
+            mixed_precision="bf16" if settings.precision == "bf16" else "no",
+            log_with=settings.trackers or None,
+            project_dir=str(self.folder),
+        )
+        if settings.batch_size < accelerator.num_processes:
+            raise ValueError(f"batch_size={settings.batch_size} is smaller than the {accelerator.num_processes} processes; raise it")
+        set_seed(settings.seed)
+        sample = self.stream.sample(SAMPLE)
+        for method in self.methods:
+            method.prepare(self.model, self.pretrained, sample)
+        self.model.requires_grad_(False)
+        groups = list(chooser(self.methods).parameters(self.model) or ())
+        for group in groups:
+            for parameter in group.parameters:
+                parameter.requires_grad_(True)
+        self._moving = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
+        set_dropout(self.model.model, settings.dropout)
+        if settings.gradient_checkpointing:
+            self.model.model.gradient_checkpointing_enable({"use_reentrant": False})
+        self.model.to(accelerator.device)
+        optimizer = settings.make_optimizer(groups)
+        self.wrapped, self.optimizer = accelerator.prepare(self.model, optimizer)
+        return accelerator
+
+    def _step(self, step: int) -> dict[str, Any]:
+        """One optimizer step; returns what is logged of it."""
+        began = time.perf_counter()
+        self.model.train()
+        rate = self.settings.set_rate(self.optimizer, step)
+        rows = self.stream.batch(step)
+        for method in self.methods:
+            rows = method.batch(rows)
+        weight = total_weight(rows)
+        if weight == 0:
+            raise ValueError(f"step {step + 1}: no row of the batch has a token to learn from ({_names(rows)})")
+        world = self.accelerator.num_processes
+        parts = split(share(rows, self.accelerator.process_index, world), self.settings.token_budget)
+        loss = torch.zeros((), device=self.accelerator.device)
+        for i, part in enumerate(parts):
+            last = i + 1 == len(parts)
+            with contextlib.nullcontext() if last else self.accelerator.no_sync(self.wrapped):
+                one = self._part_loss(part, weight)
+                # DistributedDataParallel averages gradients over processes, and the weight is already that of them all.
+                self.accelerator.backward(one * world)
+            loss += one.detach()
+        total = float(self.accelerator.reduce(loss, "sum"))  # pyright: ignore[reportArgumentType]
+        if not math.isfinite(total):
+            raise ValueError(
+                f"{self.stage}: the loss of step {step + 1} is {total}, so training stopped before the step was taken; the batch was "
+                f"{_names(rows)}. Try a smaller {self.stage}.learning_rate (it was {rate:g}), or look at these rows"
+            )
+        for method in self.methods:
+            method.after_backward(self.model)
+        norm = self.accelerator.clip_grad_norm_(list(self._moving.values()), self.settings.clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        for method in self.methods:
+            method.after_step(self.model)
+        tokens = sum(len(row.labels) for row in rows)
+        record = {"loss": total, "learning_rate": rate, "gradient_norm": float(norm or 0.0), "target_tokens": tokens}
+        return record | {"tokens_per_second": round(tokens / (time.perf_counter() - began), 1)}
+
+    def _part_loss(self, rows: Sequence[Row], weight: float) -> Tensor:
+        with self.accelerator.autocast():
+            output = self.wrapped(rows)
+        loss = token_loss(output.logits, output.labels, output.weights, self.settings.label_smoothing) / weight
+        for method in self.methods:
+            extra = method.penalty(self.model, rows, output)
+            if extra is not None:
+                loss = loss + extra * (float(output.weights.sum()) / weight)
+        return loss
+
+    def _check_best(self, step: int, progress: dict[str, Any], log: Log) -> None:
+        if self.validate is None:
+            return
+        values = [0.0]
+        if self.accelerator.is_main_process:
+            self.model.eval()
+            state = checkpoint.random_state()
+            values[0] = float(self.validate(self.model))
+            checkpoint.restore_random_state(state)
+        broadcast_object_list(values)
+        log.validation(step, values[0])
+        if progress["best"] is None or values[0] > progress["best"]:
+            progress.update(best=values[0], best_step=step)
+            if self.accelerator.is_main_process:
+                checkpoint.write_file(self._moving, self.folder / "best.safetensors")
+
+    def _save(self, step: int, progress: dict[str, Any]) -> None:
+        progress["step"] = step
+        states = gather_object([checkpoint.random_state()])
+        if self.accelerator.is_main_process:
+            methods = [method.state_dict() for method in self.methods]
+            checkpoint.write(self.folder, step, self._moving, self.optimizer.state_dict(), methods, states, progress)
+        self.accelerator.wait_for_everyone()
+
+    def _resume(self) -> dict[str, Any]:
+        path = checkpoint.latest(self.folder)
+        if path is None:
+            return {"step": 0, "best": None, "best_step": None}
+        state, progress = checkpoint.read(path, self._moving)
+        self.optimizer.load_state_dict(state["optimizer"])
+        for method, saved in zip(self.methods, state["methods"], strict=True):
+            method.load_state_dict(saved)
+        checkpoint.restore_random_state(state["random"][self.accelerator.process_index])
+        return progress
+
+
+def set_dropout(model: nn.Module, rate: float | None) -> None:
+    """Set every dropout of a model, the attention's own rate included; None leaves all as it is."""
+    if rate is None:
+        return
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = rate
+        for name in ("attention_dropout", "dropout_rate"):
+            if isinstance(getattr(module, name, None), float):
+                setattr(module, name, rate)
+
+
+def _names(rows: Sequence[Row]) -> str:
+    names = [row.name or "?" for row in rows]
+    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")

@@ -1,0 +1,74 @@
+"""How a training stage trains: everything that is not data, model or method."""
+
+import math
+from collections.abc import Iterable
+from typing import Literal
+
+import torch
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+from transformers.optimization import Adafactor
+
+from holdfast.methods.base import ParameterGroup
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of the loop.
+
+    `batch_size` is rows a step over all processes, `token_budget` the tokens that go through the model at once (a step
+    is split into as many forwards as it takes: gradient accumulation). `warmup` is a share of the steps. `optimizer` is `adamw`, `adafactor`
+    (learning rate relative to each parameter's size, as T5 is tuned) or `adafactor_unscaled` (as T5 prompts are tuned:
+    no parameter scaling); Adafactor with decay 0.8 and update clipping at 1, Shazeer & Stern 2018. `dropout` None leaves the model's own
+    setting. Every `save_every` steps a checkpoint is written and the validation metric decides which weights are kept.
+    """
+
+    steps: int = Field(default=200, ge=0)
+    batch_size: int = Field(default=16, ge=1)
+    learning_rate: float = Field(default=1e-4, ge=0)
+    optimizer: Literal["adamw", "adafactor", "adafactor_unscaled"] = "adamw"
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    warmup: float = Field(default=0.05, ge=0, le=1)
+    weight_decay: float = Field(default=0.0, ge=0)
+    clip: float = Field(default=1.0, gt=0)
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    dropout: float | None = Field(default=None, ge=0, lt=1)
+    precision: Literal["fp32", "bf16"] = "fp32"
+    token_budget: int = Field(default=4096, ge=1)
+    gradient_checkpointing: bool = False
+    save_every: int = Field(default=50, ge=1)
+    seed: int = 0
+    trackers: str = ""
+
+    def rate(self, step: int) -> float:
+        """The share of the learning rate that step `step` (from 0) uses."""
+        warm = math.ceil(self.warmup * self.steps)
+        if step < warm:
+            return (step + 1) / warm
+        done = (step - warm) / max(1, self.steps - warm)
+        shapes = {"constant": 1.0, "linear": 1 - done, "cosine": 0.5 * (1 + math.cos(math.pi * done))}
+        return shapes[self.schedule]
+
+    def make_optimizer(self, groups: Iterable[ParameterGroup]) -> torch.optim.Optimizer:
+        """The optimizer over the parameters that a method chose; each group remembers its learning-rate scale."""
+        options = [
+            {
+                "params": list(group.parameters),
+                "lr": self.learning_rate * group.learning_rate_scale,
+                "scale": group.learning_rate_scale,
+                "weight_decay": self.weight_decay if group.weight_decay else 0.0,
+            }
+            for group in groups
+            if group.parameters
+        ]
+        if self.optimizer == "adamw":
+            return torch.optim.AdamW(options, betas=(0.9, 0.999), eps=1e-8, fused=True)
+        scaled = self.optimizer == "adafactor"
+        return Adafactor(options, scale_parameter=scaled, relative_step=False, warmup_init=False)
+
+    def set_rate(self, optimizer: torch.optim.Optimizer, step: int) -> float:
+        """Set every group's learning rate for a step; returns the unscaled one."""
+        rate = self.learning_rate * self.rate(step)
+        for group in optimizer.param_groups:
+            group["lr"] = rate * group["scale"]
+        return rate
