@@ -1,18 +1,14 @@
 """An example as text: the question by its Jinja template, instruction, demonstrations, chat template."""
 
-import difflib
 import random
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Literal
 
-from jinja2 import StrictUndefined, TemplateError, TemplateSyntaxError, meta
-from jinja2 import Template as Compiled
-from jinja2.exceptions import UndefinedError
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2 import TemplateError
 
+from holdfast.tasks.jinja import fill
 from holdfast.tasks.task import Example, Template
 
 Span = tuple[int, int]
@@ -63,32 +59,7 @@ def question(template: Template, example: Example) -> str:
     Raises:
         ValueError: the template uses a field that the example lacks (the nearest is named), prints a null, or fails.
     """
-    compiled, used = _compiled(template.input)
-    try:
-        return compiled.render(example.fields)
-    except UndefinedError as error:
-        missing = sorted(used - set(example.fields))
-        raise ValueError(_unknown_field(missing[0], example.fields) if missing else _failed(error)) from None
-    except Exception as error:  # whatever a user's template raises is the template's fault
-        raise ValueError(_failed(error)) from None
-
-
-def check_template(template: Template) -> None:
-    """Refuse a template that cannot work on any example.
-
-    Raises:
-        ValueError: Jinja syntax, an empty stop string, or a stop string inside the delimiter, where every generated
-            answer would end before it began.
-    """
-    _compiled(template.input)
-    for stop in template.stop:
-        if not stop:
-            raise ValueError("a stop string is empty, so every answer would be; remove it")
-        if stop in template.delimiter and not template.chat:
-            raise ValueError(
-                f"the delimiter {template.delimiter!r} contains the stop string {stop!r}, so every answer would end at "
-                "its start; end `input` with the delimiter's text and set `delimiter: ''`"
-            )
+    return fill(template.input, example.fields)
 
 
 def choose_demonstrations(
@@ -122,44 +93,13 @@ def choose_demonstrations(
     return found
 
 
-def _permutation(n: int, seed: str):
+def _permutation(n: int, seed: str) -> Iterator[int]:
     """0 to n-1 in random order, as far as it is read: a Fisher-Yates shuffle that never builds the list."""
     draw, moved = random.Random(seed), {}
     for i in range(n):
         j = draw.randrange(i, n)
         yield moved.get(j, j)
         moved[j] = moved.get(i, i)
-
-
-def _printable(value: object) -> object:
-    if value is None:
-        raise TypeError("a field that it prints is null; fill it, or guard it with {% if ... %}")
-    return value
-
-
-_ENVIRONMENT = ImmutableSandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True, finalize=_printable)
-
-
-@lru_cache(maxsize=512)
-def _compiled(text: str) -> tuple[Compiled, frozenset[str]]:
-    """A Jinja template, and the names that it takes from its fields."""
-    try:
-        used = meta.find_undeclared_variables(_ENVIRONMENT.parse(text))
-        return _ENVIRONMENT.from_string(text), frozenset(used)
-    except TemplateSyntaxError as error:
-        raise ValueError(f"the input template is not valid Jinja, line {error.lineno}: {error.message}") from None
-
-
-def _unknown_field(name: str, fields: Mapping[str, object]) -> str:
-    near = difflib.get_close_matches(name, list(fields), n=1, cutoff=0)
-    hint = f"did you mean `{near[0]}`? " if near else ""
-    return (
-        f"the input template uses `{name}`, and there is no such field; {hint}there are: {', '.join(fields) or 'none'}"
-    )
-
-
-def _failed(error: Exception) -> str:
-    return f"the input template fails here: {error}"
 
 
 def _mark(i: int) -> str:

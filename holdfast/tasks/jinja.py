@@ -1,0 +1,82 @@
+"""Templates and expressions over an example's fields: Jinja in a sandbox, where a field that is missing is an error."""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+from jinja2 import StrictUndefined, Template, TemplateSyntaxError, meta
+from jinja2.exceptions import UndefinedError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from holdfast.tasks.problems import nearest
+
+
+def _printable(value: object) -> object:
+    if value is None:
+        raise TypeError("a field that it prints is null; fill it, or guard it with {% if ... %}")
+    return value
+
+
+_ENVIRONMENT = ImmutableSandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True, finalize=_printable)
+
+
+def fill(text: str, fields: Mapping[str, object]) -> str:
+    """The Jinja template `text` over `fields`.
+
+    Raises:
+        ValueError: not valid Jinja, a field that is not there (the nearest is named), a printed null, a failure.
+    """
+    compiled, used = compile_template(text)
+    try:
+        return compiled.render(fields)
+    except Exception as error:  # whatever a user's template raises is the template's fault
+        raise ValueError(_why(error, used, fields)) from None
+
+
+def evaluate(text: str, fields: Mapping[str, object]) -> Any:
+    """The field that is called `text`, or else the value of the Jinja expression `text` over the fields.
+
+    Raises:
+        ValueError: as `fill`.
+    """
+    if text in fields:
+        return fields[text]
+    run, used = _compile_expression(text)
+    try:
+        value = run(fields)
+        if isinstance(value, StrictUndefined):
+            str(value)  # raises, with the reason
+        return value
+    except Exception as error:  # as above
+        raise ValueError(_why(error, used, fields)) from None
+
+
+@lru_cache(maxsize=512)
+def compile_template(text: str) -> tuple[Template, frozenset[str]]:
+    """A compiled Jinja template, and the names that it takes from its fields.
+
+    Raises:
+        ValueError: it is not valid Jinja.
+    """
+    try:
+        used = meta.find_undeclared_variables(_ENVIRONMENT.parse(text))
+        return _ENVIRONMENT.from_string(text), frozenset(used)
+    except TemplateSyntaxError as error:
+        raise ValueError(f"the template is not valid Jinja (its line {error.lineno}: {error.message})") from None
+
+
+@lru_cache(maxsize=512)
+def _compile_expression(text: str) -> tuple[Any, frozenset[str]]:
+    try:
+        used = meta.find_undeclared_variables(_ENVIRONMENT.parse("{{ " + text + " }}"))
+        return _ENVIRONMENT.compile_expression(text, undefined_to_none=False), frozenset(used)
+    except TemplateSyntaxError as error:
+        raise ValueError(f"`{text}` is neither a column nor a Jinja expression ({error.message})") from None
+
+
+def _why(error: Exception, used: frozenset[str], fields: Mapping[str, object]) -> str:
+    missing = sorted(used - set(fields)) if isinstance(error, UndefinedError) else []
+    if not missing:
+        return f"the template fails on this example: {error}"
+    there = ", ".join(fields) or "none"
+    return f"the template uses `{missing[0]}`, which is not there; {nearest(missing[0], fields, 0)}fields: {there}"

@@ -1,0 +1,64 @@
+"""A task from files: a folder with one file per split, or a single file. Every bad line is reported, all at once."""
+
+from pathlib import Path
+
+from holdfast.tasks.drafts import Draft, to_task
+from holdfast.tasks.problems import Problems
+from holdfast.tasks.records import SUFFIXES, read_records
+from holdfast.tasks.settings import Settings, read_settings
+from holdfast.tasks.task import SPLITS, Task
+
+MISNAMED = {"dev": "validation", "valid": "validation", "val": "validation", "eval": "test", "training": "train"}
+
+
+def read_folder(folder: Path, settings: Settings | None = None, seed: int = 0) -> Task:
+    """The task in a folder: `train`, `validation`, `test`, each `.jsonl` (or `.csv`, `.tsv`), and perhaps `task.yaml`.
+
+    Without a validation file a fixed tenth of train, at most 200 examples, serves (see `to_task`). A folder with only a
+    test file can be evaluated, without demonstrations.
+
+    Raises:
+        ValueError: `path:line: what is wrong; what to do` for every bad line of every file; a file that is missing.
+    """
+    described = folder / "task.yaml"
+    settings = settings or read_settings(described)
+    problems = Problems()
+    files = _split_files(folder, problems)
+    if "test" not in files:
+        problems.add(folder, _without_test(folder, files))
+    problems.stop()
+    records = {split: read_records(path, problems) for split, path in files.items()}
+    return to_task(Draft(folder.resolve().name, str(folder), records, settings, str(described), {}), problems, seed)
+
+
+def read_file(path: Path, seed: int = 0) -> Task:
+    """The task in one file, split 80/10/10 into train, validation and test by the hash of each example's content.
+
+    Raises:
+        ValueError: as `read_folder`; the file is of no known kind; it has fewer than three different examples.
+    """
+    if path.suffix not in SUFFIXES:
+        raise ValueError(f"{path}: a task is a folder or a {', '.join(SUFFIXES)} file; convert it, one example a line")
+    problems = Problems()
+    records = {"all": read_records(path, problems)}
+    return to_task(Draft(path.stem, str(path), records, Settings(), str(path), {}), problems, seed)
+
+
+def _split_files(folder: Path, problems: Problems) -> dict[str, Path]:
+    """The file of each split that is there; two for one split, or one under another tool's name, are problems."""
+    files: dict[str, Path] = {}
+    for path in sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES):
+        if path.stem in files:
+            problems.add(path, f"there is also {files[path.stem].name}; keep one of the two")
+        elif path.stem in SPLITS:
+            files[path.stem] = path
+        elif path.stem in MISNAMED:
+            problems.add(path, f"would be ignored; rename it {MISNAMED[path.stem]}{path.suffix}")
+    return {split: files[split] for split in SPLITS if split in files}
+
+
+def _without_test(folder: Path, files: dict[str, Path]) -> str:
+    if files:
+        return "has no test.jsonl to measure on; add it, or give the one file itself, which is then split 80/10/10"
+    there = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
+    return f"has no train.jsonl or test.jsonl (it holds: {there}); give a folder that does"

@@ -1,0 +1,82 @@
+"""Files as records: one mapping a line of JSONL, CSV or TSV, each with the place it came from."""
+
+import csv
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from holdfast.tasks.problems import Problems
+
+SUFFIXES = (".jsonl", ".csv", ".tsv")
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """The keys and values of one line, and `path:line`."""
+
+    where: str
+    values: Mapping[str, Any]
+
+
+def read_records(path: Path, problems: Problems) -> list[Record]:
+    """Every good line of a file; the bad ones go to `problems`. Blank lines are passed over."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="\n" if path.suffix == ".jsonl" else "") as file:
+            read = _jsonl if path.suffix == ".jsonl" else _csv
+            before = len(problems.lines)
+            records = read(path, file, problems)
+    except UnicodeDecodeError as error:
+        problems.add(path, f"is not UTF-8 text (byte {error.start}); save it as UTF-8")
+        return []
+    if not records and len(problems.lines) == before:
+        problems.add(path, "has no examples; fill it, or remove it")
+    return records
+
+
+def _jsonl(path: Path, file: Any, problems: Problems) -> list[Record]:
+    records = []
+    for number, line in enumerate(file, 1):
+        where = f"{path}:{number}"
+        if not line.strip():
+            continue
+        try:
+            values = json.loads(line)
+            line.encode() if "\\u" not in line else json.dumps(values, ensure_ascii=False).encode()
+        except json.JSONDecodeError as error:
+            problems.add(where, f"not JSON ({error.msg}, column {error.colno}); write one JSON object on the line")
+        except UnicodeEncodeError:
+            problems.add(where, "holds half of a character (a lone \\ud800-\\udfff escape); write the whole pair")
+        except RecursionError:
+            problems.add(where, "is nested too deeply to read; flatten it")
+        else:
+            if isinstance(values, dict):
+                records.append(Record(where, values))
+            else:
+                problems.add(where, f"is {kind(values)}, not an object; write {{...}} with named values")
+    return records
+
+
+def _csv(path: Path, file: Any, problems: Problems) -> list[Record]:
+    records = []
+    rows = csv.reader(file, delimiter="\t" if path.suffix == ".tsv" else ",", strict=True)
+    try:
+        header = next(rows, [])
+        for row in rows:
+            where = f"{path}:{rows.line_num}"
+            if not row:
+                continue
+            if len(row) == len(header):
+                records.append(Record(where, dict(zip(header, row, strict=True))))
+            else:
+                problems.add(where, f"has {len(row)} cells, the header {len(header)}; quote cells that hold separators")
+    except csv.Error as error:
+        problems.add(f"{path}:{rows.line_num}", f"not {path.suffix[1:].upper()} ({error}); quote the cell properly")
+    return records
+
+
+def kind(value: object) -> str:
+    """What a JSON value is, in words."""
+    names = {dict: "an object", list: "a list", str: "text", bool: "a truth value", type(None): "null"}
+    return names.get(type(value), "a number")

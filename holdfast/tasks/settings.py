@@ -1,0 +1,130 @@
+"""`task.yaml`: what a user says about a task beside its data. Every key is optional, and an unknown one is an error."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from holdfast.tasks.problems import Problems, nearest
+from holdfast.tasks.records import kind
+from holdfast.tasks.task import METRICS, SPLITS, Template
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The keys of `task.yaml`; None leaves the default.
+
+    `input`, `instruction`, `delimiter`, `separator`, `stop` and `chat` are the template's. `target`, `choices` and
+    `answers` are each a column, or a Jinja expression over the columns (`translation.fr`,
+    `'yes' if score > 3.5 else 'no'`); `verbalizer` maps the target's raw values to the words that are asked for.
+    `source` (`hf:dataset[:config]`) says where the data is, if not in the folder, and `splits` which of the source's
+    splits serve as train, validation and test.
+    """
+
+    name: str | None = None
+    metric: str | None = None
+    input: str | None = None
+    instruction: str | None = None
+    delimiter: str | None = None
+    separator: str | None = None
+    stop: tuple[str, ...] | None = None
+    chat: bool | str | None = None
+    target: str | None = None
+    choices: str | None = None
+    answers: str | None = None
+    verbalizer: Mapping[str, str] | None = None
+    source: str | None = None
+    splits: Mapping[str, str] | None = None
+
+    def template(self, default: Template) -> Template:
+        """`default` with everything replaced that is set here."""
+        return replace(default, **{f.name: v for f in fields(Template) if (v := getattr(self, f.name)) is not None})
+
+
+def read_settings(path: Path) -> Settings:
+    """The settings in a `task.yaml`; without the file, the defaults.
+
+    Raises:
+        ValueError: the file is not YAML, or has keys or values that mean nothing; all of them at once.
+    """
+    if not path.exists():
+        return Settings()
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        raise ValueError(f"{path}{line}: not YAML ({getattr(error, 'problem', None) or error}); see docs") from None
+    if not isinstance(values, dict):
+        raise ValueError(f"{path}: is {kind(values)}; write `key: value` lines")
+    problems = Problems()
+    settings = parse_settings(values, path, problems)
+    problems.stop()
+    return settings
+
+
+def parse_settings(values: Mapping[Any, Any], where: object, problems: Problems) -> Settings:
+    """Checked settings; what is wrong goes to `problems` and stays unset."""
+    known = [f.name for f in fields(Settings)]
+    good: dict[str, Any] = {}
+    for key, value in values.items():
+        if key not in known:
+            problems.add(where, f"unknown key `{key}`; {nearest(str(key), known)}keys: {', '.join(known)}")
+            continue
+        try:
+            good[key] = _CHECKS.get(key, _text)(value)
+        except ValueError as error:
+            problems.add(where, f"`{key}` {error}")
+    return Settings(**good)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"is {kind(value)}, not text; put it in quotes")
+    return value
+
+
+def _stop(value: Any) -> tuple[str, ...]:
+    return tuple(_text(one) for one in ([value] if isinstance(value, str) else _list(value)))
+
+
+def _list(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise ValueError(f"is {kind(value)}; write one text or a list of texts")
+    return value
+
+
+def _metric(value: Any) -> str:
+    if value not in METRICS:
+        raise ValueError(f"{value!r} is unknown; {nearest(str(value), METRICS)}metrics: {', '.join(METRICS)}")
+    return value
+
+
+def _chat(value: Any) -> bool | str:
+    if value not in (True, False, "auto"):
+        raise ValueError(f"{value!r} is unknown; write true, false or auto")
+    return value
+
+
+def _verbalizer(value: Any) -> dict[str, str]:
+    if not isinstance(value, dict) or not value:
+        raise ValueError(f"is {kind(value)}; write `raw value: word` lines")
+    for word in value.values():
+        if not isinstance(word, str) or not word:
+            raise ValueError(f"maps to {word!r}, which is no text; put the word in quotes")
+    return {str(raw): word for raw, word in value.items()}
+
+
+def _splits(value: Any) -> dict[str, str]:
+    if (
+        not isinstance(value, dict)
+        or not set(value) <= set(SPLITS)
+        or not all(isinstance(v, str) for v in value.values())
+    ):
+        raise ValueError(f"{value!r} is no mapping of {', '.join(SPLITS)} to names of the source's splits")
+    return dict(value)
+
+
+_CHECKS = {"stop": _stop, "metric": _metric, "chat": _chat, "verbalizer": _verbalizer, "splits": _splits}
