@@ -1,0 +1,162 @@
+"""The model card: README.md with a hub's metadata, the numbers before and after, and how to load each piece."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from holdfast.report import folder, units, verdict, words
+from holdfast.report.folder import Folder
+from holdfast.report.summary import STATE, Line, Summary, change
+
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")  # owner/name; anything else is a path or a local name
+KINDS = {"model": "the trained model", "prompt": "a soft prompt", "adapter": "a LoRA adapter"}
+
+
+def write_card(run_folder: str | Path) -> Path:
+    """Write README.md into a run's folder and return its path. Works with any of `model/`, `prompt/` and `adapter/`."""
+    run = folder.read(run_folder)
+    return folder.write_text(run.path / "README.md", card(run))
+
+
+def card(run: Folder) -> str:
+    """The card as Markdown with its YAML head."""
+    summary = Summary.of(run.scores)
+    head = yaml.safe_dump(_metadata(run, summary), sort_keys=False, allow_unicode=True)
+    parts = [
+        f"---\n{head}---",
+        f"# {_escape(run.name)}",
+        _escape(words.plain(words.verdict_on(summary))),
+        _trained(run, summary),
+        "## Before and after\n\n" + _table(summary),
+        "## Loading\n\n" + _loading(run),
+        "## Limits\n\n" + _limits(run, summary),
+        "## Repeating this run\n\n" + _repeat(run),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _metadata(run: Folder, summary: Summary) -> dict[str, Any]:
+    found: dict[str, Any] = {"library_name": "peft" if run.pieces and "model" not in run.pieces else "transformers"}
+    if HUB_ID.fullmatch(run.base_model) and not Path(run.base_model).exists():
+        found["base_model"] = run.base_model
+    recipe = next((score.recipe for score in run.scores if score.recipe), "")
+    found["tags"] = ["holdfast", *filter(None, [recipe])]
+    results = []
+    for line in [*summary.first_metric("target"), *summary.first_metric("general")]:
+        pairs = [("base", line.base), *((STATE[state], score) for state, score in line.tuned.items())]
+        metrics = [
+            {"type": line.metric, "value": round(score.value, 6), "name": f"{line.metric}, {line.shots}-shot, {state}"}
+            for state, score in pairs
+            if score
+        ]
+        results.append(
+            {
+                "task": {"type": "text-generation", "name": "Text generation"},
+                "dataset": {"type": line.task, "name": line.task, "split": line.any.split},
+                "metrics": metrics,
+            }
+        )
+    found["model-index"] = [{"name": run.name, "results": results}]
+    return found
+
+
+def _trained(run: Folder, summary: Summary) -> str:
+    """What was trained, on what, from what."""
+    one = next((score for score in run.scores if score.variant == "tuned"), run.scores[0])
+    targets = list(dict.fromkeys(f"`{line.task}`" for line in summary.first_metric("target")))
+    rows = [
+        ("Base model", f"`{run.base_model}`" if run.base_model else ""),
+        ("Recipe", f"`{one.recipe}`" if one.recipe else ""),
+        ("Tuned on", ", ".join(targets)),
+        ("In this folder", ", ".join(f"{KINDS[piece]} (`{piece}/`)" for piece in run.pieces) or "scores only"),
+        ("Seed", str(one.seed)),
+        ("Versions", ", ".join(f"{name} {version}" for name, version in one.versions.items())),
+    ]
+    return "\n".join(f"- {name}: {value}" for name, value in rows if value)
+
+
+def _table(summary: Summary) -> str:
+    judged = [line for line in summary.lines if not units.is_symptom(line.metric)]
+    states = [state for state in STATE if any(state in line.tuned for line in judged)]
+    heads = ["task", "shots", "metric", "base", *(STATE[state] for state in states), "change", "n", "verdict"]
+    rows = [heads, ["---" if place in (0, 2, len(heads) - 1) else "---:" for place in range(len(heads))]]
+    rows += [_row(line, states) for line in judged]
+    table = "\n".join("| " + " | ".join(row) + " |" for row in rows)
+    return (
+        f"{table}\n\nPoints of 100 (metrics without an upper end in their own unit), each with its 95 % interval. "
+        "The change is tuned minus base on the same items; for a run with a soft prompt it is read with the prompt "
+        "attached on the target and removed on general tasks. "
+        f"*Kept*: the interval of the change lies within ±{verdict.MARGIN:.0f} points."
+    )
+
+
+def _row(line: Line, states: list[str | None]) -> list[str]:
+    score = line.headline
+    said = verdict.of_score(score) if score else None
+    moved = units.with_interval(score, "delta") if score and score.delta is not None else "–"
+    values = [units.with_interval(found) if found else "–" for found in (line.base, *map(line.tuned.get, states))]
+    start = [_escape(line.task), str(line.shots), _escape(line.metric)]
+    return [*start, *values, moved, str(line.any.n), verdict.LONG[said] if said else "–"]
+
+
+def _loading(run: Folder) -> str:
+    """Code for what exists: the base or the trained model, then the adapter, then the prompt on top."""
+    has = set(run.pieces)
+    if not has:
+        return "This folder holds scores and no weights."
+    start = f"{run.name}/model" if "model" in has else run.base_model or "BASE MODEL"
+    code = [
+        "from transformers import AutoModelForCausalLM, AutoTokenizer",
+        "",
+        f'tokenizer = AutoTokenizer.from_pretrained("{start}")',
+        f'model = AutoModelForCausalLM.from_pretrained("{start}")',
+    ]
+    if has & {"adapter", "prompt"}:
+        code.insert(0, "from peft import PeftModel")
+    if "adapter" in has:
+        merge = ".merge_and_unload()" if "prompt" in has else ""
+        code.append(f'model = PeftModel.from_pretrained(model, "{run.name}/adapter"){merge}')
+    if "prompt" in has:
+        code[-1] += "  # the prompt is not attached: use this for everything else"
+        note = "  # the prompt is attached: use this for the task"
+        code.append(f'tuned = PeftModel.from_pretrained(model, "{run.name}/prompt"){note}')
+    text = "```python\n" + "\n".join(code) + "\n```"
+    if "prompt" in has:
+        text += (
+            "\n\nThe prompt is a separate file that changes no weight. Leave it off and it is as if it had never been "
+            "there; inside PEFT, `with tuned.disable_adapter():` takes it off for a while.\n\n"
+            "With PEFT, generate one text at a time: it places a soft prompt before the padding on the left of a "
+            "batch, which changes the answers. "
+            f'`holdfast.load("{run.name}", prompt="on").generate(texts)` batches correctly.'
+        )
+    return text
+
+
+def _limits(run: Folder, summary: Summary) -> str:
+    found = [
+        "Every number holds for the tasks, templates, shots and items measured, and says nothing about others.",
+        "Intervals cover the choice of items, not the seed of training: this is one run.",
+        "Each verdict is about one line of the table; over many lines about one interval in twenty misses the truth.",
+    ]
+    said = summary.words("general")
+    for start, group in (("Lost", said.get("lost", [])), ("Not resolvable at this n", said.get("unclear", []))):
+        tasks = [f"{_escape(line.task)} ({line.shots}-shot)" for line in group]
+        if tasks:
+            found.append(f"{start}: {', '.join(tasks)}.")
+    if not [line for line in summary.first_metric("general") if change(line.headline)]:
+        found.append("No general task was compared, so forgetting is unknown.")
+    found += [f"Absent from the folder: {sentence}" for sentence in run.absent]
+    return "\n".join(f"- {sentence}" for sentence in found)
+
+
+def _repeat(run: Folder) -> str:
+    if not run.config:
+        return "The configuration is not in this folder, so the run cannot be repeated from it alone."
+    return f"```\nholdfast run {run.name}/config.yaml\n```\n\n```yaml\n{run.config.strip()}\n```"
+
+
+def _escape(text: str) -> str:
+    """Text that Markdown shows as it is, also inside a table."""
+    return re.sub(r"([\\`*_\[\]<>|])", r"\\\1", text)

@@ -1,0 +1,118 @@
+"""A run's folder as the report sees it: the scores, and whatever else is there."""
+
+import json
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from holdfast.scores import Output, Score, read_outputs, read_scores
+
+PIECES = (
+    "model",
+    "prompt",
+    "adapter",
+)  # the weights that a run may leave
+
+
+@dataclass(frozen=True)
+class Folder:
+    """What a run left. `absent` says in plain words what is missing, for the page to repeat."""
+
+    path: Path
+    scores: list[Score]
+    outputs: list[Output]
+    log: list[dict[str, Any]]
+    config: str
+    absent: list[str]
+
+    @property
+    def name(self) -> str:
+        return self.path.resolve().name
+
+    @property
+    def pieces(self) -> list[str]:
+        """Which of `model`, `prompt` and `adapter` exist."""
+        return [piece for piece in PIECES if (self.path / piece).is_dir()]
+
+    @property
+    def base_model(self) -> str:
+        """The model that training started from: what the base scores were measured on."""
+        return next((score.model for score in self.scores if score.variant == "base" and score.model), "")
+
+
+def read(path: str | Path) -> Folder:
+    """Read a run's folder. Everything but the scores may be missing; missing scores are a ValueError."""
+    path = Path(path)
+    if not (path / "scores.jsonl").exists():
+        raise ValueError(
+            f"{path / 'scores.jsonl'}: there is no such file, so there is nothing to report; "
+            f"write it with `holdfast tune MODEL TASK --out {path}` or `holdfast evaluate MODEL --out {path}`"
+        )
+    scores = _scores(path)
+    outputs = read_outputs(path) if (path / "outputs.jsonl").exists() else []
+    log = _log(path / "log.jsonl")
+    config = path / "config.yaml"
+    text = config.read_text(encoding="utf-8") if config.exists() else ""
+    variants = {score.variant for score in scores}
+    absent = [
+        sentence
+        for missing, sentence in (
+            (not outputs, "outputs.jsonl (the answers, item by item): no examples are shown."),
+            (not log, "log.jsonl (the course of training): no training curves are shown."),
+            (not text, "config.yaml (the configuration): the run cannot be repeated from this folder alone."),
+            (
+                "base" not in variants,
+                "scores of the base model: nothing can be compared.",
+            ),
+            (
+                "tuned" not in variants,
+                "scores of a tuned model: only the base was measured.",
+            ),
+        )
+        if missing
+    ]
+    return Folder(path, scores, outputs, log, text, absent)
+
+
+def write_text(path: Path, text: str) -> Path:
+    """Write a file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".part")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
+    return path
+
+
+def _scores(path: Path) -> list[Score]:
+    try:
+        scores = read_scores(path)
+    except TypeError as error:
+        raise ValueError(f"{path / 'scores.jsonl'}: a record is not a whole score ({error}); evaluate again") from None
+    if not scores:
+        raise ValueError(f"{path / 'scores.jsonl'}: the file is empty, so there is nothing to report; evaluate again")
+    keys = set()
+    for score in scores:
+        if score.key in keys:
+            raise ValueError(f"{path / 'scores.jsonl'}: two scores for {score.key}; keep one, or evaluate again")
+        keys.add(score.key)
+    return scores
+
+
+def _log(path: Path) -> list[dict[str, Any]]:
+    """The training log's lines. A last line that a killed run left unfinished is dropped; others must be whole."""
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").rstrip("\n").split("\n")
+    records = []
+    for number, line in enumerate(lines, 1):
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError as error:
+            if number == len(lines):
+                break
+            raise ValueError(f"{path}:{number}: this line is not JSON ({error.msg}); remove it") from None
+        if isinstance(record.get("step"), int) and math.isfinite(record.get("loss", math.nan)):
+            records.append(record)
+    return records

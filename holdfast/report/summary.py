@@ -1,0 +1,172 @@
+"""From scores to what is said about a run: its lines, its gain, its retention, and a verdict in words.
+
+All numbers here are in points: 0 to 100, whatever unit the metric is stored in, so that tasks can stand on one axis.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from holdfast.report import units, verdict
+from holdfast.scores import Score
+
+# The soft prompt belongs to the target and is removed for everything else, so these are the scores that count.
+HEADLINE = {"target": ("on", None, "off"), "general": ("off", None, "on")}
+STATE = {"on": "prompt attached", "off": "prompt removed", None: "tuned"}
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its 95 % interval; `n` items (or tasks, where it is a mean over tasks)."""
+
+    value: float
+    low: float
+    high: float
+    n: int = 0
+
+    def scaled(self, factor: float, shift: float = 0.0) -> "Estimate":
+        return Estimate(self.value * factor + shift, self.low * factor + shift, self.high * factor + shift, self.n)
+
+
+@dataclass(frozen=True)
+class Line:
+    """One task at one number of shots by one metric: the base's score and the tuned model's, by prompt state."""
+
+    task: str
+    role: str
+    shots: int
+    metric: str
+    base: Score | None
+    tuned: dict[str | None, Score] = field(hash=False)
+
+    @property
+    def headline(self) -> Score | None:
+        """The tuned score that counts: prompt attached on the target, removed on general tasks."""
+        return next((self.tuned[state] for state in HEADLINE[self.role] if state in self.tuned), None)
+
+    @property
+    def any(self) -> Score:
+        """Some score of the line, for what they share (n, template, decoding)."""
+        found = self.headline or self.base
+        assert found is not None
+        return found
+
+
+def lines(scores: Sequence[Score]) -> list[Line]:
+    """Scores grouped into lines: target first, then general tasks in the order of the file, shots ascending."""
+    groups: dict[tuple[str, int, str], list[Score]] = {}
+    for score in scores:
+        groups.setdefault((score.task, score.shots, score.metric), []).append(score)
+    order = {task: place for place, task in enumerate(dict.fromkeys(score.task for score in scores))}
+    found = []
+    for (task, shots, metric), group in groups.items():
+        base = next((score for score in group if score.variant == "base"), None)
+        tuned = {score.prompt: score for score in group if score.variant == "tuned"}
+        found.append(Line(task, group[0].role, shots, metric, base, tuned))
+    return sorted(found, key=lambda line: (line.role != "target", order[line.task], line.shots))
+
+
+def change(score: Score | None) -> Estimate | None:
+    """A score's difference to the base in points; None where there is none, or where the metric has no upper end."""
+    scale = units.factor(score.metric, score.value) if score else None
+    if score is None or scale is None or score.delta is None or score.delta_low is None or score.delta_high is None:
+        return None
+    return Estimate(score.delta, score.delta_low, score.delta_high, score.n).scaled(scale)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a run is said to have gained and kept. Build it with `Summary.of(scores)`."""
+
+    lines: list[Line]
+
+    @classmethod
+    def of(cls, scores: Sequence[Score]) -> "Summary":
+        return cls(lines(scores))
+
+    def first_metric(self, role: str) -> list[Line]:
+        """A role's lines by each task's own metric: the first in the file that judges the answers."""
+        own: dict[str, str] = {}
+        for line in self.lines:
+            if not units.is_symptom(line.metric):
+                own.setdefault(line.task, line.metric)
+        return [line for line in self.lines if line.role == role and own.get(line.task) == line.metric]
+
+    def symptom(self, metric: str) -> list[Line]:
+        """The lines of one symptom on general tasks."""
+        return [line for line in self.lines if line.metric == metric and line.role == "general"]
+
+    @cached_property
+    def gain(self) -> Estimate | None:
+        """Points gained on the target at the fewest shots (the mean, where a run has several targets)."""
+        target = self.first_metric("target")
+        return _mean_change([line for line in target if line.shots == min(other.shots for other in target)])
+
+    @cached_property
+    def general_change(self) -> Estimate | None:
+        """Mean change over the general tasks, in points, all shots; `n` counts tasks."""
+        return _mean_change(self.first_metric("general"))
+
+    @cached_property
+    def retention(self) -> Estimate | None:
+        """The tuned model's mean score over the general tasks, in per cent of the base's mean.
+
+        A ratio of means and not a mean of ratios: a task on which the base is near zero would otherwise decide
+        everything. The interval is that of `general_change` over the base's mean.
+        """
+        base = _task_means((line.task, _points(line.base)) for line in _averaged(self.first_metric("general")))
+        level = math.fsum(base) / len(base) if base else 0.0
+        return self.general_change.scaled(100 / level, 100.0) if self.general_change and level > 0 else None
+
+    def words(self, role: str) -> dict[verdict.Word, list[Line]]:
+        """The role's lines by their verdicts (own metric of each task, the prompt state that counts)."""
+        found: dict[verdict.Word, list[Line]] = {}
+        for line in self.first_metric(role):
+            said = verdict.of_score(line.headline) if line.headline else None
+            if said:
+                found.setdefault(said, []).append(line)
+        return found
+
+
+def share(found: Sequence[Line]) -> tuple[float, float] | None:
+    """(base, tuned) means of a symptom over its lines, in points; the prompt state that counts."""
+    pairs = [(_points(line.base), _points(line.headline)) for line in found if line.base and line.headline]
+    if not pairs:
+        return None
+    return math.fsum(base for base, _ in pairs) / len(pairs), math.fsum(tuned for _, tuned in pairs) / len(pairs)
+
+
+def _points(score: Score | None) -> float:
+    assert score is not None
+    return score.value * (units.factor(score.metric, score.value) or 1.0)
+
+
+def _averaged(found: Sequence[Line]) -> list[Line]:
+    """The lines that a mean may hold: more is better, 0 to 100, and measured on both models."""
+    return [line for line in found if line.base and change(line.headline) and units.sign(line.metric) > 0]
+
+
+def _task_means(values: Iterable[tuple[str, float]]) -> list[float]:
+    groups: dict[str, list[float]] = {}
+    for task, value in values:
+        groups.setdefault(task, []).append(value)
+    return [math.fsum(group) / len(group) for group in groups.values()]
+
+
+def _mean_change(found: Sequence[Line]) -> Estimate | None:
+    """Mean of the changes over tasks, with an interval.
+
+    Within a task, shots are asked of the same items: their half-widths are averaged, as if they erred together, which
+    can only widen. Tasks are independent: their half-widths add in quadrature. Each side is treated by itself.
+    """
+    changes = [(line.task, estimate) for line in _averaged(found) if (estimate := change(line.headline))]
+    if not changes:
+        return None
+    values = _task_means((task, estimate.value) for task, estimate in changes)
+    below = _task_means((task, estimate.value - estimate.low) for task, estimate in changes)
+    above = _task_means((task, estimate.high - estimate.value) for task, estimate in changes)
+    count = len(values)
+    mean = math.fsum(values) / count
+    n = changes[0][1].n if len(changes) == 1 else count
+    return Estimate(mean, mean - math.hypot(*below) / count, mean + math.hypot(*above) / count, n)

@@ -1,0 +1,102 @@
+"""Gain and retention on numbers small enough to do by hand."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from holdfast.report import words
+from holdfast.report.summary import Summary, share
+from holdfast.scores import Score
+
+
+def pair(
+    task: str,
+    role: Any,
+    base: float,
+    delta: float,
+    half: float,
+    *,
+    shots: int = 0,
+    metric: str = "accuracy",
+    prompt: Any = "off",
+) -> list[Score]:
+    """A base score and the tuned one `delta` above it, whose interval reaches `half` to each side."""
+    one = Score("base", None, task, role, shots, metric, base, base - half, base + half, 50)
+    tuned = replace(
+        one,
+        variant="tuned",
+        prompt=prompt,
+        value=base + delta,
+        delta=delta,
+        delta_low=delta - half,
+        delta_high=delta + half,
+    )
+    return [one, tuned]
+
+
+def test_gain_is_the_change_on_the_target_with_the_prompt_on_at_the_fewest_shots() -> None:
+    scores = pair("t", "target", 0.5, 0.2, 0.1, shots=1, prompt="on") + pair("t", "target", 0.4, 0.3, 0.1, prompt="on")
+    scores.append(replace(scores[-1], prompt="off", delta=0.05))
+    gain = Summary.of(scores).gain
+    assert gain is not None
+    assert (gain.value, gain.low, gain.high, gain.n) == pytest.approx((30, 20, 40, 50))
+
+
+def test_retention_is_the_ratio_of_means_and_tasks_count_once() -> None:
+    # a: base 0.5, changes -0.1 and -0.3 (two shots): -0.2 for the task; b: base 30 BLEU = 0.30, change +6 = +0.06.
+    scores = [
+        *pair("a", "general", 0.5, -0.1, 0.03),
+        *pair("a", "general", 0.5, -0.3, 0.05, shots=1),
+        *pair("b", "general", 30.0, 6.0, 3.0, metric="bleu"),
+    ]
+    summary = Summary.of(scores)
+    moved, kept = summary.general_change, summary.retention
+    assert moved is not None
+    assert kept is not None
+    # Mean change (-20 + 6) / 2 = -7; half-widths 4 (mean of 3 and 5) and 3 make sqrt(16 + 9) / 2 = 2.5.
+    # Base mean (50 + 30) / 2 = 40: retention 1 - 7 / 40, half-width 2.5 / 40.
+    assert (moved.value, moved.low, moved.high, moved.n) == pytest.approx((-7, -9.5, -4.5, 2))
+    assert (kept.value, kept.low, kept.high) == pytest.approx((82.5, 76.25, 88.75))
+
+
+def test_symptoms_and_metrics_without_an_upper_end_stay_out_of_the_mean() -> None:
+    scores = [
+        *pair("a", "general", 0.5, -0.1, 0.05),
+        *pair("a", "general", 0.02, 0.5, 0.05, metric="format_share"),
+        *pair("b", "general", 11.0, 4.0, 1.0, metric="perplexity"),
+    ]
+    summary = Summary.of(scores)
+    assert summary.general_change is not None
+    assert summary.general_change.value == pytest.approx(-10)
+    assert share(summary.symptom("format_share")) == pytest.approx((2, 52))
+    assert {word: [line.task for line in lines] for word, lines in summary.words("general").items()} == {
+        "lost": ["a", "b"]
+    }
+
+
+def test_a_base_at_zero_has_no_retention() -> None:
+    assert Summary.of(pair("a", "general", 0.0, 0.1, 0.05)).retention is None
+
+
+@pytest.mark.parametrize(
+    ("delta", "start"),
+    [(0.3, "Gained on t: 30.0 points [20.0, 40.0]."),
+     (-0.3, "Lost on t, the task it was tuned for: 30.0 points [-40.0, -20.0]."),
+     (0.02, "Whether anything was gained on t is not resolvable at this n: +2.0 points [-8.0, 12.0].")],
+)  # fmt: skip
+def test_the_sentence_on_the_target_says_no_more_than_the_interval(delta: float, start: str) -> None:
+    summary = Summary.of(pair("t", "target", 0.5, delta, 0.1, prompt="on"))
+    assert (
+        words.plain(words.verdict_on(summary))
+        == f"{start} No general task was compared, so nothing can be said about forgetting."
+    )
+
+
+def test_the_sentence_on_general_tasks_names_what_was_lost_and_what_is_not_known() -> None:
+    scores = pair("t", "target", 0.5, 0.01, 0.02, prompt="on") + pair("a", "general", 0.5, -0.2, 0.05)
+    scores += pair("b", "general", 0.5, 0.0, 0.2) + pair("c", "general", 0.5, 0.0, 0.01)
+    assert words.plain(words.verdict_on(Summary.of(scores))) == (
+        "No gain on t: the change is +1.0 points [-1.0, 3.0]. Retained 86.7 % [72.9, 100.4] of the base's mean score "
+        "on 3 general tasks; lost: a (0-shot); not resolvable at this n: b (0-shot)."
+    )

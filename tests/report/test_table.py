@@ -1,0 +1,88 @@
+"""The terminal table: it fits, it is complete without colour, and it says what is missing."""
+
+from pathlib import Path
+
+import pytest
+
+from holdfast.report import table
+from holdfast.report.compare import compare
+from holdfast.report.folder import read
+from tests.report import example_run
+
+
+def test_no_line_is_wider_than_80_columns_and_no_number_is_cut(run: Path) -> None:
+    shown = table.text(table.terminal(run), width=80)
+    assert max(map(len, shown.splitlines())) <= 80
+    assert "…" not in shown
+    assert "\x1b" not in shown
+
+
+def test_every_task_has_a_line_per_shot_with_its_verdict_target_first(run: Path) -> None:
+    lines = table.text(table.terminal(run), width=120).splitlines()
+    rows = [line.split() for line in lines if line.endswith(("gained", "kept", "lost", "unclear"))]
+    assert [row[:2] for row in rows[:2]] == [["rte", "0"], ["rte", "1"]]
+    assert len(rows) == 2 * len(example_run.TASKS)
+    score = next(s for s in read(run).scores if s.task == "rte" and s.prompt == "on" and s.shots == 0)
+    assert score.delta is not None
+    assert f"{100 * score.delta:+.1f}" in rows[0]
+    assert f"{100 * score.value:.1f}" in rows[0]
+
+
+def test_a_run_without_a_prompt_has_one_column_tuned(tmp_path: Path) -> None:
+    shown = table.text(table.terminal(example_run.make(tmp_path / "plain", prompts=(None,))), width=80)
+    head = shown.splitlines()[0].split()
+    assert head == ["task", "k", "metric", "base", "tuned", "delta", "n", "verdict"]
+    assert "attached" not in shown
+
+
+def test_what_is_absent_is_named(run: Path) -> None:
+    (run / "log.jsonl").unlink()
+    assert "Absent: log.jsonl" in table.text(table.terminal(run), width=80)
+
+
+def test_a_folder_without_scores_says_how_to_get_them(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"scores\.jsonl: there is no such file.*holdfast tune MODEL TASK --out"):
+        table.terminal(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "the file is empty"),
+        ('{"variant": "base"}\n', "not a whole score"),
+        ("{half\n", r"scores\.jsonl:1: this line is not JSON"),
+    ],
+)
+def test_broken_scores_are_one_clear_line(run: Path, content: str, message: str) -> None:
+    (run / "scores.jsonl").write_text(content)
+    with pytest.raises(ValueError, match=message):
+        table.terminal(run)
+
+
+def test_two_scores_with_one_key_are_refused(run: Path) -> None:
+    path = run / "scores.jsonl"
+    path.write_text(path.read_text() + path.read_text().splitlines()[0] + "\n")
+    with pytest.raises(ValueError, match="two scores for"):
+        table.terminal(run)
+
+
+def test_a_killed_runs_unfinished_last_log_line_is_dropped(run: Path) -> None:
+    log = run / "log.jsonl"
+    whole = len(read(run).log)
+    log.write_text(log.read_text() + '{"stage": "model", "st')
+    assert len(read(run).log) == whole
+    log.write_text('{"stage"\n' + log.read_text())
+    with pytest.raises(ValueError, match=r"log\.jsonl:1"):
+        read(run)
+
+
+def test_comparison_has_a_column_per_run_and_names_those_below_the_floor(tmp_path: Path) -> None:
+    mild = example_run.make(tmp_path / "mild", forget=0.2)
+    harsh = example_run.make(tmp_path / "harsh", prompts=(None,))
+    renderable, missed = compare([mild, harsh], floor=0.9)
+    shown = table.text(renderable, width=80)
+    assert max(map(len, shown.splitlines())) <= 80
+    assert missed == [str(harsh)]
+    assert shown.splitlines()[0].split() == ["task", "k", "base", "(1)", "(2)"]
+    assert f"(2) {harsh}" in shown.replace("\n", "") or "harsh" in shown
+    assert compare([mild, harsh], floor=None)[1] == []
