@@ -88,7 +88,10 @@ class Trainer:
         self._moving = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
         set_dropout(self.model.model, settings.dropout)
         if settings.gradient_checkpointing:
-            self.model.model.gradient_checkpointing_enable({"use_reentrant": False})
+            body = self.model.model
+            # transformers 5 renamed it on the way; use_reentrant=False passes gradients on to a prompt in front of frozen layers.
+            enable = getattr(body, "activation_checkpointing_enable", None) or body.gradient_checkpointing_enable
+            enable({"use_reentrant": False})
         self.model.to(accelerator.device)
         optimizer = settings.make_optimizer(groups)
         self.wrapped, self.optimizer = accelerator.prepare(self.model, optimizer)

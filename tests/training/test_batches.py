@@ -1,0 +1,44 @@
+"""Which rows a step sees."""
+
+from collections import Counter
+
+import pytest
+
+from holdfast.rows import Row
+from holdfast.training.batches import Stream, share, split, total_weight
+
+
+def stream(size: int, batch: int, seed: int = 0) -> Stream:
+    return Stream(lambda index, epoch: Row((index,), (1.0,), name=str(epoch)), size, batch, seed)
+
+
+def test_each_pass_sees_every_row_once_in_another_order() -> None:
+    seen = [row for step in range(5) for row in stream(10, 4).batch(step)]
+    passes = [[row.tokens[0] for row in seen if row.name == epoch] for epoch in "01"]
+    assert [sorted(p) for p in passes] == [list(range(10))] * 2
+    assert passes[0] != passes[1]
+
+
+def test_a_batch_larger_than_the_data_repeats_rows_evenly() -> None:
+    assert set(Counter(row.tokens[0] for row in stream(3, 9).batch(7)).values()) == {3}
+
+
+def test_a_step_is_known_from_the_seed_alone() -> None:
+    assert stream(50, 4).batch(30) == stream(50, 4).batch(30)
+    assert stream(50, 4).batch(30) != stream(50, 4, seed=1).batch(30)
+
+
+def test_processes_share_a_batch_without_rest_or_overlap() -> None:
+    rows = stream(20, 7).batch(0)
+    parts = [share(rows, rank, 3) for rank in range(3)]
+    assert sorted(row.tokens for part in parts for row in part) == sorted(row.tokens for row in rows)
+    assert all(parts)
+
+
+@pytest.mark.parametrize("budget", [1, 5, 12, 1000])
+def test_forwards_hold_the_budget_and_lose_no_row(budget: int) -> None:
+    rows = [Row(tuple(range(n)), (1.0,) * n) for n in (3, 9, 1, 1, 7, 2)]
+    parts = split(rows, budget)
+    assert [row for part in parts for row in part] == rows
+    assert all(len(part) == 1 or sum(len(row.tokens) for row in part) <= budget for part in parts)
+    assert total_weight(rows) == sum(total_weight(part) for part in parts) == 23

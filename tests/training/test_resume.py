@@ -1,0 +1,134 @@
+"""A killed run goes on bitwise as if nothing had happened; and forgetting any piece of its state would be seen."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from holdfast.methods.base import Method
+from holdfast.methods.full import Full
+from holdfast.training import checkpoint, loop
+from tests.training import tiny
+
+
+@dataclass
+class Count(Method):
+    """A method with a state: its penalty grows with the steps it has seen."""
+
+    seen: int = 0
+
+    def penalty(self, model: Any, rows: Any, output: Any) -> torch.Tensor:
+        return 1e-3 * self.seen * sum((p.square().sum() for p in model.model.parameters()), torch.zeros(()))
+
+    def after_step(self, model: Any) -> None:
+        self.seen += 1
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"seen": self.seen}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.seen = state["seen"]
+
+
+class Kill(Method):
+    """The process dies after a step."""
+
+    def __init__(self, after: int) -> None:
+        self.left = after
+
+    def after_step(self, model: Any) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise RuntimeError("killed")
+
+
+def whole(folder: Path) -> tuple[list[float], dict[str, torch.Tensor]]:
+    run = tiny.trainer(folder, Full(), Count(), Method(), dropout=0.1)
+    run.train()
+    return tiny.losses(folder), tiny.weights(run)
+
+
+def killed_and_resumed(folder: Path) -> tuple[list[float], dict[str, torch.Tensor]]:
+    """Steps 1 to 3, a checkpoint, death in step 5; then a process that knows nothing takes over."""
+    with pytest.raises(RuntimeError, match="killed"):
+        tiny.trainer(folder, Full(), Count(), Kill(4), dropout=0.1).train()
+    torch.manual_seed(12345)
+    run = tiny.trainer(folder, Full(), Count(), Method(), model=tiny.pretrained(seed=0), dropout=0.1)
+    run.train()
+    return tiny.losses(folder), tiny.weights(run)
+
+
+def same(a: tuple[list[float], dict[str, torch.Tensor]], b: tuple[list[float], dict[str, torch.Tensor]]) -> bool:
+    return a[0] == b[0] and all(torch.equal(a[1][name], b[1][name]) for name in a[1])
+
+
+def test_a_resumed_run_is_bitwise_the_uninterrupted_one(tmp_path: Path) -> None:
+    assert same(whole(tmp_path / "whole"), killed_and_resumed(tmp_path / "killed"))
+
+
+def forget_parameters(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoint, "read_into", lambda parameters, path: None)
+
+
+def forget_optimizer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.optim.AdamW, "load_state_dict", lambda self, state: None)
+
+
+def forget_random_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoint, "restore_random_state", lambda state: None)
+
+
+def forget_method_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Count, "load_state_dict", lambda self, state: None)
+
+
+def forget_data_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stream starts over: step 4 sees the rows of step 1."""
+    honest = loop.Trainer._step
+    monkeypatch.setattr(loop.Trainer, "_step", lambda self, step: honest(self, step - 3))
+
+
+@pytest.mark.parametrize("forget", [forget_parameters, forget_optimizer, forget_random_state, forget_method_state, forget_data_order])
+def test_forgetting_a_piece_of_state_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forget: Callable[[Any], None]) -> None:
+    expected = whole(tmp_path / "whole")
+    with pytest.raises(RuntimeError, match="killed"):
+        tiny.trainer(tmp_path / "killed", Full(), Count(), Kill(4), dropout=0.1).train()
+    forget(monkeypatch)
+    torch.manual_seed(12345)
+    run = tiny.trainer(tmp_path / "killed", Full(), Count(), Method(), dropout=0.1)
+    run.train()
+    assert not same(expected, (tiny.losses(tmp_path / "killed"), tiny.weights(run)))
+
+
+def test_there_is_always_one_whole_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk fills up while the second checkpoint is written: the first is still there, and is gone on from."""
+    honest = torch.save
+    calls: list[int] = []
+
+    def full_disk(*args: Any, **options: Any) -> None:
+        calls.append(1)
+        if len(calls) == 2:
+            raise OSError(28, "No space left on device")
+        honest(*args, **options)
+
+    monkeypatch.setattr(torch, "save", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        tiny.trainer(tmp_path, Full(), steps=9).train()
+    assert checkpoint.latest(tmp_path) == tmp_path / "checkpoint-3"
+    monkeypatch.setattr(torch, "save", honest)
+    tiny.trainer(tmp_path, Full(), steps=9).train()
+    tiny.trainer(tmp_path / "plain", Full(), steps=9).train()
+    assert tiny.losses(tmp_path) == tiny.losses(tmp_path / "plain")
+
+
+def test_the_validation_leaves_the_random_state_alone(tmp_path: Path) -> None:
+    """Otherwise how often one looks would change what is learned."""
+    plain = tiny.trainer(tmp_path / "plain", Full(), dropout=0.1)
+    plain.train()
+    looked = tiny.trainer(tmp_path / "looked", Full(), dropout=0.1)
+    looked.validate = lambda model: float(torch.rand(()))
+    looked.train()
+    assert tiny.losses(tmp_path / "plain") == tiny.losses(tmp_path / "looked")
