@@ -1,0 +1,145 @@
+"""Continue many prompts at once, exactly as each would continue alone.
+
+What prompts have in common (a soft prompt, the same demonstrations) is computed once. Behind it stand the prompts'
+own tokens, padded on the left between the two: masked out, and not counted in positions, so that neither padding nor
+the company of other prompts changes a result. A finished text leaves the batch.
+
+Models that cannot share keys and values go through `model.generate` in batches of equally long prompts.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from holdfast.evaluation import batch, beams, plain
+from holdfast.evaluation.stopping import Stops
+from holdfast.models import max_length, window
+from holdfast.prefix import cached
+from holdfast.prefix.families import families
+
+BATCH_TOKENS = 16384
+Progress = Callable[[int], None]
+
+
+def generate(
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    stops: Stops,
+    *,
+    max_new_tokens: int,
+    prompt: Tensor | None = None,
+    num_beams: int = 1,
+    batch_tokens: int = BATCH_TOKENS,
+    progress: Progress | None = None,
+) -> list[list[int]]:
+    """The most likely continuation of each prompt: new token ids, without the end-of-sequence token.
+
+    With one beam it is the greedy one; with more, what beam search finds (length penalty 1, no early stopping: a
+    search goes on until no running beam can beat the worst finished one). A text also ends at `max_new_tokens` and at
+    the token that completes a stop string, which is the last of the returned ones. Sampling, penalties and forced
+    tokens that a model's `generation_config.json` asks for are not applied.
+
+    Args:
+        prompts: Token ids; at least one each.
+        prompt: A soft prompt `[P, D]` that stands before every prompt.
+        batch_tokens: The most places (rows x their length, prefix and new tokens included) computed together.
+        progress: Called with the number of prompts finished since the last call.
+
+    Raises:
+        ValueError: a prompt is empty, or does not fit the model together with the soft prompt and the new tokens.
+    """
+    assert max_new_tokens >= 1, max_new_tokens
+    assert num_beams >= 1, num_beams
+    _check(model, prompts, max_new_tokens, 0 if prompt is None else len(prompt))
+    places: dict[tuple[int, ...], list[int]] = {}
+    for place, tokens in enumerate(prompts):
+        places.setdefault(tuple(tokens), []).append(place)
+    results: list[list[int]] = [[] for _ in prompts]
+    with cached.inference(model):
+        way = _shared if cached.shares(model) else plain.generate
+        for tokens, new in way(model, list(places), stops, max_new_tokens, prompt, num_beams, batch_tokens):
+            for place in places[tokens]:
+                results[place] = list(new)
+            if progress:
+                progress(len(places[tokens]))
+    return results
+
+
+def _check(model: Any, prompts: Sequence[Sequence[int]], new: int, soft: int) -> None:
+    limit = max_length(model)
+    for number, tokens in enumerate(prompts, 1):
+        if not tokens:
+            raise ValueError(f"prompt {number} has no tokens; begin it with a beginning-of-sequence token or some text")
+        if soft + len(tokens) + new > limit and not model.config.is_encoder_decoder:
+            raise ValueError(
+                f"prompt {number} has {len(tokens)} tokens; with {soft} soft-prompt vectors and {new} new tokens that "
+                f"is more than the model's {limit} positions; shorten the prompt or lower max_new_tokens"
+            )
+
+
+def _shared(
+    model: Any,
+    prompts: Sequence[tuple[int, ...]],
+    stops: Stops,
+    limit: int,
+    prompt: Tensor | None,
+    num_beams: int,
+    batch_tokens: int,
+) -> Iterator[tuple[tuple[int, ...], list[int]]]:
+    """(prompt, new tokens), family by family, batch by batch."""
+    for family in families([tokens[:-1] for tokens in prompts]):
+        members = [prompts[i] for i in family.members]
+        prefix = cached.prefill(model, prompt, members[0][: family.length])
+        for chosen in _batches(model, members, prefix.length - family.length, limit, batch_tokens // num_beams):
+            suffixes = [tokens[family.length :] for tokens in chosen]
+            begun, logits = batch.start(model, prefix, suffixes, limit - 1)
+            found = (
+                greedy(begun, logits, stops, limit)
+                if num_beams == 1
+                else beams.search(begun, logits, stops, limit, num_beams)
+            )
+            yield from zip(chosen, found, strict=True)
+
+
+def _batches(
+    model: Any, prompts: list[tuple[int, ...]], soft: int, limit: int, budget: int
+) -> Iterator[list[tuple[int, ...]]]:
+    """Prompts by length, longest first, in batches within the budget.
+
+    A sliding window counts places, padding included. Where it is shorter than a text, only equal lengths go together.
+    """
+    prompts = sorted(prompts, key=len, reverse=True)
+    sees = window(model)
+    begin = 0
+    for end in range(1, len(prompts) + 1):
+        longest = soft + len(prompts[begin]) + limit
+        if end < len(prompts):
+            equal = len(prompts[end]) == len(prompts[begin])
+            if (end + 1 - begin) * longest <= budget and (equal or sees is None or longest <= sees):
+                continue
+        yield prompts[begin:end]
+        begin = end
+
+
+def greedy(begun: batch.Batch, logits: Tensor, stops: Stops, limit: int) -> list[list[int]]:
+    """Take the likeliest token of each row until all have ended; new tokens by row. `logits` are `[B, V]`."""
+    found: list[list[int]] = [[] for _ in logits]
+    live = list(range(len(found)))
+    while True:
+        chosen = logits.argmax(-1)
+        going = []
+        for place, token in enumerate(chosen.tolist()):
+            tokens = found[live[place]]
+            if token in stops.eos:
+                continue
+            tokens.append(token)
+            if len(tokens) < limit and not stops.reached(tokens):
+                going.append(place)
+        if not going:
+            return found
+        if len(going) < len(live):
+            order = batch.compact(going, len(live))
+            begun.keep(order)
+            live, chosen = [live[place] for place in order], chosen[order]
+        logits = begun.advance(chosen)

@@ -1,0 +1,56 @@
+"""Where a generated text ends: at an end-of-sequence token, or just before the first stop string."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+
+class Stops:
+    """The ends of a text, and what is looked at to find them.
+
+    Stop strings are looked for in decoded text, so that one which begins or ends inside a token is found. Only the last
+    few tokens are decoded at each step, and only when the newest one could hold the last character of a stop string.
+
+    Raises:
+        ValueError: a stop string is empty.
+    """
+
+    def __init__(self, tokenizer: Any, strings: Sequence[str] = (), eos: Iterable[int] = ()) -> None:
+        if "" in strings:
+            raise ValueError("a stop string is empty, so every text would end at once; leave it out")
+        self.tokenizer = tokenizer
+        self.strings = tuple(strings)
+        self.eos = frozenset(eos)
+        # A token adds one byte at least. The few more are for a character that the cut splits, and for the space
+        # that a decoder drops from the first token.
+        self._reach = max((len(string.encode()) for string in strings), default=0) + 4
+        self._last = {string[-1] for string in strings}
+        self._suspects: dict[int, bool] = {}
+
+    def reached(self, tokens: Sequence[int]) -> bool:
+        """Whether the text of these new tokens holds a stop string, given that it did not before the last of them."""
+        if not self.strings or not tokens or not self._suspect(tokens[-1]):
+            return False
+        return self._find(self.decode(tokens[-self._reach :])) >= 0 and self._find(self.decode(tokens)) >= 0
+
+    def text(self, tokens: Sequence[int]) -> str:
+        """The decoded tokens up to the first stop string; special tokens are left out."""
+        text = self.decode(tokens)
+        place = self._find(text)
+        return text if place < 0 else text[:place]
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """The text of new tokens, exactly: no clean-up of spaces."""
+        return self.tokenizer.decode(list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+
+    def _find(self, text: str) -> int:
+        """Where the first stop string begins, or -1."""
+        return min((place for place in map(text.find, self.strings) if place >= 0), default=-1)
+
+    def _suspect(self, token: int) -> bool:
+        """Whether the token's own text may hold the last character of a stop string."""
+        if token not in self._suspects:
+            text = self.decode([token])
+            # Part of a character decodes to U+FFFD, and a decoder may drop a space: then nothing can be ruled out.
+            unsure = "\ufffd" in text or " " in self._last
+            self._suspects[token] = unsure or not self._last.isdisjoint(text)
+        return self._suspects[token]
