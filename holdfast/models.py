@@ -35,7 +35,9 @@ class Pretrained:
         return max_length(self.model)
 
 
-def load(source: str | Path, *, dtype: str = "float32", device: str | torch.device = "cpu", trust_remote_code: bool = False) -> Pretrained:
+def load(
+    source: str | Path, *, dtype: str = "float32", device: str | torch.device = "cpu", trust_remote_code: bool = False
+) -> Pretrained:
     """The model and tokenizer in a folder, or under a hub id.
 
     Weights are read from safetensors only. `dtype` is the precision that the weights are held in.

@@ -56,12 +56,19 @@ class PrefixModel(nn.Module):
         """
         vectors = [prompt.get_parameter("vectors") for prompt in self.prompts]
         longest = self._longest(rows, [len(prompt) for prompt in vectors])
-        window = models.window(self.model)
-        if (window is None or longest <= window) and capability(self.model).packed:
+        if self.packs(longest):
             logits = packed.label_logits(self.model, rows, vectors, self.budget)
         else:
             logits = reference.label_logits(self.model, rows, vectors)
         return LabelLogits(logits, *(tensor.to(logits.device) for tensor in label_tensors(rows)))
+
+    def packs(self, length: int = 0) -> bool:
+        """Whether rows of that length, their prompt included, are computed packed.
+
+        A mask of our making replaces the model's own, sliding window included: longer rows would see too much.
+        """
+        window = models.window(self.model)
+        return (window is None or length <= window) and capability(self.model).packed
 
     def _longest(self, rows: Sequence[Row], prompt_lengths: Sequence[int]) -> int:
         """Positions of the longest row with its prompt, checked against what the model has."""

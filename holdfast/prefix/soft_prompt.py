@@ -16,6 +16,8 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from holdfast.models import embedding_rms
+
 FREQUENT = 5000  # Lester et al. sample the most common tokens of their vocabulary, this many.
 CHOICES = "vocabulary, text:SOME TEXT, labels or uniform"
 CONFIG, WEIGHTS, KEY = "adapter_config.json", "adapter_model.safetensors", "prompt_embeddings"
@@ -118,11 +120,8 @@ def initial(
         rest = length - len(means)
         vectors = torch.cat([means, _words(model, _frequent(tokenizer, tokens, rest, random))]) if rest else means
     elif init == "uniform":
-        everything = _words(model, range(model.get_input_embeddings().weight.shape[0]))
-        size = math.sqrt(3) * float(
-            everything.pow(2).mean().sqrt()
-        )  # Uniform in [-a, a] has the root mean square a / sqrt(3).
-        vectors = torch.empty(length, everything.shape[1]).uniform_(-size, size, generator=random)
+        size = math.sqrt(3) * embedding_rms(model)  # Uniform in [-a, a] has the root mean square a / sqrt(3).
+        vectors = torch.empty(length, _words(model, [0]).shape[1]).uniform_(-size, size, generator=random)
     else:
         lack = {"text": ", and text: needs a text behind the colon", "labels": ", and labels needs a task with choices"}
         raise ValueError(f"prompt.init={init!r}: use {CHOICES}{lack.get(kind, '')}")
