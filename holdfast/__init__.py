@@ -3,18 +3,33 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from holdfast.api import Run, evaluate, load, tune
+    from holdfast.measuring import evaluate, load
     from holdfast.methods.base import Method
+    from holdfast.runs import Run, tune
     from holdfast.scores import Score
     from holdfast.stages.edit import edit_model
     from holdfast.studies import compare, study
     from holdfast.tasks.task import Example, Task, Template
 
-__all__ = ["Example", "Method", "Run", "Score", "Task", "Template", "compare", "edit_model", "evaluate", "load", "study", "tune"]
+__all__ = [
+    "Example",
+    "Method",
+    "Run",
+    "Score",
+    "Task",
+    "Template",
+    "compare",
+    "edit_model",
+    "evaluate",
+    "load",
+    "study",
+    "tune",
+]
 
 _HOME = {
-    "holdfast.api": ("Run", "evaluate", "load", "tune"),
+    "holdfast.measuring": ("evaluate", "load"),
     "holdfast.methods.base": ("Method",),
+    "holdfast.runs": ("Run", "tune"),
     "holdfast.scores": ("Score",),
     "holdfast.stages.edit": ("edit_model",),
     "holdfast.studies": ("compare", "study"),

@@ -44,7 +44,12 @@ def demo(out: Out = None, json_: Json = False) -> None:
 @app.command()
 def tune(
     model: Model,
-    task: Annotated[str, typer.Argument(help="A folder with train.jsonl and test.jsonl, a .jsonl file, a catalogue name, lab:NAME or hf:DATASET[:CONFIG].")],
+    task: Annotated[
+        str,
+        typer.Argument(
+            help="A folder with train.jsonl and test.jsonl, a .jsonl file, a catalogue name, lab:NAME or hf:DATASET[:CONFIG]."
+        ),
+    ],
     method: Annotated[str, typer.Option(help="See `holdfast methods`, or path/to/file.py:MyMethod.")] = "promot",
     general: General = None,
     shots: Shots = "0,1",
@@ -57,11 +62,13 @@ def tune(
     json_: Json = False,
 ) -> None:
     """Fine-tune on a task; measure what was gained there and kept on the general tasks."""
-    from holdfast import api, report
+    from holdfast import report, runs
     from holdfast.stages.fields import parse
 
-    fields: dict[str, Any] = {f"{stage}.{key}": v for stage, given in parse(set_ or []).items() for key, v in given.items()}
-    run = api.tune(
+    fields: dict[str, Any] = {
+        f"{stage}.{key}": v for stage, given in parse(set_ or []).items() for key, v in given.items()
+    }
+    run = runs.tune(
         model,
         task,
         method,
@@ -82,7 +89,9 @@ def tune(
 def evaluate(
     model: Model,
     prompt: Prompt = None,
-    task: Annotated[list[str] | None, typer.Option(help="A task; repeat it. Default for 'lab': every general lab task.")] = None,
+    task: Annotated[
+        list[str] | None, typer.Option(help="A task; repeat it. Default for 'lab': every general lab task.")
+    ] = None,
     shots: Shots = "0,1,4",
     limit: Limit = None,
     seed: Seed = 0,
@@ -91,10 +100,19 @@ def evaluate(
     json_: Json = False,
 ) -> None:
     """Measure a model on tasks, with a soft prompt attached or not."""
-    from holdfast import api, report
+    from holdfast import measuring, report
 
-    tasks = task or api.default_tasks(model)
-    scores = api.evaluate(model, tasks, prompt=prompt, shots=_numbers(shots), limit=limit, seed=seed, out=out, trust_remote_code=trust_remote_code)
+    tasks = task or measuring.default_tasks(model)
+    scores = measuring.evaluate(
+        model,
+        tasks,
+        prompt=prompt,
+        shots=_numbers(shots),
+        limit=limit,
+        seed=seed,
+        out=out,
+        trust_remote_code=trust_remote_code,
+    )
     _print(scores, json_, lambda: report.show_scores(scores))
 
 
@@ -102,18 +120,20 @@ def evaluate(
 def generate(
     model: Model,
     prompt: Prompt = None,
-    input_: Annotated[Path | None, typer.Option("--input", help="JSONL with `prompt` or `input`, or plain lines; default stdin.")] = None,
+    input_: Annotated[
+        Path | None, typer.Option("--input", help="JSONL with `prompt` or `input`, or plain lines; default stdin.")
+    ] = None,
     max_new_tokens: Annotated[int, typer.Option(min=1)] = 64,
     stop: Annotated[list[str] | None, typer.Option(help="Generation ends here; repeat it.")] = None,
     num_beams: Annotated[int, typer.Option(min=1)] = 1,
     trust_remote_code: Trust = False,
 ) -> None:
     """Batch inference: JSONL or lines in, JSONL out, prompt attached or not."""
-    from holdfast import api
+    from holdfast import measuring
 
     lines = input_.read_text(encoding="utf-8").splitlines() if input_ else sys.stdin.read().splitlines()
-    texts = api.prompts_of(lines, str(input_ or "stdin"))
-    loaded = api.load(model, prompt=prompt, trust_remote_code=trust_remote_code)
+    texts = measuring.prompts_of(lines, str(input_ or "stdin"))
+    loaded = measuring.load(model, prompt=prompt, trust_remote_code=trust_remote_code)
     outputs = loaded.generate(texts, max_new_tokens=max_new_tokens, stop=tuple(stop or ()), num_beams=num_beams)
     _lines({"prompt": text, "output": output} for text, output in zip(texts, outputs, strict=True))
 
@@ -135,7 +155,9 @@ def edit(
 @app.command()
 def compare(
     runs: Annotated[list[Path], typer.Argument(help="Folders of runs.")],
-    floor: Annotated[float | None, typer.Option(help="Exit with 2 where a run keeps less than this share on the general tasks.")] = None,
+    floor: Annotated[
+        float | None, typer.Option(help="Exit with 2 where a run keeps less than this share on the general tasks.")
+    ] = None,
     out: Out = None,
     json_: Json = False,
 ) -> None:
@@ -162,7 +184,16 @@ def study(
     from holdfast.stages.fields import parse
 
     summary = studies.study(
-        model, method, target, general or (), seeds=seeds, shots=_numbers(shots), limit=limit, jobs=jobs, out=out, fields=parse(set_ or [])
+        model,
+        method,
+        target,
+        general or (),
+        seeds=seeds,
+        shots=_numbers(shots),
+        limit=limit,
+        jobs=jobs,
+        out=out,
+        fields=parse(set_ or []),
     )
     if json_:
         _lines(summary)
@@ -180,11 +211,13 @@ def report(run: Annotated[Path, typer.Argument(help="Folder of a run.")]) -> Non
 
 
 @app.command()
-def run(config: Annotated[Path, typer.Argument(help="The config.yaml of a run.")], out: Out = None, json_: Json = False) -> None:
+def run(
+    config: Annotated[Path, typer.Argument(help="The config.yaml of a run.")], out: Out = None, json_: Json = False
+) -> None:
     """Repeat a run exactly."""
-    from holdfast import api, report
+    from holdfast import report, runs
 
-    finished = api.repeat(config, out=out)
+    finished = runs.repeat(config, out=out)
     _print(finished.scores, json_, lambda: report.show(finished.folder))
 
 
@@ -213,7 +246,11 @@ def tasks(json_: Json = False) -> None:
 
 
 @app.command()
-def doctor(model: Annotated[str | None, typer.Argument(help="A model to look at as well.")] = None, trust_remote_code: Trust = False, json_: Json = False) -> None:
+def doctor(
+    model: Annotated[str | None, typer.Argument(help="A model to look at as well.")] = None,
+    trust_remote_code: Trust = False,
+    json_: Json = False,
+) -> None:
     """What this machine, and this model, can do."""
     from holdfast.doctor import examine
 
@@ -226,7 +263,7 @@ def doctor(model: Annotated[str | None, typer.Argument(help="A model to look at 
 
 
 def _show_comparison(runs: list[Path], floor: float | None, out: Path | None, json_: bool) -> None:
-    from holdfast import api, report, studies
+    from holdfast import report, studies
 
     comparison = studies.compare(runs, floor=floor, out=out)
     if json_:
@@ -290,6 +327,10 @@ def main() -> None:
         if debug:
             raise
         full = isinstance(error, OSError) and error.errno == errno.ENOSPC
-        hint = "the disk is full; free some space and run the same command again, it goes on where it stopped: " if full else ""
+        hint = (
+            "the disk is full; free some space and run the same command again, it goes on where it stopped: "
+            if full
+            else ""
+        )
         print(f"holdfast: {hint}{error}", file=sys.stderr)
         sys.exit(1)

@@ -32,7 +32,9 @@ def from_file(argument: str, wanted: Callable[[Any], bool], kind: str) -> Any:
     """`path/to/file.py:Name`: a user's own plugin."""
     path, _, name = argument.rpartition(":")
     if not path or not Path(path).exists():
-        raise ValueError(f"{argument}: write your own {kind} as path/to/file.py:Name; there is no file {path or argument}")
+        raise ValueError(
+            f"{argument}: write your own {kind} as path/to/file.py:Name; there is no file {path or argument}"
+        )
     spec = importlib.util.spec_from_file_location(Path(path).stem, path)
     assert spec is not None
     assert spec.loader is not None

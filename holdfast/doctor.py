@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from holdfast import models
-from holdfast.api import library_versions
+from holdfast.runs import library_versions
 from holdfast.prefix.model import capability
 from holdfast.stages import pretrained as source
 

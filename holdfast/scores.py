@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 
+Verdict = Literal["gained", "kept", "lost", "not resolvable"]
+
+
 @dataclass(frozen=True, slots=True)
 class Score:
     """One number, and everything that must be known to read or repeat it.
@@ -15,6 +18,11 @@ class Score:
     `value` with its interval `[low, high]` (95 %) and standard error is in the metric's own unit (accuracy and the like: 0 to 1; BLEU,
     chrF, ROUGE: 0 to 100). `delta`, with its paired interval, is this value minus the base model's on the same items; it is None for
     the base itself. `prompt` says whether the soft prompt was attached ("on"), removed ("off"), or never existed (None).
+
+    `p` is the two-sided probability of such a change by chance (McNemar's exact test, or randomisation), not corrected for the
+    number of tasks; `verdict` is corrected, and where it is "not resolvable", about `needed` items would tell. `chance` is
+    what guessing among the choices would give, as a share of the scale; `truncated` counts the items whose input had to be
+    cut to fit the model; `signature` says exactly what the metric computed.
     """
 
     variant: Literal["base", "tuned"]
@@ -31,6 +39,12 @@ class Score:
     delta: float | None = None
     delta_low: float | None = None
     delta_high: float | None = None
+    p: float | None = None
+    verdict: Verdict | None = None
+    needed: int | None = None
+    chance: float = 0.0
+    truncated: int = 0
+    signature: str = ""
     model: str = ""
     model_hash: str = ""
     recipe: str = ""
@@ -38,6 +52,7 @@ class Score:
     task_version: str = ""
     split: str = "test"
     template: str = ""
+    demonstrations: str = ""
     decoding: str = ""
     outputs: str = "outputs.jsonl"
     versions: dict[str, str] = field(default_factory=dict)
@@ -53,7 +68,8 @@ class Output:
     """One item as it was asked and answered: the line of `outputs.jsonl` behind a score.
 
     `scores` holds the item's own value per metric (absent for metrics that exist only over a corpus); `logprobs` the
-    log-likelihood of each choice, where choices were ranked.
+    log-likelihood of each choice, where choices were ranked. `output` is the chosen or generated answer; `generated` is what
+    the model wrote of its own accord, where choices were ranked and that was asked for too.
     """
 
     variant: str
@@ -69,6 +85,8 @@ class Output:
     choices: tuple[str, ...] | None = None
     logprobs: tuple[float, ...] | None = None
     scores: dict[str, float] = field(default_factory=dict)
+    generated: str | None = None
+    truncated: bool = False
 
 
 def write_jsonl(path: Path, records: Iterable[Any]) -> None:
@@ -107,7 +125,9 @@ def _records(path: Path, name: str) -> list[dict[str, Any]]:
         try:
             records.append(json.loads(line))
         except json.JSONDecodeError as error:
-            raise ValueError(f"{path}:{number}: this line is not JSON ({error.msg}); run `holdfast evaluate` again") from None
+            raise ValueError(
+                f"{path}:{number}: this line is not JSON ({error.msg}); run `holdfast evaluate` again"
+            ) from None
     return records
 
 

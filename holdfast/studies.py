@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from holdfast import api
+from holdfast import runs
 from holdfast.recipes import base as recipes
 from holdfast.report import units
 from holdfast.report.summary import Summary
@@ -78,7 +78,7 @@ def study(
     ]
     if jobs == 1:
         for arguments in plan:
-            api.tune(**arguments)
+            runs.tune(**arguments)
     else:
         with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _one_thread) as pool:
             list(pool.map(_tune, plan))
@@ -128,11 +128,9 @@ def _one_thread() -> None:
 
 
 def _tune(arguments: dict[str, Any]) -> None:
-    api.tune(**arguments)
+    runs.tune(**arguments)
 
 
 def records(cells: Sequence[Cell]) -> list[dict[str, Any]]:
     """Cells as JSON objects."""
     return [asdict(one) for one in cells]
-
-

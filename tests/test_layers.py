@@ -11,6 +11,7 @@ HOUSE = Path(__file__).parents[1] / "holdfast"
 MAY_IMPORT: dict[str, set[str]] = {
     "rows": set(),
     "discovery": set(),
+    "blocks": set(),
     "scores": set(),
     "tasks": set(),
     "models": set(),
@@ -19,8 +20,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "prefix": {"models", "rows"},
     "decoding": {"prefix", "models", "rows"},
     "curation": {"discovery", "templates", "tasks", "tokenization", "rows"},
-    "methods": {"prefix", "models", "rows", "discovery"},
-    "edits": {"discovery"},
+    "methods": {"prefix", "models", "rows", "discovery", "blocks"},
+    "edits": {"discovery", "blocks"},
     "training": {"methods", "prefix", "models", "rows"},
     "evaluation": {"prefix", "decoding", "models", "templates", "tokenization", "tasks", "scores", "rows"},
     "analysis": {"prefix", "models", "templates", "tokenization", "tasks", "rows"},
@@ -29,15 +30,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     "lab/pretrain.py": {"training", "lab", "tasks", "templates", "tokenization", "prefix", "models", "methods", "rows"},
     "stages": {
         "training", "methods", "prefix", "models", "curation", "edits", "evaluation", "analysis", "report", "lab",
-        "tasks", "templates", "tokenization", "rows", "scores", "decoding", "discovery",
+        "tasks", "templates", "tokenization", "rows", "scores", "decoding", "discovery", "blocks",
     },
     "recipes": {"stages", "methods", "tasks", "scores", "models", "discovery", "report"},
-    "api": {"recipes", "stages", "scores", "report", "evaluation"},
-    "studies": {"api", "scores", "report"},
-    "doctor": {"api", "stages", "prefix", "models"},
-    "demonstration": {"studies", "api"},
-    "cli": {"api", "studies", "doctor", "demonstration", "recipes", "stages", "report"},
-    "__init__": {"api", "studies", "methods", "scores", "stages", "tasks"},
+    "runs": {"recipes", "stages", "scores", "report", "evaluation", "tasks"},
+    "measuring": {"runs", "stages", "scores", "evaluation"},
+    "studies": {"runs", "recipes", "stages", "scores", "report"},
+    "doctor": {"runs", "stages", "prefix", "models"},
+    "demonstration": {"studies", "runs"},
+    "cli": {"runs", "measuring", "studies", "doctor", "demonstration", "recipes", "stages", "report"},
+    "__init__": {"runs", "measuring", "studies", "methods", "scores", "stages", "tasks"},
     "__main__": {"cli"},
 }  # fmt: skip
 NO_TORCH = {"report", "scores", "tasks", "rows"}
@@ -62,7 +64,9 @@ def imported(path: Path) -> list[tuple[int, str]]:
         if isinstance(node, ast.Import):
             found += [(node.lineno, alias.name) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}:{node.lineno}: relative imports hide the direction; write `from holdfast...`"
+            assert node.level == 0, (
+                f"{path}:{node.lineno}: relative imports hide the direction; write `from holdfast...`"
+            )
             found += [(node.lineno, f"{node.module}.{alias.name}") for alias in node.names]
     return found
 
@@ -70,7 +74,9 @@ def imported(path: Path) -> list[tuple[int, str]]:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(HOUSE).as_posix())
 def test_a_file_imports_only_what_its_place_may(path: Path) -> None:
     home = place(path)
-    assert home in MAY_IMPORT, f"{path.relative_to(HOUSE)}: its place is not in the table; see docs/design in CONTRIBUTING.md"
+    assert home in MAY_IMPORT, (
+        f"{path.relative_to(HOUSE)}: its place is not in the table; see docs/design in CONTRIBUTING.md"
+    )
     for line, name in imported(path):
         parts = name.split(".")
         if home in NO_TORCH:
@@ -80,7 +86,9 @@ def test_a_file_imports_only_what_its_place_may(path: Path) -> None:
         if parts[0] != "holdfast" or len(parts) == 1:
             continue
         target = parts[1]
-        assert target == home.split("/")[0] or target in MAY_IMPORT[home], f"{path}:{line}: {home} must not import {target}"
+        assert target == home.split("/")[0] or target in MAY_IMPORT[home], (
+            f"{path}:{line}: {home} must not import {target}"
+        )
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(HOUSE).as_posix())
@@ -91,13 +99,22 @@ def test_files_and_functions_stay_small(path: Path) -> None:
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             length = (node.end_lineno or node.lineno) - node.lineno + 1
-            assert length <= FUNCTION_LIMIT, f"{path}:{node.lineno} {node.name}: {length} lines, the limit is {FUNCTION_LIMIT}"
+            assert length <= FUNCTION_LIMIT, (
+                f"{path}:{node.lineno} {node.name}: {length} lines, the limit is {FUNCTION_LIMIT}"
+            )
 
 
 def test_no_import_cycles() -> None:
-    modules = {".".join(("holdfast", *p.relative_to(HOUSE).with_suffix("").parts)).removesuffix(".__init__"): p for p in FILES}
+    modules = {
+        ".".join(("holdfast", *p.relative_to(HOUSE).with_suffix("").parts)).removesuffix(".__init__"): p for p in FILES
+    }
     graph = {
-        name: {n for _, full in imported(path) for n in (full, full.rpartition(".")[0]) if n in modules and n != name}
+        name: {
+            n
+            for _, full in imported(path)
+            for n in (full, full.rpartition(".")[0])
+            if n in modules and n not in (name, "holdfast")
+        }
         for name, path in modules.items()
     }
     done: set[str] = set()

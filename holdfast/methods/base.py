@@ -78,6 +78,10 @@ def chooser(methods: Sequence[Method]) -> Method:
     choosing = [m for m in methods if type(m).parameters is not Method.parameters]
     if len(choosing) != 1:
         names = ", ".join(type(m).__name__ for m in choosing or methods) or "nothing"
-        what = "both choose which parameters move; keep one" if choosing else "chooses no parameters; add one that does, such as Full()"
+        what = (
+            "both choose which parameters move; keep one"
+            if choosing
+            else "chooses no parameters; add one that does, such as Full()"
+        )
         raise ValueError(f"methods: {names} {what}")
     return choosing[0]

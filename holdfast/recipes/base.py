@@ -59,4 +59,6 @@ def find(name: str) -> Recipe:
 def listing() -> list[dict[str, str]]:
     """Recipes and methods with summary and source, for `holdfast methods`."""
     known: dict[str, Any] = {**recipes(), **methods()}
-    return [{"name": n, "summary": discovery.summary(m), "source": discovery.source(m)} for n, m in sorted(known.items())]
+    return [
+        {"name": n, "summary": discovery.summary(m), "source": discovery.source(m)} for n, m in sorted(known.items())
+    ]

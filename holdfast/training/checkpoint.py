@@ -65,7 +65,10 @@ def write(
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     write_file(parameters, part / "parameters.safetensors")
-    states = [{**state, "numpy": [torch.from_numpy(state["numpy"][0].astype(np.int64)), int(state["numpy"][1])]} for state in random_states]
+    states = [
+        {**state, "numpy": [torch.from_numpy(state["numpy"][0].astype(np.int64)), int(state["numpy"][1])]}
+        for state in random_states
+    ]
     torch.save({"optimizer": optimizer, "methods": methods, "random": states}, part / "state.pt")
     (part / "progress.json").write_text(json.dumps({"step": step, **progress}))
     shutil.rmtree(final, ignore_errors=True)

@@ -15,13 +15,20 @@ from holdfast.training.settings import Settings
 class Log:
     """One line of log.jsonl a step; on a terminal a bar with loss, target tokens a second and the time that is left."""
 
-    def __init__(self, path: Path, stage: str, settings: Settings, accelerator: Accelerator, *, quiet: bool = False) -> None:
+    def __init__(
+        self, path: Path, stage: str, settings: Settings, accelerator: Accelerator, *, quiet: bool = False
+    ) -> None:
         self.path, self.stage, self.settings, self.accelerator = path, stage, settings, accelerator
         self.main = accelerator.is_main_process
         self.smooth: float | None = None
         self.best = ""
         console = Console(file=sys.stderr)
-        columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), MofNCompleteColumn(), TextColumn("{task.fields[text]}"))
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=20),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[text]}"),
+        )
         shown = self.main and not quiet and console.is_terminal
         self.bar = Progress(*columns, TimeRemainingColumn(), console=console, disable=not shown, transient=False)
         self.plain = self.main and not quiet and not shown

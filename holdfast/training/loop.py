@@ -61,7 +61,9 @@ class Trainer:
                         self._check_best(step + 1, progress, log)
                     self._save(step + 1, progress)
                 if interrupt.requested and not last:
-                    raise KeyboardInterrupt(f"stopped after step {step + 1} of {self.settings.steps}; the same command goes on from there")
+                    raise KeyboardInterrupt(
+                        f"stopped after step {step + 1} of {self.settings.steps}; the same command goes on from there"
+                    )
         if (self.folder / "best.safetensors").exists():
             checkpoint.read_into(self._moving, self.folder / "best.safetensors")
         self.model.eval()
@@ -75,7 +77,9 @@ class Trainer:
             project_dir=str(self.folder),
         )
         if settings.batch_size < accelerator.num_processes:
-            raise ValueError(f"batch_size={settings.batch_size} is smaller than the {accelerator.num_processes} processes; raise it")
+            raise ValueError(
+                f"batch_size={settings.batch_size} is smaller than the {accelerator.num_processes} processes; raise it"
+            )
         set_seed(settings.seed)
         sample = self.stream.sample(SAMPLE)
         for method in self.methods:

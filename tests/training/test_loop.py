@@ -43,7 +43,9 @@ def test_a_step_is_the_same_however_it_is_split_into_forwards(tmp_path: Path, bu
     assert tiny.losses(tmp_path / "whole") == pytest.approx(tiny.losses(tmp_path / "parts"), abs=2e-5)
 
 
-def test_averaging_over_forwards_instead_of_tokens_would_be_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_averaging_over_forwards_instead_of_tokens_would_be_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Planted bug: the mean of each forward's own mean."""
     honest = Trainer._part_loss
 
@@ -53,7 +55,9 @@ def test_averaging_over_forwards_instead_of_tokens_would_be_seen(tmp_path: Path,
     tiny.trainer(tmp_path / "whole", Full(), batch_size=8).train()
     monkeypatch.setattr(Trainer, "_part_loss", mean_of_means)
     tiny.trainer(tmp_path / "parts", Full(), batch_size=8, token_budget=20).train()
-    difference = max(abs(a - b) for a, b in zip(tiny.losses(tmp_path / "whole"), tiny.losses(tmp_path / "parts"), strict=True))
+    difference = max(
+        abs(a - b) for a, b in zip(tiny.losses(tmp_path / "whole"), tiny.losses(tmp_path / "parts"), strict=True)
+    )
     assert difference > 1e-3
 
 
@@ -62,7 +66,9 @@ def test_the_same_run_twice_is_bitwise_the_same(tmp_path: Path) -> None:
     for run in runs:
         run.train()
     assert tiny.losses(tmp_path / "0") == tiny.losses(tmp_path / "1")
-    assert all(torch.equal(a, b) for a, b in zip(tiny.weights(runs[0]).values(), tiny.weights(runs[1]).values(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(tiny.weights(runs[0]).values(), tiny.weights(runs[1]).values(), strict=True)
+    )
 
 
 def test_another_seed_is_another_order(tmp_path: Path) -> None:
@@ -149,7 +155,9 @@ def test_ctrl_c_leaves_a_run_that_goes_on_as_if_nothing_had_happened(tmp_path: P
     again = tiny.trainer(tmp_path / "stopped", Full(), Method())
     again.train()
     assert tiny.losses(tmp_path / "stopped") == tiny.losses(tmp_path / "plain")
-    assert all(torch.equal(a, b) for a, b in zip(tiny.weights(again).values(), tiny.weights(plain).values(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(tiny.weights(again).values(), tiny.weights(plain).values(), strict=True)
+    )
 
 
 def test_two_methods_that_choose_parameters_are_refused(tmp_path: Path) -> None:
@@ -190,7 +198,9 @@ def test_a_penalty_counts_once_a_step_however_the_step_is_split(tmp_path: Path) 
             return sum((p.square().sum() for p in model.model.parameters()), torch.zeros(()))
 
     for folder, budget in (("whole", 4096), ("parts", 10)):
-        tiny.trainer(tmp_path / folder, Full(), Pull(), batch_size=8, steps=3, learning_rate=1e-3, token_budget=budget).train()
+        tiny.trainer(
+            tmp_path / folder, Full(), Pull(), batch_size=8, steps=3, learning_rate=1e-3, token_budget=budget
+        ).train()
     # The penalty is of the order of 100: relative float noise 1e-6 against one whole penalty too many.
     assert tiny.losses(tmp_path / "whole") == pytest.approx(tiny.losses(tmp_path / "parts"), rel=1e-5)
 

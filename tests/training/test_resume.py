@@ -91,8 +91,12 @@ def forget_data_order(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop.Trainer, "_step", lambda self, step: honest(self, step - 3))
 
 
-@pytest.mark.parametrize("forget", [forget_parameters, forget_optimizer, forget_random_state, forget_method_state, forget_data_order])
-def test_forgetting_a_piece_of_state_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forget: Callable[[Any], None]) -> None:
+@pytest.mark.parametrize(
+    "forget", [forget_parameters, forget_optimizer, forget_random_state, forget_method_state, forget_data_order]
+)
+def test_forgetting_a_piece_of_state_is_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forget: Callable[[Any], None]
+) -> None:
     expected = whole(tmp_path / "whole")
     with pytest.raises(RuntimeError, match="killed"):
         tiny.trainer(tmp_path / "killed", Full(), Count(), Kill(4), dropout=0.1).train()

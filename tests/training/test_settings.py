@@ -39,12 +39,17 @@ def test_adamw_moves_by_the_rate_whatever_the_sizes() -> None:
 
 
 def test_decay_spares_the_groups_that_ask_for_it() -> None:
-    groups = [ParameterGroup([nn.Parameter(torch.ones(2))], weight_decay=False), ParameterGroup([nn.Parameter(torch.ones(2))])]
+    groups = [
+        ParameterGroup([nn.Parameter(torch.ones(2))], weight_decay=False),
+        ParameterGroup([nn.Parameter(torch.ones(2))]),
+    ]
     made = Settings(weight_decay=0.1).make_optimizer(groups)
     assert [group["weight_decay"] for group in made.param_groups] == [0.0, 0.1]
 
 
-@pytest.mark.parametrize("wrong", [{"steps": -1}, {"optimizer": "sgd"}, {"clip": 0}, {"label_smoothing": 1.0}, {"batch_size": 0}])
+@pytest.mark.parametrize(
+    "wrong", [{"steps": -1}, {"optimizer": "sgd"}, {"clip": 0}, {"label_smoothing": 1.0}, {"batch_size": 0}]
+)
 def test_values_that_cannot_be_meant_are_refused(wrong: dict) -> None:
     with pytest.raises(ValidationError):
         Settings(**wrong)

@@ -50,11 +50,15 @@ def rows(count: int = 8, seed: int = 0, answers: int = 3) -> list[Row]:
         length = draw.randint(4, 12)
         tokens = [1, *(draw.randrange(3, VOCABULARY) for _ in range(length - 1))]
         predicted = draw.randint(1, answers)
-        found.append(Row(tuple(tokens), tuple([0.0] * (length - predicted) + [1.0] * predicted), name=f"tiny/train[{i}]"))
+        found.append(
+            Row(tuple(tokens), tuple([0.0] * (length - predicted) + [1.0] * predicted), name=f"tiny/train[{i}]")
+        )
     return found
 
 
-def trainer(folder: Path, *methods: Method, data: list[Row] | None = None, model: Pretrained | None = None, **settings: Any) -> Trainer:
+def trainer(
+    folder: Path, *methods: Method, data: list[Row] | None = None, model: Pretrained | None = None, **settings: Any
+) -> Trainer:
     """A trainer over `data`; its rows stand behind the last soft prompt, where there is one."""
     given = data or rows()
     loaded = model or pretrained()

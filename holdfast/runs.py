@@ -1,6 +1,5 @@
-"""The public functions. The command line is a thin caller of these."""
+"""Runs: tune a model, measure it before and after, and leave a standard folder. The command line is a thin caller."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -12,15 +11,15 @@ from accelerate import PartialState
 
 from holdfast import report
 from holdfast.evaluation import matrix
-from holdfast.evaluation.model import Model
 from holdfast.recipes import base as recipes
-from holdfast.scores import Output, Score, read_outputs, read_scores, write_jsonl
+from holdfast.scores import Score, read_outputs, read_scores, write_jsonl
 from holdfast.stages import artifacts, sources
 from holdfast.stages import pretrained as source
 from holdfast.stages.base import Stage, execute
 from holdfast.stages.evaluate import Evaluate
 from holdfast.stages.fields import Fields
 from holdfast.stages.train import Train
+from holdfast.tasks.task import Task
 
 LIBRARIES = ("holdfast", "torch", "transformers", "peft", "accelerate", "sacrebleu")
 
@@ -106,9 +105,8 @@ def tune(
     evaluations = [execute(stage, folder / "stages") for stage in _evaluations(stages, asked)]
     if PartialState().is_main_process:
         artifacts.collect(trained, folder)
-        outputs = [output for path in evaluations for output in read_outputs(path)]
-        circumstances = {"model": model, "model_hash": versions[0], "recipe": method, "seed": seed, "versions": library_versions()}
-        _write_scores(folder, outputs, [target, *others], circumstances)
+        circumstances = {"model": model, "model_hash": versions[0], "recipe": method, "seed": seed}
+        _write_scores(folder, evaluations, [target, *others], circumstances)
     PartialState().wait_for_everyone()
     return Run(folder)
 
@@ -121,13 +119,23 @@ def _evaluations(stages: Sequence[Stage], asked: Mapping[str, Any]) -> list[Eval
     trained_prompt = prompts[-1] if prompts else None
     base = Evaluate("evaluate-base", variant="base", **asked)
     return [base] + [
-        Evaluate(f"evaluate-tuned-{switch or 'plain'}", variant="tuned", prompt=switch, tuned=last, trained_prompt=trained_prompt, **asked)
+        Evaluate(
+            f"evaluate-tuned-{switch or 'plain'}",
+            variant="tuned",
+            prompt=switch,
+            tuned=last,
+            trained_prompt=trained_prompt,
+            **asked,
+        )
         for switch in switches
     ]
 
 
-def _write_scores(folder: Path, outputs: list[Output], tasks: Sequence[Any], circumstances: Mapping[str, Any]) -> None:
-    scores = matrix.score(outputs, tasks, **circumstances)
+def _write_scores(
+    folder: Path, evaluations: Sequence[Path], tasks: Sequence[Task], circumstances: Mapping[str, Any]
+) -> None:
+    outputs = [output for path in evaluations for output in read_outputs(path)]
+    scores = matrix.score(outputs, tasks, versions=library_versions(), **circumstances)
     write_jsonl(folder / "outputs.jsonl", outputs)
     write_jsonl(folder / "scores.jsonl", scores)
     report.write_page(folder)
@@ -147,58 +155,6 @@ def _nested(fields: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return nested
 
 
-def evaluate(
-    model: str,
-    tasks: Sequence[str],
-    *,
-    prompt: str | Path | None = None,
-    shots: Sequence[int] = (0,),
-    limit: int | None = None,
-    seed: int = 0,
-    out: str | Path | None = None,
-    trust_remote_code: bool = False,
-) -> list[Score]:
-    """The scores of a model on tasks, without training; with `prompt`, a soft prompt's folder, attached."""
-    loaded = [t for name in tasks for t in sources.load_tasks(name)]
-    measured = load(model, prompt=prompt, trust_remote_code=trust_remote_code)
-    outputs: list[Output] = []
-    for task in loaded:
-        for k in shots:
-            outputs += matrix.evaluate(
-                measured, task, role="target", shots=k, limit=limit, seed=seed, variant="base", prompt="on" if prompt else None
-            )
-    circumstances = {"model": model, "model_hash": measured.pretrained.hash, "seed": seed, "versions": library_versions()}
-    scores = matrix.score(outputs, loaded, **circumstances)
-    if out is not None:
-        folder = Path(out)
-        folder.mkdir(parents=True, exist_ok=True)
-        write_jsonl(folder / "outputs.jsonl", outputs)
-        write_jsonl(folder / "scores.jsonl", scores)
-    return scores
-
-
-def load(model: str | Path | Run, prompt: str | Path | None = None, *, trust_remote_code: bool = False) -> Model:
-    """A model that generates and scores text; the plain transformers model is inside (`.pretrained.model`).
-
-    `model` is a run, a run's folder, a model folder, a hub id or `lab`. For a run, `prompt` is "on" (attached, the default where the
-    run trained one) or "off" (removed); otherwise it is a soft prompt's folder, or None.
-    """
-    folder = model.folder if isinstance(model, Run) else Path(model)
-    place, prompt_folder = str(model), None if prompt in (None, "on", "off") else Path(str(prompt))
-    if (folder / "config.yaml").exists():
-        run = Run(folder)
-        place = str(folder / "model") if (folder / "model").is_dir() else run.config["model"]
-        if prompt_folder is None and prompt != "off" and (folder / "prompt").is_dir():
-            prompt_folder = folder / "prompt"
-        elif prompt == "on" and prompt_folder is None:
-            raise ValueError(f"{folder}: this run trained no prompt, so there is none to attach")
-    elif prompt in ("on", "off"):
-        raise ValueError(f"{model}: prompt={prompt!r} needs the folder of a run; give the prompt's own folder instead")
-    pretrained = source.load(place, trust_remote_code=trust_remote_code)
-    vectors = source.load_prompt(prompt_folder, pretrained).vectors.detach() if prompt_folder else None
-    return Model(pretrained, vectors)
-
-
 def repeat(config: str | Path, out: str | Path | None = None) -> Run:
     """Run what a `config.yaml` says again, in a new folder: by default beside the old one, with `-repeat` behind its name."""
     path = Path(config)
@@ -215,34 +171,6 @@ def repeat(config: str | Path, out: str | Path | None = None) -> Run:
     options = {key: given[key] for key in ("general", "shots", "limit", "seed") if key in given}
     folder = Path(out) if out else path.resolve().parent.with_name(path.resolve().parent.name + "-repeat")
     return tune(given["model"], given["task"], given["method"], out=folder, **options, **fields)
-
-
-def default_tasks(model: str) -> list[str]:
-    """What `evaluate` measures when it is given no task."""
-    if model != "lab":
-        raise ValueError("name what to measure with --task; only the lab model has tasks of its own")
-    return [f"lab:{name}" for name in sources.lab_general()]
-
-
-def prompts_of(lines: Sequence[str], name: str) -> list[str]:
-    """The prompts in plain lines, or in JSON lines with `prompt` or `input`."""
-    found, wrong = [], []
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        if not line.lstrip().startswith("{"):
-            found.append(line)
-            continue
-        try:
-            record = json.loads(line)
-            found.append(record["prompt"] if "prompt" in record else record["input"])
-        except json.JSONDecodeError as error:
-            wrong.append(f"{name}:{number}: not JSON ({error.msg})")
-        except KeyError:
-            wrong.append(f"{name}:{number}: has neither `prompt` nor `input`")
-    if wrong:
-        raise ValueError("; ".join(wrong))
-    return found
 
 
 def library_versions() -> dict[str, str]:
