@@ -1,0 +1,79 @@
+"""Where a tensor stands in its model, read from names alone: which block of which stack, beside which siblings."""
+
+import random
+import re
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+_BLOCK = re.compile(r"(?:^|\.)(?:layers?|h|blocks?)\.(\d+)\.")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where one tensor stands: block `block` (from 0) of `blocks` in its stack; None and 0 where it is in no block."""
+
+    name: str
+    block: int | None
+    blocks: int
+    layout: "Layout"
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """The tensors of a model, by name, with their shapes. Layouts are the same only if they are the same object."""
+
+    shapes: Mapping[str, tuple[int, ...]]
+
+    @cached_property
+    def stacks(self) -> dict[str, int]:
+        """Number of blocks of each stack; an encoder and a decoder are two stacks."""
+        found: dict[str, int] = {}
+        for name in self.shapes:
+            if (inside := locate(name)) is not None:
+                stack, index = inside
+                found[stack] = max(found.get(stack, 0), index + 1)
+        return found
+
+    def place(self, name: str) -> Place:
+        """Where the tensor called `name` stands."""
+        inside = locate(name)
+        if inside is None:
+            return Place(name, None, 0, self)
+        stack, index = inside
+        return Place(name, index, self.stacks[stack], self)
+
+
+def locate(name: str) -> tuple[str, int] | None:
+    """`model.layers.3.mlp.experts.0.w1.weight` -> `("model.layers", 3)`, the outermost numbered block, or None."""
+    match = _BLOCK.search(name)
+    return (name[: match.start(1) - 1], int(match[1])) if match else None
+
+
+@lru_cache(maxsize=16)
+def half(layout: Layout, seed: int) -> frozenset[str]:
+    """A random half of the tensors inside blocks: within every block, half of each category.
+
+    A category is what shares a parent module and is a matrix (or is none): the projections of an attention, those of a
+    feed-forward, the norms of a block. A bias goes with its weight. Of three feed-forward matrices, two are chosen in a
+    random half of the blocks and one in the others (one in the odd block that is left over).
+    """
+    units: dict[str, list[str]] = defaultdict(list)
+    for name in layout.shapes:
+        if locate(name) is not None:
+            units[name.rpartition(".")[0]].append(name)
+    categories: dict[tuple[str, str, bool], dict[int, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for unit, names in sorted(units.items()):
+        stack, index = locate(names[0]) or ("", 0)
+        inside = unit.removeprefix(f"{stack}.{index}").rpartition(".")[0]
+        matrix = any(len(layout.shapes[name]) > 1 for name in names)
+        categories[stack, inside, matrix][index].append(unit)
+    chosen: set[str] = set()
+    for category, blocks in sorted(categories.items()):
+        draw = random.Random(f"{seed} {category}")
+        odd = sorted(index for index, members in blocks.items() if len(members) % 2)
+        one_more = set(draw.sample(odd, len(odd) // 2))
+        for index, members in sorted(blocks.items()):
+            chosen.update(draw.sample(members, len(members) // 2 + (index in one_more)))
+    return frozenset(name for unit in chosen for name in units[unit])

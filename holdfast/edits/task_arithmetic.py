@@ -1,0 +1,26 @@
+"""Task arithmetic with one task."""
+
+import torch
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+from torch import Tensor
+
+from holdfast.blocks import Place
+from holdfast.edits.base import Edit
+
+
+@dataclass(frozen=True)
+class TaskArithmetic(Edit):
+    """The delta times `scale`: above 1 the task is exaggerated, below 0 it is unlearned.
+
+    Source: Ilharco et al. 2023, "Editing models with task arithmetic" (ICLR), section 2
+    """
+
+    scale: float = Field(default=0.5, allow_inf_nan=False)
+
+    @property
+    def sliceable(self) -> bool:
+        return True
+
+    def __call__(self, base: Tensor, tuned: Tensor, place: Place) -> Tensor:
+        return torch.lerp(base, tuned, self.scale)

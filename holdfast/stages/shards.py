@@ -1,0 +1,158 @@
+"""Safetensors files read and written a slice at a time, with plain file calls.
+
+A memory map would count every page that was touched, and `save_file` needs all tensors of a file at once; here memory
+holds a slice. The format: eight bytes with the header's length, the header as JSON, then the tensors end to end.
+"""
+
+import json
+import struct
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from io import FileIO
+from pathlib import Path
+from typing import BinaryIO
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
+FLOATING = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A tensor in a file: where its bytes are, and what they mean. `dtype` is None for what is no floating number."""
+
+    path: Path
+    shape: tuple[int, ...]
+    kind: str
+    start: int
+    size: int
+
+    @property
+    def dtype(self) -> torch.dtype | None:
+        return FLOATING.get(self.kind)
+
+    @property
+    def row_size(self) -> int:
+        """Bytes of one step along the first dimension."""
+        return self.size // self.shape[0] if self.shape and self.shape[0] else self.size
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """One safetensors file: its first bytes as they are, and its tensors in the order of their bytes."""
+
+    path: Path
+    header: bytes
+    tensors: dict[str, Stored]
+
+
+def shard(path: Path) -> Shard:
+    """What a safetensors file holds; only its header is read.
+
+    Raises:
+        ValueError: the file is missing, cut short, or no safetensors file.
+    """
+    try:
+        with safe_open(path, "pt"):  # Checks the header, and that the tensors fill the file without a gap.
+            pass
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path}: cannot be read as a safetensors file ({error}); copy or download it again") from None
+    with path.open("rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        text = file.read(length)
+    begin = 8 + length
+    entries = {name: entry for name, entry in json.loads(text).items() if name != "__metadata__"}
+    tensors = {}
+    for name, entry in sorted(entries.items(), key=lambda item: item[1]["data_offsets"]):
+        start, end = entry["data_offsets"]
+        tensors[name] = Stored(path, tuple(entry["shape"]), entry["dtype"], begin + start, end - start)
+    return Shard(path, struct.pack("<Q", length) + text, tensors)
+
+
+def shards(folder: Path) -> list[Shard]:
+    """The weight files of a model folder, as its index lists them.
+
+    Raises:
+        ValueError: there are no safetensors weights, or a file of the index is missing or broken.
+    """
+    if (folder / INDEX).exists():
+        names = sorted(set(json.loads((folder / INDEX).read_text())["weight_map"].values()))
+        return [shard(folder / name) for name in names]
+    if (folder / SINGLE).exists():
+        return [shard(folder / SINGLE)]
+    pickled = sorted(path.name for kind in ("bin", "pt", "pth") for path in folder.glob(f"*.{kind}"))
+    if pickled:
+        raise ValueError(
+            f"{folder}: its weights ({pickled[0]}) are pickled, and unpickling runs code; convert them once with "
+            "`model.save_pretrained(folder)` in an environment that you trust"
+        )
+    raise ValueError(f"{folder}: no {SINGLE} and no {INDEX}; a model is a folder as `save_pretrained` writes it")
+
+
+class Reader(ExitStack):
+    """Open files, read by slices. Close it (or use it in a `with`) when done."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._files: dict[Path, FileIO] = {}
+
+    def read(self, stored: Stored, start: int, size: int) -> Tensor:
+        """`size` bytes of a tensor from byte `start`: uint8 `[size]`."""
+        if stored.path not in self._files:
+            self._files[stored.path] = self.enter_context(stored.path.open("rb", buffering=0))
+        file = self._files[stored.path]
+        file.seek(stored.start + start)
+        data = torch.empty(size, dtype=torch.uint8)
+        view, filled = data.numpy().data, 0
+        while filled < size:
+            got = file.readinto(view[filled:])
+            if not got:
+                raise ValueError(f"{stored.path}: ended while it was read; is something else writing to it?")
+            filled += got
+        return data
+
+    def rows(self, stored: Stored, first: int, last: int) -> Tensor:
+        """Rows `first` to `last` of a floating tensor, in its own dtype: `[last - first, ...]`."""
+        assert stored.dtype is not None
+        data = self.read(stored, first * stored.row_size, (last - first) * stored.row_size)
+        return data.view(stored.dtype).view(last - first, *stored.shape[1:])
+
+    def whole(self, stored: Stored) -> Tensor:
+        """A floating tensor, in its own dtype and shape."""
+        assert stored.dtype is not None
+        return self.read(stored, 0, stored.size).view(stored.dtype).view(stored.shape)
+
+    def chunks(self, stored: Stored, size: int) -> Iterator[Tensor]:
+        """The bytes of a tensor, `size` at a time."""
+        for start in range(0, stored.size, size):
+            yield self.read(stored, start, min(size, stored.size - start))
+
+
+def write(file: BinaryIO, tensor: Tensor) -> None:
+    """Append a tensor's bytes."""
+    if tensor.numel():
+        file.write(tensor.contiguous().view(-1).view(torch.uint8).numpy().data)
+
+
+def twins(tensors: Sequence[tuple[str, Stored]], reader: Reader, chunk: int) -> dict[str, str]:
+    """Of matrices that are alike byte by byte, the later ones, each with the first: tied weights stored twice."""
+    firsts: list[tuple[str, Stored]] = []
+    found = {}
+    for name, stored in tensors:
+        alike = (n for n, other in firsts if _alike(stored, other, reader, chunk))
+        first = next(alike, None) if len(stored.shape) > 1 else None
+        if first is None:
+            firsts.append((name, stored))
+        else:
+            found[name] = first
+    return found
+
+
+def _alike(one: Stored, other: Stored, reader: Reader, chunk: int) -> bool:
+    if (one.shape, one.kind) != (other.shape, other.kind):
+        return False
+    return all(torch.equal(a, b) for a, b in zip(reader.chunks(one, chunk), reader.chunks(other, chunk), strict=True))
