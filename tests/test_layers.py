@@ -38,7 +38,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "studies": {"runs", "recipes", "stages", "scores", "report"},
     "doctor": {"runs", "stages", "prefix", "models"},
     "demonstration": {"studies", "runs"},
-    "cli": {"runs", "measuring", "studies", "doctor", "demonstration", "recipes", "stages", "report"},
+    "console": {"report", "stages"},
+    "cli": {"console", "runs", "measuring", "studies", "doctor", "demonstration", "recipes", "stages", "report"},
     "__init__": {"runs", "measuring", "studies", "methods", "scores", "stages", "tasks"},
     "__main__": {"cli"},
 }  # fmt: skip
