@@ -1,9 +1,7 @@
-"""From records to a task: examples, the defaults of template and metric, the parts that are held out, the version."""
+"""From records to a task: every line as an example, and the defaults of template and metric."""
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from statistics import median
 
 from holdfast.tasks.jinja import compile_template, fill
@@ -11,10 +9,8 @@ from holdfast.tasks.problems import Problems
 from holdfast.tasks.records import Record
 from holdfast.tasks.settings import Settings
 from holdfast.tasks.shapes import Shape, shape_of, to_example
+from holdfast.tasks.splits import Splits, split_one, version, with_validation
 from holdfast.tasks.task import Example, Task, Template
-
-HELD_OUT, HELD_OUT_MOST = 0.1, 200
-Splits = Mapping[str, tuple[Example, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +38,11 @@ def to_task(draft: Draft, problems: Problems, seed: int = 0) -> Task:
     problems.stop()
     every = [example for split in examples.values() for example in split]
     metric = draft.settings.metric or default_metric(every, asked)
-    splits = _hold_out(draft, examples, seed)
-    name = draft.settings.name or draft.name
-    return Task(name, splits, template, metric, version(template, splits), draft.source)
+    try:
+        splits = split_one(examples["all"], seed) if "all" in examples else with_validation(examples, seed)
+    except ValueError as error:
+        raise ValueError(f"{draft.source}: {error}") from None
+    return Task(draft.settings.name or draft.name, splits, template, metric, version(template, splits), draft.source)
 
 
 def default_stop(targets: Sequence[str], separator: str) -> tuple[str, ...]:
@@ -66,15 +64,6 @@ def default_metric(examples: Sequence[Example], questions: Sequence[str]) -> str
     return "rougeL" if median(len(text.split()) for text in questions) > 4 * words else "bleu"
 
 
-def version(template: Template, splits: Splits) -> str:
-    """The first 12 hex digits of SHA-256 over the template and every example in order."""
-    digest = hashlib.sha256(_canonical(asdict(template)).encode())
-    for name, examples in sorted(splits.items()):
-        for example in examples:
-            digest.update(f"\n{name} {_content(example)}".encode())
-    return digest.hexdigest()[:12]
-
-
 def _examples(draft: Draft, problems: Problems) -> tuple[Shape, dict[str, tuple[Example, ...]]]:
     """Every record as an example of one shape, that of the first good line."""
     first: Shape | None = None
@@ -84,12 +73,10 @@ def _examples(draft: Draft, problems: Problems) -> tuple[Shape, dict[str, tuple[
         for record in records:
             try:
                 shape = shape_of(record.values, draft.settings)
+                made.append(to_example(record.values, shape, draft.settings, draft.closed))
                 first = first or shape
                 if shape != first:
-                    raise ValueError(
-                        f"has the keys {shape.name}, the lines before {first.name}; use one set throughout"
-                    )
-                made.append(to_example(record.values, shape, draft.settings, draft.closed))
+                    raise ValueError(f"the keys {shape.name} come after {first.name}; use one set of keys throughout")
             except ValueError as error:
                 problems.add(record.where, error)
         found[split] = tuple(made)
@@ -133,49 +120,3 @@ def _questions(draft: Draft, template: Template, examples: Splits, problems: Pro
             except ValueError as error:
                 problems.add(record.where, error)
     return asked
-
-
-def _hold_out(draft: Draft, examples: Splits, seed: int) -> Splits:
-    """Train, validation and test, where the data lacks one: chosen by the hash of an example's content, so that neither
-    order nor machine matters and equal examples stay on one side. A single file becomes 80/10/10; a train split without
-    validation gives up a tenth, at most 200."""
-    if "all" in examples:
-        ranks = _ranks(examples["all"], seed)
-        part = round(HELD_OUT * len(ranks)) or 1
-        if len(ranks) < 3:
-            raise ValueError(
-                f"{draft.source}: {len(ranks)} different examples; a task in one file needs at least three"
-            )
-        return _by_rank(examples["all"], seed, ranks, {"test": part, "validation": part})
-    train = examples.get("train", ())
-    ranks = _ranks(train, seed)
-    if "validation" in examples or len(ranks) < 2:
-        return examples
-    part = min(round(HELD_OUT * len(ranks)) or 1, HELD_OUT_MOST)
-    return {**_by_rank(train, seed, ranks, {"validation": part}), **{k: v for k, v in examples.items() if k != "train"}}
-
-
-def _ranks(examples: Sequence[Example], seed: int) -> dict[str, int]:
-    return {digest: rank for rank, digest in enumerate(sorted({_digest(example, seed) for example in examples}))}
-
-
-def _by_rank(examples: Sequence[Example], seed: int, ranks: Mapping[str, int], parts: Mapping[str, int]) -> Splits:
-    """The lowest ranks to the named parts, as many as each says, and the rest to train; each in the order given."""
-    names = [name for name, size in parts.items() for _ in range(size)]
-    split: dict[str, list[Example]] = {"train": [], **{name: [] for name in parts}}
-    for example in examples:
-        rank = ranks[_digest(example, seed)]
-        split[names[rank] if rank < len(names) else "train"].append(example)
-    return {name: tuple(items) for name, items in split.items()}
-
-
-def _digest(example: Example, seed: int) -> str:
-    return hashlib.sha256(f"{seed}:{_content(example)}".encode()).hexdigest()
-
-
-def _content(example: Example) -> str:
-    return _canonical([dict(example.fields), example.target, example.choices, example.answers])
-
-
-def _canonical(value: object) -> str:
-    return json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)

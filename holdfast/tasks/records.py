@@ -42,7 +42,7 @@ def _jsonl(path: Path, file: Any, problems: Problems) -> list[Record]:
         if not line.strip():
             continue
         try:
-            values = json.loads(line)
+            values = json.loads(line.rstrip("\r\n"))
             line.encode() if "\\u" not in line else json.dumps(values, ensure_ascii=False).encode()
         except json.JSONDecodeError as error:
             problems.add(where, f"not JSON ({error.msg}, column {error.colno}); write one JSON object on the line")
