@@ -62,10 +62,10 @@ class SoftPrompt(nn.Module):
         folder = Path(folder)
         try:
             config = json.loads((folder / CONFIG).read_text())
+            kind = config.get("peft_type")
             tensors = safetensors.torch.load_file(folder / WEIGHTS)
-        except (OSError, ValueError, SafetensorError) as error:
+        except (OSError, ValueError, AttributeError, SafetensorError) as error:
             raise ValueError(f"{folder}: not a saved soft prompt ({CONFIG}, {WEIGHTS}): {error}") from error
-        kind = config.get("peft_type")
         if kind != "PROMPT_TUNING" or KEY not in tensors or tensors[KEY].ndim != 2:
             raise ValueError(
                 f"{folder}: an adapter of type {kind} with {', '.join(sorted(tensors))}; a soft prompt is of type "

@@ -37,7 +37,9 @@ def test_models_that_do_not_are_computed_one_by_one(name: str) -> None:
     expected = torch.cat([plain_logits(ours, row) for row in rows])
     torch.testing.assert_close(output.logits, expected, **CLOSE)
     output.logits.logsumexp(-1).sum().backward()
-    assert ours.prompts[0].get_parameter("vectors").grad.abs().sum() > 0
+    gradient = ours.prompts[0].get_parameter("vectors").grad
+    assert gradient is not None
+    assert gradient.abs().max() > 0
 
 
 def plain_logits(ours: PrefixModel, row: Row) -> torch.Tensor:
@@ -124,7 +126,7 @@ def test_a_row_longer_than_the_model_is_refused_by_name() -> None:
     ours = behind("GPT2")
     ours(rows_of((121,)))
     with pytest.raises(
-        ValueError, match="row 1: 122 tokens behind a soft prompt of 7 need 129 positions, and the mod.* 128"
+        ValueError, match="row 1: 122 tokens behind a soft prompt of 7 need 129 positions, and the model has 128"
     ):
         ours(rows_of((5, 122)))
 
