@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from holdfast.prefix import cached
+from holdfast.prefix.cache import Prefix, RowCache, step
 
 
 @dataclass(slots=True)
@@ -19,7 +19,7 @@ class Batch:
     """
 
     model: Any
-    cache: cached.RowCache
+    cache: RowCache
     mask: Tensor
     position: Tensor
     filled: int
@@ -30,7 +30,7 @@ class Batch:
         index = torch.arange(len(tokens), device=tokens.device)
         mask, position = self.mask[:, : self.filled], self.position[:, None]
         self.position = self.position + 1
-        return cached.step(self.model, self.cache, tokens[:, None], position, mask, index)
+        return step(self.model, self.cache, tokens[:, None], position, mask, index)
 
     def keep(self, order: Sequence[int]) -> None:
         """Row i becomes what row `order[i]` was; the other rows leave."""
@@ -43,7 +43,7 @@ class Batch:
         self.mask, self.position = self.mask.repeat_interleave(times, 0), self.position.repeat_interleave(times, 0)
 
 
-def start(model: Any, prefix: cached.Prefix, suffixes: Sequence[Sequence[int]], room: int) -> tuple[Batch, Tensor]:
+def start(model: Any, prefix: Prefix, suffixes: Sequence[Sequence[int]], room: int) -> tuple[Batch, Tensor]:
     """Run what prompts have of their own behind their common prefix; the logits `[B, V]` of each one's next token."""
     rows, width = len(suffixes), max(map(len, suffixes))
     device = next(model.parameters()).device
@@ -56,7 +56,7 @@ def start(model: Any, prefix: cached.Prefix, suffixes: Sequence[Sequence[int]], 
     filled = prefix.length + width
     cache = prefix.open(rows, width + room)
     last = torch.arange(1, rows + 1, device=device) * width - 1
-    logits = cached.step(model, cache, tokens, positions, mask[:, :filled], last)
+    logits = step(model, cache, tokens, positions, mask[:, :filled], last)
     return Batch(model, cache, mask, positions[:, -1] + 1, filled), logits
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from holdfast.evaluation import batch, beams, plain
 from holdfast.evaluation.stopping import Stops
 from holdfast.models import max_length, window
-from holdfast.prefix import cached
+from holdfast.prefix.cache import inference, prefill, shares
 from holdfast.prefix.families import families
 
 BATCH_TOKENS = 16384
@@ -56,8 +56,8 @@ def generate(
     for place, tokens in enumerate(prompts):
         places.setdefault(tuple(tokens), []).append(place)
     results: list[list[int]] = [[] for _ in prompts]
-    with cached.inference(model):
-        way = _shared if cached.shares(model) else plain.generate
+    with inference(model):
+        way = _shared if shares(model) else plain.generate
         for tokens, new in way(model, list(places), stops, max_new_tokens, prompt, num_beams, batch_tokens):
             for place in places[tokens]:
                 results[place] = list(new)
@@ -90,7 +90,7 @@ def _shared(
     """(prompt, new tokens), family by family, batch by batch."""
     for family in families([tokens[:-1] for tokens in prompts]):
         members = [prompts[i] for i in family.members]
-        prefix = cached.prefill(model, prompt, members[0][: family.length])
+        prefix = prefill(model, prompt, members[0][: family.length])
         for chosen in _batches(model, members, prefix.length - family.length, limit, batch_tokens // num_beams):
             suffixes = [tokens[family.length :] for tokens in chosen]
             begun, logits = batch.start(model, prefix, suffixes, limit - 1)

@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
 
 from holdfast.evaluation.stopping import Stops
-from holdfast.prefix import cached
+from holdfast.prefix.cache import embed
 
 
 def generate(
@@ -43,7 +43,7 @@ def _batch(model: Any, prompts: list[tuple[int, ...]], stops: Stops, prompt: Ten
     if prompt is None:
         inputs, mask, start = {"input_ids": tokens}, torch.ones_like(tokens), tokens.shape[1]
     else:
-        embeds = torch.cat([cached.embed(model, prompt, row) for row in prompts])
+        embeds = torch.cat([embed(model, prompt, row) for row in prompts])
         inputs, mask, start = {"inputs_embeds": embeds}, tokens.new_ones(embeds.shape[:2]), 0
     if model.config.is_encoder_decoder:
         start = 1  # the decoder's start token

@@ -1,215 +1,191 @@
-"""What many rows begin with, computed once and kept as keys and values: for scoring and generation, not for training.
+"""Many rows scored behind prefixes that are computed once: for measuring, not for training.
 
-A prefix is a soft prompt, tokens that rows share, or one followed by the other. It runs through the model alone, once.
-Each batch of rows then starts from a cache of its own, so that no batch can change what the next one sees.
+Rows that begin alike form families. A family's common beginning (its soft prompt, then its demonstrations, say) runs
+through the model once; what its rows have of their own is packed as a tree behind that cache, so that the choices of
+one question share the question, and questions share what else they have in common.
 """
 
-import inspect
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor, nn
-from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
+from torch import Tensor
+from torch.nn import functional
 
-from holdfast.prefix.packed import head_at
+from holdfast.models import max_length, window
+from holdfast.prefix import masks, reference
+from holdfast.prefix.cache import Prefix, agrees, embed, prefill, random_tokens, step
+from holdfast.prefix.families import families
+from holdfast.prefix.packed import MULTIPLE
+from holdfast.prefix.packing import SHARE, label_places, pack, shared
+from holdfast.rows import Row
 
-KeysValues = tuple[Tensor, Tensor]
+BATCH_TOKENS = 8192  # Places computed together.
+PACKED = (
+    256  # Packed rows are this long, or as long as their prefix: then attention costs no more than twice the least.
+)
+LOGITS = 2**28  # The most logits held at once, as far as a single row needs no more.
 
 
 @dataclass(frozen=True, slots=True)
-class Prefix:
-    """The keys and values of P places, each `[1, H, P, d]`, for every layer; None where a layer keeps none.
+class Predicted:
+    """The logits of some labels, equal predictions once.
 
-    `logits` [V] is the model's prediction of what follows the prefix; None for an empty prefix.
+    `place` [n] numbers the labels: all rows as given, label places ascending. `logits` [u, V] are the predictions, and
+    `which` [n] says which of them is a label's: answers that begin behind one question share one.
     """
 
-    length: int = 0
-    layers: tuple[KeysValues | None, ...] = ()
-    logits: Tensor | None = None
-
-    def open(self, rows: int, room: int) -> "RowCache":
-        """A fresh cache for a batch of rows behind this prefix, with room for so many more places."""
-        return RowCache(self, rows, room)
+    place: Tensor
+    logits: Tensor
+    which: Tensor
 
 
-class _Layer(DynamicLayer):
-    """One layer's keys and values `[B, H, P + room, d]`, allocated once: a step only writes its column."""
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """A row, the number of its first label, its label places, and the tokens that are computed: not the last label."""
 
-    def __init__(self, start: KeysValues | None, rows: int, room: int) -> None:
-        super().__init__()
-        self.start, self.rows, self.room = start, rows, room
-        self.length = start[0].shape[-2] if start else 0
+    row: Row
+    number: int
+    places: list[int]
 
-    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
-        self.dtype, self.device, self.is_initialized = key_states.dtype, key_states.device, True
-        self.all_keys, self.all_values = (
-            torch.empty(
-                self.rows, new.shape[1], self.length + self.room, new.shape[3], dtype=new.dtype, device=new.device
-            )
-            for new in (key_states, value_states)
-        )
-        if self.start:
-            self.all_keys[:, :, : self.length], self.all_values[:, :, : self.length] = self.start
+    @property
+    def tokens(self) -> tuple[int, ...]:
+        return self.row.tokens[: self.places[-1]]
 
-    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> KeysValues:
-        if not self.is_initialized:
-            self.lazy_initialization(key_states, value_states)
-        end = self.length + key_states.shape[-2]
-        assert end <= self.all_keys.shape[-2], "the cache was opened with too little room"
-        self.all_keys[:, :, self.length : end], self.all_values[:, :, self.length : end] = key_states, value_states
-        self.length = end
-        return self.all_keys[:, :, :end], self.all_values[:, :, :end]
-
-    def get_seq_length(self) -> int:
-        return self.length
+    def behind(self, length: int) -> Row:
+        """What is computed behind the first `length` tokens; a label at place 0 is the prefix's to predict."""
+        wanted = set(self.places) - {0}
+        tokens = self.row.tokens[length:]
+        return Row(tokens, tuple(float(place in wanted) for place in range(length, length + len(tokens))))
 
 
-class RowCache(Cache):
-    """The cache of one batch of rows behind a prefix."""
-
-    def __init__(self, prefix: Prefix, rows: int, room: int) -> None:
-        if prefix.layers:
-            super().__init__(layers=[_Layer(start, rows, room) for start in prefix.layers])
-        else:
-            super().__init__(layer_class_to_replicate=partial(_Layer, None, rows, room))  # pyright: ignore[reportArgumentType]
-
-    def keep(self, order: Sequence[int]) -> None:
-        """Row i becomes what row `order[i]` was; the other rows are dropped. Only rows that move are copied."""
-        moved = [place for place, old in enumerate(order) if place != old]
-        source = [order[place] for place in moved]
-        for layer in self._filled():
-            for states in (layer.all_keys, layer.all_values):
-                states[moved] = states[source]
-            layer.all_keys, layer.all_values = layer.all_keys[: len(order)], layer.all_values[: len(order)]
-
-    def repeat(self, times: int) -> None:
-        """Every row becomes so many equal rows, side by side."""
-        for layer in self._filled():
-            layer.all_keys = layer.all_keys.repeat_interleave(times, 0)
-            layer.all_values = layer.all_values.repeat_interleave(times, 0)
-
-    def reorder(self, order: Tensor, start: int) -> None:
-        """From place `start` on, row i continues what row `order[i]` was; before it, these rows must be equal."""
-        for layer in self._filled():
-            for states in (layer.all_keys, layer.all_values):
-                states[:, :, start : layer.length] = states[order, :, start : layer.length]
-
-    def _filled(self) -> Iterator[_Layer]:
-        return (layer for layer in self.layers if isinstance(layer, _Layer) and layer.is_initialized)
-
-
-def prefill(model: Any, prompt: Tensor | None, tokens: Sequence[int]) -> Prefix:
-    """Run a soft prompt `[P, D]`, then tokens, through the model alone.
-
-    Raises:
-        TypeError: the model keeps something else than keys and values (a recurrent state), which cannot be shared so.
-    """
-    size = len(tokens) + (0 if prompt is None else len(prompt))
-    if size == 0:
-        return Prefix()
-    cache = DynamicCache()
-    embeds = embed(model, prompt, tokens)
-    positions = torch.arange(size, device=embeds.device)[None]
-    last = torch.tensor([size - 1], device=embeds.device)
-    logits = step(model, cache, embeds, positions, positions.new_ones(1, size), last)
-    layers: list[KeysValues | None] = []
-    for layer in cache.layers:
-        if type(layer) is not DynamicLayer:
-            raise TypeError(f"{type(model).__name__} keeps a {type(layer).__name__}, not keys and values alone")
-        layers.append((layer.keys, layer.values) if layer.keys is not None and layer.values is not None else None)
-    if not any(layers):
-        raise TypeError(f"{type(model).__name__} filled no cache of keys and values")
-    return Prefix(size, tuple(layers), logits[0])
-
-
-def embed(model: Any, prompt: Tensor | None, tokens: Sequence[int]) -> Tensor:
-    """A soft prompt `[P, D]` and tokens as the model's input vectors `[1, P + T, D]`."""
-    words = model.get_input_embeddings()
-    embeds = words(torch.tensor(list(tokens), dtype=torch.long, device=words.weight.device))
-    return (embeds if prompt is None else torch.cat([prompt.to(embeds), embeds]))[None]
-
-
-def step(model: Any, cache: Cache, new: Tensor, positions: Tensor, mask: Tensor, index: Tensor) -> Tensor:
-    """Run new tokens `[B, T]`, or vectors `[B, T, D]`, behind a cache; the logits `[N, V]` at N flat places of them.
+def label_logits(model: Any, rows: Sequence[Row], prompts: Sequence[Tensor] = ()) -> Tensor:
+    """Logits `[N, V]` at the label places: rows as given, label places ascending. Nothing can be trained through them.
 
     Args:
-        positions: `[B, T]`.
-        mask: `[B, C + T]`, 1 at places that hold something, C being what the cache holds; or `[B, 1, T, C + T]` as
-            the attention implementation reads it.
-        index: `[N]` places, counted through B x T.
+        rows: N labels in all, at least one.
+        prompts: Soft prompts, each [P, D].
+
+    Raises:
+        ValueError: a row predicts its first token from nothing, or has more places than the model.
     """
-    places = {"position_ids": positions} if takes(model, "position_ids") else {}
-    inputs = {"input_ids" if new.ndim == 2 else "inputs_embeds": new}
-    with head_at(model, index) as applied:
-        logits = model(**inputs, **places, attention_mask=mask, past_key_values=cache, use_cache=True).logits
-    return logits.flatten(0, 1) if applied else logits.flatten(0, 1)[index]
+    parts = list(predict(model, rows, prompts))
+    logits = parts[0].logits.new_empty(sum(len(row.labels) for row in rows), parts[0].logits.shape[1])
+    for part in parts:
+        logits[part.place] = part.logits[part.which]
+    return logits
 
 
-def takes(model: Any, argument: str) -> bool:
-    """Whether the model's forward has an argument of this name."""
-    return argument in inspect.signature(model.forward).parameters
+def predict(
+    model: Any, rows: Sequence[Row], prompts: Sequence[Tensor] = (), batch_tokens: int = BATCH_TOKENS
+) -> Iterator[Predicted]:
+    """`label_logits` in parts, each label in one of them, in an order that spares work. See there."""
+    groups: dict[tuple[int | None, bool], list[_Line]] = {}
+    packs, sees, number = agrees(model, _packed_and_alone), window(model), 0
+    for row in rows:
+        soft = 0 if row.prompt is None else len(prompts[row.prompt])
+        line = _Line(row, number, label_places(row, soft))
+        if line.places:
+            _check(model, line, soft)
+            shares = packs and (sees is None or soft + len(line.tokens) <= sees)
+            groups.setdefault((row.prompt, shares), []).append(line)
+        number += len(line.places)
+    for (prompt, shares), lines in groups.items():
+        if shares:
+            yield from _behind(model, None if prompt is None else prompts[prompt], lines, batch_tokens)
+        else:
+            yield from _alone(model, prompts, lines, batch_tokens)
 
 
-@contextmanager
-def inference(model: Any) -> Iterator[None]:
-    """Within, no gradients and no dropout; afterwards every module trains again that did before."""
-    training = [module for module in model.modules() if module.training]
-    model.eval()
-    try:
-        with torch.inference_mode():
-            yield
-    finally:
-        for module in training:
-            module.training = True
-
-
-_SEEN: WeakKeyDictionary[nn.Module, dict[str, bool]] = WeakKeyDictionary()
-
-
-def shares(model: Any) -> bool:
-    """Whether this loaded model computes rows behind a cached prefix as it computes each row alone.
-
-    Tried once per attention kind, with numbers: a short and a long row, padded between prefix and suffix; then the
-    short one is dropped and the long one goes a step on. The bound is explained at `holdfast.prefix.model.capability`.
-    """
-    attention = str(getattr(model.config, "_attn_implementation", None))
-    seen = _SEEN.setdefault(model, {})
-    if attention not in seen:
-        with inference(model):
-            seen[attention] = not model.config.is_encoder_decoder and _probe(model)
-    return seen[attention]
-
-
-def _probe(model: Any) -> bool:
-    random = torch.Generator().manual_seed(0)
-    tokens = torch.randint(model.get_input_embeddings().weight.shape[0], (8,), generator=random).tolist()
-    prompt, device = embed(model, None, tokens[:2])[0], model.device
-    try:
-        alone = [
-            model(inputs_embeds=embed(model, prompt, tokens[:n]), use_cache=False).logits[0, -1] for n in (5, 7, 8)
-        ]
-        cache = (prefix := prefill(model, prompt, tokens[:3])).open(rows=2, room=5)
-        mask = torch.tensor([[1] * 5 + [0, 0, 1, 1], [1] * 9], device=device)
-        positions = torch.tensor([[0, 0, 5, 6], [5, 6, 7, 8]], device=device)
-        suffixes = torch.tensor([[0, 0, *tokens[3:5]], tokens[3:7]], device=device)
-        first = step(model, cache, suffixes, positions, mask, positions.new_tensor([3, 7]))
-        cache.keep([1])
-        then = step(
-            model,
-            cache,
-            suffixes.new_tensor([[tokens[7]]]),
-            positions[1:, -1:] + 1,
-            mask.new_ones(1, 10),
-            mask.new_zeros(1),
+def _check(model: Any, line: _Line, soft: int) -> None:
+    needed, limit = soft + len(line.tokens), max_length(model)
+    if needed > limit and not model.config.is_encoder_decoder:
+        raise ValueError(
+            f"row {line.row.name or '(unnamed)'}: {len(line.tokens)} tokens behind a soft prompt of {soft} need {needed} "
+            f"positions, and the model has {limit}; shorten the input or the prompt"
         )
-    except (TypeError, ValueError, RuntimeError, NotImplementedError, AttributeError, IndexError, AssertionError):
-        return False
-    assert prefix.length == 5
-    expected = torch.stack(alone).float()
-    difference = (torch.cat([first, then]).float() - expected).abs().max() / expected.std()
-    return float(difference) < torch.finfo(prompt.dtype).eps ** 0.5
+
+
+def _behind(model: Any, prompt: Tensor | None, lines: list[_Line], batch_tokens: int) -> Iterator[Predicted]:
+    """Rows of one soft prompt, family by family. The token that predicts a first label stays out of the prefix."""
+    for family in families([line.tokens[: max(0, line.places[0] - 1)] for line in lines]):
+        members = [lines[i] for i in family.members]
+        pays = prompt is not None or (len(members) > 1 and family.length >= SHARE)
+        length = family.length if pays else 0
+        prefix = prefill(model, prompt, members[0].tokens[:length])
+        if first := [line.number for line in members if line.places[0] == 0]:
+            assert prefix.logits is not None
+            place = torch.tensor(first, device=prefix.logits.device)
+            yield Predicted(place, prefix.logits[None], torch.zeros_like(place))
+        members = [line for line in members if line.places[-1] > 0]
+
+        def new(line: _Line, before: _Line | None, length: int = length) -> int:
+            common = shared(before.tokens[length:], line.tokens[length:]) if before else 0
+            return len(line.tokens) - length - common
+
+        for chunk in _chunks(members, batch_tokens, _most_labels(model), new):
+            yield _packed(model, prefix, length, chunk)
+
+
+def _packed(model: Any, prefix: Prefix, length: int, lines: list[_Line]) -> Predicted:
+    """One forward: what rows have behind their first `length` tokens, packed, behind the prefix that holds these."""
+    packed = pack([line.behind(length) for line in lines], budget=max(PACKED, prefix.length), multiple=MULTIPLE)
+    packed = packed.to(model.device)
+    attention = model.config._attn_implementation
+    # There is no block mask with a cache: flex_attention reads the additive one too.
+    attention = "eager" if attention == "flex_attention" else attention
+    mask = masks.for_attention(attention, packed.end, model.get_input_embeddings().weight.dtype)
+    mask = functional.pad(mask, (prefix.length, 0), value=1 if mask.dtype == torch.bool else 0)
+    index, which = packed.label_index.unique(return_inverse=True)
+    cache = prefix.open(*packed.tokens.shape)
+    logits = step(model, cache, packed.tokens, packed.positions + prefix.length, mask, index)
+    return Predicted(_places(lines, model.device, first=1), logits, which)
+
+
+def _alone(model: Any, prompts: Sequence[Tensor], lines: list[_Line], batch_tokens: int) -> Iterator[Predicted]:
+    """Rows that the model does not compute behind a cache."""
+    lines = sorted(lines, key=lambda line: len(line.row.tokens))
+    tokens = min(batch_tokens, _most_labels(model))  # Here every place has logits.
+    for chunk in _chunks(lines, tokens, tokens, lambda line, before: len(line.row.tokens)):
+        logits = reference.label_logits(model, [line.row for line in chunk], prompts)
+        place = _places(chunk, logits.device)
+        yield Predicted(place, logits, torch.arange(len(place), device=place.device))
+
+
+def _places(lines: Sequence[_Line], device: torch.device, first: int = 0) -> Tensor:
+    """The numbers of the rows' labels; with `first=1`, of those that are not at place 0."""
+    numbers = [line.number + i for line in lines for i, place in enumerate(line.places) if place >= first]
+    return torch.tensor(numbers, device=device)
+
+
+def _chunks(
+    lines: Sequence[_Line], tokens: int, labels: int, new: Callable[[_Line, _Line | None], int]
+) -> Iterator[list[_Line]]:
+    """Neighbours together, up to so many labels and tokens; `new` counts a line's tokens that the one before has not."""
+    chunk: list[_Line] = []
+    used = predicted = 0
+    for line in lines:
+        used += new(line, chunk[-1] if chunk else None)
+        predicted += len(line.places)
+        if chunk and (used > tokens or predicted > labels):
+            yield chunk
+            chunk, used, predicted = [], new(line, None), len(line.places)
+        chunk.append(line)
+    if chunk:
+        yield chunk
+
+
+def _most_labels(model: Any) -> int:
+    return max(1, LOGITS // model.get_input_embeddings().weight.shape[0])
+
+
+def _packed_and_alone(model: Any) -> tuple[Tensor, Tensor]:
+    """The probe: a short tree of rows behind a soft prompt and common tokens, and each row alone."""
+    tokens = random_tokens(model, 11)
+    prompt = embed(model, None, tokens[:2])[0]
+    branches = (tokens[2:7], [*tokens[2:5], *tokens[7:9]], [*tokens[2:4], *tokens[9:]])
+    rows = [Row((*branch,), (*[0.0] * (len(branch) - 2), 1.0, 1.0), prompt=0) for branch in branches]
+    parts = _behind(model, prompt, [_Line(row, 2 * i, row.labels) for i, row in enumerate(rows)], BATCH_TOKENS)
+    together = torch.cat([part.logits[part.which][part.place.argsort()] for part in parts])
+    return reference.label_logits(model, rows, [prompt]), together

@@ -18,28 +18,27 @@ class Family:
 
 
 def families(sequences: Sequence[Sequence[int]]) -> list[Family]:
-    """Sequences in families, so that one sequence that begins otherwise does not cost the rest their common beginning.
+    """Sequences in families, so that a few that begin otherwise do not cost the rest their common beginning.
 
     Every sequence is in exactly one family. To keep a token out of the beginning, leave it out of the sequence.
     """
     order = sorted(range(len(sequences)), key=lambda i: tuple(sequences[i]))
     common = [0, *(shared(sequences[a], sequences[b]) for a, b in pairwise(order))]
-    found: list[Family] = []
-
-    def split(low: int, high: int) -> None:
-        """Sequences low to high of the order: those below a deep enough branch on their own, the others together."""
-        depth = min(common[low + 1 : high], default=len(sequences[order[low]]))
+    found: list[tuple[int, list[int]]] = [(0, [])]
+    branches = [
+        (0, len(order), 0)
+    ]  # Sequences from, to, and the family that they belong to if not to one of their own.
+    while branches:
+        low, high, home = branches.pop()
+        if high - low < MEMBERS:
+            found[home][1].extend(order[low:high])
+            continue
+        depth = min(common[low + 1 : high])
+        if depth >= found[home][0] + DEEPER:
+            home = len(found)
+            found.append((depth, []))
         cuts = [low, *(i for i in range(low + 1, high) if common[i] == depth), high]
-        rest = []
-        for first, last in pairwise(cuts):
-            deeper = min(common[first + 1 : last], default=depth) - depth
-            if last - first >= MEMBERS and deeper >= DEEPER:
-                split(first, last)
-            else:
-                rest += order[first:last]
-        if rest:
-            found.append(Family(depth, tuple(rest)))
-
-    if order:
-        split(0, len(order))
-    return found
+        branches += [(first, last, home) for first, last in pairwise(cuts)][::-1]
+    return [
+        Family(shared(sequences[members[0]], sequences[members[-1]]), tuple(members)) for _, members in found if members
+    ]

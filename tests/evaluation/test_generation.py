@@ -11,10 +11,10 @@ from small_models import EOS, sequences
 from torch import Tensor
 from transformers import GenerationConfig
 
-from holdfast.evaluation import batch
+from holdfast.evaluation import batch, generation
 from holdfast.evaluation.generation import generate
 from holdfast.evaluation.stopping import Stops
-from holdfast.prefix import cached
+from holdfast.prefix import cache
 
 NEW = 12
 MODELS: dict[str, Callable[[], Any]] = {
@@ -52,7 +52,7 @@ def alone(model: Any, tokens: tuple[int, ...], prompt: Tensor | None = None, **s
 def test_greedy_equals_generate_on_each_prompt_alone(kind: str, soft: int) -> None:
     model = MODELS[kind]()
     prompt = small_models.prompt(soft, model) if soft else None
-    assert cached.shares(model) == (kind not in {"mamba", "t5"})
+    assert cache.shares(model) == (kind not in {"mamba", "t5"})
     found = generate(model, PROMPTS, stops(), max_new_tokens=NEW, prompt=prompt)
     assert found == [alone(model, tokens, prompt) for tokens in PROMPTS]
 
@@ -82,42 +82,42 @@ def test_batch_size_order_and_company_change_nothing(num_beams: int) -> None:
 
 
 def pads_are_attended(patch: pytest.MonkeyPatch) -> None:
-    real = cached.step
+    real = batch.step
 
-    def step(model: Any, cache: Any, new: Any, positions: Any, mask: Tensor, index: Any) -> Tensor:
-        return real(model, cache, new, positions, torch.ones_like(mask), index)
+    def step(model: Any, kept: Any, new: Any, positions: Any, mask: Tensor, index: Any) -> Tensor:
+        return real(model, kept, new, positions, torch.ones_like(mask), index)
 
-    patch.setattr(cached, "step", step)
+    patch.setattr(batch, "step", step)
 
 
 def positions_count_pads(patch: pytest.MonkeyPatch) -> None:
-    real = cached.step
+    real = batch.step
 
-    def step(model: Any, cache: Any, new: Tensor, positions: Tensor, mask: Tensor, index: Any) -> Tensor:
+    def step(model: Any, kept: Any, new: Tensor, positions: Tensor, mask: Tensor, index: Any) -> Tensor:
         places = torch.arange(mask.shape[1] - positions.shape[1], mask.shape[1]).expand_as(positions)
-        return real(model, cache, new, places, mask, index)
+        return real(model, kept, new, places, mask, index)
 
-    patch.setattr(cached, "step", step)
+    patch.setattr(batch, "step", step)
 
 
 def the_cache_is_shared_between_batches(patch: pytest.MonkeyPatch) -> None:
     opened: dict[int, Any] = {}
-    real = cached.Prefix.open
+    real = cache.Prefix.open
 
-    def open_once(prefix: cached.Prefix, rows: int, room: int) -> cached.RowCache:
+    def open_once(prefix: cache.Prefix, rows: int, room: int) -> cache.RowCache:
         return opened.setdefault(id(prefix), real(prefix, rows, 500))
 
-    patch.setattr(cached.Prefix, "open", open_once)
+    patch.setattr(cache.Prefix, "open", open_once)
 
 
 def dropped_rows_leave_the_wrong_cache(patch: pytest.MonkeyPatch) -> None:
-    real = cached.RowCache.keep
-    patch.setattr(cached.RowCache, "keep", lambda cache, order: real(cache, range(len(order))))
+    real = cache.RowCache.keep
+    patch.setattr(cache.RowCache, "keep", lambda kept, order: real(kept, range(len(order))))
 
 
 def the_soft_prompt_is_ignored(patch: pytest.MonkeyPatch) -> None:
-    real = cached.prefill
-    patch.setattr(cached, "prefill", lambda model, prompt, tokens: real(model, prompt * 0, tokens))
+    real = cache.prefill
+    patch.setattr(generation, "prefill", lambda model, prompt, tokens: real(model, prompt * 0, tokens))
 
 
 BUGS = [
@@ -139,7 +139,7 @@ def test_the_comparison_notices_a_planted_bug(bug: Callable[[Any], None], monkey
     cut = [new[: new.index(expected[1][2])] if expected[1][2] in new else new for new in expected]
     options: Any = {"max_new_tokens": NEW, "prompt": prompt, "batch_tokens": 150}
     assert generate(model, PROMPTS, ends, **options) == cut
-    monkeypatch.setattr(cached, "shares", lambda model: True)
+    monkeypatch.setattr(generation, "shares", lambda model: True)
     bug(monkeypatch)
     with contextlib.suppress(RuntimeError, IndexError):  # A shared cache can also show as shapes that do not fit.
         assert generate(model, PROMPTS, ends, **options) != cut
@@ -151,10 +151,10 @@ def test_the_probe_notices_a_model_that_ignores_positions() -> None:
             return super().forward(*args, **kwargs)
 
     model = small_models.llama()
-    assert cached.shares(model)
+    assert cache.shares(model)
     model.__class__ = Deaf
-    cached._SEEN.clear()
-    assert not cached.shares(model)
+    cache._SEEN.clear()
+    assert not cache.shares(model)
     assert generate(model, PROMPTS[:2], stops(), max_new_tokens=NEW) == [alone(model, tokens) for tokens in PROMPTS[:2]]
 
 

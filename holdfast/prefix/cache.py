@@ -1,0 +1,221 @@
+"""The keys and values of what many rows begin with: computed once, for scoring and generation, not for training.
+
+A prefix is a soft prompt, tokens that rows share, or one followed by the other. It runs through the model alone, once.
+Each batch of rows then starts from a cache of its own, so that no batch can change what the next one sees.
+"""
+
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
+
+from holdfast.prefix.packed import head_at
+
+KeysValues = tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Prefix:
+    """The keys and values of P places, each `[1, H, P, d]`, for every layer; None where a layer keeps none.
+
+    `logits` [V] is the model's prediction of what follows the prefix; None for an empty prefix.
+    """
+
+    length: int = 0
+    layers: tuple[KeysValues | None, ...] = ()
+    logits: Tensor | None = None
+
+    def open(self, rows: int, room: int) -> "RowCache":
+        """A fresh cache for a batch of rows behind this prefix, with room for so many more places."""
+        return RowCache(self, rows, room)
+
+
+class _Layer(DynamicLayer):
+    """One layer's keys and values `[B, H, P + room, d]`, allocated once: a step only writes its column."""
+
+    def __init__(self, start: KeysValues | None, rows: int, room: int) -> None:
+        super().__init__()
+        self.start, self.rows, self.room = start, rows, room
+        self.length = start[0].shape[-2] if start else 0
+
+    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
+        self.dtype, self.device, self.is_initialized = key_states.dtype, key_states.device, True
+        self.all_keys, self.all_values = (
+            torch.empty(
+                self.rows, new.shape[1], self.length + self.room, new.shape[3], dtype=new.dtype, device=new.device
+            )
+            for new in (key_states, value_states)
+        )
+        if self.start:
+            self.all_keys[:, :, : self.length], self.all_values[:, :, : self.length] = self.start
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> KeysValues:
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        end = self.length + key_states.shape[-2]
+        assert end <= self.all_keys.shape[-2], "the cache was opened with too little room"
+        self.all_keys[:, :, self.length : end], self.all_values[:, :, self.length : end] = key_states, value_states
+        self.length = end
+        return self.all_keys[:, :, :end], self.all_values[:, :, :end]
+
+    def get_seq_length(self) -> int:
+        return self.length
+
+
+class RowCache(Cache):
+    """The cache of one batch of rows behind a prefix."""
+
+    def __init__(self, prefix: Prefix, rows: int, room: int) -> None:
+        if prefix.layers:
+            super().__init__(layers=[_Layer(start, rows, room) for start in prefix.layers])
+        else:
+            super().__init__(layer_class_to_replicate=partial(_Layer, None, rows, room))  # pyright: ignore[reportArgumentType]
+
+    def keep(self, order: Sequence[int]) -> None:
+        """Row i becomes what row `order[i]` was; the other rows are dropped. Only rows that move are copied."""
+        moved = [place for place, old in enumerate(order) if place != old]
+        source = [order[place] for place in moved]
+        for layer in self._filled():
+            for states in (layer.all_keys, layer.all_values):
+                states[moved] = states[source]
+            layer.all_keys, layer.all_values = layer.all_keys[: len(order)], layer.all_values[: len(order)]
+
+    def repeat(self, times: int) -> None:
+        """Every row becomes so many equal rows, side by side."""
+        for layer in self._filled():
+            layer.all_keys = layer.all_keys.repeat_interleave(times, 0)
+            layer.all_values = layer.all_values.repeat_interleave(times, 0)
+
+    def reorder(self, order: Tensor, start: int) -> None:
+        """From place `start` on, row i continues what row `order[i]` was; before it, these rows must be equal."""
+        for layer in self._filled():
+            for states in (layer.all_keys, layer.all_values):
+                states[:, :, start : layer.length] = states[order, :, start : layer.length]
+
+    def _filled(self) -> Iterator[_Layer]:
+        return (layer for layer in self.layers if isinstance(layer, _Layer) and layer.is_initialized)
+
+
+def prefill(model: Any, prompt: Tensor | None, tokens: Sequence[int]) -> Prefix:
+    """Run a soft prompt `[P, D]`, then tokens, through the model alone.
+
+    Raises:
+        TypeError: the model keeps something else than keys and values (a recurrent state), which cannot be shared so.
+    """
+    size = len(tokens) + (0 if prompt is None else len(prompt))
+    if size == 0:
+        return Prefix()
+    cache = DynamicCache()
+    embeds = embed(model, prompt, tokens)
+    positions = torch.arange(size, device=embeds.device)[None]
+    last = torch.tensor([size - 1], device=embeds.device)
+    logits = step(model, cache, embeds, positions, positions.new_ones(1, size), last)
+    layers: list[KeysValues | None] = []
+    for layer in cache.layers:
+        if type(layer) is not DynamicLayer:
+            raise TypeError(f"{type(model).__name__} keeps a {type(layer).__name__}, not keys and values alone")
+        layers.append((layer.keys, layer.values) if layer.keys is not None and layer.values is not None else None)
+    if not any(layers):
+        raise TypeError(f"{type(model).__name__} filled no cache of keys and values")
+    return Prefix(size, tuple(layers), logits[0])
+
+
+def embed(model: Any, prompt: Tensor | None, tokens: Sequence[int]) -> Tensor:
+    """A soft prompt `[P, D]` and tokens as the model's input vectors `[1, P + T, D]`."""
+    words = model.get_input_embeddings()
+    embeds = words(torch.tensor(list(tokens), dtype=torch.long, device=words.weight.device))
+    return (embeds if prompt is None else torch.cat([prompt.to(embeds), embeds]))[None]
+
+
+def step(model: Any, cache: Cache, new: Tensor, positions: Tensor, mask: Tensor, index: Tensor) -> Tensor:
+    """Run new tokens `[B, T]`, or vectors `[B, T, D]`, behind a cache; the logits `[N, V]` at N flat places of them.
+
+    Args:
+        positions: `[B, T]`.
+        mask: `[B, C + T]`, 1 at places that hold something, C being what the cache holds; or `[B, 1, T, C + T]` as
+            the attention implementation reads it.
+        index: `[N]` places, counted through B x T.
+    """
+    places = {"position_ids": positions} if takes(model, "position_ids") else {}
+    inputs = {"input_ids" if new.ndim == 2 else "inputs_embeds": new}
+    with head_at(model, index) as applied:
+        logits = model(**inputs, **places, attention_mask=mask, past_key_values=cache, use_cache=True).logits
+    return logits.flatten(0, 1) if applied else logits.flatten(0, 1)[index]
+
+
+def takes(model: Any, argument: str) -> bool:
+    """Whether the model's forward has an argument of this name (looked for inside, where adapters wrap the model)."""
+    plain = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return argument in inspect.signature(plain.forward).parameters
+
+
+@contextmanager
+def inference(model: Any) -> Iterator[None]:
+    """Within, no gradients and no dropout; afterwards every module trains again that did before."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+_SEEN: WeakKeyDictionary[nn.Module, dict[tuple[str, str], bool]] = WeakKeyDictionary()
+
+
+def shares(model: Any) -> bool:
+    """Whether this loaded model continues rows behind a cached prefix as it continues each row alone.
+
+    Tried once per attention kind, with numbers: a short and a long row, padded between prefix and suffix; then the
+    short one is dropped and the long one goes a step on.
+    """
+    return agrees(model, _continue)
+
+
+def agrees(model: Any, attempt: Callable[[Any], tuple[Tensor, Tensor]]) -> bool:
+    """Whether two ways to compute logits `[N, V]` agree on this model; tried once for each attention kind.
+
+    The bound is explained at `holdfast.prefix.model.capability`. A way that the model refuses does not agree.
+    """
+    key = attempt.__name__, str(getattr(model.config, "_attn_implementation", None))
+    seen = _SEEN.setdefault(model, {})
+    if key not in seen:
+        try:
+            with inference(model):
+                one, other = attempt(model)
+        except (TypeError, ValueError, RuntimeError, NotImplementedError, AttributeError, IndexError):
+            seen[key] = False
+        else:
+            difference = (one.float() - other.float()).abs().max() / one.float().std()
+            seen[key] = float(difference) < torch.finfo(one.dtype).eps ** 0.5
+    return seen[key]
+
+
+def _continue(model: Any) -> tuple[Tensor, Tensor]:
+    tokens = random_tokens(model, 8)
+    prompt, device = embed(model, None, tokens[:2])[0], model.device
+    alone = [model(inputs_embeds=embed(model, prompt, tokens[:n]), use_cache=False).logits[0, -1] for n in (5, 7, 8)]
+    cache = prefill(model, prompt, tokens[:3]).open(rows=2, room=5)
+    mask = torch.tensor([[1] * 5 + [0, 0, 1, 1], [1] * 9], device=device)
+    positions = torch.tensor([[0, 0, 5, 6], [5, 6, 7, 8]], device=device)
+    suffixes = torch.tensor([[0, 0, *tokens[3:5]], tokens[3:7]], device=device)
+    first = step(model, cache, suffixes, positions, mask, positions.new_tensor([3, 7]))
+    cache.keep([1])
+    last = suffixes.new_tensor([[tokens[7]]])
+    then = step(model, cache, last, positions[1:, -1:] + 1, mask.new_ones(1, 10), mask.new_zeros(1))
+    return torch.stack(alone), torch.cat([first, then])
+
+
+def random_tokens(model: Any, count: int) -> list[int]:
+    """The same random token ids each time."""
+    random = torch.Generator().manual_seed(0)
+    return torch.randint(model.get_input_embeddings().weight.shape[0], (count,), generator=random).tolist()
