@@ -27,7 +27,7 @@ def card(run: Folder) -> str:
     parts = [
         f"---\n{head}---",
         f"# {_escape(run.name)}",
-        _escape(words.plain(words.verdict_on(summary))),
+        _escape(words.verdict_on(summary)),
         _trained(run, summary),
         "## Before and after\n\n" + _table(summary),
         "## Loading\n\n" + _loading(run),
@@ -41,8 +41,7 @@ def _metadata(run: Folder, summary: Summary) -> dict[str, Any]:
     found: dict[str, Any] = {"library_name": "peft" if run.pieces and "model" not in run.pieces else "transformers"}
     if HUB_ID.fullmatch(run.base_model) and not Path(run.base_model).exists():
         found["base_model"] = run.base_model
-    recipe = next((score.recipe for score in run.scores if score.recipe), "")
-    found["tags"] = ["holdfast", *filter(None, [recipe])]
+    found["tags"] = ["holdfast", *filter(None, [run.one.recipe])]
     results = []
     for line in [*summary.first_metric("target"), *summary.first_metric("general")]:
         pairs = [("base", line.base), *((STATE[state], score) for state, score in line.tuned.items())]
@@ -64,7 +63,7 @@ def _metadata(run: Folder, summary: Summary) -> dict[str, Any]:
 
 def _trained(run: Folder, summary: Summary) -> str:
     """What was trained, on what, from what."""
-    one = next((score for score in run.scores if score.variant == "tuned"), run.scores[0])
+    one = run.one
     targets = list(dict.fromkeys(f"`{line.task}`" for line in summary.first_metric("target")))
     rows = [
         ("Base model", f"`{run.base_model}`" if run.base_model else ""),

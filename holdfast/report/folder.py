@@ -37,6 +37,11 @@ class Folder:
         return [piece for piece in PIECES if (self.path / piece).is_dir()]
 
     @property
+    def one(self) -> Score:
+        """A score of the tuned model (else of the base), for the circumstances that all scores of a run share."""
+        return next((score for score in self.scores if score.variant == "tuned"), self.scores[0])
+
+    @property
     def base_model(self) -> str:
         """The model that training started from: what the base scores were measured on."""
         return next((score.model for score in self.scores if score.variant == "base" and score.model), "")

@@ -104,6 +104,13 @@ class Summary:
         return _mean_change([line for line in target if line.shots == min(other.shots for other in target)])
 
     @cached_property
+    def target_value(self) -> Estimate | None:
+        """The tuned model's own score where `gain` is read, in points, with its interval."""
+        target = _averaged(self.first_metric("target"))
+        fewest = [line.headline for line in target if line.shots == min(other.shots for other in target)]
+        return _mean([(score.task, _in_points(score)) for score in fewest if score])
+
+    @cached_property
     def general_change(self) -> Estimate | None:
         """Mean change over the general tasks, in points, all shots; `n` counts tasks."""
         return _mean_change(self.first_metric("general"))
@@ -154,19 +161,27 @@ def _task_means(values: Iterable[tuple[str, float]]) -> list[float]:
     return [math.fsum(group) / len(group) for group in groups.values()]
 
 
+def _in_points(score: Score) -> Estimate:
+    scale = units.factor(score.metric, score.value) or 1.0
+    return Estimate(score.value, score.low, score.high, score.n).scaled(scale)
+
+
 def _mean_change(found: Sequence[Line]) -> Estimate | None:
-    """Mean of the changes over tasks, with an interval.
+    return _mean([(line.task, estimate) for line in _averaged(found) if (estimate := change(line.headline))])
+
+
+def _mean(found: Sequence[tuple[str, Estimate]]) -> Estimate | None:
+    """Mean over tasks of what was found of each, with an interval; `n` counts tasks, or items where there is one only.
 
     Within a task, shots are asked of the same items: their half-widths are averaged, as if they erred together, which
     can only widen. Tasks are independent: their half-widths add in quadrature. Each side is treated by itself.
     """
-    changes = [(line.task, estimate) for line in _averaged(found) if (estimate := change(line.headline))]
-    if not changes:
+    if not found:
         return None
-    values = _task_means((task, estimate.value) for task, estimate in changes)
-    below = _task_means((task, estimate.value - estimate.low) for task, estimate in changes)
-    above = _task_means((task, estimate.high - estimate.value) for task, estimate in changes)
+    values = _task_means((task, estimate.value) for task, estimate in found)
+    below = _task_means((task, estimate.value - estimate.low) for task, estimate in found)
+    above = _task_means((task, estimate.high - estimate.value) for task, estimate in found)
     count = len(values)
     mean = math.fsum(values) / count
-    n = changes[0][1].n if len(changes) == 1 else count
+    n = found[0][1].n if len(found) == 1 else count
     return Estimate(mean, mean - math.hypot(*below) / count, mean + math.hypot(*above) / count, n)

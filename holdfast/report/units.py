@@ -29,6 +29,11 @@ def is_symptom(metric: str) -> bool:
     return _is(metric, tuple(SYMPTOMS))
 
 
+def meaning(metric: str) -> str:
+    """What a symptom says, in words."""
+    return next((said for name, said in SYMPTOMS.items() if _is(metric, (name,))), metric)
+
+
 def sign(metric: str) -> int:
     """+1 where more is better, -1 where less is."""
     return -1 if _is(metric, LESS_IS_BETTER) else 1
@@ -55,6 +60,8 @@ def points(value: float, plus: bool = False) -> str:
 def shown(score: Score, name: str = "value") -> str:
     """One of a score's numbers as a reader sees it: points with one decimal, or three digits in its own unit."""
     value = getattr(score, name)
+    if name == "n":
+        return str(value)
     if value is None or not math.isfinite(value):
         return "n/a"
     scale, plus = factor(score.metric, score.value), name == "delta"

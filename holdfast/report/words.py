@@ -21,14 +21,25 @@ def interval(estimate: Estimate) -> str:
     return f"[{points(estimate.low)}, {points(estimate.high)}]"
 
 
-def verdict_on(summary: Summary) -> list[list[Piece]]:
-    """One sentence on the target and one on the general tasks, as far as they were measured."""
-    return [sentence for sentence in (_target(summary), _general(summary)) if sentence]
+def verdict_on(summary: Summary) -> str:
+    """All that is said about a run, as text."""
+    return " ".join(plain(sentence) for sentence in [*headline(summary), unresolved(summary)] if sentence)
 
 
-def plain(sentences: list[list[Piece]]) -> str:
-    """Sentences as text."""
-    return " ".join("".join(p.text if isinstance(p, Number) else p for p in sentence) for sentence in sentences)
+def plain(sentence: list[Piece]) -> str:
+    """A sentence as text."""
+    return "".join(piece.text if isinstance(piece, Number) else piece for piece in sentence)
+
+
+def headline(summary: Summary) -> list[list[Piece]]:
+    """One sentence on the target and one on the general tasks: what was gained, and what was lost."""
+    return [_target(summary), _general(summary)]
+
+
+def unresolved(summary: Summary) -> list[Piece]:
+    """What the numbers of items leave open; empty where nothing is."""
+    unclear = summary.words("general").get("unclear", [])
+    return [f"Not resolvable at this n: {_list(unclear)}."] if unclear else []
 
 
 def _target(summary: Summary) -> list[Piece]:
@@ -38,15 +49,15 @@ def _target(summary: Summary) -> list[Piece]:
         return [f"No change was measured on {names}."] if names else ["No target task was measured."]
     said = verdict.word(gain.low, gain.high, verdict.MARGIN)
     limits = Number(interval(gain), "gain")
-    size = [Number(points(abs(gain.value)), "gain"), " points ", limits, "."]
-    signed = [Number(points(gain.value, True), "gain"), " points ", limits, "."]
+    size: list[Piece] = [Number(points(abs(gain.value)), "gain"), " points ", limits]
+    signed: list[Piece] = [Number(points(gain.value, True), "gain"), " points ", limits]
     if said == "gained":
-        return [f"Gained on {names}: ", *size]
+        return ["Gained ", *size, f" on {names}."]
     if said == "lost":
-        return [f"Lost on {names}, the task it was tuned for: ", *size]
+        return ["Lost ", *size, f" on {names}, which it was tuned for."]
     if said == "kept":
-        return [f"No gain on {names}: the change is ", *signed]
-    return [f"Whether anything was gained on {names} is not resolvable at this n: ", *signed]
+        return [f"No gain on {names}: the change is ", *signed, "."]
+    return [f"Whether anything was gained on {names} is not resolvable at this n: ", *signed, "."]
 
 
 def _general(summary: Summary) -> list[Piece]:
@@ -54,19 +65,14 @@ def _general(summary: Summary) -> list[Piece]:
     count = len({line.task for group in found.values() for line in group})
     if not count:
         return ["No general task was compared, so nothing can be said about forgetting."]
-    sentence: list[Piece] = []
-    if summary.retention:
-        size, limits = f"{points(summary.retention.value)} %", interval(summary.retention)
-        sentence += ["Retained ", Number(size, "retention"), " ", Number(limits, "retention")]
-        sentence.append(" of the base's mean score on ")
-    else:
-        sentence.append("On ")
-    sentence += [Number(str(count), "tasks"), " general task" + ("s" if count > 1 else "")]
-    lost, unclear = found.get("lost", []), found.get("unclear", [])
-    sentence.append(f"; lost: {_list(lost)}" if lost else "; a loss was measured on none")
-    if unclear:
-        sentence.append(f"; not resolvable at this n: {_list(unclear)}")
-    return [*sentence, "."]
+    tasks: list[Piece] = [Number(str(count), "tasks"), " general task" + ("s" if count > 1 else "")]
+    lost = found.get("lost", [])
+    end = f"; lost on {_list(lost)}." if lost else "; no loss was measured."
+    if summary.retention is None:
+        return ["Compared on ", *tasks, end]
+    size, limits = f"{points(summary.retention.value)} %", interval(summary.retention)
+    start: list[Piece] = ["Retained ", Number(size, "retention"), " ", Number(limits, "retention")]
+    return [*start, " of the base's mean score on ", *tasks, end]
 
 
 def _names(found: list[Line]) -> str:

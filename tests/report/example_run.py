@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from holdfast.report.card import write_card
+from holdfast.report.page import write_comparison, write_page
 from holdfast.scores import Output, Score, write_jsonl
 
 N = 96
@@ -80,7 +82,8 @@ def make(folder: Path, *, seed: int = 0, prompts: tuple[str | None, ...] = ("on"
                 common = {"variant": variant, "prompt": prompt, "task": task.name, "role": task.role, "shots": shots}
                 scores += _scores(chance, task, common, (right, formats), answered[0][2:])
                 outputs += _outputs(task, common, right, formats)
-    write_jsonl(folder / "scores.jsonl", [replace(score, seed=seed) for score in scores])
+    recipe = "full" if prompts == (None,) else "promot"
+    write_jsonl(folder / "scores.jsonl", [replace(score, seed=seed, recipe=recipe) for score in scores])
     write_jsonl(folder / "outputs.jsonl", outputs)
     stages = ("model",) if prompts == (None,) else ("prompt", "model")
     _config(folder, seed, stages)
@@ -136,7 +139,7 @@ def _scores(chance: random.Random, task: Made, common: dict[str, Any], items: An
         score = Score(
             **common, metric=metric, value=value, low=low, high=high, stderr=error, n=len(values),
             model="acme/small-1b",
-            recipe="promot", task_version="1", template="default", decoding="greedy",
+            task_version="1", template="default", decoding="greedy",
             versions={"holdfast": "0.1.0", "torch": "2.13.0", "transformers": "5.23.0"},
         )  # fmt: skip
         if common["variant"] == "tuned":
@@ -159,7 +162,7 @@ def _outputs(task: Made, common: dict[str, Any], right: list[float], formats: li
 def _config(folder: Path, seed: int, stages: tuple[str, ...]) -> None:
     prompt = "prompt:\n  length: 20\n  init: vocabulary\n  steps: 400\n  learning_rate: 0.3\n"
     (folder / "config.yaml").write_text(
-        f"recipe: promot\nmodel_name: acme/small-1b\ntask: rte\nseed: {seed}\nshots: [0, 1]\n"
+        f"recipe: {'promot' if 'prompt' in stages else 'full'}\nmodel_name: acme/small-1b\ntask: rte\nseed: {seed}\nshots: [0, 1]\n"
         f"general: [{', '.join(task.name for task in TASKS[1:])}]\n{prompt if 'prompt' in stages else ''}"
         "model:\n  steps: 600\n  learning_rate: 2.0e-05\n  batch_size: 16\n  schedule: cosine\n"
     )
@@ -182,4 +185,8 @@ def _log(folder: Path, chance: random.Random, stages: tuple[str, ...]) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
-    make(parser.parse_args().folder)
+    out = parser.parse_args().folder
+    runs = [make(out / "rte-promot"), make(out / "rte-finetune", prompts=(None,)), make(out / "rte-mild", forget=0.3)]
+    for run in runs:
+        print(write_page(run), write_card(run), sep="\n")
+    print(write_comparison(runs, out, 0.95))

@@ -81,22 +81,21 @@ def test_a_base_at_zero_has_no_retention() -> None:
 
 @pytest.mark.parametrize(
     ("delta", "start"),
-    [(0.3, "Gained on t: 30.0 points [20.0, 40.0]."),
-     (-0.3, "Lost on t, the task it was tuned for: 30.0 points [-40.0, -20.0]."),
+    [(0.3, "Gained 30.0 points [20.0, 40.0] on t."),
+     (-0.3, "Lost 30.0 points [-40.0, -20.0] on t, which it was tuned for."),
      (0.02, "Whether anything was gained on t is not resolvable at this n: +2.0 points [-8.0, 12.0].")],
 )  # fmt: skip
 def test_the_sentence_on_the_target_says_no_more_than_the_interval(delta: float, start: str) -> None:
     summary = Summary.of(pair("t", "target", 0.5, delta, 0.1, prompt="on"))
     assert (
-        words.plain(words.verdict_on(summary))
-        == f"{start} No general task was compared, so nothing can be said about forgetting."
+        words.verdict_on(summary) == f"{start} No general task was compared, so nothing can be said about forgetting."
     )
 
 
 def test_the_sentence_on_general_tasks_names_what_was_lost_and_what_is_not_known() -> None:
     scores = pair("t", "target", 0.5, 0.01, 0.02, prompt="on") + pair("a", "general", 0.5, -0.2, 0.05)
     scores += pair("b", "general", 0.5, 0.0, 0.2) + pair("c", "general", 0.5, 0.0, 0.01)
-    assert words.plain(words.verdict_on(Summary.of(scores))) == (
+    assert words.verdict_on(Summary.of(scores)) == (
         "No gain on t: the change is +1.0 points [-1.0, 3.0]. Retained 86.7 % [72.9, 100.4] of the base's mean score "
-        "on 3 general tasks; lost: a (0-shot); not resolvable at this n: b (0-shot)."
+        "on 3 general tasks; lost on a (0-shot). Not resolvable at this n: b (0-shot)."
     )

@@ -1,0 +1,110 @@
+"""Which answers a reader is shown, by a rule that is printed beside them: chosen by hand, examples prove nothing."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from holdfast.report import units
+from holdfast.report.summary import STATE, Line, Summary
+from holdfast.scores import Output
+
+FALLS, RISES = 2, 1
+RULE = (
+    "Of each task: the two items whose score fell most from the base to the tuned model (right before and wrong after come "
+    "first), then the one that rose most; ties go to fewer shots and to the earlier item."
+)
+Answers = dict[tuple[str, str | None], Output]  # by (variant, prompt)
+LONGEST = 700  # characters of a text that are shown
+MOST_TASKS = 40  # whose examples are shown
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One model's answer to an item."""
+
+    state: str
+    text: str
+    score: str
+    right: bool | None
+
+
+@dataclass(frozen=True)
+class Item:
+    """One item as it was asked, with the answers side by side."""
+
+    shots: int
+    index: int
+    input: str
+    target: str
+    answers: list[Answer]
+
+
+@dataclass(frozen=True)
+class TaskExamples:
+    """A task's chosen items, and out of how many they were chosen."""
+
+    task: str
+    role: str
+    fell: int
+    rose: int
+    of: int
+    items: list[Item]
+
+
+def choose(outputs: Sequence[Output], summary: Summary) -> list[TaskExamples]:
+    """The examples of every task that has its items on file, target first."""
+    asked: dict[tuple[str, int], dict[int, Answers]] = {}
+    for output in outputs:
+        items = asked.setdefault((output.task, output.shots), {})
+        items.setdefault(output.index, {})[output.variant, output.prompt] = output
+    found = []
+    for lines in _by_task(summary):
+        moved = sorted(change for line in lines for change in _changes(line, asked.get((line.task, line.shots), {})))
+        if moved:
+            falls = [change for change in moved if change[0] < 0]
+            rises = sorted((change for change in moved if change[0] > 0), key=lambda change: (-change[0], *change[1:]))
+            chosen = [*falls[:FALLS], *rises[:RISES]]
+            task, metric = lines[0].task, lines[0].metric
+            shown = [_item(asked[task, shots][index], metric) for _, shots, index in chosen]
+            found.append(TaskExamples(task, lines[0].role, len(falls), len(rises), len(moved), shown))
+    return found
+
+
+def _changes(line: Line, items: Mapping[int, Answers]) -> Iterator[tuple[float, int, int]]:
+    """(change of the item's own score, shots, index) of every item that both models answered."""
+    state = line.headline.prompt if line.headline else None
+    for index, answers in items.items():
+        base, tuned = answers.get(("base", None)), answers.get(("tuned", state))
+        if base and tuned and line.metric in base.scores and line.metric in tuned.scores:
+            yield tuned.scores[line.metric] - base.scores[line.metric], line.shots, index
+
+
+def _by_task(summary: Summary) -> list[list[Line]]:
+    groups: dict[str, list[Line]] = {}
+    for line in [*summary.first_metric("target"), *summary.first_metric("general")]:
+        groups.setdefault(line.task, []).append(line)
+    return list(groups.values())
+
+
+def _item(answers: Answers, metric: str) -> Item:
+    order = {("base", None): "base", **{("tuned", prompt): name for prompt, name in STATE.items()}}
+    first = next(iter(answers.values()))
+    shown = [_answer(answers[key], name, metric) for key, name in order.items() if key in answers]
+    return Item(first.shots, first.index, cut(first.input, end=True), cut(first.target), shown)
+
+
+def _answer(output: Output, state: str, metric: str) -> Answer:
+    value = output.scores.get(metric)
+    if value is None:
+        return Answer(state, cut(output.output), "", None)
+    scale = units.factor(metric, value)
+    points = value * scale if scale else None
+    right = {0.0: False, 100.0: True}.get(points) if points is not None else None
+    return Answer(state, cut(output.output), units.points(points) if points is not None else f"{value:.3g}", right)
+
+
+def cut(text: str, *, end: bool = False) -> str:
+    """A text short enough to show; of a long input the end is kept, where the question stands."""
+    over = len(text) - LONGEST
+    if over <= 0:
+        return text
+    return f"[{over} characters cut] …{text[-LONGEST:]}" if end else f"{text[:LONGEST]}… [{over} characters cut]"

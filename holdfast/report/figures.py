@@ -1,0 +1,190 @@
+"""What each figure of the page shows: from a summary or a log to rows for the templates."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+from holdfast.report import svg, units, verdict
+from holdfast.report.summary import STATE, Estimate, Line, Summary, change
+from holdfast.scores import Score
+
+SHAPE: dict[str | None, str] = {"on": "filled", None: "filled", "off": "open"}
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One tuned score of a row: which state it is, its verdict, and whether it is the one that counts for its task."""
+
+    score: Score
+    state: str
+    shape: str
+    word: verdict.Word | None
+    counts: bool
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the forest plot, or of a symptom's plot, with its drawing."""
+
+    line: Line
+    readings: list[Reading]
+    drawing: Markup
+    first: bool  # of its task: later rows repeat the name only for who cannot see the row above
+
+
+@dataclass(frozen=True)
+class Plot:
+    """Rows on one axis, by role."""
+
+    groups: list[tuple[str, list[Row]]]
+    axis: Markup
+    states: list[tuple[str, str]]  # (name, shape), for the key
+
+
+def readings(line: Line) -> list[Reading]:
+    """The tuned scores of a line, prompt attached first."""
+    return [
+        Reading(
+            line.tuned[state],
+            name,
+            SHAPE[state],
+            verdict.of_score(line.tuned[state]),
+            line.tuned[state] is line.headline,
+        )
+        for state, name in STATE.items()
+        if state in line.tuned
+    ]
+
+
+def forest(summary: Summary) -> Plot | None:
+    """Changes with their intervals, one row per (task, shots), target first; None without any change in points."""
+    lines = [line for role in ("target", "general") for line in summary.first_metric(role)]
+    lines = [line for line in lines if any(change(score) for score in line.tuned.values())]
+    found = [estimate for line in lines for score in line.tuned.values() if (estimate := change(score))]
+    if not found:
+        return None
+    limits = [limit for estimate in found for limit in (estimate.low, estimate.high)]
+    scale = svg.Scale.around([-verdict.MARGIN, verdict.MARGIN, *limits])
+    drawings = [svg.track(_changes(line), scale, band=verdict.MARGIN) for line in lines]
+    return _plot(lines, drawings, svg.axis(scale))
+
+
+def symptom(summary: Summary, metric: str) -> Plot | None:
+    """A symptom on general tasks, base against tuned, from 0 to 100; None where it has no upper end."""
+    lines = [line for line in summary.symptom(metric) if line.base and line.tuned]
+    if not lines or units.factor(metric, max(line.any.value for line in lines)) is None:
+        return None
+    scale = svg.Scale(-2.0, 102.0)
+    drawings = []
+    for line in lines:
+        assert line.base is not None
+        states = readings(line)
+        marks = [_value_mark(line.base, "bar", "base") for _ in states]
+        marks += [_value_mark(r.score, r.shape, "neutral", r.counts) for r in states]
+        drawings.append(svg.track(marks, scale, lines=[*range(len(states)), *range(len(states))]))
+    return _plot(lines, drawings, svg.axis(scale, plus=False))
+
+
+def symptoms(summary: Summary) -> list[tuple[str, str, Plot]]:
+    """(metric, what it says, its plot) for every symptom that was measured on general tasks."""
+    names = dict.fromkeys(line.metric for line in summary.lines if units.is_symptom(line.metric))
+    return [(name, units.meaning(name), plot) for name in names if (plot := symptom(summary, name))]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of the heat map: the score, its verdict and its tint from -100 (lost) to 100 (gained)."""
+
+    score: Score | None
+    word: verdict.Word | None
+    tint: int
+
+
+def heat(summary: Summary) -> tuple[list[str], list[int], list[tuple[str, str, list[list[Cell]]]]]:
+    """(states, shots, [(task, role, cells by state then shots)]): the change of each task's own metric.
+
+    The tint is the change over the largest change of the map, so that it shows where, and the number says how much.
+    """
+    lines = [line for role in ("target", "general") for line in summary.first_metric(role) if line.tuned]
+    states = [state for state in STATE if any(state in line.tuned for line in lines)]
+    shots = sorted({line.shots for line in lines})
+    by_place = {(line.task, line.shots): line for line in lines}
+    sizes = [abs(estimate.value) for line in lines for score in line.tuned.values() if (estimate := change(score))]
+    largest = max(sizes, default=0.0) or 1.0
+    rows = []
+    for task, role in dict.fromkeys((line.task, line.role) for line in lines):
+        found = [[by_place.get((task, count)) for count in shots] for _ in states]
+        cells = [[_cell(line, state, largest) for line in group] for state, group in zip(states, found, strict=True)]
+        rows.append((task, role, cells))
+    return [STATE[state] for state in states], shots, rows
+
+
+def curves(log: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[tuple[str, Markup, tuple[float, float, float]]]]]:
+    """[(stage, [(what, drawing, (first, last, best))])]: loss, and the validation metric where it was measured."""
+    stages: dict[str, list[Mapping[str, Any]]] = {}
+    for record in log:
+        stages.setdefault(str(record.get("stage", "training")), []).append(record)
+    found = []
+    for stage, records in stages.items():
+        panels = [_panel(stage, "training loss", [(r["step"], r["loss"]) for r in records], least=True)]
+        checks = [r for r in records if isinstance(r.get("validation"), int | float)]
+        if checks:
+            metric = str(checks[-1].get("metric", "metric"))
+            points = [(r["step"], r["validation"]) for r in checks]
+            panels.append(_panel(stage, f"validation {metric}", points, least=units.sign(metric) < 0))
+        found.append((stage, panels))
+    return found
+
+
+def _panel(
+    stage: str, what: str, points: list[tuple[float, float]], *, least: bool
+) -> tuple[str, Markup, tuple[float, float, float]]:
+    values = [y for _, y in points]
+    facts = (values[0], values[-1], min(values) if least else max(values))
+    title = f"{what.capitalize()} of stage {stage}"
+    described = f"From {facts[0]:.3g} at step {points[0][0]} to {facts[1]:.3g} at step {points[-1][0]}."
+    thinned = thin(points)
+    return what, svg.curve(thinned, title=title, description=described, dots=len(thinned) <= 30), facts
+
+
+def thin(points: list[tuple[float, float]], most: int = 400) -> list[tuple[float, float]]:
+    """At most about `most` of many points, the first and the last among them."""
+    step = -(-len(points) // most)
+    kept = points[::step]
+    return kept if kept[-1] == points[-1] else [*kept, points[-1]]
+
+
+def _plot(lines: Sequence[Line], drawings: Sequence[Markup], axis: Markup) -> Plot:
+    groups: dict[str, list[Row]] = {}
+    seen: set[str] = set()
+    for line, drawing in zip(lines, drawings, strict=True):
+        groups.setdefault(line.role, []).append(Row(line, readings(line), drawing, line.task not in seen))
+        seen.add(line.task)
+    states = [state for state in STATE if any(state in line.tuned for line in lines)]
+    return Plot(list(groups.items()), axis, [(STATE[state], SHAPE[state]) for state in states])
+
+
+def _changes(line: Line) -> list[svg.Mark]:
+    marks = []
+    for reading in readings(line):
+        estimate = change(reading.score) or Estimate(0.0, 0.0, 0.0)
+        marks.append(_mark(estimate, reading.shape, reading.word or "neutral", reading.counts))
+    return marks
+
+
+def _value_mark(score: Score, shape: str, kind: str, strong: bool = True) -> svg.Mark:
+    scale = units.factor(score.metric, score.value) or 1.0
+    return _mark(Estimate(score.value, score.low, score.high).scaled(scale), shape, kind, strong)
+
+
+def _mark(estimate: Estimate, shape: Any, kind: str, strong: bool) -> svg.Mark:
+    return svg.Mark(estimate.value, estimate.low, estimate.high, shape, kind, strong)
+
+
+def _cell(line: Line | None, state: str | None, largest: float) -> Cell:
+    score = line.tuned.get(state) if line else None
+    estimate = change(score)
+    tint = round(100 * estimate.value / largest) * units.sign(score.metric) if estimate and score else 0
+    return Cell(score, verdict.of_score(score) if score else None, tint)

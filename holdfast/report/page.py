@@ -1,0 +1,162 @@
+"""The report as one HTML page: self-contained, readable from disk, on a phone and on paper.
+
+Model output is text: Jinja escapes everything, and the page's content security policy allows no script but its own (by
+hash) and no request at all. Every number carries the key of the score it shows, or the name of what was derived.
+"""
+
+import base64
+import hashlib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from holdfast.report import examples, figures, folder, units, verdict, words
+from holdfast.report.compare import missed, side_by_side, trade_off
+from holdfast.report.folder import Folder
+from holdfast.report.summary import STATE, Estimate, Summary, share
+from holdfast.scores import Score
+
+HERE = Path(__file__).parent
+
+
+def write_page(run_folder: str | Path) -> Path:
+    """Write report.html into a run's folder and return its path."""
+    run = folder.read(run_folder)
+    return folder.write_text(run.path / "report.html", page(run))
+
+
+def page(run: Folder) -> str:
+    """The page of one run."""
+    summary = Summary.of(run.scores)
+    states, shots, heat = figures.heat(summary)
+    return _render(
+        "page.html",
+        run=run,
+        scores=_ordered(run.scores),
+        summary=summary,
+        sentences=words.headline(summary),
+        unresolved=words.plain(words.unresolved(summary)),
+        format_share=share(summary.symptom("format_share")),
+        forest=figures.forest(summary),
+        heat={"states": states, "shots": shots, "rows": heat},
+        symptoms=figures.symptoms(summary),
+        examples=examples.choose(run.outputs, summary),
+        rule=examples.RULE,
+        most_tasks=examples.MOST_TASKS,
+        curves=figures.curves(run.log),
+        facts=_facts(run),
+    )
+
+
+def write_comparison(folders: Sequence[str | Path], out: str | Path, floor: float | None = None) -> Path:
+    """Write `report.html` of several runs side by side into the folder `out` and return its path."""
+    runs = [folder.read(path) for path in folders]
+    return folder.write_text(Path(out) / "report.html", comparison(runs, floor))
+
+
+def comparison(runs: Sequence[Folder], floor: float | None = None) -> str:
+    """The page of several runs: what each gained against what it kept."""
+    summaries = [Summary.of(run.scores) for run in runs]
+    return _render(
+        "comparison.html",
+        runs=list(zip(range(1, len(runs) + 1), runs, summaries, strict=True)),
+        missed=missed(runs, summaries, floor) if floor is not None else [],
+        floor=floor,
+        scatter=trade_off(summaries),
+        rows=side_by_side(summaries),
+    )
+
+
+def _render(template: str, **values: Any) -> str:
+    environment = Environment(
+        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    script = _asset("page.js")
+    environment.globals.update(style=_asset("style.css"), script=script, script_hash=_hash(script), verdict=verdict)
+    environment.globals.update(shown=shown, cell=cell, interval=interval, estimate=estimate, key=key, state=state)
+    environment.globals.update(is_number=lambda piece: isinstance(piece, words.Number), word_of=verdict.of_score)
+    environment.globals.update(points=units.points, interval_text=words.interval)
+    environment.filters.update(minus=minus, breakable=breakable)
+    return environment.get_template(template).render(**values)
+
+
+def key(score: Score) -> str:
+    """A score's key as one string: what `data-score` holds."""
+    return "|".join(str(part) for part in score.key)
+
+
+def minus(text: str) -> str:
+    """Numbers with a true minus sign."""
+    return text.replace("-", "−")
+
+
+def breakable(name: str) -> Markup:
+    """A name that may break after a slash, a dot, a dash or an underscore, where it has no spaces to break at."""
+    return Markup("<wbr>").join(re.split(r"(?<=[/_.-])", name))
+
+
+def shown(score: Score, name: str = "value") -> Markup:
+    """A score's number, marked with where it comes from."""
+    return Markup('<span class="num" data-score="{}" data-field="{}">{}</span>').format(
+        key(score), name, minus(units.shown(score, name))
+    )
+
+
+def interval(score: Score, name: str = "value") -> Markup:
+    """A score's interval, or that of its change, both ends marked."""
+    low, high = ("low", "high") if name == "value" else ("delta_low", "delta_high")
+    return Markup('<span class="interval">[{}, {}]</span>').format(shown(score, low), shown(score, high))
+
+
+def cell(score: Score, name: str) -> str:
+    """A score's number for a table cell, which carries the mark itself; empty where there is none."""
+    return minus(units.shown(score, name)) if getattr(score, name) is not None else ""
+
+
+def state(score: Score) -> str:
+    """Which model answered: the base, or the tuned one and where its prompt was."""
+    return "base" if score.variant == "base" else STATE[score.prompt]
+
+
+def estimate(found: Estimate, name: str, plus: bool = False) -> Markup:
+    """A derived number with its interval, both marked with what they are."""
+    return Markup(
+        '<span class="num" data-derived="{0}">{1}</span> <span class="interval" data-derived="{0}">{2}</span>'
+    ).format(name, minus(units.points(found.value, plus)), minus(words.interval(found)))
+
+
+def _asset(name: str) -> Markup:
+    return Markup((HERE / name).read_text(encoding="utf-8"))
+
+
+def _hash(script: str) -> str:
+    """The script's hash as a content security policy writes it."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+
+
+def _ordered(scores: Sequence[Score]) -> list[Score]:
+    """Target first, a task's shots together, judgements before symptoms, the base before the tuned model."""
+    order = {task: place for place, task in enumerate(dict.fromkeys(score.task for score in scores))}
+    return sorted(
+        scores,
+        key=lambda s: (s.role != "target", order[s.task], s.shots, units.is_symptom(s.metric), s.metric, s.variant),
+    )
+
+
+def _facts(run: Folder) -> list[tuple[str, str]]:
+    """The circumstances that all scores share, in words."""
+    one = run.one
+    found = [
+        ("Base model", run.base_model),
+        ("Recipe", one.recipe),
+        ("Seed", str(one.seed)),
+        ("Split", one.split),
+        ("Template", one.template),
+        ("Decoding", one.decoding),
+        ("Versions", ", ".join(f"{name} {version}" for name, version in one.versions.items())),
+    ]
+    return [(name, value) for name, value in found if value]

@@ -1,0 +1,62 @@
+"""The rule by which answers are shown, and the arithmetic of the figures."""
+
+from holdfast.report import svg
+from holdfast.report.examples import LONGEST, choose, cut
+from holdfast.report.figures import thin
+from holdfast.report.summary import Summary
+from holdfast.scores import Output, Score
+
+
+def answered(variant: str, scores: list[float], prompt: str | None = None) -> list[Output]:
+    return [
+        Output(variant, prompt, "t", "general", 0, index, f"q{index}", "a", "x", scores={"f1": score})
+        for index, score in enumerate(scores)
+    ]
+
+
+def test_the_items_that_fell_most_come_first_then_the_one_that_rose_most() -> None:
+    scores = [
+        Score("base", None, "t", "general", 0, "f1", 0.5, 0.4, 0.6, 6),
+        Score("tuned", "off", "t", "general", 0, "f1", 0.4, 0.3, 0.5, 6, delta=-0.1, delta_low=-0.2, delta_high=0.0),
+    ]
+    #                       fell 0.5  same  fell 1  fell 1  rose 0.2  rose 1
+    base = answered("base", [1.0, 1.0, 1.0, 1.0, 0.3, 0.0])
+    tuned = answered("tuned", [0.5, 1.0, 0.0, 0.0, 0.5, 1.0], "off")
+    attached = answered("tuned", [0.0] * 6, "on")
+    (found,) = choose([*attached, *tuned, *base], Summary.of(scores))
+    assert [item.index for item in found.items] == [2, 3, 5]
+    assert (found.fell, found.rose, found.of) == (3, 2, 6)
+    first = [(answer.state, answer.right) for answer in found.items[0].answers]
+    assert first == [("base", True), ("prompt attached", False), ("prompt removed", False)]
+
+
+def test_items_that_only_one_model_answered_are_not_compared() -> None:
+    scores = [Score("tuned", None, "t", "general", 0, "f1", 0.4, 0.3, 0.5, 6)]
+    assert choose(answered("tuned", [1.0, 0.0]), Summary.of(scores)) == []
+
+
+def test_a_long_text_is_cut_and_says_so_and_a_long_input_keeps_its_end() -> None:
+    text = "s" + "x" * LONGEST + "e"
+    assert cut(text).startswith("sx")
+    assert cut(text).endswith("[2 characters cut]")
+    assert cut(text, end=True).endswith("xe")
+    assert cut("short") == "short"
+
+
+def test_ticks_are_round_and_inside() -> None:
+    assert svg.Scale(-43.1, 37.9).ticks() == [-40, -20, 0, 20]
+    assert svg.Scale(0.11, 0.29).ticks() == [0.15, 0.2, 0.25]
+    scale = svg.Scale(-10, 30)
+    assert [scale.at(value) for value in (-10, 0, 30, 99)] == [0, 25, 100, 100]
+
+
+def test_thinning_keeps_the_ends() -> None:
+    points = [(float(step), 1.0 / (step + 1)) for step in range(5003)]
+    kept = thin(points)
+    assert len(kept) <= 401
+    assert (kept[0], kept[-1]) == (points[0], points[-1])
+    assert thin(points[:5]) == points[:5]
+
+
+def test_markup_escapes_attributes_and_text() -> None:
+    assert svg.tag("text", "<b>", aria_label='"&') == '<text aria-label="&#34;&amp;">&lt;b&gt;</text>'
