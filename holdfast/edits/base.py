@@ -4,9 +4,13 @@ import math
 from typing import ClassVar
 
 import torch
+from pydantic import ConfigDict
 from torch import Tensor
 
 from holdfast.blocks import Place
+
+STRICT = ConfigDict(extra="forbid")
+"""A field that does not exist is refused, not ignored: `@dataclass(frozen=True, config=STRICT)`."""
 
 
 class Edit:

@@ -8,10 +8,10 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from holdfast.blocks import Place
-from holdfast.edits.base import Edit, count, largest
+from holdfast.edits.base import STRICT, Edit, count, largest
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class Breadcrumbs(Edit):
     """Both tails of the delta go back to the base: the `outliers` largest changes, and all but `density` of the others.
 

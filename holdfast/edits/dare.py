@@ -8,10 +8,10 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from holdfast.blocks import Place
-from holdfast.edits.base import Edit
+from holdfast.edits.base import STRICT, Edit
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class Dare(Edit):
     """Changes are dropped at random; those kept (a share of `density`) are divided by it, so that the mean stays.
 
@@ -33,5 +33,5 @@ class Dare(Edit):
     def __call__(self, base: Tensor, tuned: Tensor, place: Place) -> Tensor:
         if self.density == 0:
             return base
-        edited = torch.lerp(base, tuned, self.scale / self.density)
+        edited = torch.lerp(base, tuned, base.new_tensor(self.scale / self.density))
         return torch.where(self.mask(base.shape, place.name), edited, base)

@@ -6,10 +6,10 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from holdfast.blocks import Place, half
-from holdfast.edits.base import Edit
+from holdfast.edits.base import STRICT, Edit
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class HalfReset(Edit):
     """A random half of each block's matrices and norms goes back to the base, whole tensors at a time.
 

@@ -8,10 +8,10 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from holdfast.blocks import Place
-from holdfast.edits.base import Edit
+from holdfast.edits.base import STRICT, Edit
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class Lines(Edit):
     """The delta times a factor that grows with depth: the first block by `alpha`, the last by `alpha + beta`.
 

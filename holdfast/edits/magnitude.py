@@ -6,10 +6,10 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from holdfast.blocks import Place
-from holdfast.edits.base import Edit, count, largest
+from holdfast.edits.base import STRICT, Edit, count, largest
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class Magnitude(Edit):
     """The largest changes of each tensor are kept (a share of `density`), and all others go back to the base.
 

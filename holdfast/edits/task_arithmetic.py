@@ -6,10 +6,10 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from holdfast.blocks import Place
-from holdfast.edits.base import Edit
+from holdfast.edits.base import STRICT, Edit
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class TaskArithmetic(Edit):
     """The delta times `scale`: above 1 the task is exaggerated, below 0 it is unlearned.
 

@@ -6,10 +6,10 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from holdfast.blocks import Place
-from holdfast.edits.base import Edit
+from holdfast.edits.base import STRICT, Edit
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class WiseFt(Edit):
     """A straight line between the base (alpha 0) and the tuned model (alpha 1), the same for every weight.
 

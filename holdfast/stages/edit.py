@@ -190,7 +190,7 @@ def _check(pairs: Mapping[str, Pair]) -> None:
             f"{_some(resized)}: shapes differ between base and tuned. If the vocabulary was resized for tuning, resize "
             "the base alike (`resize_token_embeddings`) and save it; otherwise they are not the same model"
         )
-    small = [n for n, p in pairs.items() if any(s.kind.startswith(("F8", "F6", "F4")) for s in (p.base, p.tuned))]
+    small = [n for n, p in pairs.items() if any(s.dtype is None and s.kind.startswith("F") for s in (p.base, p.tuned))]
     unlike = [n for n, p in pairs.items() if (p.base.dtype is None) != (p.tuned.dtype is None)]
     if small or unlike:
         raise ValueError(

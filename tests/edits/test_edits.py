@@ -1,0 +1,348 @@
+"""Every edit at its ends is exact, keeps what it says, and is found by its file.
+
+Ends are compared by `torch.equal`, without a tolerance: `base + 1.0 * (tuned - base)` is not `tuned`.
+"""
+
+import math
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+from torch import Tensor
+
+from holdfast import edits
+from holdfast.blocks import Layout, Place
+from holdfast.discovery import members, source, summary
+from holdfast.edits.base import Edit, count, largest
+from holdfast.edits.breadcrumbs import Breadcrumbs
+from holdfast.edits.dare import Dare
+from holdfast.edits.half_reset import HalfReset
+from holdfast.edits.lines import Lines
+from holdfast.edits.magnitude import Magnitude
+from holdfast.edits.task_arithmetic import TaskArithmetic
+from holdfast.edits.wise_ft import WiseFt
+
+FOUND = members("holdfast.edits", lambda m: isinstance(m, type) and issubclass(m, Edit) and m is not Edit)
+NAMES = [f"model.layers.{i}.mlp.{part}.weight" for i in range(5) for part in ("up_proj", "down_proj")]
+LAYOUT = Layout(dict.fromkeys(["model.embed_tokens.weight", *NAMES], (4, 4)))
+PLACES = [LAYOUT.place(name) for name in LAYOUT.shapes]
+
+shares = st.sampled_from([0.0, 1.0]) | st.floats(0, 1)
+sizes = st.integers(1, 300)
+seeds = st.integers(0, 2**31)
+quick = settings(max_examples=30, deadline=None)
+
+
+def pair(size: int, seed: int, kind: str = "random") -> tuple[Tensor, Tensor]:
+    """A base and a tuned vector: random, equal, differing by the same amount everywhere, or zero."""
+    draw = torch.Generator().manual_seed(seed)
+    base = torch.randn(size, generator=draw)
+    if kind == "zeros":
+        return torch.zeros(size), torch.zeros(size)
+    deltas = {"random": torch.randn(size, generator=draw), "equal": torch.zeros(size), "same": torch.ones(size)}
+    return base, base + deltas[kind]
+
+
+def tuned_end() -> list[Edit]:
+    """Every edit at the setting that changes nothing."""
+    return [
+        WiseFt(1.0),
+        TaskArithmetic(1.0),
+        Lines(1.0),
+        Breadcrumbs(1.0, 0.0, 1.0, "row"),
+        Breadcrumbs(1.0, 0.0, 1.0, "tensor"),
+        Magnitude(1.0),
+        Dare(1.0),
+    ]
+
+
+def base_end() -> list[Edit]:
+    """Every edit at the setting that takes everything back."""
+    return [
+        WiseFt(0.0),
+        TaskArithmetic(0.0),
+        Lines(0.0, 0.0),
+        Breadcrumbs(0.0),
+        Breadcrumbs(scale=0.0),
+        Magnitude(0.0),
+        Magnitude(scale=0.0),
+        Dare(0.0),
+        Dare(scale=0.0),
+    ]
+
+
+@pytest.mark.parametrize("edit", tuned_end(), ids=repr)
+@quick
+@given(size=sizes, seed=seeds)
+def test_an_edit_that_is_off_gives_the_tuned_tensor(edit: Edit, size: int, seed: int) -> None:
+    base, tuned = pair(size, seed)
+    for place in PLACES:
+        assert torch.equal(edit(base, tuned, place), tuned)
+
+
+@pytest.mark.parametrize("edit", base_end(), ids=repr)
+@quick
+@given(size=sizes, seed=seeds)
+def test_an_edit_that_takes_all_back_gives_the_base_tensor(edit: Edit, size: int, seed: int) -> None:
+    base, tuned = pair(size, seed)
+    for place in PLACES:
+        assert torch.equal(edit(base, tuned, place), base)
+
+
+@pytest.mark.parametrize("edit", [*tuned_end(), *(kind() for kind in FOUND.values())], ids=repr)
+@quick
+@given(size=sizes, seed=seeds, kind=st.sampled_from(["equal", "zeros"]))
+def test_a_model_that_did_not_move_is_not_moved(edit: Edit, size: int, seed: int, kind: str) -> None:
+    base, tuned = pair(size, seed, kind)
+    assert torch.equal(edit(base, tuned, PLACES[3]), base)
+
+
+@quick
+@given(
+    name=st.sampled_from(sorted(FOUND)),
+    size=sizes,
+    rows=st.integers(0, 3),
+    seed=seeds,
+    kind=st.sampled_from(["random", "equal", "same", "zeros"]),
+    share=shares,
+)
+def test_any_edit_keeps_shape_and_dtype_and_makes_no_nan_and_changes_nothing_it_was_given(
+    name: str, size: int, rows: int, seed: int, kind: str, share: float
+) -> None:
+    known = {field.name for field in fields(FOUND[name])}
+    given_fields = {
+        k: v for k, v in {"alpha": share, "density": share, "outliers": (1 - share) / 2}.items() if k in known
+    }
+    edit = FOUND[name](**given_fields)
+    base, tuned = pair(size, seed, kind)
+    shape = (rows, size) if rows else (size,)
+    base, tuned = base.expand(shape).clone(), tuned.expand(shape).clone()
+    before = base.clone(), tuned.clone()
+    result = edit(base, tuned, PLACES[5])
+    assert result.shape == shape
+    assert result.dtype == base.dtype
+    assert torch.isfinite(result).all()
+    assert torch.equal(base, before[0])
+    assert torch.equal(tuned, before[1])
+
+
+@quick
+@given(size=sizes, seed=seeds, density=shares, kind=st.sampled_from(["random", "same"]))
+def test_magnitude_keeps_exactly_the_largest_of_each_tensor(size: int, seed: int, density: float, kind: str) -> None:
+    base, tuned = pair(size, seed, kind)
+    delta = tuned - base
+    mask = Magnitude(density).mask(delta)
+    assert int(mask.sum()) == count(density, size)
+    if mask.any() and not mask.all():
+        assert delta.abs()[mask].min() >= delta.abs()[~mask].max()
+
+
+@quick
+@given(
+    size=sizes,
+    rows=st.integers(1, 4),
+    seed=seeds,
+    density=shares,
+    rest=shares,
+    scope=st.sampled_from(["row", "tensor"]),
+    same=st.booleans(),
+)
+def test_breadcrumbs_keeps_exactly_the_middle_band(
+    size: int, rows: int, seed: int, density: float, rest: float, scope: Any, same: bool
+) -> None:
+    edit = Breadcrumbs(density, rest * (1 - density), scope=scope)
+    delta = torch.ones(rows, size) if same else torch.randn(rows, size, generator=torch.Generator().manual_seed(seed))
+    mask = edit.mask(delta)
+    lines = (mask, delta) if scope == "row" else (mask.view(1, -1), delta.view(1, -1))
+    if delta.numel() == 1:
+        return
+    n = lines[0].shape[1]
+    top = count(edit.outliers, n)
+    expected = min(max(1, count(density, n)), n - top) if density else 0
+    for kept, values in zip(*lines, strict=True):
+        assert int(kept.sum()) == expected
+        if not kept.any() or same:
+            continue
+        ranked = values.abs().sort(descending=True).values
+        assert torch.equal(values.abs()[kept].sort(descending=True).values, ranked[top : top + expected])
+
+
+@pytest.mark.parametrize("scope", ["row", "tensor"])
+def test_breadcrumbs_drops_nothing_where_the_outliers_come_to_less_than_one(scope: Any) -> None:
+    """A negative slice with length 0, `[:-0]`, is everything: the mistake that wipes small tensors."""
+    base, tuned = pair(60, 0)
+    edit = Breadcrumbs(density=0.99, outliers=0.01, scope=scope)
+    assert int(edit.mask(tuned - base).sum()) == 59
+    assert torch.equal(
+        Breadcrumbs(0.5, 0.001, scope=scope)(base, tuned, PLACES[1]),
+        Breadcrumbs(0.5, 0.0, scope=scope)(base, tuned, PLACES[1]),
+    )
+
+
+def test_breadcrumbs_on_a_row_by_hand() -> None:
+    """Ten changes of 1 to 10: the 10 is an outlier, 9 and 8 stay, the others go back."""
+    base = torch.zeros(1, 10)
+    tuned = torch.tensor([[1.0, -2, 3, -4, 5, -6, 7, -8, 9, -10]])
+    expected = torch.tensor([[0.0, 0, 0, 0, 0, 0, 0, -4, 4.5, 0]])
+    assert torch.equal(Breadcrumbs(density=0.2, outliers=0.1, scale=0.5)(base, tuned, PLACES[1]), expected)
+
+
+def test_breadcrumbs_refuses_more_than_all() -> None:
+    with pytest.raises(ValidationError, match="more than 1 together"):
+        Breadcrumbs(0.8, 0.3)
+
+
+@quick
+@given(alpha=st.floats(0, 1))
+def test_lines_grows_evenly_from_alpha_to_exactly_one(alpha: float) -> None:
+    factors = [Lines(alpha).factor(place) for place in PLACES]
+    assert factors[0] == alpha, "what lies outside the blocks goes by alpha"
+    assert factors[1] == alpha
+    assert factors[-1] == 1.0
+    # 1e-12: rounding of float64; a factor off by one block would differ by a quarter of 1 - alpha.
+    for block in range(5):
+        assert math.isclose(factors[1 + 2 * block], alpha + (1 - alpha) * block / 4, rel_tol=0, abs_tol=1e-12)
+
+
+def test_lines_with_beta_zero_is_wise_ft() -> None:
+    base, tuned = pair(100, 0)
+    for place in PLACES:
+        assert torch.equal(Lines(0.3, 0.0)(base, tuned, place), WiseFt(0.3)(base, tuned, place))
+
+
+def test_lines_takes_a_single_block_as_the_last_and_counts_each_stack_for_itself() -> None:
+    single = Layout({"transformer.h.0.mlp.c_fc.weight": (2, 2)})
+    assert Lines(0.25).factor(single.place("transformer.h.0.mlp.c_fc.weight")) == 1.0
+    two = Layout(
+        {
+            f"{stack}.block.{i}.layer.0.q.weight": (2, 2)
+            for stack, n in (("encoder", 3), ("decoder", 5))
+            for i in range(n)
+        }
+    )
+    assert Lines(0.2).factor(two.place("encoder.block.2.layer.0.q.weight")) == 1.0
+    assert Lines(0.2).factor(two.place("decoder.block.2.layer.0.q.weight")) == pytest.approx(0.6)
+
+
+def test_task_arithmetic_exaggerates_and_unlearns() -> None:
+    base, tuned = torch.tensor([1.0, 2.0]), torch.tensor([3.0, 1.0])
+    assert torch.equal(TaskArithmetic(2.0)(base, tuned, PLACES[0]), torch.tensor([5.0, 0.0]))
+    assert torch.equal(TaskArithmetic(-1.0)(base, tuned, PLACES[0]), torch.tensor([-1.0, 3.0]))
+
+
+def test_dare_keeps_the_share_and_the_mean_and_draws_by_name() -> None:
+    base, tuned = torch.zeros(100_000), torch.ones(100_000)
+    result = Dare(0.25)(base, tuned, PLACES[1])
+    assert set(result.unique().tolist()) == {0.0, 4.0}
+    # Standard error of the mean: 4 * sqrt(.25 * .75 / 1e5) = 0.0055; without rescaling the mean would be 0.25.
+    assert abs(float(result.mean()) - 1) < 0.03
+    assert torch.equal(result, Dare(0.25)(base, tuned, PLACES[1]))
+    assert not torch.equal(result, Dare(0.25)(base, tuned, PLACES[2]))
+    assert not torch.equal(result, Dare(0.25, seed=1)(base, tuned, PLACES[1]))
+
+
+def llama(blocks: int) -> Layout:
+    """Names and ranks as Llama has them, with a bias at one projection."""
+    shapes: dict[str, tuple[int, ...]] = {
+        "model.embed_tokens.weight": (8, 4),
+        "model.norm.weight": (4,),
+        "lm_head.weight": (8, 4),
+    }
+    for i in range(blocks):
+        for part in ("q", "k", "v", "o"):
+            shapes[f"model.layers.{i}.self_attn.{part}_proj.weight"] = (4, 4)
+        shapes[f"model.layers.{i}.self_attn.q_proj.bias"] = (4,)
+        shapes |= {f"model.layers.{i}.self_attn.{part}_norm.weight": (4,) for part in "qk"}
+        shapes |= {f"model.layers.{i}.mlp.{part}_proj.weight": (4, 4) for part in ("gate", "up", "down")}
+        shapes |= {f"model.layers.{i}.{part}_layernorm.weight": (4,) for part in ("input", "post_attention")}
+    return Layout(shapes)
+
+
+@quick
+@given(seed=seeds, blocks=st.integers(1, 6))
+def test_half_reset_takes_back_half_of_each_category_of_each_block(seed: int, blocks: int) -> None:
+    layout = llama(blocks)
+    edit = HalfReset(seed)
+    base, tuned = torch.zeros(1), torch.ones(1)
+    back = {name for name in layout.shapes if torch.equal(edit(base, tuned, layout.place(name)), base)}
+    assert not [name for name in back if ".layers." not in name]
+    of_three = []
+    for i in range(blocks):
+        inside = [name.removeprefix(f"model.layers.{i}.") for name in back if name.startswith(f"model.layers.{i}.")]
+        assert sum(name.startswith("self_attn") and name.endswith("proj.weight") for name in inside) == 2
+        assert sum(name.startswith("self_attn") and name.endswith("norm.weight") for name in inside) == 1
+        assert sum("layernorm" in name for name in inside) == 1
+        assert ("self_attn.q_proj.bias" in inside) == ("self_attn.q_proj.weight" in inside)
+        of_three.append(sum(name.startswith("mlp") for name in inside))
+    assert sorted(of_three) == [1] * (blocks - blocks // 2) + [2] * (blocks // 2)
+
+
+def test_half_reset_draws_anew_with_the_seed() -> None:
+    layout = llama(4)
+    base, tuned = torch.zeros(1), torch.ones(1)
+    draws = {
+        tuple(float(HalfReset(seed)(base, tuned, layout.place(name))) for name in layout.shapes) for seed in range(5)
+    }
+    assert len(draws) == 5
+
+
+@quick
+@given(values=st.lists(st.integers(0, 3), min_size=1, max_size=300), keep=st.integers(0, 300))
+def test_largest_keeps_exactly_so_many_and_the_first_of_equals(values: list[int], keep: int) -> None:
+    found = largest(torch.tensor([values], dtype=torch.float32), keep)[0]
+    order = sorted(range(len(values)), key=lambda i: (-values[i], i))[:keep]
+    assert found.nonzero().flatten().tolist() == sorted(order)
+
+
+def test_count_rounds_down_what_is_meant_and_not_what_is_stored() -> None:
+    assert int(0.29 * 100) == 28
+    assert count(0.29, 100) == 29
+    assert count(0.299, 100) == 29
+
+
+FILES = sorted(path.stem for path in Path(edits.__path__[0]).glob("*.py") if path.stem not in {"__init__", "base"})
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_file_holds_one_edit_of_its_name_with_a_summary_a_source_and_defaults(name: str) -> None:
+    kind = FOUND[name]
+    assert kind.__module__ == f"holdfast.edits.{name}"
+    assert summary(kind).endswith(".")
+    assert source(kind)
+    edit = kind()
+    assert kind(**{field.name: getattr(edit, field.name) for field in fields(kind)}) == edit
+    with pytest.raises((ValidationError, AttributeError, TypeError)):
+        setattr(edit, fields(kind)[0].name, 0.1)
+
+
+def test_files_and_edits_are_the_same_set() -> None:
+    assert sorted(FOUND) == FILES
+
+
+@pytest.mark.parametrize(
+    "bad", [{"alpha": 1.1}, {"alpha": -0.1}, {"alpha": float("nan")}, {"alpha": "much"}, {"beta": 1}]
+)
+def test_a_wrong_value_is_refused_at_construction(bad: dict[str, Any]) -> None:
+    with pytest.raises((ValidationError, TypeError)):
+        WiseFt(**bad)
+
+
+def test_blocks_are_found_by_the_list_and_not_by_any_number() -> None:
+    def where(name: str) -> tuple[int | None, int]:
+        place: Place = Layout({name: (1,)}).place(name)
+        return place.block, place.blocks
+
+    assert where("model.layers.11.mlp.experts.3.w1.weight") == (11, 12)
+    assert where("transformer.h.4.attn.c_attn.weight") == (4, 5)
+    assert where("h.4.attn.c_attn.weight") == (4, 5)
+    assert where("encoder.block.3.layer.0.SelfAttention.q.weight") == (3, 4)
+    assert where("bert.encoder.layer.7.output.dense.weight") == (7, 8)
+    assert where("gpt_neox.layers.2.mlp.dense.weight") == (2, 3)
+    assert where("score.0.weight") == (None, 0)
+    assert where("model.embed_tokens.weight") == (None, 0)
+    assert where("path.0.weight") == (None, 0)
