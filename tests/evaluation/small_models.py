@@ -72,7 +72,6 @@ def t5() -> Any:
         d_ff=48,
         num_layers=2,
         num_heads=4,
-        initializer_factor=4.0,
     )
     return _random(t.T5ForConditionalGeneration, config)
 

@@ -1,0 +1,215 @@
+"""A language model as measuring sees it: three verbs over texts."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from torch import Tensor
+
+from holdfast.evaluation.generation import generate
+from holdfast.evaluation.scoring import LogLikelihood, score
+from holdfast.evaluation.stopping import Stops
+from holdfast.models import Pretrained
+from holdfast.rows import Row
+from holdfast.tokenization import encode_pair, encode_prompt
+
+Progress = Callable[[int], None]
+
+
+class LanguageModel(Protocol):
+    """What evaluation asks of a model. `Model` answers with a transformers model; a test may answer from a table."""
+
+    def loglikelihood(self, pairs: Sequence[tuple[str, str]]) -> list[LogLikelihood]:
+        """The log-likelihood of each (context, continuation)'s continuation."""
+        ...
+
+    def generate(
+        self, texts: Sequence[str], *, max_new_tokens: int, stop: Sequence[str] = (), num_beams: int = 1
+    ) -> list[str]:
+        """The most likely continuation of each text."""
+        ...
+
+    def rolling(self, texts: Sequence[str]) -> list[float]:
+        """The log-likelihood of each whole text."""
+        ...
+
+
+@dataclass(slots=True, eq=False)
+class Model:
+    """A pretrained model, with a soft prompt attached or not, that generates and scores text.
+
+        model = holdfast.load("run")
+        model.generate(["Question: how much is 2 + 2? Answer:"], max_new_tokens=8, stop=["."])
+        model.loglikelihood([("The capital of France is", " Paris"), ("The capital of France is", " Rome")])
+
+    Give it many texts at once: what they have in common (the soft prompt, the same demonstrations) is computed once. A
+    result never depends on the batch, the order or the other texts.
+
+    Attributes:
+        pretrained: The model and its tokenizer; `pretrained.model` is the plain transformers model, without the prompt.
+        prompt: The soft prompt's vectors `[P, D]`, which stand before every text; None where none is attached.
+        batch_tokens: The most places (rows x length) computed together: more is faster, and takes more memory.
+        truncated: How many texts were too long so far, and lost the beginning of their input.
+    """
+
+    pretrained: Pretrained
+    prompt: Tensor | None = None
+    batch_tokens: int = 8192
+    truncated: int = 0
+
+    def loglikelihood(
+        self, pairs: Sequence[tuple[str, str]], *, progress: Progress | None = None
+    ) -> list[LogLikelihood]:
+        """The log-likelihood of each (context, continuation)'s continuation, spaces included.
+
+        Both are tokenised together, as training does. A context too long for the model loses its beginning. An empty
+        one stands for the beginning of a text.
+
+        Args:
+            pairs: Texts.
+            progress: Called with the number of pairs finished since the last call.
+
+        Raises:
+            ValueError: a continuation is empty, or longer than the model.
+        """
+        rows = [self._row(context, continuation) for context, continuation in pairs]
+        self.truncated += sum(row.cut > 0 for row in rows)
+        return self.score_rows(rows, progress=progress)
+
+    def generate(
+        self,
+        texts: Sequence[str],
+        *,
+        max_new_tokens: int = 64,
+        stop: Sequence[str] = (),
+        num_beams: int = 1,
+        progress: Progress | None = None,
+    ) -> list[str]:
+        """The most likely continuation of each text, without the text: greedy, or by beam search.
+
+        A continuation ends at an end-of-sequence token, before the first of the `stop` strings, or after so many new
+        tokens. A text too long for the model loses its beginning.
+
+        Args:
+            texts: Prompts.
+            max_new_tokens: At least 1.
+            stop: None of them empty.
+            num_beams: 1 is greedy.
+            progress: Called with the number of texts finished since the last call.
+
+        Raises:
+            ValueError: the model has no room for a prompt beside the new tokens.
+        """
+        prompts = [self._prompt(text, max_new_tokens) for text in texts]
+        return self.generate_tokens(
+            prompts, max_new_tokens=max_new_tokens, stop=stop, num_beams=num_beams, progress=progress
+        )
+
+    def rolling(self, texts: Sequence[str], *, progress: Progress | None = None) -> list[float]:
+        """The log-likelihood of each whole text, the first token behind the beginning- (or end-) of-sequence token.
+
+        Texts longer than the model are cut into windows of the model's length; each token is predicted once, and the
+        last window looks back as far as it can.
+
+        Args:
+            texts: Empty ones have log-likelihood 0.
+            progress: Called with the number of windows finished since the last call.
+
+        Raises:
+            ValueError: the model has an encoder, so that a text as such has no likelihood.
+        """
+        if self.pretrained.encoder_decoder:
+            raise ValueError("a model with an encoder predicts answers, not texts; use loglikelihood")
+        rows: list[Row] = []
+        owners: list[int] = []
+        for number, text in enumerate(texts):
+            tokens = self.pretrained.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+            windows = _windows((self._start, *tokens), self._room)
+            rows += windows
+            owners += [number] * len(windows)
+        values = [0.0] * len(texts)
+        for number, found in zip(owners, self.score_rows(rows, progress=progress), strict=True):
+            values[number] += found.value
+        return values
+
+    def score_rows(self, rows: Sequence[Row], *, progress: Progress | None = None) -> list[LogLikelihood]:
+        """`loglikelihood` for callers that hold token ids: of the tokens that carry a weight. `Row.prompt` is ignored.
+
+        Raises:
+            ValueError: a row has more tokens than the model, or predicts its first token from nothing.
+        """
+        prompts = () if self.prompt is None else (self.prompt,)
+        rows = [replace(row, prompt=0 if prompts else None) for row in rows]
+        return score(self.pretrained.model, rows, prompts, batch_tokens=self.batch_tokens, progress=progress)
+
+    def generate_tokens(
+        self,
+        prompts: Sequence[Sequence[int]],
+        *,
+        max_new_tokens: int,
+        stop: Sequence[str] = (),
+        num_beams: int = 1,
+        progress: Progress | None = None,
+    ) -> list[str]:
+        """`generate` for callers that hold token ids.
+
+        Raises:
+            ValueError: a prompt is empty, or too long for the model beside the new tokens.
+        """
+        stops = Stops(self.pretrained.tokenizer, stop, self._ends)
+        found = generate(
+            self.pretrained.model,
+            prompts,
+            stops,
+            max_new_tokens=max_new_tokens,
+            prompt=self.prompt,
+            num_beams=num_beams,
+            batch_tokens=self.batch_tokens,
+            progress=progress,
+        )
+        return [stops.text(tokens) for tokens in found]
+
+    def _row(self, context: str, continuation: str) -> Row:
+        tokenizer, soft = self.pretrained.tokenizer, None if self.prompt is None else 0
+        row = encode_pair(tokenizer, context, continuation, max_length=self._room, prompt=soft)
+        if context or soft is not None or self.pretrained.encoder_decoder or row.tokens[0] == self._start:
+            return row
+        tokens = tokenizer(continuation, add_special_tokens=False, verbose=False)["input_ids"]
+        return Row((self._start, *tokens), (0.0, *[1.0] * len(tokens)))
+
+    def _prompt(self, text: str, new: int) -> tuple[int, ...]:
+        tokenizer = self.pretrained.tokenizer
+        room = self._room if self.pretrained.encoder_decoder else self._room - new
+        tokens = encode_prompt(tokenizer, text, max_length=2**30)
+        if len(tokens) > room:
+            self.truncated += 1
+            tokens = encode_prompt(tokenizer, text, max_length=room)
+        return tokens or (self._start,)
+
+    @property
+    def _room(self) -> int:
+        """Positions that the soft prompt leaves."""
+        return self.pretrained.max_length - (0 if self.prompt is None else len(self.prompt))
+
+    @property
+    def _start(self) -> int:
+        """What stands where nothing else does."""
+        tokenizer = self.pretrained.tokenizer
+        return tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
+
+    @property
+    def _ends(self) -> set[int]:
+        settings = getattr(self.pretrained.model, "generation_config", None)
+        ends = getattr(settings, "eos_token_id", None)
+        return {self.pretrained.tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])} - {None}
+
+
+def _windows(tokens: tuple[int, ...], room: int) -> list[Row]:
+    """Rows of at most `room` tokens and one to predict, in which every token but the first is predicted once."""
+    rows, done = [], 1
+    while done < len(tokens):
+        end = min(done + room, len(tokens))
+        seen = tokens[max(0, end - room - 1) : end]
+        rows.append(Row(seen, (*[0.0] * (len(seen) - end + done), *[1.0] * (end - done))))
+        done = end
+    return rows
