@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
-
 Verdict = Literal["gained", "kept", "lost", "not resolvable"]
 
 

@@ -152,7 +152,9 @@ def _rouge(kind: str) -> Metric:
     def measure(output: Output) -> tuple[float]:
         return (_rouge_scorer(kind).score_multi(accepted(output), output.output)[kind].fmeasure,)
 
-    return Metric(kind, 100.0, measure, signature=lambda _: f"rouge-score:{version('rouge-score')}|stemmer:no|mean of F1")
+    return Metric(
+        kind, 100.0, measure, signature=lambda _: f"rouge-score:{version('rouge-score')}|stemmer:no|mean of F1"
+    )
 
 
 @cache
@@ -213,7 +215,9 @@ METRICS: dict[str, Metric] = {
     m.name: m
     for m in (
         Metric("accuracy", 1.0, _accuracy, ranks=True, signature=lambda _: "greatest sum of log-likelihoods"),
-        Metric("accuracy_norm", 1.0, _accuracy_norm, ranks=True, signature=lambda _: "greatest log-likelihood per byte"),
+        Metric(
+            "accuracy_norm", 1.0, _accuracy_norm, ranks=True, signature=lambda _: "greatest log-likelihood per byte"
+        ),
         Metric("exact_match", 1.0, _exact_match, signature=_exact_match_signature),
         Metric("f1", 1.0, _f1, signature=lambda _: "bags of words, compared as by SQuAD"),
         _rouge("rouge1"),
