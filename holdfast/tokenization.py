@@ -36,7 +36,7 @@ def encode(
     text = rendered.prompt + rendered.target + (rendered.end if eos else "")
     boundary = len(rendered.prompt)
     ids, spans, start = _tokens(tokenizer, text, name)
-    first = next((i for i in range(start, len(ids)) if spans[i][1] > boundary), len(ids))
+    first = next((i for i in range(start, len(ids)) if spans[i][1] > boundary or not boundary), len(ids))
     if first == len(ids):
         raise ValueError(
             f"{_called(name)}the tokenizer makes no token of the target {rendered.target!r}; change the target"

@@ -1,9 +1,11 @@
-"""What a TASK argument means: a folder, a file, `hf:dataset[:config]`, or `lab:NAME`."""
+"""What a TASK argument means: a folder, a file, `hf:dataset[:config]`, `lab:NAME`, or a name in the catalogue."""
 
 from pathlib import Path
 
+from holdfast.tasks.hub import read_hub
 from holdfast.tasks.problems import nearest
 from holdfast.tasks.readers import read_file, read_folder
+from holdfast.tasks.settings import Settings, read_settings
 from holdfast.tasks.task import Task
 
 
@@ -19,12 +21,27 @@ def load_task(argument: str, *, seed: int = 0) -> Task:
     kind, colon, rest = argument.partition(":")
     if colon and kind == "lab":
         return _lab(rest)
+    if colon and kind == "hf":
+        folder = Path(rest).expanduser()
+        return read_hub(rest, read_settings(folder / "task.yaml") if folder.is_dir() else Settings(), seed)
     path = Path(argument).expanduser()
     if path.is_dir():
-        return read_folder(path, seed=seed)
+        return _folder(path, seed)
     if path.is_file():
         return read_file(path, seed)
     raise ValueError(_unknown(argument, path))
+
+
+def _folder(folder: Path, seed: int) -> Task:
+    settings = read_settings(folder / "task.yaml")
+    if settings.source is None:
+        return read_folder(folder, settings, seed)
+    kind, _, rest = settings.source.partition(":")
+    if kind != "hf" or not rest:
+        raise ValueError(
+            f"{folder / 'task.yaml'}: `source` is {settings.source!r}; write hf:dataset or hf:dataset:config"
+        )
+    return read_hub(rest, settings, seed)
 
 
 def _lab(name: str) -> Task:

@@ -9,7 +9,7 @@ from holdfast.tasks.problems import Problems
 from holdfast.tasks.records import Record
 from holdfast.tasks.settings import Settings
 from holdfast.tasks.shapes import Shape, shape_of, to_example
-from holdfast.tasks.splits import Splits, split_one, version, with_validation
+from holdfast.tasks.splits import Splits, evenly, split_one, version, with_validation
 from holdfast.tasks.task import Example, Task, Template
 
 
@@ -31,8 +31,10 @@ def to_task(draft: Draft, problems: Problems, seed: int = 0) -> Task:
     Raises:
         ValueError: everything that is wrong with any line, and what was already in `problems`.
     """
+    limit = draft.settings.limit
+    few = {split: [found[i] for i in evenly(len(found), limit)] for split, found in draft.records.items()}
+    draft = replace(draft, records=few)
     shape, examples = _examples(draft, problems)
-    problems.stop()
     template = _template(draft, shape, examples)
     asked = _questions(draft, template, examples, problems)
     problems.stop()

@@ -1,6 +1,6 @@
 """`task.yaml`: what a user says about a task beside its data. Every key is optional, and an unknown one is an error."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ class Settings:
     `answers` are each a column, or a Jinja expression over the columns (`translation.fr`,
     `'yes' if score > 3.5 else 'no'`); `verbalizer` maps the target's raw values to the words that are asked for.
     `source` (`hf:dataset[:config]`) says where the data is, if not in the folder, and `splits` which of the source's
-    splits serve as train, validation and test.
+    splits serve as train, validation and test. `limit` takes at most so many examples of a split, evenly spaced.
     """
 
     name: str | None = None
@@ -37,6 +37,7 @@ class Settings:
     verbalizer: Mapping[str, str] | None = None
     source: str | None = None
     splits: Mapping[str, str] | None = None
+    limit: int | None = None
 
     def template(self, default: Template) -> Template:
         """`default` with everything replaced that is set here."""
@@ -127,4 +128,17 @@ def _splits(value: Any) -> dict[str, str]:
     return dict(value)
 
 
-_CHECKS = {"stop": _stop, "metric": _metric, "chat": _chat, "verbalizer": _verbalizer, "splits": _splits}
+def _limit(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{value!r} is no number of examples; write a whole number above 0")
+    return value
+
+
+_CHECKS: Mapping[str, Callable[[Any], Any]] = {
+    "chat": _chat,
+    "limit": _limit,
+    "metric": _metric,
+    "splits": _splits,
+    "stop": _stop,
+    "verbalizer": _verbalizer,
+}

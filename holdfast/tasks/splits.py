@@ -34,6 +34,12 @@ def split_one(examples: Sequence[Example], seed: int) -> Splits:
     return _take(examples, {"validation": _tenth(different), "test": _tenth(different)}, seed)
 
 
+def evenly(n: int, limit: int | None) -> list[int]:
+    """At most `limit` of the numbers 0 to n-1, evenly spaced: the same for everyone, and from the whole of the data."""
+    kept = n if limit is None else min(n, limit)
+    return [i * n // kept for i in range(kept)]
+
+
 def version(template: Template, splits: Splits) -> str:
     """The first 12 hex digits of SHA-256 over the template and every example in order."""
     digest = hashlib.sha256(_canonical(asdict(template)).encode())

@@ -6,6 +6,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from datasets import config
 
 import holdfast.lab
 from holdfast.stages.sources import load_task
@@ -58,3 +59,19 @@ def test_a_mistyped_path_is_answered_with_its_neighbour(tmp_path: Path) -> None:
     (tmp_path / "train.jsonl").write_text(LINES)
     with pytest.raises(ValueError, match=r"trian.jsonl: .*did you mean `.*/train.jsonl`"):
         load_task(str(tmp_path / "trian.jsonl"))
+
+
+def test_a_hub_dataset_in_a_folder_directly_and_as_the_source_of_a_task(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    data, task = tmp_path / "data", tmp_path / "sums"
+    data.mkdir()
+    task.mkdir()
+    (data / "test.jsonl").write_text(LINES)
+    (task / "task.yaml").write_text(f"source: hf:{data}\ninput: 'Add one to {{{{ input }}}}:'\n")
+    assert len(load_task(f"hf:{data}").splits["test"]) == 10
+    assert load_task(str(task)).template.input == "Add one to {{ input }}:"
+    (task / "task.yaml").write_text("source: elsewhere")
+    with pytest.raises(ValueError, match=r"task\.yaml: `source` is 'elsewhere'; write hf:dataset"):
+        load_task(str(task))

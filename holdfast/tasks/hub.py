@@ -1,0 +1,99 @@
+"""A task from a Hugging Face dataset: a hub id, or a local folder that is laid out as the hub lays them out."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from holdfast.tasks.drafts import Draft, to_task
+from holdfast.tasks.problems import Problems
+from holdfast.tasks.records import Record
+from holdfast.tasks.settings import Settings
+from holdfast.tasks.splits import evenly
+from holdfast.tasks.task import SPLITS, Task
+
+HIDDEN = -1  # what the label of an example is where the data keeps it secret, or where annotators did not agree
+
+
+def read_hub(source: str, settings: Settings, seed: int = 0) -> Task:
+    """The task in the dataset `source`: `name[:config]` on the hub, or `path/to/folder[:config]`, which downloads nothing.
+
+    The sets of keys are those of files; a column of class labels is read as their names, which are the choices where it
+    holds the target. Examples without a label are left out. Where test has none left, validation serves as test; a
+    dataset with a single split is divided 80/10/10.
+
+    Raises:
+        ValueError: the dataset cannot be loaded, its splits have other names, or `dataset/split[i]: what is wrong`.
+    """
+    from datasets import ClassLabel
+
+    parts = _splits(source, settings)
+    closed: dict[str, tuple[str, ...]] = {}
+    for part in parts.values():
+        closed |= {key: tuple(kind.names) for key, kind in part.features.items() if isinstance(kind, ClassLabel)}
+    records = {split: list(_records(f"hf:{source}/{split}", part, closed, settings)) for split, part in parts.items()}
+    if not records.get("test") and records.get("validation"):
+        records["test"] = records.pop("validation")
+    records = {split: found for split, found in records.items() if found}
+    if not records:
+        raise ValueError(f"hf:{source}: no example has a label; choose other splits in a task.yaml (`splits`)")
+    name = Path(source).name.replace(":", "-")
+    return to_task(Draft(name, f"hf:{source}", records, settings, f"hf:{source}", closed), Problems(), seed)
+
+
+def load(source: str) -> Any:
+    """The `DatasetDict` that `source` names.
+
+    Raises:
+        ValueError: there is none, or it needs a configuration (those that exist are named).
+    """
+    from datasets import load_dataset
+    from datasets.exceptions import DatasetsError
+
+    path, config = split_source(source)
+    try:
+        return load_dataset(path, config)
+    except (OSError, ValueError, RuntimeError, DatasetsError) as error:
+        said = " ".join(str(error).split())[:300]
+        raise ValueError(f"hf:{source}: cannot be loaded: {said}") from error
+
+
+def split_source(source: str) -> tuple[str, str | None]:
+    """The path or hub id, and the configuration, of `name[:config]`; a folder that exists may have a colon in its name."""
+    if Path(source).expanduser().exists():
+        return str(Path(source).expanduser()), None
+    name, _, config = source.rpartition(":")
+    if not name:
+        return source, None
+    return str(Path(name).expanduser()) if Path(name).expanduser().exists() else name, config
+
+
+def _splits(source: str, settings: Settings) -> dict[str, Any]:
+    """The dataset's splits under our names."""
+    found = load(source)
+    wanted = dict(settings.splits or {split: split for split in SPLITS if split in found})
+    missing = sorted(set(wanted.values()) - set(found))
+    if not settings.splits and len(found) == 1:
+        return {"test" if "test" in found else "all": next(iter(found.values()))}
+    if missing or not {"test", "validation"} & set(wanted):
+        raise ValueError(
+            f"hf:{source}: its splits are {', '.join(found)}{f', not {missing[0]}' if missing else ''}; say in a task.yaml "
+            "which of them serve, as `splits: {train: ..., test: ...}`"
+        )
+    return {split: found[name] for split, name in wanted.items()}
+
+
+def _records(where: str, part: Any, closed: dict[str, tuple[str, ...]], settings: Settings) -> Iterator[Record]:
+    """The rows that have a label, class labels by name; columns that are no text, number or list of them are left out."""
+    from datasets import ClassLabel, Value
+
+    plain = {k for k, kind in part.features.items() if isinstance(kind, Value | ClassLabel | dict | list)}
+    listed = {k for k, kind in part.features.items() if hasattr(kind, "feature")}
+    part = part.select_columns([key for key in part.features if key in plain | listed])
+    chosen = evenly(len(part), settings.limit)
+    for i, row in zip(chosen, part.select(chosen), strict=True):
+        if not any(row[key] == HIDDEN for key in closed if key in row):
+            yield Record(f"{where}[{i}]", {k: _named(v, closed.get(k)) for k, v in row.items()})
+
+
+def _named(value: Any, names: tuple[str, ...] | None) -> Any:
+    return names[value] if names and isinstance(value, int) else value
