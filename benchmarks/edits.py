@@ -1,0 +1,163 @@
+"""Editing a checkpoint by slices: seconds beside mere copying, and memory beside the largest tensor and the plain way.
+
+A checkpoint of random bfloat16 numbers in four files is made twice in a temporary folder (2 GB each, with `--small` 50 MB).
+
+- `... seconds`: `theirs` is reading both checkpoints and writing one, by the same calls, without an edit between.
+- `... bytes above the start`: `theirs` is the size of the largest tensor; a goal of three of them is a ratio above 0.33.
+- `plain ...`: `theirs` is `load_file`, edit, `save_file`, file by file; in seconds, and in bytes above the start.
+- `mergekit ...`, where it is installed: the same interpolation by mergekit.
+
+Memory is the highest resident set of a process of its own, less what it held before the edit.
+"""
+
+import importlib.util
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from benchmarks.harness import THREADS, Result, alternate, main
+from holdfast.blocks import Layout
+from holdfast.stages.edit import SLICE, edit_model, make
+from holdfast.stages.shards import Reader, shards
+
+EDITS = {"wise_ft": {}, "lines": {}, "breadcrumbs": {}, "magnitude": {}, "dare": {}}
+FILES = 4
+
+
+def checkpoint(folder: Path, seed: int, *, small: bool) -> Path:
+    """Names and shapes as Llama has them: 2 GB (width 2048, 16 blocks) or 50 MB in four files with an index."""
+    width, inner, vocabulary, blocks = (512, 1408, 8000, 5) if small else (2048, 5632, 32000, 16)
+    shapes = {"model.embed_tokens.weight": (vocabulary, width), "lm_head.weight": (vocabulary, width)}
+    shapes |= {"model.norm.weight": (width,)}
+    for i in range(blocks):
+        shapes |= {f"model.layers.{i}.self_attn.{part}_proj.weight": (width, width) for part in "qkvo"}
+        shapes |= {f"model.layers.{i}.mlp.{part}_proj.weight": (inner, width) for part in ("gate", "up")}
+        shapes[f"model.layers.{i}.mlp.down_proj.weight"] = (width, inner)
+        shapes |= {f"model.layers.{i}.{part}_layernorm.weight": (width,) for part in ("input", "post_attention")}
+    folder.mkdir()
+    draw = torch.Generator().manual_seed(seed)
+    places = {
+        name: f"model-{i * FILES // len(shapes) + 1:05}-of-{FILES:05}.safetensors" for i, name in enumerate(shapes)
+    }
+    for file in sorted(set(places.values())):
+        tensors = {n: torch.randn(shapes[n], generator=draw).bfloat16() for n in shapes if places[n] == file}
+        save_file(tensors, folder / file, {"format": "pt"})
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": places}))
+    config = {
+        "model_type": "llama",
+        "architectures": ["LlamaForCausalLM"],
+        "hidden_size": width,
+        "vocab_size": vocabulary,
+    }
+    config |= {"intermediate_size": inner, "num_hidden_layers": blocks, "num_attention_heads": 16}
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+def by_slices(base: str, tuned: str, name: str, out: str) -> None:
+    """Ours."""
+    shutil.rmtree(out, ignore_errors=True)
+    edit_model(base, tuned, name, out, **EDITS[name])
+
+
+def plain(base: str, tuned: str, name: str, out: str) -> None:
+    """Both models' files read whole, edited and saved, as one would write it in a notebook."""
+    shutil.rmtree(out, ignore_errors=True)
+    Path(out).mkdir()
+    how, before = make(name, EDITS[name]), {}
+    for path in sorted(Path(base).glob("*.safetensors")):
+        before |= load_file(path)
+    layout = Layout({name: tuple(tensor.shape) for name, tensor in before.items()})
+    for path in sorted(Path(tuned).glob("*.safetensors")):
+        after = load_file(path)
+        edited = {n: how(before[n].float(), t.float(), layout.place(n)).to(t.dtype) for n, t in after.items()}
+        save_file(edited, Path(out) / path.name, {"format": "pt"})
+
+
+def copy(base: str, tuned: str, out: str) -> None:
+    """Read the bytes of both and write those of one."""
+    shutil.rmtree(out, ignore_errors=True)
+    Path(out).mkdir()
+    with Reader() as reader:
+        other = {name: stored for shard in shards(Path(base)) for name, stored in shard.tensors.items()}
+        for shard in shards(Path(tuned)):
+            with (Path(out) / shard.path.name).open("wb") as file:
+                file.write(shard.header)
+                for name, stored in shard.tensors.items():
+                    for one, _ in zip(
+                        reader.chunks(stored, 2 * SLICE), reader.chunks(other[name], 2 * SLICE), strict=True
+                    ):
+                        file.write(one.numpy().data)
+
+
+def mergekit(base: str, tuned: str, out: str) -> None:
+    """The straight line at 0.5 by mergekit's `linear`."""
+    import yaml
+
+    shutil.rmtree(out, ignore_errors=True)
+    models = [{"model": path, "parameters": {"weight": 0.5}} for path in (base, tuned)]
+    config = Path(out + ".yaml")
+    config.write_text(yaml.safe_dump({"merge_method": "linear", "dtype": "bfloat16", "models": models}))
+    command = [sys.executable, "-m", "mergekit.scripts.run_yaml", str(config), out, "--lazy-unpickle"]
+    subprocess.run(command, check=True, capture_output=True)
+
+
+def resident(field: str) -> int:
+    """A line of this process's status, in bytes."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))
+
+
+def peak(way: str, *arguments: str) -> int:
+    """Bytes that a fresh process needs for `way` above what it holds before."""
+    code = (
+        f"import torch; torch.set_num_threads({THREADS}); from benchmarks import edits\n"
+        "before = edits.resident('VmRSS:'); open('/proc/self/clear_refs', 'w').write('5')\n"
+        f"edits.{way}(*{arguments!r}); print(edits.resident('VmHWM:') - before)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    return int(done.stdout.split()[-1])
+
+
+def difference(one: Path, other: Path) -> float:
+    """The largest difference between two checkpoints."""
+    worst = 0.0
+    for path in sorted(one.glob("*.safetensors")):
+        left, right = load_file(path), load_file(other / path.name)
+        worst = max(worst, *(float((left[n].float() - right[n].float()).abs().max()) for n in left))
+    return worst
+
+
+def cases(small: bool) -> Iterator[Result]:
+    """Every edit; see the text above."""
+    rounds = 3
+    with tempfile.TemporaryDirectory() as temporary:
+        root = Path(temporary)
+        base, tuned = (str(checkpoint(root / side, seed, small=small)) for seed, side in enumerate(("base", "tuned")))
+        ours, theirs = str(root / "ours"), str(root / "theirs")
+        largest = max(stored.size for shard in shards(Path(tuned)) for stored in shard.tensors.values())
+        for name in EDITS:
+            way = (base, tuned, name)
+            seconds = alternate(lambda w=way: by_slices(*w, ours), lambda: copy(base, tuned, theirs), rounds)
+            yield Result("edits", f"{name} seconds", *seconds, 0.0)
+            held = peak("by_slices", *way, ours)
+            yield Result("edits", f"{name} bytes above the start", held, largest, 0.0)
+            if name == "wise_ft":
+                seconds = alternate(lambda w=way: by_slices(*w, ours), lambda w=way: plain(*w, theirs), rounds)
+                yield Result("edits", f"plain {name} seconds", *seconds, difference(root / "ours", root / "theirs"))
+                yield Result("edits", f"plain {name} bytes", held, peak("plain", *way, theirs), 0.0)
+        if importlib.util.find_spec("mergekit"):
+            way = (base, tuned, "wise_ft")
+            seconds = alternate(lambda: by_slices(*way, ours), lambda: mergekit(base, tuned, theirs), rounds)
+            yield Result("edits", "mergekit wise_ft seconds", *seconds, 0.0)
+
+
+if __name__ == "__main__":
+    main("edits", (__doc__ or "").split("\n")[0], cases)
