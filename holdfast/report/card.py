@@ -11,6 +11,10 @@ from holdfast.report.folder import Folder
 from holdfast.report.summary import STATE, Line, Summary, change
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")  # owner/name; anything else is a path or a local name
+MANY = {
+    True: "Verdicts are corrected for the number of tasks; the intervals are not.",
+    False: "Each verdict is about one line of the table; over many lines about one interval in twenty misses the truth.",
+}
 KINDS = {"model": "the trained model", "prompt": "a soft prompt", "adapter": "a LoRA adapter"}
 
 
@@ -87,17 +91,16 @@ def _table(summary: Summary) -> str:
         f"{table}\n\nPoints of 100 (metrics without an upper end in their own unit), each with its 95 % interval. "
         "The change is tuned minus base on the same items; for a run with a soft prompt it is read with the prompt "
         "attached on the target and removed on general tasks. "
-        f"*Kept*: the interval of the change lies within ±{verdict.MARGIN:.0f} points."
+        f"*Kept*: the interval of the change excludes a loss of {verdict.MARGIN:.0f} points."
     )
 
 
 def _row(line: Line, states: list[str | None]) -> list[str]:
     score = line.headline
-    said = verdict.of_score(score) if score else None
     moved = units.with_interval(score, "delta") if score and score.delta is not None else "–"
     values = [units.with_interval(found) if found else "–" for found in (line.base, *map(line.tuned.get, states))]
     start = [_escape(line.task), str(line.shots), _escape(line.metric)]
-    return [*start, *values, moved, str(line.any.n), verdict.LONG[said] if said else "–"]
+    return [*start, *values, moved, str(line.any.n), (verdict.long(score) if score else "") or "–"]
 
 
 def _loading(run: Folder) -> str:
@@ -137,10 +140,10 @@ def _limits(run: Folder, summary: Summary) -> str:
     found = [
         "Every number holds for the tasks, templates, shots and items measured, and says nothing about others.",
         "Intervals cover the choice of items, not the seed of training: this is one run.",
-        "Each verdict is about one line of the table; over many lines about one interval in twenty misses the truth.",
+        MANY[verdict.corrected(run.scores)],
     ]
     said = summary.words("general")
-    for start, group in (("Lost", said.get("lost", [])), ("Not resolvable at this n", said.get("unclear", []))):
+    for start, group in (("Lost", said.get("lost", [])), ("Not resolvable at this n", said.get("not resolvable", []))):
         tasks = [f"{_escape(line.task)} ({line.shots}-shot)" for line in group]
         if tasks:
             found.append(f"{start}: {', '.join(tasks)}.")

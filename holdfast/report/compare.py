@@ -12,10 +12,10 @@ from rich.text import Text
 from holdfast.report import folder, svg, table, units, verdict
 from holdfast.report.folder import Folder
 from holdfast.report.summary import Line, Summary
-from holdfast.scores import Score
+from holdfast.scores import Score, Verdict
 
 ABREAST = 6  # runs in one table of 80 columns; more are put below
-SIGN: dict[verdict.Word | None, str] = {"gained": "+", "kept": "=", "lost": "!", "unclear": "?", None: ""}
+SIGN: dict[Verdict | None, str] = {"gained": "+", "kept": "=", "lost": "!", "not resolvable": "?", None: ""}
 NOTE = "Change to each run's own base in points; + gained, = kept, ! lost, ? not resolvable at this n (95 %)."
 
 

@@ -25,6 +25,7 @@ class Answer:
     text: str
     score: str
     right: bool | None
+    generated: str | None = None  # what was written freely, where the answer was picked among choices
 
 
 @dataclass(frozen=True)
@@ -94,12 +95,14 @@ def _item(answers: Answers, metric: str) -> Item:
 
 def _answer(output: Output, state: str, metric: str) -> Answer:
     value = output.scores.get(metric)
+    written = cut(output.generated) if output.generated is not None else None
     if value is None:
-        return Answer(state, cut(output.output), "", None)
+        return Answer(state, cut(output.output), "", None, written)
     scale = units.factor(metric, value)
     points = value * scale if scale else None
     right = {0.0: False, 100.0: True}.get(points) if points is not None else None
-    return Answer(state, cut(output.output), units.points(points) if points is not None else f"{value:.3g}", right)
+    shown = units.points(points) if points is not None else f"{value:.3g}"
+    return Answer(state, cut(output.output), shown, right, written)
 
 
 def cut(text: str, *, end: bool = False) -> str:

@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from holdfast.report import svg, units, verdict
 from holdfast.report.summary import STATE, Estimate, Line, Summary, change
-from holdfast.scores import Score
+from holdfast.scores import Score, Verdict
 
 SHAPE: dict[str | None, str] = {"on": "filled", None: "filled", "off": "open"}
 
@@ -20,7 +20,7 @@ class Reading:
     score: Score
     state: str
     shape: str
-    word: verdict.Word | None
+    word: Verdict | None
     counts: bool
 
 
@@ -98,7 +98,7 @@ class Cell:
     """A cell of the heat map: the score, its verdict and its tint from -100 (lost) to 100 (gained)."""
 
     score: Score | None
-    word: verdict.Word | None
+    word: Verdict | None
     tint: int
 
 
@@ -128,12 +128,12 @@ def curves(log: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[tuple[str, 
         stages.setdefault(str(record.get("stage", "training")), []).append(record)
     found = []
     for stage, records in stages.items():
-        panels = [_panel(stage, "training loss", [(r["step"], r["loss"]) for r in records], least=True)]
-        checks = [r for r in records if isinstance(r.get("validation"), int | float)]
+        losses = [(r["step"], r["loss"]) for r in records if "loss" in r]
+        checks = [(r["step"], r["validation"]) for r in records if "validation" in r]
+        metric = next((str(r["metric"]) for r in records if "metric" in r), "score")
+        panels = [_panel(stage, "training loss", losses, least=True)] if losses else []
         if checks:
-            metric = str(checks[-1].get("metric", "metric"))
-            points = [(r["step"], r["validation"]) for r in checks]
-            panels.append(_panel(stage, f"validation {metric}", points, least=units.sign(metric) < 0))
+            panels.append(_panel(stage, f"validation {metric}", checks, least=units.sign(metric) < 0))
         found.append((stage, panels))
     return found
 
@@ -170,7 +170,9 @@ def _changes(line: Line) -> list[svg.Mark]:
     marks = []
     for reading in readings(line):
         estimate = change(reading.score) or Estimate(0.0, 0.0, 0.0)
-        marks.append(_mark(estimate, reading.shape, reading.word or "neutral", reading.counts))
+        marks.append(
+            _mark(estimate, reading.shape, verdict.SHORT[reading.word] if reading.word else "neutral", reading.counts)
+        )
     return marks
 
 

@@ -105,8 +105,15 @@ def _scores(path: Path) -> list[Score]:
     return scores
 
 
+def _is_finite(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
 def _log(path: Path) -> list[dict[str, Any]]:
-    """The training log's lines. A last line that a killed run left unfinished is dropped; others must be whole."""
+    """The training log's lines with a finite loss or validation score.
+
+    A last line that a killed run left unfinished is dropped; any other must be whole.
+    """
     if not path.exists():
         return []
     lines = path.read_text(encoding="utf-8").rstrip("\n").split("\n")
@@ -118,6 +125,8 @@ def _log(path: Path) -> list[dict[str, Any]]:
             if number == len(lines):
                 break
             raise ValueError(f"{path}:{number}: this line is not JSON ({error.msg}); remove it") from None
-        if isinstance(record.get("step"), int) and math.isfinite(record.get("loss", math.nan)):
-            records.append(record)
+        measured = {name: record[name] for name in ("loss", "validation") if _is_finite(record.get(name))}
+        if isinstance(record.get("step"), int) and measured:
+            kept = {name: record[name] for name in ("stage", "step", "metric") if name in record}
+            records.append(kept | measured)
     return records

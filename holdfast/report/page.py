@@ -37,6 +37,8 @@ def page(run: Folder) -> str:
         "page.html",
         run=run,
         scores=_ordered(run.scores),
+        cut=[line.any for line in summary.lines if line.any.truncated and not units.is_symptom(line.metric)],
+        corrected=verdict.corrected(run.scores),
         summary=summary,
         sentences=words.headline(summary),
         unresolved=words.plain(words.unresolved(summary)),
@@ -66,6 +68,7 @@ def comparison(runs: Sequence[Folder], floor: float | None = None) -> str:
         runs=list(zip(range(1, len(runs) + 1), runs, summaries, strict=True)),
         missed=missed(runs, summaries, floor) if floor is not None else [],
         floor=floor,
+        corrected=any(verdict.corrected(run.scores) for run in runs),
         scatter=trade_off(summaries),
         rows=side_by_side(summaries),
     )
@@ -156,7 +159,9 @@ def _facts(run: Folder) -> list[tuple[str, str]]:
         ("Seed", str(one.seed)),
         ("Split", one.split),
         ("Template", one.template),
+        ("Demonstrations", one.demonstrations),
         ("Decoding", one.decoding),
+        ("Metrics", "; ".join(dict.fromkeys(f"{s.metric}: {s.signature}" for s in run.scores if s.signature))),
         ("Versions", ", ".join(f"{name} {version}" for name, version in one.versions.items())),
     ]
     return [(name, value) for name, value in found if value]

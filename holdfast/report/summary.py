@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from holdfast.report import units, verdict
-from holdfast.scores import Score
+from holdfast.scores import Score, Verdict
 
 # The soft prompt belongs to the target and is removed for everything else, so these are the scores that count.
 HEADLINE = {"target": ("on", None, "off"), "general": ("off", None, "on")}
@@ -97,18 +97,32 @@ class Summary:
         """The lines of one symptom on general tasks."""
         return [line for line in self.lines if line.metric == metric and line.role == "general"]
 
+    @property
+    def _first_shots(self) -> list[Line]:
+        """The target's lines at the fewest shots, where the gain is read."""
+        target = self.first_metric("target")
+        return [line for line in target if line.shots == min(other.shots for other in target)]
+
     @cached_property
     def gain(self) -> Estimate | None:
         """Points gained on the target at the fewest shots (the mean, where a run has several targets)."""
-        target = self.first_metric("target")
-        return _mean_change([line for line in target if line.shots == min(other.shots for other in target)])
+        return _mean_change(self._first_shots)
+
+    @property
+    def gain_word(self) -> Verdict | None:
+        """The verdict on `gain`: that of its score, or of the mean where there are several targets."""
+        if not self.gain:
+            return None
+        found = [line.headline for line in _averaged(self._first_shots)]
+        if len(found) == 1 and found[0]:
+            return verdict.of_score(found[0])
+        return verdict.word(self.gain.low, self.gain.high, verdict.MARGIN)
 
     @cached_property
     def target_value(self) -> Estimate | None:
         """The tuned model's own score where `gain` is read, in points, with its interval."""
-        target = _averaged(self.first_metric("target"))
-        fewest = [line.headline for line in target if line.shots == min(other.shots for other in target)]
-        return _mean([(score.task, _in_points(score)) for score in fewest if score])
+        found = [line.headline for line in _averaged(self._first_shots)]
+        return _mean([(score.task, _in_points(score)) for score in found if score])
 
     @cached_property
     def general_change(self) -> Estimate | None:
@@ -120,15 +134,20 @@ class Summary:
         """The tuned model's mean score over the general tasks, in per cent of the base's mean.
 
         A ratio of means and not a mean of ratios: a task on which the base is near zero would otherwise decide
-        everything. The interval is that of `general_change` over the base's mean.
+        everything. The interval is that of `general_change` over the base's mean. None where the base's mean is not two
+        standard errors above chance: nothing was there to be kept, and the ratio would be noise.
         """
-        base = _task_means((line.task, _points(line.base)) for line in _averaged(self.first_metric("general")))
-        level = math.fsum(base) / len(base) if base else 0.0
-        return self.general_change.scaled(100 / level, 100.0) if self.general_change and level > 0 else None
+        found = [line.base for line in _averaged(self.first_metric("general")) if line.base]
+        if not found or not self.general_change:
+            return None
+        means = [_task_means((s.task, value(s)) for s in found) for value in (_points, _chance, _error)]
+        level, chance = (math.fsum(values) / len(values) for values in means[:2])
+        error = math.hypot(*means[2]) / len(means[2])
+        return self.general_change.scaled(100 / level, 100.0) if level > max(0.0, chance + 2 * error) else None
 
-    def words(self, role: str) -> dict[verdict.Word, list[Line]]:
+    def words(self, role: str) -> dict[Verdict, list[Line]]:
         """The role's lines by their verdicts (own metric of each task, the prompt state that counts)."""
-        found: dict[verdict.Word, list[Line]] = {}
+        found: dict[Verdict, list[Line]] = {}
         for line in self.first_metric(role):
             said = verdict.of_score(line.headline) if line.headline else None
             if said:
@@ -147,6 +166,14 @@ def share(found: Sequence[Line]) -> tuple[float, float] | None:
 def _points(score: Score | None) -> float:
     assert score is not None
     return score.value * (units.factor(score.metric, score.value) or 1.0)
+
+
+def _chance(score: Score) -> float:
+    return 100 * score.chance
+
+
+def _error(score: Score) -> float:
+    return score.stderr * (units.factor(score.metric, score.value) or 1.0)
 
 
 def _averaged(found: Sequence[Line]) -> list[Line]:

@@ -60,7 +60,7 @@ class Mark:
 
 
 def track(marks: Sequence[Mark], scale: Scale, *, band: float = 0.0, lines: Sequence[float] | None = None) -> Markup:
-    """One row of a forest plot: grid lines, the band of what counts as kept, and each mark on a line of its own.
+    """One row of a forest plot: grid lines, the band of losses below the margin, and each mark on a line of its own.
 
     `lines` gives each mark's line (0 = top) where marks share lines. Hidden from screen readers: the row has the numbers.
     """
@@ -69,9 +69,7 @@ def track(marks: Sequence[Mark], scale: Scale, *, band: float = 0.0, lines: Sequ
     parts = []
     if band:
         left = scale.at(-band)
-        parts.append(
-            tag("rect", x=f"{left}%", y=0, width=f"{scale.at(band) - left:.2f}%", height="100%", class_="band")
-        )
+        parts.append(tag("rect", x=f"{left}%", y=0, width=f"{scale.at(0) - left:.2f}%", height="100%", class_="band"))
     parts += [
         _line(x, "0%", x, "100%", "zero" if not value else "grid")
         for value in scale.ticks()

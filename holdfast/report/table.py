@@ -9,9 +9,9 @@ from rich.text import Text
 
 from holdfast.report import folder, units, verdict, words
 from holdfast.report.summary import STATE, Summary, share
-from holdfast.scores import Score
+from holdfast.scores import Score, Verdict
 
-STYLE: dict[verdict.Word, str] = {"gained": "green", "kept": "", "lost": "bold red", "unclear": "dim"}
+STYLE: dict[Verdict, str] = {"gained": "green", "kept": "", "lost": "bold red", "not resolvable": "dim"}
 NOTE = (
     "Points of 100 (metrics without an upper end in their own unit). "
     "delta: tuned - base on the same items, [95 % interval]."
@@ -70,7 +70,7 @@ def _table(summary: Summary) -> Table:
             *[value(line.tuned.get(state)) for state in states],
             _delta(line.headline),
             str(line.any.n),
-            Text(said or "-", style=STYLE[said] if said else ""),
+            Text(verdict.SHORT[said] if said else "-", style=STYLE[said] if said else ""),
         )
     return table
 

@@ -60,10 +60,14 @@ def points(value: float, plus: bool = False) -> str:
 def shown(score: Score, name: str = "value") -> str:
     """One of a score's numbers as a reader sees it: points with one decimal, or three digits in its own unit."""
     value = getattr(score, name)
-    if name == "n":
+    if isinstance(value, int):
         return str(value)
     if value is None or not math.isfinite(value):
         return "n/a"
+    if name == "p":
+        return f"{value:.2g}" if value >= 0.0001 else "<0.0001"
+    if name == "chance":
+        return points(100 * value)
     scale, plus = factor(score.metric, score.value), name == "delta"
     if scale is not None:
         return points(value * scale, plus)

@@ -2,7 +2,6 @@
 
 from typing import NamedTuple
 
-from holdfast.report import verdict
 from holdfast.report.summary import Estimate, Line, Summary
 from holdfast.report.units import points
 
@@ -38,7 +37,7 @@ def headline(summary: Summary) -> list[list[Piece]]:
 
 def unresolved(summary: Summary) -> list[Piece]:
     """What the numbers of items leave open; empty where nothing is."""
-    unclear = summary.words("general").get("unclear", [])
+    unclear = summary.words("general").get("not resolvable", [])
     return [f"Not resolvable at this n: {_list(unclear)}."] if unclear else []
 
 
@@ -47,7 +46,7 @@ def _target(summary: Summary) -> list[Piece]:
     names = _names(summary.first_metric("target"))
     if gain is None:
         return [f"No change was measured on {names}."] if names else ["No target task was measured."]
-    said = verdict.word(gain.low, gain.high, verdict.MARGIN)
+    said = summary.gain_word
     limits = Number(interval(gain), "gain")
     size: list[Piece] = [Number(points(abs(gain.value)), "gain"), " points ", limits]
     signed: list[Piece] = [Number(points(gain.value, True), "gain"), " points ", limits]
@@ -69,7 +68,12 @@ def _general(summary: Summary) -> list[Piece]:
     lost = found.get("lost", [])
     end = f"; lost on {_list(lost)}." if lost else "; no loss was measured."
     if summary.retention is None:
-        return ["Compared on ", *tasks, end]
+        return [
+            "Compared on ",
+            *tasks,
+            end.removesuffix("."),
+            "; the base is too weak there for a share that was retained.",
+        ]
     size, limits = f"{points(summary.retention.value)} %", interval(summary.retention)
     start: list[Piece] = ["Retained ", Number(size, "retention"), " ", Number(limits, "retention")]
     return [*start, " of the base's mean score on ", *tasks, end]

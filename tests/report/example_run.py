@@ -14,6 +14,7 @@ from typing import Any
 
 from holdfast.report.card import write_card
 from holdfast.report.page import write_comparison, write_page
+from holdfast.report.verdict import word
 from holdfast.scores import Output, Score, write_jsonl
 
 N = 96
@@ -130,6 +131,14 @@ def _interval(chance: random.Random, values: list[float]) -> tuple[float, float,
     return mean, means[4], means[194], math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (n - 1) / n)
 
 
+def _mcnemar(after: list[float], before: list[float]) -> float:
+    """McNemar's exact test: of the items that changed, how probable is a split as uneven as this?"""
+    up = sum(a > b for a, b in zip(after, before, strict=True))
+    down = sum(a < b for a, b in zip(after, before, strict=True))
+    tail = sum(math.comb(up + down, k) for k in range(min(up, down) + 1)) / 2 ** (up + down)
+    return min(1.0, 2 * tail)
+
+
 def _scores(chance: random.Random, task: Made, common: dict[str, Any], items: Any, base: Any) -> list[Score]:
     """The task's own score and the format share of one state, with paired changes for the tuned model."""
     found = []
@@ -137,14 +146,18 @@ def _scores(chance: random.Random, task: Made, common: dict[str, Any], items: An
         scale = 100.0 if metric in PERCENT else 1.0
         value, low, high, error = (scale * number for number in _interval(chance, values))
         score = Score(
-            **common, metric=metric, value=value, low=low, high=high, stderr=error, n=len(values),
+            **common, metric=metric, value=value, low=low, high=high, stderr=error, n=len(values), truncated=3 * (task.name == "xsum"),
+            chance=1 / len({right for _, right, _ in task.items}) * (task.metric == "accuracy" and metric == "accuracy"),
             model="acme/small-1b",
             task_version="1", template="default", decoding="greedy",
             versions={"holdfast": "0.1.0", "torch": "2.13.0", "transformers": "5.23.0"},
         )  # fmt: skip
         if common["variant"] == "tuned":
             delta, low, high, _ = _interval(chance, [scale * (a - b) for a, b in zip(values, before, strict=True)])
-            score = replace(score, delta=delta, delta_low=low, delta_high=high)
+            score = replace(score, delta=delta, delta_low=low, delta_high=high, p=_mcnemar(values, before))
+            said = word(low / scale, high / scale, 0.05)
+            needed = round(len(values) * (low / scale / 0.05) ** 2) if said == "not resolvable" else None
+            score = score if metric == "format_share" else replace(score, verdict=said, needed=needed)
         found.append(score)
     return found if common["role"] == "general" else found[:1]
 

@@ -1,5 +1,7 @@
 """The rule by which answers are shown, and the arithmetic of the figures."""
 
+from dataclasses import replace
+
 from holdfast.report import svg
 from holdfast.report.examples import LONGEST, choose, cut
 from holdfast.report.figures import thin
@@ -28,6 +30,14 @@ def test_the_items_that_fell_most_come_first_then_the_one_that_rose_most() -> No
     assert (found.fell, found.rose, found.of) == (3, 2, 6)
     first = [(answer.state, answer.right) for answer in found.items[0].answers]
     assert first == [("base", True), ("prompt attached", False), ("prompt removed", False)]
+
+
+def test_what_a_model_wrote_freely_is_shown_beside_its_choice() -> None:
+    scores = [Score("base", None, "t", "general", 0, "f1", 0.5, 0.4, 0.6, 1)]
+    scores.append(replace(scores[0], variant="tuned", value=0.0, delta=-0.5, delta_low=-0.6, delta_high=-0.4))
+    outputs = [*answered("base", [1.0]), *(replace(o, generated="True") for o in answered("tuned", [0.0]))]
+    (found,) = choose(outputs, Summary.of(scores))
+    assert [answer.generated for answer in found.items[0].answers] == [None, "True"]
 
 
 def test_items_that_only_one_model_answered_are_not_compared() -> None:

@@ -18,12 +18,12 @@ SCORE = Score(
     [
         (-0.12, -0.001, "lost"),
         (0.001, 0.12, "gained"),
-        (-0.05, 0.05, "kept"),
-        (-0.051, 0.01, "unclear"),
-        (-0.01, 0.051, "unclear"),
+        (-0.049, 0.05, "kept"),
+        (-0.05, 0.01, "not resolvable"),
+        (-0.01, 0.3, "kept"),  # a loss of the margin is excluded; whether there is a gain is another question
         (0.0, 0.04, "kept"),  # an interval that touches zero has not left it
-        (-0.2, 0.0, "unclear"),
-        (math.nan, 0.1, "unclear"),
+        (-0.2, 0.0, "not resolvable"),
+        (math.nan, 0.1, "not resolvable"),
     ],
 )
 def test_the_interval_of_the_change_decides_the_word(low: float, high: float, said: str) -> None:
@@ -33,7 +33,7 @@ def test_the_interval_of_the_change_decides_the_word(low: float, high: float, sa
 def test_the_margin_is_five_points_in_either_unit() -> None:
     bleu = replace(SCORE, metric="bleu", value=30.0, delta_low=-4.9, delta_high=4.9)
     assert verdict.of_score(bleu) == "kept"
-    assert verdict.of_score(replace(bleu, delta_low=-5.1)) == "unclear"
+    assert verdict.of_score(replace(bleu, delta_low=-5.1)) == "not resolvable"
 
 
 def test_where_less_is_better_a_fall_is_a_gain() -> None:
@@ -47,7 +47,15 @@ def test_a_metric_without_an_upper_end_is_kept_within_five_per_cent_of_the_base(
         SCORE, metric="perplexity", value=10.1, delta=0.1, delta_low=-0.2, delta_high=0.4
     )  # base 10: margin 0.5
     assert verdict.of_score(within) == "kept"
-    assert verdict.of_score(replace(within, delta_high=0.6)) == "unclear"
+    assert verdict.of_score(replace(within, delta_high=0.6)) == "not resolvable"  # less is better: +0.6 is a loss
+
+
+def test_a_verdict_that_was_given_when_measuring_is_kept_as_it_is() -> None:
+    judged = replace(SCORE, delta=-0.1, delta_low=-0.2, delta_high=-0.01, verdict="not resolvable", needed=410)
+    assert verdict.of_score(judged) == "not resolvable"
+    assert verdict.long(judged) == "not resolvable at this n (about 410 would tell)"
+    assert verdict.corrected([SCORE, judged])
+    assert not verdict.corrected([SCORE])
 
 
 def test_no_verdict_on_the_base_on_symptoms_and_without_an_interval() -> None:
