@@ -1,15 +1,13 @@
 """The command line: parse, call, print. Results go to stdout, progress and warnings to stderr."""
 
-import errno
-import json
 import os
 import sys
-from collections.abc import Callable, Iterable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from holdfast import console
 
 app = typer.Typer(
     help="Fine-tune a language model on your task without destroying what it could already do, and prove it.",
@@ -17,7 +15,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-DEBUG = "--debug"
 
 Model = Annotated[str, typer.Argument(help="A model folder, a hub id, or 'lab'.")]
 Out = Annotated[Path | None, typer.Option(help="Folder of the results.")]
@@ -38,7 +35,7 @@ def demo(out: Out = None, json_: Json = False) -> None:
     from holdfast import demonstration
 
     runs = demonstration.demo(out or Path("runs/demo"))
-    _show_comparison(runs, None, None, json_)
+    comparison(runs, None, None, json_)
 
 
 @app.command()
@@ -62,7 +59,7 @@ def tune(
     json_: Json = False,
 ) -> None:
     """Fine-tune on a task; measure what was gained there and kept on the general tasks."""
-    from holdfast import report, runs
+    from holdfast import runs
     from holdfast.stages.fields import parse
 
     fields: dict[str, Any] = {
@@ -73,7 +70,7 @@ def tune(
         task,
         method,
         general or (),
-        shots=_numbers(shots),
+        shots=console.numbers(shots),
         limit=limit,
         seed=seed,
         out=out,
@@ -82,7 +79,7 @@ def tune(
         **fields,
     )
     if os.environ.get("RANK", "0") == "0":
-        _print(run.scores, json_, lambda: report.show(run.folder))
+        console.scores(run.scores, json_, lambda: console.run(run.folder))
 
 
 @app.command()
@@ -100,20 +97,20 @@ def evaluate(
     json_: Json = False,
 ) -> None:
     """Measure a model on tasks, with a soft prompt attached or not."""
-    from holdfast import measuring, report
+    from holdfast import measuring
 
     tasks = task or measuring.default_tasks(model)
     scores = measuring.evaluate(
         model,
         tasks,
         prompt=prompt,
-        shots=_numbers(shots),
+        shots=console.numbers(shots),
         limit=limit,
         seed=seed,
         out=out,
         trust_remote_code=trust_remote_code,
     )
-    _print(scores, json_, lambda: report.show_scores(scores))
+    console.scores(scores, json_, lambda: console.table(scores))
 
 
 @app.command()
@@ -135,7 +132,7 @@ def generate(
     texts = measuring.prompts_of(lines, str(input_ or "stdin"))
     loaded = measuring.load(model, prompt=prompt, trust_remote_code=trust_remote_code)
     outputs = loaded.generate(texts, max_new_tokens=max_new_tokens, stop=tuple(stop or ()), num_beams=num_beams)
-    _lines({"prompt": text, "output": output} for text, output in zip(texts, outputs, strict=True))
+    console.lines({"prompt": text, "output": output} for text, output in zip(texts, outputs, strict=True))
 
 
 @app.command()
@@ -149,7 +146,7 @@ def edit(
     """Change the difference between a tuned model and its base, tensor by tensor."""
     from holdfast.stages.edit import edit_model
 
-    print(edit_model(base, tuned, edit, out, **dict(_assignment(text) for text in set_ or [])))
+    print(edit_model(base, tuned, edit, out, **dict(console.assignment(text) for text in set_ or [])))
 
 
 @app.command()
@@ -162,7 +159,7 @@ def compare(
     json_: Json = False,
 ) -> None:
     """Runs side by side."""
-    _show_comparison(runs, floor, out, json_)
+    comparison(runs, floor, out, json_)
 
 
 @app.command()
@@ -180,7 +177,7 @@ def study(
     json_: Json = False,
 ) -> None:
     """Methods x targets x seeds, resumable."""
-    from holdfast import report, studies
+    from holdfast import studies
     from holdfast.stages.fields import parse
 
     summary = studies.study(
@@ -189,25 +186,26 @@ def study(
         target,
         general or (),
         seeds=seeds,
-        shots=_numbers(shots),
+        shots=console.numbers(shots),
         limit=limit,
         jobs=jobs,
         out=out,
         fields=parse(set_ or []),
     )
     if json_:
-        _lines(summary)
+        console.lines(studies.records(summary))
     else:
-        report.show_study(summary)
+        console.study(summary)
 
 
 @app.command()
 def report(run: Annotated[Path, typer.Argument(help="Folder of a run.")]) -> None:
     """Rebuild the page and the model card from scores.jsonl."""
-    from holdfast import report as pages
+    from holdfast.report.card import write_card
+    from holdfast.report.page import write_page
 
-    print(pages.write_page(run))
-    print(pages.write_card(run))
+    print(write_page(run))
+    print(write_card(run))
 
 
 @app.command()
@@ -215,10 +213,10 @@ def run(
     config: Annotated[Path, typer.Argument(help="The config.yaml of a run.")], out: Out = None, json_: Json = False
 ) -> None:
     """Repeat a run exactly."""
-    from holdfast import report, runs
+    from holdfast import runs
 
     finished = runs.repeat(config, out=out)
-    _print(finished.scores, json_, lambda: report.show(finished.folder))
+    console.scores(finished.scores, json_, lambda: console.run(finished.folder))
 
 
 @app.command()
@@ -226,7 +224,7 @@ def methods(json_: Json = False) -> None:
     """Training methods and recipes."""
     from holdfast.recipes.base import listing
 
-    _listing(listing(), json_)
+    console.listing(listing(), json_)
 
 
 @app.command()
@@ -234,7 +232,7 @@ def edits(json_: Json = False) -> None:
     """Edits of a tuned model."""
     from holdfast.stages.edit import listing
 
-    _listing(listing(), json_)
+    console.listing(listing(), json_)
 
 
 @app.command()
@@ -242,7 +240,7 @@ def tasks(json_: Json = False) -> None:
     """Tasks of the catalogue and the lab."""
     from holdfast.stages.sources import listing
 
-    _listing(listing(), json_)
+    console.listing(listing(), json_)
 
 
 @app.command()
@@ -256,81 +254,28 @@ def doctor(
 
     facts = examine(model, trust_remote_code=trust_remote_code)
     if json_:
-        print(json.dumps(facts))
-        return
-    for name, value in facts.items():
-        print(f"{name:<22} {value}")
-
-
-def _show_comparison(runs: list[Path], floor: float | None, out: Path | None, json_: bool) -> None:
-    from holdfast import report, studies
-
-    comparison = studies.compare(runs, floor=floor, out=out)
-    if json_:
-        _lines(asdict(score) | {"run": str(folder)} for folder in runs for score in api.Run(folder).scores)
+        console.lines([facts])
     else:
-        report.show_comparison(comparison)
-    if comparison.missed:
+        console.facts(facts)
+
+
+def comparison(runs: list[Path], floor: float | None, out: Path | None, json_: bool) -> None:
+    """Print runs side by side; exit 2 where one misses the floor."""
+    from holdfast import studies
+    from holdfast.report.compare import compare as side_by_side
+    from holdfast.report.page import write_comparison
+
+    shown, missed = side_by_side(runs, floor)
+    if out:
+        print(write_comparison(runs, out, floor), file=sys.stderr)
+    if json_:
+        console.lines(studies.run_records(runs))
+    else:
+        console.show(shown)
+    if missed:
         raise typer.Exit(2)
-
-
-def _print(scores: Iterable[Any], json_: bool, show: Callable[[], None]) -> None:
-    if json_:
-        _lines(asdict(score) for score in scores)
-    else:
-        show()
-
-
-def _lines(records: Iterable[dict[str, Any]]) -> None:
-    for record in records:
-        print(json.dumps(record, ensure_ascii=False), flush=True)
-
-
-def _listing(records: list[dict[str, str]], json_: bool) -> None:
-    if json_:
-        _lines(records)
-        return
-    width = max((len(r["name"]) for r in records), default=0)
-    for r in records:
-        print(f"{r['name']:<{width}}  {r['summary']}" + (f"\n{'':<{width}}    {r['source']}" if r["source"] else ""))
-
-
-def _numbers(text: str) -> tuple[int, ...]:
-    try:
-        found = tuple(sorted({int(part) for part in text.split(",")}))
-    except ValueError:
-        raise ValueError(f"--shots {text}: write whole numbers with commas, such as 0,1,4") from None
-    if any(k < 0 for k in found):
-        raise ValueError(f"--shots {text}: a number of demonstrations cannot be negative")
-    return found
-
-
-def _assignment(text: str) -> tuple[str, Any]:
-    from holdfast.stages.fields import literal
-
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise ValueError(f"--set {text}: write field=value, such as alpha=0.5")
-    return name.strip(), literal(value)
 
 
 def main() -> None:
     """Entry point. Exit 0 done, 1 error in one line, 2 a retention floor was missed, 130 stopped by Ctrl-C."""
-    debug = DEBUG in sys.argv
-    sys.argv = [argument for argument in sys.argv if argument != DEBUG]
-    try:
-        app()
-    except KeyboardInterrupt as stop:
-        print(f"holdfast: {stop or 'stopped; the same command goes on from the last checkpoint'}", file=sys.stderr)
-        sys.exit(130)
-    except (ValueError, OSError) as error:
-        if debug:
-            raise
-        full = isinstance(error, OSError) and error.errno == errno.ENOSPC
-        hint = (
-            "the disk is full; free some space and run the same command again, it goes on where it stopped: "
-            if full
-            else ""
-        )
-        print(f"holdfast: {hint}{error}", file=sys.stderr)
-        sys.exit(1)
+    console.guarded(app)

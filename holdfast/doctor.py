@@ -7,8 +7,8 @@ from typing import Any
 import torch
 
 from holdfast import models
-from holdfast.runs import library_versions
 from holdfast.prefix.model import capability
+from holdfast.runs import library_versions
 from holdfast.stages import pretrained as source
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from holdfast.evaluation import matrix
 from holdfast.evaluation.model import Model
+from holdfast.lab import world
 from holdfast.runs import Run, library_versions
 from holdfast.scores import Output, Score, write_jsonl
 from holdfast.stages import pretrained as source
@@ -80,7 +81,7 @@ def default_tasks(model: str) -> list[str]:
     """What `evaluate` measures when it is given no task."""
     if model != "lab":
         raise ValueError("name what to measure with --task; only the lab model has tasks of its own")
-    return [f"lab:{name}" for name in sources.lab_general()]
+    return [f"lab:{name}" for name in world.general()]
 
 
 def prompts_of(lines: Sequence[str], name: str) -> list[str]:

@@ -9,9 +9,10 @@ from typing import Any, Literal
 import yaml
 from accelerate import PartialState
 
-from holdfast import report
 from holdfast.evaluation import matrix
 from holdfast.recipes import base as recipes
+from holdfast.report.card import write_card
+from holdfast.report.page import write_page
 from holdfast.scores import Score, read_outputs, read_scores, write_jsonl
 from holdfast.stages import artifacts, sources
 from holdfast.stages import pretrained as source
@@ -62,16 +63,15 @@ def tune(
 ) -> Run:
     """Fine-tune `model` on `task` and measure what it gained there and kept on the `general` tasks.
 
-    `fields` sets any field of any stage: `prompt={"steps": 200}, model_={"learning_rate": 1e-4}` or `**{"prompt.steps": 200}`
-    (a stage whose name is an argument's gets a trailing underscore). The same call on the same `out` goes on where it was stopped.
+    `fields` sets any field of any stage: `prompt={"steps": 200}`, `model_={"learning_rate": 1e-4}` (the underscore keeps it apart
+    from the argument) or `**{"prompt.steps": 200}`. The same call on the same `out` goes on where it was stopped.
 
     Raises:
         ValueError: anything about the input is wrong; nothing was written then.
     """
-    target, *others = [sources.load_task(task), *(t for g in general for t in sources.load_tasks(g))]
-    names = [t.source or t.name for t in others]
-    place = source.resolve(model)
-    versions = (source.fingerprint(place), target.version)
+    kept = [name for g in general for name in sources.expand(g)]
+    target, *others = [sources.load_task(name) for name in (task, *kept)]
+    versions = (source.fingerprint(source.resolve(model)), target.version)
     plan = Fields(model, task, _nested(fields), seed, versions, trust_remote_code)
     stages = recipes.find(method)(plan)
     plan.check_all_used()
@@ -88,21 +88,20 @@ def tune(
         "versions": library_versions(),
     }
     folder = Path(out or f"runs/{target.name}-{method.rpartition(':')[2]}")
-    if PartialState().is_main_process:
+    with PartialState().main_process_first():
         artifacts.claim(folder, config, overwrite=overwrite)
-    PartialState().wait_for_everyone()
     trained = [execute(stage, folder / "stages") for stage in stages]
     asked = {
         "model": model,
         "target": task,
-        "general": tuple(names),
+        "general": tuple(kept),
         "shots": tuple(shots),
         "limit": limit,
         "seed": seed,
         "versions": (*versions, *(t.version for t in others)),
         "trust_remote_code": trust_remote_code,
     }
-    evaluations = [execute(stage, folder / "stages") for stage in _evaluations(stages, asked)]
+    evaluations = [execute(stage, folder / "stages") for stage in _evaluations(stages, trained, asked)]
     if PartialState().is_main_process:
         artifacts.collect(trained, folder)
         circumstances = {"model": model, "model_hash": versions[0], "recipe": method, "seed": seed}
@@ -111,10 +110,12 @@ def tune(
     return Run(folder)
 
 
-def _evaluations(stages: Sequence[Stage], asked: Mapping[str, Any]) -> list[Evaluate]:
+def _evaluations(stages: Sequence[Stage], trained: Sequence[Path], asked: Mapping[str, Any]) -> list[Evaluate]:
     last = stages[-1]
     assert isinstance(last, Train)
-    prompts = [s for s in stages if isinstance(s, Train) and any(m.stage == "prompt" for m in s.methods)]
+    prompts = [
+        s for s, path in zip(stages, trained, strict=True) if isinstance(s, Train) and (path / "prompt").is_dir()
+    ]
     switches: tuple[Literal["on", "off"] | None, ...] = ("on", "off") if prompts else (None,)
     trained_prompt = prompts[-1] if prompts else None
     base = Evaluate("evaluate-base", variant="base", **asked)
@@ -138,8 +139,8 @@ def _write_scores(
     scores = matrix.score(outputs, tasks, versions=library_versions(), **circumstances)
     write_jsonl(folder / "outputs.jsonl", outputs)
     write_jsonl(folder / "scores.jsonl", scores)
-    report.write_page(folder)
-    report.write_card(folder)
+    write_page(folder)
+    write_card(folder)
 
 
 def _nested(fields: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

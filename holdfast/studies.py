@@ -134,3 +134,8 @@ def _tune(arguments: dict[str, Any]) -> None:
 def records(cells: Sequence[Cell]) -> list[dict[str, Any]]:
     """Cells as JSON objects."""
     return [asdict(one) for one in cells]
+
+
+def run_records(folders: Sequence[Path]) -> list[dict[str, Any]]:
+    """The scores of several runs as JSON objects, each with its run's folder."""
+    return [asdict(score) | {"run": str(folder)} for folder in folders for score in read_scores(folder)]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class Full(Method):
     """Every weight of the model moves. Behind a frozen soft prompt this is the second stage of ProMoT.
 
-    Source: the plain baseline; as stage 2: Wang et al. 2024, "Two-stage LLM fine-tuning with less specialization and more generalization" (ICLR), section 4
+    Source: the plain baseline; as stage 2: Wang et al. 2024, ICLR, section 4 (two-stage fine-tuning)
     """
 
     defaults: ClassVar[dict[str, Any]] = {"learning_rate": 1e-4, "steps": 200}

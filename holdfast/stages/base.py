@@ -65,7 +65,9 @@ def execute(stage: Stage, root: Path) -> Path:
         state = PartialState()
         state.wait_for_everyone()
         if state.is_main_process:
-            write_text(folder / MARK, json.dumps({"seconds": round(time.time() - began, 1), **configuration(stage)}, indent=1))
+            write_text(
+                folder / MARK, json.dumps({"seconds": round(time.time() - began, 1), **configuration(stage)}, indent=1)
+            )
         state.wait_for_everyone()
     return folder
 

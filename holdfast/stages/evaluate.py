@@ -43,7 +43,9 @@ class Evaluate(Stage):
         if not PartialState().is_main_process:
             return
         model = self.load(inputs)
-        asked = [(name, role) for name, role in ((self.target, "target"), *((g, "general") for g in self.general)) if name]
+        asked = [
+            (name, role) for name, role in ((self.target, "target"), *((g, "general") for g in self.general)) if name
+        ]
         outputs: list[Output] = []
         label = f"{self.variant}" + (f", prompt {self.prompt}" if self.prompt else "")
         with Progress(console=Console(stderr=True), transient=True) as bar:

@@ -27,10 +27,10 @@ class Fields:
     trust_remote_code: bool = False
     resolved: dict[str, dict[str, Any]] = field(default_factory=dict)
 
-    def train(self, name: str, *kinds: type[Method], prompt: Train | None = None) -> Train:
-        """A training stage called `name`: the method's defaults, overlaid with what the user set for this stage."""
+    def train(self, name: str, *kinds: type[Method], prompt: Train | None = None, **own_defaults: Any) -> Train:
+        """A training stage called `name`: the methods' defaults, then the recipe's own, then what the user set for this stage."""
         given = dict(self.set.get(name, {}))
-        defaults = {k: v for kind in kinds for k, v in kind.defaults.items()}
+        defaults = {k: v for kind in kinds for k, v in kind.defaults.items()} | own_defaults
         known = [f.name for f in fields(Settings)] + list(OWN) + [f.name for kind in kinds for f in fields(kind)]  # pyright: ignore[reportArgumentType]
         for key in given:
             if key not in known:

@@ -46,7 +46,9 @@ def load_prompt(folder: Path, pretrained: Pretrained) -> SoftPrompt:
     length, width = prompt.vectors.shape
     needed = pretrained.model.get_input_embeddings().weight.shape[1]
     if width != needed:
-        raise ValueError(f"{folder}: this prompt is {width} wide and {pretrained.source} needs {needed}; it belongs to another model")
+        raise ValueError(
+            f"{folder}: this prompt is {width} wide and {pretrained.source} needs {needed}; it belongs to another model"
+        )
     check_length(length, pretrained)
     return prompt
 

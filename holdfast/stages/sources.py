@@ -1,7 +1,9 @@
 """What a TASK argument means: a folder, a file, `hf:dataset[:config]`, `lab:NAME`, or a name in the catalogue."""
 
+from dataclasses import replace
 from pathlib import Path
 
+from holdfast.tasks.catalogue import ENTRIES, SUITES
 from holdfast.tasks.hub import read_hub
 from holdfast.tasks.problems import nearest
 from holdfast.tasks.readers import read_file, read_folder
@@ -10,8 +12,9 @@ from holdfast.tasks.task import Task
 
 
 def load_task(argument: str, *, seed: int = 0) -> Task:
-    """The task that `argument` names; a folder or file that exists goes before a name.
+    """The task that `argument` names; a folder or file that exists goes before a name of the catalogue.
 
+    A catalogue name stands for a dataset on the hub; `NAME@FOLDER` reads the same columns from a local folder instead.
     `seed` chooses what is held out where the data has no validation or test split of its own; the default gives the
     same parts to everyone.
 
@@ -29,7 +32,29 @@ def load_task(argument: str, *, seed: int = 0) -> Task:
         return _folder(path, seed)
     if path.is_file():
         return read_file(path, seed)
+    name, _, folder = argument.partition("@")
+    if name in ENTRIES:
+        return _catalogued(name, folder, seed)
+    if name in SUITES:
+        raise ValueError(f"{name} is a suite of tasks, and one is needed here; choose of {', '.join(SUITES[name])}")
     raise ValueError(_unknown(argument, path))
+
+
+def expand(argument: str) -> list[str]:
+    """The arguments behind a suite (`promot-eight`, `fticl-five`; `SUITE@FOLDER` has a sub-folder for each), or the argument itself."""
+    suite, at, folder = argument.partition("@")
+    if suite not in SUITES or Path(argument).expanduser().exists():
+        return [argument]
+    return [f"{name}@{Path(folder) / name}" if at else name for name in SUITES[suite]]
+
+
+def load_tasks(argument: str, *, seed: int = 0) -> list[Task]:
+    """The tasks of a suite, or the one task that `argument` names.
+
+    Raises:
+        ValueError: as `load_task`.
+    """
+    return [load_task(name, seed=seed) for name in expand(argument)]
 
 
 def _folder(folder: Path, seed: int) -> Task:
@@ -38,27 +63,41 @@ def _folder(folder: Path, seed: int) -> Task:
         return read_folder(folder, settings, seed)
     kind, _, rest = settings.source.partition(":")
     if kind != "hf" or not rest:
-        raise ValueError(
-            f"{folder / 'task.yaml'}: `source` is {settings.source!r}; write hf:dataset or hf:dataset:config"
-        )
+        where = folder / "task.yaml"
+        raise ValueError(f"{where}: `source` is {settings.source!r}; write hf:dataset or hf:dataset:config")
     return read_hub(rest, settings, seed)
+
+
+def _catalogued(name: str, folder: str, seed: int) -> Task:
+    """The entry's task from the hub, or from a folder, whose splits have our names."""
+    entry = ENTRIES[name]
+    settings = replace(entry.settings, name=name)
+    if folder:
+        if not Path(folder).expanduser().is_dir():
+            raise ValueError(f"{name}@{folder}: there is no such folder")
+        return read_hub(folder, replace(settings, splits=None), seed)
+    local = f"give a folder with the columns {', '.join(entry.columns)} as {name}@FOLDER"
+    if settings.source is None:
+        raise ValueError(f"{name}: the hub has no copy that loads without running the data set's own code; {local}")
+    try:
+        return read_hub(settings.source.removeprefix("hf:"), settings, seed)
+    except ValueError as error:
+        raise ValueError(f"{error}; without the hub, {local}") from error
 
 
 def _lab(name: str) -> Task:
     from holdfast.lab import world
 
     if name not in world.names():
-        raise ValueError(
-            f"lab:{name}: no such task; {nearest(name, world.names())}there are: {', '.join(world.names())}"
-        )
+        there = ", ".join(world.names())
+        raise ValueError(f"lab:{name}: no such task; {nearest(name, world.names())}there are: {there}")
     return world.task(name)
 
 
 def _unknown(argument: str, path: Path) -> str:
     from holdfast.lab import world
 
-    names = [f"lab:{name}" for name in world.names()]
+    names = [*ENTRIES, *SUITES, *(f"lab:{name}" for name in world.names())]
     if path.parent.is_dir():
         names += [str(path.with_name(other.name)) for other in path.parent.iterdir()]
-    hint = nearest(argument, names)
-    return f"{argument}: no such folder, file or task; {hint}`holdfast tasks` lists the names"
+    return f"{argument}: no such folder, file or task; {nearest(argument, names)}`holdfast tasks` lists the names"

@@ -5,12 +5,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from accelerate import PartialState
 
-from holdfast import evaluation
 from holdfast.evaluation.matrix import evaluate
+from holdfast.evaluation.metrics import metric
 from holdfast.evaluation.model import Model
 from holdfast.methods.base import Method, chooser
 from holdfast.models import Pretrained
@@ -110,19 +110,24 @@ class Train(Stage):
         )
 
     def _validation(self, task: Task, pretrained: Pretrained) -> Callable[[PrefixModel], float] | None:
-        if not task.splits.get("validation") or self.validation_limit == 0:
+        held_out = task.splits.get("validation")
+        if not held_out or self.validation_limit == 0:
             return None
-        settings: dict[str, Any] = {"shots": self.demonstrations, "limit": self.validation_limit, "seed": self.settings.seed}
+        asked = replace(task, splits={**task.splits, "test": held_out})
 
         def validate(model: PrefixModel) -> float:
-            vectors = model.prompts[-1].vectors.detach() if len(model.prompts) else None
-            measured = Model(replace_model(pretrained, model), vectors)
-            outputs = evaluate(measured, task, role="target", variant="tuned", split="validation", prompt=None, **settings)
-            return evaluation.matrix.value(outputs, task.metric)
+            vectors = model.prompts[-1].get_parameter("vectors").detach() if len(model.prompts) else None
+            measured = Model(replace(pretrained, model=model.model), vectors)
+            outputs = evaluate(
+                measured,
+                asked,
+                role="target",
+                variant="tuned",
+                shots=self.demonstrations,
+                limit=self.validation_limit,
+                seed=self.settings.seed,
+                demonstrations=self.sampling,
+            )
+            return metric(task.metric).value(outputs)
 
         return validate
-
-
-def replace_model(pretrained: Pretrained, model: PrefixModel) -> Pretrained:
-    """The same tokenizer and names around the module that is being trained."""
-    return replace(pretrained, model=model.model)

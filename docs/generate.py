@@ -1,0 +1,51 @@
+"""Write docs/cli.md and docs/methods.md from the code: `python docs/generate.py`. A test compares them."""
+
+from pathlib import Path
+
+import typer
+
+HERE = Path(__file__).parent
+
+
+def command_line() -> str:
+    """Every command with its arguments and options."""
+    from holdfast.cli import app
+
+    parts = ["# The command line\n\nGenerated from the code by `python docs/generate.py`.\n"]
+    group = typer.main.get_command(app)
+    for name, command in group.commands.items():  # pyright: ignore[reportAttributeAccessIssue]
+        arguments = [p for p in command.params if p.param_type_name == "argument"]
+        options = [p for p in command.params if p.param_type_name == "option" and p.name != "help"]
+        usage = " ".join(
+            ["holdfast", name, *[(p.name or "").upper() for p in arguments], *(["[OPTIONS]"] if options else [])]
+        )
+        parts.append(f"## {name}\n\n{command.help}\n\n```\n{usage}\n```\n")
+        lines = [f"| `{(p.name or '').upper()}` | {getattr(p, 'help', '') or ''} |" for p in arguments]
+        lines += [f"| `{p.opts[-1]}` | {p.help or ''}{_default(p)} |" for p in options]
+        if lines:
+            parts.append("| | |\n| --- | --- |\n" + "\n".join(lines) + "\n")
+    return "\n".join(parts)
+
+
+def _default(parameter: object) -> str:
+    value = getattr(parameter, "default", None)
+    return "" if value in (None, False, (), []) or callable(value) else f" Default: `{value}`."
+
+
+def methods() -> str:
+    """Recipes, methods and edits with their sources."""
+    from holdfast.recipes.base import listing
+    from holdfast.stages.edit import listing as edits
+
+    parts = ["# Methods and edits\n\nGenerated from the code by `python docs/generate.py`.\n"]
+    for title, records in (("`--method` of `tune` and `study`", listing()), ("`--edit` of `edit`", edits())):
+        parts.append(f"## {title}\n\n| name | what it does | source |\n| --- | --- | --- |")
+        parts.append("\n".join(f"| `{r['name']}` | {r['summary']} | {r['source']} |" for r in records) + "\n")
+    return "\n".join(parts)
+
+
+GENERATED = {"cli.md": command_line, "methods.md": methods}
+
+if __name__ == "__main__":
+    for name, make in GENERATED.items():
+        (HERE / name).write_text(make())

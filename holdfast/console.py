@@ -1,0 +1,131 @@
+"""What the command line prints, and how it says that something is wrong: results to stdout, the rest to stderr."""
+
+import errno
+import json
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+DEBUG = "--debug"
+
+
+def show(renderable: Any) -> None:
+    """Print something rich can print, 80 columns wide where stdout is no terminal."""
+    console = Console()
+    if not console.is_terminal:
+        console.width = max(80, console.width if console.width != 80 else 80)
+    console.print(renderable)
+
+
+def run(folder: Path) -> None:
+    """A finished run: table, verdict, page."""
+    from holdfast.report.table import terminal
+
+    show(terminal(folder))
+
+
+def table(scores: Sequence[Any]) -> None:
+    """Scores without a comparison: one line per task, one column per number of shots."""
+    shots = sorted({s.shots for s in scores})
+    grid = Table(box=None, pad_edge=False, header_style="dim")
+    grid.add_column("task")
+    grid.add_column("metric")
+    grid.add_column("n", justify="right")
+    for k in shots:
+        grid.add_column(f"{k} shots", justify="right", no_wrap=True)
+    places = {(s.task, s.metric, s.shots): s for s in scores}
+    for task, metric in dict.fromkeys((s.task, s.metric) for s in scores):
+        found = [places.get((task, metric, k)) for k in shots]
+        n = next(s.n for s in found if s)
+        grid.add_row(task, metric, str(n), *[f"{s.value:.3f} [{s.low:.2f}, {s.high:.2f}]" if s else "-" for s in found])
+    show(grid)
+
+
+def study(cells: Sequence[Any]) -> None:
+    """Means and standard deviations over seeds."""
+    grid = Table(box=None, pad_edge=False, header_style="dim")
+    grid.add_column("task")
+    grid.add_column("method")
+    for title in ("seeds", "target", "general change", "retention %"):
+        grid.add_column(title, justify="right", no_wrap=True)
+    for c in cells:
+        change = "-" if c.general_change is None else f"{c.general_change:+.1f} +- {c.general_change_sd:.1f}"
+        kept = "-" if c.retention is None else f"{c.retention:.1f} +- {c.retention_sd:.1f}"
+        grid.add_row(c.task, c.method, str(c.seeds), f"{c.target:.1f} +- {c.target_sd:.1f}", change, kept)
+    show(grid)
+
+
+def facts(found: dict[str, Any]) -> None:
+    """Names and values, one a line."""
+    width = max(map(len, found))
+    for name, value in found.items():
+        print(f"{name:<{width}}  {value}")
+
+
+def scores(found: Iterable[Any], as_json: bool, otherwise: Callable[[], None]) -> None:
+    """Scores as JSON lines, or whatever a person wants to see instead."""
+    if as_json:
+        lines(asdict(score) for score in found)
+    else:
+        otherwise()
+
+
+def lines(records: Iterable[dict[str, Any]]) -> None:
+    """One JSON object a line."""
+    for record in records:
+        print(json.dumps(record, ensure_ascii=False), flush=True)
+
+
+def listing(records: Sequence[dict[str, str]], as_json: bool) -> None:
+    """Names with a summary and, indented, the source."""
+    if as_json:
+        lines(records)
+        return
+    width = max((len(r["name"]) for r in records), default=0)
+    for r in records:
+        print(f"{r['name']:<{width}}  {r['summary']}" + (f"\n{'':<{width}}    {r['source']}" if r["source"] else ""))
+
+
+def numbers(text: str) -> tuple[int, ...]:
+    """`0,1,4` -> (0, 1, 4)."""
+    try:
+        found = tuple(sorted({int(part) for part in text.split(",")}))
+    except ValueError:
+        raise ValueError(f"--shots {text}: write whole numbers with commas, such as 0,1,4") from None
+    if any(k < 0 for k in found):
+        raise ValueError(f"--shots {text}: a number of demonstrations cannot be negative")
+    return found
+
+
+def assignment(text: str) -> tuple[str, Any]:
+    """`alpha=0.5` -> ("alpha", 0.5)."""
+    from holdfast.stages.fields import literal
+
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise ValueError(f"--set {text}: write field=value, such as alpha=0.5")
+    return name.strip(), literal(value)
+
+
+def guarded(command: Callable[[], None]) -> None:
+    """Run a command; what is wrong becomes one line on stderr (a traceback with --debug) and exit code 1."""
+    debug = DEBUG in sys.argv
+    sys.argv = [argument for argument in sys.argv if argument != DEBUG]
+    try:
+        command()
+    except KeyboardInterrupt as stop:
+        said = str(stop) or "stopped; the same command goes on from the last checkpoint"
+        print(f"holdfast: {said}", file=sys.stderr)
+        sys.exit(130)
+    except (ValueError, OSError) as error:
+        if debug:
+            raise
+        full = isinstance(error, OSError) and error.errno == errno.ENOSPC
+        hint = "the disk is full; free some space and give the same command again, it goes on where it stopped: "
+        print(f"holdfast: {hint if full else ''}{error}", file=sys.stderr)
+        sys.exit(1)

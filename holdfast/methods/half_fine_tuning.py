@@ -1,0 +1,51 @@
+"""HFT: half fine-tuning."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic.dataclasses import dataclass
+
+from holdfast.blocks import Layout, half
+from holdfast.methods.base import ParameterGroup
+from holdfast.methods.full import Full
+
+if TYPE_CHECKING:
+    from holdfast.prefix.model import PrefixModel
+
+
+@dataclass
+class HalfFineTuning(Full):
+    """A random half of each block's matrices and norms stays frozen, the rest of the model moves.
+
+    Half of an attention's projections, half of a feed-forward's (one or two of three), half of the norms; a bias goes
+    with its weight, and projections that are fused in one tensor count as one. Embeddings and head move unless
+    `embeddings` is off. The draw is by `seed`: a next round, or the next task, takes another.
+
+    Source: Hui et al. 2024, "HFT: half fine-tuning for large language models" (arXiv 2404.18466)
+    """
+
+    defaults: ClassVar[dict[str, Any]] = {"learning_rate": 1e-4, "steps": 200}
+
+    seed: int = 0
+    embeddings: bool = True
+
+    def parameters(self, model: "PrefixModel") -> Iterable[ParameterGroup]:
+        """What moves; weights of one dimension without decay.
+
+        Raises:
+            ValueError: no parameter's name shows a numbered block.
+        """
+        weights = dict(model.model.named_parameters())
+        layout = Layout({name: tuple(weight.shape) for name, weight in weights.items()})
+        if not layout.stacks:
+            raise ValueError(
+                "half_fine_tuning: no parameter's name shows a numbered block (`.layers.0.`) to halve; use full"
+            )
+        frozen = half(layout, self.seed)
+        moving = [
+            weight
+            for name, weight in weights.items()
+            if name not in frozen and (self.embeddings or layout.place(name).block is not None)
+        ]
+        yield ParameterGroup([weight for weight in moving if weight.ndim > 1])
+        yield ParameterGroup([weight for weight in moving if weight.ndim <= 1], weight_decay=False)

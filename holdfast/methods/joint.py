@@ -1,0 +1,41 @@
+"""Prompt and model trained together: the ablation that shows why ProMoT has two stages."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from holdfast.methods.base import ParameterGroup
+from holdfast.methods.full import Full
+from holdfast.methods.prompt_tuning import PromptTuning, trained
+
+if TYPE_CHECKING:
+    from holdfast.models import Pretrained
+    from holdfast.prefix.model import PrefixModel
+
+
+@dataclass
+class Joint(PromptTuning):
+    """A soft prompt and every weight are trained at once; the prompt comes off for other tasks, as in ProMoT.
+
+    `prompt_rate` multiplies the learning rate for the prompt; the paper uses one rate for both.
+
+    Source: Wang et al. 2024 (ICLR), table 6, "joint"
+    """
+
+    defaults: ClassVar[dict[str, Any]] = {"learning_rate": 1e-4, "steps": 200}
+    stage: ClassVar[str] = "model"
+
+    prompt_rate: float = Field(default=1.0, ge=0)
+
+    def parameters(self, model: "PrefixModel") -> Iterable[ParameterGroup]:
+        """The prompt, then all weights."""
+        yield ParameterGroup([trained(model).vectors], self.prompt_rate, weight_decay=False)
+        yield from Full().parameters(model)
+
+    def export(self, model: "PrefixModel", pretrained: "Pretrained", folder: Path) -> None:
+        """`prompt/` and `model/`."""
+        PromptTuning.export(self, model, pretrained, folder)
+        Full().export(model, pretrained, folder)

@@ -1,0 +1,96 @@
+"""Replay of general text."""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from holdfast.methods.base import Method
+from holdfast.rows import Row
+
+if TYPE_CHECKING:
+    from holdfast.models import Pretrained
+    from holdfast.prefix.model import PrefixModel
+
+
+@dataclass
+class Replay(Method):
+    """General text is mixed into every step, and makes up `rate` of its loss, however long the texts and short the answers.
+
+    Beside a method that chooses the parameters, such as `Full`. `texts` is a file: one text a line, or JSON lines with a
+    `text`. A step gets rate / (1 - rate) times as many texts as rows, at least one; they stand behind no soft prompt,
+    every token is predicted, and `text_length` tokens of a text are used.
+
+    Source: Robins 1995, "Catastrophic forgetting, rehearsal and pseudorehearsal" (Connection Science 7)
+    """
+
+    defaults: ClassVar[dict[str, Any]] = {"learning_rate": 1e-4, "steps": 200}
+
+    texts: str = ""
+    rate: float = Field(default=0.1, ge=0, lt=1)
+    text_length: int = Field(default=256, ge=2)
+    seed: int = 0
+
+    def prepare(self, model: "PrefixModel", pretrained: "Pretrained", rows: Sequence[Row]) -> None:
+        """Read and tokenize the texts.
+
+        Raises:
+            ValueError: no file, or nothing in it that has two tokens.
+        """
+        self._step = 0
+        self._rows: list[Row] = []
+        if self.rate == 0:
+            return
+        length = min(self.text_length, pretrained.max_length)
+        for name, text in read(self.texts):
+            tokens = tuple(pretrained.tokenizer(text)["input_ids"][:length])
+            if len(tokens) > 1:
+                self._rows.append(Row(tokens, (0.0, *[1.0] * (len(tokens) - 1)), name=name))
+        if not self._rows:
+            raise ValueError(f"replay: {self.texts} holds no text of two tokens or more")
+
+    def batch(self, rows: list[Row]) -> list[Row]:
+        """Texts added, weighted so that they are `rate` of the total weight. Step n draws the same texts after a resume."""
+        if self.rate == 0:
+            return rows
+        random = np.random.default_rng([self.seed, self._step])
+        self._step += 1
+        many = max(1, round(self.rate / (1 - self.rate) * len(rows)))
+        chosen = [self._rows[i] for i in random.integers(len(self._rows), size=many)]
+        predicted = sum(sum(row.weights) for row in chosen)
+        weight = self.rate / (1 - self.rate) * sum(sum(row.weights) for row in rows) / predicted
+        return rows + [Row(r.tokens, tuple(w * weight for w in r.weights), None, r.name) for r in chosen]
+
+    def state_dict(self) -> dict[str, Any]:
+        """How many batches there were."""
+        return {"step": self._step}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on after that many."""
+        self._step = state["step"]
+
+
+def read(path: str) -> Iterator[tuple[str, str]]:
+    """The texts of a file, each with where it stands.
+
+    Raises:
+        ValueError: there is no such file, or a line is no JSON object with a `text`.
+    """
+    if not Path(path).is_file():
+        raise ValueError(
+            f"replay.texts={path!r}: there is no such file; give one text a line, or JSON lines with a `text`"
+        )
+    with Path(path).open(encoding="utf-8") as file:
+        for number, line in enumerate(file, start=1):
+            place = f"{path}:{number}"
+            if not path.endswith(".jsonl"):
+                yield place, line.rstrip("\n")
+            elif line.strip():
+                try:
+                    yield place, str(json.loads(line)["text"])
+                except (json.JSONDecodeError, KeyError, TypeError):
+                    raise ValueError(f"{place}: is no JSON object with a `text`") from None

@@ -1,0 +1,15 @@
+"""ProMoT's control: a prompt that never learned anything."""
+
+from holdfast.methods.full import Full
+from holdfast.methods.prompt_tuning import PromptTuning
+from holdfast.stages.base import Stage
+from holdfast.stages.fields import Fields
+
+
+def fixed_prompt(fields: Fields) -> list[Stage]:
+    """Full fine-tuning behind a random, untrained prompt: what ProMoT would be if any prompt did.
+
+    Source: Wang et al. 2024 (ICLR), table 6, "fixed random prompt"
+    """
+    prompt = fields.train("prompt", PromptTuning, steps=0, init="uniform")
+    return [prompt, fields.train("model", Full, prompt=prompt)]

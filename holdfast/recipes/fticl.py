@@ -1,0 +1,15 @@
+"""FTICL: fine-tuning with demonstrations in the context."""
+
+from holdfast.methods.full import Full
+from holdfast.stages.base import Stage
+from holdfast.stages.fields import Fields
+
+
+def fticl(fields: Fields) -> list[Stage]:
+    """Full fine-tuning behind the same first demonstrations for every example, loss on the example's own answer only.
+
+    `--set model.sampling=sampled` draws them anew for each example, `--set model.loss_on=all` learns their answers too.
+
+    Source: Yang et al. 2024, "Unveiling the generalization power of fine-tuned large language models" (NAACL), section 3.3
+    """
+    return [fields.train("model", Full, demonstrations=2, sampling="first")]

@@ -1,0 +1,15 @@
+"""ProMoT with a demonstration in front of every input."""
+
+from holdfast.methods.full import Full
+from holdfast.methods.prompt_tuning import PromptTuning
+from holdfast.stages.base import Stage
+from holdfast.stages.fields import Fields
+
+
+def promot_one_shot(fields: Fields) -> list[Stage]:
+    """ProMoT whose both stages see one demonstration, drawn anew from the train split for each example and pass.
+
+    Source: Wang et al. 2024 (ICLR), section 4, "ProMoT + 1-shot"
+    """
+    prompt = fields.train("prompt", PromptTuning, demonstrations=1, sampling="sampled")
+    return [prompt, fields.train("model", Full, prompt=prompt, demonstrations=1, sampling="sampled")]

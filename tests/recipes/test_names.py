@@ -1,0 +1,76 @@
+"""`--method NAME`: recipes and methods are found by their folder, and a user's own by its file."""
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from holdfast.recipes import base
+from holdfast.stages.fields import Fields
+from holdfast.stages.train import Train
+
+GIVEN = ("model", "task")
+
+
+def test_the_first_methods_are_there() -> None:
+    assert {"full", "lora", "prompt_tuning", "promot", "promot_lora"} <= {record["name"] for record in base.listing()}
+
+
+def test_every_method_and_recipe_says_what_it_is_and_where_it_comes_from() -> None:
+    for record in base.listing():
+        assert record["summary"].endswith((".", ")")), record
+        assert record["source"], f"{record['name']}: the docstring needs a line `Source: ...`"
+
+
+@pytest.mark.parametrize("name", sorted(record["name"] for record in base.listing()))
+def test_every_name_makes_stages_with_its_defaults(name: str) -> None:
+    given = Fields(*GIVEN)
+    stages = base.find(name)(given)
+    assert isinstance(stages[-1], Train)
+    assert list(given.resolved) == [stage.name for stage in stages]
+
+
+@pytest.mark.parametrize("kind", base.methods().values(), ids=lambda kind: kind.__name__)
+def test_every_method_survives_a_state_round_trip(kind: type) -> None:
+    method = kind()
+    again = kind(**{f.name: getattr(method, f.name) for f in fields(method)})
+    again.load_state_dict(method.state_dict())
+    assert again == method
+
+
+def test_an_unknown_name_names_the_nearest() -> None:
+    with pytest.raises(ValueError, match="unknown method 'promott'; did you mean 'promot'"):
+        base.find("promott")
+
+
+OWN = '''
+from pydantic.dataclasses import dataclass
+from holdfast.methods.base import Method, ParameterGroup
+
+@dataclass
+class Mine(Method):
+    """Only the norms move."""
+    strength: float = 1.0
+
+    def parameters(self, model):
+        yield ParameterGroup([p for p in model.model.parameters() if p.ndim == 1])
+'''
+
+
+def test_a_users_own_method_is_a_class_in_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(OWN)
+    (stage,) = base.find(f"{path}:Mine")(Fields(*GIVEN, {"model": {"strength": 2.0}}))
+    assert isinstance(stage, Train)
+    assert stage.methods[0].strength == 2.0  # pyright: ignore[reportAttributeAccessIssue]
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [("none.py:Mine", "there is no file none.py"), ("{}:Other", "defines no method called Other")],
+)
+def test_a_file_or_class_that_is_not_there_is_named(tmp_path: Path, argument: str, message: str) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(OWN)
+    with pytest.raises(ValueError, match=message):
+        base.find(argument.format(path))

@@ -1,0 +1,53 @@
+"""Stages: dependencies first, finished ones skipped, the completion mark last, the folder named by the configuration."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from holdfast.stages.base import MARK, Stage, digest, execute, folder_of
+
+
+@dataclass(frozen=True)
+class Write(Stage):
+    text: str = ""
+    before: "Write | None" = None
+
+    def run(self, folder: Path, inputs: dict[str, Path]) -> None:
+        CALLS.append(self.name)
+        start = (inputs["before"] / "text").read_text() if "before" in inputs else ""
+        if self.text == "fail":
+            raise ValueError("failed")
+        (folder / "text").write_text(start + self.text)
+
+
+CALLS: list[str] = []
+
+
+@pytest.fixture(autouse=True)
+def _no_calls() -> None:
+    CALLS.clear()
+
+
+def test_dependencies_run_first_and_hand_on_their_folder(tmp_path: Path) -> None:
+    folder = execute(Write("second", "b", Write("first", "a")), tmp_path)
+    assert (folder / "text").read_text() == "ab"
+    assert CALLS == ["first", "second"]
+
+
+def test_a_finished_stage_is_skipped_and_a_failed_one_is_not(tmp_path: Path) -> None:
+    execute(Write("first", "a"), tmp_path)
+    execute(Write("first", "a"), tmp_path)
+    assert CALLS == ["first"]
+    failing = Write("second", "fail", Write("first", "a"))
+    for _ in range(2):
+        with pytest.raises(ValueError, match="failed"):
+            execute(failing, tmp_path)
+    assert CALLS == ["first", "second", "second"]
+    assert not (folder_of(failing, tmp_path) / MARK).exists()
+
+
+def test_the_hash_follows_the_configuration_of_the_stage_and_of_what_it_stands_on() -> None:
+    first, other = Write("first", "a"), Write("first", "b")
+    assert digest(first) == digest(Write("first", "a"))
+    assert digest(Write("second", "x", first)) != digest(Write("second", "x", other))

@@ -1,0 +1,75 @@
+"""The command line is frozen: a command or option that changes must change here too, where a reviewer sees it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+
+from holdfast.cli import app
+
+ROOT = Path(__file__).parents[1]
+
+FROZEN = {
+    "demo": ["--out", "--json"],
+    "tune": "MODEL TASK --method --general --shots --limit --seed --out --set --overwrite --trust-remote-code --json".split(),
+    "evaluate": "MODEL --prompt --task --shots --limit --seed --out --trust-remote-code --json".split(),
+    "generate": "MODEL --prompt --input --max-new-tokens --stop --num-beams --trust-remote-code".split(),
+    "edit": "BASE TUNED --edit --out --set".split(),
+    "compare": "RUNS --floor --out --json".split(),
+    "study": "MODEL --method --target --out --general --seeds --shots --limit --jobs --set --json".split(),
+    "report": ["RUN"],
+    "run": ["CONFIG", "--out", "--json"],
+    "methods": ["--json"],
+    "edits": ["--json"],
+    "tasks": ["--json"],
+    "doctor": ["MODEL", "--trust-remote-code", "--json"],
+}
+
+
+def test_the_commands_and_their_options_are_the_agreed_ones() -> None:
+    group = typer.main.get_command(app)
+    found = {
+        name: [p.opts[-1] if p.param_type_name == "option" else (p.name or "").upper() for p in command.params]
+        for name, command in group.commands.items()  # pyright: ignore[reportAttributeAccessIssue]
+    }
+    assert {name: [o for o in options if o != "--help"] for name, options in found.items()} == FROZEN
+
+
+def holdfast(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-W", "ignore", "-m", "holdfast", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["tune", "no/such/model", "no/such/task"], "no/such/task: no such folder, file or task"),
+        (["tune", "lab", "no/such/task", "--shots", "x"], "--shots x: write whole numbers with commas"),
+        (["evaluate", "no/such/model"], "name what to measure with --task"),
+        (["compare", "no/such/run"], "no/such/run"),
+        (["run", "no/such/config.yaml"], "no/such/config.yaml: there is no such file"),
+    ],
+)
+def test_what_is_wrong_is_one_line_and_exit_1(arguments: list[str], said: str) -> None:
+    done = holdfast(*arguments)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert said in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_debug_shows_the_traceback() -> None:
+    done = holdfast("--debug", "run", "no/such/config.yaml")
+    assert "Traceback" in done.stderr
+
+
+def test_lists_come_as_records_too() -> None:
+    import json
+
+    for command in ("methods", "edits", "tasks"):
+        records = [json.loads(line) for line in holdfast(command, "--json").stdout.splitlines()]
+        assert records, command
+        assert all(set(record) >= {"name", "summary", "source"} for record in records), command

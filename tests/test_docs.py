@@ -1,0 +1,58 @@
+"""The documentation says what the code does: generated pages are fresh, and what the README shows exists."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def generator():
+    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("name", ["cli.md", "methods.md"])
+def test_generated_pages_are_fresh(name: str) -> None:
+    assert (ROOT / "docs" / name).read_text() == generator().GENERATED[name](), "run: python docs/generate.py"
+
+
+def test_every_command_that_the_documentation_gives_exists() -> None:
+    from tests.test_cli import FROZEN
+
+    for path in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md")):
+        for line in re.findall(r"^\s*(?:\$ )?holdfast (\w+)", path.read_text(), re.MULTILINE):
+            assert line in FROZEN, f"{path.name} gives the command `holdfast {line}`, which does not exist"
+
+
+def test_every_field_that_the_readme_sets_exists() -> None:
+    from holdfast.recipes.promot import promot
+    from holdfast.stages.fields import Fields, parse
+
+    given = Fields("model", "task", parse(re.findall(r"--set\s+([\w.]+=[\w.:-]+)", (ROOT / "README.md").read_text())))
+    promot(given)
+    given.check_all_used()
+    assert given.set
+
+
+def test_the_file_map_of_the_readme_names_folders_that_exist() -> None:
+    for folder in re.findall(r"holdfast/(\w+)  ", (ROOT / "README.md").read_text()):
+        assert (ROOT / "holdfast" / folder).is_dir(), folder
+
+
+def test_no_text_of_the_repository_speaks_of_anything_but_the_project() -> None:
+    """Paths of one machine and left-over notes have no place in it."""
+    for path in ROOT.rglob("*"):
+        inside = path.relative_to(ROOT)
+        if path.suffix in {".py", ".md", ".toml", ".txt", ".yaml"} and not inside.parts[0].startswith(
+            (".", "runs", "build")
+        ):
+            text = path.read_text()
+            for word in ("/work" + "/main", "/root/", "TO" + "DO", "FIX" + "ME"):
+                assert word not in text, f"{inside} contains {word}"
