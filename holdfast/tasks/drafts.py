@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 
-from holdfast.tasks.jinja import compile_template, fill
+from holdfast.tasks.jinja import compile_template, evaluate, fill
 from holdfast.tasks.problems import Problems
 from holdfast.tasks.records import Record
 from holdfast.tasks.settings import Settings
@@ -31,9 +31,7 @@ def to_task(draft: Draft, problems: Problems, seed: int = 0) -> Task:
     Raises:
         ValueError: everything that is wrong with any line, and what was already in `problems`.
     """
-    limit = draft.settings.limit
-    few = {split: [found[i] for i in evenly(len(found), limit)] for split, found in draft.records.items()}
-    draft = replace(draft, records=few)
+    draft = replace(draft, records=_kept(draft, problems))
     shape, examples = _examples(draft, problems)
     template = _template(draft, shape, examples)
     asked = _questions(draft, template, examples, problems)
@@ -64,6 +62,23 @@ def default_metric(examples: Sequence[Example], questions: Sequence[str]) -> str
     if words <= 5 and all(example.answers or "\n" not in example.target for example in examples):
         return "exact_match"
     return "rougeL" if median(len(text.split()) for text in questions) > 4 * words else "bleu"
+
+
+def _kept(draft: Draft, problems: Problems) -> dict[str, list[Record]]:
+    """The records that `limit` and `keep` leave."""
+    keep = draft.settings.keep
+    kept: dict[str, list[Record]] = {}
+    for split, found in draft.records.items():
+        kept[split] = []
+        for record in (found[i] for i in evenly(len(found), draft.settings.limit)):
+            try:
+                if keep is None or evaluate(keep, record.values):
+                    kept[split].append(record)
+            except ValueError as error:
+                problems.add(record.where, f"`keep`: {error}")
+        if found and not kept[split] and not problems.lines:
+            problems.add(draft.settings_where, f"`keep` leaves no example of {split}; change it")
+    return kept
 
 
 def _examples(draft: Draft, problems: Problems) -> tuple[Shape, dict[str, tuple[Example, ...]]]:

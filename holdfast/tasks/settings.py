@@ -20,7 +20,8 @@ class Settings:
     `answers` are each a column, or a Jinja expression over the columns (`translation.fr`,
     `'yes' if score > 3.5 else 'no'`); `verbalizer` maps the target's raw values to the words that are asked for.
     `source` (`hf:dataset[:config]`) says where the data is, if not in the folder, and `splits` which of the source's
-    splits serve as train, validation and test. `limit` takes at most so many examples of a split, evenly spaced.
+    splits serve as train, validation and test. `limit` takes at most so many rows of a split, evenly spaced, and
+    `keep`, an expression, leaves out the rows for which it is false.
     """
 
     name: str | None = None
@@ -38,6 +39,7 @@ class Settings:
     source: str | None = None
     splits: Mapping[str, str] | None = None
     limit: int | None = None
+    keep: str | None = None
 
     def template(self, default: Template) -> Template:
         """`default` with everything replaced that is set here."""

@@ -86,6 +86,11 @@ def test_the_target_may_be_an_expression_and_the_verbalizer_maps_it(tmp_path: Pa
     assert [(e.target, e.choices) for e in task.splits["test"]] == [("yes", ("yes", "no")), ("no", ("yes", "no"))]
 
 
+def test_keep_and_limit_choose_the_rows(tmp_path: Path) -> None:
+    task = read(tmp_path, *numbered(10), yaml="limit: 5\nkeep: target != '3'")
+    assert [example.target for example in task.splits["test"]] == ["1", "5", "7", "9"]
+
+
 def test_a_column_that_is_the_target_is_not_a_field_of_the_question(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="uses `label`, which is not there"):
         read(tmp_path, {"text": "x", "label": "y"}, yaml='input: "{{ text }} {{ label }}"\ntarget: label')
@@ -259,6 +264,9 @@ def test_a_field_that_the_template_needs_is_missed_on_its_line(tmp_path: Path) -
         ("target: '1 +'", "`1 \\+` is neither a column nor a Jinja expression"),
         ("target: anwser", "uses `anwser`, which is not there"),
         ('delimiter: "\\n"', "the delimiter '\\\\n' contains the stop string '\\\\n'.*`delimiter: \"\"`"),
+        ("keep: a > 1", "test.jsonl:1: `keep`: .*uses `a`, which is not there"),
+        ("keep: input == 'x'", "task.yaml: `keep` leaves no example of test"),
+        ("limit: 0", "`limit` 0 is no number of examples"),
         ("- a", "is a list; write `key: value` lines"),
         ("a: [", "task.yaml:2: not YAML"),
     ],
