@@ -14,8 +14,6 @@ from holdfast.prefix.packing import label_tensors
 from holdfast.prefix.soft_prompt import SoftPrompt
 from holdfast.rows import Row
 
-BUDGET = 1024  # Places in a packed row: beyond, attention costs more than computing the prompt again.
-
 
 class LabelLogits(NamedTuple):
     """What was predicted at N label places: rows as given, label places ascending."""
@@ -38,10 +36,10 @@ class PrefixModel(nn.Module):
     """A transformers model and the soft prompts that stand in front of its rows.
 
     Rows are packed where the model proves able to take packed rows (see `capability`), and computed one by one where
-    it is not. Which parameters learn is for the caller to say.
+    it is not. `budget` bounds the length of a packed row, for memory. Which parameters learn is for the caller to say.
     """
 
-    def __init__(self, model: Any, prompts: Sequence[SoftPrompt] = (), budget: int = BUDGET) -> None:
+    def __init__(self, model: Any, prompts: Sequence[SoftPrompt] = (), budget: int | None = None) -> None:
         super().__init__()
         self.model = model
         self.prompts = nn.ModuleList(prompts)

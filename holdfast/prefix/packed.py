@@ -25,7 +25,7 @@ def label_logits(model: Any, rows: Sequence[Row], prompts: Sequence[Tensor], bud
         model: A transformers model that takes a 4-D mask (`PrefixModel` finds out).
         rows: N labels in all.
         prompts: Soft prompts, each [P, D].
-        budget: The longest packed row; None for one packed row.
+        budget: The longest packed row, in places; without it, packed rows are as long as is cheapest.
 
     Returns:
         [N, V]
@@ -33,7 +33,8 @@ def label_logits(model: Any, rows: Sequence[Row], prompts: Sequence[Tensor], bud
     Raises:
         ValueError: a row predicts its first token from nothing.
     """
-    packed = pack(rows, [len(prompt) for prompt in prompts], budget, MULTIPLE)
+    width = model.get_input_embeddings().weight.shape[1]
+    packed = pack(rows, [len(prompt) for prompt in prompts], budget, MULTIPLE, width)
     return forward(model, packed.to(model.device), prompts)
 
 

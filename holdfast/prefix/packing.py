@@ -9,8 +9,10 @@ In depth-first order the tokens below token k follow it without a gap. One integ
 what: `end[k]`, the index after the last token below k. Token q sees token k exactly when `k <= q < end[k]`.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -20,6 +22,7 @@ from holdfast.rows import Row
 
 Line = tuple[int, tuple[int, ...]]  # what is computed of a row: its soft prompt's number or -1, its tokens
 
+ATTENTION = 3  # A packed row this many widths long spends as much on attention as on all the rest (measured on a CPU).
 SHARE = 8  # Rows with this many first tokens in common are kept in one packed row; splitting them would compute more.
 
 
@@ -56,15 +59,20 @@ def pack(
     prompt_lengths: Sequence[int] = (),
     budget: int | None = None,
     multiple: int = 1,
+    width: int | None = None,
 ) -> Packed:
-    """Lay rows out behind their soft prompts in as few packed rows as the budget allows, of about equal length.
+    """Lay rows out behind their soft prompts, in packed rows of about equal length.
+
+    Few packed rows compute a prompt few times, and many short ones attend to less. What is cheapest is estimated from the
+    model's width.
 
     Args:
         rows: At least one; `Row.prompt` is an index into `prompt_lengths`.
         prompt_lengths: P of each soft prompt.
-        budget: The longest packed row, in places; None puts everything into one. A single row that is longer with its
-            prompt than the budget still gets a packed row.
+        budget: The longest packed row, in places, where there is a limit. A single row that is longer with its prompt
+            still gets a packed row.
         multiple: Round the packed length S up to a multiple of this.
+        width: The model's width D. None takes attention to cost nothing: as few packed rows as the budget allows.
 
     Raises:
         ValueError: a row predicts its first token and has no soft prompt in front.
@@ -76,7 +84,7 @@ def pack(
     ranked = [lines[i] for i in order]
     if budget is not None:
         budget = max(budget, *(lengths[prompt] + len(tokens) for prompt, tokens in lines))
-    bins = _spread(_bundles(ranked, lengths, budget), lengths, budget)
+    bins = _cheapest(ranked, lengths, budget, width)
     layouts = [_Layout(lengths) for _ in bins]
     paths: dict[int, tuple[int, np.ndarray]] = {}
     for number, (layout, members) in enumerate(zip(layouts, bins, strict=True)):
@@ -139,41 +147,53 @@ def _line(row: Row, lengths: Sequence[int]) -> Line:
     return (prompt, row.tokens[: places[-1]]) if places else (-1, ())
 
 
-def _bundles(ranked: list[Line], lengths: Sequence[int], budget: int | None) -> list[Bundle]:
-    """Sorted lines, cut where neighbours share less than SHARE tokens, or where a packed row would be too long."""
+def _cheapest(ranked: list[Line], lengths: Sequence[int], budget: int | None, width: int | None) -> list[list[int]]:
+    """Sorted lines in that number of packed rows that costs least: the places of each packed row's lines."""
+    common = [0, *(shared(a[1], b[1]) if a[0] == b[0] else 0 for a, b in pairwise(ranked))]
+    total = sum(len(tokens) - again for (_, tokens), again in zip(ranked, common, strict=True))
+    best, least = [], math.inf
+    for count in sorted({round(1.2**i) for i in range(64) if 1.2**i < len(ranked)} | {len(ranked)}):
+        bins, load = _spread(_bundles(ranked, common, lengths, total / count, budget), lengths, count)
+        cost = len(bins) * load * (1 if width is None else ATTENTION * width + load)
+        if cost < least and (budget is None or load <= budget):
+            best, least = bins, cost
+        elif cost > 2 * least:
+            break
+    return best
+
+
+def _bundles(
+    ranked: list[Line], common: list[int], lengths: Sequence[int], share: float, budget: int | None
+) -> list[Bundle]:
+    """Sorted lines, kept together where neighbours have SHARE tokens or more in common, up to a packed row's share."""
     bundles: list[Bundle] = []
-    last = None
-    for rank, (prompt, tokens) in enumerate(ranked):
-        common = shared(ranked[rank - 1][1], tokens) if last and last.prompt == prompt else 0
-        size = last.size + len(tokens) - common if last else 0
-        if last and common >= SHARE and (budget is None or lengths[prompt] + size <= budget):
-            last = bundles[-1] = Bundle([*last.members, rank], prompt, size)
+    beginning = 0  # what all of the last bundle has in common, which every part of it computes
+    for rank, ((prompt, tokens), again) in enumerate(zip(ranked, common, strict=True)):
+        size = bundles[-1].size + len(tokens) - again if again >= SHARE else math.inf
+        beginning = again if bundles and len(bundles[-1].members) == 1 else min(beginning, again)
+        if size - beginning <= share and (budget is None or lengths[prompt] + size <= budget):
+            bundles[-1] = Bundle([*bundles[-1].members, rank], prompt, int(size))
         else:
-            last = Bundle([rank], prompt, len(tokens))
-            bundles.append(last)
+            bundles.append(Bundle([rank], prompt, len(tokens)))
     return bundles
 
 
-def _spread(bundles: list[Bundle], lengths: Sequence[int], budget: int | None) -> list[list[int]]:
-    """The fewest packed rows within the budget: longest bundle first, each to where the packed row stays shortest."""
-    bundles = sorted(bundles, key=lambda bundle: -bundle.size)
-    fewest = 1 if budget is None else max(1, -(-sum(bundle.size for bundle in bundles) // max(1, budget)))
-    for count in range(fewest, len(bundles) + 1):
-        bins: list[list[int]] = [[] for _ in range(count)]
-        prompts: list[set[int]] = [set() for _ in range(count)]
-        loads = [0] * count
-        for bundle in bundles:
-            after = [
-                load + bundle.size + lengths[bundle.prompt] * (bundle.prompt not in held)
-                for load, held in zip(loads, prompts, strict=True)
-            ]
-            best = min(range(count), key=after.__getitem__)
-            bins[best] += bundle.members
-            prompts[best].add(bundle.prompt)
-            loads[best] = after[best]
-        if budget is None or max(loads) <= budget:
-            return [members for members in bins if members]
-    raise AssertionError("a bundle is longer than the budget")
+def _spread(bundles: list[Bundle], lengths: Sequence[int], count: int) -> tuple[list[list[int]], int]:
+    """Bundles in at most so many packed rows, and the longest one's length: the longest bundle first, each to where the
+    packed row stays shortest."""
+    bins: list[list[int]] = [[] for _ in range(count)]
+    prompts: list[set[int]] = [set() for _ in range(count)]
+    loads = [0] * count
+    for bundle in sorted(bundles, key=lambda bundle: -bundle.size):
+        after = [
+            load + bundle.size + lengths[bundle.prompt] * (bundle.prompt not in held)
+            for load, held in zip(loads, prompts, strict=True)
+        ]
+        best = min(range(count), key=after.__getitem__)
+        bins[best] += bundle.members
+        prompts[best].add(bundle.prompt)
+        loads[best] = after[best]
+    return [members for members in bins if members], max(loads)
 
 
 class _Layout:
