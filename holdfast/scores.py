@@ -120,7 +120,10 @@ def _records(path: Path, name: str) -> list[dict[str, Any]]:
     if not path.exists():
         raise ValueError(f"{path}: there is no such file; is this the folder of a finished run?")
     records = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    # Not `splitlines`: a text may hold U+2028 and other separators, which JSON leaves as they are.
+    for number, line in enumerate(path.read_text(encoding="utf-8").rstrip("\n").split("\n"), 1):
+        if not line:
+            continue
         try:
             records.append(json.loads(line))
         except json.JSONDecodeError as error:

@@ -11,7 +11,7 @@ import string
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import version
 from typing import Any
 
@@ -28,15 +28,15 @@ class Metric:
     """A way to mark answers. More is better; a value lies in 0 to `scale` (1 for shares, 100 for BLEU, chrF and ROUGE).
 
     `measure(output)` is one item's row of s statistics. `total(sums [..., s], n)` is the value of n items with these column
-    sums, before scaling; None is the mean of one statistic, which lies in 0 to 1. `ranks` says that the answer is picked
-    among choices by their log-likelihood and nothing is generated. `signature(outputs)` says exactly what was computed.
+    sums, before scaling; None is the mean of one statistic, which lies in 0 to 1. `pick(output)` is the answer where it is chosen by the
+    choices' log-likelihoods; None where it is generated. `signature(outputs)` says exactly what was computed.
     """
 
     name: str
     scale: float
     measure: Callable[[Output], Sequence[float]]
     total: Callable[[Array, int], Array] | None = None
-    ranks: bool = False
+    pick: Callable[[Output], str] | None = None
     signature: Callable[[Sequence[Output]], str] = lambda outputs: ""
 
     @property
@@ -90,12 +90,8 @@ def ranked(output: Output, *, normalised: bool = False) -> str:
     return output.choices[int(np.argmax(values))]
 
 
-def _accuracy(output: Output) -> tuple[float]:
-    return (float(ranked(output) in accepted(output)),)
-
-
-def _accuracy_norm(output: Output) -> tuple[float]:
-    return (float(ranked(output, normalised=True) in accepted(output)),)
+def _accuracy(name: str, pick: Callable[[Output], str], says: str) -> Metric:
+    return Metric(name, 1.0, lambda output: (float(pick(output) in accepted(output)),), None, pick, lambda _: says)
 
 
 # Short answers.
@@ -214,10 +210,8 @@ def chrf_from_sums(sums: Array, n: int) -> Array:
 METRICS: dict[str, Metric] = {
     m.name: m
     for m in (
-        Metric("accuracy", 1.0, _accuracy, ranks=True, signature=lambda _: "greatest sum of log-likelihoods"),
-        Metric(
-            "accuracy_norm", 1.0, _accuracy_norm, ranks=True, signature=lambda _: "greatest log-likelihood per byte"
-        ),
+        _accuracy("accuracy", ranked, "greatest sum of log-likelihoods"),
+        _accuracy("accuracy_norm", partial(ranked, normalised=True), "greatest log-likelihood per byte"),
         Metric("exact_match", 1.0, _exact_match, signature=_exact_match_signature),
         Metric("f1", 1.0, _f1, signature=lambda _: "bags of words, compared as by SQuAD"),
         _rouge("rouge1"),

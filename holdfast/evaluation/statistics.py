@@ -86,6 +86,25 @@ def paired(metric: Metric, base: Array, tuned: Array, *, seed: int = 0, resample
     return Estimate(value, max(-metric.scale, low), min(metric.scale, high), float(draws.std()), n, p)
 
 
+def jackknife(value: float, without: Array) -> Estimate:
+    """A statistic of n items that resampling would distort (repeated items are not new), from its values without each `[n]`.
+
+    The interval is value +- 1.96 jackknife standard errors (Tukey 1958); of one item it is empty.
+    """
+    n = len(without)
+    error = math.sqrt((n - 1) / n * float(((without - without.mean()) ** 2).sum()))
+    return Estimate(value, value - Z * error, value + Z * error, error, n)
+
+
+def ratio(above: Array, below: Array, *, seed: int = 0, resamples: int = RESAMPLES) -> Estimate:
+    """sum(above) / sum(below) over paired items `[n]`, where the sum below is not zero; percentile interval."""
+    n, both = len(above), np.stack([above, below], 1)
+    sums = np.concatenate([counts @ both for counts in _resampled(n, seed, resamples)])
+    draws = sums[:, 0][sums[:, 1] > 0] / sums[:, 1][sums[:, 1] > 0]
+    low, high = _quantiles(draws, n)
+    return Estimate(float(above.sum() / below.sum()), low, high, float(draws.std()), n)
+
+
 def unseen(n: int) -> float:
     """The share that a kind of item may have which did not occur in n: the upper end of Wilson's interval for 0 of n."""
     return Z**2 / (n + Z**2)

@@ -1,0 +1,250 @@
+"""The matrix of an evaluation: models x tasks x shots, asked the same items in the same words, and what follows from it."""
+
+import math
+import random
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Literal
+
+from holdfast.evaluation import format as form
+from holdfast.evaluation.metrics import METRICS, Metric, metric
+from holdfast.evaluation.model import LanguageModel, Model
+from holdfast.evaluation.statistics import RESAMPLES, Estimate, paired, single
+from holdfast.evaluation.verdicts import MARGIN, judge
+from holdfast.scores import Output, Score
+from holdfast.tasks.task import Example, Task
+from holdfast.templates import Rendered, choose_demonstrations, render
+
+Role = Literal["target", "general"]
+FEWEST_NEW_TOKENS = 16  # room for the answer of another task's format
+Cell = tuple[str, str | None, str, int]  # variant, prompt, task, shots
+
+
+def evaluate(
+    model: LanguageModel,
+    task: Task,
+    *,
+    shots: int = 0,
+    role: Role = "general",
+    limit: int | None = None,
+    seed: int = 0,
+    variant: Literal["base", "tuned"] = "base",
+    prompt: Literal["on", "off"] | None = None,
+    demonstrations: Literal["first", "sampled"] = "first",
+    demonstration_seed: int = 0,
+    num_beams: int = 1,
+    max_new_tokens: int | None = None,
+    generate_choices: bool = False,
+    tokenizer: Any = None,
+) -> list[Output]:
+    """Ask the items of the test split and mark each answer with the task's metric, where that exists for one item.
+
+    Choices are ranked by log-likelihood where the metric is accuracy; with `generate_choices` the model also writes freely
+    (`Output.generated`). Otherwise it generates until a stop string of the template. `limit` items are drawn by the task's name and
+    `seed` alone, and demonstrations by the item and `demonstration_seed` alone, so every variant is asked the same. Demonstrations
+    come from the train split, else validation, else the other test items. `tokenizer` (that of a `Model` by default) serves chat
+    templates and counts tokens.
+
+    Raises:
+        ValueError: the test split is empty, an item lacks choices that the metric needs, or the template does not fit.
+    """
+    kind, asked = metric(task.metric), task.splits.get("test", ())
+    if isinstance(model, Model):
+        tokenizer = tokenizer or model.pretrained.tokenizer
+    chosen = items(task, limit, seed)
+    pool = task.splits.get("train") or task.splits.get("validation") or asked
+    texts = [
+        render(
+            task.template,
+            asked[i],
+            choose_demonstrations(pool, shots, mode=demonstrations, seed=demonstration_seed, index=i, exclude=asked[i]),
+            tokenizer,
+        )
+        for i in chosen
+    ]
+    examples, new = [asked[i] for i in chosen], max_new_tokens or longest_answer(task, model, tokenizer)
+    logprobs = _rank(model, task, chosen, examples, texts) if kind.pick else [None] * len(chosen)
+    generates = kind.pick is None or generate_choices
+    answers = _generate(model, task, texts, new, num_beams) if generates else [None] * len(chosen)
+    truncated = _truncated(model, tokenizer, examples, texts, new if generates else 0)
+    outputs = [
+        Output(
+            variant, prompt, task.name, role, shots, i, text.prompt, example.target, answer or "",
+            example.answers or (), example.choices, values, truncated=cut, generated=answer if kind.pick else None,
+        )
+        for i, example, text, values, answer, cut in zip(
+            chosen, examples, texts, logprobs, answers, truncated, strict=True
+        )
+    ]  # fmt: skip
+    if kind.pick:
+        outputs = [replace(output, output=kind.pick(output)) for output in outputs]
+    return [replace(o, scores={kind.name: kind.value([o])}) if kind.is_mean else o for o in outputs]
+
+
+def items(task: Task, limit: int | None, seed: int) -> list[int]:
+    """Places in the test split that are asked: all, or `limit` drawn by the task's name and the seed, ascending."""
+    n = len(task.splits.get("test", ()))
+    if n == 0 or limit == 0:
+        raise ValueError(f"task {task.name}: nothing to ask; give it a test split, and a limit of 1 or more")
+    if limit is None or limit >= n:
+        return list(range(n))
+    return sorted(random.Random(f"{task.name}:{seed}").sample(range(n), limit))
+
+
+def longest_answer(task: Task, model: LanguageModel, tokenizer: Any) -> int:
+    """How many tokens an answer may have: 1.5 times the longest training target, at least 16, at most half the model's positions.
+
+    Without a tokenizer a character counts as a token.
+    """
+    examples = task.splits.get("train") or [example for split in task.splits.values() for example in split]
+    texts = sorted((task.template.delimiter + example.target for example in examples), key=len)[-64:]
+    counts = [len(ids) for ids in _ids(tokenizer, texts)] if tokenizer is not None else [len(texts[-1])]
+    bound = max(FEWEST_NEW_TOKENS, math.ceil(1.5 * max(counts)))
+    return min(bound, _room(model) // 2)
+
+
+def _rank(
+    model: LanguageModel, task: Task, places: Sequence[int], examples: Sequence[Example], texts: Sequence[Rendered]
+) -> list[tuple[float, ...] | None]:
+    for place, example in zip(places, examples, strict=True):
+        if not example.choices:
+            raise ValueError(
+                f"{task.name}/test[{place}] has no choices to rank; give every example `choices`, or use the metric exact_match"
+            )
+    pairs = [(text.prompt, choice) for e, text in zip(examples, texts, strict=True) for choice in _choices(e, text)]
+    values = iter(found.value for found in model.loglikelihood(pairs))
+    return [tuple(next(values) for _ in example.choices or ()) for example in examples]
+
+
+def _choices(example: Example, text: Rendered) -> list[str]:
+    """The choices as they would follow the prompt, delimiter included."""
+    return [text.target.removesuffix(example.target) + choice for choice in example.choices or ()]
+
+
+def _generate(model: LanguageModel, task: Task, texts: Sequence[Rendered], new: int, num_beams: int) -> list[str]:
+    stop = task.template.stop
+    found = model.generate([text.prompt for text in texts], max_new_tokens=new, stop=stop, num_beams=num_beams)
+    return [clean(answer, stop) for answer in found]
+
+
+def clean(answer: str, stop: Sequence[str]) -> str:
+    """The answer before the first stop string, without space at its ends."""
+    return answer[: min((place for s in stop if (place := answer.find(s)) >= 0), default=None)].strip()
+
+
+def _truncated(
+    model: LanguageModel, tokenizer: Any, examples: Sequence[Example], texts: Sequence[Rendered], new: int
+) -> list[bool]:
+    """Which items do not fit the model's positions beside their longest choice and the new tokens: their input is cut."""
+    room = _room(model)
+    if tokenizer is None or room >= 2**29:
+        return [False] * len(texts)
+    whole = [text.prompt + max(_choices(e, text), key=len, default="") for e, text in zip(examples, texts, strict=True)]
+    if isinstance(model, Model) and model.pretrained.encoder_decoder:
+        whole, new = [text.prompt for text in texts], 0
+    return [len(ids) + new > room for ids in _ids(tokenizer, whole)]
+
+
+def _ids(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
+    return tokenizer(list(texts), verbose=False)["input_ids"]
+
+
+def _room(model: LanguageModel) -> int:
+    if not isinstance(model, Model):
+        return 2**30
+    return model.pretrained.max_length - (0 if model.prompt is None else len(model.prompt))
+
+
+def score(
+    outputs: Iterable[Output],
+    tasks: Iterable[Task],
+    *,
+    margin: float = MARGIN,
+    floor: float = 0.0,
+    resamples: int = RESAMPLES,
+    **circumstances: Any,
+) -> list[Score]:
+    """Every number that follows from the outputs, each with interval and circumstances, and with the paired change from the base.
+
+    One score a cell (variant, prompt, task, shots) by the task's metric, and for general tasks the symptoms of format collapse
+    (`holdfast.evaluation.format`). The base's outputs are those with variant "base". `margin` and `floor` are as in
+    `holdfast.evaluation.verdicts.judge`; `circumstances` are fields of `Score`.
+
+    Raises:
+        ValueError: a cell was asked other items than its base, or belongs to a task that is not among `tasks`.
+    """
+    known = {task.name: task for task in tasks}
+    cells: dict[Cell, list[Output]] = defaultdict(list)
+    for output in outputs:
+        cells[output.variant, output.prompt, output.task, output.shots].append(output)
+    target = next((known.get(cell[0].task) for cell in cells.values() if cell[0].role == "target"), None)
+    scores: list[Score] = []
+    for key, cell in cells.items():
+        if key[2] not in known:
+            raise ValueError(f"outputs of the task {key[2]!r}, which is not among those given: {', '.join(known)}")
+        task, cell = known[key[2]], sorted(cell, key=lambda output: output.index)
+        base = None if key[0] == "base" else _base_of(cell, cells)
+        kind = metric(task.metric)
+        found = {kind.name: _estimates(kind, cell, base, circumstances.get("seed", 0), resamples)}
+        if target is not None and cell[0].role == "general":
+            found |= form.symptoms(base, cell, form.foreign_answers(target, task))
+        scores += [_score(name, cell, task, value, change, circumstances) for name, (value, change) in found.items()]
+    return judge(scores, margin=margin, floor=floor)
+
+
+def _base_of(cell: Sequence[Output], cells: Mapping[Cell, list[Output]]) -> list[Output] | None:
+    """The base's answers to the same items in the same order."""
+    base = cells.get(("base", None, cell[0].task, cell[0].shots))
+    if base is None:
+        return None
+    base = sorted(base, key=lambda output: output.index)
+    if [(o.index, o.input) for o in base] != [(o.index, o.input) for o in cell]:
+        raise ValueError(
+            f"{cell[0].task}, {cell[0].shots} shots: base and tuned were asked different items or in different words, so their "
+            "difference says nothing; evaluate both with one task, limit and seed"
+        )
+    return base
+
+
+def _estimates(
+    kind: Metric, cell: Sequence[Output], base: Sequence[Output] | None, seed: int, resamples: int
+) -> tuple[Estimate, Estimate | None]:
+    own = kind.statistics(cell)
+    value = single(kind, own, seed=seed, resamples=resamples)
+    return value, None if base is None else paired(kind, kind.statistics(base), own, seed=seed, resamples=resamples)
+
+
+def _score(
+    name: str,
+    cell: Sequence[Output],
+    task: Task,
+    value: Estimate,
+    change: Estimate | None,
+    circumstances: Mapping[str, Any],
+) -> Score:
+    first, kind = cell[0], METRICS.get(name)
+    guess = [1 / len(set(output.choices)) for output in cell if output.choices] if kind and kind.pick else []
+    return Score(
+        variant=first.variant,  # pyright: ignore[reportArgumentType]
+        prompt=first.prompt,  # pyright: ignore[reportArgumentType]
+        task=first.task,
+        role=first.role,  # pyright: ignore[reportArgumentType]
+        shots=first.shots,
+        metric=name,
+        value=value.value,
+        low=value.low,
+        high=value.high,
+        n=value.n,
+        stderr=value.stderr,
+        delta=None if change is None else change.value,
+        delta_low=None if change is None else change.low,
+        delta_high=None if change is None else change.high,
+        p=None if change is None else change.p,
+        chance=sum(guess) / len(cell),
+        truncated=sum(output.truncated for output in cell),
+        signature=kind.signature(cell) if kind else "",
+        task_version=task.version,
+        template=task.template.input,
+        **{"decoding": "ranked choices" if kind and kind.pick else "greedy", **circumstances},
+    )

@@ -1,0 +1,176 @@
+"""From a model whose answers are known to scores that were worked out on paper."""
+
+import random
+from dataclasses import replace
+
+import pytest
+
+from holdfast.evaluation.matrix import clean, evaluate, items, longest_answer, score
+from holdfast.evaluation.metrics import METRICS, metric
+from holdfast.evaluation.statistics import tango, wilson
+from holdfast.scores import Output, Score, read_outputs, read_scores, write_jsonl
+from holdfast.tasks import task as tasks
+from holdfast.tasks.task import Example, Task
+from tests.evaluation.table import TableModel
+
+
+def questions(n: int, split: str, **more) -> tuple[Example, ...]:
+    return tuple(Example({"input": f"{split}{i}"}, **more) for i in range(n))
+
+
+YES_NO = Task(
+    "yesno",
+    {
+        "train": questions(8, "train", target="Yes", choices=("Yes", "No")),
+        "test": tuple(Example({"input": f"q{i}"}, ("Yes", "No")[i % 2], ("Yes", "No")) for i in range(10)),
+    },
+    metric="accuracy",
+    version="v1",
+)
+CAPITALS = Task(
+    "capitals",
+    {
+        "train": tuple(Example({"input": f"t{i}"}, f"City{i}") for i in range(6)),
+        "test": tuple(Example({"input": f"c{i}"}, f"Town{i}") for i in range(10)),
+    },
+)
+
+
+def test_every_metric_that_a_task_may_name_exists() -> None:
+    assert set(tasks.METRICS) <= set(METRICS)
+
+
+def test_accuracy_ranks_the_choices_of_each_item() -> None:
+    """A model that always prefers Yes is right on the five items whose answer it is."""
+    model = TableModel(loglik={"Yes": -0.5, "No": -1.5})
+    outputs = evaluate(model, YES_NO)
+    assert [o.output for o in outputs] == ["Yes"] * 10
+    assert {o.logprobs for o in outputs} == {(-0.5, -1.5)}
+    assert [o.scores["accuracy"] for o in outputs] == [1, 0] * 5
+    assert model.seen[0] == "q0\nAnswer:"
+    assert model.limits == [], "nothing needed to be generated"
+    (s,) = score(outputs, [YES_NO], recipe="none")
+    assert (s.value, s.low, s.high, s.n, s.chance) == (0.5, *wilson(5, 10), 10, 0.5)
+    assert (s.variant, s.prompt, s.task, s.role, s.shots, s.metric) == ("base", None, "yesno", "general", 0, "accuracy")
+    assert (s.task_version, s.recipe, s.decoding, s.delta, s.verdict) == ("v1", "none", "ranked choices", None, None)
+
+
+def test_choices_are_also_written_freely_when_asked() -> None:
+    model = TableModel(loglik={"Yes": -0.5, "No": -1.5}, writes=lambda _: " maybe\nq: more")
+    outputs = evaluate(model, YES_NO, generate_choices=True)
+    assert {(o.output, o.generated) for o in outputs} == {("Yes", "maybe")}
+
+
+def test_generated_answers_end_at_the_stop_and_are_stripped() -> None:
+    outputs = evaluate(TableModel(writes=lambda q: f" Town{q[1:]} \nc9\nAnswer: Town"), CAPITALS)
+    assert [o.output for o in outputs] == [f"Town{i}" for i in range(10)]
+    assert [o.scores for o in outputs] == [{"exact_match": 1.0}] * 10
+    assert clean("a###b\n", ("\n", "###")) == "a"
+    assert clean(" a b ", ()) == "a b"
+
+
+def test_demonstrations_stand_before_the_question_and_come_from_the_train_split() -> None:
+    model = TableModel(writes=lambda _: "")
+    evaluate(model, CAPITALS, shots=2)
+    assert {text.partition("c")[0] for text in model.seen} == {"t0\nAnswer: City0\n\nt1\nAnswer: City1\n\n"}
+    once, again, other = (
+        TableModel(writes=lambda _: ""),
+        TableModel(writes=lambda _: ""),
+        TableModel(writes=lambda _: ""),
+    )
+    for model, seed in ((once, 3), (again, 3), (other, 4)):
+        evaluate(model, CAPITALS, shots=2, demonstrations="sampled", demonstration_seed=seed)
+    assert once.seen == again.seen != other.seen
+
+
+def test_a_task_without_training_examples_shows_other_test_items_never_the_one_asked() -> None:
+    model = TableModel(writes=lambda _: "")
+    outputs = evaluate(model, Task("t", {"test": CAPITALS.splits["test"]}), shots=1)
+    assert all(f"Town{o.index}" not in o.input for o in outputs)
+
+
+def test_the_items_follow_from_task_and_seed_alone() -> None:
+    assert items(CAPITALS, None, 0) == items(CAPITALS, 10, 5) == list(range(10))
+    chosen = items(CAPITALS, 4, 0)
+    assert chosen == sorted(set(chosen)) == items(CAPITALS, 4, 0)
+    assert len({tuple(items(CAPITALS, 4, seed)) for seed in range(8)}) > 1
+    outputs = evaluate(TableModel(writes=lambda _: ""), CAPITALS, limit=4)
+    assert [o.index for o in outputs] == chosen
+    with pytest.raises(ValueError, match="nothing to ask"):
+        items(Task("t", {"train": ()}), None, 0)
+    with pytest.raises(ValueError, match="limit of 1 or more"):
+        items(CAPITALS, 0, 0)
+
+
+def test_the_longest_training_target_bounds_the_answer() -> None:
+    long = Task("t", {"train": questions(3, "train", target="x" * 99), "test": questions(1, "q", target="x" * 999)})
+    assert longest_answer(long, TableModel(), None) == 150  # 1.5 x (delimiter and 99 characters)
+    assert longest_answer(CAPITALS, TableModel(), None) == 16
+    model = TableModel(writes=lambda _: "")
+    evaluate(model, long, max_new_tokens=7)
+    assert model.limits == [7]
+
+
+def test_accuracy_without_choices_names_the_item() -> None:
+    with pytest.raises(ValueError, match=r"capitals/test\[0\] has no choices.*exact_match"):
+        evaluate(TableModel(), replace(CAPITALS, metric="accuracy"))
+
+
+def base_and_tuned(right_before: set[int], right_after: set[int]) -> list[Output]:
+    def writes(right: set[int]):
+        return lambda q: f"Town{q[1:]}" if int(q[1:]) in right else "nowhere"
+
+    return evaluate(TableModel(writes=writes(right_before)), CAPITALS) + evaluate(
+        TableModel(writes=writes(right_after)), CAPITALS, variant="tuned", prompt="off"
+    )
+
+
+def test_the_change_is_paired_item_by_item() -> None:
+    """Right before on 0-7, after on 5-9: two items won, five lost, so -0.3 with Tango's interval and McNemar's test."""
+    base, tuned = score(base_and_tuned(set(range(8)), set(range(5, 10))), [CAPITALS])
+    assert (base.value, tuned.value) == (0.8, 0.5)
+    assert (tuned.delta, tuned.delta_low, tuned.delta_high) == pytest.approx((-0.3, *tango(2, 5, 10)))
+    assert tuned.p == pytest.approx(2 * (1 + 7 + 21) / 2**7)
+    assert tuned.verdict == "not resolvable"
+    assert tuned.needed is not None
+    assert tuned.needed > 10
+    assert (base.delta, base.verdict) == (None, None)
+
+
+@pytest.mark.parametrize("name", ["exact_match", "rouge1", "bleu"])
+def test_the_order_of_outputs_and_of_items_changes_nothing(name: str) -> None:
+    task = replace(CAPITALS, metric=name)
+    outputs = base_and_tuned({1, 2, 3}, {3, 4})
+    first = score(outputs, [task], resamples=100)
+    shuffled = score(random.Random(0).sample(outputs, len(outputs)), [task], resamples=100)
+    assert {s.key: s for s in first} == {s.key: s for s in shuffled}
+
+
+def test_prompt_on_and_off_are_both_measured_against_the_same_base() -> None:
+    outputs = evaluate(TableModel(writes=lambda q: f"Town{q[1:]}"), CAPITALS, role="target")
+    for state in ("on", "off"):
+        model = TableModel(writes=lambda q, state=state: f"Town{q[1:]}" if state == "on" else "")
+        outputs += evaluate(model, CAPITALS, role="target", variant="tuned", prompt=state)
+    found = {s.prompt: s.delta for s in score(outputs, [CAPITALS])}
+    assert found == {None: None, "on": 0, "off": -1}
+
+
+def test_different_items_or_words_are_no_pair() -> None:
+    outputs = base_and_tuned({1}, {2})
+    with pytest.raises(ValueError, match="different items or in different words"):
+        score(outputs[1:], [CAPITALS])
+    with pytest.raises(ValueError, match="different items or in different words"):
+        score([replace(outputs[0], input="?"), *outputs[1:]], [CAPITALS])
+    with pytest.raises(ValueError, match="'capitals', which is not among those given: yesno"):
+        score(outputs, [YES_NO])
+
+
+def test_a_finished_run_can_be_marked_again_from_its_files(tmp_path) -> None:
+    outputs = base_and_tuned({1, 2, 3}, {3, 4}) + evaluate(TableModel(loglik={"Yes": -0.5, "No": -1.5}), YES_NO)
+    write_jsonl(tmp_path / "outputs.jsonl", outputs)
+    assert read_outputs(tmp_path) == outputs
+    scores = score(outputs, [CAPITALS, YES_NO], model="m", versions={"numpy": "2"})
+    write_jsonl(tmp_path / "scores.jsonl", scores)
+    assert read_scores(tmp_path) == scores
+    assert score(read_outputs(tmp_path), [CAPITALS, YES_NO], model="m", versions={"numpy": "2"}) == scores
+    assert all(isinstance(s, Score) and metric(s.metric) for s in scores)
