@@ -1,0 +1,62 @@
+"""HFT: exactly half of each block moves, the other half keeps its bits."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from holdfast.methods.half_fine_tuning import HalfFineTuning
+from holdfast.methods.l2_sp import L2Sp
+from holdfast.methods.lora import Lora
+from tests.training import tiny
+
+
+def changed(tmp_path: Path, method: HalfFineTuning, **settings: Any) -> set[str]:
+    """The parameters of the transformers model that a short run moved."""
+    run = tiny.trainer(tmp_path, method, **settings)
+    start = tiny.weights(run)
+    run.train()
+    names = {name for name, weight in tiny.weights(run).items() if not torch.equal(weight, start[name])}
+    return {name.removeprefix("model.") for name in names}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_half_of_every_category_moves_even_under_weight_decay(tmp_path: Path, seed: int) -> None:
+    moved = changed(tmp_path, HalfFineTuning(seed=seed), weight_decay=0.1)
+    of_three = []
+    for block in range(2):
+        inside = [name for name in moved if name.startswith(f"model.layers.{block}.")]
+        assert sum("self_attn" in name for name in inside) == 2
+        assert sum("layernorm" in name for name in inside) == 1
+        of_three.append(sum(".mlp." in name for name in inside))
+    assert sorted(of_three) == [1, 2]
+    assert {"model.embed_tokens.weight", "model.norm.weight", "lm_head.weight"} <= moved
+
+
+def test_what_moves_is_what_was_chosen_and_nothing_else(tmp_path: Path) -> None:
+    method = HalfFineTuning(embeddings=False)
+    run = tiny.trainer(tmp_path / "chosen", method)
+    chosen = {id(weight) for group in method.parameters(run.model) for weight in group.parameters}
+    names = {name for name, weight in run.model.model.named_parameters() if id(weight) in chosen}
+    assert changed(tmp_path / "run", HalfFineTuning(embeddings=False)) == names
+    assert all(name.startswith("model.layers.") for name in names)
+
+
+def test_another_seed_draws_another_half_and_the_same_seed_the_same(tmp_path: Path) -> None:
+    draws = [changed(tmp_path / str(i), HalfFineTuning(seed=seed)) for i, seed in enumerate((0, 0, 1))]
+    assert draws[0] == draws[1] != draws[2]
+
+
+def test_beside_another_chooser_it_is_refused_and_beside_a_penalty_it_runs(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="both choose which parameters move"):
+        tiny.trainer(tmp_path / "two", HalfFineTuning(), Lora()).train()
+    tiny.trainer(tmp_path / "beside", HalfFineTuning(), L2Sp()).train()
+
+
+def test_a_model_without_blocks_is_refused(tmp_path: Path) -> None:
+    run = tiny.trainer(tmp_path, HalfFineTuning())
+    run.model.model = nn.Linear(2, 2)
+    with pytest.raises(ValueError, match="no parameter's name shows a numbered block"):
+        list(HalfFineTuning().parameters(run.model))

@@ -1,0 +1,83 @@
+"""L2-SP: the penalty by hand, its gradient, that it is off when off, and that it holds the weights back."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from holdfast.methods.full import Full
+from holdfast.methods.l2_sp import L2Sp, distance
+from holdfast.methods.lora import Lora
+from tests.training import tiny
+
+
+def test_the_distance_by_hand() -> None:
+    """(3 - 1)^2 + (0 - 2)^2 + (5 - 4)^2 = 9."""
+    weights = {"a": torch.tensor([3.0, 0.0]), "b": torch.tensor([[5.0]])}
+    start = {"a": torch.tensor([1.0, 2.0]), "b": torch.tensor([[4.0]])}
+    assert float(distance(weights, start)) == 9.0
+
+
+def test_its_gradient_is_right() -> None:
+    draw = torch.Generator().manual_seed(0)
+    start = {"a": torch.randn(3, 2, generator=draw, dtype=torch.float64)}
+    weights = torch.randn(3, 2, generator=draw, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda w: distance({"a": w}, start), (weights,))
+
+
+def test_the_penalty_is_half_the_strength_times_the_distance_of_what_moves(tmp_path: Path) -> None:
+    method = L2Sp(strength=0.5)
+    run = tiny.trainer(tmp_path, Full(), method)
+    run._set_up()
+    moved = run.model.model.model.norm.weight
+    frozen = run.model.model.model.embed_tokens.weight
+    frozen.requires_grad_(False)
+    output = run.model(tiny.rows(2))
+    with torch.no_grad():
+        moved += 2.0
+        frozen += 7.0
+    value = method.penalty(run.model, [], output)
+    assert value is not None
+    assert float(value.detach()) == 0.5 / 2 * 4.0 * moved.numel()
+    value.backward()
+    assert torch.equal(moved.grad, torch.full_like(moved, 0.5 * 2.0))
+    assert frozen.grad is None
+
+
+def test_strength_zero_is_the_plain_run_bit_by_bit(tmp_path: Path) -> None:
+    plain, off = tiny.trainer(tmp_path / "plain", Full()), tiny.trainer(tmp_path / "off", Full(), L2Sp(strength=0))
+    plain.train()
+    off.train()
+    assert tiny.losses(tmp_path / "plain") == tiny.losses(tmp_path / "off")
+    other = tiny.weights(off)
+    assert all(torch.equal(weight, other[name]) for name, weight in tiny.weights(plain).items())
+
+
+@pytest.mark.parametrize("budget", [4096, 20])
+def test_a_strong_pull_leaves_the_weights_nearer_the_start(tmp_path: Path, budget: int) -> None:
+    """Also where a step is split into forwards: their shares of the penalty add up to one."""
+    far = []
+    for strength in (0.0, 10.0):
+        run = tiny.trainer(
+            tmp_path / f"{strength}", Full(), L2Sp(strength=strength), steps=12, save_every=12, token_budget=budget
+        )
+        start = tiny.weights(run)
+        run.train()
+        far.append(float(distance(tiny.weights(run), start)))
+    # 0.011 of the plain distance here; a penalty without gradient leaves it as it is.
+    assert far[1] < 0.1 * far[0]
+
+
+def test_a_resumed_run_pulls_to_the_first_start(tmp_path: Path) -> None:
+    whole = tiny.trainer(tmp_path / "whole", Full(), L2Sp(strength=1.0))
+    whole.train()
+    half = tiny.trainer(tmp_path / "half", Full(), L2Sp(strength=1.0), steps=3)
+    half.train()
+    resumed = tiny.trainer(tmp_path / "half", Full(), L2Sp(strength=1.0))
+    resumed.train()
+    expected = tiny.weights(whole)
+    assert all(torch.equal(weight, expected[name]) for name, weight in tiny.weights(resumed).items())
+
+
+def test_beside_lora_only_the_adapter_is_held(tmp_path: Path) -> None:
+    tiny.trainer(tmp_path, Lora(rank=2), L2Sp()).train()
