@@ -1,0 +1,183 @@
+"""A whole run on a tiny random model: the standard folder, loadable by the libraries it is made for, resumable, repeatable."""
+
+import json
+from pathlib import Path
+
+import peft
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+import holdfast
+from holdfast import models, runs
+from holdfast.runs import tune
+from tests.training import tiny
+
+WORDS = [f"w{i}" for i in range(3, tiny.VOCABULARY)]
+QUICK = {
+    "prompt.steps": 4,
+    "prompt.length": 3,
+    "model.steps": 4,
+    "model.save_every": 2,
+    "prompt.save_every": 2,
+    "model.learning_rate": 1e-2,
+}
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder and two tasks over the same words: one with choices, one to generate."""
+    folder = tmp_path_factory.mktemp("world")
+    models.save(tiny.pretrained(), folder / "model")
+    for name, choices in (("pick", ["w3", "w4"]), ("copy", None)):
+        for split, count in (("train", 24), ("validation", 8), ("test", 8)):
+            lines = []
+            for i in range(count):
+                word = WORDS[(7 * i + len(split)) % len(WORDS)]
+                record = {"input": f"{word} w9", "target": choices[i % 2] if choices else word}
+                lines.append(json.dumps(record | ({"choices": choices} if choices else {})))
+            path = folder / name / f"{split}.jsonl"
+            path.parent.mkdir(exist_ok=True)
+            path.write_text("\n".join(lines) + "\n")
+        (folder / name / "task.yaml").write_text('input: "{{ input }} w8"\n')
+    return folder
+
+
+def arguments(world: Path, method: str) -> dict:
+    stages = {"promot": ("prompt", "model"), "promot_lora": ("prompt", "model"), "prompt_tuning": ("prompt",)}.get(
+        method, ("model",)
+    )
+    fields = {k: v for k, v in QUICK.items() if k.partition(".")[0] in stages}
+    return {
+        "model": str(world / "model"),
+        "task": str(world / "pick"),
+        "method": method,
+        "general": [str(world / "copy")],
+        **fields,
+    }
+
+
+@pytest.fixture(scope="module")
+def promot(world: Path) -> runs.Run:
+    return tune(**arguments(world, "promot"), out=world / "promot")
+
+
+@pytest.mark.parametrize(
+    ("method", "parts"),
+    [
+        ("promot", {"model", "prompt"}),
+        ("promot_lora", {"model", "prompt", "adapter"}),
+        ("full", {"model"}),
+        ("lora", {"model", "adapter"}),
+        ("prompt_tuning", {"prompt"}),
+        ("fticl", {"model"}),
+        ("joint", {"model", "prompt"}),
+        ("fixed_prompt", {"model", "prompt"}),
+    ],
+)
+def test_each_method_leaves_the_standard_folder(world: Path, method: str, parts: set[str]) -> None:
+    run = tune(**arguments(world, method), out=world / method)
+    assert {p for p in ("model", "prompt", "adapter") if (run.folder / p).is_dir()} == parts
+    files = ("scores.jsonl", "outputs.jsonl", "report.html", "README.md", "config.yaml", "log.jsonl")
+    assert [name for name in files if not (run.folder / name).exists()] == []
+    states = {(s.variant, s.prompt) for s in run.scores}
+    assert states == {("base", None)} | (
+        {("tuned", "on"), ("tuned", "off")} if "prompt" in parts else {("tuned", None)}
+    )
+    assert all(
+        s.delta is not None for s in run.scores if s.variant == "tuned" and s.metric in ("accuracy", "exact_match")
+    )
+
+
+def test_the_model_folder_without_the_prompt_equals_the_scores_with_the_prompt_removed(
+    promot: runs.Run, world: Path
+) -> None:
+    off = holdfast.load(promot, prompt="off")
+    plain = AutoModelForCausalLM.from_pretrained(promot.folder / "model")
+    tokens = torch.tensor([[1, 5, 9, 8]])
+    with torch.no_grad():
+        assert torch.equal(plain(tokens).logits, off.pretrained.model(tokens).logits)
+    again = holdfast.evaluate(str(promot.folder / "model"), [str(world / "pick")], shots=(0,))
+    before = next(s for s in promot.scores if (s.variant, s.prompt, s.task, s.shots) == ("tuned", "off", "pick", 0))
+    assert next(s for s in again if s.metric == before.metric).value == before.value
+
+
+def test_peft_attaches_the_prompt_to_the_tuned_model_with_the_same_logits(promot: runs.Run) -> None:
+    base = AutoModelForCausalLM.from_pretrained(promot.folder / "model")
+    attached = peft.PeftModel.from_pretrained(base, promot.folder / "prompt").eval()
+    on = holdfast.load(promot, prompt="on")
+    tokenizer = AutoTokenizer.from_pretrained(promot.folder / "model")
+    ids = tokenizer("w5 w9 w8 w3", return_tensors="pt")["input_ids"]
+    with torch.no_grad():
+        logits = attached(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
+    value = on.loglikelihood([("w5 w9 w8", " w3")])[0].value
+    expected = float(logits[0, -2].log_softmax(-1)[ids[0, -1]])
+    assert value == pytest.approx(
+        expected, abs=1e-4
+    )  # noise 1e-6; a prompt that is not attached moves it by more than 0.1
+
+
+def test_the_same_command_again_does_nothing_and_another_is_refused(promot: runs.Run, world: Path) -> None:
+    stamp = (promot.folder / "model" / "model.safetensors").stat().st_ino
+    stages = sorted(p.name for p in (promot.folder / "stages").iterdir())
+    tune(**arguments(world, "promot"), out=promot.folder)
+    assert sorted(p.name for p in (promot.folder / "stages").iterdir()) == stages
+    assert (promot.folder / "model" / "model.safetensors").stat().st_ino == stamp
+    with pytest.raises(ValueError, match=r"holds a run with another configuration \(different: seed, stages\).*--overwrite"):
+        tune(**arguments(world, "promot"), out=promot.folder, seed=5)
+
+
+def test_a_config_repeats_its_run_to_the_same_numbers(promot: runs.Run) -> None:
+    again = runs.repeat(promot.folder / "config.yaml")
+    assert [(s.key, s.value, s.delta_low) for s in again.scores] == [
+        (s.key, s.value, s.delta_low) for s in promot.scores
+    ]
+
+
+def test_the_prompt_takes_part(promot: runs.Run) -> None:
+    """Stage 2 behind a prompt that the model does not see would give equal scores on and off: outputs must differ somewhere."""
+    found = [json.loads(line) for line in (promot.folder / "outputs.jsonl").read_text().splitlines()]
+    logprobs = {
+        state: [o["logprobs"] for o in found if o["prompt"] == state and o["task"] == "pick"] for state in ("on", "off")
+    }
+    assert logprobs["on"] != logprobs["off"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"method": "promott"}, "unknown method 'promott'; did you mean 'promot'"),
+        ({"prompt.lenght": 3}, "'prompt.lenght'; did you mean 'prompt.length'"),
+        ({"prompt.length": 500}, "a prompt of length 500 leaves no room for text in the 128 positions"),
+        ({"general": ["no/such/task"]}, "no/such/task: no such folder, file or task"),
+    ],
+)
+def test_wrong_input_is_one_clear_line_and_leaves_no_score(
+    world: Path, tmp_path: Path, change: dict, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        tune(**(arguments(world, "promot") | change), out=tmp_path / "out")
+    assert not (tmp_path / "out" / "scores.jsonl").exists()
+
+
+def test_a_folder_that_holds_something_else_is_left_alone(world: Path, tmp_path: Path) -> None:
+    (tmp_path / "letter.txt").write_text("dear reader")
+    with pytest.raises(ValueError, match="is not empty and holds no run"):
+        tune(**arguments(world, "full"), out=tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["letter.txt"]
+
+
+def test_pickled_weights_are_refused(world: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    models.save(tiny.pretrained(), folder)
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    with pytest.raises(ValueError, match=r"pytorch_model.bin\) are pickled, and unpickling runs code"):
+        holdfast.load(folder)
+
+
+def test_a_tokenizer_that_cannot_end_a_text_is_refused(tmp_path: Path) -> None:
+    loaded = tiny.pretrained()
+    loaded.tokenizer.eos_token = None
+    models.save(loaded, tmp_path / "model")
+    with pytest.raises(ValueError, match="no end-of-sequence token.*set `eos_token`"):
+        holdfast.load(tmp_path / "model")
