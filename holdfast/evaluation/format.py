@@ -86,9 +86,8 @@ def symptoms(
     found["modal_share"] = _share("modal_share", _modal(outputs), None if base is None else _modal(base))
     for order in (1, 2):
         own, theirs = _distinct(outputs, order), None if base is None else _distinct(base, order)
-        value = jackknife(*own)
-        change = None if theirs is None else jackknife(own[0] - theirs[0], own[1] - theirs[1])
-        found[f"distinct_{order}"] = (value, change)
+        change = None if theirs is None else _within(-1, jackknife(own[0] - theirs[0], own[1] - theirs[1]), 1)
+        found[f"distinct_{order}"] = (_within(0, jackknife(*own), 1), change)
     if base is not None and any(written(output) for output in base):
         lengths = ratio(*(np.array([len(written(o) or "") for o in side], float) for side in (outputs, base)))
         change = replace(lengths, value=lengths.value - 1, low=lengths.low - 1, high=lengths.high - 1)
@@ -134,6 +133,10 @@ def _share(name: str, own: Sequence[bool], theirs: Sequence[bool] | None) -> tup
     metric = Metric(name, 1.0, lambda output: ())
     new = np.array(own, float)[:, None]
     return single(metric, new), None if theirs is None else paired(metric, np.array(theirs, float)[:, None], new)
+
+
+def _within(least: float, estimate: Estimate, most: float) -> Estimate:
+    return replace(estimate, low=max(least, estimate.low), high=min(most, estimate.high))
 
 
 def _modal(outputs: Sequence[Output]) -> list[bool]:

@@ -14,7 +14,7 @@ from holdfast.evaluation.metrics import METRICS
 from holdfast.evaluation.statistics import LEVEL, Array, Estimate
 from holdfast.scores import Score, Verdict
 
-MARGIN = 0.05  # the loss, as a share of the scale, that "kept" must exclude
+MARGIN = 0.05  # the loss that "kept" must exclude
 
 
 def holm(ps: Sequence[float]) -> list[float]:
@@ -31,7 +31,7 @@ def verdict(change: Estimate, *, margin: float, floor: float = 0.0) -> tuple[Ver
 
     gained, lost     the interval excludes zero, `change.p` is below 5 %, and the change exceeds the noise `floor`
     kept             otherwise, where the interval excludes a loss of `margin`
-    not resolvable   neither: the items are too few to tell
+    not resolvable   neither: the items are too few to tell; or, where `margin` is not positive, nothing was there to be kept
 
     `margin` and `floor` are in the unit of the change. `change.p` may be corrected for many tasks.
     """
@@ -39,6 +39,8 @@ def verdict(change: Estimate, *, margin: float, floor: float = 0.0) -> tuple[Ver
     apart = change.low > 0 or change.high < 0
     if apart and change.p < 1 - LEVEL and abs(change.value) > floor:
         return ("gained" if change.value > 0 else "lost"), None
+    if margin <= 0:
+        return "not resolvable", None
     if change.low > -margin:
         return "kept", None
     # The interval shrinks as 1 / sqrt(n): enough items end either doubt, that of a loss or that of its absence.
@@ -50,8 +52,9 @@ def verdict(change: Estimate, *, margin: float, floor: float = 0.0) -> tuple[Ver
 def judge(scores: Iterable[Score], *, margin: float = MARGIN, floor: float = 0.0) -> list[Score]:
     """The scores with `verdict` and `needed` filled in where a change was measured.
 
-    `margin` and `floor` (see `noise_floor`) are shares of the scale. The tests are corrected (Holm) within each family: all tasks
-    and shots of one role with the prompt in one state.
+    `margin` and `floor` (see `noise_floor`) are shares of the scale. "Kept" must also exclude the loss of half of what the
+    base has above chance: a base with BLEU 2 cannot lose five points, so to exclude that says nothing. The tests are
+    corrected (Holm) within each family: all tasks and shots of one role with the prompt in one state.
     """
     scores = list(scores)
     families: dict[tuple[str | None, str], list[int]] = defaultdict(list)
@@ -60,8 +63,9 @@ def judge(scores: Iterable[Score], *, margin: float = MARGIN, floor: float = 0.0
             families[score.prompt, score.role].append(i)
     for members in families.values():
         for i, p in zip(members, holm([scores[i].p or 0.0 for i in members]), strict=True):
-            scale = METRICS[scores[i].metric].scale
-            word, needed = verdict(replace(change_of(scores[i]), p=p), margin=margin * scale, floor=floor * scale)
+            scale, change = METRICS[scores[i].metric].scale, replace(change_of(scores[i]), p=p)
+            above = scores[i].value - change.value - scale * scores[i].chance
+            word, needed = verdict(change, margin=min(margin * scale, above / 2), floor=floor * scale)
             scores[i] = replace(scores[i], verdict=word, needed=needed)
     return scores
 

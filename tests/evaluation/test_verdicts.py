@@ -73,6 +73,25 @@ def test_a_margin_is_a_share_of_the_metrics_scale() -> None:
     assert score.verdict == "not resolvable"
 
 
+def test_what_was_not_there_is_not_kept() -> None:
+    """A loss of half of what the base has above chance must be excluded too."""
+    words = [
+        judge([tuned("a", value, 0.0, half, by=metric, chance=chance)])[0].verdict
+        for value, half, metric, chance in (
+            (0.60, 0.04, "accuracy", 0.5),  # 10 points above chance, half of them 5
+            (0.55, 0.04, "accuracy", 0.5),
+            (2.0, 0.9, "bleu", 0.0),
+            (2.0, 1.1, "bleu", 0.0),
+            (0.0, 0.01, "exact_match", 0.0),
+        )
+    ]
+    assert words == ["kept", "not resolvable", "kept", "not resolvable", "not resolvable"]
+    (nothing,) = judge([tuned("a", 0.4, 0.0, 0.01, chance=0.5)])
+    assert (nothing.verdict, nothing.needed) == ("not resolvable", None), (
+        "no number of items would show that it was kept"
+    )
+
+
 def test_the_summary_by_hand() -> None:
     scores = [
         tuned("a", 0.6, -0.2, 0.03, stderr=0.01, chance=0.5),
