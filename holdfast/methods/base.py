@@ -81,7 +81,7 @@ def chooser(methods: Sequence[Method]) -> Method:
         what = (
             "both choose which parameters move; keep one"
             if choosing
-            else "chooses no parameters; add one that does, such as Full()"
+            else "chooses no parameters; add one that does, such as full (full+l2_sp)"
         )
         raise ValueError(f"methods: {names} {what}")
     return choosing[0]

@@ -1,7 +1,11 @@
-"""What `--method NAME` means: a recipe of this folder, a method of `methods/` on its own, or a user's own of either."""
+"""What `--method NAME` means: a recipe of this folder, a method of `methods/` on its own, or a user's own of either.
+
+`NAME+OTHER` adds methods that leave the choice of parameters to the first, such as a penalty: `promot+l2_sp`.
+"""
 
 import inspect
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from holdfast import discovery
@@ -47,6 +51,16 @@ def find(name: str) -> Recipe:
     Raises:
         ValueError: there is none; the nearest name is given.
     """
+    first, *others = name.split("+")
+    recipe, joining = _find(first), tuple(_joining(other) for other in others)
+
+    def composed(fields: Fields) -> list[Stage]:
+        return recipe(replace(fields, joining=joining, resolved=fields.resolved))
+
+    return composed if joining else recipe
+
+
+def _find(name: str) -> Recipe:
     if ".py:" in name:
         member = discovery.from_file(name, lambda m: is_method(m) or is_recipe(m), "method")
         return alone(member) if is_method(member) else member
@@ -56,9 +70,28 @@ def find(name: str) -> Recipe:
     return known[name]
 
 
+def _joining(name: str) -> type[Method]:
+    if ".py:" in name:
+        return discovery.from_file(name, is_method, "method")
+    if name not in methods():
+        raise discovery.unknown("method to join another:", name, list(methods()))
+    return methods()[name]
+
+
+def chooses(kind: type[Method]) -> bool:
+    """Whether a method says which parameters move, so that it can stand alone."""
+    return kind.parameters is not Method.parameters
+
+
 def listing() -> list[dict[str, str]]:
-    """Recipes and methods with summary and source, for `holdfast methods`."""
+    """Recipes and methods with summary and source, for `holdfast methods`; `+name` is one that joins another."""
     known: dict[str, Any] = {**recipes(), **methods()}
+    joins = {name for name, kind in methods().items() if not chooses(kind)}
     return [
-        {"name": n, "summary": discovery.summary(m), "source": discovery.source(m)} for n, m in sorted(known.items())
+        {
+            "name": f"+{name}" if name in joins else name,
+            "summary": discovery.summary(member),
+            "source": discovery.source(member),
+        }
+        for name, member in sorted(known.items(), key=lambda item: (item[0] in joins, item[0]))
     ]

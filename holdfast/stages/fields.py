@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from holdfast.discovery import unknown
-from holdfast.methods.base import Method
+from holdfast.methods.base import Method, chooser
 from holdfast.stages.train import Train
 from holdfast.training.settings import Settings
 
@@ -17,7 +17,10 @@ OWN = ("demonstrations", "sampling", "loss_on", "max_length", "validation_limit"
 
 @dataclass
 class Fields:
-    """What a recipe makes its stages from: the model, the task, and what the user set (`{"prompt": {"steps": 200}}`)."""
+    """What a recipe makes its stages from: the model, the task, and what the user set (`{"prompt": {"steps": 200}}`).
+
+    `joining` are the methods behind a plus sign (`promot+l2_sp`): they take part where the model is trained, not where a prompt is.
+    """
 
     model: str
     task: str
@@ -25,10 +28,13 @@ class Fields:
     seed: int = 0
     versions: tuple[str, ...] = ()
     trust_remote_code: bool = False
+    joining: tuple[type[Method], ...] = ()
     resolved: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def train(self, name: str, *kinds: type[Method], prompt: Train | None = None, **own_defaults: Any) -> Train:
         """A training stage called `name`: the methods' defaults, then the recipe's own, then what the user set for this stage."""
+        if any(kind.stage == "model" for kind in kinds):
+            kinds += self.joining
         given = dict(self.set.get(name, {}))
         defaults = {k: v for kind in kinds for k, v in kind.defaults.items()} | own_defaults
         known = [f.name for f in fields(Settings)] + list(OWN) + [f.name for kind in kinds for f in fields(kind)]  # pyright: ignore[reportArgumentType]
@@ -37,6 +43,7 @@ class Fields:
                 raise unknown(f"field of stage {name!r}:", f"{name}.{key}", [f"{name}.{k}" for k in known])
         options = {"seed": self.seed, **defaults, **given}
         methods = tuple(_make(name, kind, options) for kind in kinds)
+        chooser(methods)
         settings = _make(name, Settings, options)
         own = {k: _check(name, k, options[k]) for k in OWN if k in options}
         shown = {f.name: getattr(settings, f.name) for f in fields(settings)}

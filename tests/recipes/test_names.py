@@ -24,8 +24,9 @@ def test_every_method_and_recipe_says_what_it_is_and_where_it_comes_from() -> No
 
 @pytest.mark.parametrize("name", sorted(record["name"] for record in base.listing()))
 def test_every_name_makes_stages_with_its_defaults(name: str) -> None:
+    """`+name` marks a method that joins another."""
     given = Fields(*GIVEN)
-    stages = base.find(name)(given)
+    stages = base.find(f"full{name}" if name.startswith("+") else name)(given)
     assert isinstance(stages[-1], Train)
     assert list(given.resolved) == [stage.name for stage in stages]
 
@@ -36,6 +37,30 @@ def test_every_method_survives_a_state_round_trip(kind: type) -> None:
     again = kind(**{f.name: getattr(method, f.name) for f in fields(method)})
     again.load_state_dict(method.state_dict())
     assert again == method
+
+
+def test_a_joining_method_takes_part_where_the_model_trains_and_its_fields_can_be_set() -> None:
+    given = Fields(*GIVEN, {"model": {"strength": 0.5}})
+    prompt, model = base.find("promot+l2_sp")(given)
+    assert isinstance(prompt, Train)
+    assert isinstance(model, Train)
+    assert [type(m).__name__ for m in prompt.methods] == ["PromptTuning"]
+    assert [type(m).__name__ for m in model.methods] == ["Full", "L2Sp"]
+    assert given.resolved["model"]["strength"] == 0.5
+    given.check_all_used()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("l2_sp", "chooses no parameters; add one"),
+        ("full+lora", "both choose which parameters move"),
+        ("full+l2sp", "unknown method to join another: 'l2sp'; did you mean 'l2_sp'"),
+    ],
+)
+def test_compositions_that_cannot_train_are_refused(name: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        base.find(name)(Fields(*GIVEN))
 
 
 def test_an_unknown_name_names_the_nearest() -> None:
