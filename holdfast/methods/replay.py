@@ -35,6 +35,9 @@ class Replay(Method):
     text_length: int = Field(default=256, ge=2)
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        self._step = 0
+
     def prepare(self, model: "PrefixModel", pretrained: "Pretrained", rows: Sequence[Row]) -> None:
         """Read and tokenize the texts.
 
