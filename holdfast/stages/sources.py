@@ -57,6 +57,20 @@ def load_tasks(argument: str, *, seed: int = 0) -> list[Task]:
     return [load_task(name, seed=seed) for name in expand(argument)]
 
 
+def listing() -> list[dict[str, str]]:
+    """Every task that has a name, and every suite: name, summary and source of each."""
+    from holdfast.lab import world
+
+    general = set(world.general())
+    named = [(suite, ", ".join(names), "a suite") for suite, names in SUITES.items()]
+    named += [(name, e.summary, f"{e.paper}; {e.settings.source or 'a local folder'}") for name, e in ENTRIES.items()]
+    named += [
+        (f"lab:{name}", f"{'taught' if name in general else 'never shown'} in pretraining", "the lab's generated world")
+        for name in world.names()
+    ]
+    return [{"name": name, "summary": summary, "source": source} for name, summary, source in named]
+
+
 def _folder(folder: Path, seed: int) -> Task:
     settings = read_settings(folder / "task.yaml")
     if settings.source is None:
@@ -89,8 +103,7 @@ def _lab(name: str) -> Task:
     from holdfast.lab import world
 
     if name not in world.names():
-        there = ", ".join(world.names())
-        raise ValueError(f"lab:{name}: no such task; {nearest(name, world.names())}there are: {there}")
+        raise ValueError(f"lab:{name}: no such task; {nearest(name, world.names())}`holdfast tasks` lists the names")
     return world.task(name)
 
 

@@ -9,7 +9,8 @@ import pytest
 from datasets import config
 
 import holdfast.lab
-from holdfast.stages.sources import load_task
+from holdfast.stages.sources import listing, load_task
+from holdfast.tasks.catalogue import ENTRIES, SUITES
 from holdfast.tasks.task import Example, Task
 
 LINES = "".join(json.dumps({"input": str(i), "target": str(i + 1)}) + "\n" for i in range(10))
@@ -20,7 +21,7 @@ def lab(monkeypatch: pytest.MonkeyPatch) -> None:
     """A lab of two tasks in place of the real one."""
     world = ModuleType("holdfast.lab.world")
     tasks = {name: Task(name, {"test": (Example({"input": "x"}, name),)}) for name in ("copying", "colours")}
-    vars(world).update(names=lambda: tuple(tasks), task=tasks.__getitem__)
+    vars(world).update(names=lambda: tuple(tasks), general=lambda: ["copying"], task=tasks.__getitem__)
     monkeypatch.setitem(sys.modules, "holdfast.lab.world", world)
     monkeypatch.setattr(holdfast.lab, "world", world, raising=False)
 
@@ -45,7 +46,7 @@ def test_the_seed_moves_what_is_held_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("argument", "said"),
     [
-        ("lab:copyng", r"lab:copyng: no such task; did you mean `copying`\? there are: copying, colours"),
+        ("lab:copyng", r"lab:copyng: no such task; did you mean `copying`\? `holdfast tasks`"),
         ("copying", r"copying: no such folder, file or task; did you mean `lab:copying`\?"),
         ("some/where/train.jsonl", r"some/where/train.jsonl: no such folder, file or task; `holdfast tasks` lists"),
     ],
@@ -53,6 +54,12 @@ def test_the_seed_moves_what_is_held_out(tmp_path: Path) -> None:
 def test_an_unknown_task_is_answered_with_the_nearest(argument: str, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         load_task(argument)
+
+
+def test_the_listing_has_every_name_once_with_summary_and_source() -> None:
+    names = [record["name"] for record in listing()]
+    assert names == [*SUITES, *ENTRIES, "lab:copying", "lab:colours"]
+    assert all(set(record) == {"name", "summary", "source"} and all(record.values()) for record in listing())
 
 
 def test_a_mistyped_path_is_answered_with_its_neighbour(tmp_path: Path) -> None:

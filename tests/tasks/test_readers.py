@@ -110,6 +110,14 @@ def test_lines_end_at_newlines_only(tmp_path: Path) -> None:
     assert asked(read(tmp_path, "\ufeff" + line, "", "  "))[0] == {"input": "a\u2028b\u0085c"}
 
 
+def test_the_page_on_adding_a_task_shows_settings_that_work(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "add-a-task.md").read_text(encoding="utf-8")
+    rows = ({"title": "Tea", "body": "Good.", "stars": stars} for stars in (5, 3, 1))
+    task = read(tmp_path, *rows, yaml=page.split("```yaml")[1].split("```")[0])
+    assert [example.target for example in task.splits["test"]] == ["positive", "negative"]
+    assert (task.name, task.metric) == ("sentiment", "accuracy")
+
+
 # --- defaults
 
 
