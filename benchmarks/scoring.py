@@ -1,0 +1,79 @@
+"""Few-shot scoring: holdfast's cached prefixes against lm-evaluation-harness's Hugging Face backend.
+
+The same Llama and texts, alternately in one process: multiple-choice questions behind five demonstrations, from strings
+to log-likelihoods. `max_difference` is the largest difference of a log-likelihood (of the order of 10 to 100); whether a
+choice is greedy, and which one ranks first, must be equal.
+"""
+
+import random
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+from benchmarks import harness, words
+from holdfast.evaluation.model import Model
+from holdfast.models import Pretrained
+
+SHOTS, CHOICES = 5, 4
+VOCABULARY, LAYERS, WIDTH = 32_000, 6, 256
+THEIR_BATCH = 16
+
+
+def questions(items: int, same: bool, vocabulary: int) -> list[tuple[str, str]]:
+    """(context, choice) pairs; demonstrations of 50 to 70 words, questions of 40 to 60, choices of 1 to 4."""
+    draw = random.Random(1)
+
+    def shots() -> str:
+        return " ".join(words.text(draw.randint(50, 70), vocabulary, draw) for _ in range(SHOTS))
+
+    shown, pairs = shots(), []
+    for _ in range(items):
+        context = f"{shown if same else shots()} {words.text(draw.randint(40, 60), vocabulary, draw)}"
+        pairs += [(context, " " + words.text(draw.randint(1, 4), vocabulary, draw)) for _ in range(CHOICES)]
+    return pairs
+
+
+def harness_backend() -> tuple[Any, Any]:
+    """lm-evaluation-harness's request and its model class."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from lm_eval.api.instance import Instance
+            from lm_eval.models.huggingface import HFLM
+    except ImportError:
+        raise SystemExit("this compares with lm-evaluation-harness: pip install 'holdfast[bench]'") from None
+    return Instance, HFLM
+
+
+def cases(small: bool) -> Iterator[harness.Result]:
+    """The same demonstrations before every item, and others before each."""
+    Instance, HFLM = harness_backend()
+    layers, width, vocabulary, items, rounds = (2, 128, 1000, 12, 1) if small else (LAYERS, WIDTH, VOCABULARY, 40, 3)
+    model, tokenizer = words.llama(layers, width, vocabulary), words.tokenizer(vocabulary)
+    ours = Model(Pretrained(model, tokenizer, "random", ""))
+    theirs = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=THEIR_BATCH, device="cpu", max_length=2048)
+    for same in (True, False):
+        pairs = questions(items, same, vocabulary)
+        instances = [Instance("loglikelihood", {}, pair, i) for i, pair in enumerate(pairs)]
+        mine = [(one.value, one.greedy) for one in ours.loglikelihood(pairs)]
+        other = theirs.loglikelihood(instances, disable_tqdm=True)
+        assert [greedy for _, greedy in mine] == [greedy for _, greedy in other]
+        assert ranked(mine) == ranked(other)
+        worst = max(abs(a - b) for (a, _), (b, _) in zip(mine, other, strict=True))
+        seconds = harness.alternate(
+            lambda pairs=pairs: ours.loglikelihood(pairs),
+            lambda instances=instances: theirs.loglikelihood(instances, disable_tqdm=True),
+            rounds,
+        )
+        case = f"{items} items, {SHOTS} shots, {'the same' if same else 'drawn for each'}"
+        yield harness.Result("few-shot scoring", case, *seconds, worst)
+
+
+def ranked(found: list[tuple[float, bool]]) -> list[int]:
+    """The likeliest choice of each item."""
+    values = [value for value, _ in found]
+    return [max(range(i, i + CHOICES), key=values.__getitem__) for i in range(0, len(values), CHOICES)]
+
+
+if __name__ == "__main__":
+    harness.main("scoring", str(__doc__).partition("\n")[0], cases)
