@@ -152,7 +152,7 @@ def _cheapest(ranked: list[Line], lengths: Sequence[int], budget: int | None, wi
     common = [0, *(shared(a[1], b[1]) if a[0] == b[0] else 0 for a, b in pairwise(ranked))]
     total = sum(len(tokens) - again for (_, tokens), again in zip(ranked, common, strict=True))
     best, least = [], math.inf
-    for count in sorted({round(1.2**i) for i in range(64) if 1.2**i < len(ranked)} | {len(ranked)}):
+    for count in sorted({min(round(2 ** (i / 4)), len(ranked)) for i in range(64)}):
         bins, load = _spread(_bundles(ranked, common, lengths, total / count, budget), lengths, count)
         cost = len(bins) * load * (1 if width is None else ATTENTION * width + load)
         if cost < least and (budget is None or load <= budget):

@@ -2,16 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from holdfast.prefix import masks
 from holdfast.prefix.packing import SHARE, Packed, pack
 from holdfast.rows import Row
 
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # A busy machine is no failure.
 LENGTHS = (3, 0, 5)  # of three soft prompts
 
 
@@ -44,6 +46,7 @@ def seen_from(packed: Packed, flat: int) -> list[int]:
     return (packed_row * packed.tokens.shape[1] + mask.nonzero().flatten()).tolist()
 
 
+@patient
 @given(rows(), st.sampled_from([None, 1, 12, 30]), st.sampled_from([1, 8]))
 def test_what_a_label_sees_is_its_prompt_and_the_tokens_before_it(
     given_rows: list[Row], budget: int | None, multiple: int
@@ -67,6 +70,7 @@ def test_what_a_label_sees_is_its_prompt_and_the_tokens_before_it(
         assert (row_number, label, weight) == (number, one.tokens[place], one.weights[place])
 
 
+@patient
 @given(rows(), st.sampled_from([12, 30]), st.sampled_from([1, 8]))
 def test_no_packed_row_is_longer_than_the_budget_or_the_longest_row(
     given_rows: list[Row], budget: int, multiple: int
@@ -77,6 +81,7 @@ def test_no_packed_row_is_longer_than_the_budget_or_the_longest_row(
     assert length - multiple < max(budget, longest)
 
 
+@patient
 @given(rows(), st.sampled_from([None, 12]))
 def test_padding_is_seen_by_itself_only(given_rows: list[Row], budget: int | None) -> None:
     packed = pack(given_rows, LENGTHS, budget, multiple=16)
@@ -149,3 +154,15 @@ def test_packing_keeps_up_with_training() -> None:
     start = time.process_time()
     pack(given_rows, [100], 1024)
     assert time.process_time() - start < 1
+
+
+def test_the_example_in_the_notation_is_what_packing_does() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "notation.md").read_text()
+    table = {line[:23].split()[-1]: line[23:].split() for line in text.splitlines() if line[15:23].split()}
+    ids = {letter: i for i, letter in enumerate("abcdefxyz", start=1)}
+    given_rows = [row([ids[letter] for letter in word]) for word in ("abcx", "abdey", "fz")]
+    packed = pack(given_rows, [2])
+    assert packed.tokens.tolist() == [[ids.get(letter, 0) for letter in table["holds"]]]
+    assert packed.positions.tolist() == [[int(number) for number in table["position"]]]
+    assert packed.end.tolist() == [[int(number) for number in table["end"]]]
+    assert packed.labels.tolist() == [ids[letter] for letter in table["predicts"]]
