@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from holdfast.report import units
 from holdfast.report.summary import STATE, Line, Summary
@@ -9,8 +10,9 @@ from holdfast.scores import Output
 
 FALLS, RISES = 2, 1
 RULE = (
-    "Of each task: the two items whose score fell most from the base to the tuned model (right before and wrong after come "
-    "first), then the one that rose most; ties go to fewer shots and to the earlier item."
+    "Of each task: the two items whose score fell most from the base to the tuned model, answers in the tuned task's format "
+    "before all others, then the one that rose most; ties go to the shorter input. Where a metric has no value for one "
+    "item, such as BLEU, only answers that fell into the tuned task's format are shown."
 )
 Answers = dict[tuple[str, str | None], Output]  # by (variant, prompt)
 LONGEST = 700  # characters of a text that are shown
@@ -61,22 +63,39 @@ def choose(outputs: Sequence[Output], summary: Summary) -> list[TaskExamples]:
     for lines in _by_task(summary):
         moved = sorted(change for line in lines for change in _changes(line, asked.get((line.task, line.shots), {})))
         if moved:
-            falls = [change for change in moved if change[0] < 0]
-            rises = sorted((change for change in moved if change[0] > 0), key=lambda change: (-change[0], *change[1:]))
-            chosen = [*falls[:FALLS], *rises[:RISES]]
+            falls = [change for change in moved if change.size < 0]
+            rises = sorted((change for change in moved if change.size > 0), key=lambda change: -change.size)
             task, metric = lines[0].task, lines[0].metric
-            shown = [_item(asked[task, shots][index], metric) for _, shots, index in chosen]
+            chosen = [asked[task, change.shots][change.item] for change in [*falls[:FALLS], *rises[:RISES]]]
+            shown = [_item(answers, metric) for answers in chosen]
             found.append(TaskExamples(task, lines[0].role, len(falls), len(rises), len(moved), shown))
     return found
 
 
-def _changes(line: Line, items: Mapping[int, Answers]) -> Iterator[tuple[float, int, int]]:
-    """(change of the item's own score, shots, index) of every item that both models answered."""
+class Change(NamedTuple):
+    """How an item's own score changed, sorted as the rule says."""
+
+    plain: bool  # whether the tuned answer is not in the tuned task's format
+    size: float
+    length: int  # of the input
+    shots: int
+    item: int  # its index
+
+
+def _changes(line: Line, items: Mapping[int, Answers]) -> Iterator[Change]:
+    """The change of every item that both models answered, in the prompt state that counts."""
     state = line.headline.prompt if line.headline else None
     for index, answers in items.items():
         base, tuned = answers.get(("base", None)), answers.get(("tuned", state))
-        if base and tuned and line.metric in base.scores and line.metric in tuned.scores:
-            yield tuned.scores[line.metric] - base.scores[line.metric], line.shots, index
+        if base and tuned:
+            plain = not tuned.scores.get("format_share")
+            if line.metric in base.scores and line.metric in tuned.scores:
+                size = tuned.scores[line.metric] - base.scores[line.metric]
+            elif "format_share" in base.scores and "format_share" in tuned.scores:
+                size = base.scores["format_share"] - tuned.scores["format_share"]
+            else:
+                continue
+            yield Change(plain, size, len(tuned.input), line.shots, index)
 
 
 def _by_task(summary: Summary) -> list[list[Line]]:

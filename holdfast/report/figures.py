@@ -1,5 +1,6 @@
 """What each figure of the page shows: from a summary or a log to rows for the templates."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -87,10 +88,33 @@ def symptom(summary: Summary, metric: str) -> Plot | None:
     return _plot(lines, drawings, svg.axis(scale, plus=False))
 
 
-def symptoms(summary: Summary) -> list[tuple[str, str, Plot]]:
-    """(metric, what it says, its plot) for every symptom that was measured on general tasks."""
-    names = dict.fromkeys(line.metric for line in summary.lines if units.is_symptom(line.metric))
-    return [(name, units.meaning(name), plot) for name in names if (plot := symptom(summary, name))]
+@dataclass(frozen=True)
+class Sign:
+    """A symptom's means over the general tasks: the base's, and one for each state of the tuned model."""
+
+    metric: str
+    meaning: str
+    means: list[str]
+
+
+def signs(summary: Summary) -> tuple[list[str], list[Sign]]:
+    """(columns, rows): every symptom, averaged over general tasks and shots. A mean leaves out lines that lack a column."""
+    names = {metric: summary.symptom(metric) for metric in summary.symptoms}
+    every = [line for lines in names.values() for line in lines]
+    states = [state for state in STATE if any(state in line.tuned for line in every)]
+    found = []
+    for metric, lines in names.items():
+        columns = [[line.base for line in lines], *([line.tuned.get(state) for line in lines] for state in states)]
+        found.append(Sign(metric, units.meaning(metric), [_mean_text([s for s in scores if s]) for scores in columns]))
+    return ["base", *(STATE[state] for state in states)], found
+
+
+def _mean_text(scores: Sequence[Score]) -> str:
+    if not scores:
+        return "–"
+    mean = math.fsum(score.value for score in scores) / len(scores)
+    scale = units.factor(scores[0].metric, max(score.value for score in scores))
+    return f"{mean:.2f}" if scale is None else units.points(mean * scale)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 // Sorting by column heads, filtering by words, and opening everything for print. The page is complete without it.
 (() => {
   const number = (text) => {
-    const found = text.trim().replace(/−/g, "-").match(/^[+-]?\d[\d.]*/);
+    const found = text.trim().replace(/−/g, "-").replace(/^</, "").match(/^[+-]?\d[\d.]*/);
     return found ? Number(found[0]) : null;
   };
 

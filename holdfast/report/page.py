@@ -8,6 +8,7 @@ import base64
 import hashlib
 import re
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from holdfast.report.summary import STATE, Estimate, Summary, share
 from holdfast.scores import Score
 
 HERE = Path(__file__).parent
+MOST_ROWS = 4000  # of the table of all scores: about 1.3 MB
 
 
 def write_page(run_folder: str | Path) -> Path:
@@ -33,19 +35,22 @@ def page(run: Folder) -> str:
     """The page of one run."""
     summary = Summary.of(run.scores)
     states, shots, heat = figures.heat(summary)
+    listed = _listed(run.scores)
     return _render(
         "page.html",
         run=run,
-        scores=_ordered(run.scores),
+        scores=listed,
+        left_out=len(run.scores) - len(listed),
         cut=[line.any for line in summary.lines if line.any.truncated and not units.is_symptom(line.metric)],
         corrected=verdict.corrected(run.scores),
         summary=summary,
         sentences=words.headline(summary),
         unresolved=words.plain(words.unresolved(summary)),
-        format_share=share(summary.symptom("format_share")),
+        collapse=share(summary.symptom(summary.collapse)) if summary.collapse else None,
         forest=figures.forest(summary),
         heat={"states": states, "shots": shots, "rows": heat},
-        symptoms=figures.symptoms(summary),
+        symptom=figures.symptom(summary, summary.collapse) if summary.collapse else None,
+        signs=figures.signs(summary),
         examples=examples.choose(run.outputs, summary),
         rule=examples.RULE,
         most_tasks=examples.MOST_TASKS,
@@ -55,9 +60,9 @@ def page(run: Folder) -> str:
 
 
 def write_comparison(folders: Sequence[str | Path], out: str | Path, floor: float | None = None) -> Path:
-    """Write `report.html` of several runs side by side into the folder `out` and return its path."""
+    """Write comparison.html, several runs side by side, into the folder `out` and return its path."""
     runs = [folder.read(path) for path in folders]
-    return folder.write_text(Path(out) / "report.html", comparison(runs, floor))
+    return folder.write_text(Path(out) / "comparison.html", comparison(runs, floor))
 
 
 def comparison(runs: Sequence[Folder], floor: float | None = None) -> str:
@@ -75,16 +80,24 @@ def comparison(runs: Sequence[Folder], floor: float | None = None) -> str:
 
 
 def _render(template: str, **values: Any) -> str:
+    return _environment().get_template(template).render(**values)
+
+
+@cache
+def _environment() -> Environment:
+    """The templates with what they may call; everything they print is escaped."""
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     script = _asset("page.js")
     environment.globals.update(style=_asset("style.css"), script=script, script_hash=_hash(script), verdict=verdict)
     environment.globals.update(shown=shown, cell=cell, interval=interval, estimate=estimate, key=key, state=state)
-    environment.globals.update(is_number=lambda piece: isinstance(piece, words.Number), word_of=verdict.of_score)
-    environment.globals.update(points=units.points, interval_text=words.interval)
+    environment.globals.update(
+        points=units.points, meaning=units.meaning, interval_text=words.interval, word_of=verdict.of_score
+    )
+    environment.globals.update(is_number=lambda piece: isinstance(piece, words.Number))
     environment.filters.update(minus=minus, breakable=breakable)
-    return environment.get_template(template).render(**values)
+    return environment
 
 
 def key(score: Score) -> str:
@@ -122,7 +135,8 @@ def cell(score: Score, name: str) -> str:
 
 def state(score: Score) -> str:
     """Which model answered: the base, or the tuned one and where its prompt was."""
-    return "base" if score.variant == "base" else STATE[score.prompt]
+    said = STATE[score.prompt]
+    return said if score.variant == "tuned" else "base" if score.prompt is None else f"base, {said}"
 
 
 def estimate(found: Estimate, name: str, plus: bool = False) -> Markup:
@@ -141,8 +155,13 @@ def _hash(script: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
-def _ordered(scores: Sequence[Score]) -> list[Score]:
-    """Target first, a task's shots together, judgements before symptoms, the base before the tuned model."""
+def _listed(scores: Sequence[Score]) -> list[Score]:
+    """Target first, a task's shots together, judgements before symptoms, the base before the tuned model.
+
+    Of very many scores the symptoms are left out, to keep the page small.
+    """
+    if len(scores) > MOST_ROWS:
+        scores = [score for score in scores if not units.is_symptom(score.metric)]
     order = {task: place for place, task in enumerate(dict.fromkeys(score.task for score in scores))}
     return sorted(
         scores,

@@ -98,6 +98,17 @@ class Summary:
         return [line for line in self.lines if line.metric == metric and line.role == "general"]
 
     @property
+    def symptoms(self) -> list[str]:
+        """The symptoms that were measured on general tasks, in the order of the file."""
+        found = dict.fromkeys(line.metric for line in self.lines if line.role == "general")
+        return [metric for metric in found if units.is_symptom(metric)]
+
+    @property
+    def collapse(self) -> str | None:
+        """The symptom that tells most of what was measured: the tuned task's format elsewhere, else any malformed answer."""
+        return next((name for name in ("format_share", "collapse_share") if name in self.symptoms), None)
+
+    @property
     def _first_shots(self) -> list[Line]:
         """The target's lines at the fewest shots, where the gain is read."""
         target = self.first_metric("target")
@@ -157,10 +168,14 @@ class Summary:
 
 def share(found: Sequence[Line]) -> tuple[float, float] | None:
     """(base, tuned) means of a symptom over its lines, in points; the prompt state that counts."""
-    pairs = [(_points(line.base), _points(line.headline)) for line in found if line.base and line.headline]
-    if not pairs:
+    both = [line for line in found if line.base and line.headline]
+    if not both:
         return None
-    return math.fsum(base for base, _ in pairs) / len(pairs), math.fsum(tuned for _, tuned in pairs) / len(pairs)
+    return _mean_points([line.base for line in both]), _mean_points([line.headline for line in both])
+
+
+def _mean_points(scores: Sequence[Score | None]) -> float:
+    return math.fsum(_points(score) for score in scores) / len(scores)
 
 
 def _points(score: Score | None) -> float:

@@ -91,9 +91,9 @@ def _facts(summary: Summary) -> list[str]:
         size, change = units.points(kept.value), units.points(moved.value, True)
         found.append(f"retention      {size} % {words.interval(kept)} of the base's mean on general tasks")
         found.append(f"general change {change} points {words.interval(moved)}, mean of {moved.n} tasks")
-    if format_share := share(summary.symptom("format_share")):
-        base, tuned = (units.points(value) for value in format_share)
-        found.append(f"format share   {base} % -> {tuned} %: general answers in the format of the tuned task")
+    if summary.collapse and (shares := share(summary.symptom(summary.collapse))):
+        name, (base, tuned) = summary.collapse.replace("_", " "), (units.points(value) for value in shares)
+        found.append(f"{name:<14} {base} % -> {tuned} %: general {units.meaning(summary.collapse)}")
     return found
 
 

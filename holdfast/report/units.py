@@ -12,11 +12,12 @@ LESS_IS_BETTER = ("perplexity", "loss", "bits", "nats", "nll", "ter", "brier", "
 # How the answers look, not whether they are right: a change is shown and never called gained or lost.
 SYMPTOMS = {
     "format_share": "answers in the format of the tuned task",
-    "length": "length of the answers",
-    "distinct": "different answers",
-    "modal_share": "share of the commonest answer",
-    "valid_share": "answers in the format that was asked for",
+    "collapse_share": "answers in the tuned task's format, empty, or that did not stop",
     "empty_share": "empty answers",
+    "run_on_share": "answers that did not stop",
+    "modal_share": "share of the commonest answer",
+    "distinct": "different words or word pairs, per word written",
+    "length_ratio": "length of the answers over the base's",
 }
 
 

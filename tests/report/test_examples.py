@@ -40,6 +40,20 @@ def test_what_a_model_wrote_freely_is_shown_beside_its_choice() -> None:
     assert [answer.generated for answer in found.items[0].answers] == [None, "True"]
 
 
+def test_answers_in_the_tuned_tasks_format_come_first_and_stand_in_where_items_have_no_score() -> None:
+    scores = [Score("base", None, "t", "general", 0, "bleu", 50, 40, 60, 3)]
+    scores.append(replace(scores[0], variant="tuned", value=40, delta=-10, delta_low=-20, delta_high=-1))
+    base = [replace(o, scores={"format_share": 0.0}) for o in answered("base", [0, 0, 0])]
+    tuned = [replace(o, scores={"format_share": float(o.index == 1)}) for o in answered("tuned", [0, 0, 0])]
+    (found,) = choose([*base, *tuned], Summary.of(scores))
+    assert ([item.index for item in found.items], found.fell) == ([1], 1)
+    judged = [replace(s, metric="f1") for s in scores]
+    base = [replace(o, scores={"f1": 1.0, "format_share": 0.0}) for o in base]
+    tuned = [replace(o, scores={"f1": 0.4 * (o.index == 1), "format_share": float(o.index == 1)}) for o in tuned]
+    (found,) = choose([*base, *tuned], Summary.of(judged))
+    assert [item.index for item in found.items] == [1, 0]
+
+
 def test_items_that_only_one_model_answered_are_not_compared() -> None:
     scores = [Score("tuned", None, "t", "general", 0, "f1", 0.4, 0.3, 0.5, 6)]
     assert choose(answered("tuned", [1.0, 0.0]), Summary.of(scores)) == []

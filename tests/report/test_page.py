@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -53,6 +54,14 @@ def marked(html: str) -> Iterator[tuple[str, str, str]]:
     for text, attributes, _ in Texts(html).found:
         if "data-field" in attributes and re.search(r"\d", text):
             yield str(attributes["data-score"]), str(attributes["data-field"]), text.strip().replace("−", "-")
+    table = html.split('<table id="all-scores"')[1].split("</table>")[0]
+    columns = re.findall(r'data-column="(\w*)"', table)
+    for name, row in re.findall(r'<tr data-score="([^"]*)">(.*?)</tr>', table, re.S):
+        cells = re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.S)
+        assert len(cells) == len(columns)
+        for field, text in zip(columns, cells, strict=True):
+            if field and text:
+                yield unescape(name), field, unescape(text).replace("−", "-")
 
 
 def test_every_number_said_to_be_a_scores_is_that_scores(run: Path) -> None:
@@ -94,14 +103,14 @@ def test_derived_numbers_are_those_of_the_summary(run: Path) -> None:
         sizes = {units.points(estimate.value), units.points(estimate.value, True), f"{units.points(estimate.value)} %"}
         assert limits in found[name]
         assert found[name] <= {limits, *sizes}
-    assert set(found) == {"gain", "retention", "general_change", "general_n", "format_share", "tasks"}
+    assert set(found) == {"gain", "retention", "general_change", "general_n", "collapse", "tasks", "sign"}
 
 
 def test_no_number_is_on_the_page_without_a_source(run: Path) -> None:
     for text, attributes, tags in Texts(write_page(run).read_text()).found:
         if {"style", "script", "title", "desc", "head"} & set(tags):
             continue
-        if not ({"data-field", "data-derived"} | OTHER_SOURCES) & set(attributes):
+        if not ({"data-field", "data-derived", "data-score"} | OTHER_SOURCES) & set(attributes):
             for constant in CONSTANTS:
                 text = text.replace(constant, "")
             assert not re.search(r"\d", text), f"a number without a source: {text!r} in {tags}"
@@ -150,9 +159,23 @@ def test_the_policys_hash_is_the_scripts(run: Path) -> None:
 def test_fifty_tasks_with_long_outputs_stay_under_two_megabytes(run: Path) -> None:
     scores, outputs = read_scores(run), read_outputs(run)
     long = [replace(output, output=output.output + " word" * 300, input="word " * 300) for output in outputs]
-    write_jsonl(run / "scores.jsonl", [replace(s, task=f"{s.task}-{copy}") for copy in range(8) for s in scores])
+    more = ("collapse_share", "empty_share", "run_on_share", "modal_share", "distinct_1", "distinct_2", "length_ratio")
+    symptoms = [replace(s, metric=name) for s in scores for name in more if s.metric == "format_share"]
+    every = [replace(s, task=f"{s.task}-{copy}") for copy in range(8) for s in [*scores, *symptoms]]
+    write_jsonl(run / "scores.jsonl", every)
     write_jsonl(run / "outputs.jsonl", [replace(o, task=f"{o.task}-{copy}") for copy in range(8) for o in long[::4]])
     assert write_page(run).stat().st_size < 2_000_000
+    assert "symptoms are left out" not in write_page(run).read_text()
+
+
+def test_of_very_many_scores_the_symptoms_are_left_out_and_that_is_said(run: Path) -> None:
+    scores = [replace(s, task=f"{s.task}-{copy}") for copy in range(60) for s in read_scores(run)]
+    write_jsonl(run / "scores.jsonl", scores)
+    (run / "outputs.jsonl").unlink()
+    html = write_page(run).read_text()
+    symptoms = sum(units.is_symptom(score.metric) for score in scores)
+    assert f"{symptoms} symptoms are left out here" in html
+    assert html.count("<tr data-score=") == len(scores) - symptoms
 
 
 @pytest.mark.parametrize(
