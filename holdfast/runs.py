@@ -91,13 +91,10 @@ def tune(
     with PartialState().main_process_first():
         artifacts.claim(folder, config, overwrite=overwrite)
     trained = [execute(stage, folder / "stages") for stage in stages]
-    asked = {
-        "model": model,
+    asked = {key: config[key] for key in ("model", "limit", "seed")} | {
         "target": task,
         "general": tuple(kept),
         "shots": tuple(shots),
-        "limit": limit,
-        "seed": seed,
         "versions": (*versions, *(t.version for t in others)),
         "trust_remote_code": trust_remote_code,
     }

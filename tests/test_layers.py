@@ -111,11 +111,9 @@ def test_no_import_cycles() -> None:
     }
     graph = {
         name: {
-            n
-            for _, full in imported(path)
-            for n in (full, full.rpartition(".")[0])
-            if n in modules and n not in (name, "holdfast")
+            n for _, full in imported(path) if (n := full if full in modules else full.rpartition(".")[0]) in modules
         }
+        - {name, "holdfast"}
         for name, path in modules.items()
     }
     done: set[str] = set()

@@ -93,7 +93,7 @@ class Train(Stage):
             examples,
             self.demonstrations,
             mode=self.sampling,
-            seed=self.settings.seed + epoch,
+            seed=self.settings.seed * 1_000_003 + epoch,  # no other seed's pass draws the same
             index=index,
             exclude=example,
         )
