@@ -64,7 +64,8 @@ def mamba() -> Any:
     return _random(t.MambaForCausalLM, config)
 
 
-def t5() -> Any:
+def t5(factor: float = 1.0) -> Any:
+    """With a factor of 1 it ends every text at once; with 2 it writes, and rounding shows 1e-4 in a logit."""
     config = t.T5Config(
         **{**COMMON, "decoder_start_token_id": EOS},
         d_model=32,
@@ -72,6 +73,7 @@ def t5() -> Any:
         d_ff=48,
         num_layers=2,
         num_heads=4,
+        initializer_factor=factor,
     )
     return _random(t.T5ForConditionalGeneration, config)
 

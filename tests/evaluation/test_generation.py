@@ -25,7 +25,7 @@ MODELS: dict[str, Callable[[], Any]] = {
     "gemma3 beyond its window": lambda: small_models.gemma3(9),
     "mistral beyond its window": lambda: small_models.mistral(9),
     "mamba": small_models.mamba,
-    "t5": small_models.t5,
+    "t5": lambda: small_models.t5(2.0),
 }
 PROMPTS = [*sequences([14, 11, 17, 12, 11, 23], common=9), *sequences([5, 2, 1], seed=1)]
 
