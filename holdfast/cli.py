@@ -34,8 +34,8 @@ def demo(out: Out = None, json_: Json = False) -> None:
     """The main job on the embedded lab model: offline, minutes on two cores."""
     from holdfast import demonstration
 
-    runs = demonstration.demo(out or Path("runs/demo"))
-    comparison(runs, None, None, json_)
+    folder = out or Path("runs/demo")
+    comparison(demonstration.demo(folder), None, folder, json_)
 
 
 @app.command()
@@ -260,18 +260,20 @@ def doctor(
 
 
 def comparison(runs: list[Path], floor: float | None, out: Path | None, json_: bool) -> None:
-    """Print runs side by side; exit 2 where one misses the floor."""
+    """Print runs side by side, in words too, and write their page; exit 2 where one misses the floor."""
     from holdfast import studies
     from holdfast.report.compare import compare as side_by_side
     from holdfast.report.page import write_comparison
 
     shown, missed = side_by_side(runs, floor)
-    if out:
-        print(write_comparison(runs, out, floor), file=sys.stderr)
+    page = write_comparison(runs, out, floor) if out else None
     if json_:
         console.lines(studies.run_records(runs))
     else:
         console.show(shown)
+        console.verdicts(runs)
+        if page:
+            print(f"Page: {page}")
     if missed:
         raise typer.Exit(2)
 

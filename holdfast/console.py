@@ -19,7 +19,7 @@ def show(renderable: Any) -> None:
     console = Console()
     if not console.is_terminal:
         console.width = max(80, console.width if console.width != 80 else 80)
-    console.print(renderable)
+    console.print(renderable, markup=False, highlight=False)
 
 
 def run(folder: Path) -> None:
@@ -27,6 +27,19 @@ def run(folder: Path) -> None:
     from holdfast.report.table import terminal
 
     show(terminal(folder))
+
+
+def verdicts(folders: Sequence[Path]) -> None:
+    """What each run gained and lost, in words."""
+    from holdfast.report import words
+    from holdfast.report.summary import Summary
+    from holdfast.scores import read_scores
+
+    for folder in folders:
+        said = " ".join(
+            words.plain(sentence) for sentence in words.headline(Summary.of(read_scores(folder))) if sentence
+        )
+        show(f"\n{folder.name}: {said}")
 
 
 def table(scores: Sequence[Any]) -> None:

@@ -38,7 +38,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "studies": {"runs", "recipes", "stages", "scores", "report"},
     "doctor": {"runs", "stages", "prefix", "models"},
     "demonstration": {"studies", "runs"},
-    "console": {"report", "stages"},
+    "console": {"report", "scores", "stages"},
     "cli": {"console", "runs", "measuring", "studies", "doctor", "demonstration", "recipes", "stages", "report"},
     "__init__": {"runs", "measuring", "studies", "methods", "scores", "stages", "tasks"},
     "__main__": {"cli"},
