@@ -19,7 +19,7 @@ from holdfast.edits.base import Edit
 from holdfast.stages import pretrained
 from holdfast.stages.shards import Reader, Shard, Stored, shards, twins, write
 
-SLICE = 1 << 18  # Numbers in a slice: they stay in the cache between reading, arithmetic and writing.
+SLICE = 1 << 17  # Numbers in a slice: they stay in the cache between reading, arithmetic and writing.
 COPIED = {".json", ".txt", ".model", ".jinja", ".tiktoken", ".py"}
 DOWNLOADED = ["model*.safetensors", *(f"*{suffix}" for suffix in sorted(COPIED - {".py"}))]
 
