@@ -17,6 +17,9 @@ from holdfast.evaluation.statistics import Estimate, jackknife, paired, ratio, s
 from holdfast.scores import Output
 from holdfast.tasks.task import Task
 
+SYMPTOMS = (
+    "format_share", "empty_share", "run_on_share", "collapse_share", "modal_share", "distinct_1", "distinct_2", "length_ratio",
+)  # fmt: skip
 CLOSED, WORDS = 50, 5  # the most answers, and words of an answer, that make a closed set
 LONG = 64  # characters, about as many as the fewest tokens that evaluation lets a model write
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from holdfast.evaluation import format as form
-from holdfast.evaluation.metrics import METRICS, Metric, metric
+from holdfast.evaluation.metrics import Metric, metric
 from holdfast.evaluation.model import LanguageModel, Model
 from holdfast.evaluation.statistics import RESAMPLES, Estimate, paired, single
 from holdfast.evaluation.verdicts import MARGIN, judge
@@ -84,12 +84,16 @@ def evaluate(
 
 def items(task: Task, limit: int | None, seed: int) -> list[int]:
     """Places in the test split that are asked: all, or `limit` drawn by the task's name and the seed, ascending."""
-    n = len(task.splits.get("test", ()))
+    return items_of(task.name, len(task.splits.get("test", ())), limit, seed)
+
+
+def items_of(name: str, n: int, limit: int | None, seed: int) -> list[int]:
+    """`items` of a task with this name and n items to ask."""
     if n == 0 or limit == 0:
-        raise ValueError(f"task {task.name}: nothing to ask; give it a test split, and a limit of 1 or more")
+        raise ValueError(f"task {name}: nothing to ask; give it a test split, and a limit of 1 or more")
     if limit is None or limit >= n:
         return list(range(n))
-    return sorted(random.Random(f"{task.name}:{seed}").sample(range(n), limit))
+    return sorted(random.Random(f"{name}:{seed}").sample(range(n), limit))
 
 
 def longest_answer(task: Task, model: LanguageModel, tokenizer: Any) -> int:
@@ -189,7 +193,10 @@ def score(
         found = {kind.name: _estimates(kind, cell, base, circumstances.get("seed", 0), resamples)}
         if target is not None and cell[0].role == "general":
             found |= form.symptoms(base, cell, form.foreign_answers(target, task))
-        scores += [_score(name, cell, task, value, change, circumstances) for name, (value, change) in found.items()]
+        scores += [
+            _score(name, kind if name == kind.name else None, cell, task, *estimates, circumstances)
+            for name, estimates in found.items()
+        ]
     return judge(scores, margin=margin, floor=floor)
 
 
@@ -217,14 +224,15 @@ def _estimates(
 
 def _score(
     name: str,
+    kind: Metric | None,
     cell: Sequence[Output],
     task: Task,
     value: Estimate,
     change: Estimate | None,
     circumstances: Mapping[str, Any],
 ) -> Score:
-    first, kind = cell[0], METRICS.get(name)
-    guess = [1 / len(set(output.choices)) for output in cell if output.choices] if kind and kind.pick else []
+    first, ranked = cell[0], kind is not None and cell[0].logprobs is not None
+    guess = [1 / len(set(output.choices)) for output in cell if output.choices] if ranked else []
     return Score(
         variant=first.variant,  # pyright: ignore[reportArgumentType]
         prompt=first.prompt,  # pyright: ignore[reportArgumentType]
@@ -246,5 +254,5 @@ def _score(
         signature=kind.signature(cell) if kind else "",
         task_version=task.version,
         template=task.template.input,
-        **{"decoding": "ranked choices" if kind and kind.pick else "greedy", **circumstances},
+        **{"decoding": "ranked choices" if ranked else "greedy", **circumstances},
     )

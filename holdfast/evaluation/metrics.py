@@ -59,16 +59,24 @@ class Metric:
 
 
 def metric(name: str) -> Metric:
-    """The metric of this name.
+    """The metric of this name; `recorded:NAME` is the mean of `Output.scores[NAME]`, as another program marked the items.
 
     Raises:
         ValueError: there is none; the message names the nearest.
     """
     if name in METRICS:
         return METRICS[name]
+    kind, colon, recorded = name.partition(":")
+    if kind == "recorded" and colon:
+        return Metric(recorded, 1.0, lambda output: (output.scores[recorded],), signature=lambda _: "as recorded")
     near = difflib.get_close_matches(name, METRICS, n=1, cutoff=0.4)
     hint = f"did you mean {near[0]!r}? " if near else ""
     raise ValueError(f"metric {name!r} is unknown; {hint}there are {', '.join(METRICS)}")
+
+
+def scale(name: str) -> float:
+    """The greatest value that scores of this name take: a known metric's scale, 1 for shares and recorded marks."""
+    return METRICS[name].scale if name in METRICS else 1.0
 
 
 # Choices, ranked by log-likelihood.

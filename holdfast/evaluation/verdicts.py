@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from holdfast.evaluation.metrics import METRICS
+from holdfast.evaluation.format import SYMPTOMS
+from holdfast.evaluation.metrics import scale
 from holdfast.evaluation.statistics import LEVEL, Array, Estimate
 from holdfast.scores import Score, Verdict
 
@@ -59,13 +60,13 @@ def judge(scores: Iterable[Score], *, margin: float = MARGIN, floor: float = 0.0
     scores = list(scores)
     families: dict[tuple[str | None, str], list[int]] = defaultdict(list)
     for i, score in enumerate(scores):
-        if score.metric in METRICS and score.p is not None:
+        if score.metric not in SYMPTOMS and score.p is not None:
             families[score.prompt, score.role].append(i)
     for members in families.values():
         for i, p in zip(members, holm([scores[i].p or 0.0 for i in members]), strict=True):
-            scale, change = METRICS[scores[i].metric].scale, replace(change_of(scores[i]), p=p)
-            above = scores[i].value - change.value - scale * scores[i].chance
-            word, needed = verdict(change, margin=min(margin * scale, above / 2), floor=floor * scale)
+            unit, change = scale(scores[i].metric), replace(change_of(scores[i]), p=p)
+            above = scores[i].value - change.value - unit * scores[i].chance
+            word, needed = verdict(change, margin=min(margin * unit, above / 2), floor=floor * unit)
             scores[i] = replace(scores[i], verdict=word, needed=needed)
     return scores
 
@@ -111,7 +112,7 @@ def summarise(scores: Iterable[Score]) -> Summary:
     scores = [score for score in scores if score.delta is not None]
     if not scores:
         raise ValueError("nothing to summarise: no score of a tuned model was measured against its base")
-    scales = np.array([METRICS[score.metric].scale for score in scores])
+    scales = np.array([scale(score.metric) for score in scores])
     tuned = np.array([score.value for score in scores]) / scales
     change = np.array([score.delta for score in scores], dtype=float) / scales
     below = np.array([change_of(score).value - change_of(score).low for score in scores]) / scales
@@ -167,8 +168,8 @@ def noise_floor(first: Iterable[Score], second: Iterable[Score]) -> float:
     """
     values = {score.key: score.value for score in first}
     found = [
-        abs(score.value - values[score.key]) / METRICS[score.metric].scale
+        abs(score.value - values[score.key]) / scale(score.metric)
         for score in second
-        if score.key in values and score.metric in METRICS
+        if score.key in values and score.metric not in SYMPTOMS
     ]
     return max(found, default=0.0)

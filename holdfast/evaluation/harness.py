@@ -1,0 +1,200 @@
+"""The lm-evaluation-harness, both ways: our models under its tasks, and its tasks beside ours (`pip install 'holdfast[harness]'`).
+
+Under its own command, or from Python:
+
+    lm_eval.simple_evaluate(model=HarnessModel(model), tasks=["piqa"])
+
+Beside our tasks, so that its marks get our paired statistics; its own standard errors are not used:
+
+    tasks = load("piqa")
+    outputs = [o for task in tasks for o in evaluate(model, task, variant="base")]
+    matrix.score(outputs, tasks)
+"""
+
+import random
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from holdfast.evaluation.matrix import Role, items_of
+from holdfast.evaluation.model import LanguageModel, Model
+from holdfast.scores import Output
+from holdfast.tasks.task import Task
+
+try:
+    import lm_eval
+    from lm_eval.api.model import LM
+    from lm_eval.tasks import TaskManager
+except ImportError as error:
+    raise ValueError("harness tasks need the lm-evaluation-harness; pip install 'holdfast[harness]'") from error
+
+PREFIX = "harness:"
+
+
+class HarnessModel(LM):
+    """A language model of ours as the harness sees one. What many requests have in common is computed once, as everywhere here."""
+
+    def __init__(self, model: LanguageModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def loglikelihood(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
+        """(log-likelihood, whether greedy) of each (context, continuation)."""
+        return [(found.value, found.greedy) for found in self.model.loglikelihood([r.args for r in requests])]
+
+    def loglikelihood_rolling(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[float]:
+        """The log-likelihood of each whole text."""
+        return self.model.rolling([request.args[0] for request in requests])
+
+    def generate_until(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[str]:
+        """What follows each context, up to its stop strings. ValueError where a task asks for sampling."""
+        alike: dict[tuple[Any, ...], list[int]] = defaultdict(list)
+        for place, request in enumerate(requests):
+            alike[_decoding(request.args[1])].append(place)
+        answers = [""] * len(requests)
+        for (stop, new, beams), places in alike.items():
+            texts = [requests[place].args[0] for place in places]
+            found = self.model.generate(texts, max_new_tokens=new, stop=stop, num_beams=beams)
+            for place, answer in zip(places, found, strict=True):
+                answers[place] = answer
+        return answers
+
+    @property
+    def tokenizer_name(self) -> str:
+        """What the harness keys its cache of rendered chats by."""
+        return str(self._tokenizer.name_or_path).replace("/", "__")
+
+    def chat_template(self, chat_template: bool | str = False) -> str | None:
+        """The tokenizer's chat template, where one is asked for."""
+        return self._tokenizer.chat_template if chat_template else None
+
+    def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
+        """The conversation as text."""
+        return self._tokenizer.apply_chat_template(
+            chat_history, tokenize=False, add_generation_prompt=add_generation_prompt,
+            continue_final_message=not add_generation_prompt,
+        )  # fmt: skip
+
+    @property
+    def _tokenizer(self) -> Any:
+        assert isinstance(self.model, Model), "only a model with a tokenizer has a chat template"
+        return self.model.pretrained.tokenizer
+
+
+def load(name: str, *, include_path: Path | None = None) -> list[Task]:
+    """The harness's task of this name (`harness:` before it is allowed), or the tasks of its group, named `harness:NAME`.
+
+    They hold no examples; only `evaluate` of this module can ask them. The metric is the first that is a mean over items of which
+    more is better. `include_path` is a folder of task files that replaces the harness's own.
+
+    Raises:
+        ValueError: there is no such task, or none of its metrics is of that kind.
+    """
+    try:
+        found = _manager(include_path).load([name.removeprefix(PREFIX)])["tasks"]
+    except KeyError as error:
+        raise ValueError(f"{name}: the harness has no such task; `lm-eval ls tasks` lists them") from error
+    return [
+        Task(PREFIX + key, {}, metric=f"recorded:{_metric(key, task)}", version=f"{task.VERSION}", source=PREFIX + key)
+        for key, task in found.items()
+    ]
+
+
+def evaluate(
+    model: LanguageModel,
+    task: Task,
+    *,
+    shots: int = 0,
+    role: Role = "general",
+    limit: int | None = None,
+    seed: int = 0,
+    variant: Literal["base", "tuned"] = "base",
+    prompt: Literal["on", "off"] | None = None,
+    include_path: Path | None = None,
+) -> list[Output]:
+    """Ask a task of `load` and keep each item with the harness's own mark. Items and demonstrations depend on task and seed alone."""
+    name, manager = task.name.removeprefix(PREFIX), _manager(include_path)
+    documents = len(list(manager.load([name])["tasks"][name].eval_docs))
+    ask: Any = lm_eval.simple_evaluate  # its decorator hides its parameters
+    with _random_state_kept():
+        found = ask(
+            HarnessModel(model),
+            tasks=[name],
+            task_manager=manager,
+            num_fewshot=shots,
+            samples={name: items_of(task.name, documents, limit, seed)},
+            bootstrap_iters=0,
+            fewshot_random_seed=seed,
+        )
+    metric = task.metric.removeprefix("recorded:")
+    samples: dict[int, Mapping[str, Any]] = {}
+    for sample in found["samples"][name]:
+        if metric in sample:
+            samples.setdefault(sample["doc_id"], sample)  # the first of several filters
+    return [
+        Output(variant, prompt, task.name, role, shots, index, **_asked(sample), scores={metric: float(sample[metric])})
+        for index, sample in sorted(samples.items())
+    ]
+
+
+def _asked(sample: Mapping[str, Any]) -> dict[str, Any]:
+    """Input, target and output of a harness sample; its choices where they follow one input."""
+    requests, results = sample["arguments"], sample["filtered_resps"]
+    target = sample["target"]
+    asked = {
+        "input": requests[0][0],
+        "target": str(target),
+        "output": results[0] if isinstance(results[0], str) else "",
+    }
+    if len(requests) > 1 and len({context for context, _ in requests}) == 1 and len(results) == len(requests):
+        choices, values = tuple(text.strip() for _, text in requests), tuple(float(value) for value, _ in results)
+        answer = choices[target] if isinstance(target, int) and 0 <= target < len(choices) else str(target)
+        asked |= {"target": answer, "choices": choices, "logprobs": values, "output": choices[int(np.argmax(values))]}
+    return asked
+
+
+def _metric(name: str, task: Any) -> str:
+    for metric, more_is_better in task.higher_is_better().items():
+        if more_is_better and getattr(task.aggregation().get(metric), "__name__", "") == "mean":
+            return metric
+    raise ValueError(
+        f"{PREFIX}{name}: none of its metrics ({', '.join(task.higher_is_better())}) is a mean over items of which more is better; "
+        "choose another task"
+    )
+
+
+@cache
+def _manager(include_path: Path | None) -> TaskManager:
+    """The harness's index of tasks; reading its own thousands of files takes a while, so once."""
+    if include_path is None:
+        return TaskManager()
+    return TaskManager(include_path=str(include_path), include_defaults=False)
+
+
+def _decoding(asked: Mapping[str, Any]) -> tuple[tuple[str, ...], int, int]:
+    """Stop strings, new tokens and beams of a task's generation settings."""
+    if asked.get("do_sample") and asked.get("temperature", 1.0) > 0:
+        raise ValueError(
+            f"a harness task asks for sampling ({dict(asked)}), and only greedy or beam search repeats; choose another task"
+        )
+    until = asked.get("until") or ()
+    stop = (until,) if isinstance(until, str) else tuple(until)
+    return tuple(s for s in stop if s), int(asked.get("max_gen_toks", 256)), int(asked.get("num_beams", 1))
+
+
+@contextmanager
+def _random_state_kept() -> Iterator[None]:
+    """The harness seeds every generator for itself; afterwards they go on as if it had not."""
+    python, numpy, pytorch = random.getstate(), np.random.get_state(), torch.random.get_rng_state()
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)
+        torch.random.set_rng_state(pytorch)
