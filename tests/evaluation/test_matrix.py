@@ -7,10 +7,13 @@ import pytest
 
 from holdfast.evaluation.matrix import clean, evaluate, items, longest_answer, score
 from holdfast.evaluation.metrics import METRICS, metric
+from holdfast.evaluation.model import Model
 from holdfast.evaluation.statistics import tango, wilson
+from holdfast.models import Pretrained
 from holdfast.scores import Output, Score, read_outputs, read_scores, write_jsonl
 from holdfast.tasks import task as tasks
-from holdfast.tasks.task import Example, Task
+from holdfast.tasks.task import Example, Task, Template
+from tests.evaluation import small_models as small
 from tests.evaluation.table import TableModel
 
 
@@ -174,3 +177,37 @@ def test_a_finished_run_can_be_marked_again_from_its_files(tmp_path) -> None:
     assert read_scores(tmp_path) == scores
     assert score(read_outputs(tmp_path), [CAPITALS, YES_NO], model="m", versions={"numpy": "2"}) == scores
     assert all(isinstance(s, Score) and metric(s.metric) for s in scores)
+
+
+def test_items_that_do_not_fit_the_model_are_counted_and_answers_bound_in_tokens() -> None:
+    """64 positions. The long item's 90 bytes of input do not fit; the middle one fits unless a soft prompt takes 20 places."""
+    pretrained = Pretrained(small.llama(max_position_embeddings=64), small.tokenizer(), "tiny", "")
+    plain, prompted = Model(pretrained), Model(pretrained, small.prompt(20, pretrained.model))
+    count = [len(small.tokenizer()(text)["input_ids"]) for text in ("z" * 2, "z" * 25, "z" * 90)]
+    assert count == [2, 25, 90], "the tokenizer no longer gives a token to each of these letters"
+    examples = tuple(Example({"input": "z" * n}, "zz", ("zz", "zy")) for n in (2, 25, 90))
+    ranked = Task("t", {"test": examples}, Template("{{ input }}", delimiter=""), "accuracy")
+    assert [o.truncated for o in evaluate(plain, ranked)] == [False, False, True]
+    assert [o.truncated for o in evaluate(prompted, ranked)] == [False, False, True]
+    written = replace(ranked, metric="exact_match")  # 2 to 90 tokens of input, and 16 new ones
+    assert [o.truncated for o in evaluate(plain, written)] == [False, False, True]
+    assert [o.truncated for o in evaluate(prompted, written, max_new_tokens=22)] == [False, True, True]
+    assert {s.truncated for s in score(evaluate(plain, written), [written])} == {1}
+    long = Task("t", {"train": (Example({"input": "z"}, "z" * 14),), "test": examples}, ranked.template)
+    assert longest_answer(long, plain, small.tokenizer()) == 21
+    assert longest_answer(replace(long, splits={"train": (Example({}, "z" * 60),)}), plain, small.tokenizer()) == 32
+
+
+def test_the_batch_and_the_order_of_the_items_change_no_answer() -> None:
+    pretrained = Pretrained(small.llama(), small.tokenizer(), "tiny", "")
+    shuffled = replace(YES_NO, splits={**YES_NO.splits, "test": YES_NO.splits["test"][::-1]})
+    asked = [
+        evaluate(Model(pretrained, batch_tokens=size), task, shots=1, generate_choices=True)
+        for size, task in ((8192, YES_NO), (64, YES_NO), (8192, shuffled))
+    ]
+    first, *others = [{o.input: o for o in outputs} for outputs in asked]
+    for other in others:
+        for text, output in first.items():
+            assert (other[text].output, other[text].generated) == (output.output, output.generated)
+            # float32 summed in another order: 1e-5; a neighbour's token that is seen moves it by 0.1 and more.
+            assert other[text].logprobs == pytest.approx(output.logprobs, abs=1e-4)
