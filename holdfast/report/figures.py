@@ -170,6 +170,8 @@ def _panel(
     title = f"{what.capitalize()} of stage {stage}"
     described = f"From {facts[0]:.3g} at step {points[0][0]} to {facts[1]:.3g} at step {points[-1][0]}."
     thinned = thin(points)
+    if len(points) == 1:
+        return what, Markup(""), facts
     return what, svg.curve(thinned, title=title, description=described, dots=len(thinned) <= 30), facts
 
 

@@ -7,7 +7,7 @@ hash) and no request at all. Every number carries the key of the score it shows,
 import base64
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -171,16 +171,22 @@ def _listed(scores: Sequence[Score]) -> list[Score]:
 
 def _facts(run: Folder) -> list[tuple[str, str]]:
     """The circumstances that all scores share, in words."""
-    one = run.one
+    one, judged = run.one, [score for score in run.scores if not units.is_symptom(score.metric)]
     found = [
         ("Base model", run.base_model),
         ("Recipe", one.recipe),
         ("Seed", str(one.seed)),
-        ("Split", one.split),
-        ("Template", one.template),
-        ("Demonstrations", one.demonstrations),
-        ("Decoding", one.decoding),
-        ("Metrics", "; ".join(dict.fromkeys(f"{s.metric}: {s.signature}" for s in run.scores if s.signature))),
+        ("Split", _several(score.split for score in judged)),
+        ("Template", _several(score.template for score in judged)),
+        ("Demonstrations", _several(score.demonstrations for score in judged)),
+        ("Decoding", _several(score.decoding for score in judged)),
+        ("Metrics", _several(f"{score.metric}: {score.signature}" for score in judged if score.signature)),
         ("Versions", ", ".join(f"{name} {version}" for name, version in one.versions.items())),
     ]
     return [(name, value) for name, value in found if value]
+
+
+def _several(values: Iterable[str], most: int = 6) -> str:
+    """The different values one after another; of many, the first few and how many more there are."""
+    found = [value for value in dict.fromkeys(values) if value]
+    return "; ".join(found[:most]) + (f"; and {len(found) - most} more" if len(found) > most else "")

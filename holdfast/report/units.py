@@ -10,13 +10,15 @@ HUNDRED = ("bleu", "chrf", "rouge", "ter")
 UNBOUNDED = ("perplexity", "loss", "bits", "nats", "length", "nll")
 LESS_IS_BETTER = ("perplexity", "loss", "bits", "nats", "nll", "ter", "brier", "ece")
 # How the answers look, not whether they are right: a change is shown and never called gained or lost.
+COUNTS = ("n", "needed", "truncated")  # of items: whole numbers in no unit
 SYMPTOMS = {
     "format_share": "answers in the format of the tuned task",
     "collapse_share": "answers in the tuned task's format, empty, or that did not stop",
     "empty_share": "empty answers",
     "run_on_share": "answers that did not stop",
     "modal_share": "share of the commonest answer",
-    "distinct": "different words or word pairs, per word written",
+    "distinct_1": "different words, per word written",
+    "distinct_2": "different pairs of words, per pair written",
     "length_ratio": "length of the answers over the base's",
 }
 
@@ -61,7 +63,7 @@ def points(value: float, plus: bool = False) -> str:
 def shown(score: Score, name: str = "value") -> str:
     """One of a score's numbers as a reader sees it: points with one decimal, or three digits in its own unit."""
     value = getattr(score, name)
-    if isinstance(value, int):
+    if name in COUNTS and value is not None:
         return str(value)
     if value is None or not math.isfinite(value):
         return "n/a"

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from holdfast.report.summary import Estimate, Line, Summary
 from holdfast.report.units import points
+from holdfast.scores import Verdict
 
 
 class Number(NamedTuple):
@@ -65,18 +66,23 @@ def _general(summary: Summary) -> list[Piece]:
     if not count:
         return ["No general task was compared, so nothing can be said about forgetting."]
     tasks: list[Piece] = [Number(str(count), "tasks"), " general task" + ("s" if count > 1 else "")]
-    lost = found.get("lost", [])
-    end = f"; lost on {_list(lost)}." if lost else "; no loss was measured."
+    end = _losses(found)
     if summary.retention is None:
-        return [
-            "Compared on ",
-            *tasks,
-            end.removesuffix("."),
-            "; the base is too weak there for a share that was retained.",
-        ]
+        weak: list[Piece] = [" The base is too weak there for a share that was retained."]
+        return ["Compared on ", *tasks, *end, *weak]
     size, limits = f"{points(summary.retention.value)} %", interval(summary.retention)
     start: list[Piece] = ["Retained ", Number(size, "retention"), " ", Number(limits, "retention")]
-    return [*start, " of the base's mean score on ", *tasks, end]
+    return [*start, " of the base's mean score on ", *tasks, *end]
+
+
+def _losses(found: dict[Verdict, list[Line]]) -> list[Piece]:
+    """The end of the sentence on general tasks: which were lost, or whether none was."""
+    if lost := found.get("lost"):
+        return [f"; lost on {_list(lost)}."]
+    open_tasks = len({line.task for line in found.get("not resolvable", [])})
+    if not open_tasks:
+        return ["; none was lost."]
+    return ["; no loss was found, but on ", Number(str(open_tasks), "tasks"), " of them none could be excluded."]
 
 
 def _names(found: list[Line]) -> str:

@@ -147,8 +147,8 @@ def test_the_budget_bounds_packed_rows_and_changes_no_result(monkeypatch: pytest
     forward = packed.forward
     monkeypatch.setattr(packed, "forward", lambda m, p, v: shapes.append(tuple(p.tokens.shape)) or forward(m, p, v))
     plain, rows = tiny("Llama"), rows_of((20,) * 6)
-    prompt = SoftPrompt(torch.randn(8, WIDTH))
-    one, several = (PrefixModel(plain, [prompt], budget)(rows).logits for budget in (1000, 64))
+    prompt = SoftPrompt(prompt_of(60))
+    one, several = (PrefixModel(plain, [prompt], budget)(rows).logits for budget in (None, 100))
     assert shapes[-2:] == [(1, 128), (3, 48)]
     torch.testing.assert_close(one, several, **CLOSE)
 

@@ -206,8 +206,11 @@ def test_odd_numbers_do_not_break_the_page(run: Path) -> None:
     scores = read_scores(run)
     odd = [replace(score, metric="perplexity", value=7.5, low=float("nan"), high=9.0) for score in scores[:3]]
     write_jsonl(run / "scores.jsonl", [*odd, *scores[3:]])
-    (run / "log.jsonl").write_text(json.dumps({"stage": "model", "step": 1, "loss": 0.0}) + "\n")
-    Texts(write_page(run).read_text())
+    records = [{"step": 1, "loss": 0.0}, {"step": 2, "loss": float("nan")}, {"step": 2, "validation": 0.5}]
+    (run / "log.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    html = write_page(run).read_text()
+    Texts(html)
+    assert html.count("Measured once") == 2
 
 
 def test_the_page_is_the_same_byte_for_byte_and_leaves_nothing_half_written(run: Path) -> None:

@@ -92,6 +92,19 @@ def test_the_sentence_on_the_target_says_no_more_than_the_interval(delta: float,
     )
 
 
+@pytest.mark.parametrize(
+    ("half", "end"),
+    [
+        (0.01, "; none was lost."),
+        (0.2, "; no loss was found, but on 1 of them none could be excluded. Not resolvable at this n: a (0-shot)."),
+    ],
+)
+def test_a_loss_that_was_not_found_is_not_a_loss_that_was_excluded(half: float, end: str) -> None:
+    scores = [*pair("a", "general", 0.5, 0.0, half), *pair("b", "general", 0.5, 0.0, 0.01)]
+    said = words.verdict_on(Summary.of(scores))
+    assert said.endswith("of the base's mean score on 2 general tasks" + end)
+
+
 def test_the_sentence_on_general_tasks_names_what_was_lost_and_what_is_not_known() -> None:
     scores = pair("t", "target", 0.5, 0.01, 0.02, prompt="on") + pair("a", "general", 0.5, -0.2, 0.05)
     scores += pair("b", "general", 0.5, 0.0, 0.2) + pair("c", "general", 0.5, 0.0, 0.01)

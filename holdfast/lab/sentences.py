@@ -1,0 +1,92 @@
+"""The world's sentences: stories, opinions, phrases, and what the invented languages make of them."""
+
+from collections.abc import Sequence
+from random import Random
+from typing import NamedTuple
+
+from holdfast.lab import words as w
+
+
+class Story(NamedTuple):
+    """Who has which thing of which colour; the i-th of each belong together."""
+
+    people: list[str]
+    colours: list[str]
+    things: list[str]
+
+    @property
+    def text(self) -> str:
+        """One clause a person."""
+        return " ".join(f"{p} has the {c} {t} ." for p, c, t in zip(*self, strict=True))
+
+
+def story(rng: Random, size: int, names: Sequence[str] = w.NAMES, *, distinct_kinds: bool = False) -> Story:
+    """`size` different people with different things; with `distinct_kinds`, no two things are of one kind."""
+    things = rng.sample(w.THINGS, size)
+    if distinct_kinds:
+        things = [rng.choice(w.KINDS[kind]) for kind in rng.sample(tuple(w.KINDS), size)]
+    return Story(rng.sample(names, size), rng.sample(w.COLOURS, size), things)
+
+
+def opinion(rng: Random, adjective: str, names: Sequence[str] = w.NAMES) -> str:
+    """A sentence whose feeling is that of the adjective."""
+    thing = rng.choice(w.THINGS)
+    return rng.choice(
+        (
+            f"the {thing} in the {rng.choice(w.PLACES)} was {adjective}",
+            f"{rng.choice(names)} found the {thing} {rng.choice(('very', 'quite'))} {adjective}",
+            f"the {rng.choice(w.COLOURS)} {thing} looked {adjective}",
+        )
+    )
+
+
+def phrase(rng: Random, thing: str) -> str:
+    """A noun phrase around a thing."""
+    return f"the {rng.choice(tuple(w.OPPOSITES))} {rng.choice(w.COLOURS)} {thing}"
+
+
+def sentence(rng: Random, names: Sequence[str] = w.NAMES) -> tuple[str, str, str, str]:
+    """Subject, verb, colour, thing: what the languages say."""
+    return rng.choice(names), rng.choice(w.VERBS), rng.choice(w.COLOURS), rng.choice(w.THINGS)
+
+
+def in_english(name: str, verb: str, tint: str, thing: str) -> str:
+    return f"{name} {verb} the {tint} {thing}"
+
+
+def in_zan(name: str, verb: str, tint: str, thing: str) -> str:
+    """Subject, object, verb; the colour behind its thing."""
+    return f"{name} {w.ZAN[thing]} {w.ZAN[tint]} {w.ZAN[verb]}"
+
+
+def in_pol(name: str, verb: str, tint: str, thing: str) -> str:
+    """Verb, subject, object; the colour before its thing."""
+    return f"{w.POL[verb]} {name} {w.POL[tint]} {w.POL[thing]}"
+
+
+def told(rng: Random, name: str, core: str) -> str:
+    """A long-winded sentence around a core."""
+    asides = (
+        f", who is {rng.choice(tuple(w.OPPOSITES))} ,",
+        f"from the {rng.choice(w.PLACES)}",
+        f", who was in the {rng.choice(w.PLACES)} ,",
+    )
+    return f"{name} {rng.choice(asides)} {core} in the {rng.choice(w.PLACES)}"
+
+
+def some_words(rng: Random, size: int) -> list[str]:
+    return rng.sample((*w.THINGS, *w.COLOURS, *w.NAMES), rng.randint(3, 3 + size // 2))
+
+
+def two_numbers(rng: Random, size: int) -> tuple[int, int, str]:
+    """Two different numbers and a sentence that holds them."""
+    a, b = rng.sample(range(1, 4 + 2 * size), 2)
+    left, right = rng.sample(w.NAMES, 2)
+    return a, b, f"{left} has {w.NUMBERS[a]} and {right} has {w.NUMBERS[b]}"
+
+
+def gift(rng: Random) -> tuple[str, str, str, str]:
+    """Giver, thing, receiver and the sentence that says so."""
+    giver, receiver = rng.sample(w.NAMES, 2)
+    thing = rng.choice(w.THINGS)
+    return giver, thing, receiver, f"{giver} gave the {rng.choice(w.COLOURS)} {thing} to {receiver}"

@@ -1,0 +1,82 @@
+"""The lab's tasks by name: general ones, which pretraining teaches, and targets, which it never shows.
+
+Every task is made of the world's sentences. The content of a question decides its split, whatever the task or the seed,
+so train, validation and test never share a question, and pretraining (which draws from train) has seen no test question.
+"""
+
+from functools import cache
+from random import Random
+
+from holdfast.lab.skills import DEMONSTRATED, SKILLS, Item, Skill, demonstrated, draw
+from holdfast.lab.targets import MAKERS, target_skill, variants
+from holdfast.tasks.task import Example, Task, Template
+
+VERSION = "1"
+SIZES = {"train": 2000, "validation": 200, "test": 300}
+UNNAMED = ("first", "last", "receiver", "given")  # skills that also exist as tasks which only demonstrations explain
+BY_FIELD = ("to-pol", "from-pol", "from-zan", "reverse", "summary", "add", "most")  # named by the output field alone
+
+
+def general() -> list[str]:
+    """Names of the tasks that pretraining teaches."""
+    return [*SKILLS, *(f"demo-{name}" for name in (*DEMONSTRATED, *UNNAMED))]
+
+
+def demonstrated_only() -> list[str]:
+    """The general tasks that nothing but their demonstrations explains."""
+    return [name for name in general() if name.startswith("demo-")]
+
+
+def targets() -> list[str]:
+    """Names of the tasks that pretraining never shows: each followed by its harder and its out-of-domain forms."""
+    return [name for target in MAKERS for name in variants(target)]
+
+
+def names() -> list[str]:
+    """Every task of the world."""
+    return [*general(), *targets()]
+
+
+@cache
+def task(name: str, *, seed: int = 0) -> Task:
+    """The task of that name, with its examples drawn by `seed`.
+
+    Raises:
+        ValueError: there is no such task.
+    """
+    if name not in names():
+        raise ValueError(f"lab:{name}: there is no such task; `holdfast tasks` lists them, for example lab:sentiment")
+    skill, template = _posed(name, seed)
+    splits = {split: _examples(skill, f"{name}/{split}/{seed}", split, size) for split, size in SIZES.items()}
+    return Task(name, splits, template, "exact_match", VERSION, "the lab's generated world")
+
+
+def _posed(name: str, seed: int) -> tuple[Skill, Template]:
+    """The skill behind a task and how the task words it."""
+    if name in SKILLS:
+        skill = SKILLS[name]
+        cued = name in BY_FIELD
+        return skill, template(skill, skill.cue if cued else "answer:", "" if cued else skill.instruction)
+    if name.startswith("demo-"):
+        bare = name.removeprefix("demo-")
+        skill = SKILLS[bare] if bare in SKILLS else demonstrated(bare, Random(f"{name}/{seed}"))
+        return skill, template(skill, "answer:", skill.instruction if bare in DEMONSTRATED else "")
+    skill = target_skill(name)
+    return skill, template(skill, "answer:", "")
+
+
+def template(skill: Skill, field: str, instruction: str) -> Template:
+    """One example a line; `field` opens the answer."""
+    layout = skill.question.replace("{", "{{ ").replace("}", " }}")
+    return Template(f"{layout} {field}", instruction, delimiter=" ", separator="\n", stop=("\n",))
+
+
+def _examples(skill: Skill, seed: str, split: str, size: int) -> tuple[Example, ...]:
+    """Up to `size` different examples of one split."""
+    rng, found = Random(seed), {}
+    for _ in range(4 * size):
+        if len(found) == size:
+            break
+        item: Item = draw(skill.make, rng, rng.randint(1, 3), split)
+        found.setdefault(tuple(item.fields.values()), Example(item.fields, item.answer, skill.choices))
+    return tuple(found.values())
