@@ -122,8 +122,16 @@ def row(rng: Random, plan: Lesson) -> tuple[list[str], list[float]]:
     weights: list[float] = []
     while len(tokens) < plan.length:
         chance = rng.random()
-        shares = ((plan.repeated, repeats), (plan.quizzes, quiz), (plan.unnamed, unnamed), (plan.recalled, recall), (1.0, few_shot))
-        for share, make in shares:
+        shares = (
+            (plan.repeated, repeats),
+            (plan.quizzes, quiz),
+            (plan.unnamed, unnamed),
+            (plan.recalled, recall),
+            (1.0, few_shot),
+        )
+        make = few_shot
+        for share, kind in shares:
+            make = kind
             if chance < share:
                 break
             chance -= share

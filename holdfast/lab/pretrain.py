@@ -79,10 +79,7 @@ class Pretraining:
         """Tokens and loss weights of the present step, `[B, T]` each."""
         plan = lesson(self.step, self.settings.steps)
         rng = random.Random(f"{self.settings.seed}/{self.step}")
-        rows = [
-            documents.row(rng, plan)
-            for _ in range(self.settings.tokens // plan.length)
-        ]
+        rows = [documents.row(rng, plan) for _ in range(self.settings.tokens // plan.length)]
         tokens = torch.tensor([[self.ids[word] for word in row] for row, _ in rows])
         return tokens, torch.tensor([weights for _, weights in rows])
 

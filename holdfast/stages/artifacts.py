@@ -52,7 +52,8 @@ def claim(out: Path, config: Mapping[str, Any], *, overwrite: bool) -> None:
         changed = [key for key in config if key != "versions" and before.get(key) != yaml.safe_load(text).get(key)]
         if changed and not overwrite:
             raise ValueError(
-                f"{out}: holds a run with another configuration (different: {', '.join(changed)}); give another --out, or --overwrite to replace it"
+                f"{out}: holds a run with another configuration (different: {', '.join(changed)}); give another --out, or "
+                "--overwrite to replace it"
             )
         if changed:
             shutil.rmtree(out)

@@ -20,7 +20,7 @@ def resolve(argument: str) -> str:
 
 @lru_cache(maxsize=32)
 def fingerprint(source: str) -> str:
-    """12 hex digits that change when a model folder's configuration or weights do (sizes and first MiB of each file); a hub id is its own."""
+    """12 hex digits that change with a model folder's configuration or weights (size and first MiB of each file); a hub id is its own."""
     folder = Path(source)
     if not folder.is_dir():
         return source

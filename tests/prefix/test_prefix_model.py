@@ -9,7 +9,7 @@ from holdfast.prefix import masks, model, packed, reference
 from holdfast.prefix.model import PrefixModel, capability
 from holdfast.prefix.soft_prompt import SoftPrompt
 from holdfast.rows import Row
-from tests.prefix.tiny import ALONE, PACKS, WIDTH, prompt_of, rows_of, tiny
+from tests.prefix.tiny import ALONE, PACKS, prompt_of, rows_of, tiny
 
 RAGGED = (5, 9, 3, 6, 9)
 CLOSE = {"atol": 1e-4, "rtol": 0}  # Rounding reaches 2e-5 on logits of the order of 5; planted bugs begin at 1e-2.
@@ -149,7 +149,7 @@ def test_the_budget_bounds_packed_rows_and_changes_no_result(monkeypatch: pytest
     plain, rows = tiny("Llama"), rows_of((20,) * 6)
     prompt = SoftPrompt(prompt_of(60))
     one, several = (PrefixModel(plain, [prompt], budget)(rows).logits for budget in (None, 100))
-    assert shapes[-2:] == [(1, 128), (3, 48)]
+    assert shapes[-2:] == [(1, 176), (3, 104)]
     torch.testing.assert_close(one, several, **CLOSE)
 
 

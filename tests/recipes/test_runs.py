@@ -123,7 +123,9 @@ def test_the_same_command_again_does_nothing_and_another_is_refused(promot: runs
     tune(**arguments(world, "promot"), out=promot.folder)
     assert sorted(p.name for p in (promot.folder / "stages").iterdir()) == stages
     assert (promot.folder / "model" / "model.safetensors").stat().st_ino == stamp
-    with pytest.raises(ValueError, match=r"holds a run with another configuration \(different: seed, stages\).*--overwrite"):
+    with pytest.raises(
+        ValueError, match=r"holds a run with another configuration \(different: seed, stages\).*--overwrite"
+    ):
         tune(**arguments(world, "promot"), out=promot.folder, seed=5)
 
 
@@ -179,5 +181,5 @@ def test_a_tokenizer_that_cannot_end_a_text_is_refused(tmp_path: Path) -> None:
     loaded = tiny.pretrained()
     loaded.tokenizer.eos_token = None
     models.save(loaded, tmp_path / "model")
-    with pytest.raises(ValueError, match="no end-of-sequence token.*set `eos_token`"):
+    with pytest.raises(ValueError, match=r"no end-of-sequence token.*set `eos_token`"):
         holdfast.load(tmp_path / "model")

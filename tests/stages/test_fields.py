@@ -74,7 +74,7 @@ def test_settings_for_a_stage_that_is_not_there_are_refused() -> None:
 
 @pytest.mark.parametrize("text", ["steps=3", "prompt.steps", "3"])
 def test_an_assignment_without_stage_or_value_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="write stage.field=value"):
+    with pytest.raises(ValueError, match=r"write stage\.field=value"):
         parse([text])
 
 
