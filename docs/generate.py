@@ -1,4 +1,4 @@
-"""Write docs/cli.md and docs/methods.md from the code: `python docs/generate.py`. A test compares them."""
+"""Write docs/cli.md and docs/methods.md from the code: `python docs/generate.py` where holdfast is installed. A test compares them."""
 
 from pathlib import Path
 

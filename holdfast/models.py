@@ -58,7 +58,7 @@ def load(
         config = AutoConfig.from_pretrained(source, **options)
         kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
         with quiet():
-            model = kind.from_pretrained(source, dtype=DTYPES[dtype], use_safetensors=True, **options)
+            model: Any = kind.from_pretrained(source, dtype=DTYPES[dtype], use_safetensors=True, **options)
         tokenizer = AutoTokenizer.from_pretrained(source, **options)
     except (OSError, KeyError) as error:
         raise ValueError(f"{source}: cannot be loaded as a language model: {str(error).splitlines()[0]}") from error

@@ -8,7 +8,7 @@ from accelerate import PartialState
 from rich.console import Console
 from rich.progress import Progress
 
-from holdfast.evaluation.matrix import evaluate
+from holdfast.evaluation.matrix import Role, evaluate
 from holdfast.evaluation.model import Model
 from holdfast.scores import Output, write_jsonl
 from holdfast.stages import pretrained as source
@@ -43,9 +43,8 @@ class Evaluate(Stage):
         if not PartialState().is_main_process:
             return
         model = self.load(inputs)
-        asked = [
-            (name, role) for name, role in ((self.target, "target"), *((g, "general") for g in self.general)) if name
-        ]
+        asked: list[tuple[str, Role]] = [(self.target, "target")] if self.target else []
+        asked += [(name, "general") for name in self.general]
         outputs: list[Output] = []
         label = f"{self.variant}" + (f", prompt {self.prompt}" if self.prompt else "")
         with Progress(console=Console(stderr=True), transient=True) as bar:

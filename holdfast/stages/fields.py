@@ -80,7 +80,7 @@ def _make(stage: str, kind: type, options: Mapping[str, Any]) -> Any:
 
 
 def _check(stage: str, key: str, value: Any) -> Any:
-    kind = next(f.type for f in fields(Train) if f.name == key)
+    kind: Any = next(f.type for f in fields(Train) if f.name == key)
     try:
         return TypeAdapter(kind).validate_python(value)
     except ValidationError as error:

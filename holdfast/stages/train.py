@@ -98,7 +98,7 @@ class Train(Stage):
             exclude=example,
         )
         prompts = model.prompts
-        room = min(self.max_length, pretrained.max_length) - sum(len(p.vectors) for p in prompts)
+        room = min(self.max_length, pretrained.max_length) - sum(len(p.get_parameter("vectors")) for p in prompts)
         return encode(
             pretrained.tokenizer,
             render(task.template, example, shown, pretrained.tokenizer),

@@ -33,7 +33,7 @@ def read_into(parameters: Mapping[str, nn.Parameter], path: Path) -> None:
 
 def random_state() -> dict[str, Any]:
     """The state of every random generator that training may draw from."""
-    state = {"torch": torch.get_rng_state(), "python": random.getstate(), "numpy": np.random.get_state()[1:3]}
+    state = {"torch": torch.get_rng_state(), "python": random.getstate(), "numpy": list(np.random.get_state(legacy=True))[1:]}
     if torch.cuda.is_available():
         state["cuda"] = torch.cuda.get_rng_state()
     return state
@@ -44,8 +44,8 @@ def restore_random_state(state: dict[str, Any]) -> None:
     torch.set_rng_state(state["torch"])
     version, internal, gauss = state["python"]
     random.setstate((version, tuple(internal), gauss))
-    keys, position = state["numpy"]
-    np.random.set_state(("MT19937", keys, position))
+    keys, position, has_gauss, cached = state["numpy"]
+    np.random.set_state(("MT19937", keys, position, has_gauss, cached))
     if "cuda" in state:
         torch.cuda.set_rng_state(state["cuda"])
 
@@ -66,7 +66,7 @@ def write(
     part.mkdir(parents=True)
     write_file(parameters, part / "parameters.safetensors")
     states = [
-        {**state, "numpy": [torch.from_numpy(state["numpy"][0].astype(np.int64)), int(state["numpy"][1])]}
+        {**state, "numpy": [torch.from_numpy(state["numpy"][0].astype(np.int64)), *state["numpy"][1:]]}
         for state in random_states
     ]
     torch.save({"optimizer": optimizer, "methods": methods, "random": states}, part / "state.pt")
@@ -89,7 +89,7 @@ def read(path: Path, parameters: Mapping[str, nn.Parameter]) -> tuple[dict[str, 
     read_into(parameters, path / "parameters.safetensors")
     state = torch.load(path / "state.pt", weights_only=True)
     for one in state["random"]:
-        one["numpy"] = (one["numpy"][0].numpy().astype(np.uint32), one["numpy"][1])
+        one["numpy"] = [one["numpy"][0].numpy().astype(np.uint32), *one["numpy"][1:]]
     return state, json.loads((path / "progress.json").read_text())
 
 
