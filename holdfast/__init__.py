@@ -18,7 +18,6 @@ __all__ = [
     "Score",
     "Task",
     "Template",
-    "compare",
     "edit_model",
     "evaluate",
     "load",

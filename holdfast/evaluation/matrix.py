@@ -43,7 +43,7 @@ def evaluate(
     Choices are ranked by log-likelihood where the metric is accuracy; with `generate_choices` the model also writes freely
     (`Output.generated`). Otherwise it generates until a stop string of the template. `limit` items are drawn by the task's name and
     `seed` alone, and demonstrations by the item and `demonstration_seed` alone, so every variant is asked the same. Demonstrations
-    come from the train split, else validation, else the other test items. `tokenizer` (that of a `Model` by default) serves chat
+    come from the train split, else validation, and never from the test split. `tokenizer` (that of a `Model` by default) serves chat
     templates and counts tokens.
 
     Raises:
@@ -53,7 +53,7 @@ def evaluate(
     if isinstance(model, Model):
         tokenizer = tokenizer or model.pretrained.tokenizer
     chosen = items(task, limit, seed)
-    pool = task.splits.get("train") or task.splits.get("validation") or asked
+    pool = task.splits.get("train") or task.splits.get("validation") or ()
     texts = [
         render(
             task.template,

@@ -89,22 +89,6 @@ def quiz(rng: Random, largest: int) -> Document:
     return document
 
 
-def recall(rng: Random, largest: int) -> Document:
-    """A story, then its clauses again in other orders: who is named decides what follows."""
-    told = story(rng, rng.randint(2, largest + 1))
-    document = Document([w.BOS], [0.0])
-    document.add(f"text: {told.text}", BESIDE)
-    clauses = list(zip(*told, strict=True))
-    for _ in range(3):
-        document.add([w.NEWLINE], BESIDE)
-        for person, colour, thing in rng.sample(clauses, len(clauses)):
-            document.add(f"{person} has the", BESIDE)
-            document.add([colour, thing], 1.0)
-            document.add(".", BESIDE)
-    document.add([w.EOS], BESIDE)
-    return document
-
-
 def repeats(rng: Random, largest: int) -> Document:
     """A random word sequence again and again: what teaches a model to look back."""
     sequence = rng.choices(WORDS, k=rng.randint(3, 10))
@@ -126,7 +110,6 @@ def row(rng: Random, plan: Lesson) -> tuple[list[str], list[float]]:
             (plan.repeated, repeats),
             (plan.quizzes, quiz),
             (plan.unnamed, unnamed),
-            (plan.recalled, recall),
             (1.0, few_shot),
         )
         make = few_shot

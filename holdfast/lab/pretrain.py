@@ -30,7 +30,7 @@ class Settings:
     """What decides the weights. The data of a step follow from `seed` and the step alone."""
 
     seed: int = 0
-    steps: int = 4850
+    steps: int = 4200
     tokens: int = 4096  # of one step
     micro: int = 768  # tokens computed at once: what stays in a core's cache is faster
     layers: int = 6
@@ -126,7 +126,7 @@ class Pretraining:
         """
         state = torch.load(path, weights_only=True)
         ours, theirs = asdict(self.settings), state["settings"]
-        late = state["step"] > 4500  # where the learning rates begin to depend on how many steps are left
+        late = state["step"] > 3480  # where the learning rates begin to depend on how many steps are left
         differing = [key for key in ours if ours[key] != theirs.get(key) and (key != "steps" or late)]
         if differing:
             raise ValueError(f"{path} was made with another {', '.join(differing)}; choose another --out")

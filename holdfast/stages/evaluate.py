@@ -43,7 +43,9 @@ class Evaluate(Stage):
         if not PartialState().is_main_process:
             return
         model = self.load(inputs)
-        asked: list[tuple[str, Role]] = [(self.target, "target")] if self.target else []
+        asked: list[tuple[str, Role]] = []
+        if self.target:
+            asked.append((self.target, "target"))
         asked += [(name, "general") for name in self.general]
         outputs: list[Output] = []
         label = f"{self.variant}" + (f", prompt {self.prompt}" if self.prompt else "")

@@ -33,7 +33,11 @@ def read_into(parameters: Mapping[str, nn.Parameter], path: Path) -> None:
 
 def random_state() -> dict[str, Any]:
     """The state of every random generator that training may draw from."""
-    state = {"torch": torch.get_rng_state(), "python": random.getstate(), "numpy": list(np.random.get_state(legacy=True))[1:]}
+    state = {
+        "torch": torch.get_rng_state(),
+        "python": random.getstate(),
+        "numpy": list(np.random.get_state(legacy=True))[1:],
+    }
     if torch.cuda.is_available():
         state["cuda"] = torch.cuda.get_rng_state()
     return state

@@ -16,11 +16,12 @@ from holdfast.methods.base import ParameterGroup
 class Settings:
     """Settings of the loop.
 
-    `batch_size` is rows a step over all processes, `token_budget` the tokens that pass the model at once (a step
-    is split into as many forwards as it takes: gradient accumulation). `warmup` is a share of the steps. `optimizer`
-    is `adamw`, `adafactor` (learning rate relative to each parameter's size, as T5 is tuned) or `adafactor_unscaled` (as
-    T5 prompts are tuned: no parameter scaling); Adafactor with decay 0.8 and update clipping at 1, Shazeer & Stern 2018. `dropout` None leaves the model's own
-    setting. Every `save_every` steps a checkpoint is written and the validation metric decides which weights are kept.
+    `batch_size` is rows a step over all processes; `token_budget` the tokens that pass the model at once (a step is split
+    into as many forwards as it takes: gradient accumulation). `warmup` is a share of the steps. `optimizer` is `adamw`,
+    `adafactor` (learning rate relative to each parameter's size, as T5 is tuned) or `adafactor_unscaled` (without that, as
+    T5's prompts are tuned); Adafactor with decay 0.8 and updates clipped at 1, Shazeer & Stern 2018. `dropout` None leaves
+    the model's own setting. Every `save_every` steps a checkpoint is written, and the validation metric decides which
+    weights are kept. `trackers` is a name that Accelerate knows, such as tensorboard or wandb.
     """
 
     steps: int = Field(default=200, ge=0)

@@ -5,9 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-import small_models
 import torch
-from small_models import EOS, sequences
 from torch import Tensor
 from transformers import GenerationConfig
 
@@ -15,6 +13,8 @@ from holdfast.evaluation import batch, generation
 from holdfast.evaluation.generation import generate
 from holdfast.evaluation.stopping import Stops
 from holdfast.prefix import cache
+from tests.evaluation import small_models
+from tests.evaluation.small_models import EOS, sequences
 
 NEW = 12
 MODELS: dict[str, Callable[[], Any]] = {

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import small_models
 import torch
 from torch import Tensor
 
@@ -13,6 +12,7 @@ from holdfast.evaluation.model import LanguageModel, Model
 from holdfast.evaluation.scoring import LogLikelihood
 from holdfast.models import Pretrained
 from holdfast.rows import Row
+from tests.evaluation import small_models
 
 NOISE = 5e-5  # As in test_scoring.py.
 SHARED = Path(__file__).parents[3] / "shared" / "models"

@@ -4,15 +4,15 @@ import random
 from typing import Any
 
 import pytest
-import small_models
 import torch
-from small_models import sequences
 from torch import Tensor
 
 from holdfast.evaluation import scoring
 from holdfast.evaluation.scoring import LogLikelihood, score
 from holdfast.prefix import cached
 from holdfast.rows import Row
+from tests.evaluation import small_models
+from tests.evaluation.small_models import sequences
 
 # float32 sums of at most 20 log-probabilities of the order of 5: two right ways differ by 1e-5; one wrong label, position
 # or mask by more than 0.1.

@@ -5,6 +5,7 @@ from random import Random
 import pytest
 
 from holdfast.lab import documents, targets, words, world
+from holdfast.lab.curriculum import lesson
 from holdfast.lab.sentences import story
 from holdfast.lab.skills import SKILLS, Item, demonstrated, split_of
 from holdfast.lab.tokenizer import build
@@ -76,8 +77,9 @@ def test_the_world_does_not_move() -> None:
 def test_documents_of_pretraining_stay_in_the_vocabulary_and_out_of_the_test_split() -> None:
     known = set(words.vocabulary())
     for seed in range(100):
-        tokens, weights = documents.row(Random(seed), 128, 3, 0.2, 0.2)
-        assert len(tokens) == len(weights) == 128
+        plan = lesson(42 * seed, 4200)
+        tokens, weights = documents.row(Random(seed), plan)
+        assert len(tokens) == len(weights) == plan.length
         assert set(tokens) <= known
     asked = [" ".join(documents.few_shot(Random(seed), 3).tokens) for seed in range(200)]
     lines = [line for text in asked for line in text.split(" \n ") if " question: " in line]
