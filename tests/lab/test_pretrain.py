@@ -26,9 +26,9 @@ def test_ten_steps_repeat() -> None:
 
 
 def test_sixty_steps_learn() -> None:
-    """The loss falls by more than 0.3 of its first 6.3, which is ten times what one batch differs from the next."""
+    """The mean loss of the last ten steps is 0.3 under that of the first ten (it was 0.6 under); ten batches' mean varies by 0.1."""
     found = losses(pretrain.Pretraining(SMALL), 60)
-    assert sum(found[-5:]) / 5 < found[0] - 0.3
+    assert sum(found[-10:]) / 10 < sum(found[:10]) / 10 - 0.3
 
 
 def test_a_resumed_run_is_the_uninterrupted_run(tmp_path: Path) -> None:
