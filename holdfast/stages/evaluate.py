@@ -43,10 +43,8 @@ class Evaluate(Stage):
         if not PartialState().is_main_process:
             return
         model = self.load(inputs)
-        asked: list[tuple[str, Role]] = []
-        if self.target:
-            asked.append((self.target, "target"))
-        asked += [(name, "general") for name in self.general]
+        roles: dict[Role, tuple[str, ...]] = {"target": (self.target,) if self.target else (), "general": self.general}
+        asked = [(name, role) for role, names in roles.items() for name in names]
         outputs: list[Output] = []
         label = f"{self.variant}" + (f", prompt {self.prompt}" if self.prompt else "")
         with Progress(console=Console(stderr=True), transient=True) as bar:
