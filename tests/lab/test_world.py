@@ -6,7 +6,6 @@ import pytest
 
 from holdfast.lab import documents, targets, words, world
 from holdfast.lab.curriculum import lesson
-from holdfast.lab.curriculum import Lesson
 from holdfast.lab.sentences import story
 from holdfast.lab.skills import SKILLS, Item, demonstrated, split_of
 from holdfast.lab.tokenizer import build
