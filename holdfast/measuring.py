@@ -7,7 +7,7 @@ from pathlib import Path
 from holdfast.evaluation import matrix
 from holdfast.evaluation.model import Model
 from holdfast.lab import world
-from holdfast.runs import Run, library_versions
+from holdfast.runs import Run, check_askable, library_versions
 from holdfast.scores import Output, Score, write_jsonl
 from holdfast.stages import pretrained as source
 from holdfast.stages import sources
@@ -48,6 +48,7 @@ def evaluate(
 ) -> list[Score]:
     """The scores of a model on tasks, without training; with `prompt`, a soft prompt's folder, attached."""
     loaded = [t for name in tasks for t in sources.load_tasks(name)]
+    check_askable(loaded, max(shots))
     measured = load(model, prompt=prompt, trust_remote_code=trust_remote_code)
     outputs: list[Output] = []
     for task in loaded:

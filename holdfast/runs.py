@@ -71,6 +71,7 @@ def tune(
     """
     kept = [name for g in general for name in sources.expand(g)]
     target, *others = [sources.load_task(name) for name in (task, *kept)]
+    check_askable([target, *others], max(shots))
     versions = (source.fingerprint(source.resolve(model)), target.version)
     plan = Fields(model, task, _nested(fields), seed, versions, trust_remote_code)
     stages = recipes.find(method)(plan)
@@ -105,6 +106,23 @@ def tune(
         _write_scores(folder, evaluations, [target, *others], circumstances)
     PartialState().wait_for_everyone()
     return Run(folder)
+
+
+def check_askable(tasks: Sequence[Task], shots: int) -> None:
+    """Refuse, before anything is trained, tasks that could not be measured afterwards.
+
+    Raises:
+        ValueError: a task has no test split, or fewer than `shots` examples to show.
+    """
+    for task in tasks:
+        shown = len(task.splits.get("train") or task.splits.get("validation") or ())
+        if not task.splits.get("test"):
+            raise ValueError(f"{task.name}: no test split to measure on; add test.jsonl")
+        if shown < shots:
+            raise ValueError(
+                f"{task.name}: {shots} demonstrations are asked for, and its train split has {shown}; add train.jsonl or ask "
+                "for fewer shots"
+            )
 
 
 def _evaluations(stages: Sequence[Stage], trained: Sequence[Path], asked: Mapping[str, Any]) -> list[Evaluate]:

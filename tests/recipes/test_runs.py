@@ -162,6 +162,14 @@ def test_wrong_input_is_one_clear_line_and_leaves_no_score(
     assert not (tmp_path / "out" / "scores.jsonl").exists()
 
 
+def test_demonstrations_that_a_task_does_not_have_are_noticed_before_training(world: Path, tmp_path: Path) -> None:
+    (tmp_path / "only").mkdir()
+    (tmp_path / "only" / "test.jsonl").write_text((world / "copy" / "test.jsonl").read_text())
+    with pytest.raises(ValueError, match="only: 1 demonstrations are asked for, and its train split has 0"):
+        tune(**(arguments(world, "full") | {"general": [str(tmp_path / "only")]}), out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_folder_that_holds_something_else_is_left_alone(world: Path, tmp_path: Path) -> None:
     (tmp_path / "letter.txt").write_text("dear reader")
     with pytest.raises(ValueError, match="is not empty and holds no run"):
