@@ -131,10 +131,6 @@ def guarded(command: Callable[[], None]) -> None:
     sys.argv = [argument for argument in sys.argv if argument != DEBUG]
     try:
         command()
-    except KeyboardInterrupt as stop:
-        said = str(stop) or "stopped; the same command goes on from the last checkpoint"
-        print(f"holdfast: {said}", file=sys.stderr)
-        sys.exit(130)
     except (ValueError, OSError) as error:
         if debug:
             raise

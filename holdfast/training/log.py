@@ -59,6 +59,13 @@ class Log:
         self.best = f"  validation {value:.3f}"
         self._write({"stage": self.stage, "step": step, "validation": value})
 
+    def say(self, text: str) -> None:
+        """A line for whoever watches."""
+        self.bar.stop()
+        if self.bar.disable and not self.plain:
+            return
+        print(f"{self.stage}: {text}", file=sys.stderr, flush=True)
+
     def _write(self, record: dict[str, Any]) -> None:
         if self.main:
             with self.path.open("a") as file:

@@ -61,9 +61,11 @@ class Trainer:
                         self._check_best(step + 1, progress, log)
                     self._save(step + 1, progress)
                 if interrupt.requested and not last:
-                    raise KeyboardInterrupt(
+                    said = (
                         f"stopped after step {step + 1} of {self.settings.steps}; the same command goes on from there"
                     )
+                    log.say(said)
+                    raise KeyboardInterrupt(said)
         if (self.folder / "best.safetensors").exists():
             checkpoint.read_into(self._moving, self.folder / "best.safetensors")
         self.model.eval()
