@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from accelerate.utils import broadcast_object_list, gather_object, set_seed
 from torch import Tensor, nn
 
@@ -73,6 +74,8 @@ class Trainer:
 
     def _set_up(self) -> Accelerator:
         settings = self.settings
+        # Accelerate remembers the precision of the first stage for the whole process; each of ours has its own.
+        AcceleratorState._reset_state(reset_partial_state=False)
         self.accelerator = accelerator = Accelerator(
             mixed_precision="bf16" if settings.precision == "bf16" else "no",
             log_with=settings.trackers or None,
