@@ -44,7 +44,7 @@ class Evaluate(Stage):
             return
         model = self.load(inputs)
         roles: dict[Role, tuple[str, ...]] = {"target": (self.target,) if self.target else (), "general": self.general}
-        asked = [(name, role) for role, names in roles.items() for name in names]
+        asked: list[tuple[str, Role]] = [(name, role) for role, names in roles.items() for name in names]
         outputs: list[Output] = []
         label = f"{self.variant}" + (f", prompt {self.prompt}" if self.prompt else "")
         with Progress(console=Console(stderr=True), transient=True) as bar:
