@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import peft
 import pytest
@@ -43,7 +44,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def arguments(world: Path, method: str) -> dict:
+def arguments(world: Path, method: str) -> dict[str, Any]:
     stages = {"promot": ("prompt", "model"), "promot_lora": ("prompt", "model"), "prompt_tuning": ("prompt",)}.get(
         method, ("model",)
     )
@@ -165,8 +166,9 @@ def test_wrong_input_is_one_clear_line_and_leaves_no_score(
 def test_demonstrations_that_a_task_does_not_have_are_noticed_before_training(world: Path, tmp_path: Path) -> None:
     (tmp_path / "only").mkdir()
     (tmp_path / "only" / "test.jsonl").write_text((world / "copy" / "test.jsonl").read_text())
+    given: dict[str, Any] = arguments(world, "full") | {"general": [str(tmp_path / "only")]}
     with pytest.raises(ValueError, match="only: 1 demonstrations are asked for, and its train split has 0"):
-        tune(**(arguments(world, "full") | {"general": [str(tmp_path / "only")]}), out=tmp_path / "out")
+        tune(**given, out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
