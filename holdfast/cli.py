@@ -26,7 +26,9 @@ Seed = Annotated[int, typer.Option(help="Seed of data order, initial values and 
 Json = Annotated[bool, typer.Option("--json", help="Print records, one JSON object a line.")]
 Overwrite = Annotated[bool, typer.Option(help="Replace a run of another configuration in the same folder.")]
 Trust = Annotated[bool, typer.Option("--trust-remote-code", help="Let code that comes with a hub model run.")]
-Prompt = Annotated[Path | None, typer.Option(help="Folder of a soft prompt to attach.")]
+Prompt = Annotated[
+    str | None, typer.Option(help="Folder of a soft prompt to attach; of a run: on, off, or a target's name.")
+]
 
 
 @app.command()
@@ -42,9 +44,10 @@ def demo(out: Out = None, json_: Json = False) -> None:
 def tune(
     model: Model,
     task: Annotated[
-        str,
+        list[str],
         typer.Argument(
-            help="A folder with train.jsonl and test.jsonl, a .jsonl file, a catalogue name, lab:NAME or hf:DATASET[:CONFIG]."
+            help="A folder with train.jsonl and test.jsonl, a .jsonl file, a catalogue name, lab:NAME or hf:DATASET[:CONFIG]; "
+            "several are tuned on together."
         ),
     ],
     method: Annotated[str, typer.Option(help="See `holdfast methods`, or path/to/file.py:MyMethod.")] = "promot",

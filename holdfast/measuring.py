@@ -7,6 +7,7 @@ from pathlib import Path
 from holdfast.evaluation import matrix
 from holdfast.evaluation.model import Model
 from holdfast.lab import world
+from holdfast.report.folder import prompts
 from holdfast.runs import Run, check_askable, library_versions
 from holdfast.scores import Output, Score, write_jsonl
 from holdfast.stages import pretrained as source
@@ -17,22 +18,39 @@ def load(model: str | Path | Run, prompt: str | Path | None = None, *, trust_rem
     """A model that generates and scores text; the plain transformers model is inside (`.pretrained.model`).
 
     `model` is a run, a run's folder, a model folder, a hub id or `lab`. For a run, `prompt` is "on" (attached, the default where the
-    run trained one) or "off" (removed); otherwise it is a soft prompt's folder, or None.
+    run trained one), "off" (removed) or, of a run with several targets, the target whose prompt it is; otherwise it is a soft prompt's
+    folder, or None.
     """
     folder = model.folder if isinstance(model, Run) else Path(model)
-    place, prompt_folder = str(model), None if prompt in (None, "on", "off") else Path(str(prompt))
+    place, asked = str(model), None if prompt is None else str(prompt)
     if (folder / "config.yaml").exists():
-        run = Run(folder)
-        place = str(folder / "model") if (folder / "model").is_dir() else run.config["model"]
-        if prompt_folder is None and prompt != "off" and (folder / "prompt").is_dir():
-            prompt_folder = folder / "prompt"
-        elif prompt == "on" and prompt_folder is None:
-            raise ValueError(f"{folder}: this run trained no prompt, so there is none to attach")
-    elif prompt in ("on", "off"):
+        place = str(folder / "model") if (folder / "model").is_dir() else Run(folder).config["model"]
+        prompt_folder = _prompt_of(folder, asked)
+    elif asked in ("on", "off"):
         raise ValueError(f"{model}: prompt={prompt!r} needs the folder of a run; give the prompt's own folder instead")
+    else:
+        prompt_folder = None if asked is None else Path(asked)
     pretrained = source.load(place, trust_remote_code=trust_remote_code)
     vectors = source.load_prompt(prompt_folder, pretrained).vectors.detach() if prompt_folder else None
     return Model(pretrained, vectors)
+
+
+def _prompt_of(run: Path, asked: str | None) -> Path | None:
+    """The folder of the prompt that is asked of a run: the only one, that of a target, or any other."""
+    own = prompts(run)
+    if asked in own:
+        return own[asked]
+    if asked == "off" or (asked is None and not own):
+        return None
+    if asked not in (None, "on"):
+        if own and not Path(asked).exists():
+            raise ValueError(f"{run}: no prompt {asked!r}; there are {', '.join(filter(None, own)) or 'on and off'}")
+        return Path(asked)
+    if not own:
+        raise ValueError(f"{run}: this run trained no prompt, so there is none to attach")
+    if len(own) > 1:
+        raise ValueError(f"{run}: this run has a prompt for each of its targets; ask for one of {', '.join(own)}, or off")
+    return next(iter(own.values()))
 
 
 def evaluate(
@@ -50,6 +68,7 @@ def evaluate(
     loaded = [t for name in tasks for t in sources.load_tasks(name)]
     check_askable(loaded, max(shots))
     measured = load(model, prompt=prompt, trust_remote_code=trust_remote_code)
+    state = "on" if measured.prompt is not None else "off" if prompt == "off" else None
     outputs: list[Output] = []
     for task in loaded:
         for k in shots:
@@ -61,7 +80,7 @@ def evaluate(
                 limit=limit,
                 seed=seed,
                 variant="base",
-                prompt="on" if prompt else None,
+                prompt=state,
             )
     circumstances = {
         "model": model,

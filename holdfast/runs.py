@@ -1,10 +1,10 @@
 """Runs: tune a model, measure it before and after, and leave a standard folder. The command line is a thin caller."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import yaml
 from accelerate import PartialState
@@ -49,7 +49,7 @@ class Run:
 
 def tune(
     model: str,
-    task: str,
+    task: str | Sequence[str],
     method: str = "promot",
     general: Sequence[str] = (),
     *,
@@ -63,23 +63,26 @@ def tune(
 ) -> Run:
     """Fine-tune `model` on `task` and measure what it gained there and kept on the `general` tasks.
 
+    Several tasks are targets together: mixed, or one after another where the recipe says so; each is measured behind its own prompt.
     `fields` sets any field of any stage: `prompt={"steps": 200}`, `model_={"learning_rate": 1e-4}` (the underscore keeps it apart
     from the argument) or `**{"prompt.steps": 200}`. The same call on the same `out` goes on where it was stopped.
 
     Raises:
         ValueError: anything about the input is wrong; nothing was written then.
     """
+    targets = (task,) if isinstance(task, str) else tuple(task)
     kept = [name for g in general for name in sources.expand(g)]
-    target, *others = [sources.load_task(name) for name in (task, *kept)]
-    check_askable([target, *others], max(shots))
-    versions = (source.fingerprint(source.resolve(model)), target.version)
-    plan = Fields(model, task, _nested(fields), seed, versions, trust_remote_code)
+    tasks = [sources.load_task(name) for name in (*targets, *kept)]
+    names = _names(targets, tasks)
+    check_askable(tasks, max(shots))
+    versions = (source.fingerprint(source.resolve(model)), *(t.version for t in tasks[: len(targets)]))
+    plan = Fields(model, targets, _nested(fields), seed, versions, trust_remote_code)
     stages = recipes.find(method)(plan)
     plan.check_all_used()
     config = {
         "command": "tune",
         "model": model,
-        "task": task,
+        "task": task if isinstance(task, str) or len(task) > 1 else task[0],
         "method": method,
         "general": list(general),
         "shots": list(shots),
@@ -88,22 +91,23 @@ def tune(
         "stages": plan.resolved,
         "versions": library_versions(),
     }
-    folder = Path(out or f"runs/{target.name}-{method.rpartition(':')[2]}")
+    folder = Path(out or f"runs/{'+'.join(names.values())}-{method.rpartition(':')[2]}")
     with PartialState().main_process_first():
         artifacts.claim(folder, config, overwrite=overwrite)
     trained = [execute(stage, folder / "stages") for stage in stages]
     asked = {key: config[key] for key in ("model", "limit", "seed")} | {
-        "target": task,
+        "targets": targets,
         "general": tuple(kept),
         "shots": tuple(shots),
-        "versions": (*versions, *(t.version for t in others)),
+        "versions": (*versions, *(t.version for t in tasks[len(targets) :])),
         "trust_remote_code": trust_remote_code,
     }
-    evaluations = [execute(stage, folder / "stages") for stage in _evaluations(stages, trained, asked)]
+    prompts = _prompts(stages, trained)
+    evaluations = [execute(stage, folder / "stages") for stage in _evaluations(stages, prompts, names, asked)]
     if PartialState().is_main_process:
-        artifacts.collect(trained, folder)
+        artifacts.collect(trained, folder, {names[t]: trained[place] for t, place in prompts.items()})
         circumstances = {"model": model, "model_hash": versions[0], "recipe": method, "seed": seed}
-        _write_scores(folder, evaluations, [target, *others], circumstances)
+        _write_scores(folder, evaluations, tasks, circumstances)
     PartialState().wait_for_everyone()
     return Run(folder)
 
@@ -125,26 +129,47 @@ def check_askable(tasks: Sequence[Task], shots: int) -> None:
             )
 
 
-def _evaluations(stages: Sequence[Stage], trained: Sequence[Path], asked: Mapping[str, Any]) -> list[Evaluate]:
+def _names(targets: Sequence[str], tasks: Sequence[Task]) -> dict[str, str]:
+    """What each target is called in the names of files."""
+    names = {target: sources.short(task.name) for target, task in zip(targets, tasks, strict=False)}
+    if not targets or len(set(names.values())) < len(targets):
+        raise ValueError(f"task: {', '.join(targets) or 'none'}; give one target or more, each with a name of its own")
+    return names
+
+
+def _prompts(stages: Sequence[Stage], trained: Sequence[Path]) -> dict[str, int]:
+    """The place of the stage that trained each target's prompt, where there is one."""
+    return {
+        task: place
+        for place, (stage, folder) in enumerate(zip(stages, trained, strict=True))
+        if isinstance(stage, Train) and (folder / "prompt").is_dir()
+        for task in stage.tasks
+    }
+
+
+def _evaluations(
+    stages: Sequence[Stage], prompts: Mapping[str, int], names: Mapping[str, str], asked: Mapping[str, Any]
+) -> list[Evaluate]:
+    """The base, then the tuned model: behind the prompt, where there is one, and without it.
+
+    Of several prompts each is measured on its own targets only. The general tasks belong to none of them.
+    """
     last = stages[-1]
     assert isinstance(last, Train)
-    prompts = [
-        s for s, path in zip(stages, trained, strict=True) if isinstance(s, Train) and (path / "prompt").is_dir()
-    ]
-    switches: tuple[Literal["on", "off"] | None, ...] = ("on", "off") if prompts else (None,)
-    trained_prompt = prompts[-1] if prompts else None
     base = Evaluate("evaluate-base", variant="base", **asked)
-    return [base] + [
-        Evaluate(
-            f"evaluate-tuned-{switch or 'plain'}",
-            variant="tuned",
-            prompt=switch,
-            tuned=last,
-            trained_prompt=trained_prompt,
-            **asked,
-        )
-        for switch in switches
-    ]
+    tuned = replace(base, variant="tuned", tuned=last)
+    if not prompts:
+        return [base, replace(tuned, name="evaluate-tuned-plain")]
+    owners = {place: tuple(t for t in prompts if prompts[t] == place) for place in prompts.values()}
+    attached = []
+    for place, own in owners.items():
+        stage = stages[place]
+        assert isinstance(stage, Train)
+        on = replace(tuned, name="evaluate-tuned-on", prompt="on", trained_prompt=stage)
+        if len(owners) > 1:
+            on = replace(on, name=f"{on.name}-{names[own[0]]}", targets=own, general=())
+        attached.append(on)
+    return [base, *attached, replace(tuned, name="evaluate-tuned-off", prompt="off")]
 
 
 def _write_scores(

@@ -182,7 +182,8 @@ def score(
     cells: dict[Cell, list[Output]] = defaultdict(list)
     for output in outputs:
         cells[output.variant, output.prompt, output.task, output.shots].append(output)
-    target = next((known.get(cell[0].task) for cell in cells.values() if cell[0].role == "target"), None)
+    asked = dict.fromkeys(cell[0].task for cell in cells.values() if cell[0].role == "target")
+    targets = [known[name] for name in asked if name in known]
     scores: list[Score] = []
     for key, cell in cells.items():
         if key[2] not in known:
@@ -191,8 +192,9 @@ def score(
         base = None if key[0] == "base" else _base_of(cell, cells)
         kind = metric(task.metric)
         found = {kind.name: _estimates(kind, cell, base, circumstances.get("seed", 0), resamples)}
-        if target is not None and cell[0].role == "general":
-            found |= form.symptoms(base, cell, form.foreign_answers(target, task))
+        if targets and cell[0].role == "general":
+            foreign = frozenset().union(*(form.foreign_answers(target, task) for target in targets))
+            found |= form.symptoms(base, cell, foreign)
         scores += [
             _score(name, kind if name == kind.name else None, cell, task, *estimates, circumstances)
             for name, estimates in found.items()

@@ -9,7 +9,9 @@ from holdfast.stages.fields import Fields
 def promot(fields: Fields) -> list[Stage]:
     """A soft prompt takes up the task's format, then all weights train behind it; the prompt comes off for everything else.
 
+    Several targets have a prompt each, trained one by one; then the model trains on all of them, each row behind its own prompt.
+
     Source: Wang et al. 2024, "Two-stage LLM fine-tuning with less specialization and more generalization" (ICLR), section 4
     """
-    prompt = fields.train("prompt", PromptTuning)
-    return [prompt, fields.train("model", Full, prompt=prompt)]
+    prompts = fields.each("prompt", PromptTuning)
+    return [*prompts, fields.train("model", Full, prompts=prompts)]

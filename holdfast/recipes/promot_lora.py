@@ -11,5 +11,5 @@ def promot_lora(fields: Fields) -> list[Stage]:
 
     Source: Wang et al. 2024 (ICLR), section 4, with stage 2 after Hu et al. 2022 (ICLR)
     """
-    prompt = fields.train("prompt", PromptTuning)
-    return [prompt, fields.train("model", Lora, prompt=prompt)]
+    prompts = fields.each("prompt", PromptTuning)
+    return [*prompts, fields.train("model", Lora, prompts=prompts)]

@@ -11,5 +11,5 @@ def promot_one_shot(fields: Fields) -> list[Stage]:
 
     Source: Wang et al. 2024 (ICLR), section 4, "ProMoT + 1-shot"
     """
-    prompt = fields.train("prompt", PromptTuning, demonstrations=1, sampling="sampled")
-    return [prompt, fields.train("model", Full, prompt=prompt, demonstrations=1, sampling="sampled")]
+    prompts = fields.each("prompt", PromptTuning, demonstrations=1, sampling="sampled")
+    return [*prompts, fields.train("model", Full, prompts=prompts, demonstrations=1, sampling="sampled")]

@@ -73,11 +73,17 @@ def _trained(run: Folder, summary: Summary) -> str:
         ("Base model", f"`{run.base_model}`" if run.base_model else ""),
         ("Recipe", f"`{one.recipe}`" if one.recipe else ""),
         ("Tuned on", ", ".join(targets)),
-        ("In this folder", ", ".join(f"{KINDS[piece]} (`{piece}/`)" for piece in run.pieces) or "scores only"),
+        ("In this folder", ", ".join(_pieces(run)) or "scores only"),
         ("Seed", str(one.seed)),
         ("Versions", ", ".join(f"{name} {version}" for name, version in one.versions.items())),
     ]
     return "\n".join(f"- {name}: {value}" for name, value in rows if value)
+
+
+def _pieces(run: Folder) -> list[str]:
+    """What lies in the folder, a prompt for each target where there are several."""
+    places = {piece: run.prompts if piece == "prompt" else [piece] for piece in run.pieces}
+    return [f"{KINDS[piece]} (`{place}/`)" for piece, found in places.items() for place in found]
 
 
 def _table(summary: Summary) -> str:
@@ -122,8 +128,12 @@ def _loading(run: Folder) -> str:
         code.append(f'model = PeftModel.from_pretrained(model, "{run.name}/adapter"){merge}')
     if "prompt" in has:
         code[-1] += "  # the prompt is not attached: use this for everything else"
-        note = "  # the prompt is attached: use this for the task"
-        code.append(f'tuned = PeftModel.from_pretrained(model, "{run.name}/prompt"){note}')
+        note = "the prompt is attached: use this for"
+        for place in run.prompts:
+            task = place.rpartition("/")[2] if len(run.prompts) > 1 else "the task"
+            code.append(f'tuned = PeftModel.from_pretrained(model, "{run.name}/{place}")  # {note} {task}')
+        if len(run.prompts) > 1:
+            code.append("# one of them at a time: load the model anew for another")
     text = "```python\n" + "\n".join(code) + "\n```"
     if "prompt" in has:
         text += (
@@ -131,9 +141,14 @@ def _loading(run: Folder) -> str:
             "there; inside PEFT, `with tuned.disable_adapter():` takes it off for a while.\n\n"
             "With PEFT, generate one text at a time: it places a soft prompt before the padding on the left of a "
             "batch, which changes the answers. "
-            f'`holdfast.load("{run.name}", prompt="on").generate(texts)` batches correctly.'
+            f'`holdfast.load("{run.name}", prompt="{_attached(run)}").generate(texts)` batches correctly.'
         )
     return text
+
+
+def _attached(run: Folder) -> str:
+    """What `holdfast.load` is asked for to attach a prompt: the target's name, where there are several."""
+    return run.prompts[0].rpartition("/")[2] if len(run.prompts) > 1 else "on"
 
 
 def _limits(run: Folder, summary: Summary) -> str:

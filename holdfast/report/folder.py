@@ -37,6 +37,11 @@ class Folder:
         return [piece for piece in PIECES if (self.path / piece).is_dir()]
 
     @property
+    def prompts(self) -> list[str]:
+        """Where the prompts lie: `prompt`, or `prompt/TARGET` for each of several targets."""
+        return [path.relative_to(self.path).as_posix() for path in prompts(self.path).values()]
+
+    @property
     def one(self) -> Score:
         """A score of the tuned model (else of the base), for the circumstances that all scores of a run share."""
         return next((score for score in self.scores if score.variant == "tuned"), self.scores[0])
@@ -45,6 +50,14 @@ class Folder:
     def base_model(self) -> str:
         """The model that training started from: what the base scores were measured on."""
         return next((score.model for score in self.scores if score.variant == "base" and score.model), "")
+
+
+def prompts(run: Path) -> dict[str, Path]:
+    """The folders of a run's prompts by target; the only one has no name."""
+    place = run / "prompt"
+    if not place.is_dir() or (place / "adapter_config.json").exists():
+        return {"": place} if place.is_dir() else {}
+    return {path.name: path for path in sorted(place.iterdir()) if path.is_dir()}
 
 
 def read(path: str | Path) -> Folder:

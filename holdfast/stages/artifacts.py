@@ -13,18 +13,22 @@ from holdfast.stages.base import write_text
 KINDS = ("model", "prompt", "adapter")
 
 
-def collect(stages: Sequence[Path], out: Path) -> None:
+def collect(stages: Sequence[Path], out: Path, prompts: Mapping[str, Path]) -> None:
     """Put `model/`, `prompt/` and `adapter/` of the stages into the run's folder (by hard link where the disk can), and one `log.jsonl`.
 
-    A later stage's part replaces an earlier one's of the same kind.
+    A later stage's part replaces an earlier one's of the same kind. Of several different `prompts` (the stage's folder, by target) each
+    has a folder of its own, `prompt/TARGET/`.
     """
     for kind in KINDS:
         found = [folder / kind for folder in stages if (folder / kind).is_dir()]
+        several = kind == "prompt" and len(set(prompts.values())) > 1
+        parts = {name: folder / kind for name, folder in prompts.items()} if several else {"": found[-1]} if found else {}
         shutil.rmtree(out / kind, ignore_errors=True)
-        if found:
-            part = out / f"{kind}.part"
-            shutil.rmtree(part, ignore_errors=True)
-            shutil.copytree(found[-1], part, copy_function=_link)
+        part = out / f"{kind}.part"
+        shutil.rmtree(part, ignore_errors=True)
+        for name, folder in parts.items():
+            shutil.copytree(folder, part / name, copy_function=_link)
+        if parts:
             os.replace(part, out / kind)
     logs = [(folder / "log.jsonl").read_text() for folder in stages if (folder / "log.jsonl").exists()]
     write_text(out / "log.jsonl", "".join(logs))

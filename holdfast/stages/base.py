@@ -15,7 +15,8 @@ MARK = "done.json"
 
 @dataclass(frozen=True)
 class Stage:
-    """One step of an experiment. A field that holds another stage is a dependency; the hash of the configuration names the folder.
+    """One step of an experiment. A field that holds another stage, or a tuple of stages, is a dependency; the hash of the
+    configuration names the folder.
 
     A subclass writes its results into the folder that `run` is given, and needs no care for completion marks, skipping or order.
     """
@@ -23,7 +24,7 @@ class Stage:
     name: str
 
     def run(self, folder: Path, inputs: dict[str, Path]) -> None:
-        """Do the work; `inputs` holds the folder of each dependency by field name."""
+        """Do the work; `inputs` holds the folder of each dependency by field name (`name.0`, `name.1` where a field holds several)."""
         raise AssertionError(f"{type(self).__name__} has no run")
 
 
@@ -51,12 +52,24 @@ def folder_of(stage: Stage, root: Path) -> Path:
     return root / f"{stage.name}-{digest(stage)}"
 
 
+def dependencies(stage: Stage) -> dict[str, Stage]:
+    """The stages that a stage stands on, as `Stage.run` names them."""
+    found: dict[str, Stage] = {}
+    for f in fields(stage):
+        value = getattr(stage, f.name)
+        if isinstance(value, Stage):
+            found[f.name] = value
+        elif isinstance(value, tuple):
+            found |= {f"{f.name}.{i}": one for i, one in enumerate(value) if isinstance(one, Stage)}
+    return found
+
+
 def execute(stage: Stage, root: Path) -> Path:
     """Run what a stage depends on, then the stage, unless it is done already; returns its folder.
 
     Under `accelerate launch` every process comes here: training runs in all of them, and `run` decides what only one does.
     """
-    inputs = {f.name: execute(v, root) for f in fields(stage) if isinstance(v := getattr(stage, f.name), Stage)}
+    inputs = {name: execute(before, root) for name, before in dependencies(stage).items()}
     folder = folder_of(stage, root)
     if not (folder / MARK).exists():
         folder.mkdir(parents=True, exist_ok=True)

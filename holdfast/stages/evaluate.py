@@ -30,7 +30,7 @@ class Evaluate(Stage):
     prompt: Literal["on", "off"] | None = None
     tuned: Train | None = None
     trained_prompt: Train | None = None
-    target: str | None = None
+    targets: tuple[str, ...] = ()
     general: tuple[str, ...] = ()
     shots: tuple[int, ...] = (0,)
     limit: int | None = None
@@ -43,7 +43,7 @@ class Evaluate(Stage):
         if not PartialState().is_main_process:
             return
         model = self.load(inputs)
-        roles: dict[Role, tuple[str, ...]] = {"target": (self.target,) if self.target else (), "general": self.general}
+        roles: dict[Role, tuple[str, ...]] = {"target": self.targets, "general": self.general}
         asked: list[tuple[str, Role]] = [(name, role) for role, names in roles.items() for name in names]
         outputs: list[Output] = []
         label = f"{self.variant}" + (f", prompt {self.prompt}" if self.prompt else "")
@@ -70,10 +70,8 @@ class Evaluate(Stage):
     def load(self, inputs: dict[str, Path]) -> Model:
         """The model that this stage measures."""
         tuned = inputs.get("tuned")
-        has_weights = tuned is not None and (tuned / "model").is_dir()
-        pretrained = source.load(
-            str(tuned / "model") if has_weights and tuned else self.model, trust_remote_code=self.trust_remote_code
-        )
+        weights = tuned if tuned is not None and (tuned / "model").is_dir() else None
+        pretrained = source.load(self.model, weights, trust_remote_code=self.trust_remote_code)
         vectors = None
         if self.prompt == "on":
             vectors = source.load_prompt(inputs["trained_prompt"] / "prompt", pretrained).vectors.detach()

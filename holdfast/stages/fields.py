@@ -1,7 +1,7 @@
 """`--set stage.field=value`: one generic way to set any field of any stage or method, checked and never forgotten."""
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -9,6 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from holdfast.discovery import unknown
 from holdfast.methods.base import Method, chooser
+from holdfast.stages.sources import short
 from holdfast.stages.train import Train
 from holdfast.training.settings import Settings
 
@@ -17,13 +18,13 @@ OWN = ("demonstrations", "sampling", "loss_on", "max_length", "validation_limit"
 
 @dataclass
 class Fields:
-    """What a recipe makes its stages from: the model, the task, and what the user set (`{"prompt": {"steps": 200}}`).
+    """What a recipe makes its stages from: the model, the target tasks, and what the user set (`{"prompt": {"steps": 200}}`).
 
     `joining` are the methods behind a plus sign (`promot+l2_sp`): they take part where the model is trained, not where a prompt is.
     """
 
     model: str
-    task: str
+    tasks: tuple[str, ...]
     set: dict[str, dict[str, Any]] = field(default_factory=dict)
     seed: int = 0
     versions: tuple[str, ...] = ()
@@ -31,8 +32,24 @@ class Fields:
     joining: tuple[type[Method], ...] = ()
     resolved: dict[str, dict[str, Any]] = field(default_factory=dict)
 
-    def train(self, name: str, *kinds: type[Method], prompt: Train | None = None, **own_defaults: Any) -> Train:
-        """A training stage called `name`: the methods' defaults, then the recipe's own, then what the user set for this stage."""
+    def each(self, name: str, *kinds: type[Method], **own_defaults: Any) -> tuple[Train, ...]:
+        """A training stage for each target task, all with the settings of `name`."""
+        return tuple(self.train(name, *kinds, tasks=(task,), **own_defaults) for task in self.tasks)
+
+    def train(
+        self,
+        name: str,
+        *kinds: type[Method],
+        tasks: tuple[str, ...] = (),
+        prompts: Sequence[Train] = (),
+        start: Train | None = None,
+        **own_defaults: Any,
+    ) -> Train:
+        """A training stage with the settings of `name`: the methods' defaults, then the recipe's own, then what the user set.
+
+        It trains on `tasks` (every target task, if none is named), behind the frozen prompts that the stages `prompts` trained (one
+        for each task), from the weights that the stage `start` left (the model's own, without it).
+        """
         if any(kind.stage == "model" for kind in kinds):
             kinds += self.joining
         given = dict(self.set.get(name, {}))
@@ -49,12 +66,13 @@ class Fields:
         shown = {f.name: getattr(settings, f.name) for f in fields(settings)}
         shown |= {f.name: getattr(m, f.name) for m in methods for f in fields(m)}  # pyright: ignore[reportArgumentType]
         stage = Train(
-            name,
+            f"{name}-{short(tasks[0])}" if tasks and len(self.tasks) > 1 else name,
             self.model,
-            self.task,
+            tasks or self.tasks,
             methods,
             settings,
-            prompt,
+            tuple(prompts),
+            start,
             versions=self.versions,
             trust_remote_code=self.trust_remote_code,
             **own,

@@ -32,11 +32,12 @@ def fingerprint(source: str) -> str:
     return digest.hexdigest()[:12]
 
 
-def load(argument: str, *, trust_remote_code: bool = False) -> Pretrained:
-    """`models.load` on the resolved argument, on the best device of this machine."""
+def load(argument: str, stage: Path | None = None, *, trust_remote_code: bool = False) -> Pretrained:
+    """`models.load` on the resolved argument, or on the weights that a stage made of it, on the best device of this machine."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    pretrained = models.load(resolve(argument), device=device, trust_remote_code=trust_remote_code)
-    pretrained.source = argument if argument == "lab" else pretrained.source
+    place = resolve(argument) if stage is None else stage / "model"
+    pretrained = models.load(place, device=device, trust_remote_code=trust_remote_code)
+    pretrained.source = resolve(argument) if argument != "lab" else argument
     return pretrained
 
 

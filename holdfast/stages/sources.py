@@ -1,5 +1,6 @@
 """What a TASK argument means: a folder, a file, `hf:dataset[:config]`, `lab:NAME`, or a name in the catalogue."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,6 +39,11 @@ def load_task(argument: str, *, seed: int = 0) -> Task:
     if name in SUITES:
         raise ValueError(f"{name} is a suite of tasks, and one is needed here; choose of {', '.join(SUITES[name])}")
     raise ValueError(_unknown(argument, path))
+
+
+def short(argument: str) -> str:
+    """A TASK argument as part of a file name."""
+    return re.sub(r"\W+", "-", argument.rstrip("/").rpartition("/")[2]).strip("-")
 
 
 def expand(argument: str) -> list[str]:

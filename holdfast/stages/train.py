@@ -1,10 +1,11 @@
-"""A training stage: one model, one task, some methods, one run of the loop."""
+"""A training stage: one model, one task or several mixed, some methods, one run of the loop."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from statistics import fmean
 from typing import Literal
 
 from accelerate import PartialState
@@ -23,14 +24,17 @@ from holdfast.tasks.task import Task
 from holdfast.templates import choose_demonstrations, render
 from holdfast.tokenization import encode
 from holdfast.training import checkpoint
-from holdfast.training.batches import Stream
+from holdfast.training.batches import Mixture, Stream
 from holdfast.training.loop import Trainer
 from holdfast.training.settings import Settings
 
 
 @dataclass(frozen=True)
 class Train(Stage):
-    """Train `methods` on a task's train split, behind the frozen prompt of an earlier stage where `prompt` is given.
+    """Train `methods` on the train splits of tasks, each behind the frozen prompt that an earlier stage trained for it, where there are any.
+
+    `prompts` holds these stages in the order of `tasks`, or nothing. Several tasks have equal parts of every batch. `start` is the
+    stage whose `model/` training starts from; without it, that is `model` itself.
 
     `demonstrations` of the train split stand before each input: the first ones always (`sampling="first"`, as FTICL does) or drawn
     anew for each example and pass (`"sampled"`, as ProMoT+1-shot does). `loss_on` is `last` (the row's own answer) or
@@ -39,10 +43,11 @@ class Train(Stage):
     """
 
     model: str = ""
-    task: str = ""
+    tasks: tuple[str, ...] = ()
     methods: tuple[Method, ...] = ()
     settings: Settings = field(default_factory=Settings)
-    prompt: "Train | None" = None
+    prompts: "tuple[Train, ...]" = ()
+    start: "Train | None" = None
     demonstrations: int = 0
     sampling: Literal["first", "sampled"] = "sampled"
     loss_on: Literal["last", "all"] = "last"
@@ -53,14 +58,14 @@ class Train(Stage):
 
     def run(self, folder: Path, inputs: dict[str, Path]) -> None:
         """Train, then write `model/`, `prompt/` or `adapter/`, and `result.json`."""
-        pretrained = source.load(self.model, trust_remote_code=self.trust_remote_code)
-        task = load_task(self.task)
+        pretrained = source.load(self.model, inputs.get("start"), trust_remote_code=self.trust_remote_code)
+        tasks = [load_task(name) for name in self.tasks]
         model = PrefixModel(pretrained.model)
-        if "prompt" in inputs:
-            model.prompts.append(source.load_prompt(inputs["prompt"] / "prompt", pretrained))
+        for place in range(len(self.prompts)):
+            model.prompts.append(source.load_prompt(inputs[f"prompts.{place}"] / "prompt", pretrained))
         for method in self.methods:
             source.check_length(getattr(method, "length", 0), pretrained)
-        stream = self._stream(task, pretrained, model)
+        stream = self._stream(tasks, pretrained, model)
         trainer = Trainer(
             pretrained,
             model,
@@ -68,7 +73,7 @@ class Train(Stage):
             self.methods,
             self.settings,
             folder,
-            validate=self._validation(task, pretrained),
+            validate=self._validation(tasks, pretrained),
             stage=self.name,
         )
         result = trainer.train()
@@ -79,14 +84,25 @@ class Train(Stage):
             write_text(folder / "result.json", json.dumps(result, indent=1))
             checkpoint.clear(folder)
 
-    def _stream(self, task: Task, pretrained: Pretrained, model: PrefixModel) -> Stream:
-        examples = task.splits.get("train", ())
-        if not examples:
-            raise ValueError(f"{self.task}: no train split to train on; add train.jsonl")
-        row = partial(self._row, task, pretrained, model)
-        return Stream(row, len(examples), self.settings.batch_size, self.settings.seed)
+    def _stream(self, tasks: Sequence[Task], pretrained: Pretrained, model: PrefixModel) -> Stream | Mixture:
+        size, seed = self.settings.batch_size, self.settings.seed
+        streams = []
+        for place, task in enumerate(tasks):
+            if not task.splits.get("train"):
+                raise ValueError(f"{task.name}: no train split to train on; add train.jsonl")
+            row = partial(self._row, task, place, pretrained, model)
+            streams.append(Stream(row, len(task.splits["train"]), size, seed))
+        return streams[0] if len(streams) == 1 else Mixture(streams, size)
 
-    def _row(self, task: Task, pretrained: Pretrained, model: PrefixModel, index: int, epoch: int) -> Row:
+    def _prompt_of(self, place: int, model: PrefixModel) -> int | None:
+        """The number of the prompt before the rows of the task at this place: its own, or the one that all share."""
+        if not len(model.prompts):
+            return None
+        return place if self.prompts else len(model.prompts) - 1
+
+    def _row(
+        self, task: Task, place: int, pretrained: Pretrained, model: PrefixModel, index: int, epoch: int
+    ) -> Row:
         examples = task.splits["train"]
         example = examples[index]
         shown = choose_demonstrations(
@@ -97,37 +113,44 @@ class Train(Stage):
             index=index,
             exclude=example,
         )
-        prompts = model.prompts
-        room = min(self.max_length, pretrained.max_length) - sum(len(p.get_parameter("vectors")) for p in prompts)
+        prompt = self._prompt_of(place, model)
+        before = 0 if prompt is None else len(model.prompts[prompt].get_parameter("vectors"))
         return encode(
             pretrained.tokenizer,
             render(task.template, example, shown, pretrained.tokenizer),
-            max_length=room,
+            max_length=min(self.max_length, pretrained.max_length) - before,
             eos=True,
             name=f"{task.name}/train[{index}]",
-            prompt=len(prompts) - 1 if len(prompts) else None,
+            prompt=prompt,
             loss_on=self.loss_on,
         )
 
-    def _validation(self, task: Task, pretrained: Pretrained) -> Callable[[PrefixModel], float] | None:
-        held_out = task.splits.get("validation")
-        if not held_out or self.validation_limit == 0:
+    def _validation(self, tasks: Sequence[Task], pretrained: Pretrained) -> Callable[[PrefixModel], float] | None:
+        """The metric on the tasks' validation examples; of several tasks, the mean of their metrics, each on a scale from 0 to 1."""
+        asked = [
+            (place, replace(task, splits={**task.splits, "test": task.splits["validation"]}))
+            for place, task in enumerate(tasks)
+            if task.splits.get("validation")
+        ]
+        if not asked or self.validation_limit == 0:
             return None
-        asked = replace(task, splits={**task.splits, "test": held_out})
 
         def validate(model: PrefixModel) -> float:
-            vectors = model.prompts[-1].get_parameter("vectors").detach() if len(model.prompts) else None
-            measured = Model(replace(pretrained, model=model.model), vectors)
-            outputs = evaluate(
-                measured,
-                asked,
-                role="target",
-                variant="tuned",
-                shots=self.demonstrations,
-                limit=self.validation_limit,
-                seed=self.settings.seed,
-                demonstrations=self.sampling,
-            )
-            return metric(task.metric).value(outputs)
+            values = []
+            for place, task in asked:
+                prompt, kind = self._prompt_of(place, model), metric(task.metric)
+                vectors = None if prompt is None else model.prompts[prompt].get_parameter("vectors").detach()
+                outputs = evaluate(
+                    Model(replace(pretrained, model=model.model), vectors),
+                    task,
+                    role="target",
+                    variant="tuned",
+                    shots=self.demonstrations,
+                    limit=self.validation_limit,
+                    seed=self.settings.seed,
+                    demonstrations=self.sampling,
+                )
+                values.append(kind.value(outputs) / (kind.scale if len(asked) > 1 else 1.0))
+            return fmean(values)
 
         return validate

@@ -22,7 +22,10 @@ class Stream:
 
     def batch(self, step: int) -> list[Row]:
         """The rows of step `step`; a batch may reach over the end of a pass."""
-        places = range(step * self.batch_size, (step + 1) * self.batch_size)
+        return self.rows(range(step * self.batch_size, (step + 1) * self.batch_size))
+
+    def rows(self, places: Sequence[int]) -> list[Row]:
+        """The rows at these places of the endless passes."""
         orders = {epoch: self._order(epoch) for epoch in {place // self.size for place in places}}
         return [self.row(int(orders[place // self.size][place % self.size]), place // self.size) for place in places]
 
@@ -32,6 +35,27 @@ class Stream:
 
     def _order(self, epoch: int) -> np.ndarray:
         return np.random.default_rng([self.seed, epoch]).permutation(self.size)
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Several streams dealt in turn: every batch holds equally many rows of each, give or take one, whatever their sizes."""
+
+    streams: Sequence[Stream]
+    batch_size: int
+
+    def batch(self, step: int) -> list[Row]:
+        """The rows of step `step`."""
+        places, count = range(step * self.batch_size, (step + 1) * self.batch_size), len(self.streams)
+        dealt = [
+            iter(stream.rows([place // count for place in places if place % count == number]))
+            for number, stream in enumerate(self.streams)
+        ]
+        return [next(dealt[place % count]) for place in places]
+
+    def sample(self, count: int) -> list[Row]:
+        """About `count` rows, equally many of each stream."""
+        return [row for stream in self.streams for row in stream.sample(-(-count // len(self.streams)))]
 
 
 def share(rows: Sequence[Row], rank: int, world: int) -> list[Row]:

@@ -19,7 +19,7 @@ from holdfast.models import Pretrained
 from holdfast.prefix.model import PrefixModel
 from holdfast.rows import Row
 from holdfast.training import checkpoint
-from holdfast.training.batches import Stream, share, split, total_weight
+from holdfast.training.batches import Mixture, Stream, share, split, total_weight
 from holdfast.training.interrupt import Interrupt
 from holdfast.training.log import Log
 from holdfast.training.loss import token_loss
@@ -39,7 +39,7 @@ class Trainer:
 
     pretrained: Pretrained
     model: PrefixModel
-    stream: Stream
+    stream: Stream | Mixture
     methods: Sequence[Method]
     settings: Settings
     folder: Path
@@ -131,7 +131,7 @@ class Trainer:
         if not math.isfinite(total):
             raise ValueError(
                 f"{self.stage}: the loss of step {step + 1} is {total}, so training stopped before the step was taken; the batch was "
-                f"{_names(rows)}. Try a smaller {self.stage}.learning_rate (it was {rate:g}), or look at these rows"
+                f"{_names(rows)}. Try a smaller learning_rate of this stage (it was {rate:g}), or look at these rows"
             )
         for method in self.methods:
             method.after_backward(self.model)

@@ -9,7 +9,7 @@ from holdfast.recipes import base
 from holdfast.stages.fields import Fields
 from holdfast.stages.train import Train
 
-GIVEN = ("model", "task")
+GIVEN = ("model", ("task",))
 
 
 def test_the_first_methods_are_there() -> None:

@@ -12,36 +12,12 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 import holdfast
 from holdfast import models, runs
 from holdfast.runs import tune
+from tests.recipes.worlds import QUICK, write_world
 from tests.training import tiny
-
-WORDS = [f"w{i}" for i in range(3, tiny.VOCABULARY)]
-QUICK = {
-    "prompt.steps": 4,
-    "prompt.length": 3,
-    "model.steps": 4,
-    "model.save_every": 2,
-    "prompt.save_every": 2,
-    "model.learning_rate": 1e-2,
-}
-
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model folder and two tasks over the same words: one with choices, one to generate."""
-    folder = tmp_path_factory.mktemp("world")
-    models.save(tiny.pretrained(), folder / "model")
-    for name, choices in (("pick", ["w3", "w4"]), ("copy", None)):
-        for split, count in (("train", 24), ("validation", 8), ("test", 8)):
-            lines = []
-            for i in range(count):
-                word = WORDS[(7 * i + len(split)) % len(WORDS)]
-                record = {"input": f"{word} w9", "target": choices[i % 2] if choices else word}
-                lines.append(json.dumps(record | ({"choices": choices} if choices else {})))
-            path = folder / name / f"{split}.jsonl"
-            path.parent.mkdir(exist_ok=True)
-            path.write_text("\n".join(lines) + "\n")
-        (folder / name / "task.yaml").write_text('input: "{{ input }} w8"\n')
-    return folder
+    return write_world(tmp_path_factory.mktemp("world"), pick=["w3", "w4"], copy=None)
 
 
 def arguments(world: Path, method: str) -> dict[str, Any]:

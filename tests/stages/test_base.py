@@ -47,6 +47,20 @@ def test_a_finished_stage_is_skipped_and_a_failed_one_is_not(tmp_path: Path) -> 
     assert not (folder_of(failing, tmp_path) / MARK).exists()
 
 
+@dataclass(frozen=True)
+class Join(Stage):
+    parts: tuple[Write, ...] = ()
+
+    def run(self, folder: Path, inputs: dict[str, Path]) -> None:
+        (folder / "text").write_text("".join((inputs[f"parts.{i}"] / "text").read_text() for i in range(len(self.parts))))
+
+
+def test_a_field_may_hold_several_stages(tmp_path: Path) -> None:
+    joined = Join("joined", (Write("first", "a"), Write("second", "b")))
+    assert (execute(joined, tmp_path) / "text").read_text() == "ab"
+    assert digest(joined) != digest(Join("joined", joined.parts[::-1]))
+
+
 def test_the_hash_follows_the_configuration_of_the_stage_and_of_what_it_stands_on() -> None:
     first, other = Write("first", "a"), Write("first", "b")
     assert digest(first) == digest(Write("first", "a"))

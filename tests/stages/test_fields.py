@@ -11,7 +11,7 @@ from holdfast.stages.train import Train
 
 
 def fields(*assignments: str) -> Fields:
-    return Fields("model", "task", parse(list(assignments)), seed=7)
+    return Fields("model", ("task",), parse(list(assignments)), seed=7)
 
 
 def test_an_assignment_reaches_stage_method_and_training_settings() -> None:
@@ -33,7 +33,7 @@ def test_a_recipe_shows_its_whole_configuration() -> None:
     stages = promot(given)
     assert [stage.name for stage in stages] == ["prompt", "model"]
     assert isinstance(stages[1], Train)
-    assert stages[1].prompt is stages[0]
+    assert stages[1].prompts == (stages[0],)
     assert given.resolved["prompt"]["length"] == 20
     assert set(given.resolved["model"]) >= {
         "steps",

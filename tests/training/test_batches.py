@@ -1,11 +1,12 @@
 """Which rows a step sees."""
 
 from collections import Counter
+from collections.abc import Callable
 
 import pytest
 
 from holdfast.rows import Row
-from holdfast.training.batches import Stream, share, split, total_weight
+from holdfast.training.batches import Mixture, Stream, share, split, total_weight
 
 
 def stream(size: int, batch: int, seed: int = 0) -> Stream:
@@ -42,3 +43,16 @@ def test_forwards_hold_the_budget_and_lose_no_row(budget: int) -> None:
     assert [row for part in parts for row in part] == rows
     assert all(len(part) == 1 or sum(len(row.tokens) for row in part) <= budget for part in parts)
     assert total_weight(rows) == sum(total_weight(part) for part in parts) == 23
+
+
+def test_a_mixture_deals_equal_parts_and_passes_through_each_stream_at_its_own_pace() -> None:
+    def rows(name: str) -> Callable[[int, int], Row]:
+        return lambda index, epoch: Row((index, epoch), (0.0, 1.0), name=name)
+
+    short, long = Stream(rows("short"), 2, 5, seed=1), Stream(rows("long"), 9, 5, seed=1)
+    mixed = Mixture((short, long), 5)
+    dealt = [row for step in range(4) for row in mixed.batch(step)]
+    assert [row.name for row in dealt] == ["short", "long"] * 10
+    assert [row for row in dealt if row.name == "short"] == short.rows(range(10))
+    assert sorted(row.tokens[0] for row in dealt[1:18:2]) == list(range(9))
+    assert {row.name for row in mixed.sample(4)} == {"short", "long"}

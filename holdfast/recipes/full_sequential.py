@@ -1,0 +1,19 @@
+"""Full fine-tuning on one task after another."""
+
+from holdfast.methods.full import Full
+from holdfast.stages.base import Stage
+from holdfast.stages.fields import Fields
+from holdfast.stages.train import Train
+
+
+def full_sequential(fields: Fields) -> list[Stage]:
+    """Full fine-tuning on each target in turn, each from the weights before it: what sequential ProMoT is compared with.
+
+    Source: the plain control of sequential ProMoT (Wang et al. 2022, arXiv:2211.00635v1), which the paper does not have
+    """
+    stages: list[Stage] = []
+    before: Train | None = None
+    for task in fields.tasks:
+        before = fields.train("model", Full, tasks=(task,), start=before)
+        stages.append(before)
+    return stages

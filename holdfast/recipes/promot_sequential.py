@@ -1,0 +1,23 @@
+"""ProMoT on one task after another."""
+
+from holdfast.methods.full import Full
+from holdfast.methods.prompt_tuning import PromptTuning
+from holdfast.stages.base import Stage
+from holdfast.stages.fields import Fields
+from holdfast.stages.train import Train
+
+
+def promot_sequential(fields: Fields) -> list[Stage]:
+    """ProMoT on each target in turn, each from the weights before it and with a prompt of its own, which later tasks leave alone.
+
+    The settings `prompt` and `model` are shared by all targets; old ones are measured with their own prompt on the last weights.
+
+    Source: Wang et al. 2022, first version of the ProMoT paper (arXiv:2211.00635v1), "sequential"
+    """
+    stages: list[Stage] = []
+    before: Train | None = None
+    for task in fields.tasks:
+        prompt = fields.train("prompt", PromptTuning, tasks=(task,), start=before)
+        before = fields.train("model", Full, tasks=(task,), prompts=(prompt,), start=before)
+        stages += [prompt, before]
+    return stages
