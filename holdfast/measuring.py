@@ -49,7 +49,9 @@ def _prompt_of(run: Path, asked: str | None) -> Path | None:
     if not own:
         raise ValueError(f"{run}: this run trained no prompt, so there is none to attach")
     if len(own) > 1:
-        raise ValueError(f"{run}: this run has a prompt for each of its targets; ask for one of {', '.join(own)}, or off")
+        raise ValueError(
+            f"{run}: this run has a prompt for each of its targets; ask for one of {', '.join(own)}, or off"
+        )
     return next(iter(own.values()))
 
 

@@ -35,7 +35,9 @@ def test_every_field_that_the_readme_sets_exists() -> None:
     from holdfast.recipes.promot import promot
     from holdfast.stages.fields import Fields, parse
 
-    given = Fields("model", ("task",), parse(re.findall(r"--set\s+([\w.]+=[\w.:-]+)", (ROOT / "README.md").read_text())))
+    given = Fields(
+        "model", ("task",), parse(re.findall(r"--set\s+([\w.]+=[\w.:-]+)", (ROOT / "README.md").read_text()))
+    )
     promot(given)
     given.check_all_used()
     assert given.set

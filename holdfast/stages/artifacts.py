@@ -22,7 +22,9 @@ def collect(stages: Sequence[Path], out: Path, prompts: Mapping[str, Path]) -> N
     for kind in KINDS:
         found = [folder / kind for folder in stages if (folder / kind).is_dir()]
         several = kind == "prompt" and len(set(prompts.values())) > 1
-        parts = {name: folder / kind for name, folder in prompts.items()} if several else {"": found[-1]} if found else {}
+        parts = (
+            {name: folder / kind for name, folder in prompts.items()} if several else {"": found[-1]} if found else {}
+        )
         shutil.rmtree(out / kind, ignore_errors=True)
         part = out / f"{kind}.part"
         shutil.rmtree(part, ignore_errors=True)

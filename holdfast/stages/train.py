@@ -31,7 +31,7 @@ from holdfast.training.settings import Settings
 
 @dataclass(frozen=True)
 class Train(Stage):
-    """Train `methods` on the train splits of tasks, each behind the frozen prompt that an earlier stage trained for it, where there are any.
+    """Train `methods` on the train splits of tasks, each behind the frozen prompt that a stage trained for it, if any.
 
     `prompts` holds these stages in the order of `tasks`, or nothing. Several tasks have equal parts of every batch. `start` is the
     stage whose `model/` training starts from; without it, that is `model` itself.
@@ -100,9 +100,7 @@ class Train(Stage):
             return None
         return place if self.prompts else len(model.prompts) - 1
 
-    def _row(
-        self, task: Task, place: int, pretrained: Pretrained, model: PrefixModel, index: int, epoch: int
-    ) -> Row:
+    def _row(self, task: Task, place: int, pretrained: Pretrained, model: PrefixModel, index: int, epoch: int) -> Row:
         examples = task.splits["train"]
         example = examples[index]
         shown = choose_demonstrations(

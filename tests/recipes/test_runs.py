@@ -15,6 +15,7 @@ from holdfast.runs import tune
 from tests.recipes.worlds import QUICK, write_world
 from tests.training import tiny
 
+
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_world(tmp_path_factory.mktemp("world"), pick=["w3", "w4"], copy=None)

@@ -52,7 +52,9 @@ class Join(Stage):
     parts: tuple[Write, ...] = ()
 
     def run(self, folder: Path, inputs: dict[str, Path]) -> None:
-        (folder / "text").write_text("".join((inputs[f"parts.{i}"] / "text").read_text() for i in range(len(self.parts))))
+        (folder / "text").write_text(
+            "".join((inputs[f"parts.{i}"] / "text").read_text() for i in range(len(self.parts)))
+        )
 
 
 def test_a_field_may_hold_several_stages(tmp_path: Path) -> None:
