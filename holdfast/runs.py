@@ -82,7 +82,7 @@ def tune(
     config = {
         "command": "tune",
         "model": model,
-        "task": task if isinstance(task, str) or len(task) > 1 else task[0],
+        "task": targets[0] if len(targets) == 1 else list(targets),
         "method": method,
         "general": list(general),
         "shots": list(shots),
@@ -95,10 +95,15 @@ def tune(
     with PartialState().main_process_first():
         artifacts.claim(folder, config, overwrite=overwrite)
     trained = [execute(stage, folder / "stages") for stage in stages]
-    asked = {key: config[key] for key in ("model", "limit", "seed")} | {
+    asked = {
+        "model": model,
         "targets": targets,
         "general": tuple(kept),
         "shots": tuple(shots),
+        "limit": limit,
+        "seed": seed,
+    }
+    asked |= {
         "versions": (*versions, *(t.version for t in tasks[len(targets) :])),
         "trust_remote_code": trust_remote_code,
     }
