@@ -95,24 +95,15 @@ def tune(
     with PartialState().main_process_first():
         artifacts.claim(folder, config, overwrite=overwrite)
     trained = [execute(stage, folder / "stages") for stage in stages]
-    asked = {
-        "model": model,
-        "targets": targets,
-        "general": tuple(kept),
-        "shots": tuple(shots),
-        "limit": limit,
-        "seed": seed,
-    }
-    asked |= {
-        "versions": (*versions, *(t.version for t in tasks[len(targets) :])),
-        "trust_remote_code": trust_remote_code,
-    }
+    asked: dict[str, Any] = {key: config[key] for key in ("model", "limit", "seed")}
+    asked |= {"targets": targets, "general": tuple(kept), "shots": tuple(shots)}
+    asked |= {"trust_remote_code": trust_remote_code}
+    asked["versions"] = (*versions, *(t.version for t in tasks[len(targets) :]))
     prompts = _prompts(stages, trained)
     evaluations = [execute(stage, folder / "stages") for stage in _evaluations(stages, prompts, names, asked)]
     if PartialState().is_main_process:
         artifacts.collect(trained, folder, {names[t]: trained[place] for t, place in prompts.items()})
-        circumstances = {"model": model, "model_hash": versions[0], "recipe": method, "seed": seed}
-        _write_scores(folder, evaluations, tasks, circumstances)
+        _write_scores(folder, evaluations, tasks, model=model, model_hash=versions[0], recipe=method, seed=seed)
     PartialState().wait_for_everyone()
     return Run(folder)
 
@@ -177,9 +168,7 @@ def _evaluations(
     return [base, *attached, replace(tuned, name="evaluate-tuned-off", prompt="off")]
 
 
-def _write_scores(
-    folder: Path, evaluations: Sequence[Path], tasks: Sequence[Task], circumstances: Mapping[str, Any]
-) -> None:
+def _write_scores(folder: Path, evaluations: Sequence[Path], tasks: Sequence[Task], **circumstances: Any) -> None:
     outputs = [output for path in evaluations for output in read_outputs(path)]
     scores = matrix.score(outputs, tasks, versions=library_versions(), **circumstances)
     write_jsonl(folder / "outputs.jsonl", outputs)
