@@ -7,6 +7,7 @@ from pathlib import Path
 from holdfast.evaluation import matrix
 from holdfast.evaluation.model import Model
 from holdfast.lab import world
+from holdfast.prefix.attached import detached
 from holdfast.report.folder import prompts
 from holdfast.runs import Run, check_askable, library_versions
 from holdfast.scores import Output, Score, write_jsonl
@@ -31,8 +32,7 @@ def load(model: str | Path | Run, prompt: str | Path | None = None, *, trust_rem
     else:
         prompt_folder = None if asked is None else Path(asked)
     pretrained = source.load(place, trust_remote_code=trust_remote_code)
-    vectors = source.load_prompt(prompt_folder, pretrained).vectors.detach() if prompt_folder else None
-    return Model(pretrained, vectors)
+    return Model(pretrained, detached(source.load_prompt(prompt_folder, pretrained)()) if prompt_folder else None)
 
 
 def _prompt_of(run: Path, asked: str | None) -> Path | None:

@@ -34,7 +34,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "recipes": {"stages", "methods", "tasks", "scores", "models", "discovery", "report"},
     "runs": {"recipes", "stages", "scores", "report", "evaluation", "tasks"},
-    "measuring": {"runs", "stages", "scores", "evaluation", "lab", "report"},
+    "measuring": {"runs", "stages", "scores", "evaluation", "lab", "report", "prefix"},
     "studies": {"runs", "recipes", "stages", "scores", "report"},
     "doctor": {"runs", "stages", "prefix", "models"},
     "demonstration": {"studies", "runs"},

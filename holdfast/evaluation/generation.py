@@ -15,6 +15,7 @@ from torch import Tensor
 from holdfast.evaluation import batch, beams, plain
 from holdfast.evaluation.stopping import Stops
 from holdfast.models import max_length, window
+from holdfast.prefix.attached import Prompt, of, updated
 from holdfast.prefix.cache import inference, prefill, shares
 from holdfast.prefix.families import families
 
@@ -28,7 +29,7 @@ def generate(
     stops: Stops,
     *,
     max_new_tokens: int,
-    prompt: Tensor | None = None,
+    prompt: Prompt | None = None,
     num_beams: int = 1,
     batch_tokens: int = BATCH_TOKENS,
     progress: Progress | None = None,
@@ -42,7 +43,7 @@ def generate(
 
     Args:
         prompts: Token ids; at least one each.
-        prompt: A soft prompt `[P, D]` that stands before every prompt.
+        prompt: A soft prompt `[P, D]`, or whatever is attached before every prompt.
         batch_tokens: The most places (rows x their length, prefix and new tokens included) computed together.
         progress: Called with the number of prompts finished since the last call.
 
@@ -58,11 +59,12 @@ def generate(
     results: list[list[int]] = [[] for _ in prompts]
     with inference(model):
         way = _shared if shares(model) else plain.generate
-        for tokens, new in way(model, list(places), stops, max_new_tokens, prompt, num_beams, batch_tokens):
-            for place in places[tokens]:
-                results[place] = list(new)
-            if progress:
-                progress(len(places[tokens]))
+        with updated(model, of(prompt)):
+            for tokens, new in way(model, list(places), stops, max_new_tokens, prompt, num_beams, batch_tokens):
+                for place in places[tokens]:
+                    results[place] = list(new)
+                if progress:
+                    progress(len(places[tokens]))
     return results
 
 
@@ -73,7 +75,7 @@ def _check(model: Any, prompts: Sequence[Sequence[int]], new: int, soft: int) ->
             raise ValueError(f"prompt {number} has no tokens; begin it with a beginning-of-sequence token or some text")
         if soft + len(tokens) + new > limit and not model.config.is_encoder_decoder:
             raise ValueError(
-                f"prompt {number} has {len(tokens)} tokens; with {soft} soft-prompt vectors and {new} new tokens that "
+                f"prompt {number} has {len(tokens)} tokens; with {soft} positions of the attached prompt and {new} new tokens that "
                 f"is more than the model's {limit} positions; shorten the prompt or lower max_new_tokens"
             )
 
@@ -83,7 +85,7 @@ def _shared(
     prompts: Sequence[tuple[int, ...]],
     stops: Stops,
     limit: int,
-    prompt: Tensor | None,
+    prompt: Prompt | None,
     num_beams: int,
     batch_tokens: int,
 ) -> Iterator[tuple[tuple[int, ...], list[int]]]:

@@ -4,12 +4,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from torch import Tensor
-
 from holdfast.evaluation.generation import generate
 from holdfast.evaluation.scoring import LogLikelihood, score
 from holdfast.evaluation.stopping import Stops
 from holdfast.models import Pretrained
+from holdfast.prefix.attached import Prompt, of
 from holdfast.rows import Row
 from holdfast.tokenization import encode_pair, encode_prompt
 
@@ -47,13 +46,13 @@ class Model:
 
     Attributes:
         pretrained: The model and its tokenizer; `pretrained.model` is the plain transformers model, without the prompt.
-        prompt: The soft prompt's vectors `[P, D]`, which stand before every text; None where none is attached.
+        prompt: What is attached before every text: a soft prompt's vectors `[P, D]`, or a deep prefix; None where nothing is.
         batch_tokens: The most places (rows x length) computed together: more is faster, and takes more memory.
         truncated: How many texts were too long so far, and lost the beginning of their input.
     """
 
     pretrained: Pretrained
-    prompt: Tensor | None = None
+    prompt: Prompt | None = None
     batch_tokens: int = 8192
     truncated: int = 0
 
@@ -170,7 +169,7 @@ class Model:
         return [stops.text(tokens) for tokens in found]
 
     def _row(self, context: str, continuation: str) -> Row:
-        tokenizer, soft = self.pretrained.tokenizer, None if self.prompt is None else 0
+        tokenizer, soft = self.pretrained.tokenizer, 0 if of(self.prompt).soft else None
         row = encode_pair(tokenizer, context, continuation, max_length=self._room, prompt=soft)
         if context or soft is not None or self.pretrained.encoder_decoder or row.tokens[0] == self._start:
             return row

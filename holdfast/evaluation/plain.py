@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
 
 from holdfast.evaluation.stopping import Stops
+from holdfast.prefix.attached import Prompt, of
 from holdfast.prefix.cache import embed
 
 
@@ -21,7 +22,7 @@ def generate(
     prompts: Sequence[tuple[int, ...]],
     stops: Stops,
     limit: int,
-    prompt: Tensor | None,
+    prompt: Prompt | None,
     num_beams: int,
     batch_tokens: int,
 ) -> Iterator[tuple[tuple[int, ...], list[int]]]:
@@ -29,13 +30,18 @@ def generate(
     by_length: dict[int, list[tuple[int, ...]]] = defaultdict(list)
     for tokens in prompts:
         by_length[len(tokens)].append(tokens)
-    soft = 0 if prompt is None else len(prompt)
+    given = of(prompt)
+    if given.layers:
+        raise ValueError(
+            f"{type(model).__name__} shares no keys and values, so it cannot continue behind a deep prefix"
+        )
+    soft = len(given)
     with _settings(model, stops, limit, num_beams):
         for length, members in sorted(by_length.items()):
             count = max(1, batch_tokens // num_beams // (soft + length + limit))
             for begin in range(0, len(members), count):
                 chosen = members[begin : begin + count]
-                yield from zip(chosen, _batch(model, chosen, stops, prompt), strict=True)
+                yield from zip(chosen, _batch(model, chosen, stops, given.vectors), strict=True)
 
 
 def _batch(model: Any, prompts: list[tuple[int, ...]], stops: Stops, prompt: Tensor | None) -> list[list[int]]:

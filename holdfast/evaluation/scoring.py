@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from holdfast.prefix import cached
+from holdfast.prefix.attached import Prompt
 from holdfast.prefix.cache import inference
 from holdfast.prefix.packing import label_tensors
 from holdfast.rows import Row
@@ -34,7 +35,7 @@ class LogLikelihood:
 def score(
     model: Any,
     rows: Sequence[Row],
-    prompts: Sequence[Tensor] = (),
+    prompts: Sequence[Prompt] = (),
     *,
     batch_tokens: int = cached.BATCH_TOKENS,
     progress: Callable[[int], None] | None = None,
@@ -44,7 +45,7 @@ def score(
     Args:
         model: A transformers model.
         rows: `Row.prompt` is an index into `prompts`.
-        prompts: Soft prompts, each [P, D].
+        prompts: What `Row.prompt` counts: soft prompts [P, D], or whatever is attached.
         batch_tokens: The most places computed together.
         progress: Called with the number of rows finished since the last call.
 

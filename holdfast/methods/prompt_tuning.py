@@ -37,9 +37,13 @@ class PromptTuning(Method):
 
     def prepare(self, model: "PrefixModel", pretrained: "Pretrained", rows: Sequence[Row]) -> None:
         """Make the prompt, from tokens that the training rows really contain."""
+        model.prompts.append(self.start(model, pretrained, rows))
+
+    def start(self, model: "PrefixModel", pretrained: "Pretrained", rows: Sequence[Row]) -> SoftPrompt:
+        """The prompt before training."""
         special = set(pretrained.tokenizer.all_special_ids)
         answers = {tuple(row.tokens[i] for i in row.labels if row.tokens[i] not in special) for row in rows}
-        prompt = initial(
+        return initial(
             model.model,
             pretrained.tokenizer,
             self.length,
@@ -48,7 +52,6 @@ class PromptTuning(Method):
             tokens=[row.tokens for row in rows],
             labels=sorted(pretrained.tokenizer.decode(answer) for answer in answers if answer),
         )
-        model.prompts.append(prompt)
 
     def parameters(self, model: "PrefixModel") -> Iterable[ParameterGroup]:
         """The last prompt only."""

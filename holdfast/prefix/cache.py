@@ -16,16 +16,15 @@ import torch
 from torch import Tensor, nn
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
+from holdfast.prefix.attached import KeysValues, Prompt, of
 from holdfast.prefix.packed import head_at
-
-KeysValues = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True, slots=True)
 class Prefix:
     """The keys and values of P places, each `[1, H, P, d]`, for every layer; None where a layer keeps none.
 
-    `logits` [V] is the model's prediction of what follows the prefix; None for an empty prefix.
+    `logits` [V] is the model's prediction of what follows the prefix; None where nothing of the prefix was computed.
     """
 
     length: int = 0
@@ -103,20 +102,23 @@ class RowCache(Cache):
         return (layer for layer in self.layers if isinstance(layer, _Layer) and layer.is_initialized)
 
 
-def prefill(model: Any, prompt: Tensor | None, tokens: Sequence[int]) -> Prefix:
-    """Run a soft prompt `[P, D]`, then tokens, through the model alone.
+def prefill(model: Any, prompt: Prompt | None, tokens: Sequence[int]) -> Prefix:
+    """Run a soft prompt `[P, D]` (behind a deep prefix, where one is attached), then tokens, through the model alone.
 
     Raises:
         TypeError: the model keeps something else than keys and values (a recurrent state), which cannot be shared so.
     """
-    size = len(tokens) + (0 if prompt is None else len(prompt))
+    given = of(prompt)
+    deep, size = given.deep, given.soft + len(tokens)
     if size == 0:
-        return Prefix()
+        return Prefix(deep, given.layers)
     cache = DynamicCache()
-    embeds = embed(model, prompt, tokens)
-    positions = torch.arange(size, device=embeds.device)[None]
+    embeds = embed(model, given.vectors, tokens)
+    for number, (keys, values) in enumerate(given.layers):
+        cache.update(keys.to(embeds), values.to(embeds), number)
+    positions = torch.arange(deep, deep + size, device=embeds.device)[None]
     last = torch.tensor([size - 1], device=embeds.device)
-    logits = step(model, cache, embeds, positions, positions.new_ones(1, size), last)
+    logits = step(model, cache, embeds, positions, positions.new_ones(1, deep + size), last)
     layers: list[KeysValues | None] = []
     for layer in cache.layers:
         if type(layer) is not DynamicLayer:
@@ -124,7 +126,20 @@ def prefill(model: Any, prompt: Tensor | None, tokens: Sequence[int]) -> Prefix:
         layers.append((layer.keys, layer.values) if layer.keys is not None and layer.values is not None else None)
     if not any(layers):
         raise TypeError(f"{type(model).__name__} filled no cache of keys and values")
-    return Prefix(size, tuple(layers), logits[0])
+    return Prefix(deep + size, tuple(layers), logits[0])
+
+
+def layers_of(model: Any, vectors: Tensor) -> tuple[KeysValues, ...]:
+    """The keys and values `[1, H, P, d]` that every layer makes of a soft prompt `[P, D]`: the deep prefix that equals it.
+
+    Raises:
+        TypeError: a layer keeps something else.
+    """
+    layers = prefill(model, vectors, ()).layers
+    kept = tuple(states for states in layers if states is not None)
+    if len(kept) < len(layers):
+        raise TypeError(f"{type(model).__name__} has layers that keep no keys and values of their own")
+    return kept
 
 
 def embed(model: Any, prompt: Tensor | None, tokens: Sequence[int]) -> Tensor:

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from holdfast.models import max_length, window
 from holdfast.prefix import masks, reference
+from holdfast.prefix.attached import Prompt, of, updated
 from holdfast.prefix.cache import Prefix, agrees, embed, prefill, random_tokens, step
 from holdfast.prefix.families import families
 from holdfast.prefix.packed import MULTIPLE
@@ -60,12 +61,12 @@ class _Line:
         return Row(tokens, tuple(float(place in wanted) for place in range(length, length + len(tokens))))
 
 
-def label_logits(model: Any, rows: Sequence[Row], prompts: Sequence[Tensor] = ()) -> Tensor:
+def label_logits(model: Any, rows: Sequence[Row], prompts: Sequence[Prompt] = ()) -> Tensor:
     """Logits `[N, V]` at the label places: rows as given, label places ascending. Nothing can be trained through them.
 
     Args:
         rows: N labels in all, at least one.
-        prompts: Soft prompts, each [P, D].
+        prompts: What `Row.prompt` counts: soft prompts [P, D], or whatever is attached.
 
     Raises:
         ValueError: a row predicts its first token from nothing, or has more places than the model.
@@ -78,22 +79,23 @@ def label_logits(model: Any, rows: Sequence[Row], prompts: Sequence[Tensor] = ()
 
 
 def predict(
-    model: Any, rows: Sequence[Row], prompts: Sequence[Tensor] = (), batch_tokens: int = BATCH_TOKENS
+    model: Any, rows: Sequence[Row], prompts: Sequence[Prompt] = (), batch_tokens: int = BATCH_TOKENS
 ) -> Iterator[Predicted]:
     """`label_logits` in parts, each label in one of them, in an order that spares work. See there."""
     groups: dict[tuple[int | None, bool], list[_Line]] = {}
     packs, sees, number = agrees(model, _packed_and_alone), window(model), 0
     for row in rows:
-        soft = 0 if row.prompt is None else len(prompts[row.prompt])
-        line = _Line(row, number, label_places(row, soft))
+        prompt = of(None if row.prompt is None else prompts[row.prompt])
+        line = _Line(row, number, label_places(row, prompt.soft))
         if line.places:
-            _check(model, line, soft)
-            shares = packs and (sees is None or soft + len(line.tokens) <= sees)
+            _check(model, line, len(prompt))
+            shares = packs and (sees is None or len(prompt) + len(line.tokens) <= sees)
             groups.setdefault((row.prompt, shares), []).append(line)
         number += len(line.places)
     for (prompt, shares), lines in groups.items():
         if shares:
-            yield from _behind(model, None if prompt is None else prompts[prompt], lines, batch_tokens)
+            with updated(model, of(None if prompt is None else prompts[prompt])):
+                yield from _behind(model, None if prompt is None else prompts[prompt], lines, batch_tokens)
         else:
             yield from _alone(model, prompts, lines, batch_tokens)
 
@@ -102,13 +104,13 @@ def _check(model: Any, line: _Line, soft: int) -> None:
     needed, limit = soft + len(line.tokens), max_length(model)
     if needed > limit and not model.config.is_encoder_decoder:
         raise ValueError(
-            f"row {line.row.name or '(unnamed)'}: {len(line.tokens)} tokens behind a soft prompt of {soft} need {needed} "
+            f"row {line.row.name or '(unnamed)'}: {len(line.tokens)} tokens behind a prompt of {soft} need {needed} "
             f"positions, and the model has {limit}; shorten the input or the prompt"
         )
 
 
-def _behind(model: Any, prompt: Tensor | None, lines: list[_Line], batch_tokens: int) -> Iterator[Predicted]:
-    """Rows of one soft prompt, family by family. The token that predicts a first label stays out of the prefix."""
+def _behind(model: Any, prompt: Prompt | None, lines: list[_Line], batch_tokens: int) -> Iterator[Predicted]:
+    """Rows of one prompt, family by family. The token that predicts a first label stays out of the prefix."""
     for family in families([line.tokens[: max(0, line.places[0] - 1)] for line in lines]):
         members = [lines[i] for i in family.members]
         pays = prompt is not None or (len(members) > 1 and family.length >= SHARE)
@@ -143,7 +145,7 @@ def _packed(model: Any, prefix: Prefix, length: int, lines: list[_Line]) -> Pred
     return Predicted(_places(lines, model.device, first=1), logits, which)
 
 
-def _alone(model: Any, prompts: Sequence[Tensor], lines: list[_Line], batch_tokens: int) -> Iterator[Predicted]:
+def _alone(model: Any, prompts: Sequence[Prompt], lines: list[_Line], batch_tokens: int) -> Iterator[Predicted]:
     """Rows that the model does not compute behind a cache."""
     lines = sorted(lines, key=lambda line: len(line.row.tokens))
     tokens = min(batch_tokens, _most_labels(model))  # Here every place has logits.

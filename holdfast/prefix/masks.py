@@ -4,6 +4,7 @@ All of them follow from `Packed.end` [R, S]: place q sees place k exactly when `
 itself, padding included, so that no softmax runs over nothing.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -32,6 +33,18 @@ def blocks(end: Tensor, block: int = 128) -> BlockMask:
 
     rows, length = end.shape
     return create_block_mask(sees, rows, None, length, length, device=str(end.device), BLOCK_SIZE=block)
+
+
+def behind(mask: Tensor, prompt: Tensor, lengths: Sequence[int]) -> Tensor:
+    """The mask [R, 1, S, S] of rows behind deep prefixes: [R, 1, S, Q + S].
+
+    The Q columns in front are those of all prefixes, so many `lengths` of each; a place sees those of its own `prompt` [R, S].
+    """
+    owner = torch.arange(len(lengths)).repeat_interleave(torch.tensor(lengths)).to(prompt.device)
+    seen = (prompt[:, :, None] == owner).unsqueeze(1)
+    if mask.dtype != torch.bool:
+        seen = torch.zeros_like(seen, dtype=mask.dtype).masked_fill_(~seen, torch.finfo(mask.dtype).min)
+    return torch.cat([seen, mask], -1)
 
 
 def for_attention(implementation: str | None, end: Tensor, dtype: torch.dtype) -> Any:

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from holdfast import models
 from holdfast.prefix import packed, reference
+from holdfast.prefix.attached import Attached, Prompt, detached, of
+from holdfast.prefix.cache import layers_of
 from holdfast.prefix.packing import label_tensors
-from holdfast.prefix.soft_prompt import SoftPrompt
 from holdfast.rows import Row
 
 
@@ -33,13 +34,13 @@ class Capability:
 
 
 class PrefixModel(nn.Module):
-    """A transformers model and the soft prompts that stand in front of its rows.
+    """A transformers model and the prompts that stand in front of its rows: modules that give a `Prompt` when they are called.
 
     Rows are packed where the model proves able to take packed rows (see `capability`), and computed one by one where
     it is not. `budget` bounds the length of a packed row, for memory. Which parameters learn is for the caller to say.
     """
 
-    def __init__(self, model: Any, prompts: Sequence[SoftPrompt] = (), budget: int | None = None) -> None:
+    def __init__(self, model: Any, prompts: Sequence[nn.Module] = (), budget: int | None = None) -> None:
         super().__init__()
         self.model = model
         self.prompts = nn.ModuleList(prompts)
@@ -52,21 +53,30 @@ class PrefixModel(nn.Module):
             ValueError: no row carries a weight, a row is longer with its prompt than the model has positions, or a row
                 predicts its first token from nothing.
         """
-        vectors = [prompt.get_parameter("vectors") for prompt in self.prompts]
-        longest = self._longest(rows, [len(prompt) for prompt in vectors])
-        if self.packs(longest):
-            logits = packed.label_logits(self.model, rows, vectors, self.budget)
+        prompts: list[Prompt] = [prompt() for prompt in self.prompts]
+        longest = self._longest(rows, [len(prompt) for prompt in prompts])
+        if self.packs(longest, deep=any(of(prompt).deep for prompt in prompts)):
+            logits = packed.label_logits(self.model, rows, prompts, self.budget)
         else:
-            logits = reference.label_logits(self.model, rows, vectors)
+            logits = reference.label_logits(self.model, rows, prompts)
         return LabelLogits(logits, *(tensor.to(logits.device) for tensor in label_tensors(rows)))
 
-    def packs(self, length: int = 0) -> bool:
-        """Whether rows of that length, their prompt included, are computed packed.
+    def length(self, prompt: int) -> int:
+        """The positions that a prompt takes."""
+        return int(self.prompts[prompt].length)  # pyright: ignore[reportArgumentType]
+
+    def attached(self, prompt: int) -> Prompt:
+        """A prompt as it is now, without gradients."""
+        with torch.no_grad():
+            return detached(self.prompts[prompt]())
+
+    def packs(self, length: int = 0, *, deep: bool = False) -> bool:
+        """Whether rows of that length, their prompt included, are computed packed; with `deep`, behind deep prefixes.
 
         A mask of our making replaces the model's own, sliding window included: longer rows would see too much.
         """
         window = models.window(self.model)
-        return (window is None or length <= window) and capability(self.model).packed
+        return (window is None or length <= window) and capability(self.model, deep=deep).packed
 
     def _longest(self, rows: Sequence[Row], prompt_lengths: Sequence[int]) -> int:
         """Positions of the longest row with its prompt, checked against what the model has."""
@@ -75,7 +85,7 @@ class PrefixModel(nn.Module):
         for row, length in zip(rows, lengths, strict=True):
             if length > limit:
                 raise ValueError(
-                    f"row {row.name or '(unnamed)'}: {len(row.tokens)} tokens behind a soft prompt of "
+                    f"row {row.name or '(unnamed)'}: {len(row.tokens)} tokens behind a prompt of "
                     f"{length - len(row.tokens)} need {length} positions, and the model has {limit}; shorten the input "
                     "or the prompt"
                 )
@@ -84,38 +94,43 @@ class PrefixModel(nn.Module):
         return max(lengths)
 
 
-_SEEN: WeakKeyDictionary[nn.Module, dict[str, Capability]] = WeakKeyDictionary()
+_SEEN: WeakKeyDictionary[nn.Module, dict[tuple[str, bool], Capability]] = WeakKeyDictionary()
 
 
-def capability(model: Any) -> Capability:
+def capability(model: Any, *, deep: bool = False) -> Capability:
     """Whether this loaded model computes packed rows as it computes each row alone, tried once per attention kind.
 
-    Short random rows behind a short random prompt, packed and alone. Rounding makes a relative difference of the order
-    of the dtype's epsilon, a mask or position that is not obeyed one of the order of 1; the bound lies in the middle,
-    at the geometric mean.
+    Short random rows behind a short random prompt (with `deep`, its keys and values in a constant cache), packed and
+    alone. Rounding makes a relative difference of the order of the dtype's epsilon, a mask or position that is not obeyed
+    one of the order of 1; the bound lies in the middle, at the geometric mean.
     """
     attention = str(getattr(model.config, "_attn_implementation", None))
     seen = _SEEN.setdefault(model, {})
-    if attention not in seen:
-        seen[attention] = _probe(model)
-    return seen[attention]
+    if (attention, deep) not in seen:
+        seen[attention, deep] = _probe(model, deep)
+    return seen[attention, deep]
 
 
 @torch.no_grad()
-def _probe(model: Any) -> Capability:
+def _probe(model: Any, deep: bool) -> Capability:
     if model.config.is_encoder_decoder:
         return Capability(False, "the prompt goes into an encoder")
     random = torch.Generator().manual_seed(0)
     vocabulary = model.get_input_embeddings().weight.shape[0]
     rows = [
-        Row(tuple(torch.randint(vocabulary, (length,), generator=random).tolist()), (1.0,) * length, prompt=0)
+        Row(
+            tuple(torch.randint(vocabulary, (length,), generator=random).tolist()),
+            (float(not deep), *[1.0] * (length - 1)),
+            prompt=0,
+        )
         for length in (5, 3, 4)
     ]
     words = torch.randint(vocabulary, (4,), generator=random).to(model.device)
-    prompt = model.get_input_embeddings()(words)
+    vectors = model.get_input_embeddings()(words)
     training = {module: module.training for module in model.modules()}
     model.eval()
     try:
+        prompt = Attached(layers=layers_of(model, vectors)) if deep else vectors
         alone = reference.label_logits(model, rows, [prompt]).float()
         together = packed.label_logits(model, rows, [prompt]).float()
     except (TypeError, ValueError, RuntimeError, NotImplementedError, AttributeError, IndexError) as error:
@@ -124,7 +139,7 @@ def _probe(model: Any) -> Capability:
         for module, mode in training.items():
             module.training = mode
     difference = float((alone - together).abs().max() / alone.std())
-    bound = torch.finfo(prompt.dtype).eps ** 0.5
+    bound = torch.finfo(vectors.dtype).eps ** 0.5
     return Capability(
         difference < bound, f"packed rows differ by {difference:.1g} of the logits' spread (bound {bound:.1g})"
     )

@@ -12,19 +12,20 @@ import torch
 from torch import Tensor
 
 from holdfast.prefix import masks
+from holdfast.prefix.attached import Attached, Prompt, check_not_recomputed, constant, in_groups, of
 from holdfast.prefix.packing import Packed, pack
 from holdfast.rows import Row
 
 MULTIPLE = 8  # Attention kernels want the mask's last axis to be a multiple of this.
 
 
-def label_logits(model: Any, rows: Sequence[Row], prompts: Sequence[Tensor], budget: int | None = None) -> Tensor:
+def label_logits(model: Any, rows: Sequence[Row], prompts: Sequence[Prompt], budget: int | None = None) -> Tensor:
     """Logits at the label places: rows as given, label places ascending.
 
     Args:
         model: A transformers model that takes a 4-D mask (`PrefixModel` finds out).
         rows: N labels in all.
-        prompts: Soft prompts, each [P, D].
+        prompts: What `Row.prompt` counts: soft prompts [P, D], or whatever is attached.
         budget: The longest packed row, in places; without it, packed rows are as long as is cheapest.
 
     Returns:
@@ -34,26 +35,48 @@ def label_logits(model: Any, rows: Sequence[Row], prompts: Sequence[Tensor], bud
         ValueError: a row predicts its first token from nothing.
     """
     width = model.get_input_embeddings().weight.shape[1]
-    packed = pack(rows, [len(prompt) for prompt in prompts], budget, MULTIPLE, width)
-    return forward(model, packed.to(model.device), prompts)
+    lengths = [of(prompt).soft for prompt in prompts]
+
+    def compute(some: Sequence[Row]) -> Tensor:
+        return forward(model, pack(some, lengths, budget, MULTIPLE, width).to(model.device), prompts)
+
+    return in_groups(model, rows, prompts, compute)
 
 
-def forward(model: Any, packed: Packed, prompts: Sequence[Tensor]) -> Tensor:
-    """Packed rows behind soft prompts, each [P, D] -> logits [N, V]."""
-    inputs = embed(model, packed, prompts)
-    mask = masks.for_attention(model.config._attn_implementation, packed.end, inputs.dtype)
+def forward(model: Any, packed: Packed, prompts: Sequence[Prompt]) -> Tensor:
+    """Packed rows behind what is attached to them -> logits [N, V]."""
     with head_at(model, packed.label_index) as applied:
-        logits = model(inputs_embeds=inputs, attention_mask=mask, position_ids=packed.positions, use_cache=False).logits
-    logits = logits.flatten(0, 1)
+        logits = _run(model, packed, [of(prompt) for prompt in prompts]).flatten(0, 1)
     return logits if applied else logits[packed.label_index]
 
 
-def embed(model: Any, packed: Packed, prompts: Sequence[Tensor]) -> Tensor:
+def _run(model: Any, packed: Packed, prompts: Sequence[Attached]) -> Tensor:
+    inputs = embed(model, packed, prompts)
+    attention, positions = model.config._attn_implementation, packed.positions
+    deep = [prompt.deep for prompt in prompts]
+    if not any(deep):
+        mask = masks.for_attention(attention, packed.end, inputs.dtype)
+        return model(inputs_embeds=inputs, attention_mask=mask, position_ids=positions, use_cache=False).logits
+    check_not_recomputed(model)
+    # There is no block mask with a cache: flex_attention reads the additive one too.
+    mask = masks.for_attention("eager" if attention == "flex_attention" else attention, packed.end, inputs.dtype)
+    return model(
+        inputs_embeds=inputs,
+        attention_mask=masks.behind(mask, packed.prompt, deep),
+        position_ids=positions + positions.new_tensor([*deep, 0])[packed.prompt],  # -1, no prompt, is the last: 0
+        past_key_values=constant(prompts),
+        use_cache=True,
+    ).logits
+
+
+def embed(model: Any, packed: Packed, prompts: Sequence[Attached]) -> Tensor:
     """The model's input [R, S, D]: word embeddings, and the soft prompts' vectors in their places."""
     words = model.get_input_embeddings()(packed.tokens)
     if not len(packed.soft_index):
         return words
-    vectors = torch.cat(list(prompts)).to(words)[packed.soft_source]
+    vectors = torch.cat([prompt.vectors for prompt in prompts if prompt.vectors is not None]).to(words)[
+        packed.soft_source
+    ]
     return words.flatten(0, 1).index_copy(0, packed.soft_index, vectors).view_as(words)
 
 

@@ -39,6 +39,7 @@ class Packed:
     labels: Tensor  # [N] token ids
     weights: Tensor  # [N] float32
     row: Tensor  # [N] which of the given rows
+    prompt: Tensor  # [R, S] the number of the prompt that the place belongs to; -1 where there is none, and at padding
 
     def to(self, device: torch.device | str) -> "Packed":
         """The same integers on another device."""
@@ -107,6 +108,7 @@ def pack(
         labels=labels,
         weights=weights,
         row=row_index,
+        prompt=_table([[prompt + 1 for prompt in layout.prompts] for layout in layouts], length) - 1,
     )
 
 
@@ -203,6 +205,7 @@ class _Layout:
         self.lengths = lengths
         self.tokens: list[int] = []
         self.positions: list[int] = []
+        self.prompts: list[int] = []
         self.end = np.empty(0, np.int64)
         self.soft_index: list[int] = []
         self.soft_source: list[int] = []
@@ -227,6 +230,7 @@ class _Layout:
         self.path = np.concatenate([self.path[:kept], np.arange(self.cursor, self.cursor + len(new))])
         self.positions += range(kept, kept + len(new))
         self.tokens += new
+        self.prompts += [prompt] * len(new)
         self.end = np.concatenate([self.end, np.zeros(len(new), np.int64)])
         self.end[self.path] = self.cursor
         self.last = line

@@ -3,24 +3,21 @@
 Lester et al. 2021, The Power of Scale for Parameter-Efficient Prompt Tuning (arXiv:2104.08691).
 """
 
-import json
 import math
-import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from holdfast.models import embedding_rms
+from holdfast.prefix.adapter_files import read_adapter, write_adapter
 
 FREQUENT = 5000  # Lester et al. sample the most common tokens of their vocabulary, this many.
 CHOICES = "vocabulary, text:SOME TEXT, labels or uniform"
-CONFIG, WEIGHTS, KEY = "adapter_config.json", "adapter_model.safetensors", "prompt_embeddings"
+KEY = "prompt_embeddings"
 
 
 class SoftPrompt(nn.Module):
@@ -30,13 +27,25 @@ class SoftPrompt(nn.Module):
         super().__init__()
         self.vectors = nn.Parameter(vectors.detach().to(torch.float32, copy=True))
 
+    def forward(self) -> Tensor:
+        """What stands before a row: the vectors."""
+        return self.vectors
+
+    @property
+    def length(self) -> int:
+        """P."""
+        return len(self.vectors)
+
+    def mismatch(self, model: Any) -> str:
+        """Why the prompt is not for this model; empty where it is."""
+        width, needed = self.vectors.shape[1], model.get_input_embeddings().weight.shape[1]
+        return "" if width == needed else f"this prompt is {width} wide, and the model needs {needed}"
+
     def save(self, folder: str | Path, *, base: str = "", encoder_decoder: bool = False) -> None:
         """Write a PEFT prompt-tuning adapter, readable by `PeftModel.from_pretrained(model, folder)`.
 
         `base` is where the model came from; the configuration comes last, so that a folder with one is whole.
         """
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
         length, width = self.vectors.shape
         config = {
             "peft_type": "PROMPT_TUNING",
@@ -48,9 +57,7 @@ class SoftPrompt(nn.Module):
             "prompt_tuning_init": "RANDOM",  # Before PEFT reads the weights: the one that needs no tokenizer.
             "inference_mode": True,
         }
-        tensors = {KEY: self.vectors.detach().cpu().contiguous()}
-        _write(folder / WEIGHTS, safetensors.torch.save(tensors, metadata={"format": "pt"}))
-        _write(folder / CONFIG, (json.dumps(config, indent=2, sort_keys=True) + "\n").encode())
+        write_adapter(folder, config, {KEY: self.vectors})
 
     @classmethod
     def load(cls, folder: str | Path, width: int | None = None) -> "SoftPrompt":
@@ -59,25 +66,32 @@ class SoftPrompt(nn.Module):
         Raises:
             ValueError: the folder holds no prompt-tuning adapter, or one for a model of another width.
         """
-        folder = Path(folder)
+        config, tensors = read_adapter(folder)
         try:
-            config = json.loads((folder / CONFIG).read_text())
-            kind = config.get("peft_type")
-            tensors = safetensors.torch.load_file(folder / WEIGHTS)
-        except (OSError, ValueError, AttributeError, SafetensorError) as error:
-            raise ValueError(f"{folder}: not a saved soft prompt ({CONFIG}, {WEIGHTS}): {error}") from error
-        if kind != "PROMPT_TUNING" or KEY not in tensors or tensors[KEY].ndim != 2:
-            raise ValueError(
-                f"{folder}: an adapter of type {kind} with {', '.join(sorted(tensors))}; a soft prompt is of type "
-                f"PROMPT_TUNING with {KEY}"
-            )
-        vectors = tensors[KEY]
+            prompt = cls.read(config, tensors)
+        except ValueError as error:
+            raise ValueError(f"{folder}: {error}") from None
+        vectors = prompt.vectors
         if width is not None and vectors.shape[1] != width:
             raise ValueError(
                 f"{folder}: made for word embeddings of width {vectors.shape[1]}, and this model's have {width}; use "
                 f"the model it was trained with ({config.get('base_model_name_or_path') or 'not recorded'})"
             )
-        return cls(vectors)
+        return prompt
+
+    @classmethod
+    def read(cls, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> "SoftPrompt":
+        """The soft prompt of a PEFT adapter.
+
+        Raises:
+            ValueError: it is an adapter of another kind.
+        """
+        kind = config.get("peft_type")
+        if kind != "PROMPT_TUNING" or KEY not in tensors or tensors[KEY].ndim != 2:
+            raise ValueError(
+                f"an adapter of type {kind} with {', '.join(sorted(tensors))}; a soft prompt is of type PROMPT_TUNING with {KEY}"
+            )
+        return cls(tensors[KEY])
 
 
 def initial(
@@ -155,10 +169,3 @@ def _frequent(tokenizer: Any, rows: Iterable[Sequence[int]], length: int, random
     while len(drawn) < length:
         drawn += [common[i] for i in torch.randperm(len(common), generator=random)]
     return drawn[:length]
-
-
-def _write(path: Path, content: bytes) -> None:
-    """All or nothing: a reader finds the old file or the new one."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(content)
-    os.replace(partial, path)

@@ -15,7 +15,12 @@ MANY = {
     True: "Verdicts are corrected for the number of tasks; the intervals are not.",
     False: "Each verdict is about one line of the table; over many lines about one interval in twenty misses the truth.",
 }
-KINDS = {"model": "the trained model", "prompt": "a soft prompt", "adapter": "a LoRA adapter"}
+KINDS = {"model": "the trained model", "adapter": "a LoRA adapter"}
+PROMPTS = {
+    "PROMPT_TUNING": "a soft prompt",
+    "PREFIX_TUNING": "a deep prefix (keys and values in every layer)",
+    "LORA": "a LoRA that stands in for the prompt and comes off",
+}
 
 
 def write_card(run_folder: str | Path) -> Path:
@@ -82,8 +87,8 @@ def _trained(run: Folder, summary: Summary) -> str:
 
 def _pieces(run: Folder) -> list[str]:
     """What lies in the folder, a prompt for each target where there are several."""
-    places = {piece: run.prompts if piece == "prompt" else [piece] for piece in run.pieces}
-    return [f"{KINDS[piece]} (`{place}/`)" for piece, found in places.items() for place in found]
+    found = [f"{KINDS[piece]} (`{piece}/`)" for piece in run.pieces if piece in KINDS]
+    return found + [f"{PROMPTS.get(run.kind(place), 'a prompt')} (`{place}/`)" for place in run.prompts]
 
 
 def _table(summary: Summary) -> str:
@@ -139,10 +144,13 @@ def _loading(run: Folder) -> str:
         text += (
             "\n\nThe prompt is a separate file that changes no weight. Leave it off and it is as if it had never been "
             "there; inside PEFT, `with tuned.disable_adapter():` takes it off for a while.\n\n"
-            "With PEFT, generate one text at a time: it places a soft prompt before the padding on the left of a "
-            "batch, which changes the answers. "
-            f'`holdfast.load("{run.name}", prompt="{_attached(run)}").generate(texts)` batches correctly.'
         )
+        if run.kind(run.prompts[0]) == "PROMPT_TUNING":
+            text += (
+                "With PEFT, generate one text at a time: it places a soft prompt before the padding on the left of a batch, "
+                "which changes the answers. "
+            )
+        text += f'`holdfast.load("{run.name}", prompt="{_attached(run)}").generate(texts)` batches correctly.'
     return text
 
 

@@ -41,6 +41,13 @@ class Folder:
         """Where the prompts lie: `prompt`, or `prompt/TARGET` for each of several targets."""
         return [path.relative_to(self.path).as_posix() for path in prompts(self.path).values()]
 
+    def kind(self, prompt: str) -> str:
+        """The type that PEFT gives the prompt in this place; a soft prompt's where nothing says so."""
+        try:
+            return str(json.loads((self.path / prompt / "adapter_config.json").read_text())["peft_type"])
+        except (OSError, ValueError, KeyError):
+            return "PROMPT_TUNING"
+
     @property
     def one(self) -> Score:
         """A score of the tuned model (else of the base), for the circumstances that all scores of a run share."""

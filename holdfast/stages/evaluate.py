@@ -10,6 +10,7 @@ from rich.progress import Progress
 
 from holdfast.evaluation.matrix import Role, evaluate
 from holdfast.evaluation.model import Model
+from holdfast.prefix.attached import detached
 from holdfast.scores import Output, write_jsonl
 from holdfast.stages import pretrained as source
 from holdfast.stages.base import Stage
@@ -72,7 +73,7 @@ class Evaluate(Stage):
         tuned = inputs.get("tuned")
         weights = tuned if tuned is not None and (tuned / "model").is_dir() else None
         pretrained = source.load(self.model, weights, trust_remote_code=self.trust_remote_code)
-        vectors = None
+        prompt = None
         if self.prompt == "on":
-            vectors = source.load_prompt(inputs["trained_prompt"] / "prompt", pretrained).vectors.detach()
-        return Model(pretrained, vectors)
+            prompt = detached(source.load_prompt(inputs["trained_prompt"] / "prompt", pretrained)())
+        return Model(pretrained, prompt)

@@ -8,7 +8,8 @@ import torch
 
 from holdfast import lab, models
 from holdfast.models import Pretrained
-from holdfast.prefix.soft_prompt import SoftPrompt
+from holdfast.prefix import kinds
+from holdfast.prefix.kinds import AnyPrompt
 
 HEAD = 1 << 20
 
@@ -41,16 +42,12 @@ def load(argument: str, stage: Path | None = None, *, trust_remote_code: bool = 
     return pretrained
 
 
-def load_prompt(folder: Path, pretrained: Pretrained) -> SoftPrompt:
-    """A saved soft prompt, checked against the model it is for."""
-    prompt = SoftPrompt.load(folder)
-    length, width = prompt.vectors.shape
-    needed = pretrained.model.get_input_embeddings().weight.shape[1]
-    if width != needed:
-        raise ValueError(
-            f"{folder}: this prompt is {width} wide and {pretrained.source} needs {needed}; it belongs to another model"
-        )
-    check_length(length, pretrained)
+def load_prompt(folder: Path, pretrained: Pretrained) -> AnyPrompt:
+    """A saved prompt of any kind, checked against the model it is for."""
+    prompt = kinds.load(folder)
+    if said := prompt.mismatch(pretrained.model):
+        raise ValueError(f"{folder}: {said} ({pretrained.source}); it belongs to another model")
+    check_length(prompt.length, pretrained)
     return prompt
 
 

@@ -112,7 +112,7 @@ class Train(Stage):
             exclude=example,
         )
         prompt = self._prompt_of(place, model)
-        before = 0 if prompt is None else len(model.prompts[prompt].get_parameter("vectors"))
+        before = 0 if prompt is None else model.length(prompt)
         return encode(
             pretrained.tokenizer,
             render(task.template, example, shown, pretrained.tokenizer),
@@ -137,9 +137,9 @@ class Train(Stage):
             values = []
             for place, task in asked:
                 prompt, kind = self._prompt_of(place, model), metric(task.metric)
-                vectors = None if prompt is None else model.prompts[prompt].get_parameter("vectors").detach()
+                attached = None if prompt is None else model.attached(prompt)
                 outputs = evaluate(
-                    Model(replace(pretrained, model=model.model), vectors),
+                    Model(replace(pretrained, model=model.model), attached),
                     task,
                     role="target",
                     variant="tuned",

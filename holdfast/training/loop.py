@@ -129,9 +129,10 @@ class Trainer:
             loss += one.detach()
         total = float(self.accelerator.reduce(loss, "sum"))  # pyright: ignore[reportArgumentType]
         if not math.isfinite(total):
+            setting = f"{self.stage.partition('-')[0]}.learning_rate"  # stages of several targets share their settings
             raise ValueError(
                 f"{self.stage}: the loss of step {step + 1} is {total}, so training stopped before the step was taken; the batch was "
-                f"{_names(rows)}. Try a smaller learning_rate of this stage (it was {rate:g}), or look at these rows"
+                f"{_names(rows)}. Try a smaller {setting} (it was {rate:g}), or look at these rows"
             )
         for method in self.methods:
             method.after_backward(self.model)

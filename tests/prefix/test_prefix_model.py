@@ -77,7 +77,7 @@ def test_the_probe_runs_once_and_leaves_no_trace(monkeypatch: pytest.MonkeyPatch
     state = torch.get_rng_state()
     calls = []
     probe = model._probe
-    monkeypatch.setattr(model, "_probe", lambda plain: calls.append(plain) or probe(plain))
+    monkeypatch.setattr(model, "_probe", lambda plain, deep: calls.append(plain) or probe(plain, deep))
     assert ours.packs()
     assert ours.packs()
     assert len(calls) == 1
@@ -126,7 +126,7 @@ def test_a_row_longer_than_the_model_is_refused_by_name() -> None:
     ours = behind("GPT2")
     ours(rows_of((121,)))
     with pytest.raises(
-        ValueError, match="row 1: 122 tokens behind a soft prompt of 7 need 129 positions, and the model has 128"
+        ValueError, match="row 1: 122 tokens behind a prompt of 7 need 129 positions, and the model has 128"
     ):
         ours(rows_of((5, 122)))
 

@@ -22,10 +22,11 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def arguments(world: Path, method: str) -> dict[str, Any]:
-    stages = {"promot": ("prompt", "model"), "promot_lora": ("prompt", "model"), "prompt_tuning": ("prompt",)}.get(
-        method, ("model",)
-    )
+    both = dict.fromkeys(("promot", "promot_lora", "promot_deep", "promot_lora_absorber"), ("prompt", "model"))
+    stages = {**both, "prompt_tuning": ("prompt",)}.get(method, ("model",))
     fields = {k: v for k, v in QUICK.items() if k.partition(".")[0] in stages}
+    if method == "promot_lora_absorber":
+        del fields["prompt.length"]
     return {
         "model": str(world / "model"),
         "task": str(world / "pick"),
@@ -51,6 +52,8 @@ def promot(world: Path) -> runs.Run:
         ("fticl", {"model"}),
         ("joint", {"model", "prompt"}),
         ("fixed_prompt", {"model", "prompt"}),
+        ("promot_deep", {"model", "prompt"}),
+        ("promot_lora_absorber", {"model", "prompt"}),
     ],
 )
 def test_each_method_leaves_the_standard_folder(world: Path, method: str, parts: set[str]) -> None:
@@ -80,7 +83,9 @@ def test_the_model_folder_without_the_prompt_equals_the_scores_with_the_prompt_r
     assert next(s for s in again if s.metric == before.metric).value == before.value
 
 
-def test_peft_attaches_the_prompt_to_the_tuned_model_with_the_same_logits(promot: runs.Run) -> None:
+@pytest.mark.parametrize("method", ["promot", "promot_deep", "promot_lora_absorber"])
+def test_peft_attaches_the_prompt_to_the_tuned_model_with_the_same_logits(world: Path, method: str) -> None:
+    promot = tune(**arguments(world, method), out=world / method)
     base = AutoModelForCausalLM.from_pretrained(promot.folder / "model")
     attached = peft.PeftModel.from_pretrained(base, promot.folder / "prompt").eval()
     on = holdfast.load(promot, prompt="on")

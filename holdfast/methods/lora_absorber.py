@@ -1,0 +1,51 @@
+"""A LoRA in the place of ProMoT's soft prompt."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from holdfast.methods.base import Method, ParameterGroup
+from holdfast.prefix.low_rank import LowRank, initial
+from holdfast.rows import Row
+
+if TYPE_CHECKING:
+    from holdfast.models import Pretrained
+    from holdfast.prefix.model import PrefixModel
+
+
+@dataclass
+class LoraAbsorber(Method):
+    """A LoRA is trained that comes off again as a soft prompt does: attached for the task, removed for everything else.
+
+    `rank` and `alpha` as in the LoRA paper (the update is scaled by alpha / rank); `target` names the modules, by default every
+    linear layer but the head.
+
+    Source: Wang et al. 2024 (ICLR), appendix C.7, after Hu et al. 2022 (ICLR)
+    """
+
+    defaults: ClassVar[dict[str, Any]] = {"learning_rate": 1e-3, "steps": 400, "weight_decay": 0.0}
+    stage: ClassVar[str] = "prompt"
+
+    rank: int = Field(default=4, ge=1)
+    alpha: float = Field(default=8.0, gt=0)
+    target: str = "all-linear"
+    seed: int = 0
+
+    def prepare(self, model: "PrefixModel", pretrained: "Pretrained", rows: Sequence[Row]) -> None:
+        """Make the updates, which are zero before training."""
+        model.prompts.append(initial(model.model, self.rank, self.alpha, self.target, self.seed))
+
+    def parameters(self, model: "PrefixModel") -> Iterable[ParameterGroup]:
+        """Both matrices of every module."""
+        updates = model.prompts[-1]
+        assert isinstance(updates, LowRank)
+        yield ParameterGroup([*updates.down, *updates.up], weight_decay=False)
+
+    def export(self, model: "PrefixModel", pretrained: "Pretrained", folder: Path) -> None:
+        """A PEFT LoRA adapter in `prompt/`: the part that comes off."""
+        updates = model.prompts[-1]
+        assert isinstance(updates, LowRank)
+        updates.save(folder / "prompt", base=pretrained.source, encoder_decoder=pretrained.encoder_decoder)

@@ -1,0 +1,65 @@
+"""Prefix tuning: trained keys and values in every layer, the model frozen."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from holdfast.methods.base import ParameterGroup
+from holdfast.methods.prompt_tuning import PromptTuning
+from holdfast.prefix.deep_prefix import DeepPrefix, of_vectors, rms
+from holdfast.rows import Row
+
+if TYPE_CHECKING:
+    from holdfast.models import Pretrained
+    from holdfast.prefix.model import PrefixModel
+
+
+@dataclass
+class PrefixTuning(PromptTuning):
+    """A deep prefix is trained: keys and values of `length` places in every layer; the model stays frozen, and computes no prefix.
+
+    It starts as the keys and values of the soft prompt that `init` says. The learning rate is in units of each tensor's root
+    mean square. With `hidden` above 0 a network of that width makes the differences to the start, as Li & Liang train; it is left
+    behind in training, and `network_rate` multiplies the learning rate for it. Models without an encoder only.
+
+    Source: Li and Liang 2021, "Prefix-tuning: optimizing continuous prompts for generation" (ACL)
+    """
+
+    defaults: ClassVar[dict[str, Any]] = {"learning_rate": 0.03, "steps": 400, "weight_decay": 0.0}
+
+    hidden: int = Field(default=0, ge=0)
+    network_rate: float = Field(default=0.1, ge=0)
+
+    def prepare(self, model: "PrefixModel", pretrained: "Pretrained", rows: Sequence[Row]) -> None:
+        """Make the prefix, from tokens that the training rows really contain.
+
+        Raises:
+            ValueError: the model has an encoder, or layers that keep no keys and values of one shape.
+        """
+        if pretrained.encoder_decoder:
+            raise ValueError("a deep prefix is for models without an encoder; use a soft prompt")
+        vectors = self.start(model, pretrained, rows).vectors.detach().to(model.model.device)
+        model.prompts.append(of_vectors(model.model, vectors, self.hidden, self.seed))
+
+    def parameters(self, model: "PrefixModel") -> Iterable[ParameterGroup]:
+        """The network, or each layer's keys and each layer's values with a rate of their own."""
+        prefix = _trained(model)
+        if prefix.encoder is not None:
+            yield ParameterGroup(list(prefix.encoder.parameters()), self.network_rate, weight_decay=False)
+            return
+        for states in (*prefix.keys, *prefix.values):
+            yield ParameterGroup([states], float(rms(states)), weight_decay=False)
+
+    def export(self, model: "PrefixModel", pretrained: "Pretrained", folder: Path) -> None:
+        """A PEFT prefix-tuning adapter."""
+        _trained(model).save(folder / "prompt", base=pretrained.source)
+
+
+def _trained(model: "PrefixModel") -> DeepPrefix:
+    """The prefix of this stage: the last one."""
+    prefix = model.prompts[-1]
+    assert isinstance(prefix, DeepPrefix)
+    return prefix

@@ -1,0 +1,44 @@
+"""PEFT's two files of an adapter: written whole or not at all, and read with what is wrong in one line."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+
+
+def write_adapter(folder: str | Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    """Write an adapter; the configuration comes last, so that a folder with one is whole."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    held = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    _write(folder / WEIGHTS, safetensors.torch.save(held, metadata={"format": "pt"}))
+    _write(folder / CONFIG, (json.dumps(config, indent=2, sort_keys=True) + "\n").encode())
+
+
+def read_adapter(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """(configuration, tensors) of an adapter.
+
+    Raises:
+        ValueError: the folder holds none.
+    """
+    folder = Path(folder)
+    try:
+        config = json.loads((folder / CONFIG).read_text())
+        config.get("peft_type")
+        return config, safetensors.torch.load_file(folder / WEIGHTS)
+    except (OSError, ValueError, AttributeError, SafetensorError) as error:
+        raise ValueError(f"{folder}: not a saved soft prompt ({CONFIG}, {WEIGHTS}): {error}") from error
+
+
+def _write(path: Path, content: bytes) -> None:
+    """All or nothing: a reader finds the old file or the new one."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_bytes(content)
+    os.replace(partial, path)
