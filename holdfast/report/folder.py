@@ -62,9 +62,9 @@ class Folder:
 def prompts(run: Path) -> dict[str, Path]:
     """The folders of a run's prompts by target; the only one has no name."""
     place = run / "prompt"
-    if not place.is_dir() or (place / "adapter_config.json").exists():
-        return {"": place} if place.is_dir() else {}
-    return {path.name: path for path in sorted(place.iterdir()) if path.is_dir()}
+    if not place.is_dir():
+        return {}
+    return {path.name: path for path in sorted(place.iterdir()) if path.is_dir()} or {"": place}
 
 
 def read(path: str | Path) -> Folder:

@@ -1,6 +1,7 @@
 """Several targets in one run: mixed behind a prompt each, or one after another; every target is measured with its own prompt."""
 
 from pathlib import Path
+from typing import Any
 
 import peft
 import pytest
@@ -27,7 +28,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_world(tmp_path_factory.mktemp("world"), pick=["w3", "w4"], copy=None, other=None)
 
 
-def train(world: Path, method: str, **fields: object) -> runs.Run:
+def train(world: Path, method: str, **fields: Any) -> runs.Run:
     given = {k: v for k, v in QUICK.items() if "promot" in method or k.startswith("model.")} | fields
     targets = [str(world / "pick"), str(world / "copy")]
     return tune(str(world / "model"), targets, method, [str(world / "other")], out=world / f"run-{method}", **given)
@@ -74,8 +75,8 @@ def test_the_second_task_starts_from_the_weights_of_the_first_and_leaves_its_pro
 
 def test_a_prompt_is_asked_for_by_its_target(multi: runs.Run, world: Path) -> None:
     pick, copy = (holdfast.load(multi, prompt=name) for name in ("pick", "copy"))
-    assert pick.prompt is not None
-    assert copy.prompt is not None
+    assert isinstance(pick.prompt, torch.Tensor)
+    assert isinstance(copy.prompt, torch.Tensor)
     assert not torch.equal(pick.prompt, copy.prompt)
     assert holdfast.load(multi, prompt="off").prompt is None
     for wrong in (None, "on"):
@@ -92,7 +93,7 @@ def test_peft_attaches_each_of_them(multi: runs.Run) -> None:
     plain = AutoModelForCausalLM.from_pretrained(multi.folder / "model")
     attached = peft.PeftModel.from_pretrained(plain, multi.folder / "prompt" / "copy")
     vectors = holdfast.load(multi, prompt="copy").prompt
-    assert vectors is not None
+    assert isinstance(vectors, torch.Tensor)
     assert torch.equal(attached.get_prompt(1)[0], vectors)
 
 
