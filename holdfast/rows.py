@@ -9,8 +9,8 @@ class Row:
 
     `weights[i]` is the loss weight of predicting `tokens[i]` from everything before it; 0 means context only. The first
     token can carry a weight only behind a soft prompt. `prompt` is the index of the soft prompt that stands in front,
-    or None. `name` says where the row comes from (`rte/train[17]`), for messages. `cut` counts the tokens of input that
-    truncation removed.
+    or None. `name` says where the row comes from (`rte/train[17]`), for messages. `cut` counts the tokens that truncation
+    removed, and `lost` those of them that were to be predicted.
     """
 
     tokens: tuple[int, ...]
@@ -18,6 +18,7 @@ class Row:
     prompt: int | None = None
     name: str = ""
     cut: int = 0
+    lost: int = 0
 
     def __post_init__(self) -> None:
         assert len(self.tokens) == len(self.weights), (len(self.tokens), len(self.weights))

@@ -15,6 +15,7 @@ def encode(
     name: str = "",
     prompt: int | None = None,
     loss_on: Literal["last", "all"] = "last",
+    truncation: Literal["input", "right"] = "input",
 ) -> Row:
     """The row of a rendered example; a token that holds any character of the target carries weight 1.
 
@@ -26,7 +27,8 @@ def encode(
     `rendered.end` stands before it; without `eos` (a scored choice) neither is there, whatever the tokenizer adds.
 
     A row longer than `max_length` loses the oldest tokens of its prompt, those behind the beginning-of-sequence token;
-    the target is never cut, and at least one token stays before it. `Row.cut` counts what went.
+    the target is never cut, and at least one token stays before it. With `truncation="right"` it loses its last tokens
+    instead, the target first, as in the code of the FTICL paper. `Row.cut` and `Row.lost` count what went.
 
     A first token with no soft prompt (`prompt`) before it cannot be predicted and weighs 0.
 
@@ -49,17 +51,21 @@ def encode(
         ids.append(tokenizer.eos_token_id)
         weights.append(1.0)
     predicted = len(ids) - first
-    if predicted + 1 > max_length:
+    cut, lost = max(len(ids) - max_length, 0), 0
+    if truncation == "right":
+        lost = sum(weight > 0 for weight in weights[max_length:])
+        del ids[max_length:], weights[max_length:]
+    elif predicted + 1 > max_length:
         raise ValueError(
             f"{_called(name)}the target is {predicted} tokens long and must fit with one token before it into "
             f"max_length={max_length}; raise the length, or shorten or remove the example"
         )
-    start = min(start, max_length - predicted)
-    cut = max(len(ids) - max_length, 0)
-    del ids[start : start + cut], weights[start : start + cut]
+    else:
+        start = min(start, max_length - predicted)
+        del ids[start : start + cut], weights[start : start + cut]
     if prompt is None:
         weights[0] = 0.0
-    return Row(tuple(ids), tuple(weights), prompt, name, cut)
+    return Row(tuple(ids), tuple(weights), prompt, name, cut, lost)
 
 
 def encode_pair(

@@ -8,7 +8,8 @@ from holdfast.stages.fields import Fields
 def fticl(fields: Fields) -> list[Stage]:
     """Full fine-tuning behind the same first demonstrations for every example, loss on the example's own answer only.
 
-    `--set model.sampling=sampled` draws them anew for each example, `--set model.loss_on=all` learns their answers too.
+    `--set model.sampling=sampled` draws them anew for each example, `--set model.loss_on=all` learns their answers too, and
+    `--set model.truncation=right` cuts long rows where the paper's code does, at the target; the share that it cut is reported.
 
     Source: Yang et al. 2024, "Unveiling the generalization power of fine-tuned large language models" (NAACL), section 3.3
     """

@@ -172,6 +172,7 @@ def _limits(run: Folder, summary: Summary) -> str:
             found.append(f"{start}: {', '.join(tasks)}.")
     if not [line for line in summary.first_metric("general") if change(line.headline)]:
         found.append("No general task was compared, so forgetting is unknown.")
+    found += [f"{sentence[0].upper()}{sentence[1:]}." for sentence in run.truncated]
     found += [f"Absent from the folder: {sentence}" for sentence in run.absent]
     return "\n".join(f"- {sentence}" for sentence in found)
 

@@ -3,7 +3,7 @@
 import json
 import math
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,9 @@ class Folder:
     log: list[dict[str, Any]]
     config: str
     absent: list[str]
+    truncated: list[str] = field(
+        default_factory=list
+    )  # for each stage that cut training rows, how many and what was lost
 
     @property
     def name(self) -> str:
@@ -98,7 +101,7 @@ def read(path: str | Path) -> Folder:
         )
         if missing
     ]
-    return Folder(path, scores, outputs, log, text, absent)
+    return Folder(path, scores, outputs, log, text, absent, _truncated(path / "log.jsonl"))
 
 
 def write_text(path: Path, text: str) -> Path:
@@ -123,6 +126,21 @@ def _scores(path: Path) -> list[Score]:
             raise ValueError(f"{path / 'scores.jsonl'}: two scores for {score.key}; keep one, or evaluate again")
         keys.add(score.key)
     return scores
+
+
+def _truncated(path: Path) -> list[str]:
+    """What the log says about training rows that were too long."""
+    found: dict[str, str] = {}
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        if '"truncated_share"' not in line:
+            continue
+        record = json.loads(line)
+        if record["truncated_share"]:
+            cut, lost, empty = (100 * record[f"{name}_share"] for name in ("truncated", "target_cut", "target_lost"))
+            said = f"stage {record['stage']}: {cut:.0f} % of {record['rows']} training rows were cut to fit"
+            more = f", {lost:.0f} % lost tokens of their target and {empty:.0f} % all of it" if lost else ""
+            found[record["stage"]] = said + more
+    return list(found.values())
 
 
 def _is_finite(value: object) -> bool:

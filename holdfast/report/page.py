@@ -181,6 +181,7 @@ def _facts(run: Folder) -> list[tuple[str, str]]:
         ("Demonstrations", _several(score.demonstrations for score in judged)),
         ("Decoding", _several(score.decoding for score in judged)),
         ("Metrics", _several(f"{score.metric}: {score.signature}" for score in judged if score.signature)),
+        ("Training rows", "; ".join(run.truncated)),
         ("Versions", ", ".join(f"{name} {version}" for name, version in one.versions.items())),
     ]
     return [(name, value) for name, value in found if value]

@@ -13,7 +13,7 @@ from holdfast.stages.sources import short
 from holdfast.stages.train import Train
 from holdfast.training.settings import Settings
 
-OWN = ("demonstrations", "sampling", "loss_on", "max_length", "validation_limit")
+OWN = ("demonstrations", "sampling", "loss_on", "max_length", "truncation", "validation_limit")
 
 
 @dataclass

@@ -1,6 +1,7 @@
 """A training stage: one model, one task or several mixed, some methods, one run of the loop."""
 
 import json
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -25,7 +26,7 @@ from holdfast.templates import choose_demonstrations, render
 from holdfast.tokenization import encode
 from holdfast.training import checkpoint
 from holdfast.training.batches import Mixture, Stream
-from holdfast.training.loop import Trainer
+from holdfast.training.loop import SAMPLE, Trainer
 from holdfast.training.settings import Settings
 
 
@@ -38,7 +39,8 @@ class Train(Stage):
 
     `demonstrations` of the train split stand before each input: the first ones always (`sampling="first"`, as FTICL does) or drawn
     anew for each example and pass (`"sampled"`, as ProMoT+1-shot does). `loss_on` is `last` (the row's own answer) or
-    `all` (the demonstrations' answers too). `max_length` is in tokens, prompt included; longer inputs are cut, targets never.
+    `all` (the demonstrations' answers too). `max_length` is in tokens, prompt included; longer inputs are cut, targets never
+    (`truncation="right"` cuts rows at their end, and so their targets, as the code of the FTICL paper does).
     `versions` is the fingerprint of model and task, so that changed content means a new folder.
     """
 
@@ -52,6 +54,7 @@ class Train(Stage):
     sampling: Literal["first", "sampled"] = "sampled"
     loss_on: Literal["last", "all"] = "last"
     max_length: int = 1024
+    truncation: Literal["input", "right"] = "input"
     validation_limit: int = 100
     versions: tuple[str, ...] = ()
     trust_remote_code: bool = False
@@ -79,10 +82,30 @@ class Train(Stage):
         result = trainer.train()
         if PartialState().is_main_process:
             chooser(self.methods).export(model, pretrained, folder)
-            cut = [row.cut for row in stream.sample(512)]
-            result |= {"truncated_share": sum(c > 0 for c in cut) / max(1, len(cut))}
+            result |= self._truncated(stream.sample(SAMPLE), folder)
             write_text(folder / "result.json", json.dumps(result, indent=1))
             checkpoint.clear(folder)
+
+    def _truncated(self, rows: Sequence[Row], folder: Path) -> dict[str, float]:
+        """Which shares of the rows were cut, lost some of what is predicted, or all of it; said where there are any, and logged."""
+        shares = {
+            "truncated_share": fmean(row.cut > 0 for row in rows),
+            "target_cut_share": fmean(row.lost > 0 for row in rows),
+            "target_lost_share": fmean(not row.labels for row in rows),
+        }
+        with (folder / "log.jsonl").open("a", encoding="utf-8") as file:
+            file.write(
+                json.dumps({"stage": self.name, "step": self.settings.steps, "rows": len(rows), **shares}) + "\n"
+            )
+        if shares["truncated_share"]:
+            said = f"{self.name}: {100 * shares['truncated_share']:.0f} % of {len(rows)} rows were cut to fit"
+            lost = (
+                f"; {100 * shares['target_cut_share']:.0f} % lost tokens of their target"
+                if self.truncation == "right"
+                else ""
+            )
+            print(said + lost, file=sys.stderr, flush=True)
+        return shares
 
     def _stream(self, tasks: Sequence[Task], pretrained: Pretrained, model: PrefixModel) -> Stream | Mixture:
         size, seed = self.settings.batch_size, self.settings.seed
@@ -121,6 +144,7 @@ class Train(Stage):
             name=f"{task.name}/train[{index}]",
             prompt=prompt,
             loss_on=self.loss_on,
+            truncation=self.truncation,
         )
 
     def _validation(self, tasks: Sequence[Task], pretrained: Pretrained) -> Callable[[PrefixModel], float] | None:

@@ -116,7 +116,10 @@ class Trainer:
             rows = method.batch(rows)
         weight = total_weight(rows)
         if weight == 0:
-            raise ValueError(f"step {step + 1}: no row of the batch has a token to learn from ({_names(rows)})")
+            raise ValueError(
+                f"step {step + 1}: no row of the batch has a token to learn from ({_names(rows)}); if truncation cut them, "
+                f"raise {self._setting('max_length')}"
+            )
         world = self.accelerator.num_processes
         parts = split(share(rows, self.accelerator.process_index, world), self.settings.token_budget)
         loss = torch.zeros((), device=self.accelerator.device)
@@ -129,10 +132,9 @@ class Trainer:
             loss += one.detach()
         total = float(self.accelerator.reduce(loss, "sum"))  # pyright: ignore[reportArgumentType]
         if not math.isfinite(total):
-            setting = f"{self.stage.partition('-')[0]}.learning_rate"  # stages of several targets share their settings
             raise ValueError(
                 f"{self.stage}: the loss of step {step + 1} is {total}, so training stopped before the step was taken; the batch was "
-                f"{_names(rows)}. Try a smaller {setting} (it was {rate:g}), or look at these rows"
+                f"{_names(rows)}. Try a smaller {self._setting('learning_rate')} (it was {rate:g}), or look at these rows"
             )
         for method in self.methods:
             method.after_backward(self.model)
@@ -144,6 +146,10 @@ class Trainer:
         tokens = sum(len(row.labels) for row in rows)
         record = {"loss": total, "learning_rate": rate, "gradient_norm": float(norm or 0.0), "target_tokens": tokens}
         return record | {"tokens_per_second": round(tokens / (time.perf_counter() - began), 1)}
+
+    def _setting(self, name: str) -> str:
+        """A setting as `--set` calls it: the stages of several targets share theirs."""
+        return f"{self.stage.partition('-')[0]}.{name}"
 
     def _part_loss(self, rows: Sequence[Row], weight: float) -> Tensor:
         with self.accelerator.autocast():
