@@ -22,8 +22,13 @@ test: install
 slow: install
 	$(BIN)/python -m pytest -m slow
 
-browser: install
-	$(BIN)/python -m pytest -m browser
+browser: install .venv/browser
+	AXE_CORE=.venv/node_modules/axe-core/axe.min.js $(BIN)/python -m pytest -m browser
+
+.venv/browser: .venv/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[playground]'
+	npm install --silent --no-audit --no-fund --prefix .venv axe-core@4.14.1
+	touch $@
 
 lint: install
 	$(BIN)/ruff format --check .

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from holdfast import console
+from holdfast import console, finished
+from holdfast.options import General, Json, Limit, Model, Out, Overwrite, Prompt, Seed, Set, Shots, Trust
 
 app = typer.Typer(
     help="Fine-tune a language model on your task without destroying what it could already do, and prove it.",
@@ -15,20 +16,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-
-Model = Annotated[str, typer.Argument(help="A model folder, a hub id, or 'lab'.")]
-Out = Annotated[Path | None, typer.Option(help="Folder of the results.")]
-Shots = Annotated[str, typer.Option(help="Numbers of demonstrations, such as 0,1,4.")]
-General = Annotated[list[str] | None, typer.Option(help="A task whose ability should be kept; repeat it.")]
-Set = Annotated[list[str] | None, typer.Option("--set", help="Any field of any stage: prompt.steps=200.")]
-Limit = Annotated[int | None, typer.Option(min=1, help="At most this many test items of each task.")]
-Seed = Annotated[int, typer.Option(help="Seed of data order, initial values and sampling.")]
-Json = Annotated[bool, typer.Option("--json", help="Print records, one JSON object a line.")]
-Overwrite = Annotated[bool, typer.Option(help="Replace a run of another configuration in the same folder.")]
-Trust = Annotated[bool, typer.Option("--trust-remote-code", help="Let code that comes with a hub model run.")]
-Prompt = Annotated[
-    str | None, typer.Option(help="Folder of a soft prompt to attach; of a run: on, off, or a target's name.")
-]
 
 
 @app.command()
@@ -46,8 +33,8 @@ def tune(
     task: Annotated[
         list[str],
         typer.Argument(
-            help="A folder with train.jsonl and test.jsonl, a .jsonl file, a catalogue name, lab:NAME or hf:DATASET[:CONFIG]; "
-            "several are tuned on together."
+            help="A folder with train.jsonl and test.jsonl, a .jsonl file, a catalogue name, lab:NAME, hf:DATASET[:CONFIG] or "
+            "harness:NAME (of the lm-evaluation-harness); several are tuned on together."
         ),
     ],
     method: Annotated[str, typer.Option(help="See `holdfast methods`, or path/to/file.py:MyMethod.")] = "promot",
@@ -201,14 +188,8 @@ def study(
         console.study(summary)
 
 
-@app.command()
-def report(run: Annotated[Path, typer.Argument(help="Folder of a run.")]) -> None:
-    """Rebuild the page and the model card from scores.jsonl."""
-    from holdfast.report.card import write_card
-    from holdfast.report.page import write_page
-
-    print(write_page(run))
-    print(write_card(run))
+for command in (finished.report, finished.push, finished.playground):
+    app.command()(command)
 
 
 @app.command()

@@ -6,13 +6,15 @@ from pathlib import Path
 
 from holdfast.evaluation import matrix
 from holdfast.evaluation.model import Model
+from holdfast.evaluation.samples import write_samples
 from holdfast.lab import world
 from holdfast.prefix.attached import detached
 from holdfast.report.folder import prompts
-from holdfast.runs import Run, check_askable, library_versions
+from holdfast.runs import Run, library_versions
 from holdfast.scores import Output, Score, write_jsonl
 from holdfast.stages import pretrained as source
 from holdfast.stages import sources
+from holdfast.stages.asking import ask, check_askable
 
 
 def load(model: str | Path | Run, prompt: str | Path | None = None, *, trust_remote_code: bool = False) -> Model:
@@ -74,7 +76,7 @@ def evaluate(
     outputs: list[Output] = []
     for task in loaded:
         for k in shots:
-            outputs += matrix.evaluate(
+            outputs += ask(
                 measured,
                 task,
                 role="target",
@@ -96,6 +98,7 @@ def evaluate(
         folder.mkdir(parents=True, exist_ok=True)
         write_jsonl(folder / "outputs.jsonl", outputs)
         write_jsonl(folder / "scores.jsonl", scores)
+        write_samples(folder, outputs, loaded)
     return scores
 
 

@@ -10,12 +10,14 @@ import yaml
 from accelerate import PartialState
 
 from holdfast.evaluation import matrix
+from holdfast.evaluation.samples import write_samples
 from holdfast.recipes import base as recipes
 from holdfast.report.card import write_card
 from holdfast.report.page import write_page
 from holdfast.scores import Score, read_outputs, read_scores, write_jsonl
 from holdfast.stages import artifacts, sources
 from holdfast.stages import pretrained as source
+from holdfast.stages.asking import check_askable
 from holdfast.stages.base import Stage, execute
 from holdfast.stages.evaluate import Evaluate
 from holdfast.stages.fields import Fields
@@ -74,7 +76,7 @@ def tune(
     kept = [name for g in general for name in sources.expand(g)]
     tasks = [sources.load_task(name) for name in (*targets, *kept)]
     names = _names(targets, tasks)
-    check_askable(tasks, max(shots))
+    check_askable(tasks, max(shots), trained=tasks[: len(targets)])
     versions = (source.fingerprint(source.resolve(model)), *(t.version for t in tasks[: len(targets)]))
     plan = Fields(model, targets, _nested(fields), seed, versions, trust_remote_code)
     stages = recipes.find(method)(plan)
@@ -106,23 +108,6 @@ def tune(
         _write_scores(folder, evaluations, tasks, model=model, model_hash=versions[0], recipe=method, seed=seed)
     PartialState().wait_for_everyone()
     return Run(folder)
-
-
-def check_askable(tasks: Sequence[Task], shots: int) -> None:
-    """Refuse, before anything is trained, tasks that could not be measured afterwards.
-
-    Raises:
-        ValueError: a task has no test split, or fewer than `shots` examples to show.
-    """
-    for task in tasks:
-        shown = len(task.splits.get("train") or task.splits.get("validation") or ())
-        if not task.splits.get("test"):
-            raise ValueError(f"{task.name}: no test split to measure on; add test.jsonl")
-        if shown < shots:
-            raise ValueError(
-                f"{task.name}: {shots} demonstrations are asked for, and its train split has {shown}; add train.jsonl or ask "
-                "for fewer shots"
-            )
 
 
 def _names(targets: Sequence[str], tasks: Sequence[Task]) -> dict[str, str]:
@@ -173,6 +158,7 @@ def _write_scores(folder: Path, evaluations: Sequence[Path], tasks: Sequence[Tas
     scores = matrix.score(outputs, tasks, versions=library_versions(), **circumstances)
     write_jsonl(folder / "outputs.jsonl", outputs)
     write_jsonl(folder / "scores.jsonl", scores)
+    write_samples(folder, outputs, tasks)
     write_page(folder)
     write_card(folder)
 

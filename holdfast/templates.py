@@ -62,6 +62,21 @@ def question(template: Template, example: Example) -> str:
     return fill(template.input, example.fields)
 
 
+def behind(template: Template, text: str, demonstrations: Sequence[Example] = (), tokenizer: Any = None) -> str:
+    """The prompt of a question that is given as text, behind demonstrations: what `render` makes of an example with this question.
+
+    Raises:
+        ValueError: as `render`.
+    """
+    asked = Example({"messages": [{"role": "user", "content": text}]}, "")
+    if template.chat and getattr(tokenizer, "chat_template", None):
+        return render(template, asked, demonstrations, tokenizer).prompt
+    prompt = template.instruction and template.instruction + template.separator
+    for shown in demonstrations:
+        prompt += question(template, shown) + template.delimiter + shown.target + template.separator
+    return prompt + text
+
+
 def choose_demonstrations(
     examples: Sequence[Example],
     k: int,

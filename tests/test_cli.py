@@ -20,6 +20,8 @@ edit: BASE TUNED --edit --out --set
 compare: RUNS --floor --out --json
 study: MODEL --method --target --out --general --seeds --shots --limit --jobs --set --json
 report: RUN
+push: RUN REPO --public --with-report
+playground: RUN --host --port --trust-remote-code
 run: CONFIG --out --json
 methods: --json
 edits: --json

@@ -35,11 +35,17 @@ MAY_IMPORT: dict[str, set[str]] = {
     "recipes": {"stages", "methods", "tasks", "scores", "models", "discovery", "report"},
     "runs": {"recipes", "stages", "scores", "report", "evaluation", "tasks"},
     "measuring": {"runs", "stages", "scores", "evaluation", "lab", "report", "prefix"},
+    "publishing": {"report"},
+    "playground": {"measuring", "runs", "stages", "evaluation", "report", "scores", "tasks", "templates", "prefix"},
     "studies": {"runs", "recipes", "stages", "scores", "report"},
     "doctor": {"runs", "stages", "prefix", "models"},
     "demonstration": {"studies", "runs"},
     "console": {"report", "scores", "stages"},
-    "cli": {"console", "runs", "measuring", "studies", "doctor", "demonstration", "recipes", "stages", "report"},
+    "options": set(),
+    "finished": {"options", "report", "playground", "publishing"},
+    "cli": {
+        "options", "finished", "console", "runs", "measuring", "studies", "doctor", "demonstration", "recipes", "stages", "report",
+    },
     "__init__": {"runs", "measuring", "studies", "methods", "scores", "stages", "tasks"},
     "__main__": {"cli"},
 }  # fmt: skip

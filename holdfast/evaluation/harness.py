@@ -6,15 +6,18 @@ Under its own command, or from Python:
 
 Beside our tasks, so that its marks get our paired statistics; its own standard errors are not used:
 
-    tasks = load("piqa")
+    tasks = load("harness:piqa")
     outputs = [o for task in tasks for o in evaluate(model, task, variant="base")]
     matrix.score(outputs, tasks)
+
+`harness:NAME@FOLDER` is a task that the task files (YAML) of a folder describe, instead of the harness's own.
 """
 
 import random
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -22,9 +25,11 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from holdfast.evaluation.matrix import Role, items_of
+from holdfast.evaluation.harness_examples import PREFIX, examples, template
+from holdfast.evaluation.matrix import FEWEST_NEW_TOKENS, Role, clean, items_of
 from holdfast.evaluation.model import LanguageModel, Model
 from holdfast.scores import Output
+from holdfast.tasks.splits import version
 from holdfast.tasks.task import Task
 
 try:
@@ -32,9 +37,7 @@ try:
     from lm_eval.api.model import LM
     from lm_eval.tasks import TaskManager
 except ImportError as error:
-    raise ValueError("harness tasks need the lm-evaluation-harness; pip install 'holdfast[harness]'") from error
-
-PREFIX = "harness:"
+    raise ValueError(f"{PREFIX} tasks need the lm-evaluation-harness; pip install 'holdfast[harness]'") from error
 
 
 class HarnessModel(LM):
@@ -87,23 +90,32 @@ class HarnessModel(LM):
         return self.model.pretrained.tokenizer
 
 
-def load(name: str, *, include_path: Path | None = None) -> list[Task]:
-    """The harness's task of this name (`harness:` before it is allowed), or the tasks of its group, named `harness:NAME`.
+def load(argument: str) -> list[Task]:
+    """The harness's task of this name, or the tasks of its group: `harness:NAME`, or `harness:NAME@FOLDER` for a folder of task files.
 
-    They hold no examples; only `evaluate` of this module can ask them. The metric is the first that is a mean over items of which
-    more is better. `include_path` is a folder of task files that replaces the harness's own.
+    Only `evaluate` of this module can ask them. The metric is the first that is a mean over items of which more is better. Their
+    examples are those of `harness_examples`, where the task can be trained on; otherwise there are none.
 
     Raises:
-        ValueError: there is no such task, or none of its metrics is of that kind.
+        ValueError: there is no such task, its data cannot be read, or none of its metrics is of that kind.
     """
-    try:
-        found = _manager(include_path).load([name.removeprefix(PREFIX)])["tasks"]
-    except KeyError as error:
-        raise ValueError(f"{name}: the harness has no such task; `lm-eval ls tasks` lists them") from error
-    return [
-        Task(PREFIX + key, {}, metric=f"recorded:{_metric(key, task)}", version=f"{task.VERSION}", source=PREFIX + key)
-        for key, task in found.items()
-    ]
+    name, at, folder = argument.removeprefix(PREFIX).partition("@")
+    if at and not Path(folder).expanduser().is_dir():
+        raise ValueError(f"{argument}: there is no such folder; give the folder of the task files")
+    return [_task(key, task, at + folder) for key, task in _found(name, folder).items()]
+
+
+def _task(key: str, task: Any, place: str) -> Task:
+    splits = examples(task)
+    found = version(template(task), splits) if splits else ""
+    return Task(
+        PREFIX + key,
+        splits,
+        template(task),
+        metric=f"recorded:{_metric(key, task)}",
+        version="-".join(filter(None, (f"{task.VERSION}", found))),
+        source=PREFIX + key + place,
+    )
 
 
 def evaluate(
@@ -116,17 +128,20 @@ def evaluate(
     seed: int = 0,
     variant: Literal["base", "tuned"] = "base",
     prompt: Literal["on", "off"] | None = None,
-    include_path: Path | None = None,
+    generate_choices: bool = False,
 ) -> list[Output]:
-    """Ask a task of `load` and keep each item with the harness's own mark. Items and demonstrations depend on task and seed alone."""
-    name, manager = task.name.removeprefix(PREFIX), _manager(include_path)
-    documents = len(list(manager.load([name])["tasks"][name].eval_docs))
+    """Ask a task of `load` and keep each item with the harness's own mark. Items and demonstrations depend on task and seed alone.
+
+    With `generate_choices` the model also writes freely where choices were ranked (`Output.generated`).
+    """
+    name, _, folder = task.source.removeprefix(PREFIX).partition("@")
+    documents = len(list(_found(name, folder)[name].eval_docs))
     ask: Any = lm_eval.simple_evaluate  # its decorator hides its parameters
     with _random_state_kept():
         found = ask(
             HarnessModel(model),
             tasks=[name],
-            task_manager=manager,
+            task_manager=_manager(folder),
             num_fewshot=shots,
             samples={name: items_of(task.name, documents, limit, seed)},
             bootstrap_iters=0,
@@ -137,10 +152,21 @@ def evaluate(
     for sample in found["samples"][name]:
         if metric in sample:
             samples.setdefault(sample["doc_id"], sample)  # the first of several filters
-    return [
+    outputs = [
         Output(variant, prompt, task.name, role, shots, index, **_asked(sample), scores={metric: float(sample[metric])})
         for index, sample in sorted(samples.items())
     ]
+    return _written(model, task, outputs) if generate_choices else outputs
+
+
+def _written(model: LanguageModel, task: Task, outputs: list[Output]) -> list[Output]:
+    """The outputs with what the model writes of its own accord, where choices were ranked."""
+    ranked = [place for place, output in enumerate(outputs) if output.logprobs is not None]
+    stop = task.template.stop
+    texts = model.generate([outputs[i].input for i in ranked], max_new_tokens=FEWEST_NEW_TOKENS, stop=stop)
+    for place, text in zip(ranked, texts, strict=True):
+        outputs[place] = replace(outputs[place], generated=clean(text, stop))
+    return outputs
 
 
 def _asked(sample: Mapping[str, Any]) -> dict[str, Any]:
@@ -169,12 +195,28 @@ def _metric(name: str, task: Any) -> str:
     )
 
 
+def _found(name: str, folder: str) -> dict[str, Any]:
+    """The harness's own task objects under a name, by their names."""
+    manager = _manager(folder)
+    try:
+        return manager.load([name])["tasks"]
+    except KeyError as error:
+        where = (
+            f"{folder} describes no such task"
+            if folder
+            else "the harness has no such task; `lm-eval ls tasks` lists them"
+        )
+        raise ValueError(f"{PREFIX}{name}: {where}") from error
+    except OSError as error:
+        raise ValueError(f"{PREFIX}{name}: its data cannot be read: {' '.join(str(error).split())}") from error
+
+
 @cache
-def _manager(include_path: Path | None) -> TaskManager:
+def _manager(folder: str) -> TaskManager:
     """The harness's index of tasks; reading its own thousands of files takes a while, so once."""
-    if include_path is None:
+    if not folder:
         return TaskManager()
-    return TaskManager(include_path=str(include_path), include_defaults=False)
+    return TaskManager(include_path=str(Path(folder).expanduser()), include_defaults=False)
 
 
 def _decoding(asked: Mapping[str, Any]) -> tuple[tuple[str, ...], int, int]:

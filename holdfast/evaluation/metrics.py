@@ -128,6 +128,11 @@ def _exact_match_signature(outputs: Sequence[Output]) -> str:
     return f"equal when stripped: {len(outputs) - listed} items|equal as by SQuAD: {listed} items"
 
 
+def _starts_with(output: Output) -> tuple[float]:
+    """Begins with an accepted answer, to the letter; space in front does not count."""
+    return (float(any(output.output.strip().startswith(answer.strip()) for answer in accepted(output))),)
+
+
 def _f1(output: Output) -> tuple[float]:
     """F1 of the bags of words after `loose`, for the accepted answer that fits best (Rajpurkar et al. 2016)."""
     return (max(_overlap(loose(output.output).split(), loose(answer).split()) for answer in accepted(output)),)
@@ -221,6 +226,7 @@ METRICS: dict[str, Metric] = {
         _accuracy("accuracy", ranked, "greatest sum of log-likelihoods"),
         _accuracy("accuracy_norm", partial(ranked, normalised=True), "greatest log-likelihood per byte"),
         Metric("exact_match", 1.0, _exact_match, signature=_exact_match_signature),
+        Metric("starts_with", 1.0, _starts_with, signature=lambda _: "begins with an accepted answer, when stripped"),
         Metric("f1", 1.0, _f1, signature=lambda _: "bags of words, compared as by SQuAD"),
         _rouge("rouge1"),
         _rouge("rouge2"),

@@ -1,14 +1,19 @@
 """A language model as measuring sees it: three verbs over texts."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
+
+import torch
 
 from holdfast.evaluation.generation import generate
 from holdfast.evaluation.scoring import LogLikelihood, score
 from holdfast.evaluation.stopping import Stops
 from holdfast.models import Pretrained
 from holdfast.prefix.attached import Prompt, of
+from holdfast.prefix.cache import inference
+from holdfast.prefix.cached import label_logits
 from holdfast.rows import Row
 from holdfast.tokenization import encode_pair, encode_prompt
 
@@ -130,6 +135,36 @@ class Model:
         for number, found in zip(owners, self.score_rows(rows, progress=progress), strict=True):
             values[number] += found.value
         return values
+
+    def next_tokens(self, text: str, count: int = 5) -> list[tuple[str, float]]:
+        """The likeliest tokens behind a text, as text, each with its probability; likeliest first."""
+        tokens = self._prompt(text, 1)
+        row = Row((*tokens, 0), (*[0.0] * len(tokens), 1.0), prompt=None if self.prompt is None else 0)
+        with inference(self.pretrained.model):
+            logits = label_logits(self.pretrained.model, [row], () if self.prompt is None else (self.prompt,))[0]
+        found = torch.topk(logits.float().softmax(-1), min(count, len(logits)))
+        names = [self.pretrained.tokenizer.decode([token]) for token in found.indices.tolist()]
+        return list(zip(names, found.values.tolist(), strict=True))
+
+    def first_token_mass(self, contexts: Sequence[str], answers: Sequence[Sequence[str]]) -> list[float]:
+        """The probability that the first token behind a context begins one of its `answers`, delimiter included.
+
+        Answers that begin with the same token count once. No answers, no probability.
+        """
+        rows: list[Row] = []
+        owners: list[int] = []
+        for number, (context, own) in enumerate(zip(contexts, answers, strict=True)):
+            firsts: dict[int, Row] = {}
+            for answer in own:
+                row = self._row(context, answer)
+                end = row.labels[0] + 1
+                firsts[row.tokens[end - 1]] = Row(row.tokens[:end], (*row.weights[: end - 1], 1.0))
+            rows += firsts.values()
+            owners += [number] * len(firsts)
+        mass = [0.0] * len(contexts)
+        for number, found in zip(owners, self.score_rows(rows), strict=True):
+            mass[number] += math.exp(found.value)
+        return [min(1.0, value) for value in mass]  # rounding may exceed 1 by 1e-7
 
     def score_rows(self, rows: Sequence[Row], *, progress: Progress | None = None) -> list[LogLikelihood]:
         """`loglikelihood` for callers that hold token ids: of the tokens that carry a weight. `Row.prompt` is ignored.

@@ -29,8 +29,8 @@ def write_card(run_folder: str | Path) -> Path:
     return folder.write_text(run.path / "README.md", card(run))
 
 
-def card(run: Folder) -> str:
-    """The card as Markdown with its YAML head."""
+def card(run: Folder, repo: str | None = None) -> str:
+    """The card as Markdown with its YAML head; its code loads from the run's folder, or from `repo` (owner/name) on a hub."""
     summary = Summary.of(run.scores)
     head = yaml.safe_dump(_metadata(run, summary), sort_keys=False, allow_unicode=True)
     parts = [
@@ -39,7 +39,7 @@ def card(run: Folder) -> str:
         _escape(words.verdict_on(summary)),
         _trained(run, summary),
         "## Before and after\n\n" + _table(summary),
-        "## Loading\n\n" + _loading(run),
+        "## Loading\n\n" + _loading(run, repo),
         "## Limits\n\n" + _limits(run, summary),
         "## Repeating this run\n\n" + _repeat(run),
     ]
@@ -114,12 +114,12 @@ def _row(line: Line, states: list[str | None]) -> list[str]:
     return [*start, *values, moved, str(line.any.n), (verdict.long(score) if score else "") or "–"]
 
 
-def _loading(run: Folder) -> str:
+def _loading(run: Folder, repo: str | None) -> str:
     """Code for what exists: the base or the trained model, then the adapter, then the prompt on top."""
     has = set(run.pieces)
     if not has:
         return "This folder holds scores and no weights."
-    start = f"{run.name}/model" if "model" in has else run.base_model or "BASE MODEL"
+    start = (repo or f"{run.name}/model") if "model" in has else run.base_model or "BASE MODEL"
     code = [
         "from transformers import AutoModelForCausalLM, AutoTokenizer",
         "",
@@ -130,28 +130,37 @@ def _loading(run: Folder) -> str:
         code.insert(0, "from peft import PeftModel")
     if "adapter" in has:
         merge = ".merge_and_unload()" if "prompt" in has else ""
-        code.append(f'model = PeftModel.from_pretrained(model, "{run.name}/adapter"){merge}')
+        code.append(f"model = PeftModel.from_pretrained(model, {_piece(run, 'adapter', repo)}){merge}")
     if "prompt" in has:
         code[-1] += "  # the prompt is not attached: use this for everything else"
         note = "the prompt is attached: use this for"
         for place in run.prompts:
             task = place.rpartition("/")[2] if len(run.prompts) > 1 else "the task"
-            code.append(f'tuned = PeftModel.from_pretrained(model, "{run.name}/{place}")  # {note} {task}')
+            code.append(f"tuned = PeftModel.from_pretrained(model, {_piece(run, place, repo)})  # {note} {task}")
         if len(run.prompts) > 1:
             code.append("# one of them at a time: load the model anew for another")
     text = "```python\n" + "\n".join(code) + "\n```"
-    if "prompt" in has:
+    return text + (_removable(run, repo) if "prompt" in has else "")
+
+
+def _piece(run: Folder, place: str, repo: str | None) -> str:
+    """Where a piece lies, as the arguments of `from_pretrained`."""
+    return f'"{repo}", subfolder="{place}"' if repo else f'"{run.name}/{place}"'
+
+
+def _removable(run: Folder, repo: str | None) -> str:
+    """How the prompt comes off, and what PEFT does to a batch behind a soft one."""
+    text = (
+        "\n\nThe prompt is a separate file that changes no weight. Leave it off and it is as if it had never been "
+        "there; inside PEFT, `with tuned.disable_adapter():` takes it off for a while.\n\n"
+    )
+    if run.kind(run.prompts[0]) == "PROMPT_TUNING":
         text += (
-            "\n\nThe prompt is a separate file that changes no weight. Leave it off and it is as if it had never been "
-            "there; inside PEFT, `with tuned.disable_adapter():` takes it off for a while.\n\n"
+            "With PEFT, generate one text at a time: it places a soft prompt before the padding on the left of a batch, "
+            "which changes the answers. "
         )
-        if run.kind(run.prompts[0]) == "PROMPT_TUNING":
-            text += (
-                "With PEFT, generate one text at a time: it places a soft prompt before the padding on the left of a batch, "
-                "which changes the answers. "
-            )
-        text += f'`holdfast.load("{run.name}", prompt="{_attached(run)}").generate(texts)` batches correctly.'
-    return text
+    local = f'`holdfast.load("{run.name}", prompt="{_attached(run)}").generate(texts)` batches correctly.'
+    return (text + ("" if repo else local)).rstrip()
 
 
 def _attached(run: Folder) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from holdfast.report import examples, figures, folder, units, verdict, words
+from holdfast.report import examples, figures, folder, hidden, units, verdict, words
 from holdfast.report.compare import missed, side_by_side, trade_off
 from holdfast.report.folder import Folder
 from holdfast.report.summary import STATE, Estimate, Summary, share
@@ -48,6 +48,7 @@ def page(run: Folder) -> str:
         unresolved=words.plain(words.unresolved(summary)),
         collapse=share(summary.symptom(summary.collapse)) if summary.collapse else None,
         forest=figures.forest(summary),
+        hidden=list(hidden.pairs(summary)),
         heat={"states": states, "shots": shots, "rows": heat},
         symptom=figures.symptom(summary, summary.collapse) if summary.collapse else None,
         signs=figures.signs(summary),

@@ -7,7 +7,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from holdfast.report import folder, units, verdict, words
+from holdfast.report import folder, hidden, units, verdict, words
 from holdfast.report.summary import STATE, Summary, share
 from holdfast.scores import Score, Verdict
 
@@ -25,6 +25,7 @@ def terminal(run_folder: str | Path) -> RenderableType:
     parts: list[RenderableType] = [_table(summary), Text(NOTE + _states(summary), style="dim"), Text()]
     parts += [Text(text) for text in _facts(summary)]
     parts += [Text(), Text(words.verdict_on(summary), style="bold")]
+    parts += [Text(pair.sentence()) for pair in hidden.pairs(summary)]
     parts += [Text(f"Absent: {sentence}", style="dim") for sentence in run.absent]
     if (run.path / "report.html").exists():
         parts.append(Text(f"Page: {run.path / 'report.html'}"))

@@ -8,11 +8,12 @@ from accelerate import PartialState
 from rich.console import Console
 from rich.progress import Progress
 
-from holdfast.evaluation.matrix import Role, evaluate
+from holdfast.evaluation.matrix import Role
 from holdfast.evaluation.model import Model
 from holdfast.prefix.attached import detached
 from holdfast.scores import Output, write_jsonl
 from holdfast.stages import pretrained as source
+from holdfast.stages.asking import ask
 from holdfast.stages.base import Stage
 from holdfast.stages.sources import load_task
 from holdfast.stages.train import Train
@@ -54,7 +55,7 @@ class Evaluate(Stage):
                 task = load_task(argument)
                 for shots in self.shots:
                     bar.update(line, description=f"{label}: {task.name}, {shots} shots")
-                    outputs += evaluate(
+                    outputs += ask(
                         model,
                         task,
                         role=role,

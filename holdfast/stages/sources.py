@@ -1,15 +1,18 @@
-"""What a TASK argument means: a folder, a file, `hf:dataset[:config]`, `lab:NAME`, or a name in the catalogue."""
+"""What a TASK argument means: a folder, a file, `hf:dataset[:config]`, `lab:NAME`, `harness:NAME`, or a name in the catalogue."""
 
 import re
 from dataclasses import replace
 from pathlib import Path
 
+from holdfast.evaluation.harness_examples import PREFIX as HARNESS
 from holdfast.tasks.catalogue import ENTRIES, SUITES
 from holdfast.tasks.hub import read_hub
+from holdfast.tasks.probe import LANGUAGES, probe
 from holdfast.tasks.problems import nearest
 from holdfast.tasks.readers import read_file, read_folder
 from holdfast.tasks.settings import Settings, read_settings
 from holdfast.tasks.task import Task
+from holdfast.tasks.transforms import TRANSFORMS, disguised
 
 
 def load_task(argument: str, *, seed: int = 0) -> Task:
@@ -25,6 +28,12 @@ def load_task(argument: str, *, seed: int = 0) -> Task:
     kind, colon, rest = argument.partition(":")
     if colon and kind == "lab":
         return _lab(rest)
+    if argument.startswith(HARNESS):
+        return _one_of_harness(argument)
+    if colon and kind in TRANSFORMS:
+        return _disguised(kind, rest, seed)
+    if colon and kind == "probe":
+        return _probe(rest, seed)
     if colon and kind == "hf":
         folder = Path(rest).expanduser()
         return read_hub(rest, read_settings(folder / "task.yaml") if folder.is_dir() else Settings(), seed)
@@ -47,7 +56,10 @@ def short(argument: str) -> str:
 
 
 def expand(argument: str) -> list[str]:
-    """The arguments behind a suite (`promot-eight`, `fticl-five`; `SUITE@FOLDER` has a sub-folder for each), or the argument itself."""
+    """The arguments behind a suite (`promot-eight`, `fticl-five`; `SUITE@FOLDER` has a sub-folder for each) or a group of the harness, or
+    the argument itself."""
+    if argument.startswith(HARNESS):
+        return [task.source for task in _harness(argument)]
     suite, at, folder = argument.partition("@")
     if suite not in SUITES or Path(argument).expanduser().exists():
         return [argument]
@@ -74,6 +86,8 @@ def listing() -> list[dict[str, str]]:
         (f"lab:{name}", f"{'taught' if name in general else 'never shown'} in pretraining", "the lab's generated world")
         for name in world.names()
     ]
+    named += [(f"probe:{name}", "examples in context against an instruction", "arXiv 2309.10105") for name in LANGUAGES]
+    named += [(f"{t.name}:TASK", f"a task in disguise: {t.summary}", "arXiv 2309.10105") for t in TRANSFORMS.values()]
     return [{"name": name, "summary": summary, "source": source} for name, summary, source in named]
 
 
@@ -103,6 +117,34 @@ def _catalogued(name: str, folder: str, seed: int) -> Task:
         return read_hub(settings.source.removeprefix("hf:"), settings, seed)
     except ValueError as error:
         raise ValueError(f"{error}; without the hub, {local}") from error
+
+
+def _harness(argument: str) -> list[Task]:
+    from holdfast.evaluation import harness  # the extra `harness` need not be installed
+
+    return harness.load(argument)
+
+
+def _one_of_harness(argument: str) -> Task:
+    found = _harness(argument)
+    if len(found) > 1:
+        names = ", ".join(task.source for task in found[:8])
+        raise ValueError(f"{argument} is a group of {len(found)} tasks, and one is needed here; choose of {names} ...")
+    return found[0]
+
+
+def _disguised(kind: str, argument: str, seed: int) -> Task:
+    if argument.startswith(HARNESS):
+        raise ValueError(f"{kind}:{argument}: the harness asks its tasks in its own words; they cannot be disguised")
+    return disguised(load_task(argument, seed=seed), TRANSFORMS[kind])
+
+
+def _probe(language: str, seed: int) -> Task:
+    if language not in LANGUAGES:
+        raise ValueError(
+            f"probe:{language}: no such probe; {nearest(language, list(LANGUAGES))}there are {', '.join(LANGUAGES)}"
+        )
+    return probe(language, seed)
 
 
 def _lab(name: str) -> Task:

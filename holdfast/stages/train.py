@@ -18,6 +18,7 @@ from holdfast.methods.base import Method, chooser
 from holdfast.models import Pretrained
 from holdfast.prefix.model import PrefixModel
 from holdfast.rows import Row
+from holdfast.stages import asking
 from holdfast.stages import pretrained as source
 from holdfast.stages.base import Stage, write_text
 from holdfast.stages.sources import load_task
@@ -150,7 +151,7 @@ class Train(Stage):
     def _validation(self, tasks: Sequence[Task], pretrained: Pretrained) -> Callable[[PrefixModel], float] | None:
         """The metric on the tasks' validation examples; of several tasks, the mean of their metrics, each on a scale from 0 to 1."""
         asked = [
-            (place, replace(task, splits={**task.splits, "test": task.splits["validation"]}))
+            (place, asking.held_out(task, task.splits["validation"]))
             for place, task in enumerate(tasks)
             if task.splits.get("validation")
         ]

@@ -118,12 +118,12 @@ def test_our_model_under_the_harness_is_the_harnesss_own_model(
 def test_its_tasks_get_our_paired_statistics(pretrained: Pretrained, folder: Path, name: str) -> None:
     from holdfast.evaluation.harness import evaluate, load
 
-    (task,) = load(f"harness:{name}", include_path=folder)
-    assert (task.name, task.version) == (f"harness:{name}", "3.0")
+    (task,) = load(f"harness:{name}@{folder}")
+    assert (task.name, task.version[:4]) == (f"harness:{name}", "3.0-")
     prompted = Model(pretrained, small.prompt(4, pretrained.model))
     before = torch.random.get_rng_state()
-    outputs = evaluate(Model(pretrained), task, shots=1, limit=12, include_path=folder)
-    outputs += evaluate(prompted, task, shots=1, limit=12, variant="tuned", prompt="on", include_path=folder)
+    outputs = evaluate(Model(pretrained), task, shots=1, limit=12)
+    outputs += evaluate(prompted, task, shots=1, limit=12, variant="tuned", prompt="on")
     assert torch.equal(torch.random.get_rng_state(), before), "the caller's random state is left alone"
     base, tuned = score(outputs, [task])
     assert (base.metric, base.n) == ("acc" if name == "ranked" else "exact_match", 12)
@@ -151,10 +151,10 @@ def test_what_cannot_be_measured_is_refused(folder: Path) -> None:
 
     from holdfast.evaluation.harness import HarnessModel, load
 
-    with pytest.raises(ValueError, match="no such task"):
-        load("harness:nothing", include_path=folder)
+    with pytest.raises(ValueError, match="describes no such task"):
+        load(f"harness:nothing@{folder}")
     with pytest.raises(ValueError, match="rolling: none of its metrics"):
-        load("harness:rolling", include_path=folder)
+        load(f"harness:rolling@{folder}")
     request = Instance("generate_until", {}, ("a", {"do_sample": True, "temperature": 0.7}), 0)
     with pytest.raises(ValueError, match="asks for sampling"):
         HarnessModel(None).generate_until([request])  # pyright: ignore[reportArgumentType]

@@ -11,6 +11,7 @@ from datasets import config
 import holdfast.lab
 from holdfast.stages.sources import listing, load_task
 from holdfast.tasks.catalogue import ENTRIES, SUITES
+from holdfast.tasks.probe import LANGUAGES
 from holdfast.tasks.task import Example, Task
 
 LINES = "".join(json.dumps({"input": str(i), "target": str(i + 1)}) + "\n" for i in range(10))
@@ -58,7 +59,8 @@ def test_an_unknown_task_is_answered_with_the_nearest(argument: str, said: str) 
 
 def test_the_listing_has_every_name_once_with_summary_and_source() -> None:
     names = [record["name"] for record in listing()]
-    assert names == [*SUITES, *ENTRIES, "lab:copying", "lab:colours"]
+    own = [*(f"probe:{name}" for name in LANGUAGES), "leetspeak:TASK", "pig-latin:TASK"]
+    assert names == [*SUITES, *ENTRIES, "lab:copying", "lab:colours", *own]
     assert all(set(record) == {"name", "summary", "source"} and all(record.values()) for record in listing())
 
 

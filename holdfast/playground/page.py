@@ -1,0 +1,182 @@
+"""The playground's page, on Gradio (`pip install 'holdfast[playground]'`). Nothing on it is loaded from elsewhere.
+
+Model output is text: everything is escaped before it becomes markup.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from holdfast.playground.bench import MOST_SHOTS, PLAIN, Bench, Reply, Sample
+
+# Before Gradio is imported: it reads these then, and would otherwise ask its makers for news.
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+
+try:
+    import gradio as gr
+except ImportError as error:
+    raise ValueError("the playground needs Gradio; pip install 'holdfast[playground]'") from error
+
+STYLE = (Path(__file__).parent / "style.css").read_text(encoding="utf-8")
+HEAD = '<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">'
+EXAMPLES = (
+    "<h2>Examples of the report</h2><p class='note'>Chosen by the report’s rule: where an answer fell or rose most.</p>"
+)
+WAITING = "Ask something, and the answer appears here."
+
+
+def serve(bench: Bench, *, host: str, port: int | None, wait: bool = True) -> tuple[Any, str]:
+    """Serve the page at `host` and return (page, address); with `wait`, only when it is stopped (Ctrl-C)."""
+    blocks = page(bench)
+    sans = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]  # names of fonts, none of them fetched
+    theme = gr.themes.Default(
+        primary_hue="blue", neutral_hue="slate", font=sans, font_mono=["ui-monospace", "Menlo", "Consolas", "monospace"]
+    ).set(  # the theme's own grey and blue are too pale to read
+        body_text_color_subdued="*neutral_600", body_text_color_subdued_dark="*neutral_400",
+        block_info_text_color="*neutral_600", block_info_text_color_dark="*neutral_400",
+        block_label_text_color="*neutral_700", block_title_text_color="*neutral_700",
+        button_primary_background_fill="*primary_600", button_primary_background_fill_hover="*primary_700",
+        input_placeholder_color="*neutral_500", input_placeholder_color_dark="*neutral_400",
+    )  # fmt: skip
+    _, address, _ = blocks.launch(
+        server_name=host, server_port=port, share=False, quiet=True, prevent_thread_lock=True, inbrowser=False,
+        ssr_mode=False, footer_links=[], theme=theme, css=STYLE, head=HEAD, enable_monitoring=False, show_error=True,
+    )  # fmt: skip
+    if wait:
+        print(f"Playground of {bench.name}: {address} (Ctrl-C ends it)", flush=True)
+        blocks.block_thread()
+    return blocks, address
+
+
+def page(bench: Bench) -> Any:
+    """The page as Gradio blocks, not yet served."""
+    with gr.Blocks(title=f"{bench.name} – holdfast playground", analytics_enabled=False, fill_width=True) as blocks:
+        gr.HTML(_header(bench), elem_id="head", padding=False)
+        with gr.Row(elem_id="question"):
+            with gr.Column(scale=3, min_width=280):
+                text = gr.Textbox(
+                    label="Input", lines=8, max_lines=20, elem_id="input",
+                    placeholder="What every model is asked, or choose an example below.",
+                )  # fmt: skip
+            with gr.Column(scale=2, min_width=240):
+                names = [*bench.tasks, PLAIN]
+                task = gr.Dropdown(
+                    names,
+                    value=names[0],
+                    label="Asked as",
+                    info="Its demonstrations, and where an answer ends",
+                    elem_id="task",
+                )
+                shots = gr.Radio(
+                    [("off", 0), *((str(k), k) for k in (1, 2, MOST_SHOTS))],
+                    value=0,
+                    label="Demonstrations",
+                    elem_id="shots",
+                )
+                new = gr.Slider(1, 256, value=32, step=1, label="Most new tokens", elem_id="new")
+        ask = gr.Button("Ask", variant="primary", elem_id="ask")
+        with gr.Row(elem_id="answers"):
+            answers = [gr.HTML(_card(Reply(state, "", []), WAITING), padding=False) for state in bench.models]
+        with gr.Accordion("What the models read", open=False):
+            read = gr.Textbox(label="Prompt, demonstrations included", lines=6, max_lines=30, interactive=False)
+        outputs = [read, *answers]
+        event = {
+            "fn": _asker(bench),
+            "inputs": [text, task, shots, new],
+            "outputs": outputs,
+            "show_progress": "minimal",
+        }
+        ask.click(**event, api_visibility="private")
+        if bench.samples:
+            gr.HTML(EXAMPLES, padding=False)
+            for name, samples in _by_task(bench.samples):
+                gr.HTML(Markup("<h3>{}</h3>").format(name), padding=False)
+                with gr.Row(elem_classes="samples"):
+                    for sample in samples:
+                        button = gr.Button(_label(sample), size="sm", variant="secondary")
+                        chosen = button.click(
+                            _chooser(sample),
+                            outputs=[text, task, shots],
+                            api_visibility="private",
+                            show_progress="hidden",
+                        )
+                        chosen.then(**event, api_visibility="private")
+    return blocks
+
+
+def _asker(bench: Bench) -> Any:
+    def answer(text: str, task: str, shots: int, new: float) -> Iterator[list[str]]:
+        try:
+            prompt = bench.prompt(text or "", task, int(shots))
+            shown = [_card(Reply(state, "", []), "…") for state in bench.models]
+            yield [prompt, *shown]
+            for place, reply in enumerate(bench.ask(prompt, task, int(new))):
+                shown[place] = _card(reply)
+                yield [prompt, *shown]
+        except ValueError as error:
+            raise gr.Error(str(error), title="Cannot be asked", print_exception=False) from None
+
+    return answer
+
+
+def _chooser(sample: Sample) -> Any:
+    return lambda: (sample.text, sample.task, sample.shots)
+
+
+def _label(sample: Sample) -> str:
+    """A button's text: the end of the question, where it differs from others, and the shots."""
+    question = " ".join(sample.text.split())
+    return ("…" + question[-44:] if len(question) > 45 else question) + f" ({sample.shots}-shot)"
+
+
+def _by_task(samples: list[Sample]) -> list[tuple[str, list[Sample]]]:
+    groups: dict[str, list[Sample]] = {}
+    for sample in samples:
+        groups.setdefault(sample.task, []).append(sample)
+    return list(groups.items())
+
+
+def _header(bench: Bench) -> str:
+    return Markup("<p class='eyebrow'>Playground</p><h1>{}</h1><p class='verdict'>{}</p>").format(
+        bench.name, bench.verdict
+    )
+
+
+def _card(reply: Reply, waiting: str = "") -> str:
+    """A model's answer and its likeliest first tokens as markup."""
+    answer = Markup("<p class='note'>{}</p>").format(waiting) if waiting else _answer(reply.text)
+    rows = Markup("").join(
+        Markup(
+            "<tr><th scope='row'><code>{}</code></th><td class='bar'><span style='width:{:.1f}%'></span></td><td class='share'>{}</td></tr>"
+        ).format(_visible(token), 100 * share, _per_cent(share))
+        for token, share in reply.first
+    )
+    table = (
+        Markup("<table><caption>First token of the answer</caption><tbody>{}</tbody></table>").format(rows)
+        if rows
+        else ""
+    )
+    return Markup("<section class='card' aria-live='polite'><h2>{}</h2>{}{}</section>").format(
+        reply.state, answer, table
+    )
+
+
+def _answer(text: str) -> Markup:
+    return (
+        Markup("<pre class='answer' tabindex='0'>{}</pre>").format(text)
+        if text
+        else Markup("<p class='note'>(nothing)</p>")
+    )
+
+
+def _visible(token: str) -> str:
+    """A token with its spaces and line breaks to be seen."""
+    return token.replace(" ", "␣").replace("\n", "↵").replace("\t", "⇥") or "(empty)"
+
+
+def _per_cent(share: float) -> str:
+    return f"{100 * share:.1f} %" if share >= 0.001 else "<0.1 %"
