@@ -1,0 +1,71 @@
+"""Lost or only hidden: what a loss in plain words and the change in disguise allow one to say."""
+
+import pytest
+
+from holdfast.report import hidden
+from holdfast.report.summary import Estimate, Summary
+from holdfast.scores import Score
+
+
+def score(task: str, variant: str, value: float, change: float | None = None, wide: float = 0.04) -> Score:
+    more = {} if change is None else {"delta": change, "delta_low": change - wide, "delta_high": change + wide}
+    prompt = None if variant == "base" else "off"
+    return Score(
+        variant,
+        prompt,
+        task,
+        "general",
+        0,
+        "accuracy",
+        value,
+        value - wide,
+        value + wide,
+        200,
+        chance=0.5 if wide < 0 else 0.0,
+        **more,
+    )  # pyright: ignore
+
+
+def summary(disguised_change: float, base: float = 0.7, wide: float = 0.04) -> Summary:
+    return Summary.of([
+        score("given", "base", 0.8), score("given", "tuned", 0.3, -0.5),
+        score("leetspeak:given", "base", base), score("leetspeak:given", "tuned", base + disguised_change, disguised_change, wide),
+    ])  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "wide", "base", "word", "said"),
+    [
+        (
+            -0.02,
+            0.04,
+            0.7,
+            "hidden",
+            "given (0-shot) is hidden rather than gone: asked in leetspeak the change is -2.0 points",
+        ),
+        (
+            -0.50,
+            0.04,
+            0.7,
+            "lost",
+            "given (0-shot) is gone and not only hidden: asked in leetspeak the change is -50.0 points",
+        ),
+        (-0.25, 0.04, 0.7, "cannot be told", "cannot be told at this n: in leetspeak -25.0 points"),
+        (-0.02, 0.40, 0.7, "cannot be told", "cannot be told at this n"),
+        (-0.02, 0.04, 0.1, "cannot be told", "the base itself hardly solves it in leetspeak"),
+    ],
+)
+def test_the_rule_and_its_words(change: float, wide: float, base: float, word: str, said: str) -> None:
+    (pair,) = hidden.pairs(summary(change, base, wide))
+    assert (pair.word, pair.spelling) == (word, "leetspeak")
+    assert said in pair.sentence()
+
+
+def test_what_was_not_lost_is_not_asked_about() -> None:
+    kept = [score("given", "base", 0.8), score("given", "tuned", 0.8, 0.0), score("leetspeak:given", "base", 0.7)]
+    assert list(hidden.pairs(Summary.of([*kept, score("leetspeak:given", "tuned", 0.1, -0.6)]))) == []
+
+
+def test_a_rise_is_no_loss_to_be_hidden() -> None:
+    up, down = Estimate(5, 2, 8), Estimate(-9, -12, -6)
+    assert hidden.word(up, down, weak=False) == "cannot be told"
