@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from holdfast.prefix.attached import Attached, Prompt, check_not_recomputed, constant, of, updated
+from holdfast.prefix.cache import takes
 from holdfast.prefix.packing import label_places
 from holdfast.rows import Row
 
@@ -57,7 +58,8 @@ def _continued(model: Any, tokens: Tensor, prompt: Attached, first: int) -> Tens
         end = prompt.deep + inputs.shape[1]
         behind = {"use_cache": True, "past_key_values": constant([prompt])}
         behind |= {"attention_mask": tokens.new_ones(len(tokens), end)}
-        behind |= {"position_ids": torch.arange(prompt.deep, end, device=tokens.device)[None]}
+        if takes(model, "position_ids"):
+            behind |= {"position_ids": torch.arange(prompt.deep, end, device=tokens.device)[None]}
     logits = model(inputs_embeds=inputs, **behind).logits
     return logits.roll(1, dims=1)[
         :, -tokens.shape[1] :
