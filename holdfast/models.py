@@ -148,3 +148,8 @@ def embedding_rms(model: Any) -> float:
     words = model.get_input_embeddings()
     with torch.no_grad():
         return float(words(torch.arange(len(words.weight), device=words.weight.device)).float().pow(2).mean().sqrt())
+
+
+def layers_and_width(model: Any) -> tuple[int, int]:
+    """How many layers the model has, and the width D of what goes from one to the next."""
+    return int(model.config.get_text_config().num_hidden_layers), model.get_input_embeddings().weight.shape[1]

@@ -2,27 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from holdfast import models
 from holdfast.prefix import packed, reference
 from holdfast.prefix.attached import Attached, Prompt, detached, of
 from holdfast.prefix.cache import layers_of
+from holdfast.prefix.head import LabelLogits, labels_at_once, separable
 from holdfast.prefix.packing import label_tensors
 from holdfast.rows import Row
-
-
-class LabelLogits(NamedTuple):
-    """What was predicted at N label places: rows as given, label places ascending."""
-
-    logits: Tensor  # [N, V]
-    labels: Tensor  # [N] token ids
-    weights: Tensor  # [N] float32
-    row: Tensor  # [N] which of the given rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +39,7 @@ class PrefixModel(nn.Module):
         self.budget = budget
 
     def forward(self, rows: Sequence[Row]) -> LabelLogits:
-        """Logits of predicting every token of the rows that carries a weight.
+        """Predictions of every token of the rows that carries a weight; where they are many, as states before the head.
 
         Raises:
             ValueError: no row carries a weight, a row is longer with its prompt than the model has positions, or a row
@@ -55,11 +47,14 @@ class PrefixModel(nn.Module):
         """
         prompts: list[Prompt] = [prompt() for prompt in self.prompts]
         longest = self._longest(rows, [len(prompt) for prompt in prompts])
-        if self.packs(longest, deep=any(of(prompt).deep for prompt in prompts)):
+        labels, weights, row = (tensor.to(self.model.device) for tensor in label_tensors(rows))
+        if not self.packs(longest, deep=any(of(prompt).deep for prompt in prompts)):
+            return LabelLogits(reference.label_logits(self.model, rows, prompts), labels, weights, row)
+        if len(labels) <= labels_at_once(self.model) or not separable(self.model, prompts):
             logits = packed.label_logits(self.model, rows, prompts, self.budget)
-        else:
-            logits = reference.label_logits(self.model, rows, prompts)
-        return LabelLogits(logits, *(tensor.to(logits.device) for tensor in label_tensors(rows)))
+            return LabelLogits(logits, labels, weights, row)
+        states = packed.label_states(self.model, rows, prompts, self.budget)
+        return LabelLogits(states, labels, weights, row, self.model)
 
     def length(self, prompt: int) -> int:
         """The positions that a prompt takes."""

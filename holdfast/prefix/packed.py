@@ -4,7 +4,7 @@ One plain forward of the model as transformers wrote it, with a 4-D mask and exp
 gradient checkpointing and sharding, which know nothing of prefixes, cannot lose one.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -34,11 +34,26 @@ def label_logits(model: Any, rows: Sequence[Row], prompts: Sequence[Prompt], bud
     Raises:
         ValueError: a row predicts its first token from nothing.
     """
+    return _computed(model, rows, prompts, budget, forward)
+
+
+def label_states(model: Any, rows: Sequence[Row], prompts: Sequence[Prompt], budget: int | None = None) -> Tensor:
+    """`label_logits` before the LM head: the hidden states [N, D] that it reads at the label places."""
+    return _computed(model, rows, prompts, budget, states)
+
+
+def _computed(
+    model: Any,
+    rows: Sequence[Row],
+    prompts: Sequence[Prompt],
+    budget: int | None,
+    way: Callable[[Any, Packed, Sequence[Prompt]], Tensor],
+) -> Tensor:
     width = model.get_input_embeddings().weight.shape[1]
     lengths = [of(prompt).soft for prompt in prompts]
 
     def compute(some: Sequence[Row]) -> Tensor:
-        return forward(model, pack(some, lengths, budget, MULTIPLE, width).to(model.device), prompts)
+        return way(model, pack(some, lengths, budget, MULTIPLE, width).to(model.device), prompts)
 
     return in_groups(model, rows, prompts, compute)
 
@@ -48,6 +63,13 @@ def forward(model: Any, packed: Packed, prompts: Sequence[Prompt]) -> Tensor:
     with head_at(model, packed.label_index) as applied:
         logits = _run(model, packed, [of(prompt) for prompt in prompts]).flatten(0, 1)
     return logits if applied else logits[packed.label_index]
+
+
+def states(model: Any, packed: Packed, prompts: Sequence[Prompt]) -> Tensor:
+    """Packed rows behind what is attached to them -> hidden states [N, D] before the LM head."""
+    with seen_by_head(model) as seen:
+        _run(model, packed, [of(prompt) for prompt in prompts])
+    return seen[0][packed.label_index]
 
 
 def _run(model: Any, packed: Packed, prompts: Sequence[Attached]) -> Tensor:
@@ -99,5 +121,23 @@ def head_at(model: Any, label_index: Tensor) -> Iterator[bool]:
     handle = head.register_forward_pre_hook(pick)
     try:
         yield True
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def seen_by_head(model: Any) -> Iterator[list[Tensor]]:
+    """Within, the hidden states that reach the LM head are kept, as [places, D], and its own work is left undone: one
+    place serves for all."""
+    seen: list[Tensor] = []
+
+    def keep(module: Any, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        hidden, *rest = inputs
+        seen.append(hidden.flatten(0, 1))
+        return hidden[:1, :1].detach(), *rest
+
+    handle = model.get_output_embeddings().register_forward_pre_hook(keep)
+    try:
+        yield seen
     finally:
         handle.remove()

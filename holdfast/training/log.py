@@ -59,6 +59,13 @@ class Log:
         self.best = f"  validation {value:.3f}"
         self._write({"stage": self.stage, "step": step, "validation": value})
 
+    def note(self, text: str) -> None:
+        """A line beside the bar, which goes on."""
+        if not self.bar.disable:
+            self.bar.console.print(f"{self.stage}: {text}", highlight=False)
+        elif self.plain:
+            print(f"{self.stage}: {text}", file=sys.stderr, flush=True)
+
     def say(self, text: str) -> None:
         """A line for whoever watches."""
         self.bar.stop()

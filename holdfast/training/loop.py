@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,13 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import broadcast_object_list, gather_object, set_seed
 from torch import Tensor, nn
 
+from holdfast import models
 from holdfast.methods.base import Method, chooser
 from holdfast.models import Pretrained
+from holdfast.prefix.head import LabelLogits
 from holdfast.prefix.model import PrefixModel
 from holdfast.rows import Row
-from holdfast.training import checkpoint
+from holdfast.training import checkpoint, memory
 from holdfast.training.batches import Mixture, Stream, share, split, total_weight
 from holdfast.training.interrupt import Interrupt
 from holdfast.training.log import Log
@@ -50,9 +53,11 @@ class Trainer:
     def train(self) -> dict[str, Any]:
         """Train, or go on from the last checkpoint; leaves the best weights in the model and returns how it went."""
         accelerator = self._set_up()
-        log = Log(self.folder / "log.jsonl", self.stage, self.settings, accelerator, quiet=self.quiet)
+        self._log = log = Log(self.folder / "log.jsonl", self.stage, self.settings, accelerator, quiet=self.quiet)
         progress = self._resume()
         log.start(progress["step"])
+        self.budget = progress["token_budget"] = progress["token_budget"] or self._budget()
+        self._checkpoint_layers()  # Only now: the memory of a token was measured without it.
         with Interrupt() as interrupt, contextlib.closing(log):
             for step in range(progress["step"], self.settings.steps):
                 log.step(step + 1, **self._step(step))
@@ -60,6 +65,7 @@ class Trainer:
                 if last or (step + 1) % self.settings.save_every == 0 or interrupt.requested:
                     if not interrupt.requested:
                         self._check_best(step + 1, progress, log)
+                    progress["token_budget"] = self.budget
                     self._save(step + 1, progress)
                 if interrupt.requested and not last:
                     said = (
@@ -96,15 +102,35 @@ class Trainer:
                 parameter.requires_grad_(True)
         self._moving = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
         set_dropout(self.model.model, settings.dropout)
-        if settings.gradient_checkpointing:
-            body = self.model.model
-            # transformers 5 renamed it on the way; use_reentrant=False passes gradients on to a prompt in front of frozen layers.
-            enable = getattr(body, "activation_checkpointing_enable", None) or body.gradient_checkpointing_enable
-            enable({"use_reentrant": False})
         self.model.to(accelerator.device)
         optimizer = settings.make_optimizer(groups)
         self.wrapped, self.optimizer = accelerator.prepare(self.model, optimizer)
         return accelerator
+
+    def _budget(self) -> int:
+        """The token budget: what the settings say, or what the memory allows."""
+        settings, device = self.settings, self.accelerator.device
+        if settings.token_budget != "auto":
+            return settings.token_budget
+        sample = [row for row in self.stream.sample(16) if row.labels]
+        if not sample:
+            return memory.MOST["cpu"]
+        state = checkpoint.random_state()
+        kept = memory.kept_per_token(self.model.train(), self._task_loss, sample)
+        checkpoint.restore_random_state(state)
+        if settings.gradient_checkpointing:
+            kept = memory.recomputed(kept, *models.layers_and_width(self.model.model))
+        tokens, why = memory.token_budget(device, kept, self._moving.values(), self.accelerator.num_processes)
+        if tokens < memory.MOST["cpu"] or device.type == "cuda":
+            self._log.note(why)
+        return tokens
+
+    def _checkpoint_layers(self) -> None:
+        if self.settings.gradient_checkpointing:
+            body = self.model.model
+            # transformers 5 renamed it on the way; use_reentrant=False passes gradients on to a prompt in front of frozen layers.
+            enable = getattr(body, "activation_checkpointing_enable", None) or body.gradient_checkpointing_enable
+            enable({"use_reentrant": False})
 
     def _step(self, step: int) -> dict[str, Any]:
         """One optimizer step; returns what is logged of it."""
@@ -120,16 +146,7 @@ class Trainer:
                 f"step {step + 1}: no row of the batch has a token to learn from ({_names(rows)}); if truncation cut them, "
                 f"raise {self._setting('max_length')}"
             )
-        world = self.accelerator.num_processes
-        parts = split(share(rows, self.accelerator.process_index, world), self.settings.token_budget)
-        loss = torch.zeros((), device=self.accelerator.device)
-        for i, part in enumerate(parts):
-            last = i + 1 == len(parts)
-            with contextlib.nullcontext() if last else self.accelerator.no_sync(self.wrapped):
-                one = self._part_loss(part, weight)
-                # DistributedDataParallel averages gradients over processes, and the weight is already that of them all.
-                self.accelerator.backward(one * world)
-            loss += one.detach()
+        loss = self._forwards(rows, weight)
         total = float(self.accelerator.reduce(loss, "sum"))  # pyright: ignore[reportArgumentType]
         if not math.isfinite(total):
             raise ValueError(
@@ -151,15 +168,51 @@ class Trainer:
         """A setting as `--set` calls it: the stages of several targets share theirs."""
         return f"{self.stage.partition('-')[0]}.{name}"
 
-    def _part_loss(self, rows: Sequence[Row], weight: float) -> Tensor:
-        with self.accelerator.autocast():
-            output = self.wrapped(rows)
-        loss = token_loss(output.logits, output.labels, output.weights, self.settings.label_smoothing) / weight
-        for method in self.methods:
-            extra = method.penalty(self.model, rows, output)
-            if extra is not None:
-                loss = loss + extra * (float(output.weights.sum()) / weight)
+    def _forwards(self, rows: Sequence[Row], weight: float) -> Tensor:
+        """The gradients of a step, in as many forwards as the memory asks for; returns this process's share of the loss."""
+        world = self.accelerator.num_processes
+        mine = share(rows, self.accelerator.process_index, world)
+        while True:
+            parts = split(mine, self.budget)
+            try:
+                return self._accumulate(parts, weight, world)
+            except (RuntimeError, MemoryError) as error:
+                if not memory.out_of_memory(error):
+                    raise
+            # Outside the except block: the error's traceback held the tensors of the forward that failed.
+            self.budget = memory.halved(parts, self.stage.partition("-")[0], world)
+            self.optimizer.zero_grad(set_to_none=True)
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            self._log.note(f"out of memory; goes on with forwards of up to {self.budget} tokens")
+
+    def _accumulate(self, parts: Sequence[Sequence[Row]], weight: float, world: int) -> Tensor:
+        loss = torch.zeros((), device=self.accelerator.device)
+        for i, part in enumerate(parts):
+            last = i + 1 == len(parts)
+            with contextlib.nullcontext() if last else self.accelerator.no_sync(self.wrapped):
+                one = self._part_loss(part, weight)
+                # DistributedDataParallel averages gradients over processes, and the weight is already that of them all.
+                self.accelerator.backward(one * world)
+            loss += one.detach()
         return loss
+
+    def _part_loss(self, rows: Sequence[Row], weight: float) -> Tensor:
+        with self.accelerator.autocast():  # Also for the loss: it may have the LM head still to run.
+            output = self.wrapped(rows)
+            loss = self._token_loss(output) / weight
+            for method in self.methods:
+                extra = method.penalty(self.model, rows, output)
+                if extra is not None:
+                    loss = loss + extra * (float(output.weights.sum()) / weight)
+        return loss
+
+    def _task_loss(self, rows: Sequence[Row]) -> Tensor:
+        with self.accelerator.autocast():
+            return self._token_loss(self.model(rows))
+
+    def _token_loss(self, output: LabelLogits) -> Tensor:
+        return output.total(partial(token_loss, smoothing=self.settings.label_smoothing))
 
     def _check_best(self, step: int, progress: dict[str, Any], log: Log) -> None:
         if self.validate is None:
@@ -188,7 +241,7 @@ class Trainer:
     def _resume(self) -> dict[str, Any]:
         path = checkpoint.latest(self.folder)
         if path is None:
-            return {"step": 0, "best": None, "best_step": None}
+            return {"step": 0, "best": None, "best_step": None, "token_budget": None}
         state, progress = checkpoint.read(path, self._moving)
         self.optimizer.load_state_dict(state["optimizer"])
         for method, saved in zip(self.methods, state["methods"], strict=True):

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
@@ -17,7 +17,9 @@ class Settings:
     """Settings of the loop.
 
     `batch_size` is rows a step over all processes; `token_budget` the tokens that pass the model at once (a step is split
-    into as many forwards as it takes: gradient accumulation). `warmup` is a share of the steps. `optimizer` is `adamw`,
+    into as many forwards as it takes: gradient accumulation), by default as many as fit the memory that is free.
+    `gradient_checkpointing` computes each layer a second time in the backward pass instead of keeping it.
+    `warmup` is a share of the steps. `optimizer` is `adamw`,
     `adafactor` (learning rate relative to each parameter's size, as T5 is tuned) or `adafactor_unscaled` (without that, as
     T5's prompts are tuned); Adafactor with decay 0.8 and updates clipped at 1, Shazeer & Stern 2018. `dropout` None leaves
     the model's own setting. Every `save_every` steps a checkpoint is written, and the validation metric decides which
@@ -35,7 +37,7 @@ class Settings:
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     dropout: float | None = Field(default=None, ge=0, lt=1)
     precision: Literal["fp32", "bf16"] = "fp32"
-    token_budget: int = Field(default=4096, ge=1)
+    token_budget: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     gradient_checkpointing: bool = False
     save_every: int = Field(default=50, ge=1)
     seed: int = 0

@@ -1,0 +1,112 @@
+"""What a model predicts at label places: logits at once or, where the vocabulary is large, later and a part at a time.
+
+N labels over a vocabulary of V make N x V logits, and a loss makes as many again, in float32. Hidden states [N, D] are all
+that has to be kept for them: the loss of a part can be computed, forgotten, and computed again for its gradient (Chen et al.
+2016, arXiv:1604.06174, for the one layer that is as wide as the vocabulary).
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+from transformers.modeling_outputs import BaseModelOutputWithPast
+
+from holdfast.prefix.attached import Prompt, of
+from holdfast.prefix.cache import agrees, random_tokens
+from holdfast.prefix.packed import seen_by_head
+
+LOGITS = 2**25  # Numbers of logits that exist at once (128 MiB in float32), as far as one label needs no more.
+
+
+@dataclass(frozen=True, eq=False)
+class LabelLogits:
+    """What was predicted at N label places: rows as given, label places ascending.
+
+    `states` are the logits [N, V], or, where `model` is given, the hidden states [N, D] from which its head makes them.
+    """
+
+    states: Tensor
+    labels: Tensor  # [N] token ids
+    weights: Tensor  # [N] float32
+    row: Tensor  # [N] which of the given rows
+    model: Any = None
+
+    @cached_property
+    def logits(self) -> Tensor:
+        """All logits at once: [N, V]."""
+        return self.states if self.model is None else behind_body(self.model, self.states)
+
+    def total(self, loss: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Tensor:
+        """The sum of a loss over all labels, a scalar: `loss(logits [n, V], labels [n], weights [n])` of any n of them.
+
+        Where logits are made in parts, those of one part exist at a time, in the forward and in the backward pass.
+        """
+        if self.model is None:
+            return loss(self.states, self.labels, self.weights)
+
+        def part(states: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+            return loss(behind_body(self.model, states), labels, weights)
+
+        split = (tensor.split(labels_at_once(self.model)) for tensor in (self.states, self.labels, self.weights))
+        return torch.stack([checkpoint(part, *some, use_reentrant=False) for some in zip(*split, strict=True)]).sum()  # pyright: ignore[reportArgumentType]
+
+
+def labels_at_once(model: Any) -> int:
+    """How many labels' logits may exist at once."""
+    return max(1, LOGITS // model.get_input_embeddings().weight.shape[0])
+
+
+def separable(model: Any, prompts: Sequence[Prompt] = ()) -> bool:
+    """Whether what the model does behind its body can be had alone; tried with numbers, once for each loaded model.
+
+    Not where a prompt updates the head: its update is there during the rows' forward only.
+    """
+    head = model.get_output_embeddings()
+    if any(model.get_submodule(name) is head for prompt in prompts for name in of(prompt).updates):
+        return False
+    return not model.config.is_encoder_decoder and agrees(model, _with_and_without_body)
+
+
+def behind_body(model: Any, states: Tensor) -> Tensor:
+    """Hidden states [n, D] -> logits [n, V]: the head and whatever the model does to logits (scaling, soft-capping).
+
+    The model's own forward, with a body that only gives the states.
+    """
+    with _body_gives(model, states[None]):
+        return model(inputs_embeds=states[None], use_cache=False).logits[0]
+
+
+class _OnlyStates(BaseModelOutputWithPast):
+    """A body's output with hidden states and nothing else: whatever else a model looks for there is None."""
+
+    def __getattr__(self, name: str) -> None:
+        if name.startswith("_"):
+            raise AttributeError(name)
+
+
+@contextmanager
+def _body_gives(model: Any, states: Tensor) -> Iterator[None]:
+    body = model.get_decoder()
+    own = vars(body).get("forward")
+    body.forward = lambda *args, **kwargs: _OnlyStates(last_hidden_state=states)  # pyright: ignore[reportArgumentType]
+    try:
+        yield
+    finally:
+        if own is None:
+            del body.forward
+        else:
+            body.forward = own
+
+
+def _with_and_without_body(model: Any) -> tuple[Tensor, Tensor]:
+    """The probe: a few tokens through the whole model, and the states that its head saw through what follows the body."""
+    tokens = torch.tensor([random_tokens(model, 4)], device=model.device)
+    whole = model(tokens, use_cache=False).logits[0]
+    with seen_by_head(model) as seen:
+        model(tokens, use_cache=False)
+    return whole, behind_body(model, seen[0])

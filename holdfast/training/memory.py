@@ -1,0 +1,109 @@
+"""How many tokens may pass the model at once: as many as the free memory holds, and half as many after an out-of-memory error."""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import psutil
+import torch
+from torch import Tensor, nn
+
+from holdfast.rows import Row
+
+MOST = {"cpu": 4096, "cuda": 65536}  # More at once is not faster: on a CPU, fewer even stay in its cache.
+SHARE = 0.6  # Of the free memory; the rest is for what a backward pass holds for a moment, and for others.
+SAMPLE = 512  # Tokens that pass the model to find out what one costs.
+OPTIMIZER = 3  # A gradient and two moments for every number that moves, none of which exist before the first step.
+CGROUP = Path("/sys/fs/cgroup")
+
+
+def token_budget(
+    device: torch.device, per_token: float, moving: Iterable[nn.Parameter], processes: int = 1
+) -> tuple[int, str]:
+    """The most tokens at once, a power of two, so that a little more or less free memory makes no other run; and why.
+
+    Args:
+        per_token: Bytes kept for the backward pass, for every token (see `kept_per_token`).
+        moving: The parameters that get gradients and optimizer states.
+        processes: That share the memory of a CPU.
+    """
+    free = available(device) // (processes if device.type == "cpu" else 1)
+    states = OPTIMIZER * sum(p.numel() * p.element_size() for p in moving)
+    room, most = SHARE * (free - states), MOST["cuda" if device.type == "cuda" else "cpu"]
+    tokens = min(most, 2 ** int(math.log2(max(1.0, room / per_token))))
+    why = f"{_size(free)} free, {_size(states)} for gradients and optimizer, {_size(per_token)} for a token"
+    return tokens, f"forwards of up to {tokens} tokens ({why})" + ("" if room > 0 else "; this may well not fit")
+
+
+def kept_per_token(model: nn.Module, loss: Callable[[Sequence[Row]], Tensor], rows: Sequence[Row]) -> float:
+    """Bytes that a forward of some of these rows keeps for its backward pass, by token of the rows; weights apart."""
+    chosen: list[Row] = []
+    while len(chosen) < len(rows) and sum(len(row.tokens) for row in chosen) < SAMPLE:
+        chosen.append(rows[len(chosen)])
+    weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    kept: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        held = loss(chosen)  # While it lives nothing is freed, so that no address comes twice.
+    del held
+    return max(1.0, sum(kept.values()) / sum(len(row.tokens) for row in chosen))
+
+
+def recomputed(per_token: float, layers: int, width: int) -> float:
+    """The same under gradient checkpointing: every layer's input, and all of one layer at a time."""
+    return per_token / layers + 4 * layers * width
+
+
+def available(device: torch.device) -> int:
+    """Bytes that can still be allocated: on a GPU, or in this machine's memory and this container's share of it."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    free = psutil.virtual_memory().available
+    try:
+        limit, used = (int((CGROUP / name).read_text()) for name in ("memory.max", "memory.current"))
+    except (OSError, ValueError):  # No cgroup of version 2, or "max": no limit.
+        return free
+    lines = dict(line.split() for line in (CGROUP / "memory.stat").read_text().splitlines())
+    return max(0, min(free, limit - used + int(lines["inactive_file"])))
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, on a GPU or in the machine."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+
+
+def halved(parts: Sequence[Sequence[Row]], stage: str, processes: int) -> int:
+    """The token budget to try after these forwards ran out of memory.
+
+    Raises:
+        ValueError: every forward was of a single row, or other processes wait for this one.
+    """
+    largest = max(sum(len(row.tokens) for row in part) for part in parts)
+    if processes > 1:
+        raise ValueError(
+            f"{stage}: out of memory at {largest} tokens, and {processes} processes cannot go back together; run again with "
+            f"--set {stage}.token_budget={max(1, largest // 2)}"
+        )
+    if all(len(part) == 1 for part in parts):
+        raise ValueError(
+            f"{stage}: out of memory with one row of {largest} tokens at a time; try --set {stage}.gradient_checkpointing=true, "
+            f"a smaller {stage}.max_length, or a method that moves fewer weights, such as lora"
+        )
+    return max(1, largest // 2)
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} GB"
