@@ -153,7 +153,7 @@ def pair(base: Path, tuned: Path, reader: Reader) -> dict[str, Pair]:
     Tied weights may be stored once in one model and twice in the other; both copies have one place, hence one edit.
 
     Raises:
-        ValueError: a name that the other model lacks, a shape that differs, or numbers of 8 bits or less.
+        ValueError: a name that the other model lacks, a shape that differs, or numbers of a kind that cannot be edited.
     """
     before, after = ({n: t for shard in shards(folder) for n, t in shard.tensors.items()} for folder in (base, tuned))
     tied = _twins(after, before, reader)
@@ -190,16 +190,21 @@ def _check(pairs: Mapping[str, Pair]) -> None:
             f"{_some(resized)}: shapes differ between base and tuned. If the vocabulary was resized for tuning, resize "
             "the base alike (`resize_token_embeddings`) and save it; otherwise they are not the same model"
         )
-    small = [n for n, p in pairs.items() if any(s.dtype is None and s.kind.startswith("F") for s in (p.base, p.tuned))]
+    small = [n for n, p in pairs.items() if not (p.base.editable and p.tuned.editable)]
     unlike = [n for n, p in pairs.items() if (p.base.dtype is None) != (p.tuned.dtype is None)]
     if small or unlike:
         raise ValueError(
-            f"{_some(small or unlike)}: is quantised in base or tuned; use the weights from before quantisation"
+            f"{_some(small or unlike)}: is quantised or complex in base or tuned ({_kinds(pairs[(small or unlike)[0]])}); use the weights "
+            "from before quantisation, in F64, F32, F16 or BF16"
         )
 
 
 def _some(names: list[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _kinds(pair: Pair) -> str:
+    return " and ".join(sorted({pair.base.kind, pair.tuned.kind}))
 
 
 def _write_shard(shard: Shard, folder: Path, pairs: Mapping[str, Pair], how: Edit, reader: Reader) -> None:

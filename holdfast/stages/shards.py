@@ -18,7 +18,9 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
+# Kinds of numbers by their names in a file, in full: F64 begins as F6_E2M3 does.
 FLOATING = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+COUNTING = {"BOOL", *(f"{sign}{bits}" for sign in "IU" for bits in (8, 16, 32, 64))}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,12 @@ class Stored:
     @property
     def dtype(self) -> torch.dtype | None:
         return FLOATING.get(self.kind)
+
+    @property
+    def editable(self) -> bool:
+        """Whether an edit knows what to do: arithmetic with floating numbers, and integers and booleans stay. Codes of 8 bits
+        or less mean nothing without their scales, and there is no arithmetic here for complex numbers."""
+        return self.kind in FLOATING or self.kind in COUNTING
 
     @property
     def row_size(self) -> int:
