@@ -7,14 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from holdfast.prefix.cache import Prefix, RowCache, step
+from holdfast.prefix.cache import Prefix, RowCache, next_token, step
 
 
 @dataclass(slots=True)
 class Batch:
     """B prompts behind one prefix of P places, T places of their own (padded on the left), and room for what comes.
 
-    `mask` [B, P + T + room] has zeros at the padding; `position` [B] is where each row's next token stands; `filled`
+    `mask` [B, P + T + room] is False at the padding; `position` [B] is where each row's next token stands; `filled`
     counts the places that the cache holds.
     """
 
@@ -27,10 +27,9 @@ class Batch:
     def advance(self, tokens: Tensor) -> Tensor:
         """Append a token to each row `[B]`; the logits `[B, V]` of what follows it."""
         self.filled += 1
-        index = torch.arange(len(tokens), device=tokens.device)
-        mask, position = self.mask[:, : self.filled], self.position[:, None]
+        logits = next_token(self.model, self.cache, tokens, self.position, self.mask[:, : self.filled])
         self.position = self.position + 1
-        return step(self.model, self.cache, tokens[:, None], position, mask, index)
+        return logits
 
     def keep(self, order: Sequence[int]) -> None:
         """Row i becomes what row `order[i]` was; the other rows leave."""
@@ -43,20 +42,28 @@ class Batch:
         self.mask, self.position = self.mask.repeat_interleave(times, 0), self.position.repeat_interleave(times, 0)
 
 
-def start(model: Any, prefix: Prefix, suffixes: Sequence[Sequence[int]], room: int) -> tuple[Batch, Tensor]:
-    """Run what prompts have of their own behind their common prefix; the logits `[B, V]` of each one's next token."""
+def start(
+    model: Any, prefix: Prefix, suffixes: Sequence[Sequence[int]], room: int, *, together: bool = False
+) -> tuple[Batch, Tensor]:
+    """Run what prompts have of their own behind their common prefix; the logits `[B, V]` of each one's next token.
+
+    `together`: the prefix stays one for all rows (see `Prefix.open`).
+    """
     rows, width = len(suffixes), max(map(len, suffixes))
     device = next(model.parameters()).device
     tokens = torch.tensor([[0] * (width - len(suffix)) + list(suffix) for suffix in suffixes], device=device)
     pads = torch.tensor([width - len(suffix) for suffix in suffixes], device=device)[:, None]
     place = torch.arange(width, device=device)
-    own = torch.cat([place >= pads, place.new_ones(rows, room, dtype=torch.bool)], 1).long()
+    own = torch.cat([place >= pads, place.new_ones(rows, room, dtype=torch.bool)], 1)
     mask = torch.cat([own.new_ones(rows, prefix.length), own], 1)
     positions = (prefix.length + place - pads).clamp(min=0)
     filled = prefix.length + width
-    cache = prefix.open(rows, width + room)
-    last = torch.arange(1, rows + 1, device=device) * width - 1
-    logits = step(model, cache, tokens, positions, mask[:, :filled], last)
+    cache = prefix.open(rows, width + room, together=together)
+    if width == 1:
+        logits = next_token(model, cache, tokens[:, 0], positions[:, 0], mask[:, :filled])
+    else:
+        last = torch.arange(1, rows + 1, device=device) * width - 1
+        logits = step(model, cache, tokens, positions, mask[:, :filled], last)
     return Batch(model, cache, mask, positions[:, -1] + 1, filled), logits
 
 

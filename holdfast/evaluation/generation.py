@@ -16,7 +16,7 @@ from holdfast.evaluation import batch, beams, plain
 from holdfast.evaluation.stopping import Stops
 from holdfast.models import max_length, window
 from holdfast.prefix.attached import Prompt, of, updated
-from holdfast.prefix.cache import inference, prefill, shares
+from holdfast.prefix.cache import inference, prefill, shares, together
 from holdfast.prefix.families import families
 
 BATCH_TOKENS = 16384
@@ -93,9 +93,12 @@ def _shared(
     for family in families([tokens[:-1] for tokens in prompts]):
         members = [prompts[i] for i in family.members]
         prefix = prefill(model, prompt, members[0][: family.length])
-        for chosen in _batches(model, members, prefix.length - family.length, limit, batch_tokens // num_beams):
+        soft = prefix.length - family.length
+        one = prefix.length > 0 and together(model, soft + max(map(len, members)) + limit)
+        apart = prefix.length if one else 0
+        for chosen in _batches(model, members, soft, apart, limit, batch_tokens // num_beams):
             suffixes = [tokens[family.length :] for tokens in chosen]
-            begun, logits = batch.start(model, prefix, suffixes, limit - 1)
+            begun, logits = batch.start(model, prefix, suffixes, limit - 1, together=one)
             found = (
                 greedy(begun, logits, stops, limit)
                 if num_beams == 1
@@ -105,9 +108,9 @@ def _shared(
 
 
 def _batches(
-    model: Any, prompts: list[tuple[int, ...]], soft: int, limit: int, budget: int
+    model: Any, prompts: list[tuple[int, ...]], soft: int, apart: int, limit: int, budget: int
 ) -> Iterator[list[tuple[int, ...]]]:
-    """Prompts by length, longest first, in batches within the budget.
+    """Prompts by length, longest first, in batches within the budget; so many places are there once for all rows.
 
     A sliding window counts places, padding included. Where it is shorter than a text, only equal lengths go together.
     """
@@ -118,7 +121,7 @@ def _batches(
         longest = soft + len(prompts[begin]) + limit
         if end < len(prompts):
             equal = len(prompts[end]) == len(prompts[begin])
-            if (end + 1 - begin) * longest <= budget and (equal or sees is None or longest <= sees):
+            if apart + (end + 1 - begin) * (longest - apart) <= budget and (equal or sees is None or longest <= sees):
                 continue
         yield prompts[begin:end]
         begin = end

@@ -8,7 +8,7 @@ import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -16,8 +16,10 @@ import torch
 from torch import Tensor, nn
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
+from holdfast.models import window
 from holdfast.prefix.attached import KeysValues, Prompt, of
 from holdfast.prefix.packed import head_at
+from holdfast.prefix.together import attention_together
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,38 +33,52 @@ class Prefix:
     layers: tuple[KeysValues | None, ...] = ()
     logits: Tensor | None = None
 
-    def open(self, rows: int, room: int) -> "RowCache":
-        """A fresh cache for a batch of rows behind this prefix, with room for so many more places."""
-        return RowCache(self, rows, room)
+    def open(self, rows: int, room: int, *, together: bool = False) -> "RowCache":
+        """A fresh cache for a batch of rows behind this prefix, with room for so many more places.
+
+        Each row gets a copy of the prefix, or none: `together`, where steps of one token go through `attention_together`.
+        """
+        return RowCache(self, rows, room, together)
 
 
 class _Layer(DynamicLayer):
-    """One layer's keys and values `[B, H, P + room, d]`, allocated once: a step only writes its column."""
+    """One layer's keys and values `[B, H, P + room, d]`, allocated once: a step only writes its column. P is 0 where the
+    prefix stands apart."""
 
-    def __init__(self, start: KeysValues | None, rows: int, room: int) -> None:
+    def __init__(self, start: KeysValues | None, rows: int, room: int, together: bool = False) -> None:
         super().__init__()
         self.start, self.rows, self.room = start, rows, room
         self.length = start[0].shape[-2] if start else 0
+        self.apart = self.length if together else 0
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         self.dtype, self.device, self.is_initialized = key_states.dtype, key_states.device, True
+        places = self.length - self.apart + self.room
         self.all_keys, self.all_values = (
-            torch.empty(
-                self.rows, new.shape[1], self.length + self.room, new.shape[3], dtype=new.dtype, device=new.device
-            )
+            torch.empty(self.rows, new.shape[1], places, new.shape[3], dtype=new.dtype, device=new.device)
             for new in (key_states, value_states)
         )
-        if self.start:
+        if self.start and self.apart:
+            self.start = self.start[0].to(key_states), self.start[1].to(value_states)
+        elif self.start:
             self.all_keys[:, :, : self.length], self.all_values[:, :, : self.length] = self.start
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> KeysValues:
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-        end = self.length + key_states.shape[-2]
+        begin, end = self.length - self.apart, self.length - self.apart + key_states.shape[-2]
         assert end <= self.all_keys.shape[-2], "the cache was opened with too little room"
-        self.all_keys[:, :, self.length : end], self.all_values[:, :, self.length : end] = key_states, value_states
-        self.length = end
-        return self.all_keys[:, :, :end], self.all_values[:, :, :end]
+        self.all_keys[:, :, begin:end], self.all_values[:, :, begin:end] = key_states, value_states
+        self.length += key_states.shape[-2]
+        keys, values = self.all_keys[:, :, :end], self.all_values[:, :, :end]
+        if not self.apart or self.start is None:
+            return keys, values
+        if key_states.shape[-2] == 1:
+            keys.before = self.start  # pyright: ignore[reportAttributeAccessIssue]
+            return keys, values
+        before = (states.expand(len(keys), -1, -1, -1) for states in self.start)
+        joined = [torch.cat(pair, dim=2) for pair in zip(before, (keys, values), strict=True)]
+        return joined[0], joined[1]
 
     def get_seq_length(self) -> int:
         return self.length
@@ -71,9 +87,10 @@ class _Layer(DynamicLayer):
 class RowCache(Cache):
     """The cache of one batch of rows behind a prefix."""
 
-    def __init__(self, prefix: Prefix, rows: int, room: int) -> None:
+    def __init__(self, prefix: Prefix, rows: int, room: int, together: bool = False) -> None:
+        self.apart = prefix.length if together else 0  # Places that the rows share, and that are not in their own.
         if prefix.layers:
-            super().__init__(layers=[_Layer(start, rows, room) for start in prefix.layers])
+            super().__init__(layers=[_Layer(start, rows, room, together) for start in prefix.layers])
         else:
             super().__init__(layer_class_to_replicate=partial(_Layer, None, rows, room))  # pyright: ignore[reportArgumentType]
 
@@ -95,8 +112,9 @@ class RowCache(Cache):
     def reorder(self, order: Tensor, start: int) -> None:
         """From place `start` on, row i continues what row `order[i]` was; before it, these rows must be equal."""
         for layer in self._filled():
+            own = slice(start - layer.apart, layer.length - layer.apart)
             for states in (layer.all_keys, layer.all_values):
-                states[:, :, start : layer.length] = states[order, :, start : layer.length]
+                states[:, :, own] = states[order, :, own]
 
     def _filled(self) -> Iterator[_Layer]:
         return (layer for layer in self.layers if isinstance(layer, _Layer) and layer.is_initialized)
@@ -165,10 +183,29 @@ def step(model: Any, cache: Cache, new: Tensor, positions: Tensor, mask: Tensor,
     return logits.flatten(0, 1) if applied else logits.flatten(0, 1)[index]
 
 
+def next_token(model: Any, cache: RowCache, tokens: Tensor, positions: Tensor, mask: Tensor) -> Tensor:
+    """One new token `[B]` of each row behind a cache; the logits `[B, V]` of what follows it.
+
+    Args:
+        positions: `[B]`.
+        mask: bool `[B, C + 1]`, True at places that hold something, C being what the cache holds.
+    """
+    index = torch.arange(len(tokens), device=tokens.device)
+    if not cache.apart:
+        return step(model, cache, tokens[:, None], positions[:, None], mask, index)
+    with attention_together(model):
+        return step(model, cache, tokens[:, None], positions[:, None], mask[:, None, None, cache.apart :], index)
+
+
 def takes(model: Any, argument: str) -> bool:
     """Whether the model's forward has an argument of this name (looked for inside, where adapters wrap the model)."""
     plain = model.get_base_model() if hasattr(model, "get_base_model") else model
-    return argument in inspect.signature(plain.forward).parameters
+    return argument in _arguments(type(plain))
+
+
+@lru_cache(maxsize=64)
+def _arguments(kind: type) -> frozenset[str]:
+    return frozenset(inspect.signature(kind.forward).parameters)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 @contextmanager
@@ -196,6 +233,12 @@ def shares(model: Any) -> bool:
     return agrees(model, _continue)
 
 
+def together(model: Any, length: int) -> bool:
+    """Whether steps of one token may share their prefix in texts of that length; tried with numbers, as `shares` is."""
+    sees = window(model)
+    return (sees is None or length <= sees) and agrees(model, _continue_together)
+
+
 def agrees(model: Any, attempt: Callable[[Any], tuple[Tensor, Tensor]]) -> bool:
     """Whether two ways to compute logits `[N, V]` agree on this model; tried once for each attention kind.
 
@@ -216,18 +259,22 @@ def agrees(model: Any, attempt: Callable[[Any], tuple[Tensor, Tensor]]) -> bool:
     return seen[key]
 
 
-def _continue(model: Any) -> tuple[Tensor, Tensor]:
+def _continue_together(model: Any) -> tuple[Tensor, Tensor]:
+    return _continue(model, together=True)
+
+
+def _continue(model: Any, *, together: bool = False) -> tuple[Tensor, Tensor]:
     tokens = random_tokens(model, 8)
     prompt, device = embed(model, None, tokens[:2])[0], model.device
     alone = [model(inputs_embeds=embed(model, prompt, tokens[:n]), use_cache=False).logits[0, -1] for n in (5, 7, 8)]
-    cache = prefill(model, prompt, tokens[:3]).open(rows=2, room=5)
+    cache = prefill(model, prompt, tokens[:3]).open(rows=2, room=5, together=together)
     mask = torch.tensor([[1] * 5 + [0, 0, 1, 1], [1] * 9], device=device)
     positions = torch.tensor([[0, 0, 5, 6], [5, 6, 7, 8]], device=device)
     suffixes = torch.tensor([[0, 0, *tokens[3:5]], tokens[3:7]], device=device)
     first = step(model, cache, suffixes, positions, mask, positions.new_tensor([3, 7]))
     cache.keep([1])
-    last = suffixes.new_tensor([[tokens[7]]])
-    then = step(model, cache, last, positions[1:, -1:] + 1, mask.new_ones(1, 10), mask.new_zeros(1))
+    last = suffixes.new_tensor([tokens[7]])
+    then = next_token(model, cache, last, positions[1:, -1] + 1, mask.new_ones(1, 10, dtype=torch.bool))
     return torch.stack(alone), torch.cat([first, then])
 
 

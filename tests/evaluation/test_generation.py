@@ -104,8 +104,8 @@ def the_cache_is_shared_between_batches(patch: pytest.MonkeyPatch) -> None:
     opened: dict[int, Any] = {}
     real = cache.Prefix.open
 
-    def open_once(prefix: cache.Prefix, rows: int, room: int) -> cache.RowCache:
-        return opened.setdefault(id(prefix), real(prefix, rows, 500))
+    def open_once(prefix: cache.Prefix, rows: int, room: int, **options: bool) -> cache.RowCache:
+        return opened.setdefault(id(prefix), real(prefix, rows, 500, **options))
 
     patch.setattr(cache.Prefix, "open", open_once)
 
