@@ -35,8 +35,9 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
-bench: install
-	$(BIN)/python -m benchmarks.training
-	$(BIN)/python -m benchmarks.scoring
-	$(BIN)/python -m benchmarks.generation
-	$(BIN)/python -m benchmarks.edits
+bench: .venv/bench-installed
+	$(BIN)/python -m benchmarks.all
+
+.venv/bench-installed: .venv/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	touch $@

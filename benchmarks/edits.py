@@ -5,16 +5,15 @@ A checkpoint of random bfloat16 numbers in four files is made twice in a tempora
 - `... seconds`: `theirs` is reading both checkpoints and writing one, by the same calls, without an edit between.
 - `... bytes above the start`: `theirs` is the size of the largest tensor; a goal of three of them is a ratio above 0.33.
 - `plain ...`: `theirs` is `load_file`, edit, `save_file`, file by file; in seconds, and in bytes above the start.
-- `mergekit ...`, where it is installed: the same interpolation by mergekit.
+- `mergekit ...`, where it is installed: the same interpolation by mergekit's `linear`, in seconds and bytes.
 
 Memory is the highest resident set of a process of its own, less what it held before the edit.
 """
 
+import importlib
 import importlib.util
 import json
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +21,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from benchmarks.harness import THREADS, Result, alternate, main
+from benchmarks.harness import Result, above_the_start, alternate, in_process, main, quietly, timed
 from holdfast.blocks import Layout
 from holdfast.stages.edit import SLICE, edit_model, make
 from holdfast.stages.shards import Reader, shards
@@ -75,7 +74,10 @@ def plain(base: str, tuned: str, name: str, out: str) -> None:
     for path in sorted(Path(base).glob("*.safetensors")):
         before |= load_file(path)
     layout = Layout({name: tuple(tensor.shape) for name, tensor in before.items()})
-    for path in sorted(Path(tuned).glob("*.safetensors")):
+    for path in sorted(Path(tuned).glob("*.safetensors*")):
+        if path.suffix == ".json":
+            shutil.copy(path, out)
+            continue
         after = load_file(path)
         edited = {n: how(before[n].float(), t.float(), layout.place(n)).to(t.dtype) for n, t in after.items()}
         save_file(edited, Path(out) / path.name, {"format": "pt"})
@@ -98,41 +100,40 @@ def copy(base: str, tuned: str, out: str) -> None:
 
 
 def mergekit(base: str, tuned: str, out: str) -> None:
-    """The straight line at 0.5 by mergekit's `linear`."""
-    import yaml
+    """The straight line at 0.5 by mergekit's `linear`, in this process: its imports are not counted."""
+    from mergekit.config import MergeConfiguration
+    from mergekit.merge import run_merge
+    from mergekit.options import MergeOptions
 
     shutil.rmtree(out, ignore_errors=True)
     models = [{"model": path, "parameters": {"weight": 0.5}} for path in (base, tuned)]
-    config = Path(out + ".yaml")
-    config.write_text(yaml.safe_dump({"merge_method": "linear", "dtype": "bfloat16", "models": models}))
-    command = [sys.executable, "-m", "mergekit.scripts.run_yaml", str(config), out, "--lazy-unpickle"]
-    subprocess.run(command, check=True, capture_output=True)
+    config = {"merge_method": "linear", "dtype": "bfloat16", "models": models}
+    options = MergeOptions(copy_tokenizer=False, lazy_unpickle=True, write_model_card=False, quiet=True)
+    with quietly():
+        run_merge(MergeConfiguration.model_validate(config), out, options)
 
 
-def resident(field: str) -> int:
-    """A line of this process's status, in bytes."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))
+def child(way: str, *arguments: str) -> None:
+    """In its own process: a line with the most bytes that `way` held above the start."""
+    if way == "mergekit":
+        importlib.import_module("mergekit.merge")  # What its import holds is not counted.
+    print(json.dumps({"bytes": above_the_start(lambda: globals()[way](*arguments))}))
 
 
-def peak(way: str, *arguments: str) -> int:
+def peak(way: str, *arguments: str) -> float:
     """Bytes that a fresh process needs for `way` above what it holds before."""
-    code = (
-        f"import torch; torch.set_num_threads({THREADS}); from benchmarks import edits\n"
-        "before = edits.resident('VmRSS:'); open('/proc/self/clear_refs', 'w').write('5')\n"
-        f"edits.{way}(*{arguments!r}); print(edits.resident('VmHWM:') - before)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    return int(done.stdout.split()[-1])
+    return in_process(f"from benchmarks import edits; edits.child({way!r}, *{arguments!r})")["bytes"]
 
 
 def difference(one: Path, other: Path) -> float:
-    """The largest difference between two checkpoints."""
-    worst = 0.0
-    for path in sorted(one.glob("*.safetensors")):
-        left, right = load_file(path), load_file(other / path.name)
-        worst = max(worst, *(float((left[n].float() - right[n].float()).abs().max()) for n in left))
-    return worst
+    """The largest difference between two checkpoints, whatever their files; a tensor at a time."""
+    found = ({name: t for part in shards(folder) for name, t in part.tensors.items()} for folder in (one, other))
+    left, right = found
+    assert left.keys() == right.keys()
+    with Reader() as reader:
+        return max(
+            float((reader.whole(t).float() - reader.whole(right[n]).float()).abs().max()) for n, t in left.items()
+        )
 
 
 def cases(small: bool) -> Iterator[Result]:
@@ -145,18 +146,22 @@ def cases(small: bool) -> Iterator[Result]:
         largest = max(stored.size for shard in shards(Path(tuned)) for stored in shard.tensors.values())
         for name in EDITS:
             way = (base, tuned, name)
-            seconds = alternate(lambda w=way: by_slices(*w, ours), lambda: copy(base, tuned, theirs), rounds)
-            yield Result("edits", f"{name} seconds", *seconds, 0.0)
+            timing = alternate(lambda w=way: by_slices(*w, ours), lambda: copy(base, tuned, theirs), rounds)
+            yield timed("edits", f"{name} seconds", timing, 0.0)
             held = peak("by_slices", *way, ours)
-            yield Result("edits", f"{name} bytes above the start", held, largest, 0.0)
+            yield Result("edits", f"{name} bytes above the start", held, largest, 0.0, unit="bytes")
             if name == "wise_ft":
-                seconds = alternate(lambda w=way: by_slices(*w, ours), lambda w=way: plain(*w, theirs), rounds)
-                yield Result("edits", f"plain {name} seconds", *seconds, difference(root / "ours", root / "theirs"))
-                yield Result("edits", f"plain {name} bytes", held, peak("plain", *way, theirs), 0.0)
+                timing = alternate(lambda w=way: by_slices(*w, ours), lambda w=way: plain(*w, theirs), rounds)
+                worst = difference(root / "ours", root / "theirs")
+                yield timed("edits", f"plain {name} seconds", timing, worst)
+                yield Result("edits", f"plain {name} bytes", held, peak("plain", *way, theirs), worst, unit="bytes")
         if importlib.util.find_spec("mergekit"):
             way = (base, tuned, "wise_ft")
-            seconds = alternate(lambda: by_slices(*way, ours), lambda: mergekit(base, tuned, theirs), rounds)
-            yield Result("edits", "mergekit wise_ft seconds", *seconds, 0.0)
+            timing = alternate(lambda: by_slices(*way, ours), lambda: mergekit(base, tuned, theirs), rounds)
+            worst = difference(root / "ours", root / "theirs")
+            yield timed("edits", "mergekit wise_ft seconds", timing, worst)
+            held, other = peak("by_slices", *way, ours), peak("mergekit", base, tuned, theirs)
+            yield Result("edits", "mergekit wise_ft bytes", held, other, worst, unit="bytes")
 
 
 if __name__ == "__main__":

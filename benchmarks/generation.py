@@ -81,8 +81,8 @@ def cases(small: bool) -> Iterator[harness.Result]:
             return padded(model, asked, prompt, ends, new)
 
         differ = sum(a != b for a, b in zip(ours(), theirs(), strict=True))
-        seconds = harness.alternate(ours, theirs, rounds)
-        yield harness.Result("few-shot generation", f"{count} prompts, {SHOTS} shots, {name}", *seconds, differ)
+        timing = harness.alternate(ours, theirs, rounds)
+        yield harness.timed("few-shot generation", f"{count} prompts, {SHOTS} shots, {name}", timing, differ)
 
 
 if __name__ == "__main__":

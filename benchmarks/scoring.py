@@ -60,13 +60,13 @@ def cases(small: bool) -> Iterator[harness.Result]:
         assert [greedy for _, greedy in mine] == [greedy for _, greedy in other]
         assert ranked(mine) == ranked(other)
         worst = max(abs(a - b) for (a, _), (b, _) in zip(mine, other, strict=True))
-        seconds = harness.alternate(
+        timing = harness.alternate(
             lambda pairs=pairs: ours.loglikelihood(pairs),
             lambda instances=instances: theirs.loglikelihood(instances, disable_tqdm=True),
             rounds,
         )
         case = f"{items} items, {SHOTS} shots, {'the same' if same else 'drawn for each'}"
-        yield harness.Result("few-shot scoring", case, *seconds, worst)
+        yield harness.timed("few-shot scoring", case, timing, worst)
 
 
 def ranked(found: list[tuple[float, bool]]) -> list[int]:
