@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from holdfast.runs import Run, tune
     from holdfast.scores import Score
     from holdfast.stages.edit import edit_model
-    from holdfast.studies import study
+    from holdfast.studies.runner import study
     from holdfast.tasks.task import Example, Task, Template
 
 __all__ = [
@@ -31,7 +31,7 @@ _HOME = {
     "holdfast.runs": ("Run", "tune"),
     "holdfast.scores": ("Score",),
     "holdfast.stages.edit": ("edit_model",),
-    "holdfast.studies": ("study",),
+    "holdfast.studies.runner": ("study",),
     "holdfast.tasks.task": ("Example", "Task", "Template"),
 }
 

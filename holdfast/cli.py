@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from holdfast import console, finished
-from holdfast.options import General, Json, Limit, Model, Out, Overwrite, Prompt, Seed, Set, Shots, Trust
+from holdfast import console, finished, options
+from holdfast.options import Curve, General, Json, Limit, Model, Out, Overwrite, Prompt, Seed, Set, Shots, Trust
 
 app = typer.Typer(
     help="Fine-tune a language model on your task without destroying what it could already do, and prove it.",
@@ -42,6 +42,7 @@ def tune(
     shots: Shots = "0,1",
     limit: Limit = None,
     seed: Seed = 0,
+    curve: Curve = 0,
     out: Out = None,
     set_: Set = None,
     overwrite: Overwrite = False,
@@ -63,6 +64,7 @@ def tune(
         shots=console.numbers(shots),
         limit=limit,
         seed=seed,
+        curve=curve,
         out=out,
         overwrite=overwrite,
         trust_remote_code=trust_remote_code,
@@ -154,38 +156,39 @@ def compare(
 
 @app.command()
 def study(
-    model: Model,
-    method: Annotated[list[str], typer.Option(help="A method; repeat it.")],
-    target: Annotated[list[str], typer.Option(help="A target task; repeat it.")],
-    out: Annotated[Path, typer.Option(help="Folder of the study; the same command goes on where it stopped.")],
+    model: options.StudyModel,
+    out: options.StudyOut,
+    method: options.Arms = None,
+    target: options.Targets = None,
     general: General = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Training seeds 0 to N-1.")] = 3,
-    shots: Shots = "0,1",
+    seeds: options.Seeds = None,
+    shots: options.StudyShots = None,
     limit: Limit = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Runs at a time, one thread each.")] = 1,
-    set_: Set = None,
+    curve: options.StudyCurve = None,
+    match: options.Match = None,
+    jobs: options.Jobs = 1,
+    set_: options.StudySet = None,
     json_: Json = False,
 ) -> None:
-    """Methods x targets x seeds, resumable."""
-    from holdfast import studies
-    from holdfast.stages.fields import parse
+    """Methods x targets x seeds, resumable: means, trade-off at matched target scores, paired tests."""
+    from holdfast.report.study import terminal
+    from holdfast.studies import plan, runner
 
-    summary = studies.study(
-        model,
-        method,
-        target,
-        general or (),
-        seeds=seeds,
-        shots=console.numbers(shots),
-        limit=limit,
-        jobs=jobs,
-        out=out,
-        fields=parse(set_ or []),
-    )
+    given: dict[str, Any] = {"targets": target, "general": general, "seeds": seeds, "limit": limit, "curve": curve}
+    given |= {"match": match, "shots": console.numbers(shots) if shots else None}
+    given |= {"arms": plan.arms_of(method) if method else None}
+    given |= {"set": dict(console.assignment(text) for text in set_) if set_ else None}
+    start = plan.read(Path(model)) if model.endswith((".yaml", ".yml")) else {"model": model}
+    found = runner.run(plan.make(start | {k: v for k, v in given.items() if v is not None}, model), out, jobs)
     if json_:
-        console.lines(studies.records(summary))
+        console.lines(found.records())
     else:
-        console.study(summary)
+        console.show(terminal(found))
+        print(f"Page: {out / 'study.html'}")
+    for name, wrong in found.failed:
+        print(f"holdfast: {name}: {wrong}", file=sys.stderr)
+    if found.failed:
+        raise typer.Exit(1)
 
 
 for command in (finished.report, finished.push, finished.playground):
@@ -245,14 +248,13 @@ def doctor(
 
 def comparison(runs: list[Path], floor: float | None, out: Path | None, json_: bool) -> None:
     """Print runs side by side, in words too, and write their page; exit 2 where one misses the floor."""
-    from holdfast import studies
     from holdfast.report.compare import compare as side_by_side
     from holdfast.report.page import write_comparison
 
     shown, missed = side_by_side(runs, floor)
     page = write_comparison(runs, out, floor) if out else None
     if json_:
-        console.lines(studies.run_records(runs))
+        console.lines(console.of_runs(runs))
     else:
         console.show(shown)
         console.verdicts(runs)

@@ -59,18 +59,11 @@ def table(scores: Sequence[Any]) -> None:
     show(grid)
 
 
-def study(cells: Sequence[Any]) -> None:
-    """Means and standard deviations over seeds."""
-    grid = Table(box=None, pad_edge=False, header_style="dim")
-    grid.add_column("task")
-    grid.add_column("method")
-    for title in ("seeds", "target", "general change", "retention %"):
-        grid.add_column(title, justify="right", no_wrap=True)
-    for c in cells:
-        change = "-" if c.general_change is None else f"{c.general_change:+.1f} +- {c.general_change_sd:.1f}"
-        kept = "-" if c.retention is None else f"{c.retention:.1f} +- {c.retention_sd:.1f}"
-        grid.add_row(c.task, c.method, str(c.seeds), f"{c.target:.1f} +- {c.target_sd:.1f}", change, kept)
-    show(grid)
+def of_runs(folders: Sequence[Path]) -> list[dict[str, Any]]:
+    """The scores of several runs as JSON objects, each with its run's folder."""
+    from holdfast.scores import read_scores
+
+    return [asdict(score) | {"run": str(folder)} for folder in folders for score in read_scores(folder)]
 
 
 def facts(found: dict[str, Any]) -> None:

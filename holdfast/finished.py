@@ -9,10 +9,14 @@ from holdfast.options import Trust
 
 
 def report(run: Annotated[Path, typer.Argument(help="Folder of a run.")]) -> None:
-    """Rebuild the page and the model card from scores.jsonl."""
+    """Rebuild the page and the model card from scores.jsonl, or a study's page from study.jsonl."""
     from holdfast.report.card import write_card
     from holdfast.report.page import write_page
+    from holdfast.report.study_page import write_study_page
 
+    if (run / "study.jsonl").exists():
+        print(write_study_page(run))
+        return
     print(write_page(run))
     print(write_card(run))
 

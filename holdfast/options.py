@@ -18,3 +18,28 @@ Trust = Annotated[bool, typer.Option("--trust-remote-code", help="Let code that 
 Prompt = Annotated[
     str | None, typer.Option(help="Folder of a soft prompt to attach; of a run: on, off, or a target's name.")
 ]
+Curve = Annotated[
+    int,
+    typer.Option(min=0, help="Measure this many points along training: what target and general tasks do over steps."),
+]
+
+# Of a study; what is not given is left to its file, or to the defaults of a plan.
+StudyModel = Annotated[str, typer.Argument(help="A model folder, a hub id or 'lab'; or a study as a YAML file.")]
+StudyOut = Annotated[Path, typer.Option(help="Folder of the study; the same command goes on where it stopped.")]
+Arms = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="A method, or one with settings: full@model.learning_rate=1e-3. Repeat it; the first is compared with."
+    ),
+]
+Targets = Annotated[list[str] | None, typer.Option(help="A target task; repeat it.")]
+Seeds = Annotated[int | None, typer.Option(min=1, help="Training seeds 0 to N-1; default 3.")]
+StudyShots = Annotated[str | None, typer.Option(help="Numbers of demonstrations; default 0,1.")]
+StudyCurve = Annotated[int | None, typer.Option(min=0, help="Points measured along each run.")]
+Match = Annotated[
+    float | None, typer.Option(help="Target score in points at which to compare; default: 90 % of the way to the best.")
+]
+Jobs = Annotated[int, typer.Option(min=1, help="Runs at a time, one thread each.")]
+StudySet = Annotated[
+    list[str] | None, typer.Option("--set", help="A field of every method that has it: model.steps=200.")
+]

@@ -1,7 +1,7 @@
 """Runs: tune a model, measure it before and after, and leave a standard folder. The command line is a thin caller."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -14,14 +14,13 @@ from holdfast.evaluation.samples import write_samples
 from holdfast.recipes import base as recipes
 from holdfast.report.card import write_card
 from holdfast.report.page import write_page
-from holdfast.scores import Score, read_outputs, read_scores, write_jsonl
+from holdfast.scores import Output, Score, read_scores, write_jsonl
 from holdfast.stages import artifacts, sources
 from holdfast.stages import pretrained as source
 from holdfast.stages.asking import check_askable
-from holdfast.stages.base import Stage, execute
-from holdfast.stages.evaluate import Evaluate
+from holdfast.stages.base import execute
 from holdfast.stages.fields import Fields
-from holdfast.stages.train import Train
+from holdfast.stages.measurements import Asked, clear_points, follows, measure, prompts_of
 from holdfast.tasks.task import Task
 
 LIBRARIES = ("holdfast", "torch", "transformers", "peft", "accelerate", "sacrebleu")
@@ -58,7 +57,9 @@ def tune(
     shots: Sequence[int] = (0, 1),
     limit: int | None = None,
     seed: int = 0,
+    curve: int = 0,
     out: str | Path | None = None,
+    stage_root: str | Path | None = None,
     overwrite: bool = False,
     trust_remote_code: bool = False,
     **fields: Any,
@@ -67,7 +68,8 @@ def tune(
 
     Several tasks are targets together: mixed, or one after another where the recipe says so; each is measured behind its own prompt.
     `fields` sets any field of any stage: `prompt={"steps": 200}`, `model_={"learning_rate": 1e-4}` (the underscore keeps it apart
-    from the argument) or `**{"prompt.steps": 200}`. The same call on the same `out` goes on where it was stopped.
+    from the argument) or `**{"prompt.steps": 200}`. The same call on the same `out` goes on where it was stopped. With `curve`, that
+    many points along the last stage are measured too: what the trade-off is made of. Runs with one `stage_root` share equal stages.
 
     Raises:
         ValueError: anything about the input is wrong; nothing was written then.
@@ -81,31 +83,25 @@ def tune(
     plan = Fields(model, targets, _nested(fields), seed, versions, trust_remote_code)
     stages = recipes.find(method)(plan)
     plan.check_all_used()
-    config = {
-        "command": "tune",
-        "model": model,
-        "task": targets[0] if len(targets) == 1 else list(targets),
-        "method": method,
-        "general": list(general),
-        "shots": list(shots),
-        "limit": limit,
-        "seed": seed,
-        "stages": plan.resolved,
-        "versions": library_versions(),
-    }
+    if curve and follows(stages[-1]):
+        stages[-1] = plan.changed(stages[-1], curve=curve)
+    one = targets[0] if len(targets) == 1 else list(targets)
+    config: dict[str, Any] = {"command": "tune", "model": model, "task": one, "method": method}
+    config |= {"general": list(general), "shots": list(shots), "limit": limit, "seed": seed}
+    config |= {"stages": plan.resolved, "versions": library_versions()}
     folder = Path(out or f"runs/{'+'.join(names.values())}-{method.rpartition(':')[2]}")
     with PartialState().main_process_first():
         artifacts.claim(folder, config, overwrite=overwrite)
-    trained = [execute(stage, folder / "stages") for stage in stages]
-    asked: dict[str, Any] = {key: config[key] for key in ("model", "limit", "seed")}
-    asked |= {"targets": targets, "general": tuple(kept), "shots": tuple(shots)}
-    asked |= {"trust_remote_code": trust_remote_code}
-    asked["versions"] = (*versions, *(t.version for t in tasks[len(targets) :]))
-    prompts = _prompts(stages, trained)
-    evaluations = [execute(stage, folder / "stages") for stage in _evaluations(stages, prompts, names, asked)]
+    root = Path(stage_root or folder / "stages")
+    trained = [execute(stage, root) for stage in stages]
+    fingerprints = (versions[0], *(t.version for t in tasks))
+    asked = Asked(model, names, tuple(kept), tuple(shots), limit, fingerprints, trust_remote_code)
+    prompts = prompts_of(stages, trained)
+    outputs = measure(stages, trained, prompts, root, asked)
     if PartialState().is_main_process:
         artifacts.collect(trained, folder, {names[t]: trained[place] for t, place in prompts.items()})
-        _write_scores(folder, evaluations, tasks, model=model, model_hash=versions[0], recipe=method, seed=seed)
+        _write_scores(folder, outputs, tasks, model=model, model_hash=versions[0], recipe=method, seed=seed)
+        clear_points(trained)
     PartialState().wait_for_everyone()
     return Run(folder)
 
@@ -118,44 +114,10 @@ def _names(targets: Sequence[str], tasks: Sequence[Task]) -> dict[str, str]:
     return names
 
 
-def _prompts(stages: Sequence[Stage], trained: Sequence[Path]) -> dict[str, int]:
-    """The place of the stage that trained each target's prompt, where there is one."""
-    return {
-        task: place
-        for place, (stage, folder) in enumerate(zip(stages, trained, strict=True))
-        if isinstance(stage, Train) and (folder / "prompt").is_dir()
-        for task in stage.tasks
-    }
-
-
-def _evaluations(
-    stages: Sequence[Stage], prompts: Mapping[str, int], names: Mapping[str, str], asked: Mapping[str, Any]
-) -> list[Evaluate]:
-    """The base, then the tuned model: behind the prompt, where there is one, and without it.
-
-    Of several prompts each is measured on its own targets only. The general tasks belong to none of them.
-    """
-    last = stages[-1]
-    assert isinstance(last, Train)
-    base = Evaluate("evaluate-base", variant="base", **asked)
-    tuned = replace(base, variant="tuned", tuned=last)
-    if not prompts:
-        return [base, replace(tuned, name="evaluate-tuned-plain")]
-    owners = {place: tuple(t for t in prompts if prompts[t] == place) for place in prompts.values()}
-    attached = []
-    for place, own in owners.items():
-        stage = stages[place]
-        assert isinstance(stage, Train)
-        on = replace(tuned, name="evaluate-tuned-on", prompt="on", trained_prompt=stage)
-        if len(owners) > 1:
-            on = replace(on, name=f"{on.name}-{names[own[0]]}", targets=own, general=())
-        attached.append(on)
-    return [base, *attached, replace(tuned, name="evaluate-tuned-off", prompt="off")]
-
-
-def _write_scores(folder: Path, evaluations: Sequence[Path], tasks: Sequence[Task], **circumstances: Any) -> None:
-    outputs = [output for path in evaluations for output in read_outputs(path)]
+def _write_scores(folder: Path, outputs: Sequence[Output], tasks: Sequence[Task], **circumstances: Any) -> None:
+    """Scores of everything; the answers only of the base and of the weights that are kept."""
     scores = matrix.score(outputs, tasks, versions=library_versions(), **circumstances)
+    outputs = [output for output in outputs if output.step is None]
     write_jsonl(folder / "outputs.jsonl", outputs)
     write_jsonl(folder / "scores.jsonl", scores)
     write_samples(folder, outputs, tasks)

@@ -18,6 +18,9 @@ class Score:
     chrF, ROUGE: 0 to 100). `delta`, with its paired interval, is this value minus the base model's on the same items; it is None for
     the base itself. `prompt` says whether the soft prompt was attached ("on"), removed ("off"), or never existed (None).
 
+    `step` is None for the weights that the run keeps. Scores along the way carry the step of the last stage that the weights were
+    taken at; step 0 is the model before that stage, so with the prompt attached it is what stage 1 reached alone.
+
     `p` is the two-sided probability of such a change by chance (McNemar's exact test, or randomisation), not corrected for the
     number of tasks; `verdict` is corrected, and where it is "not resolvable", about `needed` items would tell. `chance` is
     what guessing among the choices would give, as a share of the scale; `truncated` counts the items whose input had to be
@@ -55,11 +58,13 @@ class Score:
     decoding: str = ""
     outputs: str = "outputs.jsonl"
     versions: dict[str, str] = field(default_factory=dict)
+    step: int | None = None
 
     @property
-    def key(self) -> tuple[str, str | None, str, int, str]:
-        """What tells this score from every other one of a run."""
-        return (self.variant, self.prompt, self.task, self.shots, self.metric)
+    def key(self) -> tuple[str | int | None, ...]:
+        """What tells this score from every other one of a run; the step only where there is one."""
+        key = (self.variant, self.prompt, self.task, self.shots, self.metric)
+        return key if self.step is None else (*key, self.step)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +91,7 @@ class Output:
     scores: dict[str, float] = field(default_factory=dict)
     generated: str | None = None
     truncated: bool = False
+    step: int | None = None
 
 
 def write_jsonl(path: Path, records: Iterable[Any]) -> None:

@@ -37,7 +37,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "measuring": {"runs", "stages", "scores", "evaluation", "lab", "report", "prefix"},
     "publishing": {"report"},
     "playground": {"measuring", "runs", "stages", "evaluation", "report", "scores", "tasks", "templates", "prefix"},
-    "studies": {"runs", "recipes", "stages", "scores", "report"},
+    "studies": {"runs", "recipes", "stages", "scores", "report", "evaluation", "discovery"},
     "doctor": {"runs", "stages", "prefix", "models"},
     "demonstration": {"studies", "runs"},
     "console": {"report", "scores", "stages"},

@@ -18,7 +18,8 @@ from holdfast.templates import Rendered, choose_demonstrations, render
 
 Role = Literal["target", "general"]
 FEWEST_NEW_TOKENS = 16  # room for the answer of another task's format
-Cell = tuple[str, str | None, str, int]  # variant, prompt, task, shots
+Cell = tuple[str, str | None, str, int, int | None]  # variant, prompt, task, shots, step
+ALONG = ("format_share", "collapse_share")  # the symptoms that are followed over the steps of training
 
 
 def evaluate(
@@ -171,7 +172,7 @@ def score(
 ) -> list[Score]:
     """Every number that follows from the outputs, each with interval and circumstances, and with the paired change from the base.
 
-    One score a cell (variant, prompt, task, shots) by the task's metric, and for general tasks the symptoms of format collapse
+    One score a cell (variant, prompt, task, shots, step) by the task's metric, and for general tasks the symptoms of format collapse
     (`holdfast.evaluation.format`). The base's outputs are those with variant "base". `margin` and `floor` are as in
     `holdfast.evaluation.verdicts.judge`; `circumstances` are fields of `Score`.
 
@@ -181,7 +182,7 @@ def score(
     known = {task.name: task for task in tasks}
     cells: dict[Cell, list[Output]] = defaultdict(list)
     for output in outputs:
-        cells[output.variant, output.prompt, output.task, output.shots].append(output)
+        cells[output.variant, output.prompt, output.task, output.shots, output.step].append(output)
     asked = dict.fromkeys(cell[0].task for cell in cells.values() if cell[0].role == "target")
     targets = [known[name] for name in asked if name in known]
     scores: list[Score] = []
@@ -194,7 +195,8 @@ def score(
         found = {kind.name: _estimates(kind, cell, base, circumstances.get("seed", 0), resamples)}
         if targets and cell[0].role == "general":
             foreign = frozenset().union(*(form.foreign_answers(target, task) for target in targets))
-            found |= form.symptoms(base, cell, foreign)
+            signs = form.symptoms(base, cell, foreign)
+            found |= {name: signs[name] for name in signs if key[4] is None or name in ALONG}
         scores += [
             _score(name, kind if name == kind.name else None, cell, task, *estimates, circumstances)
             for name, estimates in found.items()
@@ -204,7 +206,7 @@ def score(
 
 def _base_of(cell: Sequence[Output], cells: Mapping[Cell, list[Output]]) -> list[Output] | None:
     """The base's answers to the same items in the same order."""
-    base = cells.get(("base", None, cell[0].task, cell[0].shots))
+    base = cells.get(("base", None, cell[0].task, cell[0].shots, None))
     if base is None:
         return None
     base = sorted(base, key=lambda output: output.index)
@@ -253,6 +255,7 @@ def _score(
         p=None if change is None else change.p,
         chance=sum(guess) / len(cell),
         truncated=sum(output.truncated for output in cell),
+        step=first.step,
         signature=kind.signature(cell) if kind else "",
         task_version=task.version,
         template=task.template.input,

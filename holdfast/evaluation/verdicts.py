@@ -55,12 +55,13 @@ def judge(scores: Iterable[Score], *, margin: float = MARGIN, floor: float = 0.0
 
     `margin` and `floor` (see `noise_floor`) are shares of the scale. "Kept" must also exclude the loss of half of what the
     base has above chance: a base with BLEU 2 cannot lose five points, so to exclude that says nothing. The tests are
-    corrected (Holm) within each family: all tasks and shots of one role with the prompt in one state.
+    corrected (Holm) within each family: all tasks and shots of one role with the prompt in one state. Scores along the way (with a
+    step) describe a course and get no verdict.
     """
     scores = list(scores)
     families: dict[tuple[str | None, str], list[int]] = defaultdict(list)
     for i, score in enumerate(scores):
-        if score.metric not in SYMPTOMS and score.p is not None:
+        if score.metric not in SYMPTOMS and score.p is not None and score.step is None:
             families[score.prompt, score.role].append(i)
     for members in families.values():
         for i, p in zip(members, holm([scores[i].p or 0.0 for i in members]), strict=True):

@@ -36,7 +36,7 @@ def page(run: Folder) -> str:
     summary = Summary.of(run.scores)
     states, shots, heat = figures.heat(summary)
     listed = _listed(run.scores)
-    return _render(
+    return render(
         "page.html",
         run=run,
         scores=listed,
@@ -69,7 +69,7 @@ def write_comparison(folders: Sequence[str | Path], out: str | Path, floor: floa
 def comparison(runs: Sequence[Folder], floor: float | None = None) -> str:
     """The page of several runs: what each gained against what it kept."""
     summaries = [Summary.of(run.scores) for run in runs]
-    return _render(
+    return render(
         "comparison.html",
         runs=list(zip(range(1, len(runs) + 1), runs, summaries, strict=True)),
         missed=missed(runs, summaries, floor) if floor is not None else [],
@@ -80,7 +80,8 @@ def comparison(runs: Sequence[Folder], floor: float | None = None) -> str:
     )
 
 
-def _render(template: str, **values: Any) -> str:
+def render(template: str, **values: Any) -> str:
+    """A template of this folder with its values."""
     return _environment().get_template(template).render(**values)
 
 
@@ -137,6 +138,8 @@ def cell(score: Score, name: str) -> str:
 def state(score: Score) -> str:
     """Which model answered: the base, or the tuned one and where its prompt was."""
     said = STATE[score.prompt]
+    if score.step is not None:
+        return f"{said}, step {score.step}"
     return said if score.variant == "tuned" else "base" if score.prompt is None else f"base, {said}"
 
 

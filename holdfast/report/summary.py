@@ -82,8 +82,9 @@ class Summary:
     lines: list[Line]
 
     @classmethod
-    def of(cls, scores: Sequence[Score]) -> "Summary":
-        return cls(lines(scores))
+    def of(cls, scores: Sequence[Score], step: int | None = None) -> "Summary":
+        """Of the weights that the run keeps, or of those after `step` steps."""
+        return cls(lines([score for score in scores if score.variant == "base" or score.step == step]))
 
     def first_metric(self, role: str) -> list[Line]:
         """A role's lines by each task's own metric: the first in the file that judges the answers."""

@@ -4,11 +4,18 @@ import hashlib
 import json
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 from accelerate import PartialState
+
+try:
+    import fcntl
+except ImportError:  # not on Windows: there, runs that share stages go one at a time
+    fcntl = None
 
 MARK = "done.json"
 
@@ -71,18 +78,34 @@ def execute(stage: Stage, root: Path) -> Path:
     """
     inputs = {name: execute(before, root) for name, before in dependencies(stage).items()}
     folder = folder_of(stage, root)
-    if not (folder / MARK).exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        began = time.time()
-        stage.run(folder, inputs)
-        state = PartialState()
-        state.wait_for_everyone()
-        if state.is_main_process:
-            write_text(
-                folder / MARK, json.dumps({"seconds": round(time.time() - began, 1), **configuration(stage)}, indent=1)
-            )
-        state.wait_for_everyone()
+    folder.mkdir(parents=True, exist_ok=True)
+    with _alone(folder):
+        if not (folder / MARK).exists():
+            began = time.time()
+            stage.run(folder, inputs)
+            state = PartialState()
+            state.wait_for_everyone()
+            if state.is_main_process:
+                done = {"seconds": round(time.time() - began, 1), **configuration(stage)}
+                write_text(folder / MARK, json.dumps(done, indent=1))
+            state.wait_for_everyone()
     return folder
+
+
+def inputs_of(stage: Stage, root: Path) -> dict[str, Path]:
+    """The folders of a stage's dependencies, as `Stage.run` names them."""
+    return {name: folder_of(before, root) for name, before in dependencies(stage).items()}
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """While one run works in a stage's folder, others that share it wait. The processes of one launch share the work instead."""
+    if fcntl is None or PartialState().num_processes > 1:
+        yield
+        return
+    with (folder / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def write_text(path: Path, text: str) -> None:

@@ -1,6 +1,6 @@
 """An evaluation stage: one model, with its prompt attached or removed, on many tasks at several shots."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -10,11 +10,13 @@ from rich.progress import Progress
 
 from holdfast.evaluation.matrix import Role
 from holdfast.evaluation.model import Model
-from holdfast.prefix.attached import detached
+from holdfast.models import Pretrained
+from holdfast.prefix.attached import Prompt, detached
+from holdfast.prefix.model import PrefixModel
 from holdfast.scores import Output, write_jsonl
 from holdfast.stages import pretrained as source
 from holdfast.stages.asking import ask
-from holdfast.stages.base import Stage
+from holdfast.stages.base import Stage, inputs_of
 from holdfast.stages.sources import load_task
 from holdfast.stages.train import Train
 
@@ -24,7 +26,8 @@ class Evaluate(Stage):
     """Ask one variant every task at every number of shots and keep each answer in `outputs.jsonl`.
 
     `base` is the untuned model; `tuned` the stage whose `model/` (or whose unchanged base) is measured; `trained_prompt` the stage whose
-    `prompt/` is attached when `prompt` is "on".
+    `prompt/` is attached when `prompt` is "on". With `step`, `tuned` is measured as it was after that many steps; step 0 is the model
+    that it started from.
     """
 
     model: str = ""
@@ -37,6 +40,7 @@ class Evaluate(Stage):
     shots: tuple[int, ...] = (0,)
     limit: int | None = None
     seed: int = 0
+    step: int | None = None
     versions: tuple[str, ...] = ()
     trust_remote_code: bool = False
 
@@ -49,13 +53,14 @@ class Evaluate(Stage):
         asked: list[tuple[str, Role]] = [(name, role) for role, names in roles.items() for name in names]
         outputs: list[Output] = []
         label = f"{self.variant}" + (f", prompt {self.prompt}" if self.prompt else "")
+        label += f", step {self.step}" if self.step is not None else ""
         with Progress(console=Console(stderr=True), transient=True) as bar:
             line = bar.add_task("", total=len(asked) * len(self.shots))
             for argument, role in asked:
                 task = load_task(argument)
                 for shots in self.shots:
                     bar.update(line, description=f"{label}: {task.name}, {shots} shots")
-                    outputs += ask(
+                    found = ask(
                         model,
                         task,
                         role=role,
@@ -66,15 +71,27 @@ class Evaluate(Stage):
                         prompt=self.prompt,
                         generate_choices=role == "general",
                     )
+                    outputs += [replace(output, step=self.step) for output in found]
                     bar.advance(line)
         write_jsonl(folder / "outputs.jsonl", outputs)
 
     def load(self, inputs: dict[str, Path]) -> Model:
         """The model that this stage measures."""
         tuned = inputs.get("tuned")
+        if self.step and tuned is not None:
+            assert self.tuned is not None
+            pretrained, model = self.tuned.at(self.step, tuned, inputs_of(self.tuned, tuned.parent))
+            return Model(pretrained, self._attached(inputs, pretrained, model))
         weights = tuned if tuned is not None and (tuned / "model").is_dir() else None
         pretrained = source.load(self.model, weights, trust_remote_code=self.trust_remote_code)
-        prompt = None
-        if self.prompt == "on":
-            prompt = detached(source.load_prompt(inputs["trained_prompt"] / "prompt", pretrained)())
-        return Model(pretrained, prompt)
+        return Model(pretrained, self._attached(inputs, pretrained))
+
+    def _attached(
+        self, inputs: dict[str, Path], pretrained: Pretrained, model: PrefixModel | None = None
+    ) -> Prompt | None:
+        """The prompt to attach: that of a finished stage, or the one that the model itself was training at this step."""
+        if self.prompt != "on":
+            return None
+        if model is not None and self.trained_prompt == self.tuned:
+            return model.attached(len(model.prompts) - 1)
+        return detached(source.load_prompt(inputs["trained_prompt"] / "prompt", pretrained)())

@@ -2,7 +2,7 @@
 
 import ast
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -79,6 +79,11 @@ class Fields:
         )
         self.resolved[name] = shown | {k: getattr(stage, k) for k in OWN}
         return stage
+
+    def changed(self, stage: Train, **settings: Any) -> Train:
+        """A stage of the plan with other settings, which the configuration then shows."""
+        self.resolved[stage.name] |= settings
+        return replace(stage, settings=replace(stage.settings, **settings))
 
     def check_all_used(self) -> None:
         """Refuse settings for a stage that the recipe does not have."""

@@ -27,7 +27,7 @@ from holdfast.templates import choose_demonstrations, render
 from holdfast.tokenization import encode
 from holdfast.training import checkpoint
 from holdfast.training.batches import Mixture, Stream
-from holdfast.training.loop import SAMPLE, Trainer
+from holdfast.training.loop import SAMPLE, Trainer, prepare
 from holdfast.training.settings import Settings
 
 
@@ -62,14 +62,12 @@ class Train(Stage):
 
     def run(self, folder: Path, inputs: dict[str, Path]) -> None:
         """Train, then write `model/`, `prompt/` or `adapter/`, and `result.json`."""
-        pretrained = source.load(self.model, inputs.get("start"), trust_remote_code=self.trust_remote_code)
         tasks = [load_task(name) for name in self.tasks]
-        model = PrefixModel(pretrained.model)
-        for place in range(len(self.prompts)):
-            model.prompts.append(source.load_prompt(inputs[f"prompts.{place}"] / "prompt", pretrained))
-        for method in self.methods:
-            source.check_length(getattr(method, "length", 0), pretrained)
-        stream = self._stream(tasks, pretrained, model)
+        pretrained, model, stream = self._begin(tasks, inputs)
+        if self.settings.stop_at is not None and self._validation(tasks, pretrained) is None:
+            raise ValueError(
+                f"{self.name}.stop_at: {', '.join(self.tasks)} has no validation split to measure on; add validation.jsonl"
+            )
         trainer = Trainer(
             pretrained,
             model,
@@ -107,6 +105,30 @@ class Train(Stage):
             )
             print(said + lost, file=sys.stderr, flush=True)
         return shares
+
+    def at(self, step: int, folder: Path, inputs: dict[str, Path]) -> tuple[Pretrained, PrefixModel]:
+        """The model as it was after `step` steps in this finished stage's folder, behind its prompts; `Settings.curve` kept it.
+
+        Step 0 is where the stage started.
+        """
+        pretrained, model, stream = self._begin([load_task(name) for name in self.tasks], inputs)
+        _, moving = prepare(model, pretrained, stream, self.methods, self.settings.seed)
+        if step:
+            checkpoint.read_into(moving, checkpoint.point(folder, step))
+        model.requires_grad_(False).eval()
+        return replace(pretrained, model=model.model), model
+
+    def _begin(
+        self, tasks: Sequence[Task], inputs: dict[str, Path]
+    ) -> tuple[Pretrained, PrefixModel, Stream | Mixture]:
+        """What training starts from: the model behind the prompts of earlier stages, and the rows."""
+        pretrained = source.load(self.model, inputs.get("start"), trust_remote_code=self.trust_remote_code)
+        model = PrefixModel(pretrained.model)
+        for place in range(len(self.prompts)):
+            model.prompts.append(source.load_prompt(inputs[f"prompts.{place}"] / "prompt", pretrained))
+        for method in self.methods:
+            source.check_length(getattr(method, "length", 0), pretrained)
+        return pretrained, model, self._stream(tasks, pretrained, model)
 
     def _stream(self, tasks: Sequence[Task], pretrained: Pretrained, model: PrefixModel) -> Stream | Mixture:
         size, seed = self.settings.batch_size, self.settings.seed

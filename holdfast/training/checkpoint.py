@@ -82,6 +82,16 @@ def write(
             shutil.rmtree(old, ignore_errors=True)
 
 
+def point(folder: Path, step: int) -> Path:
+    """Where the moving parameters of one step on the way are kept (`Settings.curve`)."""
+    return folder / "points" / f"{step}.safetensors"
+
+
+def points(folder: Path) -> list[int]:
+    """The steps whose parameters were kept, ascending."""
+    return sorted(int(path.stem) for path in (folder / "points").glob("*.safetensors"))
+
+
 def latest(folder: Path) -> Path | None:
     """The newest whole checkpoint of a stage."""
     found = [path for path in folder.glob("checkpoint-*") if path.suffix != ".part"]

@@ -16,7 +16,7 @@ from accelerate.utils import broadcast_object_list, gather_object, set_seed
 from torch import Tensor, nn
 
 from holdfast import models
-from holdfast.methods.base import Method, chooser
+from holdfast.methods.base import Method, ParameterGroup, chooser
 from holdfast.models import Pretrained
 from holdfast.prefix.head import LabelLogits
 from holdfast.prefix.model import PrefixModel
@@ -58,9 +58,14 @@ class Trainer:
         log.start(progress["step"])
         self.budget = progress["token_budget"] = progress["token_budget"] or self._budget()
         self._checkpoint_layers()  # Only now: the memory of a token was measured without it.
+        points = self.settings.points
         with Interrupt() as interrupt, contextlib.closing(log):
             for step in range(progress["step"], self.settings.steps):
+                if self._strong_enough(progress):
+                    break
                 log.step(step + 1, **self._step(step))
+                if step + 1 in points and self.accelerator.is_main_process:
+                    checkpoint.write_file(self._moving, checkpoint.point(self.folder, step + 1))
                 last = step + 1 == self.settings.steps
                 if last or (step + 1) % self.settings.save_every == 0 or interrupt.requested:
                     if not interrupt.requested:
@@ -91,16 +96,7 @@ class Trainer:
             raise ValueError(
                 f"batch_size={settings.batch_size} is smaller than the {accelerator.num_processes} processes; raise it"
             )
-        set_seed(settings.seed)
-        sample = self.stream.sample(SAMPLE)
-        for method in self.methods:
-            method.prepare(self.model, self.pretrained, sample)
-        self.model.requires_grad_(False)
-        groups = list(chooser(self.methods).parameters(self.model) or ())
-        for group in groups:
-            for parameter in group.parameters:
-                parameter.requires_grad_(True)
-        self._moving = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
+        groups, self._moving = prepare(self.model, self.pretrained, self.stream, self.methods, settings.seed)
         set_dropout(self.model.model, settings.dropout)
         self.model.to(accelerator.device)
         optimizer = settings.make_optimizer(groups)
@@ -131,6 +127,10 @@ class Trainer:
             # transformers 5 renamed it on the way; use_reentrant=False passes gradients on to a prompt in front of frozen layers.
             enable = getattr(body, "activation_checkpointing_enable", None) or body.gradient_checkpointing_enable
             enable({"use_reentrant": False})
+
+    def _strong_enough(self, progress: dict[str, Any]) -> bool:
+        goal, best = self.settings.stop_at, progress["best"]
+        return goal is not None and best is not None and best >= goal
 
     def _step(self, step: int) -> dict[str, Any]:
         """One optimizer step; returns what is logged of it."""
@@ -248,6 +248,22 @@ class Trainer:
             method.load_state_dict(saved)
         checkpoint.restore_random_state(state["random"][self.accelerator.process_index])
         return progress
+
+
+def prepare(
+    model: PrefixModel, pretrained: Pretrained, stream: Stream | Mixture, methods: Sequence[Method], seed: int
+) -> tuple[list[ParameterGroup], dict[str, nn.Parameter]]:
+    """What the methods do before anything moves; returns the groups that may move, and all their parameters by name."""
+    set_seed(seed)
+    sample = stream.sample(SAMPLE)
+    for method in methods:
+        method.prepare(model, pretrained, sample)
+    model.requires_grad_(False)
+    groups = list(chooser(methods).parameters(model) or ())
+    for group in groups:
+        for parameter in group.parameters:
+            parameter.requires_grad_(True)
+    return groups, {name: p for name, p in model.named_parameters() if p.requires_grad}
 
 
 def set_dropout(model: nn.Module, rate: float | None) -> None:

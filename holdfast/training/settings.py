@@ -23,7 +23,9 @@ class Settings:
     `adafactor` (learning rate relative to each parameter's size, as T5 is tuned) or `adafactor_unscaled` (without that, as
     T5's prompts are tuned); Adafactor with decay 0.8 and updates clipped at 1, Shazeer & Stern 2018. `dropout` None leaves
     the model's own setting. Every `save_every` steps a checkpoint is written, and the validation metric decides which
-    weights are kept. `trackers` is a name that Accelerate knows, such as tensorboard or wandb.
+    weights are kept; with `stop_at`, training ends as soon as that metric reaches this value. `curve` keeps the weights of that many
+    steps, each half of the next (the last, half of it, ...), so that the run can be measured along the way.
+    `trackers` is a name that Accelerate knows, such as tensorboard or wandb.
     """
 
     steps: int = Field(default=200, ge=0)
@@ -40,8 +42,15 @@ class Settings:
     token_budget: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     gradient_checkpointing: bool = False
     save_every: int = Field(default=50, ge=1)
+    stop_at: float | None = None
+    curve: int = Field(default=0, ge=0)
     seed: int = 0
     trackers: str = ""
+
+    @property
+    def points(self) -> list[int]:
+        """The steps whose weights `curve` keeps, ascending: denser early, where a model changes fastest."""
+        return sorted({math.ceil(self.steps / 2**halvings) for halvings in range(self.curve)} - {0})
 
     def rate(self, step: int) -> float:
         """The share of the learning rate that step `step` (from 0) uses."""

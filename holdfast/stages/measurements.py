@@ -1,0 +1,145 @@
+"""What a run measures, and with how few evaluations: the base, the weights it keeps, and the points along the way."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from holdfast.methods.base import chooser
+from holdfast.scores import Output, read_outputs
+from holdfast.stages.base import Stage, execute
+from holdfast.stages.evaluate import Evaluate
+from holdfast.stages.train import Train
+from holdfast.training import checkpoint
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked of every variant. `targets` maps each target task to its name in folders; `versions` are the fingerprints of the
+    model, the targets and the general tasks.
+
+    Which items `limit` draws does not depend on the run's seed: runs that differ by their seed are asked the same, and share the base.
+    """
+
+    model: str
+    targets: Mapping[str, str]
+    general: tuple[str, ...]
+    shots: tuple[int, ...]
+    limit: int | None
+    versions: tuple[str, ...]
+    trust_remote_code: bool = False
+
+    def both(self) -> dict[str, Any]:
+        """Targets and general tasks."""
+        return self._fields(self.shots, targets=tuple(self.targets), general=self.general, versions=self.versions)
+
+    def of(self, targets: Sequence[str], shots: tuple[int, ...]) -> dict[str, Any]:
+        """These targets alone."""
+        versions = (self.versions[1 + list(self.targets).index(target)] for target in targets)
+        return self._fields(shots, targets=tuple(targets), versions=(self.versions[0], *versions))
+
+    def of_general(self) -> dict[str, Any]:
+        """The general tasks alone, whatever the targets: an evaluation that runs on several targets share."""
+        versions = (self.versions[0], *self.versions[1 + len(self.targets) :])
+        return self._fields(self.shots, general=self.general, versions=versions)
+
+    def _fields(self, shots: tuple[int, ...], **fields: Any) -> dict[str, Any]:
+        shared = {"model": self.model, "limit": self.limit, "trust_remote_code": self.trust_remote_code}
+        return {**shared, "shots": shots, **fields}
+
+
+def prompts_of(stages: Sequence[Stage], trained: Sequence[Path]) -> dict[str, int]:
+    """The place of the stage that trained each target's prompt, where there is one."""
+    return {
+        task: place
+        for place, (stage, folder) in enumerate(zip(stages, trained, strict=True))
+        if isinstance(stage, Train) and (folder / "prompt").is_dir()
+        for task in stage.tasks
+    }
+
+
+def measure(
+    stages: Sequence[Stage], trained: Sequence[Path], prompts: Mapping[str, int], root: Path, asked: Asked
+) -> list[Output]:
+    """Every answer that the scores of a run are made of; each evaluation is a stage in `root` and skipped if it is there.
+
+    `trained` are the folders of `stages`, which are finished; `prompts` the places of those that trained each target's prompt. Of
+    several prompts each is measured on its own targets only: the general tasks belong to none of them.
+    """
+    last, folder = stages[-1], trained[-1]
+    assert isinstance(last, Train)
+    base = _run(root, Evaluate("evaluate-base", **asked.of(tuple(asked.targets), asked.shots)))
+    if asked.general:
+        base += _run(root, Evaluate("evaluate-base", **asked.of_general()))
+    owners = _owners(stages, prompts)
+    if not owners:
+        found = _run(root, Evaluate("evaluate-tuned-plain", variant="tuned", tuned=last, **asked.both()))
+        return base + found + _along(last, folder, root, asked, owners)
+    found = []
+    for stage, own in owners:
+        tuned: dict[str, Any] = {"variant": "tuned", "prompt": "on", "tuned": last, "trained_prompt": stage}
+        if len(owners) == 1:
+            found += _run(root, Evaluate("evaluate-tuned-on", **tuned, **asked.both()))
+        else:
+            name = f"evaluate-tuned-on-{asked.targets[own[0]]}"
+            found += _run(root, Evaluate(name, **tuned, **asked.of(own, asked.shots)))
+    if (folder / "model").is_dir() or (folder / "adapter").is_dir():
+        found += _run(root, Evaluate("evaluate-tuned-off", variant="tuned", prompt="off", tuned=last, **asked.both()))
+    else:  # only a prompt was trained: without it, this is the base
+        found += [replace(output, variant="tuned", prompt="off") for output in base]
+    return base + found + _along(last, folder, root, asked, owners)
+
+
+def follows(stage: Stage) -> bool:
+    """Whether there is a trade-off to follow: a stage that trains a prompt alone leaves the model as it is."""
+    return isinstance(stage, Train) and chooser(stage.methods).stage != "prompt"
+
+
+def clear_points(trained: Sequence[Path]) -> None:
+    """Remove the weights along the way; their scores are what is kept."""
+    for folder in trained:
+        for step in checkpoint.points(folder):
+            checkpoint.point(folder, step).unlink()
+
+
+def _owners(stages: Sequence[Stage], prompts: Mapping[str, int]) -> list[tuple[Train, tuple[str, ...]]]:
+    """Each stage that trained a prompt, with the targets that it is for."""
+    found = []
+    for place in dict.fromkeys(prompts.values()):
+        stage = stages[place]
+        assert isinstance(stage, Train)
+        found.append((stage, tuple(task for task in prompts if prompts[task] == place)))
+    return found
+
+
+def _along(
+    last: Train, folder: Path, root: Path, asked: Asked, owners: Sequence[tuple[Train, tuple[str, ...]]]
+) -> list[Output]:
+    """The targets behind their prompts, at the fewest shots, and the general tasks without, at each step whose weights were kept.
+
+    Where prompts were trained before the last stage, step 0 says what each reaches alone.
+    """
+    fewest, found = (min(asked.shots),), []
+    for stage, own in owners:
+        if stage in last.prompts:
+            shared: dict[str, Any] = {"variant": "tuned", "prompt": "on", "tuned": last.start, "trained_prompt": stage}
+            found += _run(root, Evaluate("evaluate-prompt", **shared, step=0, **asked.of(own, fewest)))
+    if not follows(last):
+        return found
+    reached = json.loads((folder / "result.json").read_text())["step"]  # fewer than `steps` where `stop_at` ended it
+    for step in (step for step in last.settings.points if step <= reached):
+        name = f"evaluate-step-{step}"
+        shared = {"variant": "tuned", "tuned": last, "step": step}
+        for stage, own in owners:
+            on = Evaluate(name, **shared, prompt="on", trained_prompt=stage, **asked.of(own, fewest))
+            found += _run(root, on)
+        if not owners:
+            found += _run(root, Evaluate(name, **shared, **asked.of(tuple(asked.targets), fewest)))
+        if asked.general:
+            found += _run(root, Evaluate(name, **shared, prompt="off" if owners else None, **asked.of_general()))
+    return found
+
+
+def _run(root: Path, stage: Evaluate) -> list[Output]:
+    return read_outputs(execute(stage, root))

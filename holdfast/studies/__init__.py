@@ -1,0 +1,1 @@
+"""Studies: many runs over methods, targets and seeds, and what follows from them together."""

@@ -1,0 +1,164 @@
+"""What a study is to run: arms (a method with settings) x targets x seeds, from options or from a YAML file."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass as checked
+
+from holdfast.discovery import unknown
+from holdfast.recipes import base as recipes
+from holdfast.stages import sources
+from holdfast.stages.fields import Fields, literal
+
+Settings = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A method with its own settings (`{"model.learning_rate": 1e-3}`), and the name that the study gives it."""
+
+    name: str
+    method: str
+    settings: Settings = field(default_factory=dict)
+
+
+@checked
+class Plan:
+    """A study. `arms` maps names to settings; a name is the method itself, or the settings hold `method`; a setting that is a list
+    makes one arm for each of its values. `set` holds settings for every arm that has them; an arm's own go before. The first arm is
+    what the others are compared with. `match` is the target score, in points, at which retention is compared; None: 90 % of the way
+    from the base to the best arm. `limit` is items of each task, `curve` points along each run, `jobs` runs at a time.
+    """
+
+    model: str
+    arms: dict[str, Settings | None]
+    targets: list[str]
+    general: list[str] = Field(default_factory=list)
+    seeds: int = Field(default=3, ge=1)
+    shots: tuple[int, ...] = (0, 1)
+    limit: int | None = Field(default=None, ge=1)
+    curve: int = Field(default=0, ge=0)
+    match: float | None = None
+    set: Settings = Field(default_factory=dict)
+
+    def resolved(self) -> list[Arm]:
+        """Every arm with all of its settings.
+
+        Raises:
+            ValueError: there is no such method or field, two arms are alike, or a setting of `set` fits no arm.
+        """
+        arms = [arm for name, given in self.arms.items() for arm in _arms(name, given or {})]
+        taken: set[str] = set()
+        found = []
+        for arm in arms:
+            fields = Fields("", ("",), _nested(arm.settings))
+            recipes.find(arm.method)(fields)
+            fields.check_all_used()
+            known = {f"{stage}.{key}" for stage, values in fields.resolved.items() for key in values}
+            shared = {key: value for key, value in self.set.items() if key in known}
+            taken |= shared.keys()
+            found.append(
+                Arm(arm.name, arm.method, {key: literal_of(v) for key, v in {**shared, **arm.settings}.items()})
+            )
+        if missing := sorted(self.set.keys() - taken):
+            raise unknown("setting of any arm:", missing[0], sorted({key for arm in found for key in arm.settings}))
+        names = [arm.name for arm in found]
+        if len(set(names)) < len(names):
+            raise ValueError(f"two arms are called {max(names, key=names.count)}; give each a name of its own")
+        return found
+
+    def check(self) -> None:
+        """Refuse, before anything runs, arms and tasks that do not exist."""
+        self.resolved()
+        for name in (*self.targets, *self.general):
+            sources.load_tasks(name)
+        for what in ("arms", "targets"):
+            if not getattr(self, what):
+                raise ValueError(f"a study without {what}; name at least one")
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The fields of a plan as a YAML file gives them.
+
+    Raises:
+        ValueError: the file is not YAML, or has fields that a plan has not.
+    """
+    try:
+        given = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path}: not YAML: {str(error).splitlines()[0]}") from None
+    known = list(Plan.__dataclass_fields__)
+    if not isinstance(given, dict):
+        raise ValueError(f"{path}: not a study; it needs {', '.join(known[:3])}")
+    for key in given:
+        if key not in known:
+            raise unknown(f"{path}: field of a study:", str(key), known)
+    return given
+
+
+def make(given: Mapping[str, Any], where: str = "study") -> Plan:
+    """A checked plan.
+
+    Raises:
+        ValueError: a field is missing or of the wrong kind.
+    """
+    try:
+        plan = TypeAdapter(Plan).validate_python(dict(given))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise ValueError(f"{where}: {place}: {first['msg'][0].lower()}{first['msg'][1:]}") from None
+    plan.check()
+    return plan
+
+
+def arms_of(methods: Sequence[str]) -> dict[str, Settings | None]:
+    """`["full@model.learning_rate=1e-3", "promot"]` as the `arms` of a plan; several settings are parted by commas."""
+    found: dict[str, Settings | None] = {}
+    for text in methods:
+        method, at, rest = text.partition("@")
+        settings: Settings = {"method": method} if at else {}
+        for part in rest.split(",") if at else ():
+            key, equals, value = part.partition("=")
+            if not equals or "." not in key:
+                raise ValueError(
+                    f"--method {text}: write method@stage.field=value, such as full@model.learning_rate=1e-3"
+                )
+            settings[key.strip()] = literal(value)
+        found[text] = settings
+    return found
+
+
+def literal_of(value: Any) -> Any:
+    """YAML 1.1 reads 1e-3 as text; here it is the number that it looks like."""
+    return literal(value) if isinstance(value, str) else value
+
+
+def _arms(name: str, given: Settings) -> list[Arm]:
+    """One arm, or one for each combination of the settings that are lists, named by them."""
+    method = str(given.get("method", name))
+    settings = {key: literal_of(value) for key, value in given.items() if key != "method"}
+    swept = {key: [literal_of(v) for v in value] for key, value in settings.items() if isinstance(value, list)}
+    found = []
+    for values in itertools.product(*swept.values()):
+        chosen = dict(zip(swept, values, strict=True))
+        suffix = ",".join(
+            f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}" for key, value in chosen.items()
+        )
+        found.append(Arm(f"{name}@{suffix}" if suffix else name, method, {**settings, **chosen}))
+    return found
+
+
+def _nested(settings: Settings) -> dict[str, dict[str, Any]]:
+    nested: dict[str, dict[str, Any]] = {}
+    for key, value in settings.items():
+        stage, dot, name = key.partition(".")
+        if not dot:
+            raise ValueError(f"{key}={value!r}: name the stage too, such as model.{key}")
+        nested.setdefault(stage, {})[name] = value
+    return nested

@@ -1,0 +1,210 @@
+"""From the runs of a study to what is said of it: means over seeds, matched target scores, paired tests, what stage 1 predicts."""
+
+import itertools
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from scipy import stats
+
+from holdfast.evaluation.metrics import Array, metric
+from holdfast.evaluation.verdicts import holm
+from holdfast.report import tradeoff
+from holdfast.report.study import Cell, Comparison, Course, Prediction, Spread, Study
+from holdfast.report.summary import Summary, share
+from holdfast.scores import Output, Score, read_outputs, read_scores
+from holdfast.studies.plan import Arm
+
+RESAMPLES = 2000
+SHARE = 0.9  # of the way from the base to the best arm: where arms are matched by default
+Runs = Mapping[tuple[str, str, int], Path]  # the folders of the finished runs by target, arm and seed
+
+
+def study(targets: Sequence[str], arms: Sequence[Arm], seeds: int, runs: Runs, match: float | None = None) -> Study:
+    """Everything that follows from the finished runs."""
+    scores = {place: read_scores(folder) for place, folder in runs.items()}
+    courses = [
+        Course(target, arm, seed, tradeoff.stage_one(found), tradeoff.points(found))
+        for (target, arm, seed), found in scores.items()
+    ]
+    cells, comparisons = [], []
+    for target in targets:
+        there = [arm for arm in arms if any((target, arm.name, seed) in runs for seed in range(seeds))]
+        own = [course for course in courses if course.task == target]
+        measured = {
+            arm.name: {
+                seed: _measures(scores[target, arm.name, seed], own, arm.name, seed, match)
+                for seed in range(seeds)
+                if (target, arm.name, seed) in runs
+            }
+            for arm in there
+        }
+        cells += [_cell(target, arm, own, measured[arm.name], match) for arm in there]
+        comparisons += _compare(target, there, measured, runs, seeds)
+    return Study(cells, _corrected(comparisons), _predictions(cells, courses, scores, arms), courses)
+
+
+def level(courses: Sequence[Course], match: float | None) -> float | None:
+    """The target score at which arms are matched: `match`, else 90 % of the way from the base to the best arm's mean."""
+    ends: dict[str, list[float]] = {}
+    for course in courses:
+        if course.points:
+            ends.setdefault(course.arm, []).append(max(point.target for point in course.points))
+    if match is not None or not ends:
+        return match
+    base = _start(courses)
+    return base + SHARE * (max(map(statistics.fmean, ends.values())) - base)
+
+
+def _start(courses: Sequence[Course]) -> float:
+    """The base's own target score: the lowest start, because a trained prompt can only stand before it."""
+    return min(course.points[0].target for course in courses if course.points)
+
+
+Measures = dict[str, float | None]
+
+
+def _measures(scores: Sequence[Score], own: Sequence[Course], arm: str, seed: int, match: float | None) -> Measures:
+    summary = Summary.of(scores)
+    course = next(c for c in own if (c.arm, c.seed) == (arm, seed))
+    at, shares = level(own, match), share(summary.symptom("format_share"))
+    top = max(point.target for c in own for point in c.points) if any(c.points for c in own) else 0.0
+    return {
+        "target": summary.target_value.value if summary.target_value else None,
+        "gain": summary.gain.value if summary.gain else None,
+        "change": summary.general_change.value if summary.general_change else None,
+        "kept": summary.retention.value if summary.retention else None,
+        "matched": tradeoff.matched(course.points, at) if at is not None and course.points else None,
+        "area": tradeoff.area(course.points, _start(own), top) if course.points else None,
+        "stage_one": course.stage_one,
+        "format_share": shares[1] if shares else None,
+    }
+
+
+def _cell(task: str, arm: Arm, own: Sequence[Course], measured: Mapping[int, Measures], match: float | None) -> Cell:
+    names = next(iter(measured.values()))
+    spreads = {name: Spread.of([found[name] for found in measured.values()]) for name in names}
+    return Cell(task, arm.name, arm.method, arm.settings, len(measured), level(own, match), **spreads)
+
+
+def _compare(
+    task: str, arms: Sequence[Arm], measured: Mapping[str, Mapping[int, Measures]], runs: Runs, seeds: int
+) -> list[Comparison]:
+    """Every arm against the first, by target score, general change, and what is kept at the matched score."""
+    if len(arms) < 2:
+        return []
+    draws = {
+        arm.name: _draws([runs[task, arm.name, s] for s in range(seeds) if (task, arm.name, s) in runs]) for arm in arms
+    }
+    first, *others = [arm.name for arm in arms]
+    found = []
+    for arm, name in itertools.product(others, ("target", "change", "matched", "area")):
+        both = [s for s in measured[arm] if s in measured[first]]
+        pairs = [(measured[arm][s][name], measured[first][s][name]) for s in both]
+        differences = [a - b for a, b in pairs if a is not None and b is not None]
+        if not differences:
+            continue
+        spread = Spread.of(differences)
+        assert spread is not None
+        low, high = spread.interval or (None, None)
+        items = draws[arm][name] - draws[first][name] if name in draws[arm] and name in draws[first] else None
+        p_items = None if items is None else _two_sided(items)
+        found.append(
+            Comparison(task, arm, first, name, spread.mean, low, high, p_items, paired_t(differences), len(differences))
+        )
+    return found
+
+
+def paired_t(differences: Sequence[float]) -> float | None:
+    """Two-sided p of Student's paired t over seeds; None of fewer than two, or where they never differ in size."""
+    if len(differences) < 2 or len(set(differences)) == 1:
+        return None
+    return float(stats.ttest_1samp(differences, 0.0).pvalue)
+
+
+def _two_sided(draws: Array) -> float:
+    """How often resampled items put the difference on the other side of zero, doubled."""
+    least = min(int((draws <= 0).sum()), int((draws >= 0).sum()))
+    return min(1.0, 2 * (least + 1) / (len(draws) + 1))
+
+
+def _draws(folders: Sequence[Path]) -> dict[str, Array]:
+    """The target score and the mean over general tasks under resampled items, `[RESAMPLES]` in points, mean over seeds.
+
+    Items are resampled within each task, the same for every arm and seed, so that differences are paired.
+    """
+    found: dict[tuple[str, str], list[Array]] = {}
+    for folder in folders:
+        summary = Summary.of(read_scores(folder))
+        kinds = {line.task: line.metric for role in ("target", "general") for line in summary.first_metric(role)}
+        cells: dict[tuple[str, str, int], list[Output]] = {}
+        for output in read_outputs(folder):
+            wanted = ("on", None) if output.role == "target" else ("off", None)
+            if output.variant == "tuned" and output.prompt in wanted:
+                cells.setdefault((output.role, output.task, output.shots), []).append(output)
+        fewest = min((shots for role, _, shots in cells if role == "target"), default=0)
+        for (role, task, shots), outputs in cells.items():
+            if role == "target" and shots != fewest:
+                continue
+            kind = metric(kinds[task])
+            outputs.sort(key=lambda output: output.index)
+            values = kind.aggregate(_counts(task, len(outputs)) @ kind.statistics(outputs), len(outputs))
+            found.setdefault((role, task), []).append(100 / kind.scale * values)
+    means = {place: np.mean(values, 0) for place, values in found.items()}
+    result = {}
+    for role, name in (("target", "target"), ("general", "change")):
+        if own := [values for (kind, _), values in means.items() if kind == role]:
+            result[name] = np.mean(own, 0)
+    return result
+
+
+def _counts(task: str, n: int) -> Array:
+    """How often each of n items is drawn, `[RESAMPLES, n]`: the same for all who were asked this task."""
+    rng = np.random.default_rng([n, *task.encode()])
+    return rng.multinomial(n, np.full(n, 1 / n), RESAMPLES).astype(np.float64)
+
+
+def _corrected(found: list[Comparison]) -> list[Comparison]:
+    """With p values corrected (Holm) over all comparisons of one measure and kind of test."""
+    records = [vars(one).copy() for one in found]
+    for measure, kind in itertools.product({one.measure for one in found}, ("p_items", "p_seeds")):
+        family = [record for record in records if record["measure"] == measure and record[kind] is not None]
+        for record, p in zip(family, holm([record[kind] for record in family]), strict=True):
+            record[kind] = p
+    return [Comparison(**record) for record in records]
+
+
+def _predictions(
+    cells: Sequence[Cell],
+    courses: Sequence[Course],
+    scores: Mapping[tuple[str, str, int], Sequence[Score]],
+    arms: Sequence[Arm],
+) -> list[Prediction]:
+    """Stage-1 score against what is kept at the end and at the matched score, and against the advantage over the first arm."""
+    levels = {cell.task: cell.level for cell in cells}
+    rows: dict[str, list[tuple[float, float]]] = {}
+    by_place = {(course.task, course.arm, course.seed): course for course in courses}
+    for place, course in by_place.items():
+        if course.stage_one is None or not course.points:
+            continue
+        at = levels[course.task]
+        end = Summary.of(scores[place]).retention
+        kept = tradeoff.matched(course.points, at) if at is not None else None
+        other = by_place.get((course.task, arms[0].name, course.seed))
+        theirs = tradeoff.matched(other.points, at) if other and other.points and at is not None else None
+        measures = {
+            "what the run keeps": end.value if end else None,
+            "what it keeps at the matched score": kept,
+            f"its advantage there over {arms[0].name}": None if kept is None or theirs is None else kept - theirs,
+        }
+        for name, value in measures.items():
+            if value is not None:
+                rows.setdefault(name, []).append((course.stage_one, value))
+    found = []
+    for name, pairs in rows.items():
+        one, other = zip(*pairs, strict=True)
+        if len(pairs) >= 4 and len(set(one)) > 1 and len(set(other)) > 1:
+            result = stats.spearmanr(one, other)
+            found.append(Prediction(name, float(result.statistic), float(result.pvalue), len(pairs)))  # pyright: ignore[reportAttributeAccessIssue]
+    return found

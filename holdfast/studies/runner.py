@@ -1,0 +1,166 @@
+"""Run a study: arms x targets x seeds, each run resumable, several at a time, then what follows from them together."""
+
+import contextlib
+import itertools
+import multiprocessing
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from holdfast import runs
+from holdfast.report.study import Study
+from holdfast.report.study_page import write_study_page
+from holdfast.report.summary import Summary
+from holdfast.scores import read_scores
+from holdfast.stages.base import write_text
+from holdfast.studies import results
+from holdfast.studies.plan import Arm, Plan, arms_of, make
+
+FIXED = ("model", "general", "shots", "limit", "curve")  # what all runs in one folder have in common
+
+
+def study(
+    model: str,
+    methods: Sequence[str] | dict[str, dict[str, Any] | None],
+    targets: Sequence[str],
+    general: Sequence[str] = (),
+    *,
+    out: str | Path,
+    jobs: int = 1,
+    **options: Any,
+) -> Study:
+    """Tune with every method on every target with every seed, and put the results together in `study.jsonl` and `study.html`.
+
+    `methods` are names, `method@stage.field=value` or the `arms` of a `Plan`, whose other fields are `options`. Called again, finished
+    runs are skipped and a killed one goes on; further methods, targets and seeds may be added.
+    """
+    arms = methods if isinstance(methods, dict) else arms_of(methods)
+    given = {"model": model, "arms": arms, "targets": list(targets), "general": list(general), **options}
+    return run(make(given), out, jobs)
+
+
+def run(plan: Plan, out: str | Path, jobs: int = 1) -> Study:
+    """A whole study. A run that fails is left out of the results and named in `Study.failed`; the others go on.
+
+    Raises:
+        ValueError: the folder holds a study with another model, other general tasks, shots, limit or points.
+    """
+    folder = Path(out)
+    _claim(plan, folder)
+    arms = plan.resolved()
+    # Seeds outermost: a study that is stopped half way has all of its arms.
+    places = [(t, arm, s) for s, t, arm in itertools.product(range(plan.seeds), plan.targets, arms)]
+    work = [(place(folder, t, arm, s), _arguments(plan, folder, t, arm, s)) for t, arm, s in places]
+    failed = _work(work, jobs)
+    finished = {
+        (target, arm.name, seed): path
+        for (target, arm, seed), (path, _) in zip(places, work, strict=True)
+        if path.name not in failed
+    }
+    found = results.study(plan.targets, arms, plan.seeds, finished, plan.match)
+    found = replace(found, failed=sorted(failed.items()))
+    found.write(folder)
+    write_study_page(folder)
+    return found
+
+
+def place(out: Path, target: str, arm: Arm, seed: int) -> Path:
+    """Where a study keeps one run."""
+    short = target.rstrip("/").rpartition("/")[2].replace(":", "-")
+    name = "".join(c if c.isalnum() or c in "-_.=+@," else "-" for c in arm.name.rpartition("/")[2])
+    return out / "runs" / f"{short}--{name}--{seed}"
+
+
+def _claim(plan: Plan, folder: Path) -> None:
+    path, given = folder / "study.yaml", asdict(plan)
+    if path.exists():
+        before = yaml.safe_load(path.read_text())
+        changed = [key for key in FIXED if before.get(key) != _plain(given[key])]
+        if changed:
+            raise ValueError(
+                f"{folder}: holds a study with another {', '.join(changed)}; its runs would not compare, so give another --out"
+            )
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(path, yaml.safe_dump({k: _plain(v) for k, v in given.items()}, sort_keys=False, allow_unicode=True))
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _arguments(plan: Plan, folder: Path, target: str, arm: Arm, seed: int) -> dict[str, Any]:
+    return {
+        "model": plan.model,
+        "task": target,
+        "method": arm.method,
+        "general": plan.general,
+        "shots": plan.shots,
+        "limit": plan.limit,
+        "curve": plan.curve,
+        "seed": seed,
+        "out": place(folder, target, arm, seed),
+        "stage_root": folder / "stages",
+        **arm.settings,
+    }
+
+
+def _work(work: Sequence[tuple[Path, dict[str, Any]]], jobs: int) -> dict[str, str]:
+    """Do every run, `jobs` at a time with one thread each; returns what went wrong, by the run's name."""
+    failed: dict[str, str] = {}
+    began = time.monotonic()
+    for done, (path, wrong) in enumerate(_finished(work, jobs), 1):
+        if wrong:
+            failed[path.name] = wrong
+        left = (time.monotonic() - began) / done * (len(work) - done)
+        said = f"failed: {wrong}" if wrong else _headline(path)
+        print(f"[{done}/{len(work)}] {path.name}: {said} (about {_time(left)} left)", file=sys.stderr, flush=True)
+    return failed
+
+
+def _finished(work: Sequence[tuple[Path, dict[str, Any]]], jobs: int) -> Iterator[tuple[Path, str]]:
+    if jobs == 1:
+        yield from (_one(path, arguments) for path, arguments in work)
+        return
+    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _one_thread) as pool:
+        try:
+            for future in as_completed([pool.submit(_one, path, arguments) for path, arguments in work]):
+                yield future.result()
+        except KeyboardInterrupt:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+
+
+def _one(path: Path, arguments: dict[str, Any]) -> tuple[Path, str]:
+    """One run; what it says goes to a file of its own, because several speak at a time."""
+    log = path.parent.parent / "logs" / f"{path.name}.txt"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("a") as file, contextlib.redirect_stderr(file):
+        try:
+            runs.tune(**arguments)
+        except (ValueError, OSError) as error:
+            return path, str(error)
+    return path, ""
+
+
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"
+
+
+def _headline(path: Path) -> str:
+    summary = Summary.of(read_scores(path))
+    target = f"target {summary.target_value.value:.1f}" if summary.target_value else "no target score"
+    return target + (f", keeps {summary.retention.value:.1f} %" if summary.retention else "")
+
+
+def _time(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"

@@ -1,0 +1,133 @@
+"""A whole study on a tiny random model: shared work is done once, all of it can be resumed, and the records add up."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from holdfast import models
+from holdfast.report.study import read
+from holdfast.report.tradeoff import points
+from holdfast.scores import read_scores
+from holdfast.studies import runner
+from tests.training import tiny
+
+ARMS = {
+    "full": {"model.learning_rate": 1e-2},
+    "promot": {"prompt.steps": 2, "prompt.length": 3, "prompt.learning_rate": 0.5},
+    "prompt_tuning": {"prompt.steps": 2, "prompt.length": 3, "prompt.learning_rate": 0.5},
+}
+SHARED = {"model.steps": 4, "model.batch_size": 4}
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("world")
+    models.save(tiny.pretrained(), folder / "model")
+    for name, choices in (("pick", ["w3", "w4"]), ("copy", None)):
+        for split, count in (("train", 12), ("validation", 4), ("test", 8)):
+            words = [f"w{3 + (7 * i + len(split)) % 30}" for i in range(count)]
+            lines = [
+                json.dumps(
+                    {"input": f"{w} w9", "target": choices[i % 2] if choices else w}
+                    | ({"choices": choices} if choices else {})
+                )
+                for i, w in enumerate(words)
+            ]
+            (folder / name).mkdir(exist_ok=True)
+            (folder / name / f"{split}.jsonl").write_text("\n".join(lines) + "\n")
+        (folder / name / "task.yaml").write_text('input: "{{ input }} w8"\n')
+    return folder
+
+
+def run(world: Path, arms: dict = ARMS, seeds: int = 2, **changed):
+    return runner.study(
+        str(world / "model"),
+        arms,
+        [str(world / "pick")],
+        [str(world / "copy")],
+        out=world / "study",
+        seeds=seeds,
+        limit=3,
+        curve=1,
+        **{"shots": (0,), "set": SHARED | {"prompt.batch_size": 4}} | changed,
+    )
+
+
+@pytest.fixture(scope="module")
+def study(world: Path):
+    return run(world)
+
+
+def test_every_arm_is_summed_up_over_its_seeds(world: Path, study) -> None:
+    assert not study.failed
+    assert [(cell.arm, cell.seeds) for cell in study.cells] == [(arm, 2) for arm in ARMS]
+    for cell in study.cells:
+        runs = [read_scores(path) for path in (world / "study/runs").glob(f"pick--{cell.arm}--*")]
+        values = [
+            100
+            * next(
+                s.value for s in found if (s.variant, s.task, s.step) == ("tuned", "pick", None) and s.prompt != "off"
+            )
+            for found in runs
+        ]
+        assert cell.target
+        assert cell.target.mean == pytest.approx(sum(values) / 2)
+    assert {one.arm for one in study.comparisons} == set(ARMS) - {"full"}
+    assert read(world / "study") == runner.replace(study, failed=[])
+
+
+def test_the_points_are_measured_on_the_way_and_their_weights_are_gone(world: Path, study) -> None:
+    for arm, steps in (("full", [0, 4]), ("promot", [0, 4]), ("prompt_tuning", [0, 1])):
+        course = points(read_scores(world / f"study/runs/pick--{arm}--0"))
+        assert [point.step for point in course] == steps
+    assert not list((world / "study/stages").glob("*/points/*"))
+
+
+@pytest.mark.parametrize("arm", ["full", "promot"])
+def test_the_last_point_is_the_weights_at_the_end(world: Path, study, arm: str) -> None:
+    """The rebuilt model must be the trained one: validation runs once, at the last step, so both hold the same weights."""
+    scores = read_scores(world / f"study/runs/pick--{arm}--0")
+    target = "on" if arm == "promot" else None
+    general = "off" if arm == "promot" else None
+    for task, prompt in (("pick", target), ("copy", general)):
+        found = {
+            s.step: s.value
+            for s in scores
+            if (s.variant, s.task, s.prompt) == ("tuned", task, prompt) and s.metric in ("accuracy", "exact_match")
+        }
+        assert found[4] == found[None]
+
+
+def test_what_runs_share_is_done_once(world: Path, study) -> None:
+    names = [path.name.rpartition("-")[0] for path in (world / "study/stages").iterdir()]
+    assert names.count("evaluate-base") == 2  # the target, and the general tasks: not for each of eight runs
+    assert names.count("prompt") == 2  # one for each seed, for promot and prompt_tuning together
+    assert names.count("evaluate-prompt") == 2
+    assert names.count("model") == 4
+
+
+def test_the_same_study_again_does_nothing_and_more_of_it_only_what_is_new(world: Path, study) -> None:
+    stages = {path: path.stat().st_mtime_ns for path in (world / "study/stages").glob("*/done.json")}
+    again = run(world)
+    assert again == study
+    assert {path: path.stat().st_mtime_ns for path in (world / "study/stages").glob("*/done.json")} == stages
+    with pytest.raises(ValueError, match="holds a study with another shots"):
+        run(world, shots=(1,))
+
+
+def test_a_run_that_fails_is_named_and_left_out(world: Path, study) -> None:
+    arms = {
+        "full": ARMS["full"],
+        "lora": {"model.learning_rate": 0.1},
+        "full-wild": {"method": "full", "model.learning_rate": 1e30},
+    }
+    found = run(world, arms, seeds=1, set=SHARED)
+    assert [name for name, _ in found.failed] == ["pick--full-wild--0"]
+    assert "the loss of step" in found.failed[0][1]
+    assert [cell.arm for cell in found.cells] == ["full", "lora"]
+    scores = [s for s in read_scores(world / "study/runs/pick--lora--0") if s.variant == "tuned"]
+    kept, rebuilt = (
+        [s.value for s in scores if s.step == step and s.metric in ("accuracy", "exact_match")] for step in (None, 4)
+    )
+    assert kept == rebuilt
