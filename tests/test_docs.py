@@ -43,6 +43,19 @@ def test_every_field_that_the_readme_sets_exists() -> None:
     assert given.set
 
 
+def test_every_row_of_the_papers_can_be_planned() -> None:
+    from holdfast.recipes import base
+    from holdfast.stages.fields import Fields, parse
+
+    text = (ROOT / "docs" / "promot-and-fticl.md").read_text()
+    commands = re.findall(r"`holdfast tune MODEL ([A-Z ]+?)(?: --method (\w+))?((?: --set [\w.=]+)*)`", text)
+    assert len(commands) >= 10
+    for tasks, method, settings in commands:
+        given = Fields("model", tuple(tasks.split()), parse(re.findall(r"--set (\S+)", settings)))
+        assert base.find(method or "promot")(given)
+        given.check_all_used()
+
+
 def test_the_file_map_of_the_readme_names_folders_that_exist() -> None:
     for folder in re.findall(r"holdfast/(\w+)  ", (ROOT / "README.md").read_text()):
         assert (ROOT / "holdfast" / folder).is_dir(), folder
