@@ -43,6 +43,7 @@ def tune(
     limit: Limit = None,
     seed: Seed = 0,
     curve: Curve = 0,
+    analyse: options.Analyse = None,
     out: Out = None,
     set_: Set = None,
     overwrite: Overwrite = False,
@@ -65,6 +66,7 @@ def tune(
         limit=limit,
         seed=seed,
         curve=curve,
+        analyses=analyse or (),
         out=out,
         overwrite=overwrite,
         trust_remote_code=trust_remote_code,
@@ -165,6 +167,7 @@ def study(
     shots: options.StudyShots = None,
     limit: Limit = None,
     curve: options.StudyCurve = None,
+    analyse: options.Analyse = None,
     match: options.Match = None,
     jobs: options.Jobs = 1,
     set_: options.StudySet = None,
@@ -177,6 +180,7 @@ def study(
     given: dict[str, Any] = {"targets": target, "general": general, "seeds": seeds, "limit": limit, "curve": curve}
     given |= {"match": match, "shots": console.numbers(shots) if shots else None}
     given |= {"arms": plan.arms_of(method) if method else None}
+    given |= {"analyses": analyse}
     given |= {"set": dict(console.assignment(text) for text in set_) if set_ else None}
     start = plan.read(Path(model)) if model.endswith((".yaml", ".yml")) else {"model": model}
     found = runner.run(plan.make(start | {k: v for k, v in given.items() if v is not None}, model), out, jobs)

@@ -22,6 +22,10 @@ Curve = Annotated[
     int,
     typer.Option(min=0, help="Measure this many points along training: what target and general tasks do over steps."),
 ]
+Analyse = Annotated[
+    list[str] | None,
+    typer.Option(help="gradient_alignment, weight_drift or label_mass, at the points of --curve; repeat it."),
+]
 
 # Of a study; what is not given is left to its file, or to the defaults of a plan.
 StudyModel = Annotated[str, typer.Argument(help="A model folder, a hub id or 'lab'; or a study as a YAML file.")]

@@ -17,10 +17,11 @@ from holdfast.report.page import write_page
 from holdfast.scores import Output, Score, read_scores, write_jsonl
 from holdfast.stages import artifacts, sources
 from holdfast.stages import pretrained as source
+from holdfast.stages.analyse import check_known
 from holdfast.stages.asking import check_askable
 from holdfast.stages.base import execute
 from holdfast.stages.fields import Fields
-from holdfast.stages.measurements import Asked, clear_points, follows, measure, prompts_of
+from holdfast.stages.measurements import Asked, clear_points, explain, follows, measure, prompts_of
 from holdfast.tasks.task import Task
 
 LIBRARIES = ("holdfast", "torch", "transformers", "peft", "accelerate", "sacrebleu")
@@ -58,6 +59,7 @@ def tune(
     limit: int | None = None,
     seed: int = 0,
     curve: int = 0,
+    analyses: Sequence[str] = (),
     out: str | Path | None = None,
     stage_root: str | Path | None = None,
     overwrite: bool = False,
@@ -69,7 +71,8 @@ def tune(
     Several tasks are targets together: mixed, or one after another where the recipe says so; each is measured behind its own prompt.
     `fields` sets any field of any stage: `prompt={"steps": 200}`, `model_={"learning_rate": 1e-4}` (the underscore keeps it apart
     from the argument) or `**{"prompt.steps": 200}`. The same call on the same `out` goes on where it was stopped. With `curve`, that
-    many points along the last stage are measured too: what the trade-off is made of. Runs with one `stage_root` share equal stages.
+    many points along the last stage are measured too: what the trade-off is made of. `analyses` run at the same points and at step 0.
+    Runs with one `stage_root` share equal stages.
 
     Raises:
         ValueError: anything about the input is wrong; nothing was written then.
@@ -83,8 +86,9 @@ def tune(
     plan = Fields(model, targets, _nested(fields), seed, versions, trust_remote_code)
     stages = recipes.find(method)(plan)
     plan.check_all_used()
-    if curve and follows(stages[-1]):
-        stages[-1] = plan.changed(stages[-1], curve=curve)
+    if (curve or analyses) and follows(stages[-1]):
+        stages[-1] = plan.changed(stages[-1], curve=curve or 1)
+    check_known(analyses)
     one = targets[0] if len(targets) == 1 else list(targets)
     config: dict[str, Any] = {"command": "tune", "model": model, "task": one, "method": method}
     config |= {"general": list(general), "shots": list(shots), "limit": limit, "seed": seed}
@@ -98,6 +102,7 @@ def tune(
     asked = Asked(model, names, tuple(kept), tuple(shots), limit, fingerprints, trust_remote_code)
     prompts = prompts_of(stages, trained)
     outputs = measure(stages, trained, prompts, root, asked)
+    explain(folder, stages, root, asked, analyses)
     if PartialState().is_main_process:
         artifacts.collect(trained, folder, {names[t]: trained[place] for t, place in prompts.items()})
         _write_scores(folder, outputs, tasks, model=model, model_hash=versions[0], recipe=method, seed=seed)

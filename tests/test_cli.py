@@ -13,12 +13,12 @@ ROOT = Path(__file__).parents[1]
 
 FROZEN = """
 demo: --out --json
-tune: MODEL TASK --method --general --shots --limit --seed --curve --out --set --overwrite --trust-remote-code --json
+tune: MODEL TASK --method --general --shots --limit --seed --curve --analyse --out --set --overwrite --trust-remote-code --json
 evaluate: MODEL --prompt --task --shots --limit --seed --out --trust-remote-code --json
 generate: MODEL --prompt --input --max-new-tokens --stop --num-beams --trust-remote-code
 edit: BASE TUNED --edit --out --set
 compare: RUNS --floor --out --json
-study: MODEL --out --method --target --general --seeds --shots --limit --curve --match --jobs --set --json
+study: MODEL --out --method --target --general --seeds --shots --limit --curve --analyse --match --jobs --set --json
 report: RUN
 push: RUN REPO --public --with-report
 playground: RUN --host --port --trust-remote-code

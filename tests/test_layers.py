@@ -24,7 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "edits": {"discovery", "blocks"},
     "training": {"methods", "prefix", "models", "rows"},
     "evaluation": {"prefix", "decoding", "models", "templates", "tokenization", "tasks", "scores", "rows"},
-    "analysis": {"prefix", "models", "templates", "tokenization", "tasks", "rows"},
+    "analysis": {"prefix", "models", "templates", "tokenization", "tasks", "rows", "blocks"},
     "report": {"scores"},
     "lab": {"tasks"},
     "lab/pretrain.py": {"training", "lab", "tasks", "templates", "tokenization", "prefix", "models", "methods", "rows"},

@@ -6,9 +6,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from accelerate import PartialState
+
 from holdfast.methods.base import chooser
 from holdfast.scores import Output, read_outputs
-from holdfast.stages.base import Stage, execute
+from holdfast.stages import analyse
+from holdfast.stages.analyse import Analyse
+from holdfast.stages.base import Stage, execute, write_text
 from holdfast.stages.evaluate import Evaluate
 from holdfast.stages.train import Train
 from holdfast.training import checkpoint
@@ -94,6 +98,22 @@ def measure(
 def follows(stage: Stage) -> bool:
     """Whether there is a trade-off to follow: a stage that trains a prompt alone leaves the model as it is."""
     return isinstance(stage, Train) and chooser(stage.methods).stage != "prompt"
+
+
+def explain(out: Path, stages: Sequence[Stage], root: Path, asked: Asked, analyses: Sequence[str]) -> None:
+    """`analysis.jsonl` below `out`: what the analyses find at step 0 of the last stage and at each step whose weights were kept."""
+    last = stages[-1]
+    assert isinstance(last, Train)
+    if not analyses or not follows(last):
+        return
+    reached = json.loads((execute(last, root) / "result.json").read_text())["step"]
+    steps = [0, *(step for step in last.settings.points if step <= reached)]
+    shared: dict[str, Any] = {"analyses": tuple(analyses), "general": asked.general, "versions": asked.versions}
+    folders = [execute(Analyse(f"analyse-step-{step}", last, step, **shared), root) for step in steps]
+    if not PartialState().is_main_process:
+        return
+    records = analyse.read(folders)
+    write_text(out / analyse.FILE, "".join(json.dumps(record) + "\n" for record in records))
 
 
 def clear_points(trained: Sequence[Path]) -> None:

@@ -118,6 +118,10 @@ class Train(Stage):
         model.requires_grad_(False).eval()
         return replace(pretrained, model=model.model), model
 
+    def sample(self, tasks: Sequence[Task], pretrained: Pretrained, model: PrefixModel, count: int) -> list[Row]:
+        """The first `count` training rows of the tasks, as this stage makes them."""
+        return self._stream(tasks, pretrained, model).sample(count)
+
     def _begin(
         self, tasks: Sequence[Task], inputs: dict[str, Path]
     ) -> tuple[Pretrained, PrefixModel, Stream | Mixture]:

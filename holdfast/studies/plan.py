@@ -44,6 +44,7 @@ class Plan:
     limit: int | None = Field(default=None, ge=1)
     curve: int = Field(default=0, ge=0)
     match: float | None = None
+    analyses: list[str] = Field(default_factory=list)
     set: Settings = Field(default_factory=dict)
 
     def resolved(self) -> list[Arm]:

@@ -105,6 +105,7 @@ def _arguments(plan: Plan, folder: Path, target: str, arm: Arm, seed: int) -> di
         "shots": plan.shots,
         "limit": plan.limit,
         "curve": plan.curve,
+        "analyses": plan.analyses,
         "seed": seed,
         "out": place(folder, target, arm, seed),
         "stage_root": folder / "stages",

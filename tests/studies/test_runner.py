@@ -50,6 +50,7 @@ def run(world: Path, arms: dict = ARMS, seeds: int = 2, **changed):
         seeds=seeds,
         limit=3,
         curve=1,
+        analyses=["gradient_alignment", "weight_drift", "label_mass"],
         **{"shots": (0,), "set": SHARED | {"prompt.batch_size": 4}} | changed,
     )
 
@@ -97,6 +98,19 @@ def test_the_last_point_is_the_weights_at_the_end(world: Path, study, arm: str) 
             if (s.variant, s.task, s.prompt) == ("tuned", task, prompt) and s.metric in ("accuracy", "exact_match")
         }
         assert found[4] == found[None]
+
+
+def test_the_analyses_run_at_the_same_points(world: Path, study) -> None:
+    lines = (world / "study/runs/pick--promot--0/analysis.jsonl").read_text().splitlines()
+    found = [json.loads(line) for line in lines]
+    assert {(one["analysis"], one["step"]) for one in found} >= {
+        (name, step) for name in ("gradient_alignment", "weight_drift", "label_mass") for step in (0, 4)
+    }
+    drift = {one["step"]: one["value"] for one in found if (one["measure"], one["where"]) == ("mean_abs", "layers.0")}
+    assert drift[0] == 0.0
+    assert drift[4] > 0.0
+    assert {one["measure"] for one in found if one["analysis"] == "label_mass"} == {"mass_on", "mass_off"}
+    assert not (world / "study/runs/pick--prompt_tuning--0/analysis.jsonl").exists()  # the model does not move
 
 
 def test_what_runs_share_is_done_once(world: Path, study) -> None:

@@ -1,0 +1,46 @@
+"""Is what the model learns at a step the format, or the task?"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from holdfast.analysis.base import Finding, Subject
+from holdfast.blocks import locate
+from holdfast.prefix.model import PrefixModel
+from holdfast.rows import Row
+
+
+def gradient_alignment(subject: Subject) -> list[Finding]:
+    """Cosine between the gradient on a batch and that on the same inputs with other examples' answers, for each matrix of each block.
+
+    With the answers shuffled, the format is still right and the meaning is gone. So near 1 a step teaches the format, and near 0 the
+    task. Both gradients are taken at the same weights, those of training on the true answers, without dropout.
+
+    Source: Wang et al. 2024 (ICLR), section 3.2 and figure 3, there for the last decoder layer
+    """
+    true, other = (_gradient(subject.model, rows) for rows in (subject.rows, subject.shuffled))
+    return [
+        Finding("cosine", name, float(F.cosine_similarity(true[name], other[name], dim=0)))
+        for name in true
+        if true[name].any() and other[name].any()
+    ]
+
+
+def _gradient(model: PrefixModel, rows: Sequence[Row]) -> dict[str, Tensor]:
+    """The gradient of the mean loss of `rows` to each matrix inside a block, flat, in float64."""
+    matrices = {n: p for n, p in model.model.named_parameters() if p.ndim > 1 and locate(n) is not None}
+    before = {name: parameter.requires_grad for name, parameter in matrices.items()}
+    model.eval()
+    for parameter in matrices.values():
+        parameter.requires_grad_(True)
+    try:
+        output = model(rows)
+        losses = F.cross_entropy(output.logits.float(), output.labels, reduction="none")
+        loss = (losses * output.weights).sum() / output.weights.sum()
+        found = torch.autograd.grad(loss, list(matrices.values()), allow_unused=True)
+    finally:
+        for name, parameter in matrices.items():
+            parameter.requires_grad_(before[name])
+    return {name: g.detach().flatten().double() for name, g in zip(matrices, found, strict=True) if g is not None}

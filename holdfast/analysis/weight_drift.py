@@ -1,0 +1,47 @@
+"""How far, and in how many directions, has each layer moved?"""
+
+import torch
+from torch import Tensor
+
+from holdfast.analysis.base import Finding, Subject
+from holdfast.blocks import locate
+
+
+def weight_drift(subject: Subject) -> list[Finding]:
+    """Of delta = tuned - base, for each block (and `embeddings and head`): mean |delta|, its norm over the base's, and its effective rank.
+
+    The effective rank of a matrix is exp(entropy of its singular values, normed to sum 1): 1 where all of the change is one direction,
+    the smaller dimension where it is spread evenly. A block's is the mean of its matrices that moved.
+
+    Source: effective rank: Roy and Vetterli 2007, "The effective rank: a measure of effective dimensionality" (EUSIPCO), eq. 4
+    """
+    old = dict(subject.base.model.named_parameters())
+    groups: dict[str, list[tuple[Tensor, Tensor]]] = {}
+    for name, tuned in subject.pretrained.model.named_parameters():
+        base = old.get(name)
+        if base is not None and base.shape == tuned.shape:
+            pair = (tuned.detach().double(), base.detach().double().to(tuned.device))
+            groups.setdefault(_group(name), []).append(pair)
+    found = []
+    for where, pairs in groups.items():
+        deltas = [tuned - base for tuned, base in pairs]
+        moved = sum(float(delta.abs().sum()) for delta in deltas) / sum(delta.numel() for delta in deltas)
+        size = sum(float(base.square().sum()) for _, base in pairs) ** 0.5
+        change = sum(float(delta.square().sum()) for delta in deltas) ** 0.5
+        found += [Finding("mean_abs", where, moved), Finding("relative_norm", where, change / size if size else 0.0)]
+        spectra = [effective_rank(delta) for delta in deltas if delta.ndim == 2 and delta.any()]
+        if spectra:
+            found.append(Finding("effective_rank", where, sum(spectra) / len(spectra)))
+    return found
+
+
+def effective_rank(matrix: Tensor) -> float:
+    """exp of the entropy of a matrix's singular values, normed to sum 1."""
+    values = torch.linalg.svdvals(matrix)
+    shares = values[values > 0] / values.sum()
+    return float(torch.exp(-(shares * shares.log()).sum()))
+
+
+def _group(name: str) -> str:
+    inside = locate(name)
+    return "embeddings and head" if inside is None else f"{inside[0].rpartition('.')[2]}.{inside[1]}"
