@@ -208,8 +208,16 @@ def _arms(cells: Sequence[Cell]) -> RenderableType:
     for place in used:
         grid.add_column(titles[place], justify="right", no_wrap=True)
     for row, cell in enumerate(cells):
-        grid.add_row(cell.arm, *[columns[place][row] for place in used])
+        grid.add_row(brief(cell.arm), *[columns[place][row] for place in used])
     return grid
+
+
+def brief(arm: str) -> str:
+    """An arm's name without the stages before its settings, where every setting is then still told from the others; one a line."""
+    method, at, rest = arm.partition("@")
+    settings = [part.partition(".")[2] or part for part in rest.split(",")]
+    names = {part.partition("=")[0] for part in settings}
+    return arm if not at or len(names) < len(settings) else "\n ".join([method, *settings])
 
 
 def _mean(found: Spread | None) -> str:
@@ -224,7 +232,7 @@ def _compared(found: Sequence[Comparison]) -> RenderableType:
         grid.add_column(measure, justify="right", no_wrap=True)
     places = {(one.arm, one.measure): one for one in found}
     for arm in dict.fromkeys(one.arm for one in found):
-        grid.add_row(arm, *[_difference(places.get((arm, measure))) for measure in measures])
+        grid.add_row(brief(arm), *[_difference(places.get((arm, measure))) for measure in measures])
     return grid
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from holdfast.report.study import Spread
+from holdfast.report.study import Spread, brief
 from holdfast.report.tradeoff import Point, area, matched
 
 COURSE = [Point(0, 40.0, 100.0), Point(10, 60.0, 80.0), Point(20, 55.0, 70.0), Point(40, 100.0, 50.0)]
@@ -50,3 +50,9 @@ def test_the_spread_over_seeds() -> None:
     assert found.interval == pytest.approx((2 - 4.303 / 3**0.5, 2 + 4.303 / 3**0.5), abs=0.005)  # t of two degrees
     assert Spread.of([None]) is None
     assert Spread.of([1.0]) == Spread(1.0, None, 1)
+
+
+def test_an_arm_is_named_briefly_only_where_nothing_is_lost() -> None:
+    assert brief("promot@prompt.length=8,model.learning_rate=1e-3") == "promot\n length=8\n learning_rate=1e-3"
+    assert brief("promot@prompt.steps=8,model.steps=9") == "promot@prompt.steps=8,model.steps=9"
+    assert brief("full") == "full"
