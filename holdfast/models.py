@@ -59,12 +59,27 @@ def load(
         kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
         with quiet():
             model: Any = kind.from_pretrained(source, dtype=DTYPES[dtype], use_safetensors=True, **options)
-        tokenizer = AutoTokenizer.from_pretrained(source, **options)
-    except (OSError, KeyError) as error:
+        tokenizer = _tokenizer(source, options)
+    except (OSError, KeyError, ImportError) as error:
         raise ValueError(f"{source}: cannot be loaded as a language model: {str(error).splitlines()[0]}") from error
     prepare_tokenizer(tokenizer, str(source))
+    if config.is_encoder_decoder:
+        decoder_start(model)
     model.requires_grad_(False).eval().to(device)
     return Pretrained(model, tokenizer, str(source), weights_hash(model))
+
+
+def _tokenizer(source: str | Path, options: dict[str, Any]) -> Any:
+    """transformers' tokenizer of a model; one that is there as a SentencePiece file alone needs two more packages."""
+    try:
+        return AutoTokenizer.from_pretrained(source, **options)
+    except (ValueError, ImportError) as error:
+        if not any(word in str(error).lower() for word in ("sentencepiece", "tiktoken", "protobuf")):
+            raise
+        raise ValueError(
+            f"{source}: its tokenizer is a SentencePiece file, which needs two packages to be read; pip install "
+            "sentencepiece protobuf, or save it once as tokenizer.json with `tokenizer.save_pretrained`"
+        ) from error
 
 
 def _check_folder(folder: Path) -> None:
@@ -129,6 +144,35 @@ def max_length(model: Any) -> int:
         if isinstance(value, int) and value > 0:
             return value
     return 2**30
+
+
+def decoder_start(model: Any) -> int:
+    """The token that a decoder behind an encoder begins with.
+
+    Raises:
+        ValueError: neither configuration names it.
+    """
+    for settings in (model.config, getattr(model, "generation_config", None)):
+        token = getattr(settings, "decoder_start_token_id", None)
+        if isinstance(token, int):
+            return token
+    raise ValueError(
+        "the model has an encoder, and its config.json does not say what its decoder begins with; set "
+        "`decoder_start_token_id` there (T5 and mT5 begin with their pad token, 0)"
+    )
+
+
+def sentinels(tokenizer: Any) -> tuple[int, int] | None:
+    """The tokens that open and close the first answer of a model that was pretrained to fill gaps; None where there are none.
+
+    T5 writes `<extra_id_0>`, what belongs into the first gap, `<extra_id_1>` (Raffel et al. 2020, section 3.1.4). mT5's
+    vocabulary spells them with a word boundary before them.
+    """
+    for opening, closing in (("<extra_id_0>", "<extra_id_1>"), ("▁<extra_id_0>", "▁<extra_id_1>")):
+        first, second = tokenizer.convert_tokens_to_ids([opening, closing])
+        if None not in (first, second) and tokenizer.unk_token_id not in (first, second):
+            return first, second
+    return None
 
 
 def window(model: Any) -> int | None:

@@ -10,7 +10,8 @@ class Row:
     `weights[i]` is the loss weight of predicting `tokens[i]` from everything before it; 0 means context only. The first
     token can carry a weight only behind a soft prompt. `prompt` is the index of the soft prompt that stands in front,
     or None. `name` says where the row comes from (`rte/train[17]`), for messages. `cut` counts the tokens that truncation
-    removed, and `lost` those of them that were to be predicted.
+    removed, and `lost` those of them that were to be predicted. `encoded` counts the first tokens, which a model with an
+    encoder encodes; it decodes the rest. None is up to the first label.
     """
 
     tokens: tuple[int, ...]
@@ -19,6 +20,7 @@ class Row:
     name: str = ""
     cut: int = 0
     lost: int = 0
+    encoded: int | None = None
 
     def __post_init__(self) -> None:
         assert len(self.tokens) == len(self.weights), (len(self.tokens), len(self.weights))
@@ -27,3 +29,8 @@ class Row:
     def labels(self) -> list[int]:
         """Places whose token is predicted, in order."""
         return [i for i, weight in enumerate(self.weights) if weight != 0]
+
+    @property
+    def boundary(self) -> int:
+        """Where the decoder begins, in a model with an encoder."""
+        return next(iter(self.labels), len(self.tokens)) if self.encoded is None else self.encoded

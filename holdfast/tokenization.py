@@ -16,6 +16,7 @@ def encode(
     prompt: int | None = None,
     loss_on: Literal["last", "all"] = "last",
     truncation: Literal["input", "right"] = "input",
+    encoder_decoder: bool = False,
 ) -> Row:
     """The row of a rendered example; a token that holds any character of the target carries weight 1.
 
@@ -32,9 +33,68 @@ def encode(
 
     A first token with no soft prompt (`prompt`) before it cannot be predicted and weighs 0.
 
+    With `encoder_decoder` the two are apart: the prompt as the tokenizer ends an input (T5: with its end token), and the
+    target without space at its beginning, every token predicted. `max_length` bounds each, and truncation, from either
+    side, touches the input alone.
+
     Raises:
-        ValueError: the target does not fit into `max_length` tokens; it has no token; the tokenizer has no offsets.
+        ValueError: the target does not fit into `max_length` tokens; it has no token; the tokenizer has no offsets; or
+            `loss_on="all"`, and the demonstrations are where an encoder reads them.
     """
+    if encoder_decoder:
+        return _apart(tokenizer, rendered, max_length, eos, name, prompt, loss_on, truncation)
+    return _together(tokenizer, rendered, max_length, eos, name, prompt, loss_on, truncation)
+
+
+def encode_pair(
+    tokenizer: Any,
+    context: str,
+    continuation: str,
+    *,
+    max_length: int,
+    name: str = "",
+    prompt: int | None = None,
+    encoder_decoder: bool = False,
+) -> Row:
+    """A row that scores `continuation` behind `context`: the boundary where training puts it, and no end token."""
+    return encode(
+        tokenizer,
+        Rendered(context, continuation),
+        max_length=max_length,
+        eos=False,
+        name=name,
+        prompt=prompt,
+        encoder_decoder=encoder_decoder,
+    )
+
+
+def encode_prompt(tokenizer: Any, text: str, *, max_length: int, encoder_decoder: bool = False) -> tuple[int, ...]:
+    """The tokens to generate from, at most `max_length`: begun as in training, no end token, the oldest cut first.
+
+    Raises:
+        ValueError: `max_length` is below 1, or the tokenizer has no offsets.
+    """
+    if max_length < 1:
+        raise ValueError(f"max_length={max_length} leaves no room for a prompt; ask for fewer new tokens")
+    if encoder_decoder:
+        return _input(tokenizer, text, max_length, "input")[0]
+    ids, _, start = _tokens(tokenizer, text, "")
+    start = min(start, max_length)
+    cut = max(len(ids) - max_length, 0)
+    return (*ids[:start], *ids[start + cut :])
+
+
+def _together(
+    tokenizer: Any,
+    rendered: Rendered,
+    max_length: int,
+    eos: bool,
+    name: str,
+    prompt: int | None,
+    loss_on: str,
+    truncation: str,
+) -> Row:
+    """A row in which prompt and target are one text."""
     text = rendered.prompt + rendered.target + (rendered.end if eos else "")
     boundary = len(rendered.prompt)
     ids, spans, start = _tokens(tokenizer, text, name)
@@ -68,27 +128,60 @@ def encode(
     return Row(tuple(ids), tuple(weights), prompt, name, cut, lost)
 
 
-def encode_pair(
-    tokenizer: Any, context: str, continuation: str, *, max_length: int, name: str = "", prompt: int | None = None
+def _apart(
+    tokenizer: Any,
+    rendered: Rendered,
+    max_length: int,
+    eos: bool,
+    name: str,
+    prompt: int | None,
+    loss_on: str,
+    truncation: str,
 ) -> Row:
-    """A row that scores `continuation` behind `context`: the boundary where training puts it, and no end token."""
-    return encode(
-        tokenizer, Rendered(context, continuation), max_length=max_length, eos=False, name=name, prompt=prompt
-    )
+    """A row whose prompt an encoder reads and whose target a decoder writes."""
+    if loss_on == "all":
+        raise ValueError(
+            "loss_on=all: demonstrations are read by this model's encoder, which predicts nothing; use loss_on=last"
+        )
+    source, cut = _input(tokenizer, rendered.prompt, max_length, truncation)
+    target = _target(tokenizer, rendered, eos, max_length, name)
+    weights = (0.0,) * len(source) + (1.0,) * len(target)
+    return Row((*source, *target), weights, prompt, name, cut, encoded=len(source))
 
 
-def encode_prompt(tokenizer: Any, text: str, *, max_length: int) -> tuple[int, ...]:
-    """The tokens to generate from, at most `max_length`: begun as in training, no end token, the oldest cut first.
+def _input(tokenizer: Any, text: str, max_length: int, truncation: str) -> tuple[tuple[int, ...], int]:
+    """What an encoder reads, and how many tokens of the text were cut; what the tokenizer puts around it stays."""
+    encoded = tokenizer(text, return_special_tokens_mask=True, return_attention_mask=False, verbose=False)
+    ids, added = encoded["input_ids"], encoded["special_tokens_mask"]
+    if not ids:
+        return (tokenizer.eos_token_id,), 0
+    start = next((i for i, special in enumerate(added) if not special), len(ids))
+    stop = next((i for i in range(len(ids), start, -1) if not added[i - 1]), start)
+    cut = min(max(len(ids) - max_length, 0), stop - start)
+    if truncation == "right":
+        return (*ids[: stop - cut], *ids[stop:]), cut
+    return (*ids[:start], *ids[start + cut :]), cut
 
-    Raises:
-        ValueError: `max_length` is below 1, or the tokenizer has no offsets.
-    """
-    if max_length < 1:
-        raise ValueError(f"max_length={max_length} leaves no room for a prompt; ask for fewer new tokens")
-    ids, _, start = _tokens(tokenizer, text, "")
-    start = min(start, max_length)
-    cut = max(len(ids) - max_length, 0)
-    return (*ids[:start], *ids[start + cut :])
+
+def _target(tokenizer: Any, rendered: Rendered, eos: bool, max_length: int, name: str) -> list[int]:
+    """What a decoder writes."""
+    text = rendered.target.lstrip() + (rendered.end if eos else "")
+    encoded = tokenizer(text_target=text, return_special_tokens_mask=True, verbose=False)
+    ids, added = encoded["input_ids"], encoded["special_tokens_mask"]
+    if all(added):
+        raise ValueError(
+            f"{_called(name)}the tokenizer makes no token of the target {rendered.target!r}; change the target"
+        )
+    while added.pop():
+        ids.pop()
+    if eos:
+        ids.append(tokenizer.eos_token_id)
+    if len(ids) > max_length:
+        raise ValueError(
+            f"{_called(name)}the target is {len(ids)} tokens long and must fit into max_length={max_length}; raise the "
+            "length, or shorten or remove the example"
+        )
+    return ids
 
 
 def _tokens(tokenizer: Any, text: str, name: str) -> tuple[list[int], list[Span], int]:

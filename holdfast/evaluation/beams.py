@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from holdfast.evaluation import batch
+from holdfast.evaluation import answers, batch
 from holdfast.evaluation.stopping import Stops
 
 DEAD = -1e9  # The score of a beam that only fills a place.
@@ -48,7 +48,9 @@ class _Search:
         return kept
 
 
-def search(begun: batch.Batch, logits: Tensor, stops: Stops, limit: int, width: int) -> list[list[int]]:
+def search(
+    begun: batch.Batch | answers.Answers, logits: Tensor, stops: Stops, limit: int, width: int
+) -> list[list[int]]:
     """The best finished beam of each row: new tokens, without the end-of-sequence token.
 
     Args:

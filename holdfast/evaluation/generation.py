@@ -4,7 +4,8 @@ What prompts have in common (a soft prompt, the same demonstrations) is computed
 own tokens, padded on the left between the two: masked out, and not counted in positions, so that neither padding nor
 the company of other prompts changes a result. A finished text leaves the batch.
 
-Models that cannot share keys and values go through `model.generate` in batches of equally long prompts.
+A model with an encoder encodes its prompts and writes answers (`holdfast.evaluation.answers`). Models that can do neither go
+through `model.generate` in batches of equally long prompts.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -12,7 +13,7 @@ from typing import Any
 
 from torch import Tensor
 
-from holdfast.evaluation import batch, beams, plain
+from holdfast.evaluation import answers, batch, beams, plain
 from holdfast.evaluation.stopping import Stops
 from holdfast.models import max_length, window
 from holdfast.prefix.attached import Prompt, of, updated
@@ -58,7 +59,7 @@ def generate(
         places.setdefault(tuple(tokens), []).append(place)
     results: list[list[int]] = [[] for _ in prompts]
     with inference(model):
-        way = _shared if shares(model) else plain.generate
+        way = _shared if shares(model) else _encoded if answers.writes(model) else plain.generate
         with updated(model, of(prompt)):
             for tokens, new in way(model, list(places), stops, max_new_tokens, prompt, num_beams, batch_tokens):
                 for place in places[tokens]:
@@ -99,12 +100,30 @@ def _shared(
         for chosen in _batches(model, members, soft, apart, limit, batch_tokens // num_beams):
             suffixes = [tokens[family.length :] for tokens in chosen]
             begun, logits = batch.start(model, prefix, suffixes, limit - 1, together=one)
-            found = (
-                greedy(begun, logits, stops, limit)
-                if num_beams == 1
-                else beams.search(begun, logits, stops, limit, num_beams)
-            )
-            yield from zip(chosen, found, strict=True)
+            yield from zip(chosen, _found(begun, logits, stops, limit, num_beams), strict=True)
+
+
+def _encoded(
+    model: Any,
+    prompts: Sequence[tuple[int, ...]],
+    stops: Stops,
+    limit: int,
+    prompt: Prompt | None,
+    num_beams: int,
+    batch_tokens: int,
+) -> Iterator[tuple[tuple[int, ...], list[int]]]:
+    """(prompt, answer), batch by batch."""
+    for chosen in answers.batches(prompts, of(prompt).soft, limit, batch_tokens // num_beams):
+        begun, logits = answers.start(model, chosen, prompt, limit - 1)
+        yield from zip(chosen, _found(begun, logits, stops, limit, num_beams), strict=True)
+
+
+def _found(
+    begun: batch.Batch | answers.Answers, logits: Tensor, stops: Stops, limit: int, num_beams: int
+) -> list[list[int]]:
+    if num_beams == 1:
+        return greedy(begun, logits, stops, limit)
+    return beams.search(begun, logits, stops, limit, num_beams)
 
 
 def _batches(
@@ -127,7 +146,7 @@ def _batches(
         begin = end
 
 
-def greedy(begun: batch.Batch, logits: Tensor, stops: Stops, limit: int) -> list[list[int]]:
+def greedy(begun: batch.Batch | answers.Answers, logits: Tensor, stops: Stops, limit: int) -> list[list[int]]:
     """Take the likeliest token of each row until all have ended; new tokens by row. `logits` are `[B, V]`."""
     found: list[list[int]] = [[] for _ in logits]
     live = list(range(len(found)))

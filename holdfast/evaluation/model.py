@@ -5,12 +5,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+import numpy as np
 import torch
 
 from holdfast.evaluation.generation import generate
 from holdfast.evaluation.scoring import LogLikelihood, score
 from holdfast.evaluation.stopping import Stops
-from holdfast.models import Pretrained
+from holdfast.models import Pretrained, sentinels
 from holdfast.prefix.attached import Prompt, of
 from holdfast.prefix.cache import inference
 from holdfast.prefix.cached import label_logits
@@ -66,8 +67,11 @@ class Model:
     ) -> list[LogLikelihood]:
         """The log-likelihood of each (context, continuation)'s continuation, spaces included.
 
-        Both are tokenised together, as training does. A context too long for the model loses its beginning. An empty
-        one stands for the beginning of a text.
+        Both are tokenised as training does. A context too long for the model loses its beginning. An empty one stands for
+        the beginning of a text.
+
+        Where the model has an encoder and sentinel tokens (T5, mT5), an answer counts with and without the opening one before
+        it, as `generate` takes it off: the likelihood is the sum of both.
 
         Args:
             pairs: Texts.
@@ -78,7 +82,12 @@ class Model:
         """
         rows = [self._row(context, continuation) for context, continuation in pairs]
         self.truncated += sum(row.cut > 0 for row in rows)
-        return self.score_rows(rows, progress=progress)
+        if self._sentinels is None:
+            return self.score_rows(rows, progress=progress)
+        found = self.score_rows([*rows, *(_opened(row, self._sentinels[0]) for row in rows)])
+        if progress:
+            progress(len(rows))
+        return [_either(*ways) for ways in zip(found[: len(rows)], found[len(rows) :], strict=True)]
 
     def generate(
         self,
@@ -149,7 +158,7 @@ class Model:
     def first_token_mass(self, contexts: Sequence[str], answers: Sequence[Sequence[str]]) -> list[float]:
         """The probability that the first token behind a context begins one of its `answers`, delimiter included.
 
-        Answers that begin with the same token count once. No answers, no probability.
+        Answers that begin with the same token count once; behind an opening sentinel too (T5). No answers, no probability.
         """
         rows: list[Row] = []
         owners: list[int] = []
@@ -159,8 +168,11 @@ class Model:
                 row = self._row(context, answer)
                 end = row.labels[0] + 1
                 firsts[row.tokens[end - 1]] = Row(row.tokens[:end], (*row.weights[: end - 1], 1.0))
-            rows += firsts.values()
-            owners += [number] * len(firsts)
+            own_rows = list(firsts.values())
+            if self._sentinels is not None:
+                own_rows += [_opened(row, self._sentinels[0]) for row in own_rows]
+            rows += own_rows
+            owners += [number] * len(own_rows)
         mass = [0.0] * len(contexts)
         for number, found in zip(owners, self.score_rows(rows), strict=True):
             mass[number] += math.exp(found.value)
@@ -190,7 +202,7 @@ class Model:
         Raises:
             ValueError: a prompt is empty, or too long for the model beside the new tokens.
         """
-        stops = Stops(self.pretrained.tokenizer, stop, self._ends)
+        stops = Stops(self.pretrained.tokenizer, stop, self._ends, self._sentinels)
         found = generate(
             self.pretrained.model,
             prompts,
@@ -205,25 +217,30 @@ class Model:
 
     def _row(self, context: str, continuation: str) -> Row:
         tokenizer, soft = self.pretrained.tokenizer, 0 if of(self.prompt).soft else None
-        row = encode_pair(tokenizer, context, continuation, max_length=self._room, prompt=soft)
-        if context or soft is not None or self.pretrained.encoder_decoder or row.tokens[0] == self._start:
+        encodes = self.pretrained.encoder_decoder
+        row = encode_pair(tokenizer, context, continuation, max_length=self._room, prompt=soft, encoder_decoder=encodes)
+        if context or soft is not None or encodes or row.tokens[0] == self._start:
             return row
         tokens = tokenizer(continuation, add_special_tokens=False, verbose=False)["input_ids"]
         return Row((self._start, *tokens), (0.0, *[1.0] * len(tokens)))
 
     def _prompt(self, text: str, new: int) -> tuple[int, ...]:
-        tokenizer = self.pretrained.tokenizer
-        room = self._room if self.pretrained.encoder_decoder else self._room - new
-        tokens = encode_prompt(tokenizer, text, max_length=2**30)
+        tokenizer, encodes = self.pretrained.tokenizer, self.pretrained.encoder_decoder
+        room = self._room if encodes else self._room - new
+        tokens = encode_prompt(tokenizer, text, max_length=2**30, encoder_decoder=encodes)
         if len(tokens) > room:
             self.truncated += 1
-            tokens = encode_prompt(tokenizer, text, max_length=room)
+            tokens = encode_prompt(tokenizer, text, max_length=room, encoder_decoder=encodes)
         return tokens or (self._start,)
 
     @property
     def _room(self) -> int:
         """Positions that the soft prompt leaves."""
         return self.pretrained.max_length - (0 if self.prompt is None else len(self.prompt))
+
+    @property
+    def _sentinels(self) -> tuple[int, int] | None:
+        return sentinels(self.pretrained.tokenizer) if self.pretrained.encoder_decoder else None
 
     @property
     def _start(self) -> int:
@@ -236,6 +253,19 @@ class Model:
         settings = getattr(self.pretrained.model, "generation_config", None)
         ends = getattr(settings, "eos_token_id", None)
         return {self.pretrained.tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])} - {None}
+
+
+def _opened(row: Row, sentinel: int) -> Row:
+    """The row with a sentinel before its answer."""
+    place = row.boundary
+    tokens, weights = (*row.tokens[:place], sentinel, *row.tokens[place:]), row.weights
+    return replace(row, tokens=tokens, weights=(*weights[:place], 1.0, *weights[place:]), encoded=place)
+
+
+def _either(plain: LogLikelihood, opened: LogLikelihood) -> LogLikelihood:
+    """One or the other is written."""
+    value = float(np.logaddexp(plain.value, opened.value))
+    return LogLikelihood(value, plain.greedy or opened.greedy, plain.tokens)
 
 
 def _windows(tokens: tuple[int, ...], room: int) -> list[Row]:

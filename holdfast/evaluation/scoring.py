@@ -53,7 +53,9 @@ def score(
         ValueError: a row predicts its first token from nothing, or has more places than the model.
     """
     distinct: dict[tuple[Any, ...], int] = {}
-    numbers = [distinct.setdefault((row.tokens, tuple(row.labels), row.prompt), len(distinct)) for row in rows]
+    numbers = [
+        distinct.setdefault((row.tokens, tuple(row.labels), row.prompt, row.boundary), len(distinct)) for row in rows
+    ]
     firsts = dict(zip(reversed(numbers), reversed(rows), strict=True))
     asked = [firsts[number] for number in range(len(firsts))]
     labels, _, owners = label_tensors(asked)

@@ -1,4 +1,8 @@
-"""Where a generated text ends: at an end-of-sequence token, or just before the first stop string."""
+"""Where a generated text ends: at an end-of-sequence token, or just before the first stop string.
+
+A model that was pretrained to fill gaps (T5, mT5) may write its answer between two sentinel tokens, as it wrote what
+belongs into a first gap. Then the answer is what stands between them (ProMoT's post-processing, arXiv 2211.00635).
+"""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -10,16 +14,26 @@ class Stops:
     Stop strings are looked for in decoded text, so that one which begins or ends inside a token is found. Only the last
     few tokens are decoded at each step, and only when the newest one could hold the last character of a stop string.
 
+    `sentinels` are the tokens before and behind an answer, where a model may write them: a text begins behind the first
+    of them, if it is there, and ends before the other.
+
     Raises:
         ValueError: a stop string is empty.
     """
 
-    def __init__(self, tokenizer: Any, strings: Sequence[str] = (), eos: Iterable[int] = ()) -> None:
+    def __init__(
+        self,
+        tokenizer: Any,
+        strings: Sequence[str] = (),
+        eos: Iterable[int] = (),
+        sentinels: tuple[int, int] | None = None,
+    ) -> None:
         if "" in strings:
             raise ValueError("a stop string is empty, so every text would end at once; leave it out")
         self.tokenizer = tokenizer
         self.strings = tuple(strings)
         self.eos = frozenset(eos)
+        self.sentinels = sentinels
         # A token adds one byte at least. The few more are for a character that the cut splits, and for the space
         # that a decoder drops from the first token.
         self._reach = max((len(string.encode()) for string in strings), default=0) + 4
@@ -27,16 +41,25 @@ class Stops:
         self._suspects: dict[int, bool] = {}
 
     def reached(self, tokens: Sequence[int]) -> bool:
-        """Whether the text of these new tokens holds a stop string, given that it did not before the last of them."""
+        """Whether the text of these new tokens holds a stop string or closes, given that it did not before the last of them."""
+        if self.sentinels and tokens and tokens[-1] == self.sentinels[1]:
+            return True
         if not self.strings or not tokens or not self._suspect(tokens[-1]):
             return False
         return self._find(self.decode(tokens[-self._reach :])) >= 0 and self._find(self.decode(tokens)) >= 0
 
     def text(self, tokens: Sequence[int]) -> str:
         """The decoded tokens up to the first stop string; special tokens are left out."""
-        text = self.decode(tokens)
+        text = self.decode(self._between(tokens))
         place = self._find(text)
         return text if place < 0 else text[:place]
+
+    def _between(self, tokens: Sequence[int]) -> Sequence[int]:
+        if self.sentinels is None:
+            return tokens
+        opening, closing = self.sentinels
+        begin = tokens.index(opening) + 1 if opening in tokens else 0
+        return tokens[begin : next((i for i in range(begin, len(tokens)) if tokens[i] == closing), None)]
 
     def decode(self, tokens: Sequence[int]) -> str:
         """The text of new tokens, exactly: no clean-up of spaces."""

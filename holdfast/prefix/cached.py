@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from holdfast.models import max_length, window
-from holdfast.prefix import masks, reference
+from holdfast.prefix import encoded, masks, reference
 from holdfast.prefix.attached import Prompt, of, updated
 from holdfast.prefix.cache import Prefix, agrees, embed, prefill, random_tokens, step
 from holdfast.prefix.families import families
@@ -83,7 +83,8 @@ def predict(
 ) -> Iterator[Predicted]:
     """`label_logits` in parts, each label in one of them, in an order that spares work. See there."""
     groups: dict[tuple[int | None, bool], list[_Line]] = {}
-    packs, sees, number = agrees(model, _packed_and_alone), window(model), 0
+    packs = not model.config.is_encoder_decoder and agrees(model, _packed_and_alone)
+    sees, number = window(model), 0
     for row in rows:
         prompt = of(None if row.prompt is None else prompts[row.prompt])
         line = _Line(row, number, label_places(row, prompt.soft))
@@ -146,11 +147,15 @@ def _packed(model: Any, prefix: Prefix, length: int, lines: list[_Line]) -> Pred
 
 
 def _alone(model: Any, prompts: Sequence[Prompt], lines: list[_Line], batch_tokens: int) -> Iterator[Predicted]:
-    """Rows that the model does not compute behind a cache."""
-    lines = sorted(lines, key=lambda line: len(line.row.tokens))
-    tokens = min(batch_tokens, _most_labels(model))  # Here every place has logits.
-    for chunk in _chunks(lines, tokens, tokens, lambda line, before: len(line.row.tokens)):
-        logits = reference.label_logits(model, [line.row for line in chunk], prompts)
+    """Rows that the model does not compute behind a cache; with an encoder, those of one input stand side by side."""
+    if model.config.is_encoder_decoder and agrees(model, encoded.padded_and_alone):
+        compute, labels = encoded.label_logits, _most_labels(model)
+        lines = sorted(lines, key=lambda line: (line.row.boundary, line.row.tokens))
+    else:
+        compute, labels = reference.label_logits, min(batch_tokens, _most_labels(model))  # Every place has logits.
+        lines = sorted(lines, key=lambda line: len(line.row.tokens))
+    for chunk in _chunks(lines, min(batch_tokens, labels), labels, lambda line, before: len(line.row.tokens)):
+        logits = compute(model, [line.row for line in chunk], prompts)
         place = _places(chunk, logits.device)
         yield Predicted(place, logits, torch.arange(len(place), device=place.device))
 

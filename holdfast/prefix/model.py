@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from holdfast import models
-from holdfast.prefix import packed, reference
+from holdfast.prefix import encoded, packed, reference
 from holdfast.prefix.attached import Attached, Prompt, detached, of
-from holdfast.prefix.cache import layers_of
+from holdfast.prefix.cache import agrees, layers_of
 from holdfast.prefix.head import LabelLogits, labels_at_once, separable
 from holdfast.prefix.packing import label_tensors
 from holdfast.rows import Row
@@ -19,7 +19,7 @@ from holdfast.rows import Row
 
 @dataclass(frozen=True, slots=True)
 class Capability:
-    """Whether a loaded model computes packed rows rightly, and what was seen."""
+    """Whether a loaded model computes rows together rightly (packed; behind an encoder, padded), and what was seen."""
 
     packed: bool
     why: str
@@ -50,6 +50,8 @@ class PrefixModel(nn.Module):
         labels, weights, row = (tensor.to(self.model.device) for tensor in label_tensors(rows))
         if not self.packs(longest, deep=any(of(prompt).deep for prompt in prompts)):
             return LabelLogits(reference.label_logits(self.model, rows, prompts), labels, weights, row)
+        if self.model.config.is_encoder_decoder:
+            return LabelLogits(encoded.label_logits(self.model, rows, prompts), labels, weights, row)
         if len(labels) <= labels_at_once(self.model) or not separable(self.model, prompts):
             logits = packed.label_logits(self.model, rows, prompts, self.budget)
             return LabelLogits(logits, labels, weights, row)
@@ -75,18 +77,19 @@ class PrefixModel(nn.Module):
 
     def _longest(self, rows: Sequence[Row], prompt_lengths: Sequence[int]) -> int:
         """Positions of the longest row with its prompt, checked against what the model has."""
-        lengths = [len(row.tokens) + (0 if row.prompt is None else prompt_lengths[row.prompt]) for row in rows]
+        encodes = self.model.config.is_encoder_decoder
+        before = [0 if row.prompt is None else prompt_lengths[row.prompt] for row in rows]
+        own = [row.boundary if encodes else len(row.tokens) for row in rows]
         limit = models.max_length(self.model)
-        for row, length in zip(rows, lengths, strict=True):
-            if length > limit:
+        for row, tokens, soft in zip(rows, own, before, strict=True):
+            if tokens + soft > limit:
                 raise ValueError(
-                    f"row {row.name or '(unnamed)'}: {len(row.tokens)} tokens behind a prompt of "
-                    f"{length - len(row.tokens)} need {length} positions, and the model has {limit}; shorten the input "
-                    "or the prompt"
+                    f"row {row.name or '(unnamed)'}: {tokens} tokens behind a prompt of {soft} need {tokens + soft} "
+                    f"positions, and the model has {limit}; shorten the input or the prompt"
                 )
         if not any(any(row.weights) for row in rows):
             raise ValueError("no token of this batch carries a loss weight, so there is nothing to predict")
-        return max(lengths)
+        return max(map(sum, zip(own, before, strict=True)))
 
 
 _SEEN: WeakKeyDictionary[nn.Module, dict[tuple[str, bool], Capability]] = WeakKeyDictionary()
@@ -109,7 +112,8 @@ def capability(model: Any, *, deep: bool = False) -> Capability:
 @torch.no_grad()
 def _probe(model: Any, deep: bool) -> Capability:
     if model.config.is_encoder_decoder:
-        return Capability(False, "the prompt goes into an encoder")
+        right = not deep and agrees(model, encoded.padded_and_alone)
+        return Capability(right, f"inputs encoded side by side {'equal' if right else 'do not equal'} each alone")
     random = torch.Generator().manual_seed(0)
     vocabulary = model.get_input_embeddings().weight.shape[0]
     rows = [

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from holdfast.models import decoder_start
 from holdfast.prefix.attached import Attached, Prompt, check_not_recomputed, constant, of, updated
 from holdfast.prefix.cache import takes
 from holdfast.prefix.packing import label_places
@@ -22,8 +23,8 @@ def label_logits(model: Any, rows: Sequence[Row], prompts: Sequence[Prompt]) -> 
     """Logits at the label places: rows as given, label places ascending.
 
     Args:
-        model: A transformers model. With an encoder, the soft prompt and the tokens before the first label are encoded,
-            and the decoder predicts the tokens from the first label on.
+        model: A transformers model. With an encoder, the soft prompt and a row's first tokens (`Row.boundary`) are encoded,
+            and the decoder predicts the others.
         rows: N labels in all, at least one.
         prompts: What `Row.prompt` counts: soft prompts [P, D], or whatever is attached.
 
@@ -38,7 +39,7 @@ def label_logits(model: Any, rows: Sequence[Row], prompts: Sequence[Prompt]) -> 
     for number, row in enumerate(rows):
         places = label_places(row, 0 if row.prompt is None else of(prompts[row.prompt]).soft)
         if places:
-            groups[row.prompt, len(row.tokens), places[0] if encodes else 0].append(number)
+            groups[row.prompt, len(row.tokens), row.boundary if encodes else 0].append(number)
     picked: dict[int, Tensor] = {}
     for (prompt, _, first), members in groups.items():
         tokens = torch.tensor([rows[number].tokens for number in members], device=model.device)
@@ -70,7 +71,7 @@ def _decoded(model: Any, tokens: Tensor, prompt: Attached, first: int) -> Tensor
     """Tokens [B, T], the first ones encoded behind the prompt, the rest decoded -> logits [B, T, V], 0 if encoded."""
     assert not prompt.layers, "a deep prefix is for models without an encoder"
     inputs, target = _embed(model, tokens[:, :first], prompt.vectors), tokens[:, first:]
-    start = torch.full_like(target[:, :1], model.config.decoder_start_token_id)
+    start = torch.full_like(target[:, :1], decoder_start(model))
     shifted = torch.cat([start, target[:, :-1]], dim=1)
     logits = model(inputs_embeds=inputs, decoder_input_ids=shifted, use_cache=False).logits
     return torch.cat([logits.new_zeros(len(tokens), first, logits.shape[-1]), logits], dim=1)

@@ -172,6 +172,7 @@ class Train(Stage):
             prompt=prompt,
             loss_on=self.loss_on,
             truncation=self.truncation,
+            encoder_decoder=pretrained.encoder_decoder,
         )
 
     def _validation(self, tasks: Sequence[Task], pretrained: Pretrained) -> Callable[[PrefixModel], float] | None:

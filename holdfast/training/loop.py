@@ -273,7 +273,7 @@ def set_dropout(model: nn.Module, rate: float | None) -> None:
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = rate
-        for name in ("attention_dropout", "dropout_rate"):
+        for name in ("attention_dropout", "dropout_rate", "dropout"):  # T5's attention has the last.
             if isinstance(getattr(module, name, None), float):
                 setattr(module, name, rate)
 
