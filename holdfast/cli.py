@@ -46,6 +46,9 @@ def tune(
     analyse: options.Analyse = None,
     out: Out = None,
     set_: Set = None,
+    noise_floor: Annotated[
+        bool, typer.Option("--noise-floor", help="Measure the base twice; no smaller change is called gained or lost.")
+    ] = False,
     overwrite: Overwrite = False,
     trust_remote_code: Trust = False,
     json_: Json = False,
@@ -68,6 +71,7 @@ def tune(
         curve=curve,
         analyses=analyse or (),
         out=out,
+        noise_floor=noise_floor,
         overwrite=overwrite,
         trust_remote_code=trust_remote_code,
         **fields,

@@ -61,6 +61,7 @@ def tune(
     curve: int = 0,
     analyses: Sequence[str] = (),
     out: str | Path | None = None,
+    noise_floor: bool = False,
     stage_root: str | Path | None = None,
     overwrite: bool = False,
     trust_remote_code: bool = False,
@@ -69,6 +70,7 @@ def tune(
     """Fine-tune `model` on `task` and measure what it gained there and kept on the `general` tasks.
 
     Several tasks are targets together: mixed, or one after another where the recipe says so; each is measured behind its own prompt.
+    With `noise_floor` the base is measured twice (`Score.again`).
     `fields` sets any field of any stage: `prompt={"steps": 200}`, `model_={"learning_rate": 1e-4}` (the underscore keeps it apart
     from the argument) or `**{"prompt.steps": 200}`. The same call on the same `out` goes on where it was stopped. With `curve`, that
     many points along the last stage are measured too: what the trade-off is made of. `analyses` run at the same points and at step 0.
@@ -92,6 +94,7 @@ def tune(
     one = targets[0] if len(targets) == 1 else list(targets)
     config: dict[str, Any] = {"command": "tune", "model": model, "task": one, "method": method}
     config |= {"general": list(general), "shots": list(shots), "limit": limit, "seed": seed}
+    config |= {"noise_floor": True} if noise_floor else {}
     config |= {"stages": plan.resolved, "versions": library_versions()}
     folder = Path(out or f"runs/{'+'.join(names.values())}-{method.rpartition(':')[2]}")
     with PartialState().main_process_first():
@@ -101,7 +104,7 @@ def tune(
     fingerprints = (versions[0], *(t.version for t in tasks))
     asked = Asked(model, names, tuple(kept), tuple(shots), limit, fingerprints, trust_remote_code)
     prompts = prompts_of(stages, trained)
-    outputs = measure(stages, trained, prompts, root, asked)
+    outputs = measure(stages, trained, prompts, root, asked, twice=noise_floor)
     explain(folder, stages, root, asked, analyses)
     if PartialState().is_main_process:
         artifacts.collect(trained, folder, {names[t]: trained[place] for t, place in prompts.items()})
@@ -156,7 +159,7 @@ def repeat(config: str | Path, out: str | Path | None = None) -> Run:
     if not isinstance(given, dict) or any(key not in given for key in needed):
         raise ValueError(f"{path}: not the config.yaml of a run; it needs {', '.join(needed)}")
     fields = {f"{stage}.{key}": value for stage, values in given["stages"].items() for key, value in values.items()}
-    options = {key: given[key] for key in ("general", "shots", "limit", "seed") if key in given}
+    options = {key: given[key] for key in ("general", "shots", "limit", "seed", "noise_floor") if key in given}
     folder = Path(out) if out else path.resolve().parent.with_name(path.resolve().parent.name + "-repeat")
     return tune(given["model"], given["task"], given["method"], out=folder, **options, **fields)
 

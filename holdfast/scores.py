@@ -22,7 +22,8 @@ class Score:
     taken at; step 0 is the model before that stage, so with the prompt attached it is what stage 1 reached alone.
 
     `p` is the two-sided probability of such a change by chance (McNemar's exact test, or randomisation), not corrected for the
-    number of tasks; `verdict` is corrected, and where it is "not resolvable", about `needed` items would tell. `chance` is
+    number of tasks; `verdict` is corrected, and where it is "not resolvable", about `needed` items would tell. `again`
+    is the base's value measured a second time, with other demonstrations and in other batches: the noise floor. `chance` is
     what guessing among the choices would give, as a share of the scale; `truncated` counts the items whose input had to be
     cut to fit the model; `signature` says exactly what the metric computed.
     """
@@ -44,6 +45,7 @@ class Score:
     p: float | None = None
     verdict: Verdict | None = None
     needed: int | None = None
+    again: float | None = None
     chance: float = 0.0
     truncated: int = 0
     signature: str = ""

@@ -13,12 +13,14 @@ from dataclasses import replace
 import numpy as np
 
 from holdfast.evaluation.metrics import METRICS, Array, Metric, accepted
+from holdfast.evaluation.model import Model
 from holdfast.evaluation.statistics import Estimate, jackknife, paired, ratio, single
 from holdfast.scores import Output
 from holdfast.tasks.task import Task
 
 SYMPTOMS = (
     "format_share", "empty_share", "run_on_share", "collapse_share", "modal_share", "distinct_1", "distinct_2", "length_ratio",
+    "first_token_mass",
 )  # fmt: skip
 CLOSED, WORDS = 50, 5  # the most answers, and words of an answer, that make a closed set
 LONG = 64  # characters, about as many as the fewest tokens that evaluation lets a model write
@@ -53,6 +55,27 @@ def foreign_answers(target: Task, general: Task) -> frozenset[str]:
     return answer_set(target) - answer_set(general)
 
 
+def foreign_labels(target: Task, general: Task) -> tuple[str, ...]:
+    """`foreign_answers` as the tuned task spells them, in the order in which it gives them."""
+    foreign = foreign_answers(target, general)
+    examples = target.splits.get("train") or [example for split in target.splits.values() for example in split]
+    spelled = dict.fromkeys(text for example in examples for text in example.choices or (example.target,))
+    return tuple(text for text in spelled if plain(text) in foreign)
+
+
+def with_mass(model: Model, outputs: Sequence[Output], labels: Sequence[str], delimiter: str) -> list[Output]:
+    """The outputs with `scores["first_token_mass"]`: how probable it was that the answer begins as one of the labels does.
+
+    One look at the first token, and nothing is written. Labels that are right for an item, or among its choices, are left out for it.
+    """
+    if not labels:
+        return list(outputs)
+    allowed = [{plain(text) for text in (*accepted(output), *(output.choices or ()))} for output in outputs]
+    answers = [[delimiter + label for label in labels if plain(label) not in own] for own in allowed]
+    found = model.first_token_mass([output.input for output in outputs], answers)
+    return [replace(o, scores={**o.scores, "first_token_mass": mass}) for o, mass in zip(outputs, found, strict=True)]
+
+
 def in_format(output: Output, foreign: frozenset[str]) -> bool:
     """Whether an answer is the tuned task's and not this item's."""
     text = plain(written(output) or "")
@@ -62,7 +85,7 @@ def in_format(output: Output, foreign: frozenset[str]) -> bool:
 def symptoms(
     base: Sequence[Output] | None, outputs: Sequence[Output], foreign: frozenset[str]
 ) -> dict[str, tuple[Estimate, Estimate | None]]:
-    """How the answers of one cell look: {name: (value, change from the base)}; nothing where choices were only ranked.
+    """How the answers of one cell look: {name: (value, change from the base)}; only the last where choices were only ranked.
 
     format_share     answers of the tuned task's closed set; left out where it has none of its own
     empty_share      nothing, or only space and punctuation
@@ -71,11 +94,13 @@ def symptoms(
     modal_share      the commonest answer of the cell
     distinct_1, _2   different words (pairs of words) per word (pair) written
     length_ratio     mean length in characters over the base's; only where there is a base
+    first_token_mass probability that the answer begins as one of the tuned task's does; also where choices were only ranked
 
     `base` holds the same items in the same order.
     """
+    massed = _mass(base, outputs)
     if any(written(output) is None for output in (*outputs, *(base or ()))):
-        return {}
+        return massed
     bound = max(LONG, 1.5 * max(len(text) for output in outputs for text in accepted(output)))
     faults: dict[str, Callable[[Output], bool]] = {
         "format_share": lambda output: in_format(output, foreign),
@@ -95,7 +120,7 @@ def symptoms(
         lengths = ratio(*(np.array([len(written(o) or "") for o in side], float) for side in (outputs, base)))
         change = replace(lengths, value=lengths.value - 1, low=lengths.low - 1, high=lengths.high - 1)
         found["length_ratio"] = (lengths, change)
-    return found
+    return found | massed
 
 
 def mark(outputs: Iterable[Output], tasks: Iterable[Task]) -> list[Output]:
@@ -136,6 +161,16 @@ def _share(name: str, own: Sequence[bool], theirs: Sequence[bool] | None) -> tup
     metric = Metric(name, 1.0, lambda output: ())
     new = np.array(own, float)[:, None]
     return single(metric, new), None if theirs is None else paired(metric, np.array(theirs, float)[:, None], new)
+
+
+def _mass(base: Sequence[Output] | None, outputs: Sequence[Output]) -> dict[str, tuple[Estimate, Estimate | None]]:
+    """The mean of `first_token_mass` where every item has it."""
+    name = "first_token_mass"
+    if any(name not in output.scores for output in (*outputs, *(base or ()))):
+        return {}
+    kind = Metric(name, 1.0, lambda output: (output.scores[name],))
+    own = kind.statistics(outputs)
+    return {name: (single(kind, own), None if base is None else paired(kind, kind.statistics(base), own))}
 
 
 def _within(least: float, estimate: Estimate, most: float) -> Estimate:

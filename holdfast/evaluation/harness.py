@@ -26,7 +26,7 @@ import numpy as np
 import torch
 
 from holdfast.evaluation.harness_examples import PREFIX, examples, template
-from holdfast.evaluation.matrix import FEWEST_NEW_TOKENS, Role, clean, items_of
+from holdfast.evaluation.matrix import FEWEST_NEW_TOKENS, Role, Variant, clean, items_of
 from holdfast.evaluation.model import LanguageModel, Model
 from holdfast.scores import Output
 from holdfast.tasks.splits import version
@@ -126,13 +126,16 @@ def evaluate(
     role: Role = "general",
     limit: int | None = None,
     seed: int = 0,
-    variant: Literal["base", "tuned"] = "base",
+    variant: Variant = "base",
     prompt: Literal["on", "off"] | None = None,
     generate_choices: bool = False,
+    demonstrations: Literal["first", "sampled"] = "first",
+    demonstration_seed: int = 0,
 ) -> list[Output]:
     """Ask a task of `load` and keep each item with the harness's own mark. Items and demonstrations depend on task and seed alone.
 
-    With `generate_choices` the model also writes freely where choices were ranked (`Output.generated`).
+    With `generate_choices` the model also writes freely where choices were ranked (`Output.generated`). Which demonstrations come first is
+    the task's own business; `sampled` ones are others where it draws them.
     """
     name, _, folder = task.source.removeprefix(PREFIX).partition("@")
     documents = len(list(_found(name, folder)[name].eval_docs))
@@ -145,7 +148,7 @@ def evaluate(
             num_fewshot=shots,
             samples={name: items_of(task.name, documents, limit, seed)},
             bootstrap_iters=0,
-            fewshot_random_seed=seed,
+            fewshot_random_seed=seed + (demonstration_seed if demonstrations == "sampled" else 0),
         )
     metric = task.metric.removeprefix("recorded:")
     samples: dict[int, Mapping[str, Any]] = {}

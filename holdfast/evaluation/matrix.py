@@ -17,6 +17,8 @@ from holdfast.tasks.task import Example, Task
 from holdfast.templates import Rendered, choose_demonstrations, render
 
 Role = Literal["target", "general"]
+AGAIN = "base-again"  # the base measured a second time
+Variant = Literal["base", "tuned", "base-again"]
 FEWEST_NEW_TOKENS = 16  # room for the answer of another task's format
 Cell = tuple[str, str | None, str, int, int | None]  # variant, prompt, task, shots, step
 ALONG = ("format_share", "collapse_share")  # the symptoms that are followed over the steps of training
@@ -30,7 +32,7 @@ def evaluate(
     role: Role = "general",
     limit: int | None = None,
     seed: int = 0,
-    variant: Literal["base", "tuned"] = "base",
+    variant: Variant = "base",
     prompt: Literal["on", "off"] | None = None,
     demonstrations: Literal["first", "sampled"] = "first",
     demonstration_seed: int = 0,
@@ -173,7 +175,8 @@ def score(
     """Every number that follows from the outputs, each with interval and circumstances, and with the paired change from the base.
 
     One score a cell (variant, prompt, task, shots, step) by the task's metric, and for general tasks the symptoms of format collapse
-    (`holdfast.evaluation.format`). The base's outputs are those with variant "base". `margin` and `floor` are as in
+    (`holdfast.evaluation.format`). The base's outputs are those with variant "base"; its value by those with "base-again" stands in
+    `Score.again`, and no smaller change is called gained or lost. `margin` and `floor` are as in
     `holdfast.evaluation.verdicts.judge`; `circumstances` are fields of `Score`.
 
     Raises:
@@ -189,6 +192,8 @@ def score(
     for key, cell in cells.items():
         if key[2] not in known:
             raise ValueError(f"outputs of the task {key[2]!r}, which is not among those given: {', '.join(known)}")
+        if key[0] == AGAIN:
+            continue
         task, cell = known[key[2]], sorted(cell, key=lambda output: output.index)
         base = None if key[0] == "base" else _base_of(cell, cells)
         kind = metric(task.metric)
@@ -201,6 +206,8 @@ def score(
             _score(name, kind if name == kind.name else None, cell, task, *estimates, circumstances)
             for name, estimates in found.items()
         ]
+        if key[0] == "base" and (second := cells.get((AGAIN, *key[1:]))):
+            scores[-len(found)] = replace(scores[-len(found)], again=kind.value(second))
     return judge(scores, margin=margin, floor=floor)
 
 

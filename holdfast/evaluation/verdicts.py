@@ -53,12 +53,14 @@ def verdict(change: Estimate, *, margin: float, floor: float = 0.0) -> tuple[Ver
 def judge(scores: Iterable[Score], *, margin: float = MARGIN, floor: float = 0.0) -> list[Score]:
     """The scores with `verdict` and `needed` filled in where a change was measured.
 
-    `margin` and `floor` (see `noise_floor`) are shares of the scale. "Kept" must also exclude the loss of half of what the
+    `margin` and `floor` (see `noise_floor`) are shares of the scale; where the base was measured twice (`Score.again`), the difference is
+    the floor of that task and number of shots. "Kept" must also exclude the loss of half of what the
     base has above chance: a base with BLEU 2 cannot lose five points, so to exclude that says nothing. The tests are
     corrected (Holm) within each family: all tasks and shots of one role with the prompt in one state. Scores along the way (with a
     step) describe a course and get no verdict.
     """
     scores = list(scores)
+    noise = {s.key[2:]: abs(s.again - s.value) for s in scores if s.variant == "base" and s.again is not None}
     families: dict[tuple[str | None, str], list[int]] = defaultdict(list)
     for i, score in enumerate(scores):
         if score.metric not in SYMPTOMS and score.p is not None and score.step is None:
@@ -67,7 +69,9 @@ def judge(scores: Iterable[Score], *, margin: float = MARGIN, floor: float = 0.0
         for i, p in zip(members, holm([scores[i].p or 0.0 for i in members]), strict=True):
             unit, change = scale(scores[i].metric), replace(change_of(scores[i]), p=p)
             above = scores[i].value - change.value - unit * scores[i].chance
-            word, needed = verdict(change, margin=min(margin * unit, above / 2), floor=floor * unit)
+            word, needed = verdict(
+                change, margin=min(margin * unit, above / 2), floor=max(floor * unit, noise.get(scores[i].key[2:], 0.0))
+            )
             scores[i] = replace(scores[i], verdict=word, needed=needed)
     return scores
 

@@ -45,6 +45,7 @@ def page(run: Folder) -> str:
         corrected=verdict.corrected(run.scores),
         summary=summary,
         sentences=words.headline(summary),
+        noise=words.noise(summary),
         unresolved=words.plain(words.unresolved(summary)),
         collapse=share(summary.symptom(summary.collapse)) if summary.collapse else None,
         forest=figures.forest(summary),

@@ -157,6 +157,17 @@ class Summary:
         error = math.hypot(*means[2]) / len(means[2])
         return self.general_change.scaled(100 / level, 100.0) if level > max(0.0, chance + 2 * error) else None
 
+    @cached_property
+    def noise(self) -> tuple[float, Line] | None:
+        """The largest difference between the two measurements of the base, in points, and where; None where there was one only."""
+        found = [
+            (abs(line.base.again - line.base.value) * scale, line)
+            for role in ("target", "general")
+            for line in self.first_metric(role)
+            if line.base and line.base.again is not None and (scale := units.factor(line.metric, line.base.value))
+        ]
+        return max(found, key=lambda pair: pair[0]) if found else None
+
     def words(self, role: str) -> dict[Verdict, list[Line]]:
         """The role's lines by their verdicts (own metric of each task, the prompt state that counts)."""
         found: dict[Verdict, list[Line]] = {}

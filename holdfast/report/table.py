@@ -25,6 +25,7 @@ def terminal(run_folder: str | Path) -> RenderableType:
     parts: list[RenderableType] = [_table(summary), Text(NOTE + _states(summary), style="dim"), Text()]
     parts += [Text(text) for text in _facts(summary)]
     parts += [Text(), Text(words.verdict_on(summary), style="bold")]
+    parts += [Text(said) for said in [words.noise(summary)] if said]
     parts += [Text(pair.sentence()) for pair in hidden.pairs(summary)]
     parts += [Text(f"Absent: {sentence}", style="dim") for sentence in run.absent]
     if (run.path / "report.html").exists():
@@ -94,6 +95,9 @@ def _facts(summary: Summary) -> list[str]:
         size, change = units.points(kept.value), units.points(moved.value, True)
         found.append(f"retention      {size} % {words.interval(kept)} of the base's mean on general tasks")
         found.append(f"general change {change} points {words.interval(moved)}, mean of {moved.n} tasks")
+    if "first_token_mass" in summary.symptoms and (mass := share(summary.symptom("first_token_mass"))):
+        base, tuned = (units.points(value) for value in mass)
+        found.append(f"label mass     {base} % -> {tuned} %: {units.meaning('first_token_mass')}")
     if summary.collapse and (shares := share(summary.symptom(summary.collapse))):
         name, (base, tuned) = summary.collapse.replace("_", " "), (units.points(value) for value in shares)
         found.append(f"{name:<14} {base} % -> {tuned} %: general {units.meaning(summary.collapse)}")

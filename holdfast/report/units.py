@@ -19,6 +19,7 @@ SYMPTOMS = {
     "modal_share": "share of the commonest answer",
     "distinct_1": "different words, per word written",
     "distinct_2": "different pairs of words, per pair written",
+    "first_token_mass": "probability that an answer begins as the tuned task's answers do",
     "length_ratio": "length of the answers over the base's",
 }
 

@@ -42,6 +42,17 @@ def unresolved(summary: Summary) -> list[Piece]:
     return [f"Not resolvable at this n: {_list(unclear)}."] if unclear else []
 
 
+def noise(summary: Summary) -> str:
+    """How far the base itself moved when it was measured twice; empty where it was not."""
+    if summary.noise is None:
+        return ""
+    size, line = summary.noise
+    return (
+        f"Measured twice, with other demonstrations, the base moved by up to {points(size)} points ({line.task}, {line.shots}-shot); a "
+        "change that is smaller than its own task's movement is not called gained or lost."
+    )
+
+
 def _target(summary: Summary) -> list[Piece]:
     gain = summary.gain
     names = _names(summary.first_metric("target"))

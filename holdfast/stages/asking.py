@@ -4,20 +4,30 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from holdfast.evaluation import format as form
 from holdfast.evaluation import matrix
 from holdfast.evaluation.harness_examples import PREFIX
-from holdfast.evaluation.model import LanguageModel
+from holdfast.evaluation.model import LanguageModel, Model
 from holdfast.scores import Output
 from holdfast.tasks.task import Task
 
 
-def ask(model: LanguageModel, task: Task, **how: Any) -> list[Output]:
-    """The task's items with the model's answers; `how` as in `matrix.evaluate` (shots, role, limit, seed, variant, prompt ...)."""
+def ask(model: LanguageModel, task: Task, *, target: Task | None = None, **how: Any) -> list[Output]:
+    """The task's items with the model's answers; `how` as in `matrix.evaluate` (shots, role, limit, seed, variant, prompt ...).
+
+    With `target`, the task that is tuned, each item also says how probable an answer of that task was (`format.with_mass`).
+    """
     if asked_by_harness(task):
         from holdfast.evaluation import harness
 
-        return harness.evaluate(model, task, **how)
-    return matrix.evaluate(model, task, **how)
+        outputs = harness.evaluate(model, task, **how)
+    else:
+        outputs = matrix.evaluate(model, task, **how)
+    if target is None or not isinstance(model, Model):
+        return outputs
+    chats = task.template.chat and getattr(model.pretrained.tokenizer, "chat_template", None)
+    labels = form.foreign_labels(target, task)
+    return form.with_mass(model, outputs, labels, "" if chats else task.template.delimiter)
 
 
 def asked_by_harness(task: Task) -> bool:

@@ -27,17 +27,22 @@ class Evaluate(Stage):
 
     `base` is the untuned model; `tuned` the stage whose `model/` (or whose unchanged base) is measured; `trained_prompt` the stage whose
     `prompt/` is attached when `prompt` is "on". With `step`, `tuned` is measured as it was after that many steps; step 0 is the model
-    that it started from.
+    that it started from. `base-again` is the base measured a second time, with other demonstrations (`demonstrations="sampled"`) and
+    in other batches: how far that moves a number is its noise floor. General tasks are also asked how probable an answer of the task
+    `toward` is.
     """
 
     model: str = ""
-    variant: Literal["base", "tuned"] = "base"
+    variant: Literal["base", "tuned", "base-again"] = "base"
     prompt: Literal["on", "off"] | None = None
     tuned: Train | None = None
     trained_prompt: Train | None = None
     targets: tuple[str, ...] = ()
     general: tuple[str, ...] = ()
     shots: tuple[int, ...] = (0,)
+    demonstrations: Literal["first", "sampled"] = "first"
+    batch_tokens: int = 8192
+    toward: str | None = None
     limit: int | None = None
     seed: int = 0
     step: int | None = None
@@ -49,6 +54,7 @@ class Evaluate(Stage):
         if not PartialState().is_main_process:
             return
         model = self.load(inputs)
+        target = load_task(self.toward) if self.toward else None
         roles: dict[Role, tuple[str, ...]] = {"target": self.targets, "general": self.general}
         asked: list[tuple[str, Role]] = [(name, role) for role, names in roles.items() for name in names]
         outputs: list[Output] = []
@@ -70,6 +76,9 @@ class Evaluate(Stage):
                         variant=self.variant,
                         prompt=self.prompt,
                         generate_choices=role == "general",
+                        target=target if role == "general" else None,
+                        demonstrations=self.demonstrations,
+                        demonstration_seed=1,
                     )
                     outputs += [replace(output, step=self.step) for output in found]
                     bar.advance(line)
@@ -84,7 +93,7 @@ class Evaluate(Stage):
             return Model(pretrained, self._attached(inputs, pretrained, model))
         weights = tuned if tuned is not None and (tuned / "model").is_dir() else None
         pretrained = source.load(self.model, weights, trust_remote_code=self.trust_remote_code)
-        return Model(pretrained, self._attached(inputs, pretrained))
+        return Model(pretrained, self._attached(inputs, pretrained), self.batch_tokens)
 
     def _attached(
         self, inputs: dict[str, Path], pretrained: Pretrained, model: PrefixModel | None = None

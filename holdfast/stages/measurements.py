@@ -36,7 +36,8 @@ class Asked:
 
     def both(self) -> dict[str, Any]:
         """Targets and general tasks."""
-        return self._fields(self.shots, targets=tuple(self.targets), general=self.general, versions=self.versions)
+        shared = {"targets": tuple(self.targets), "general": self.general, "versions": self.versions}
+        return self._fields(self.shots, toward=next(iter(self.targets)), **shared)
 
     def of(self, targets: Sequence[str], shots: tuple[int, ...]) -> dict[str, Any]:
         """These targets alone."""
@@ -44,7 +45,7 @@ class Asked:
         return self._fields(shots, targets=tuple(targets), versions=(self.versions[0], *versions))
 
     def of_general(self) -> dict[str, Any]:
-        """The general tasks alone, whatever the targets: an evaluation that runs on several targets share."""
+        """The general tasks alone."""
         versions = (self.versions[0], *self.versions[1 + len(self.targets) :])
         return self._fields(self.shots, general=self.general, versions=versions)
 
@@ -64,22 +65,31 @@ def prompts_of(stages: Sequence[Stage], trained: Sequence[Path]) -> dict[str, in
 
 
 def measure(
-    stages: Sequence[Stage], trained: Sequence[Path], prompts: Mapping[str, int], root: Path, asked: Asked
+    stages: Sequence[Stage],
+    trained: Sequence[Path],
+    prompts: Mapping[str, int],
+    root: Path,
+    asked: Asked,
+    *,
+    twice: bool = False,
 ) -> list[Output]:
     """Every answer that the scores of a run are made of; each evaluation is a stage in `root` and skipped if it is there.
 
     `trained` are the folders of `stages`, which are finished; `prompts` the places of those that trained each target's prompt. Of
-    several prompts each is measured on its own targets only: the general tasks belong to none of them.
+    several prompts each is measured on its own targets only: the general tasks belong to none of them. With `twice` the base is measured a
+    second time.
     """
     last, folder = stages[-1], trained[-1]
     assert isinstance(last, Train)
     base = _run(root, Evaluate("evaluate-base", **asked.of(tuple(asked.targets), asked.shots)))
     if asked.general:
-        base += _run(root, Evaluate("evaluate-base", **asked.of_general()))
+        base += _run(root, Evaluate("evaluate-base", toward=next(iter(asked.targets)), **asked.of_general()))
+    again: dict[str, Any] = {"variant": "base-again", "demonstrations": "sampled", "batch_tokens": 4096}
+    second = _run(root, Evaluate("evaluate-base-again", **again, **asked.both())) if twice else []
     owners = _owners(stages, prompts)
     if not owners:
         found = _run(root, Evaluate("evaluate-tuned-plain", variant="tuned", tuned=last, **asked.both()))
-        return base + found + _along(last, folder, root, asked, owners)
+        return base + second + found + _along(last, folder, root, asked, owners)
     found = []
     for stage, own in owners:
         tuned: dict[str, Any] = {"variant": "tuned", "prompt": "on", "tuned": last, "trained_prompt": stage}
@@ -92,7 +102,7 @@ def measure(
         found += _run(root, Evaluate("evaluate-tuned-off", variant="tuned", prompt="off", tuned=last, **asked.both()))
     else:  # only a prompt was trained: without it, this is the base
         found += [replace(output, variant="tuned", prompt="off") for output in base]
-    return base + found + _along(last, folder, root, asked, owners)
+    return base + second + found + _along(last, folder, root, asked, owners)
 
 
 def follows(stage: Stage) -> bool:

@@ -11,6 +11,7 @@ from holdfast.tasks.splits import version
 from holdfast.tasks.task import Example, Task, Template
 
 SIZE = 100  # items of each (what to do, kind of question), as the paper has
+SHOWN = 4  # of each, to be demonstrations
 ACTS: dict[str, Callable[[str], str]] = {"repeat": lambda text: text, "capslock": str.upper}
 SUBJECTS = ("the cat", "my sister", "an old man", "the teacher", "our dog", "a small bird", "the king", "her friend")
 DOES = ("eats", "sees", "carries", "paints", "finds", "likes", "draws", "buys")
@@ -36,18 +37,23 @@ LANGUAGES = {
 def probe(language: str, seed: int = 0, size: int = SIZE) -> Task:
     """The probe with its instruction and sums in a language; the same seed gives the same items.
 
-    The examples in front belong to each item, so that it is asked without demonstrations (0 shots). `Example.choices` are the answer in
-    context, which is right, and the answer to the question.
+    The two examples in front belong to each item, so that no demonstrations (0 shots) are needed; those that are asked for are whole
+    items. `Example.choices` are the answer in context, which is right, and the answer to the question.
     """
+    splits = {"train": _items(language, f"{seed}:train", SHOWN), "test": _items(language, str(seed), size)}
+    template = Template("{{ input }}", stop=("\n",))
+    return Task(f"probe:{language}", splits, template, "starts_with", version(template, splits), "generated")
+
+
+def _items(language: str, seed: str, size: int) -> tuple[Example, ...]:
+    """So many items of each (what to do, kind of question), shuffled."""
     rng, items = random.Random(f"{language}:{seed}"), []
     instructions, sums = LANGUAGES[language]
     for does, instruction in zip(ACTS.values(), instructions, strict=True):
         for kind in ("sum", "blank"):
             items += [_item(rng, does, instruction, *_question(rng, kind, sums)) for _ in range(size)]
     rng.shuffle(items)
-    splits = {"test": tuple(items)}
-    template = Template("{{ input }}", stop=("\n",))
-    return Task(f"probe:{language}", splits, template, "starts_with", version(template, splits), "generated")
+    return tuple(items)
 
 
 def _question(rng: random.Random, kind: str, sums: str) -> tuple[str, str]:
