@@ -70,11 +70,10 @@ def tune(
     """Fine-tune `model` on `task` and measure what it gained there and kept on the `general` tasks.
 
     Several tasks are targets together: mixed, or one after another where the recipe says so; each is measured behind its own prompt.
-    With `noise_floor` the base is measured twice (`Score.again`).
     `fields` sets any field of any stage: `prompt={"steps": 200}`, `model_={"learning_rate": 1e-4}` (the underscore keeps it apart
     from the argument) or `**{"prompt.steps": 200}`. The same call on the same `out` goes on where it was stopped. With `curve`, that
     many points along the last stage are measured too: what the trade-off is made of. `analyses` run at the same points and at step 0.
-    Runs with one `stage_root` share equal stages.
+    Runs with one `stage_root` share equal stages. With `noise_floor` the base is measured twice (`Score.again`).
 
     Raises:
         ValueError: anything about the input is wrong; nothing was written then.
@@ -94,15 +93,13 @@ def tune(
     one = targets[0] if len(targets) == 1 else list(targets)
     config: dict[str, Any] = {"command": "tune", "model": model, "task": one, "method": method}
     config |= {"general": list(general), "shots": list(shots), "limit": limit, "seed": seed}
-    config |= {"noise_floor": True} if noise_floor else {}
-    config |= {"stages": plan.resolved, "versions": library_versions()}
-    folder = Path(out or f"runs/{'+'.join(names.values())}-{method.rpartition(':')[2]}")
-    with PartialState().main_process_first():
-        artifacts.claim(folder, config, overwrite=overwrite)
+    config |= ({"noise_floor": True} if noise_floor else {}) | {"stages": plan.resolved, "versions": library_versions()}
+    folder = _claimed(Path(out or f"runs/{'+'.join(names.values())}-{method.rpartition(':')[2]}"), config, overwrite)
     root = Path(stage_root or folder / "stages")
     trained = [execute(stage, root) for stage in stages]
-    fingerprints = (versions[0], *(t.version for t in tasks))
-    asked = Asked(model, names, tuple(kept), tuple(shots), limit, fingerprints, trust_remote_code)
+    asked = Asked(
+        model, names, tuple(kept), tuple(shots), limit, (versions[0], *(t.version for t in tasks)), trust_remote_code
+    )
     prompts = prompts_of(stages, trained)
     outputs = measure(stages, trained, prompts, root, asked, twice=noise_floor)
     explain(folder, stages, root, asked, analyses)
@@ -112,6 +109,13 @@ def tune(
         clear_points(trained)
     PartialState().wait_for_everyone()
     return Run(folder)
+
+
+def _claimed(folder: Path, config: Mapping[str, Any], overwrite: bool) -> Path:
+    """The run's folder, made its own by one process before the others look."""
+    with PartialState().main_process_first():
+        artifacts.claim(folder, config, overwrite=overwrite)
+    return folder
 
 
 def _names(targets: Sequence[str], tasks: Sequence[Task]) -> dict[str, str]:

@@ -27,7 +27,7 @@ methods: --json
 edits: --json
 tasks: --json
 doctor: MODEL --trust-remote-code --json
-"""
+"""  # noqa: E501
 COMMANDS = {line.partition(":")[0]: line.partition(":")[2].split() for line in FROZEN.strip().splitlines()}
 
 
