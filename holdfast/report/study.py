@@ -144,7 +144,10 @@ def read(folder: Path) -> Study:
     for line in path.read_text(encoding="utf-8").rstrip("\n").split("\n"):
         record = json.loads(line)
         found[record["record"]].append(record)
-    cells = [Cell(**{k: Spread(**v) if k in SPREADS and v else v for k, v in one.items()}) for one in found["cell"]]
+    made: list[dict[str, Any]] = [
+        {k: Spread(**v) if k in SPREADS and v else v for k, v in one.items()} for one in found["cell"]
+    ]
+    cells = [Cell(**one) for one in made]
     courses = [Course(**{**one, "points": [Point(**p) for p in one["points"]]}) for one in found["course"]]
     return Study(
         cells,

@@ -4,6 +4,7 @@ import itertools
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -84,7 +85,7 @@ def _measures(scores: Sequence[Score], own: Sequence[Course], arm: str, seed: in
 
 def _cell(task: str, arm: Arm, own: Sequence[Course], measured: Mapping[int, Measures], match: float | None) -> Cell:
     names = next(iter(measured.values()))
-    spreads = {name: Spread.of([found[name] for found in measured.values()]) for name in names}
+    spreads: dict[str, Any] = {name: Spread.of([found[name] for found in measured.values()]) for name in names}
     return Cell(task, arm.name, arm.method, arm.settings, len(measured), level(own, match), **spreads)
 
 
@@ -120,7 +121,7 @@ def paired_t(differences: Sequence[float]) -> float | None:
     """Two-sided p of Student's paired t over seeds; None of fewer than two, or where they never differ in size."""
     if len(differences) < 2 or len(set(differences)) == 1:
         return None
-    return float(stats.ttest_1samp(differences, 0.0).pvalue)
+    return float(stats.ttest_1samp(differences, 0.0).pvalue)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _two_sided(draws: Array) -> float:
