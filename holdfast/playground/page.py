@@ -18,6 +18,7 @@ os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
 try:
     import gradio as gr
+    from gradio.themes import Default
 except ImportError as error:
     raise ValueError("the playground needs Gradio; pip install 'holdfast[playground]'") from error
 
@@ -33,7 +34,7 @@ def serve(bench: Bench, *, host: str, port: int | None, wait: bool = True) -> tu
     """Serve the page at `host` and return (page, address); with `wait`, only when it is stopped (Ctrl-C)."""
     blocks = page(bench)
     sans = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]  # names of fonts, none of them fetched
-    theme = gr.themes.Default(
+    theme = Default(
         primary_hue="blue", neutral_hue="slate", font=sans, font_mono=["ui-monospace", "Menlo", "Consolas", "monospace"]
     ).set(  # the theme's own grey and blue are too pale to read
         body_text_color_subdued="*neutral_600", body_text_color_subdued_dark="*neutral_400",

@@ -10,7 +10,7 @@ import pytest
 import holdfast
 
 pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore")]  # Gradio's own warnings are not ours to fix
-SHORT = {"prompt.steps": 20, "prompt.length": 4, "model.steps": 10, "model.learning_rate": 1e-3}
+SHORT: dict[str, Any] = {"prompt.steps": 20, "prompt.length": 4, "model.steps": 10, "model.learning_rate": 1e-3}
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,7 @@
 """Lost or only hidden: what a loss in plain words and the change in disguise allow one to say."""
 
+from typing import Any, Literal
+
 import pytest
 
 from holdfast.report import hidden
@@ -7,8 +9,12 @@ from holdfast.report.summary import Estimate, Summary
 from holdfast.scores import Score
 
 
-def score(task: str, variant: str, value: float, change: float | None = None, wide: float = 0.04) -> Score:
-    more = {} if change is None else {"delta": change, "delta_low": change - wide, "delta_high": change + wide}
+def score(
+    task: str, variant: Literal["base", "tuned"], value: float, change: float | None = None, wide: float = 0.04
+) -> Score:
+    more: dict[str, Any] = (
+        {} if change is None else {"delta": change, "delta_low": change - wide, "delta_high": change + wide}
+    )
     prompt = None if variant == "base" else "off"
     return Score(
         variant,

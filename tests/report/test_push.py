@@ -33,7 +33,7 @@ class Hub(ThreadingHTTPServer):
 
 
 class Answers(BaseHTTPRequestHandler):
-    server: Hub
+    server: Any  # a Hub
 
     def log_message(self, format: str, *args: Any) -> None:
         pass
@@ -138,7 +138,8 @@ def test_the_card_loads_from_the_repository_and_its_numbers_are_the_scores(hub: 
     assert 'AutoModelForCausalLM.from_pretrained("me/tuned")' in text
     assert 'PeftModel.from_pretrained(model, "me/tuned", subfolder="prompt")' in text
     assert "holdfast.load(" not in text
-    results = ModelCard(text).data.eval_results
+    data: Any = ModelCard(text).data
+    results = data.eval_results
     listed = {(r.dataset_name, r.metric_name): r.metric_value for r in results}
     judged = [score for score in read(weighted).scores if score.metric != "format_share"]
     assert len(results) == len(listed) == len(judged), "every judged score is there once, before and after"

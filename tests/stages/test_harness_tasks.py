@@ -100,7 +100,7 @@ def test_a_group_is_its_tasks_and_no_target(made: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_harness_task_is_tuned_on_and_kept(made: Path, tmp_path: Path) -> None:
-    short = {"prompt.steps": 2, "prompt.length": 2, "model.steps": 2}
+    short: dict[str, Any] = {"prompt.steps": 2, "prompt.length": 2, "model.steps": 2}
     task = f"harness:parity@{made}"
     run: Run = holdfast.tune("lab", task, general=[f"harness:begun@{made}"], out=tmp_path / "run", **short)
     assert {(s.task, s.metric) for s in run.scores if s.role == "target"} == {("harness:parity", "acc")}
@@ -130,11 +130,12 @@ def test_real_tasks_have_the_harnesss_own_numbers_both_ways(tmp_path: Path, shot
     for name, metric in NAMES.items():
         describe(tmp_path, name, data[name], metric)
     places = {name: items_of(f"harness:{name}", _count(data[name]), LIMIT, 0) for name in NAMES}
-    manager, ask = TaskManager(include_path=str(tmp_path), include_defaults=False), lm_eval.simple_evaluate
+    manager = TaskManager(include_path=str(tmp_path), include_defaults=False)
+    ask: Any = lm_eval.simple_evaluate  # its decorator hides its parameters
     huggingface: Any = HFLM
     huggingface = huggingface(pretrained=pretrained.model, tokenizer=pretrained.tokenizer, batch_size=4, device="cpu")
     theirs, ours = (
-        ask(model=lm, tasks=list(NAMES), task_manager=manager, num_fewshot=shots, samples=places, bootstrap_iters=0)  # pyright: ignore
+        ask(model=lm, tasks=list(NAMES), task_manager=manager, num_fewshot=shots, samples=places, bootstrap_iters=0)
         for lm in (huggingface, HarnessModel(Model(pretrained)))
     )
     model, arguments = str(SHARED / "models" / "stories260k"), [f"harness:{name}@{tmp_path}" for name in NAMES]
