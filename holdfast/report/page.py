@@ -15,7 +15,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from holdfast.report import examples, figures, folder, hidden, units, verdict, words
+from holdfast.report import course_figures, examples, figures, folder, hidden, lines, units, verdict, words
 from holdfast.report.compare import missed, side_by_side, trade_off
 from holdfast.report.folder import Folder
 from holdfast.report.summary import STATE, Estimate, Summary, share
@@ -57,6 +57,8 @@ def page(run: Folder) -> str:
         rule=examples.RULE,
         most_tasks=examples.MOST_TASKS,
         curves=figures.curves(run.log),
+        steps=course_figures.of_run(run.scores),
+        figure=lines.inline,
         facts=_facts(run),
     )
 
@@ -93,7 +95,9 @@ def _environment() -> Environment:
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     script = _asset("page.js")
-    environment.globals.update(style=_asset("style.css"), script=script, script_hash=_hash(script), verdict=verdict)
+    environment.globals.update(
+        style=_asset("style.css") + Markup(lines.style()), script=script, script_hash=_hash(script), verdict=verdict
+    )
     environment.globals.update(shown=shown, cell=cell, interval=interval, estimate=estimate, key=key, state=state)
     environment.globals.update(
         points=units.points, meaning=units.meaning, interval_text=words.interval, word_of=verdict.of_score

@@ -1,66 +1,70 @@
 """A study as one HTML page: for each target the trade-off of every arm, the table behind it, and the tests."""
 
-import statistics
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from markupsafe import Markup
-
+from holdfast.report import course_figures, lines, units
 from holdfast.report import folder as folders
 from holdfast.report import study as records
-from holdfast.report import svg, units
 from holdfast.report.page import minus, render
-from holdfast.report.study import Cell, Course, Spread, Study
+from holdfast.report.study import Spread, Study
 
 
 def write_study_page(folder: str | Path) -> Path:
-    """Write study.html into a study's folder and return its path."""
+    """Write study.html into a study's folder, and each figure as an SVG file beside it; returns the page's path."""
     folder = Path(folder)
-    return folders.write_text(folder / "study.html", page(records.read(folder), folder.resolve().name))
+    study = records.read(folder)
+    for name, drawing in files(study).items():
+        folders.write_text(folder / name, drawing)
+    return folders.write_text(folder / "study.html", page(study, folder.resolve().name))
 
 
 def page(study: Study, name: str) -> str:
     """The page of one study."""
-    targets = list(dict.fromkeys(cell.task for cell in study.cells))
     return render(
         "study.html",
         name=name,
-        targets=[
-            {
-                "task": task,
-                "cells": list(enumerate((own := [cell for cell in study.cells if cell.task == task]), 1)),
-                "level": own[0].level,
-                "figure": trade_off(own, [course for course in study.courses if course.task == task]),
-                "compared": [one for one in study.comparisons if one.task == task],
-            }
-            for task in targets
-        ],
+        targets=[_target(study, task) for task in _targets(study)],
         predictions=[records.said(one) for one in study.predictions],
+        figure=lines.inline,
         spread=spread,
         p=p,
     )
 
 
-def trade_off(cells: Sequence[Cell], courses: Sequence[Course]) -> Markup | None:
-    """Retention against target score along training, a line for each arm (means over seeds at each step); None without retention."""
-    lines = []
-    for number, cell in enumerate(cells, 1):
-        own = [course.points for course in courses if course.arm == cell.arm]
-        places = []
-        for step in sorted({point.step for points in own for point in points}):
-            there = [p for points in own for p in points if p.step == step]
-            kept = [p.retention for p in there if p.retention is not None]
-            if kept:
-                places.append((statistics.fmean(p.target for p in there), statistics.fmean(kept)))
-        if places:
-            lines.append((str(number), places))
-    if not lines:
-        return None
-    described = "; ".join(
-        f"arm {label}: target {units.points(places[-1][0])}, keeps {units.points(places[-1][1])} %"
-        for label, places in lines
-    )
-    return svg.courses(lines, title="Retention against target score along training", description=described + ".")
+def files(study: Study) -> dict[str, str]:
+    """`study-steps-TARGET.svg` and `study-tradeoff-TARGET.svg` for each target that has them: the page's figures on their own."""
+    found = {}
+    for task in _targets(study):
+        own = _target(study, task)
+        safe = "".join(c if c.isalnum() or c in "-_." else "-" for c in task.rstrip("/").rpartition("/")[2])
+        if own["steps"]:
+            found[f"study-steps-{safe}.svg"] = lines.file(f"{task}: over training", own["steps"], own["key"])
+        if own["figure"]:
+            title = f"{task}: kept against learned"
+            found[f"study-tradeoff-{safe}.svg"] = lines.file(title, [own["figure"]], own["key"])
+    return found
+
+
+def _targets(study: Study) -> list[str]:
+    return list(dict.fromkeys(cell.task for cell in study.cells))
+
+
+def _target(study: Study, task: str) -> dict[str, Any]:
+    """What is shown of one target."""
+    cells = [cell for cell in study.cells if cell.task == task]
+    courses = [course for course in study.courses if course.task == task]
+    arms = [cell.arm for cell in cells]
+    return {
+        "task": task,
+        "cells": list(enumerate(cells, 1)),
+        "level": cells[0].level,
+        "figure": course_figures.against(arms, courses),
+        "steps": course_figures.over_steps(arms, courses),
+        "table": course_figures.table(arms, courses),
+        "key": course_figures.key(arms),
+        "compared": [one for one in study.comparisons if one.task == task],
+    }
 
 
 def spread(found: Spread | None, seeds: int = 0, plus: bool = False) -> str:

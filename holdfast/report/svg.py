@@ -153,38 +153,6 @@ def scatter(points: Sequence[Point], *, title: str, description: str) -> Markup:
     )
 
 
-def courses(lines: Sequence[tuple[str, Sequence[tuple[float, float]]]], *, title: str, description: str) -> Markup:
-    """Lines through (x, y) points, each with its label at its end; the line up at 100 is where nothing was forgotten."""
-    across = Scale.around([x for _, places in lines for x, _ in places], room=0.06)
-    up = Scale.around([100.0, *(y for _, places in lines for _, y in places)], room=0.06)
-    parts = [tag("title", title), tag("desc", description)]
-    parts += [_line(_at(across, x), "0%", _at(across, x), "100%", "grid") for x in across.ticks()]
-    parts += [_line("0%", y, "100%", y, "zero" if v == 100 else "grid") for v in up.ticks(5) for y in [_down(up, v)]]
-    paths = [
-        tag(
-            "polyline",
-            points=" ".join(f"{across.at(x)},{100 - up.at(y):.2f}" for x, y in places),
-            class_="curve",
-            vector_effect="non-scaling-stroke",
-        )
-        for _, places in lines
-    ]
-    parts.append(tag("svg", *paths, viewBox="0 0 100 100", preserveAspectRatio="none", width="100%", height="100%"))
-    for label, places in lines:
-        dots = [tag("circle", cx=_at(across, x), cy=_down(up, y), r=3, class_="dot") for x, y in places]
-        x, y = places[-1]
-        name = tag("text", label, x=_at(across, x), y=_down(up, y), dx=8, dy=-6, data_axis="")
-        parts.append(tag("g", *dots, name, class_="mark"))
-    heights = [tag("text", f"{value:g}", x="100%", y=_down(up, value), dy=4, dx=-6) for value in up.ticks(5)]
-    return tag(
-        "div",
-        tag("svg", *heights, class_="y-axis", aria_hidden="true", data_axis=""),
-        tag("svg", *parts, class_="panel", role="img", aria_label=f"{title}. {description}"),
-        tag("div", axis(across, plus=False), class_="x-axis"),
-        class_="plot tall",
-    )
-
-
 def _at(scale: Scale, value: float) -> str:
     return f"{scale.at(value)}%"
 

@@ -37,7 +37,8 @@ def points(scores: Sequence[Score]) -> list[Point]:
     first = Summary.of(scores, 0).target_value
     before = first.value if first else _base(end)
     kept = 100.0 if end.retention or not any(line.role == "general" for line in end.lines) else None
-    return ([] if before is None else [Point(0, before, kept)]) + found
+    shares = share(end.symptom("format_share"))
+    return ([] if before is None else [Point(0, before, kept, shares[0] if shares else None)]) + found
 
 
 def stage_one(scores: Sequence[Score]) -> float | None:

@@ -233,3 +233,14 @@ def test_the_comparison_marks_each_runs_numbers(tmp_path: Path, run: Path) -> No
     assert len(seen) == 2 * 2 * len(example_run.TASKS)
     assert "missed" in html
     assert "held" in html
+
+
+def test_the_course_is_shown_where_it_was_measured(run: Path) -> None:
+    assert "Over the steps of training" not in write_page(run).read_text()
+    scores = read_scores(run)
+    along = [replace(s, step=step) for s in scores for step in (100, 300, 600) if s.variant == "tuned"]
+    write_jsonl(run / "scores.jsonl", [*scores, *along])
+    html = write_page(run).read_text()
+    assert html.count('class="plot lines') == 3
+    test_no_number_is_on_the_page_without_a_source(run)
+    test_derived_numbers_are_those_of_the_summary(run)

@@ -75,6 +75,7 @@ def test_every_arm_is_summed_up_over_its_seeds(world: Path, study) -> None:
         assert cell.target
         assert cell.target.mean == pytest.approx(sum(values) / 2)
     assert {one.arm for one in study.comparisons} == set(ARMS) - {"full"}
+    assert (world / "study/study-steps-pick.svg").exists()
     assert read(world / "study") == runner.replace(study, failed=[])
 
 
