@@ -24,6 +24,7 @@ def examine(model: str | None = None, *, trust_remote_code: bool = False) -> dic
         return facts
     pretrained = source.load(model, trust_remote_code=trust_remote_code)
     can = capability(pretrained.model)
+    together = "each input encoded once, side by side" if pretrained.encoder_decoder else "packed"
     count = sum(p.numel() for p in pretrained.model.parameters())
     return facts | {
         "model": model,
@@ -33,6 +34,6 @@ def examine(model: str | None = None, *, trust_remote_code: bool = False) -> dic
         "positions": pretrained.max_length,
         "sliding window": models.window(pretrained.model),
         "attention": pretrained.model.config._attn_implementation,
-        "prefix core": f"{'packed' if can.packed else 'reference: slower, same results'} ({can.why})",
+        "prefix core": f"{together if can.packed else 'reference: slower, same results'} ({can.why})",
         "chat template": bool(pretrained.tokenizer.chat_template),
     }

@@ -1,5 +1,7 @@
 """Rows for a model with an encoder, by a SentencePiece tokenizer: what the encoder reads, what the decoder writes."""
 
+from typing import Any
+
 import pytest
 
 from holdfast import models
@@ -39,7 +41,8 @@ def test_the_delimiter_between_input_and_target_is_nothing_to_a_decoder(target: 
 def test_a_long_input_loses_its_beginning_or_its_end_and_the_target_nothing() -> None:
     pieces, text = tokenizer("t5"), " ".join(f"w{i}" for i in range(3, 30))
     whole = pieces(text)["input_ids"]
-    for truncation, expected in (("input", whole[len(whole) - 10 :]), ("right", [*whole[:9], whole[-1]])):
+    kept: Any = {"input": whole[len(whole) - 10 :], "right": [*whole[:9], whole[-1]]}
+    for truncation, expected in kept.items():
         row = encode(
             pieces, Rendered(text, "w5 w6"), max_length=10, eos=True, encoder_decoder=True, truncation=truncation
         )

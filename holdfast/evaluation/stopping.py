@@ -59,7 +59,8 @@ class Stops:
             return tokens
         opening, closing = self.sentinels
         begin = tokens.index(opening) + 1 if opening in tokens else 0
-        return tokens[begin : next((i for i in range(begin, len(tokens)) if tokens[i] == closing), None)]
+        end = next((i for i in range(begin, len(tokens)) if tokens[i] == closing), len(tokens))
+        return [token for token in tokens[begin:end] if token != opening]
 
     def decode(self, tokens: Sequence[int]) -> str:
         """The text of new tokens, exactly: no clean-up of spaces."""

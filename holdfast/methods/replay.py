@@ -42,12 +42,17 @@ class Replay(Method):
         """Read and tokenize the texts.
 
         Raises:
-            ValueError: no file, or nothing in it that has two tokens.
+            ValueError: no file, or nothing in it that has two tokens; or the model has an encoder.
         """
         self._step = 0
         self._rows: list[Row] = []
         if self.rate == 0:
             return
+        if pretrained.encoder_decoder:
+            raise ValueError(
+                "replay: a model with an encoder predicts answers to inputs, and plain texts are neither; tune on a general "
+                "task beside the target (holdfast tune MODEL TARGET GENERAL), or use kl_base or l2_sp"
+            )
         length = min(self.text_length, pretrained.max_length)
         for name, text in read(self.texts):
             tokens = tuple(pretrained.tokenizer(text)["input_ids"][:length])

@@ -48,6 +48,8 @@ class DeepPrefix(nn.Module):
 
     def mismatch(self, model: Any) -> str:
         """Why the prefix is not for this model; empty where it is."""
+        if model.config.is_encoder_decoder:
+            return "a deep prefix is for models without an encoder, and this one has one"
         own, needed = (_shape(prefix().layers) for prefix in (self, of_words(model, [0])))
         said = "{} layers of {} heads of {}"
         return (

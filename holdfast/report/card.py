@@ -120,11 +120,12 @@ def _loading(run: Folder, repo: str | None) -> str:
     if not has:
         return "This folder holds scores and no weights."
     start = (repo or f"{run.name}/model") if "model" in has else run.base_model or "BASE MODEL"
+    kind = "AutoModelForSeq2SeqLM" if run.encoder_decoder else "AutoModelForCausalLM"
     code = [
-        "from transformers import AutoModelForCausalLM, AutoTokenizer",
+        f"from transformers import {kind}, AutoTokenizer",
         "",
         f'tokenizer = AutoTokenizer.from_pretrained("{start}")',
-        f'model = AutoModelForCausalLM.from_pretrained("{start}")',
+        f'model = {kind}.from_pretrained("{start}")',
     ]
     if has & {"adapter", "prompt"}:
         code.insert(0, "from peft import PeftModel")
@@ -154,7 +155,7 @@ def _removable(run: Folder, repo: str | None) -> str:
         "\n\nThe prompt is a separate file that changes no weight. Leave it off and it is as if it had never been "
         "there; inside PEFT, `with tuned.disable_adapter():` takes it off for a while.\n\n"
     )
-    if run.kind(run.prompts[0]) == "PROMPT_TUNING":
+    if run.kind(run.prompts[0]) == "PROMPT_TUNING" and not run.encoder_decoder:
         text += (
             "With PEFT, generate one text at a time: it places a soft prompt before the padding on the left of a batch, "
             "which changes the answers. "

@@ -81,7 +81,10 @@ def listing() -> list[dict[str, str]]:
 
     general = set(world.general())
     named = [(suite, ", ".join(names), "a suite") for suite, names in SUITES.items()]
-    named += [(name, e.summary, f"{e.paper}; {e.settings.source or 'a local folder'}") for name, e in ENTRIES.items()]
+    named += [
+        (name, e.summary, f"{e.paper} ({e.role}); {e.settings.source or 'a local folder'}")
+        for name, e in ENTRIES.items()
+    ]
     named += [
         (f"lab:{name}", f"{'taught' if name in general else 'never shown'} in pretraining", "the lab's generated world")
         for name in world.names()

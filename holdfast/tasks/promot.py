@@ -3,6 +3,9 @@
 Templates and words are the paper's; what it does not state is ours: a newline between demonstrations is doubled, a
 space stands before the answer. Where the public test labels are hidden, the validation split is measured on, as the
 paper does for SuperGLUE; it does not say how it marks TriviaQA's hidden test answers, and here validation serves too.
+
+The paper cuts an answer where its task's prefix comes a second time (`Q:`, `Translate`, `Article:`): where the model goes on
+with a next example. The first time is the question's own, so the prefix is a stop string here.
 """
 
 from collections.abc import Mapping
@@ -32,6 +35,7 @@ def _translation(role: str, year: int, target: str, language: str, config: str) 
         input="Translate English to " + language + ": {{ translation.en }}",
         target=f"translation.{target}",
         metric="bleu",
+        stop=("\n", "Translate"),
         limit=MANY,
     )
     return Entry(f"translation, English to {language} (WMT{year})", PAPER, role, ("translation",), settings)
@@ -43,6 +47,7 @@ def _summary(source: str, what: str, text: str, target: str, columns: tuple[str,
         input="Article: {{ " + text + " }} One sentence summary:",
         target=target,
         metric="rouge2",
+        stop=("\n\n", "Article:"),  # WikiLingua's summaries have lines.
         keep=keep,
     )
     return Entry(what, PAPER, "general", columns, settings)
@@ -89,6 +94,7 @@ ENTRIES = {
             target="answerKey",
             choices="choices.label",
             metric="accuracy",
+            stop=("\n", "Q:"),
         ),
     ),
     "promot-cb": _nli(
@@ -123,6 +129,7 @@ ENTRIES = {
             target="answer.value",
             answers="answer.aliases",
             metric="exact_match",
+            stop=("\n", "Q:"),
             splits=DEV,
         ),
     ),
@@ -137,6 +144,7 @@ ENTRIES = {
             target="answers[0]",
             answers="answers",
             metric="exact_match",
+            stop=("\n", "Q:"),
         ),
     ),
     "promot-en-de": _translation("general", 16, "de", "German", "de-en"),

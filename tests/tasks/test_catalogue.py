@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from datasets import ClassLabel, Dataset, config
 
-from holdfast.stages.sources import load_task, load_tasks
+from holdfast.stages.sources import listing, load_task, load_tasks
 from holdfast.tasks.catalogue import ENTRIES, SUITES
 from holdfast.tasks.task import Task
 from holdfast.templates import render
@@ -109,6 +109,23 @@ def test_an_entry_reads_its_columns_and_asks_as_its_paper_does(name: str, tmp_pa
     assert set(ENTRIES[name].columns) == set(row)
     assert (task.name, task.metric) == (name, ENTRIES[name].settings.metric)
     assert (task.metric == "accuracy") == bool(example.choices)
+
+
+def test_an_answer_ends_where_the_paper_cuts_it(tmp_path: Path) -> None:
+    """ProMoT: the task's own prefix begins a next example. FTICL: an empty line."""
+    for name in ENTRIES:
+        template = load(name, tmp_path / name).template
+        begins = ROWS[name.removesuffix("-p2")][1].split()[0]
+        if begins in ("Q:", "Translate", "Article:"):
+            assert begins in template.stop
+        assert template.stop == ("\n\n",) if name.startswith("fticl") else template.stop[0].startswith("\n")
+
+
+def test_every_entry_is_listed_with_its_paper_and_role() -> None:
+    listed = {line["name"]: line["source"] for line in listing()}
+    for name, entry in ENTRIES.items():
+        assert listed[name].startswith(f"{entry.paper} ({entry.role}); ")
+    assert sum(entry.role == "target" and entry.paper.endswith("2211.00635") for entry in ENTRIES.values()) == 4
 
 
 def test_the_suites_are_eight_tasks_to_keep_and_five_to_tune_on(tmp_path: Path) -> None:
