@@ -1,5 +1,6 @@
 """Rows for a model with an encoder, by a SentencePiece tokenizer: what the encoder reads, what the decoder writes."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from holdfast import models
 from holdfast.templates import Rendered
 from holdfast.tokenization import encode, encode_pair, encode_prompt
-from tests.encoder_decoder import KINDS, tokenizer
+from tests.encoder_decoder import KINDS, tokenizer, write
 
 TEXT = "Q: what is the capital of France? A:"
 
@@ -74,3 +75,15 @@ def test_a_tokenizer_without_sentinels_has_none() -> None:
     from tests.evaluation.small_models import tokenizer as plain
 
     assert models.sentinels(plain()) is None
+
+
+def test_a_tokenizer_that_needs_packages_says_which(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder with `spiece.model` alone, where SentencePiece cannot be read: transformers asks for tiktoken, which is not it."""
+
+    def fails(*given: Any, **options: Any) -> Any:
+        raise ValueError("`tiktoken` is required to read a `tiktoken` file. Install it with `pip install tiktoken`.")
+
+    folder = write(tmp_path, "t5")
+    monkeypatch.setattr(models.AutoTokenizer, "from_pretrained", fails)
+    with pytest.raises(ValueError, match="needs two packages to be read; pip install sentencepiece protobuf"):
+        models.load(folder)

@@ -6,7 +6,7 @@ its encoder states. Inputs and answers are padded at their ends; encoder and dec
 place stands does not depend on it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,12 +18,13 @@ from holdfast.models import decoder_start
 from holdfast.prefix import reference
 from holdfast.prefix.attached import Prompt, in_groups, of
 from holdfast.prefix.cache import embed, random_tokens
-from holdfast.prefix.packed import head_at
+from holdfast.prefix.packed import head_at, seen_by_head
 from holdfast.prefix.packing import label_places
 from holdfast.rows import Row
 
 WASTE = 256  # Padded places that one more forward would cost, about.
 
+Way = Callable[[Any, "Encoded", Tensor, Tensor], Tensor]
 Source = tuple[int | None, tuple[int, ...]]  # a soft prompt's number, the tokens behind it
 
 
@@ -53,7 +54,12 @@ def label_logits(model: Any, rows: Sequence[Row], prompts: Sequence[Prompt]) -> 
     Raises:
         ValueError: a row is predicted from nothing.
     """
-    return in_groups(model, rows, prompts, lambda some: _computed(model, some, prompts))
+    return in_groups(model, rows, prompts, lambda some: _computed(model, some, prompts, _logits))
+
+
+def label_states(model: Any, rows: Sequence[Row], prompts: Sequence[Prompt]) -> Tensor:
+    """`label_logits` before the LM head: the hidden states [N, D] that it reads at the label places."""
+    return in_groups(model, rows, prompts, lambda some: _computed(model, some, prompts, _states))
 
 
 def encode(model: Any, inputs: Sequence[Sequence[int]], vectors: Sequence[Tensor | None]) -> Encoded:
@@ -71,7 +77,7 @@ def decode(model: Any, encoded: Encoded, tokens: Tensor, **cache: Any) -> Tensor
     return model(encoder_outputs=outputs, attention_mask=encoded.mask, decoder_input_ids=tokens, **cache).logits
 
 
-def _computed(model: Any, rows: Sequence[Row], prompts: Sequence[Prompt]) -> Tensor:
+def _computed(model: Any, rows: Sequence[Row], prompts: Sequence[Prompt], way: Way) -> Tensor:
     lengths = [of(prompt).soft for prompt in prompts]
     owners: dict[Source, list[int]] = {}
     for number, row in enumerate(rows):
@@ -84,9 +90,10 @@ def _computed(model: Any, rows: Sequence[Row], prompts: Sequence[Prompt]) -> Ten
         vectors = [None if prompt is None else of(prompts[prompt]).vectors for prompt, _ in sources]
         encoded = encode(model, [tokens for _, tokens in sources], vectors)
         which = [place for place, source in enumerate(sources) for _ in owners[source]]
-        logits = _answers(model, encoded.take(torch.tensor(which, device=model.device)), [rows[n] for n in members])
+        behind = encoded.take(torch.tensor(which, device=model.device))
+        found = way(model, behind, *_decoder_input(model, [rows[number] for number in members]))
         counts = [len(rows[number].labels) for number in members]
-        picked |= dict(zip(members, logits.split(counts), strict=True))
+        picked |= dict(zip(members, found.split(counts), strict=True))
     return torch.cat([picked[number] for number in sorted(picked)])
 
 
@@ -119,17 +126,28 @@ def _grown(sizes: tuple[int, int, int], more: Sequence[int]) -> tuple[int, int, 
     return count + len(more), total + sum(more), max(longest, *more)
 
 
-def _answers(model: Any, encoded: Encoded, rows: Sequence[Row]) -> Tensor:
-    """Logits [N, V] at the labels of rows, each behind its own encoder states."""
+def _decoder_input(model: Any, rows: Sequence[Row]) -> tuple[Tensor, Tensor]:
+    """What the decoder reads [B, T], padded, and the flat places [N] that predict the rows' labels."""
     begin = decoder_start(model)
     seen = [(begin, *row.tokens[row.boundary : row.labels[-1]]) for row in rows]
     width = max(map(len, seen))
     tokens = torch.tensor([[*line, *[begin] * (width - len(line))] for line in seen], device=model.device)
     places = [place * width + label - row.boundary for place, row in enumerate(rows) for label in row.labels]
-    index = torch.tensor(places, device=model.device)
+    return tokens, torch.tensor(places, device=model.device)
+
+
+def _logits(model: Any, encoded: Encoded, tokens: Tensor, index: Tensor) -> Tensor:
+    """[N, V]"""
     with head_at(model, index) as applied:
         logits = decode(model, encoded, tokens, use_cache=False).flatten(0, 1)
     return logits if applied else logits[index]
+
+
+def _states(model: Any, encoded: Encoded, tokens: Tensor, index: Tensor) -> Tensor:
+    """[N, D]"""
+    with seen_by_head(model) as seen:
+        decode(model, encoded, tokens, use_cache=False)
+    return seen[0][index]
 
 
 def padded_and_alone(model: Any) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
-from transformers.modeling_outputs import BaseModelOutputWithPast
+from transformers.modeling_outputs import BaseModelOutput, BaseModelOutputWithPast
 
 from holdfast.prefix.attached import Prompt, of
 from holdfast.prefix.cache import agrees, random_tokens
@@ -64,12 +64,13 @@ def labels_at_once(model: Any) -> int:
 def separable(model: Any, prompts: Sequence[Prompt] = ()) -> bool:
     """Whether what the model does behind its body can be had alone; tried with numbers, once for each loaded model.
 
+    Not where the model changes the states before its head sees them (T5 scales them where head and embedding are one).
     Not where a prompt updates the head: its update is there during the rows' forward only.
     """
     head = model.get_output_embeddings()
     if any(model.get_submodule(name) is head for prompt in prompts for name in of(prompt).updates):
         return False
-    return not model.config.is_encoder_decoder and agrees(model, _with_and_without_body)
+    return agrees(model, _with_and_without_body)
 
 
 def behind_body(model: Any, states: Tensor) -> Tensor:
@@ -77,8 +78,14 @@ def behind_body(model: Any, states: Tensor) -> Tensor:
 
     The model's own forward, with a body that only gives the states.
     """
+    given: dict[str, Any] = {"inputs_embeds": states[None]}
+    if model.config.is_encoder_decoder:
+        given = {
+            "decoder_inputs_embeds": states[None],
+            "encoder_outputs": BaseModelOutput(last_hidden_state=states[None]),
+        }  # pyright: ignore[reportArgumentType]
     with _body_gives(model, states[None]):
-        return model(inputs_embeds=states[None], use_cache=False).logits[0]
+        return model(**given, use_cache=False).logits[0]
 
 
 class _OnlyStates(BaseModelOutputWithPast):
@@ -106,7 +113,8 @@ def _body_gives(model: Any, states: Tensor) -> Iterator[None]:
 def _with_and_without_body(model: Any) -> tuple[Tensor, Tensor]:
     """The probe: a few tokens through the whole model, and the states that its head saw through what follows the body."""
     tokens = torch.tensor([random_tokens(model, 4)], device=model.device)
-    whole = model(tokens, use_cache=False).logits[0]
+    decoder = {"decoder_input_ids": tokens} if model.config.is_encoder_decoder else {}
+    whole = model(tokens, **decoder, use_cache=False).logits[0]
     with seen_by_head(model) as seen:
-        model(tokens, use_cache=False)
+        model(tokens, **decoder, use_cache=False)
     return whole, behind_body(model, seen[0])

@@ -50,13 +50,14 @@ class PrefixModel(nn.Module):
         labels, weights, row = (tensor.to(self.model.device) for tensor in label_tensors(rows))
         if not self.packs(longest, deep=any(of(prompt).deep for prompt in prompts)):
             return LabelLogits(reference.label_logits(self.model, rows, prompts), labels, weights, row)
+        whole = len(labels) <= labels_at_once(self.model) or not separable(self.model, prompts)
         if self.model.config.is_encoder_decoder:
-            return LabelLogits(encoded.label_logits(self.model, rows, prompts), labels, weights, row)
-        if len(labels) <= labels_at_once(self.model) or not separable(self.model, prompts):
-            logits = packed.label_logits(self.model, rows, prompts, self.budget)
-            return LabelLogits(logits, labels, weights, row)
-        states = packed.label_states(self.model, rows, prompts, self.budget)
-        return LabelLogits(states, labels, weights, row, self.model)
+            compute = encoded.label_logits if whole else encoded.label_states
+            found = compute(self.model, rows, prompts)
+        else:
+            compute = packed.label_logits if whole else packed.label_states
+            found = compute(self.model, rows, prompts, self.budget)
+        return LabelLogits(found, labels, weights, row, None if whole else self.model)
 
     def length(self, prompt: int) -> int:
         """The positions that a prompt takes."""

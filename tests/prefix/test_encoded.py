@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from holdfast.prefix import encoded, reference
+from holdfast.prefix import encoded, head, reference
 from holdfast.prefix.attached import Attached
 from holdfast.prefix.cache import _SEEN, agrees
 from holdfast.prefix.cached import label_logits as scored
@@ -20,6 +20,7 @@ from holdfast.prefix.model import PrefixModel, capability
 from holdfast.prefix.soft_prompt import SoftPrompt
 from holdfast.rows import Row
 from holdfast.training.loop import set_dropout
+from holdfast.training.loss import token_loss
 from tests.encoder_decoder import KINDS, model, prompt_of, rows
 from tests.prefix.tiny import compare
 
@@ -228,3 +229,21 @@ def test_gradient_checkpointing_keeps_the_prompt() -> None:
         results.append((loss.detach(), gradient.clone()))
     assert results[0][1].abs().max() > BUG
     torch.testing.assert_close(results[1], results[0], atol=1e-4, rtol=1e-4)
+
+
+def test_logits_of_a_large_vocabulary_are_made_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """mT5's 250,000 tokens. T5 scales its states where head and embedding are one: the probe sees that, and leaves it whole."""
+    asked = rows(*RAGGED)
+    results = []
+    for logits in (2**25, 3 * 90):
+        monkeypatch.setattr(head, "LOGITS", logits)
+        ours = PrefixModel(model("mt5"), [SoftPrompt(prompt_of(7))])
+        output = ours(asked)
+        assert (output.model is not None) == (logits < 2**25)
+        loss = output.total(token_loss)
+        loss.backward()
+        results.append([loss.detach(), *(p.grad for p in ours.parameters() if p.grad is not None)])
+    scale = max(float(gradient.abs().max()) for gradient in results[0][1:])
+    for one, other in zip(*results, strict=True):  # Sums in another order: 1e-6 of the largest gradient.
+        torch.testing.assert_close(one, other, atol=1e-5 * scale + 1e-4 * (one.ndim == 0), rtol=0)
+    assert PrefixModel(model("t5"), [SoftPrompt(prompt_of(7))])(asked).model is None
