@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from accelerate import PartialState
 
@@ -105,7 +105,7 @@ def measure(
     return base + second + found + _along(last, folder, root, asked, owners)
 
 
-def follows(stage: Stage) -> bool:
+def follows(stage: Stage) -> TypeGuard[Train]:
     """Whether there is a trade-off to follow: a stage that trains a prompt alone leaves the model as it is."""
     return isinstance(stage, Train) and chooser(stage.methods).stage != "prompt"
 

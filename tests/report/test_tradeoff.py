@@ -46,6 +46,7 @@ def test_nothing_is_claimed_where_retention_is_undefined() -> None:
 
 def test_the_spread_over_seeds() -> None:
     found = Spread.of([1.0, 2.0, 3.0, None])
+    assert found is not None
     assert found == Spread(2.0, 1.0, 3)
     assert found.interval == pytest.approx((2 - 4.303 / 3**0.5, 2 + 4.303 / 3**0.5), abs=0.005)  # t of two degrees
     assert Spread.of([None]) is None
