@@ -85,11 +85,13 @@ def evaluate(
     model: Model,
     prompt: Prompt = None,
     task: Annotated[
-        list[str] | None, typer.Option(help="A task; repeat it. Default for 'lab': every general lab task.")
+        list[str] | None,
+        typer.Option(help="A task; repeat it. Default for a run: its own; for 'lab': every general lab task."),
     ] = None,
     shots: Shots = "0,1,4",
     limit: Limit = None,
     seed: Seed = 0,
+    analyse: options.AnalyseRun = None,
     out: Out = None,
     trust_remote_code: Trust = False,
     json_: Json = False,
@@ -97,18 +99,19 @@ def evaluate(
     """Measure a model on tasks, with a soft prompt attached or not."""
     from holdfast import measuring
 
-    tasks = task or measuring.default_tasks(model)
+    tasks, asked = task or measuring.default_tasks(model), console.numbers(shots)
+    how: dict[str, Any] = {"limit": limit, "out": out, "trust_remote_code": trust_remote_code}
+    found = measuring.explain(model, analyse, task or (), shots=min(asked), **how) if analyse else []
     scores = measuring.evaluate(
         model,
         tasks,
         prompt=prompt,
-        shots=console.numbers(shots),
-        limit=limit,
+        shots=asked,
         seed=seed,
-        out=out,
-        trust_remote_code=trust_remote_code,
+        **how,
     )
     console.scores(scores, json_, lambda: console.table(scores))
+    console.findings(found, json_)
 
 
 @app.command()

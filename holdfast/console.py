@@ -3,7 +3,7 @@
 import errno
 import json
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,20 @@ def table(scores: Sequence[Any]) -> None:
         n = next(s.n for s in found if s)
         grid.add_row(task, metric, str(n), *[f"{s.value:.3f} [{s.low:.2f}, {s.high:.2f}]" if s else "-" for s in found])
     show(grid)
+
+
+def findings(found: Sequence[Mapping[str, Any]], as_json: bool) -> None:
+    """What analyses found: one line each."""
+    if as_json:
+        lines(found)
+    elif found:
+        grid = Table(box=None, pad_edge=False, header_style="dim")
+        for name in ("analysis", "measure", "where"):
+            grid.add_column(name)
+        grid.add_column("value", justify="right")
+        for one in found:
+            grid.add_row(one["analysis"], one["measure"], one["where"], f"{one['value']:.4g}")
+        show(grid)
 
 
 def of_runs(folders: Sequence[Path]) -> list[dict[str, Any]]:

@@ -1,19 +1,20 @@
 """Use a model without training it: load it with its prompt attached or removed, measure it, give it prompts."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from holdfast.evaluation import matrix
 from holdfast.evaluation.model import Model
 from holdfast.evaluation.samples import write_samples
 from holdfast.lab import world
 from holdfast.prefix.attached import detached
-from holdfast.report.folder import prompts
+from holdfast.report.folder import prompts, write_text
 from holdfast.runs import Run, library_versions
 from holdfast.scores import Output, Score, write_jsonl
+from holdfast.stages import analyse, sources
 from holdfast.stages import pretrained as source
-from holdfast.stages import sources
 from holdfast.stages.asking import ask, check_askable
 
 
@@ -102,10 +103,45 @@ def evaluate(
     return scores
 
 
+def explain(
+    run: str,
+    analyses: Sequence[str],
+    tasks: Sequence[str] = (),
+    *,
+    shots: int = 0,
+    limit: int | None = None,
+    out: str | Path | None = None,
+    trust_remote_code: bool = False,
+) -> list[Mapping[str, Any]]:
+    """Why a finished run gained and lost what it did: findings about the weights that it keeps, as `analysis.jsonl` has them.
+
+    `tasks` are general tasks to ask; by default those of the run. With `out`, they are written into that folder.
+
+    Raises:
+        ValueError: this is not a run's folder, or an analysis is unknown or needs what only training has.
+    """
+    folder = Path(run)
+    if not (folder / "config.yaml").exists():
+        raise ValueError(
+            f"{run}: not the folder of a run; --analyse compares a run's weights with those it started from"
+        )
+    config = Run(folder).config
+    targets = [config["task"]] if isinstance(config["task"], str) else config["task"]
+    general = [name for name in tasks or config["general"] if name not in targets]
+    tuned = load(run, prompt="off", trust_remote_code=trust_remote_code).pretrained
+    found = analyse.of_run(folder, tuned, config["model"], targets[0], general, analyses, limit=limit, shots=shots)
+    if out is not None:
+        write_text(Path(out) / analyse.FILE, "".join(json.dumps(record) + "\n" for record in found))
+    return found
+
+
 def default_tasks(model: str) -> list[str]:
     """What `evaluate` measures when it is given no task."""
+    if (Path(model) / "config.yaml").exists():
+        config = Run(Path(model)).config
+        return [*([config["task"]] if isinstance(config["task"], str) else config["task"]), *config["general"]]
     if model != "lab":
-        raise ValueError("name what to measure with --task; only the lab model has tasks of its own")
+        raise ValueError("name what to measure with --task; only a run and the lab model have tasks of their own")
     return [f"lab:{name}" for name in world.general()]
 
 

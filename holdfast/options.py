@@ -26,6 +26,12 @@ Analyse = Annotated[
     list[str] | None,
     typer.Option(help="gradient_alignment, weight_drift or label_mass, at the points of --curve; repeat it."),
 ]
+AnalyseRun = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--analyse", help="weight_drift or label_mass of a run's folder, against what it started from; repeat it."
+    ),
+]
 
 # Of a study; what is not given is left to its file, or to the defaults of a plan.
 StudyModel = Annotated[str, typer.Argument(help="A model folder, a hub id or 'lab'; or a study as a YAML file.")]

@@ -1,12 +1,16 @@
 """What an analysis is given, and what it finds."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from holdfast.models import Pretrained
 from holdfast.prefix.model import PrefixModel
 from holdfast.rows import Row
+
+
+def _none(attached: bool) -> Mapping[str, Sequence[float]]:
+    return {}
 
 
 @dataclass(frozen=True)
@@ -15,8 +19,8 @@ class Subject:
 
     `model` is the model with the prompt that it was trained behind, if any; `base` is the plain model that the run started from.
     `rows` are training rows of the target, as training made them; `shuffled` are the same inputs with the answers of other
-    examples. `asked` are questions of the general tasks, each with its task's name and without a prompt: rows whose last token is the
-    first of the answer. `labels` are, by general task, the tokens that begin an answer of the target and none of the task's own.
+    examples; both empty where a finished run is looked at. `mass` gives, by general task, the probability that the answer to each of
+    its questions begins as one of the target's does, with the last prompt attached (True) or removed.
     """
 
     pretrained: Pretrained
@@ -24,8 +28,7 @@ class Subject:
     base: Pretrained
     rows: Sequence[Row]
     shuffled: Sequence[Row]
-    asked: Sequence[tuple[str, Row]] = ()
-    labels: Mapping[str, frozenset[int]] = field(default_factory=dict)
+    mass: Callable[[bool], Mapping[str, Sequence[float]]] = _none
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,13 @@ def gradient_alignment(subject: Subject) -> list[Finding]:
     With the answers shuffled, the format is still right and the meaning is gone. So near 1 a step teaches the format, and near 0 the
     task. Both gradients are taken at the same weights, those of training on the true answers, without dropout.
 
+    Raises:
+        ValueError: there are no training rows to take gradients on.
+
     Source: Wang et al. 2024 (ICLR), section 3.2 and figure 3, there for the last decoder layer
     """
+    if not subject.rows:
+        raise ValueError("gradient_alignment needs the rows of training; ask for it in `holdfast tune` or `study`")
     true, other = (_gradient(subject.model, rows) for rows in (subject.rows, subject.shuffled))
     return [
         Finding("cosine", name, float(F.cosine_similarity(true[name], other[name], dim=0)))

@@ -21,7 +21,11 @@ AGAIN = "base-again"  # the base measured a second time
 Variant = Literal["base", "tuned", "base-again"]
 FEWEST_NEW_TOKENS = 16  # room for the answer of another task's format
 Cell = tuple[str, str | None, str, int, int | None]  # variant, prompt, task, shots, step
-ALONG = ("format_share", "collapse_share")  # the symptoms that are followed over the steps of training
+ALONG = (
+    "format_share",
+    "collapse_share",
+    "first_token_mass",
+)  # the symptoms that are followed over the steps of training
 
 
 def evaluate(

@@ -29,6 +29,7 @@ class Folder:
     truncated: list[str] = field(
         default_factory=list
     )  # for each stage that cut training rows, how many and what was lost
+    analysis: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def name(self) -> str:
@@ -112,7 +113,7 @@ def read(path: str | Path) -> Folder:
         )
         if missing
     ]
-    return Folder(path, scores, outputs, log, text, absent, _truncated(path / "log.jsonl"))
+    return Folder(path, scores, outputs, log, text, absent, _truncated(path / "log.jsonl"), _analysis(path))
 
 
 def write_text(path: Path, text: str) -> Path:
@@ -152,6 +153,23 @@ def _truncated(path: Path) -> list[str]:
             more = f", {lost:.0f} % lost tokens of their target and {empty:.0f} % all of it" if lost else ""
             found[record["stage"]] = said + more
     return list(found.values())
+
+
+def _analysis(folder: Path) -> list[dict[str, Any]]:
+    """The findings of the run's analyses; none where nothing was analysed."""
+    path = folder / "analysis.jsonl"
+    if not path.exists():
+        return []
+    found = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            record = json.loads(line)
+            found.append({name: record[name] for name in ("analysis", "step", "measure", "where", "value")})
+        except (ValueError, KeyError):
+            raise ValueError(
+                f"{path}:{number}: not a finding of an analysis; give the command of the run again"
+            ) from None
+    return found
 
 
 def _is_finite(value: object) -> bool:

@@ -15,7 +15,18 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from holdfast.report import course_figures, examples, figures, folder, hidden, lines, units, verdict, words
+from holdfast.report import (
+    analysis_figures,
+    course_figures,
+    examples,
+    figures,
+    folder,
+    hidden,
+    lines,
+    units,
+    verdict,
+    words,
+)
 from holdfast.report.compare import missed, side_by_side, trade_off
 from holdfast.report.folder import Folder
 from holdfast.report.summary import STATE, Estimate, Summary, share
@@ -58,6 +69,8 @@ def page(run: Folder) -> str:
         most_tasks=examples.MOST_TASKS,
         curves=figures.curves(run.log),
         steps=course_figures.of_run(run.scores),
+        analyses=analysis_figures.panels(run.analysis),
+        located=words.located(run.scores),
         figure=lines.inline,
         facts=_facts(run),
     )

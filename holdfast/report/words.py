@@ -1,10 +1,14 @@
 """The verdict on a run in plain sentences, each a list of pieces, so that a page can mark the numbers in it."""
 
+from collections.abc import Sequence
+from statistics import fmean
 from typing import NamedTuple
 
 from holdfast.report.summary import Estimate, Line, Summary
 from holdfast.report.units import points
-from holdfast.scores import Verdict
+from holdfast.scores import Score, Verdict
+
+CARRIED = 10.0  # points of format share: less is not said to be carried to other tasks
 
 
 class Number(NamedTuple):
@@ -50,6 +54,34 @@ def noise(summary: Summary) -> str:
     return (
         f"Measured twice, with other demonstrations, the base moved by up to {points(size)} points ({line.task}, {line.shots}-shot); a "
         "change that is smaller than its own task's movement is not called gained or lost."
+    )
+
+
+def located(scores: Sequence[Score]) -> str:
+    """Whether the format of the tuned task lives in the prompt or in the model; empty where no earlier stage trained the prompt, or the
+    general tasks were not asked behind it.
+    """
+    before = {(line.task, line.shots): line for line in Summary.of(scores, 0).symptom("format_share")}
+    after = [line for line in Summary.of(scores).symptom("format_share") if (line.task, line.shots) in before]
+    pairs = [(before[line.task, line.shots], line) for line in after]
+    shares = [
+        (100 * old.base.value, *(100 * found.value for found in (old.tuned["on"], new.tuned["on"], new.tuned["off"])))
+        for old, new in pairs
+        if old.base and "on" in old.tuned and {"on", "off"} <= new.tuned.keys()
+    ]
+    if not shares:
+        return ""
+    base, alone, on, off = (fmean(column) for column in zip(*shares, strict=True))
+    if max(alone, on, off) - base < CARRIED:
+        said = "neither the prompt nor the model carries the format to other tasks"
+    elif off - base < (max(alone, on) - base) / 2:
+        said = "the format lives in the prompt and comes off with it"
+    else:
+        said = "the format is in the model too, and taking the prompt off does not remove it"
+    return (
+        f"General tasks ({after[0].shots}-shot) answered in the tuned task's format: base {points(base)} %, base behind the prompt of "
+        f"stage 1 {points(alone)} %; tuned, prompt attached, {points(on)} %, prompt removed {points(off)} %. So {said}. (The rule: less "
+        f"than {CARRIED:.0f} points above the base is not carried; it comes off where less than half of it remains without the prompt.)"
     )
 
 

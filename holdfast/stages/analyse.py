@@ -4,6 +4,7 @@ import json
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +12,19 @@ from accelerate import PartialState
 
 from holdfast import discovery
 from holdfast.analysis.base import Analysis, Subject, is_analysis
+from holdfast.evaluation import matrix
+from holdfast.evaluation.model import Model
 from holdfast.models import Pretrained
 from holdfast.prefix.model import PrefixModel
-from holdfast.rows import Row
+from holdfast.report.folder import prompts
+from holdfast.scores import Output
+from holdfast.stages import asking
 from holdfast.stages import pretrained as source
 from holdfast.stages.base import Stage, inputs_of, write_text
 from holdfast.stages.sources import load_task
 from holdfast.stages.train import Train
 from holdfast.tasks.task import Task
 from holdfast.templates import choose_demonstrations, render
-from holdfast.tokenization import encode
 
 FILE = "analysis.jsonl"
 
@@ -59,31 +63,67 @@ class Analyse(Stage):
         """What the analyses look at."""
         targets = [load_task(name) for name in tuned.tasks]
         shuffled = [replace(target, splits={**target.splits, "train": shuffle(target)}) for target in targets]
-        starts = {row.tokens[row.labels[0]] for row in tuned.sample(targets, pretrained, model, 512)}
         general = [load_task(name) for name in self.general]
-        asked = {task.name: self._questions(task, pretrained) for task in general}
         return Subject(
             pretrained,
             model,
             source.load(tuned.model, trust_remote_code=tuned.trust_remote_code),
             tuned.sample(targets, pretrained, model, self.rows),
             tuned.sample(shuffled, pretrained, model, self.rows),
-            [(name, row) for name, found in asked.items() for row in found],
-            {name: frozenset(starts - {row.tokens[-1] for row in found}) for name, found in asked.items()},
+            partial(masses, pretrained, model, targets[0], general, self.limit, self.shots),
         )
 
-    def _questions(self, task: Task, pretrained: Pretrained) -> list[Row]:
-        pool = task.splits.get("train") or task.splits.get("validation") or ()
-        found = []
-        for i, example in enumerate(task.splits.get("test", ())[: self.limit]):
-            shown = choose_demonstrations(pool, self.shots, mode="first", seed=0, index=i, exclude=example)
-            text = render(task.template, example, shown, pretrained.tokenizer)
-            row = encode(
-                pretrained.tokenizer, text, max_length=pretrained.max_length, eos=False, name=f"{task.name}[{i}]"
-            )
-            first = row.labels[0]
-            found.append(Row(row.tokens[: first + 1], (*[0.0] * first, 1.0), None, row.name, row.cut))
-        return found
+
+def masses(
+    pretrained: Pretrained,
+    model: PrefixModel,
+    target: Task,
+    general: Sequence[Task],
+    limit: int | None,
+    shots: int,
+    attached: bool,
+) -> dict[str, list[float]]:
+    """By general task, for each of `limit` questions: how probable it is that the answer begins as one of the target's does."""
+    prompt = model.attached(len(model.prompts) - 1) if attached else None
+    measured, found = Model(replace(pretrained, model=model.model), prompt), {}
+    for task in general:
+        marked = asking.with_mass(measured, task, target, _questions(task, pretrained, limit, shots))
+        values = [output.scores["first_token_mass"] for output in marked if output.scores]
+        if values:
+            found[task.name] = values
+    return found
+
+
+def _questions(task: Task, pretrained: Pretrained, limit: int | None, shots: int) -> list[Output]:
+    """The items that an evaluation would ask, unanswered."""
+    pool, asked = task.splits.get("train") or task.splits.get("validation") or (), task.splits.get("test", ())
+    found = []
+    for i in matrix.items(task, limit, 0) if asked else ():
+        shown = choose_demonstrations(pool, shots, mode="first", seed=0, index=i, exclude=asked[i])
+        text = render(task.template, asked[i], shown, pretrained.tokenizer)
+        given = (text.prompt, asked[i].target, "", asked[i].answers or (), asked[i].choices)
+        found.append(Output("tuned", None, task.name, "general", shots, i, *given))
+    return found
+
+
+def of_run(
+    run: Path, model: Pretrained, base: str, target: str, general: Sequence[str], names: Sequence[str], **asked: Any
+) -> list[Mapping[str, Any]]:
+    """What the analyses find in the weights that a finished run keeps; `asked` are `limit` and `shots`. Their `step` is None.
+
+    Raises:
+        ValueError: an analysis is unknown, or needs what only training has.
+    """
+    check_known(names)
+    behind = PrefixModel(model.model)
+    own = list(prompts(run).values())
+    if len(own) == 1:
+        behind.prompts.append(source.load_prompt(own[0], model))
+    behind.requires_grad_(False).eval()
+    tasks = [load_task(name) for name in general]
+    mass = partial(masses, model, behind, load_task(target), tasks, asked["limit"], asked["shots"])
+    subject = Subject(model, behind, source.load(base), (), (), mass)
+    return [{"analysis": name, "step": None, **asdict(finding)} for name in names for finding in find(name)(subject)]
 
 
 def shuffle(task: Task) -> tuple[Any, ...]:

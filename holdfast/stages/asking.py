@@ -23,8 +23,11 @@ def ask(model: LanguageModel, task: Task, *, target: Task | None = None, **how: 
         outputs = harness.evaluate(model, task, **how)
     else:
         outputs = matrix.evaluate(model, task, **how)
-    if target is None or not isinstance(model, Model):
-        return outputs
+    return outputs if target is None or not isinstance(model, Model) else with_mass(model, task, target, outputs)
+
+
+def with_mass(model: Model, task: Task, target: Task, outputs: Sequence[Output]) -> list[Output]:
+    """The outputs of a task with the probability that each answer begins as one of the `target`'s does (`format.with_mass`)."""
     chats = task.template.chat and getattr(model.pretrained.tokenizer, "chat_template", None)
     labels = form.foreign_labels(target, task)
     return form.with_mass(model, outputs, labels, "" if chats else task.template.delimiter)

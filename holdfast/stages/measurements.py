@@ -148,13 +148,17 @@ def _along(
 ) -> list[Output]:
     """The targets behind their prompts, at the fewest shots, and the general tasks without, at each step whose weights were kept.
 
-    Where prompts were trained before the last stage, step 0 says what each reaches alone.
+    Where prompts were trained before the last stage, step 0 says what each reaches alone; a single one is also asked the general
+    tasks there, which it should be removed for: where the format lives.
     """
     fewest, found = (min(asked.shots),), []
     for stage, own in owners:
         if stage in last.prompts:
             shared: dict[str, Any] = {"variant": "tuned", "prompt": "on", "tuned": last.start, "trained_prompt": stage}
             found += _run(root, Evaluate("evaluate-prompt", **shared, step=0, **asked.of(own, fewest)))
+            if asked.general and len(owners) == 1:  # is it the prompt that carries the format to other tasks?
+                general = asked.of_general() | {"shots": fewest, "toward": own[0]}
+                found += _run(root, Evaluate("evaluate-prompt-general", **shared, step=0, **general))
     if not follows(last):
         return found
     reached = json.loads((folder / "result.json").read_text())["step"]  # fewer than `steps` where `stop_at` ended it

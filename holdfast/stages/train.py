@@ -66,7 +66,8 @@ class Train(Stage):
         pretrained, model, stream = self._begin(tasks, inputs)
         if self.settings.stop_at is not None and self._validation(tasks, pretrained) is None:
             raise ValueError(
-                f"{self.name}.stop_at: {', '.join(self.tasks)} has no validation split to measure on; add validation.jsonl"
+                f"{self.name}.stop_at: {', '.join(self.tasks)} has no validation examples to measure on; add validation.jsonl, and "
+                "leave validation_limit above 0"
             )
         trainer = Trainer(
             pretrained,

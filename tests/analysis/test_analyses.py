@@ -5,12 +5,16 @@ from typing import Any
 import pytest
 import torch
 
-from holdfast.analysis.base import Subject
+from holdfast.analysis.base import Finding, Subject
 from holdfast.analysis.gradient_alignment import gradient_alignment
 from holdfast.analysis.label_mass import label_mass
 from holdfast.analysis.weight_drift import effective_rank, weight_drift
 from holdfast.prefix.model import PrefixModel
+from holdfast.prefix.soft_prompt import SoftPrompt
 from holdfast.rows import Row
+from holdfast.stages.analyse import masses
+from holdfast.tasks.task import Example, Task
+from holdfast.templates import Template
 from tests.training import tiny
 
 
@@ -55,13 +59,35 @@ def test_the_effective_rank_counts_directions() -> None:
     assert effective_rank(torch.diag(torch.tensor([3.0, 0.0, 0.0], dtype=torch.float64))) == pytest.approx(1.0)
 
 
-def test_the_mass_of_all_labels_is_one_and_of_some_the_models_own() -> None:
-    row = Row((1, 5, 9, 8), (0.0, 0.0, 0.0, 1.0))
-    every = subject(asked=[("other", row)], labels={"other": frozenset(range(tiny.VOCABULARY))})
-    assert [(f.measure, f.where) for f in label_mass(every)] == [("mass_off", "other")]
-    assert label_mass(every)[0].value == pytest.approx(1.0, abs=1e-5)
-    some = subject(asked=[("other", row)], labels={"other": frozenset({7, 8})})
-    with torch.no_grad():
-        logits = some.pretrained.model(torch.tensor([[1, 5, 9]])).logits[0, -1]
-    assert label_mass(some)[0].value == pytest.approx(float(logits.softmax(-1)[[7, 8]].sum()), abs=1e-5)
-    assert label_mass(subject(asked=[("other", row)])) == []
+def test_the_mass_is_a_mean_over_each_tasks_questions() -> None:
+    """With a prompt the mass is given with it attached too; without one there is nothing to attach."""
+    given = subject(mass=lambda attached: {"other": [0.5, 1.0] if attached else [0.1, 0.2]})
+    assert label_mass(given) == [Finding("mass_off", "other", pytest.approx(0.15))]
+    given.model.prompts.append(SoftPrompt(torch.zeros(2, 32)))
+    assert label_mass(given)[1:] == [Finding("mass_on", "other", 0.75)]
+
+
+def test_the_mass_of_a_models_own_questions_is_the_evaluations() -> None:
+    """One implementation serves the analysis and `first_token_mass`: labels of the target that are none of the task's own."""
+    target = task("pick", [("a", "w3"), ("b", "w4")] * 4)
+    other = task("other", [("w5 w9", "w4"), ("w6 w9", "w7")] * 4)
+    tuned = tiny.pretrained()
+    found = masses(tuned, PrefixModel(tuned.model), target, [other], None, 0, False)
+    label = tuned.tokenizer(" w3")["input_ids"][-1]  # w4 is an answer of the other task itself
+    for example, value in zip(other.splits["test"], found["other"], strict=True):
+        asked = tuned.tokenizer(f"{example.fields['input']} w8")["input_ids"]
+        with torch.no_grad():
+            logits = tuned.model(torch.tensor([asked])).logits[0, -1]
+        assert value == pytest.approx(
+            float(logits.softmax(-1)[label]), abs=1e-5
+        )  # float32; another token's is 1e-2 away
+
+
+def test_gradients_are_not_asked_of_a_finished_run() -> None:
+    with pytest.raises(ValueError, match="needs the rows of training"):
+        gradient_alignment(subject(rows=()))
+
+
+def task(name: str, pairs: list[tuple[str, str]]) -> Task:
+    examples = tuple(Example({"input": asked}, answer) for asked, answer in pairs)
+    return Task(name, {"train": examples, "test": examples}, Template("{{ input }} w8"), "exact_match")

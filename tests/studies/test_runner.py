@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from holdfast import models
+from holdfast import measuring, models
 from holdfast.report.study import read
 from holdfast.report.tradeoff import points
 from holdfast.scores import read_scores
@@ -111,7 +111,42 @@ def test_the_analyses_run_at_the_same_points(world: Path, study) -> None:
     assert drift[0] == 0.0
     assert drift[4] > 0.0
     assert {one["measure"] for one in found if one["analysis"] == "label_mass"} == {"mass_on", "mass_off"}
+    html = (world / "study/runs/pick--promot--0/report.html").read_text()
+    assert all(title in html for title in ("Gradient alignment", "Weight drift", "Label mass"))
     assert not (world / "study/runs/pick--prompt_tuning--0/analysis.jsonl").exists()  # the model does not move
+
+
+def test_a_finished_run_is_explained_too(world: Path, study, tmp_path: Path) -> None:
+    """The last point is the weights that are kept (validation runs once, at the end), so both must find the same."""
+    folder = world / "study/runs/pick--promot--0"
+    along = [json.loads(line) for line in (folder / "analysis.jsonl").read_text().splitlines()]
+    found = measuring.explain(str(folder), ["weight_drift", "label_mass"], shots=1, limit=32, out=tmp_path)
+    assert {(one["analysis"], one["measure"]) for one in found} >= {
+        ("label_mass", "mass_on"),
+        ("label_mass", "mass_off"),
+    }
+    for one in found:
+        same = [a for a in along if {**a, "step": None, "value": 0} == {**one, "value": 0} and a["step"] == 4]
+        assert one["value"] == pytest.approx(same[0]["value"], rel=1e-4, abs=1e-7)
+    assert [json.loads(line) for line in (tmp_path / "analysis.jsonl").read_text().splitlines()] == found
+    assert measuring.default_tasks(str(folder)) == [str(world / "pick"), str(world / "copy")]
+    with pytest.raises(ValueError, match="not the folder of a run"):
+        measuring.explain(str(world / "model"), ["weight_drift"])
+
+
+def test_the_prompt_of_stage_1_is_asked_the_general_tasks_too(world: Path, study) -> None:
+    """Step 0 with the prompt attached: the same items as the base, which has not moved. The bug: the tuned model behind it."""
+    scores = read_scores(world / "study/runs/pick--promot--0")
+    found = {s.metric for s in scores if (s.prompt, s.role, s.step, s.shots) == ("on", "general", 0, 0)}
+    assert found == {"exact_match", "format_share", "collapse_share", "first_token_mass"}
+    other = read_scores(world / "study/runs/pick--prompt_tuning--0")  # the same prompt, in front of the base
+    for metric in ("format_share", "first_token_mass"):
+        values = [
+            [s.value for s in of if (s.prompt, s.role, s.step, s.shots, s.metric) == ("on", "general", step, 0, metric)]
+            for of, step in ((scores, 0), (other, None))
+        ]
+        assert values[0] == pytest.approx(values[1], abs=1e-6)
+        assert values[0]
 
 
 def test_what_runs_share_is_done_once(world: Path, study) -> None:

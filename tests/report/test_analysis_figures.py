@@ -1,0 +1,103 @@
+"""Why, as figures and in words: what each line is made of, and where the format is said to live."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from holdfast.report import words
+from holdfast.report.analysis_figures import panels
+from holdfast.report.folder import read
+from holdfast.report.page import page
+from holdfast.scores import Score
+from tests.report.test_page import test_no_number_is_on_the_page_without_a_source as no_number_without_a_source
+
+
+def finding(analysis: str, step: int | None, measure: str, where: str, value: float) -> dict[str, Any]:
+    return {"analysis": analysis, "step": step, "measure": measure, "where": where, "value": value}
+
+
+def test_a_line_is_the_mean_of_a_blocks_matrices_and_its_band_their_range() -> None:
+    found = panels(
+        [
+            finding("gradient_alignment", step, "cosine", f"model.layers.{block}.mlp.{name}.weight", value + block)
+            for step in (0, 4)
+            for block in (0, 1)
+            for name, value in (("up", 0.2), ("down", 0.4))
+        ]
+    )
+    assert [panel.title for panel, _ in found] == ["Gradient alignment, cosine"]
+    lines = {line.label: line.places for line in found[0][0].lines}
+    assert list(lines) == ["block 0", "block 1"]
+    assert lines["block 1"][0][1:] == pytest.approx((1.3, 1.2, 1.4))
+
+
+def test_of_many_blocks_some_are_shown_and_that_is_said() -> None:
+    records = [
+        finding("weight_drift", step, "relative_norm", f"layers.{block}", 0.01 * block)
+        for step in (0, 4)
+        for block in range(24)
+    ]
+    ((panel, said),) = panels(records)
+    assert [line.label for line in panel.lines] == [f"block {i}" for i in (0, 5, 9, 14, 18, 23)]
+    assert "Shown are 6 of 24 blocks" in said
+    assert panel.lines[-1].places[0].y == pytest.approx(23.0)  # per cent
+
+
+def test_one_look_is_no_course() -> None:
+    assert panels([finding("weight_drift", 4, "relative_norm", "layers.0", 0.1)]) == []
+    assert panels([finding("weight_drift", None, "relative_norm", "layers.0", 0.1)] * 2) == []
+    assert panels([]) == []
+
+
+def test_the_figures_are_on_the_page_where_there_is_an_analysis(run: Path) -> None:
+    assert 'id="why"' not in page(read(run))
+    (run / "analysis.jsonl").write_text(
+        "".join(
+            f'{{"analysis": "label_mass", "step": {step}, "measure": "mass_{state}", "where": "<b>", "value": 0.{step}}}\n'
+            for step in (0, 4)
+            for state in ("off", "on")
+        )
+    )
+    html = page(read(run))
+    assert html.count('class="plot lines') == 1
+    assert "prompt attached: 0 at step 0, 40 at step 4" in html
+    no_number_without_a_source(run)
+    (run / "analysis.jsonl").write_text('{"analysis": "label_mass"}\n')
+    with pytest.raises(ValueError, match=r"analysis.jsonl:1: not a finding"):
+        read(run)
+
+
+def share(value: float, **where: Any) -> Score:
+    place: dict[str, Any] = {"variant": "tuned", "prompt": None, "task": "g", "role": "general", "shots": 0} | where
+    return Score(**place, metric="format_share", value=value, low=0.0, high=1.0, n=50)
+
+
+@pytest.mark.parametrize(
+    ("alone", "on", "off", "said"),
+    [
+        (0.6, 0.7, 0.05, "lives in the prompt and comes off with it"),
+        (0.6, 0.7, 0.50, "is in the model too"),
+        (0.0, 0.0, 0.50, "is in the model too"),
+        (0.05, 0.04, 0.0, "neither the prompt nor the model"),
+    ],
+)
+def test_where_the_format_lives_is_said(alone: float, on: float, off: float, said: str) -> None:
+    """The bug: 1-shot scores, which stage 1 was not asked, in the mean of the others (the 1.0 here)."""
+    scores = [
+        share(0.0, variant="base"),
+        share(alone, prompt="on", step=0),
+        share(on, prompt="on"),
+        share(off, prompt="off"),
+        share(1.0, prompt="on", shots=1),
+        share(1.0, prompt="off", shots=1),
+        share(0.0, variant="base", shots=1),
+    ]
+    found = words.located(scores)
+    assert said in found
+    assert (
+        f"stage 1 {100 * alone:.1f} %; tuned, prompt attached, {100 * on:.1f} %, prompt removed {100 * off:.1f} %"
+        in found
+    )
+    assert words.located([replace(score, step=None) for score in scores if score.step is None]) == ""

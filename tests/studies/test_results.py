@@ -1,0 +1,88 @@
+"""What is said of a study, by hand; the bugs that each test was made for are planted in it, or named where they are."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from holdfast.report.study import Comparison, Course
+from holdfast.report.tradeoff import Point
+from holdfast.scores import Output, Score, write_jsonl
+from holdfast.studies import results
+from holdfast.studies.plan import Arm
+
+
+def run(folder: Path, right: list[bool]) -> Path:
+    """A run's folder with one target and these answers."""
+    folder.mkdir()
+    outputs = [
+        Output(
+            "tuned", None, "t", "target", 0, i, f"q{i}", "yes", "yes" if ok else "no", scores={"exact_match": float(ok)}
+        )
+        for i, ok in enumerate(right)
+    ]
+    write_jsonl(folder / "outputs.jsonl", outputs)
+    share = sum(right) / len(right)
+    write_jsonl(
+        folder / "scores.jsonl", [Score("tuned", None, "t", "target", 0, "exact_match", share, 0, 1, len(right))]
+    )
+    return folder
+
+
+def test_both_arms_are_resampled_with_the_same_items(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Six of 60 items gained and none lost is significant only because the items are the same. Planted: each arm draws its own."""
+    before = [i % 2 == 0 for i in range(60)]
+    folders = [
+        run(tmp_path / "a", before),
+        run(tmp_path / "b", [ok or i in range(1, 12, 2) for i, ok in enumerate(before)]),
+    ]
+
+    def p() -> float:
+        first, other = (results._draws([folder])["target"] for folder in folders)
+        return results._two_sided(other - first)
+
+    assert p() < 0.02  # exactly (1 - 6/60)^60 doubled: 0.004
+    draw = np.random.default_rng(0)
+    monkeypatch.setattr(results, "_counts", lambda task, n: draw.multinomial(n, np.full(n, 1 / n), 2000).astype(float))
+    assert p() > 0.1
+
+
+def compared(first: dict[int, float], other: dict[int, float], monkeypatch: pytest.MonkeyPatch) -> Comparison:
+    monkeypatch.setattr(results, "_draws", lambda folders: {})
+    names = ("target", "change", "matched", "area")
+    measured = {
+        arm: {seed: dict.fromkeys(names, value) for seed, value in values.items()}
+        for arm, values in (("full", first), ("new", other))
+    }
+    arms = [Arm("full", "full"), Arm("new", "promot")]
+    return results._compare("t", arms, measured, {}, 3)[0]
+
+
+def test_arms_are_paired_by_seed_and_not_by_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where an arm's first seed failed. The bug: seed 1 of one arm against seed 0 of the other, a difference of 15 and 25."""
+    found = compared({0: 10.0, 1: 20.0, 2: 40.0}, {1: 25.0, 2: 46.0}, monkeypatch)
+    assert (found.difference, found.n_seeds) == (5.5, 2)
+    assert found.p_seeds == pytest.approx(2 * np.arctan(0.5 / 5.5) / np.pi)  # t of one degree of freedom is Cauchy
+
+
+def test_p_values_are_corrected_within_a_measure() -> None:
+    """Holm by hand. The bugs: none at all, and one family over both measures (0.01 would become 0.06)."""
+    found = [
+        Comparison("t", str(i), "full", measure, 1.0, None, None, p, None, 3)
+        for measure in ("target", "change")
+        for i, p in enumerate((0.03, 0.01, 0.02))
+    ]
+    corrected = [one.p_items for one in results._corrected(found)]
+    assert corrected == pytest.approx([0.04, 0.03, 0.04] * 2)
+    assert all(one.p_seeds is None for one in results._corrected(found))
+
+
+def test_arms_are_matched_below_the_best_arms_mean() -> None:
+    """The bugs: the level of the best single run (97), which no arm's mean reaches; and the score of a prompt as the base's (91)."""
+    courses = [
+        Course("t", arm, seed, None, [Point(0, start, 100.0), Point(4, end, 50.0)])
+        for arm, seed, start, end in (("full", 0, 40.0, 100.0), ("full", 1, 40.0, 80.0), ("promot", 0, 60.0, 85.0))
+    ]
+    assert results.level(courses, None) == pytest.approx(40 + 0.9 * (90 - 40))
+    assert results.level(courses, 70.0) == 70.0
+    assert results.level([], None) is None
