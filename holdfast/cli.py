@@ -86,7 +86,7 @@ def evaluate(
     prompt: Prompt = None,
     task: Annotated[
         list[str] | None,
-        typer.Option(help="A task; repeat it. Default for a run: its own; for 'lab': every general lab task."),
+        typer.Option(help="A task; repeat it. Default for a run: its targets; for 'lab': every general lab task."),
     ] = None,
     shots: Shots = "0,1,4",
     limit: Limit = None,

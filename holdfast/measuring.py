@@ -136,10 +136,10 @@ def explain(
 
 
 def default_tasks(model: str) -> list[str]:
-    """What `evaluate` measures when it is given no task."""
+    """What `evaluate` measures when it is given no task: of a run its targets, for which its prompt is attached."""
     if (Path(model) / "config.yaml").exists():
         config = Run(Path(model)).config
-        return [*([config["task"]] if isinstance(config["task"], str) else config["task"]), *config["general"]]
+        return [config["task"]] if isinstance(config["task"], str) else list(config["task"])
     if model != "lab":
         raise ValueError("name what to measure with --task; only a run and the lab model have tasks of their own")
     return [f"lab:{name}" for name in world.general()]

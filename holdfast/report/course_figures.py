@@ -47,9 +47,15 @@ def moments(courses: Sequence[Course], measure: str) -> list[Moment]:
 
 
 def labels(arms: Sequence[str]) -> list[str]:
-    """What stands at each arm's line: its name, or its number in the table where names are long or many."""
-    if len(arms) <= FEW and all(len(arm) <= SHORT for arm in arms):
-        return list(arms)
+    """What stands at each arm's line: its name, or its method where that tells them apart; its number in the table where these are long
+    or many.
+    """
+    methods = [arm.partition("@")[0] for arm in arms]
+    names = methods if len(set(methods)) == len(arms) else list(arms)
+    return names if len(arms) <= FEW and all(len(name) <= SHORT for name in names) else _numbers(arms)
+
+
+def _numbers(arms: Sequence[str]) -> list[str]:
     return [str(number) for number in range(1, len(arms) + 1)]
 
 
@@ -108,7 +114,7 @@ def against(arms: Sequence[str], courses: Sequence[Course]) -> lines.Panel | Non
 def key(arms: Sequence[str]) -> list[lines.Line]:
     """The arms with their numbers, where numbers stand at their lines."""
     shown = labels(arms)
-    if shown == list(arms):
+    if shown != _numbers(arms):
         return []
     return [
         lines.Line(f"{label}  {arm}", number, ()) for number, (label, arm) in enumerate(zip(shown, arms, strict=True))

@@ -74,10 +74,12 @@ def located(scores: Sequence[Score]) -> str:
     base, alone, on, off = (fmean(column) for column in zip(*shares, strict=True))
     if max(alone, on, off) - base < CARRIED:
         said = "neither the prompt nor the model carries the format to other tasks"
-    elif off - base < (max(alone, on) - base) / 2:
-        said = "the format lives in the prompt and comes off with it"
-    else:
+    elif off - base >= (max(alone, on) - base) / 2:
         said = "the format is in the model too, and taking the prompt off does not remove it"
+    elif alone - base < CARRIED:
+        said = "the format shows only where prompt and tuned model meet: the prompt alone does not carry it, and it comes off with it"
+    else:
+        said = "the format lives in the prompt and comes off with it"
     return (
         f"General tasks ({after[0].shots}-shot) answered in the tuned task's format: base {points(base)} %, base behind the prompt of "
         f"stage 1 {points(alone)} %; tuned, prompt attached, {points(on)} %, prompt removed {points(off)} %. So {said}. (The rule: less "

@@ -78,6 +78,7 @@ def share(value: float, **where: Any) -> Score:
     ("alone", "on", "off", "said"),
     [
         (0.6, 0.7, 0.05, "lives in the prompt and comes off with it"),
+        (0.0, 0.7, 0.05, "only where prompt and tuned model meet"),
         (0.6, 0.7, 0.50, "is in the model too"),
         (0.0, 0.0, 0.50, "is in the model too"),
         (0.05, 0.04, 0.0, "neither the prompt nor the model"),

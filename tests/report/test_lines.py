@@ -85,6 +85,12 @@ def test_steps_are_spread_out_and_an_arm_that_was_not_followed_has_no_line() -> 
     )  # neither the start nor the end of a run is a course
 
 
+def test_a_line_is_named_by_what_tells_it_from_the_others() -> None:
+    assert course_figures.labels(["full@model.learning_rate=1e-3", "promot@prompt.length=4"]) == ["full", "promot"]
+    assert course_figures.labels(["full@a=1", "full@a=2"]) == ["full@a=1", "full@a=2"]
+    assert course_figures.labels(["full@model.learning_rate=1e-3", "full@model.learning_rate=1e-4"]) == ["1", "2"]
+
+
 def study(names: list[str]) -> Study:
     spread = Spread(1.0, None, 1)
     cells = [Cell("x/t & u", n, n, {}, 2, None, spread, spread, spread, spread, None, None, None, None) for n in names]

@@ -1,6 +1,7 @@
 """What is said of a study, by hand; the bugs that each test was made for are planted in it, or named where they are."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -50,7 +51,7 @@ def test_both_arms_are_resampled_with_the_same_items(tmp_path: Path, monkeypatch
 def compared(first: dict[int, float], other: dict[int, float], monkeypatch: pytest.MonkeyPatch) -> Comparison:
     monkeypatch.setattr(results, "_draws", lambda folders: {})
     names = ("target", "change", "matched", "area")
-    measured = {
+    measured: dict[str, dict[int, Any]] = {
         arm: {seed: dict.fromkeys(names, value) for seed, value in values.items()}
         for arm, values in (("full", first), ("new", other))
     }

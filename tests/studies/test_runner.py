@@ -129,7 +129,7 @@ def test_a_finished_run_is_explained_too(world: Path, study, tmp_path: Path) -> 
         same = [a for a in along if {**a, "step": None, "value": 0} == {**one, "value": 0} and a["step"] == 4]
         assert one["value"] == pytest.approx(same[0]["value"], rel=1e-4, abs=1e-7)
     assert [json.loads(line) for line in (tmp_path / "analysis.jsonl").read_text().splitlines()] == found
-    assert measuring.default_tasks(str(folder)) == [str(world / "pick"), str(world / "copy")]
+    assert measuring.default_tasks(str(folder)) == [str(world / "pick")]
     with pytest.raises(ValueError, match="not the folder of a run"):
         measuring.explain(str(world / "model"), ["weight_drift"])
 

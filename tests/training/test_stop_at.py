@@ -1,6 +1,7 @@
 """Training that ends at a validation score: when, with which weights, and that it stays ended."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +13,8 @@ from tests.training import tiny
 
 def stopping(folder: Path, values: list[float], **settings) -> tuple:
     """A trainer whose validation gives these values in turn, and the steps at which it was asked."""
-    made = tiny.trainer(folder, Full(), **{"steps": 10, "save_every": 2} | settings)
+    given: dict[str, Any] = {"steps": 10, "save_every": 2} | settings
+    made = tiny.trainer(folder, Full(), **given)
     left, asked = list(values), []
 
     def validate(model) -> float:
