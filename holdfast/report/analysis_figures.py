@@ -32,7 +32,7 @@ def _block(record: Mapping[str, Any]) -> str:
 
 
 def _state(record: Mapping[str, Any]) -> str:
-    return STATES.get(record["measure"], record["measure"])
+    return STATES.get(record["measure"], str(record["measure"]))
 
 
 KINDS = (
