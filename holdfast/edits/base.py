@@ -1,16 +1,40 @@
 """The contract of an edit: from a base tensor and a tuned tensor, the tensor that the edited model gets."""
 
 import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import ConfigDict
 from torch import Tensor
 
 from holdfast.blocks import Place
+from holdfast.ranks import Bits, magnitudes
 
 STRICT = ConfigDict(extra="forbid")
 """A field that does not exist is refused, not ignored: `@dataclass(frozen=True, config=STRICT)`."""
+
+
+Apply = Callable[[Tensor, Tensor], Tensor]
+"""From a slice of the base and of the tuned tensor, the edited slice."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slices:
+    """A tensor of `size` numbers; `every(n)` goes over each n-th of its slices, as base and tuned.
+
+    A slice is good until the next one comes: both are read to the same place.
+    """
+
+    size: int
+    every: Callable[[int], Iterable[tuple[Tensor, Tensor]]]
+
+    def magnitudes(self, step: int) -> Iterator[Bits]:
+        """|tuned - base| of each `step`-th slice, as `holdfast.ranks` takes it."""
+        return (magnitudes(base, tuned) for base, tuned in self.every(step))
 
 
 class Edit:
@@ -26,16 +50,35 @@ class Edit:
 
     @property
     def sliceable(self) -> bool:
-        """Whether rows of a tensor can be edited apart, so that big tensors come in slices and memory stays small."""
+        """Whether a tensor can be edited a run of rows at a time, so that memory stays small."""
         return False
 
     def __call__(self, base: Tensor, tuned: Tensor, place: Place) -> Tensor:
         """The edited tensor.
 
         `base` and `tuned` have one shape and one dtype, float32 or float64; so must the result. A sliceable edit may be
-        given a run of rows of a tensor with two dimensions or more.
+        given a run of rows: numbers `[n, N]` of a tensor `[..., N]`.
         """
         raise NotImplementedError
+
+    def over(self, slices: Slices, place: Place) -> Apply:
+        """What is done to the slices of one tensor, to each once and in order.
+
+        An edit that asks for something of the whole tensor, or that draws, overrides this (see `Streamed`).
+        """
+        return lambda base, tuned: self(base, tuned, place)
+
+
+class Streamed(Edit):
+    """An edit that needs more than a slice and less than the whole tensor at once: it defines `over` alone."""
+
+    @property
+    def sliceable(self) -> bool:
+        return True
+
+    def __call__(self, base: Tensor, tuned: Tensor, place: Place) -> Tensor:
+        """The edited tensor, given whole."""
+        return self.over(Slices(base.numel(), lambda step: [(base, tuned)]), place)(base, tuned)
 
 
 def count(share: float, size: int) -> int:
@@ -43,20 +86,15 @@ def count(share: float, size: int) -> int:
     return math.floor(round(share * size, 6))
 
 
-def largest(values: Tensor, keep: int) -> Tensor:
-    """Which `keep` values of each row are the largest: bool like `values` `[R, N]`; of equals, the first ones.
+def choose(mask: NDArray[np.bool_], one: Tensor, other: Tensor) -> Tensor:
+    """`one` where the mask is set, else `other`, bit by bit; `one` is overwritten.
 
-    Exactly `keep`: a mere threshold would keep all equals or none, and small deltas in bfloat16 are full of equals.
+    `torch.where` takes longer, and `other + mask * difference` is not `other` for a negative zero or beside an infinity.
     """
-    rows, size = values.shape
-    if keep <= 0 or keep >= size or rows == 0:
-        return torch.full(values.shape, keep > 0, dtype=torch.bool)
-    scratch = values.numpy(force=True).copy()
-    scratch.partition(size - keep, axis=-1)
-    least = torch.from_numpy(scratch[:, size - keep, None].copy())
-    del scratch
-    above, equal = values > least, values == least
-    missing = keep - above.sum(-1, keepdim=True)
-    if not torch.equal(equal.sum(-1, keepdim=True), missing):
-        equal &= equal.cumsum(-1, dtype=torch.int32) <= missing
-    return above | equal
+    kind = np.int64 if one.dtype is torch.float64 else np.int32
+    kept = np.negative(mask.view(np.int8)).astype(kind).reshape(one.shape)  # All bits of a number, or none.
+    mixed, bits = one.numpy(force=True).view(kind), other.numpy(force=True).view(kind)
+    mixed ^= bits
+    mixed &= kept
+    mixed ^= bits
+    return one

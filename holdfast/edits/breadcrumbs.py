@@ -1,18 +1,22 @@
 """Model Breadcrumbs."""
 
+from collections.abc import Callable
 from typing import Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from holdfast.blocks import Place
-from holdfast.edits.base import STRICT, Edit, count, largest
+from holdfast.edits.base import STRICT, Apply, Slices, Streamed, choose, count
+from holdfast.ranks import Bits, cut, magnitudes, of_rows
 
 
 @dataclass(frozen=True, config=STRICT)
-class Breadcrumbs(Edit):
+class Breadcrumbs(Streamed):
     """Both tails of the delta go back to the base: the `outliers` largest changes, and all but `density` of the others.
 
     Of n values, int(outliers * n) are dropped at the top, then the int(density * n) largest that remain are kept (at
@@ -34,21 +38,29 @@ class Breadcrumbs(Edit):
                 f"density {self.density:g} and outliers {self.outliers:g} are more than 1 together; lower one"
             )
 
-    @property
-    def sliceable(self) -> bool:
-        return self.scope == "row"
+    def over(self, slices: Slices, place: Place) -> Apply:
+        bands = self.of_tensor(slices) if self.scope == "tensor" else self.of_rows
 
-    def mask(self, delta: Tensor) -> Tensor:
-        """Which entries of a delta `[..., N]` are kept: bool of the same shape."""
-        if delta.numel() <= 1:
-            return torch.full(delta.shape, self.density > 0)
-        magnitude = delta.abs().reshape(-1, delta.shape[-1]) if self.scope == "row" else delta.abs().reshape(1, -1)
-        size = magnitude.shape[-1]
-        top = largest(magnitude, count(self.outliers, size))
-        magnitude.masked_fill_(top, -1.0)
-        wanted = max(1, count(self.density, size)) if self.density > 0 else 0
-        kept = largest(magnitude, min(wanted, size - count(self.outliers, size)))
-        return kept.view(delta.shape)
+        def apply(base: Tensor, tuned: Tensor) -> Tensor:
+            edited = torch.lerp(base, tuned, self.scale)
+            if slices.size == 1:
+                return edited if self.density > 0 else base
+            dropped, kept = bands(magnitudes(base, tuned))
+            return choose(kept & ~dropped, edited, base)
 
-    def __call__(self, base: Tensor, tuned: Tensor, place: Place) -> Tensor:
-        return torch.where(self.mask(tuned - base), torch.lerp(base, tuned, self.scale), base)
+        return apply
+
+    def ends(self, size: int) -> tuple[int, int]:
+        """How many of `size` numbers are outliers, and how many are outliers or kept."""
+        top, wanted = count(self.outliers, size), max(1, count(self.density, size)) if self.density > 0 else 0
+        return top, min(top + wanted, size)
+
+    def of_rows(self, bits: Bits) -> list[NDArray[np.bool_]]:
+        """The outliers, and what is outlier or kept, of magnitudes `[..., N]`: bool like them."""
+        rows = bits.reshape(-1, bits.shape[-1])
+        return [mask.reshape(bits.shape) for mask in of_rows(rows, self.ends(rows.shape[1]))]
+
+    def of_tensor(self, slices: Slices) -> Callable[[Bits], list[NDArray[np.bool_]]]:
+        """The same of a slice, where ranks are those of the whole tensor."""
+        cuts = [cut(slices.magnitudes, slices.size, keep) for keep in self.ends(slices.size)]
+        return lambda bits: [largest(bits) for largest in cuts]

@@ -1,6 +1,7 @@
 """Edit a tuned model: its weights and the base's go by, slice by slice, and a new model folder comes out."""
 
 import json
+import math
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -15,11 +16,11 @@ from torch import Tensor
 
 from holdfast.blocks import Layout, Place, locate
 from holdfast.discovery import from_file, members, snake, source, summary, unknown
-from holdfast.edits.base import Edit
+from holdfast.edits.base import Edit, Slices
 from holdfast.stages import pretrained
 from holdfast.stages.shards import Reader, Shard, Stored, shards, twins, write
 
-SLICE = 1 << 17  # Numbers in a slice: they stay in the cache between reading, arithmetic and writing.
+SLICE = 1 << 17  # Numbers in a slice: many, beside what a call costs, and few, beside the cache.
 COPIED = {".json", ".txt", ".model", ".jinja", ".tiktoken", ".py"}
 DOWNLOADED = ["model*.safetensors", *(f"*{suffix}" for suffix in sorted(COPIED - {".py"}))]
 
@@ -218,32 +219,62 @@ def _write_shard(shard: Shard, folder: Path, pairs: Mapping[str, Pair], how: Edi
 
 
 def edited(pair: Pair, how: Edit, reader: Reader) -> Iterator[Tensor]:
-    """The edited tensor in the tuned dtype, in one piece or in runs of rows; mere bytes where it holds no floats."""
+    """The edited tensor in the tuned dtype, in one piece or in runs of rows; mere bytes where it holds no floats.
+
+    A piece is good until the next one comes.
+    """
     stored = pair.tuned
     if stored.dtype is None or stored.size == 0:
         yield from reader.chunks(stored, SLICE)
         return
-    numbers = stored.size // stored.dtype.itemsize
-    if not how.sliceable or len(stored.shape) < 2 or numbers <= SLICE:
-        yield _apply(how, reader.whole(pair.base), reader.whole(stored), pair.place)
-        return
-    step = max(1, SLICE * stored.shape[0] // numbers)
-    for first in range(0, stored.shape[0], step):
-        last = min(first + step, stored.shape[0])
-        yield _apply(how, reader.rows(pair.base, first, last), reader.rows(stored, first, last), pair.place)
+    size = stored.size // stored.dtype.itemsize
+    slices = Slices(size, Slicing(pair, reader, whole=not how.sliceable).every)
+    apply, ready = how.over(slices, pair.place), torch.empty(0, dtype=stored.dtype)
+    for base, tuned in slices.every(1):
+        result = apply(base, tuned)
+        if result.shape != tuned.shape or result.dtype != tuned.dtype:
+            raise ValueError(
+                f"{_name(how)}: made {list(result.shape)} {result.dtype} of {pair.place.name}, "
+                f"which is {list(tuned.shape)} {tuned.dtype}; an edit keeps both"
+            )
+        if ready.numel() < result.numel():
+            ready = torch.empty_like(result, dtype=stored.dtype)
+        yield ready.view(-1)[: result.numel()].copy_(result.view(-1))
 
 
-def _apply(how: Edit, base: Tensor, tuned: Tensor, place: Place) -> Tensor:
-    stored = tuned.dtype
-    exact = torch.float64 if torch.float64 in (base.dtype, tuned.dtype) else torch.float32
-    base, tuned = base.to(exact), tuned.to(exact)
-    result = how(base, tuned, place)
-    if result.shape != tuned.shape or result.dtype != exact:
-        raise ValueError(
-            f"{_name(how)}: made {list(result.shape)} {result.dtype} of {place.name}, "
-            f"which is {list(tuned.shape)} {exact}; an edit keeps both"
-        )
-    return result.to(stored)
+class Slicing:
+    """The slices of a tensor in both models, in float32 (float64 where one is stored so), read to the same place each."""
+
+    def __init__(self, pair: Pair, reader: Reader, *, whole: bool) -> None:
+        self.reader, stored = reader, pair.tuned
+        kinds = [side.dtype for side in (pair.base, stored)]
+        exact = torch.float64 if torch.float64 in kinds else torch.float32
+        size = math.prod(stored.shape)
+        if whole or len(stored.shape) < 2 or size <= SLICE:
+            self.shape, self.rows, self.step = stored.shape, 1, 1
+            self.width = size
+        else:
+            self.shape, self.width = None, stored.shape[-1]
+            self.rows, self.step = size // self.width, max(1, SLICE // self.width)
+        self.sides = [(side, torch.empty(self.step * self.width, dtype=exact)) for side in (pair.base, stored)]
+        raws = (torch.empty(0 if kind is exact else self.step * self.width, dtype=kind) for kind in kinds)
+        self.raws = list(raws)
+
+    def every(self, n: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Each n-th slice, as base and tuned."""
+        for first in range(0, self.rows, n * self.step):
+            numbers = (min(first + self.step, self.rows) - first) * self.width
+            shape = (-1, self.width) if self.shape is None else self.shape
+            base, tuned = (
+                self._read(side, ready, raw, first * self.width, numbers).view(shape)
+                for (side, ready), raw in zip(self.sides, self.raws, strict=True)
+            )
+            yield base, tuned
+
+    def _read(self, side: Stored, ready: Tensor, raw: Tensor, first: int, numbers: int) -> Tensor:
+        into = (raw if raw.numel() else ready)[:numbers]
+        self.reader.fill(side, first * into.element_size(), into.view(torch.uint8))
+        return ready[:numbers].copy_(into) if raw.numel() else into
 
 
 def _copy_others(tuned: Path, folder: Path) -> None:

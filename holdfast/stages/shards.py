@@ -43,11 +43,6 @@ class Stored:
         or less mean nothing without their scales, and there is no arithmetic here for complex numbers."""
         return self.kind in FLOATING or self.kind in COUNTING
 
-    @property
-    def row_size(self) -> int:
-        """Bytes of one step along the first dimension."""
-        return self.size // self.shape[0] if self.shape and self.shape[0] else self.size
-
 
 @dataclass(frozen=True, slots=True)
 class Shard:
@@ -108,26 +103,24 @@ class Reader(ExitStack):
         super().__init__()
         self._files: dict[Path, FileIO] = {}
 
-    def read(self, stored: Stored, start: int, size: int) -> Tensor:
-        """`size` bytes of a tensor from byte `start`: uint8 `[size]`."""
+    def fill(self, stored: Stored, start: int, data: Tensor) -> None:
+        """Fill uint8 `[size]` with the bytes of a tensor from byte `start`."""
         if stored.path not in self._files:
             self._files[stored.path] = self.enter_context(stored.path.open("rb", buffering=0))
         file = self._files[stored.path]
         file.seek(stored.start + start)
-        data = torch.empty(size, dtype=torch.uint8)
         view, filled = data.numpy().data, 0
-        while filled < size:
+        while filled < len(view):
             got = file.readinto(view[filled:])
             if not got:
                 raise ValueError(f"{stored.path}: ended while it was read; is something else writing to it?")
             filled += got
-        return data
 
-    def rows(self, stored: Stored, first: int, last: int) -> Tensor:
-        """Rows `first` to `last` of a floating tensor, in its own dtype: `[last - first, ...]`."""
-        assert stored.dtype is not None
-        data = self.read(stored, first * stored.row_size, (last - first) * stored.row_size)
-        return data.view(stored.dtype).view(last - first, *stored.shape[1:])
+    def read(self, stored: Stored, start: int, size: int) -> Tensor:
+        """`size` bytes of a tensor from byte `start`: uint8 `[size]`."""
+        data = torch.empty(size, dtype=torch.uint8)
+        self.fill(stored, start, data)
+        return data
 
     def whole(self, stored: Stored) -> Tensor:
         """A floating tensor, in its own dtype and shape."""

@@ -8,6 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -18,9 +19,9 @@ from torch import Tensor
 from holdfast import edits
 from holdfast.blocks import Layout, Place
 from holdfast.discovery import members, source, summary
-from holdfast.edits.base import Edit, count, largest
+from holdfast.edits.base import Edit, Slices, choose, count
 from holdfast.edits.breadcrumbs import Breadcrumbs
-from holdfast.edits.dare import Dare
+from holdfast.edits.dare import Coins, Dare
 from holdfast.edits.half_reset import HalfReset
 from holdfast.edits.lines import Lines
 from holdfast.edits.magnitude import Magnitude
@@ -46,6 +47,11 @@ def pair(size: int, seed: int, kind: str = "random") -> tuple[Tensor, Tensor]:
         return torch.zeros(size), torch.zeros(size)
     deltas = {"random": torch.randn(size, generator=draw), "equal": torch.zeros(size), "same": torch.ones(size)}
     return base, base + deltas[kind]
+
+
+def kept(edit: Edit, delta: Tensor) -> Tensor:
+    """Which changes an edit of scale 1 keeps, of changes that are not zero."""
+    return edit(torch.zeros_like(delta), delta, PLACES[1]) != 0
 
 
 def tuned_end() -> list[Edit]:
@@ -136,7 +142,7 @@ def test_any_edit_keeps_shape_and_dtype_and_makes_no_nan_and_changes_nothing_it_
 def test_magnitude_keeps_exactly_the_largest_of_each_tensor(size: int, seed: int, density: float, kind: str) -> None:
     base, tuned = pair(size, seed, kind)
     delta = tuned - base
-    mask = Magnitude(density).mask(delta)
+    mask = kept(Magnitude(density), delta)
     assert int(mask.sum()) == count(density, size)
     if mask.any() and not mask.all():
         assert delta.abs()[mask].min() >= delta.abs()[~mask].max()
@@ -157,19 +163,19 @@ def test_breadcrumbs_keeps_exactly_the_middle_band(
 ) -> None:
     edit = Breadcrumbs(density, rest * (1 - density), scope=scope)
     delta = torch.ones(rows, size) if same else torch.randn(rows, size, generator=torch.Generator().manual_seed(seed))
-    mask = edit.mask(delta)
+    mask = kept(edit, delta)
     lines = (mask, delta) if scope == "row" else (mask.view(1, -1), delta.view(1, -1))
     if delta.numel() == 1:
         return
     n = lines[0].shape[1]
     top = count(edit.outliers, n)
     expected = min(max(1, count(density, n)), n - top) if density else 0
-    for kept, values in zip(*lines, strict=True):
-        assert int(kept.sum()) == expected
-        if not kept.any() or same:
+    for chosen, values in zip(*lines, strict=True):
+        assert int(chosen.sum()) == expected
+        if not chosen.any() or same:
             continue
         ranked = values.abs().sort(descending=True).values
-        assert torch.equal(values.abs()[kept].sort(descending=True).values, ranked[top : top + expected])
+        assert torch.equal(values.abs()[chosen].sort(descending=True).values, ranked[top : top + expected])
 
 
 @pytest.mark.parametrize("scope", ["row", "tensor"])
@@ -177,7 +183,7 @@ def test_breadcrumbs_drops_nothing_where_the_outliers_come_to_less_than_one(scop
     """A negative slice with length 0, `[:-0]`, is everything: the mistake that wipes small tensors."""
     base, tuned = pair(60, 0)
     edit = Breadcrumbs(density=0.99, outliers=0.01, scope=scope)
-    assert int(edit.mask(tuned - base).sum()) == 59
+    assert int(kept(edit, tuned - base).sum()) == 59
     assert torch.equal(
         Breadcrumbs(0.5, 0.001, scope=scope)(base, tuned, PLACES[1]),
         Breadcrumbs(0.5, 0.0, scope=scope)(base, tuned, PLACES[1]),
@@ -246,6 +252,58 @@ def test_dare_keeps_the_share_and_the_mean_and_draws_by_name() -> None:
     assert not torch.equal(result, Dare(0.25, seed=1)(base, tuned, PLACES[1]))
 
 
+@pytest.mark.parametrize("density", [0.25, 0.2, 0.001, 0.9999])
+def test_coins_are_the_same_however_many_are_tossed_at_a_time_and_fair_to_the_share(density: float) -> None:
+    whole = Coins(density, "0 name")(200_000)
+    apart, upto = Coins(density, "0 name"), 0
+    for size in (1, 7, 8, 1000, 3, 65_536, 0, 133_445):
+        assert (apart(size) == whole[upto : upto + size]).all()
+        upto += size
+    assert upto == len(whole)
+    # 4 standard errors; without the second stream 0.001 would be 0 and 0.2 would be 51 / 256 = 0.1992.
+    assert abs(whole.mean() - density) < 4 * math.sqrt(density * (1 - density) / len(whole))
+
+
+def test_the_byte_that_a_share_falls_into_is_decided_by_its_fraction() -> None:
+    """1/1024 is a quarter of the lowest byte: 8 standard errors apart from none and from all of it."""
+    share = Coins(1 / 1024, "0 name")(200_000).mean()
+    assert abs(share - 1 / 1024) < 4 * math.sqrt(1 / 1024 / 200_000)
+
+
+@quick
+@given(
+    rows=st.integers(1, 12),
+    step=st.integers(1, 12),
+    seed=seeds,
+    grid=st.booleans(),
+    name=st.sampled_from(sorted(FOUND)),
+)
+def test_any_edit_by_slices_is_the_edit_of_the_whole(rows: int, step: int, seed: int, grid: bool, name: str) -> None:
+    """Bits, not nearly: thresholds, equals and draws belong to the tensor, wherever it is cut."""
+    draw = torch.Generator().manual_seed(seed)
+    base, tuned = torch.zeros(rows, 30), torch.randn(rows, 30, generator=draw)
+    tuned = (tuned * 2).round() / 2 if grid else tuned
+    kinds = [FOUND[name](), Breadcrumbs(0.3, 0.2, scope="tensor")] if name == "breadcrumbs" else [FOUND[name]()]
+    cuts = range(0, rows, step)
+    slices = Slices(base.numel(), lambda n: [(base[i : i + step], tuned[i : i + step]) for i in list(cuts)[::n]])
+    for edit in kinds:
+        if not edit.sliceable:
+            continue
+        apply = edit.over(slices, PLACES[3])
+        assert torch.equal(torch.cat([apply(*pair) for pair in slices.every(1)]), edit(base, tuned, PLACES[3]))
+
+
+def test_choose_gives_either_to_the_bit() -> None:
+    one, other = torch.tensor([1.0, 2, 3, 4]), torch.tensor([-0.0, float("inf"), float("nan"), 5])
+    found = choose(np.array([False, False, False, True]), one.clone(), other)
+    assert torch.equal(found.view(torch.int32)[:3], other.view(torch.int32)[:3])
+    assert found[3] == 4
+    wide = choose(
+        np.array([True, False]), torch.tensor([1 / 3, 1], dtype=torch.float64), torch.zeros(2, dtype=torch.float64)
+    )
+    assert wide.tolist() == [1 / 3, 0]
+
+
 def llama(blocks: int) -> Layout:
     """Names and ranks as Llama has them, with a bias at one projection."""
     shapes: dict[str, tuple[int, ...]] = {
@@ -289,14 +347,6 @@ def test_half_reset_draws_anew_with_the_seed() -> None:
         tuple(float(HalfReset(seed)(base, tuned, layout.place(name))) for name in layout.shapes) for seed in range(5)
     }
     assert len(draws) == 5
-
-
-@quick
-@given(values=st.lists(st.integers(0, 3), min_size=1, max_size=300), keep=st.integers(0, 300))
-def test_largest_keeps_exactly_so_many_and_the_first_of_equals(values: list[int], keep: int) -> None:
-    found = largest(torch.tensor([values], dtype=torch.float32), keep)[0]
-    order = sorted(range(len(values)), key=lambda i: (-values[i], i))[:keep]
-    assert found.nonzero().flatten().tolist() == sorted(order)
 
 
 def test_count_rounds_down_what_is_meant_and_not_what_is_stored() -> None:

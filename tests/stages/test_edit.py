@@ -1,6 +1,7 @@
 """An edited model folder is what its edit says, tensor for tensor, whatever its files and dtypes, and is whole or not there."""
 
 import json
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,14 +10,15 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
+from holdfast import ranks
 from holdfast.blocks import Layout
 from holdfast.edits.base import Edit
 from holdfast.edits.lines import Lines
-from holdfast.edits.wise_ft import WiseFt
 from holdfast.stages import edit as stage
-from holdfast.stages.edit import edit, edit_model, listing, make
+from holdfast.stages.edit import edit, edit_model, edited, listing, make, pair
 from holdfast.stages.shards import Reader
 
 EDITS = [entry["name"] for entry in listing()]
@@ -125,18 +127,62 @@ def test_models_in_many_files_are_edited_alike(base_size: str, tuned_size: str, 
     AutoModelForCausalLM.from_pretrained(out)
 
 
+@pytest.mark.parametrize("name", EDITS)
 def test_memory_holds_no_more_than_a_slice_of_a_tensor(
-    models: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, models: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Bytes in one read are at most those of a slice; the largest tensor here has 1600 numbers, the slice 200."""
     monkeypatch.setattr(stage, "SLICE", 200)
     sizes = []
-    read = Reader.read
+    fill = Reader.fill
     monkeypatch.setattr(
-        Reader, "read", lambda self, s, start, size: (sizes.append(size), read(self, s, start, size))[1]
+        Reader, "fill", lambda self, s, start, data: (sizes.append(data.numel()), fill(self, s, start, data))[1]
     )
-    edit(*models, WiseFt(0.5), tmp_path / "out")
+    edit(*models, make(name, {}), tmp_path / "out")
     assert max(sizes) <= 200 * 4
+
+
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [("wise_ft", {}), ("dare", {}), ("magnitude", {}), ("breadcrumbs", {}), ("breadcrumbs", {"scope": "tensor"})],
+)
+def test_memory_is_a_few_slices_however_large_the_tensor_is(
+    name: str, given: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No tensor is larger than a slice, and all arrays that live at once are together below 16 slices of 64 in float32:
+    masks, and the candidates for a threshold, which are some hundredths of the tensor. A copy of it would be 64."""
+    monkeypatch.setattr(stage, "SLICE", 1 << 12)
+    monkeypatch.setattr(ranks, "WHOLE", 1 << 12)
+    draw = torch.Generator().manual_seed(0)
+    for side in ("base", "tuned"):
+        (tmp_path / side).mkdir()
+        (tmp_path / side / "config.json").write_text("{}")
+        matrix = torch.randn(1 << 10, 1 << 8, generator=draw).bfloat16()
+        save_file({"weight": matrix}, tmp_path / side / "model.safetensors", {"format": "pt"})
+    how = make(name, given)
+    tracemalloc.start()
+    with Reader() as reader, Weighing() as weighing:
+        found = pair(tmp_path / "base", tmp_path / "tuned", reader)["weight"]
+        tracemalloc.reset_peak()
+        before = tracemalloc.get_traced_memory()[0]
+        for _ in edited(found, how, reader):
+            pass
+        arrays = tracemalloc.get_traced_memory()[1] - before
+    tracemalloc.stop()
+    assert weighing.most <= 4 * (1 << 12)
+    assert arrays < 16 * 4 * (1 << 12)
+
+
+class Weighing(TorchDispatchMode):
+    """The most bytes of any tensor that was made within."""
+
+    most = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if isinstance(result, Tensor):
+            self.most = max(self.most, result.untyped_storage().nbytes())
+        return result
 
 
 def test_tied_weights_are_edited_once(tmp_path: Path) -> None:
