@@ -206,6 +206,7 @@ def _sft_trainer(base: Any, rows: list[Row], *, lora: bool, bf16: bool) -> Any:
         processing_class=words.tokenizer(100),
         peft_config=adapter() if lora else None,
     )
+    assert trainer.model is not None
     _start_alike(trainer.model)
     trainer.create_optimizer_and_scheduler(1000)
     trainer.current_gradient_accumulation_steps = 1

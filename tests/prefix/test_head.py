@@ -37,7 +37,7 @@ class Largest(TorchDispatchMode):
 def loss_and_gradients(model: PrefixModel, smoothing: float = 0.0) -> tuple[Tensor, list[Tensor]]:
     model.zero_grad()
     output = model(rows_of(RAGGED))
-    loss = output.total(lambda *label: token_loss(*label, smoothing))
+    loss = output.total(lambda logits, labels, weights: token_loss(logits, labels, weights, smoothing))
     loss.backward()
     return loss.detach(), [p.grad.clone() for p in model.parameters() if p.grad is not None]
 
@@ -62,7 +62,12 @@ def test_parts_have_the_losses_and_gradients_of_the_whole(name: str, monkeypatch
 
 def test_all_logits_at_once_never_exist(monkeypatch: pytest.MonkeyPatch) -> None:
     """10 labels x 97 words are 970 logits, 3 x 97 those of a part; the tensors of the body stay below 600."""
-    llama = LLAMA | {"hidden_size": 8, "intermediate_size": 8, "num_attention_heads": 2, "num_key_value_heads": 2}
+    llama: dict[str, Any] = LLAMA | {
+        "hidden_size": 8,
+        "intermediate_size": 8,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+    }
     model = PrefixModel(tiny("Llama", **llama), [SoftPrompt(prompt_of(2, width=8))])
     shapes = {shape for p in model.parameters() for shape in (p.shape, p.shape[::-1])}
     loss_and_gradients(model)
