@@ -5,12 +5,13 @@ from random import Random
 
 from holdfast.lab import words as w
 from holdfast.lab.curriculum import Lesson
-from holdfast.lab.sentences import story
+from holdfast.lab.sentences import story, whereabouts
 from holdfast.lab.skills import DEMONSTRATED, SKILLS, STORY, demonstrated, draw
 
 BESIDE = 0.05  # loss weight of everything that is not an answer
 WORDS = tuple(word for word in w.vocabulary()[len(w.SPECIAL) + 1 :] if not word.endswith(":"))
-OFTEN = dict.fromkeys(("who", "what", "where", "colour"), 3.0) | {"entailment": 4.0}  # bindings come last: show more
+BETWEEN = ((), (",",), ("is", "with"), ("has", "the"), ("is", "in", "the"))
+OFTEN = dict.fromkeys(("who", "what", "where", "colour"), 1.5) | {"entailment": 3.0}  # what comes last is shown more
 OFTEN |= dict.fromkeys(("label", "mark", "reverse", "add"), 2.0) | dict.fromkeys(("count", "most"), 1.5)
 NAMES = (*SKILLS, *DEMONSTRATED)
 BARE = ("first", "last", "giver", "given", "receiver", *DEMONSTRATED)
@@ -71,29 +72,50 @@ def unnamed(rng: Random, largest: int) -> Document:
 
 
 def quiz(rng: Random, largest: int) -> Document:
-    """One story and many questions about it."""
-    told = story(rng, rng.randint(1, largest + 1))
-    document = Document([w.BOS], [0.0])
-    document.add(f"text: {told.text}", BESIDE)
-    asked = [
-        question
-        for p, c, t in zip(*told, strict=True)
-        for question in ((f"who has the {t} ?", p), (f"what has {p} ?", t), (f"which colour is the {t} ?", c))
-    ]
+    """One story of two people or more, and a question about each of its clauses."""
+    size = rng.randint(2, max(2, largest))
+    told, places = story(rng, size), rng.sample(w.PLACES, size)
+    people, colours, things = told
+    text, asked = rng.choice(
+        (
+            (told.having, [(f"what has {p} ?", t) for p, t in zip(people, things, strict=True)]),
+            (told.held, [(f"who has the {t} ?", p) for p, t in zip(people, things, strict=True)]),
+            (told.coloured, [(f"which colour is the {t} ?", c) for c, t in zip(colours, things, strict=True)]),
+            (whereabouts(people, places), [(f"where is {p} ?", x) for p, x in zip(people, places, strict=True)]),
+        )
+    )
     rng.shuffle(asked)
-    for question, answer in asked[:6]:
+    document = Document([w.BOS], [0.0])
+    document.add(f"text: {text}", BESIDE)
+    for question, answer in asked:
         document.add(f"question: {question} answer:", BESIDE)
         document.add(answer, 1.0)
-        document.add([w.NEWLINE], 0.5)
+        document.add([w.NEWLINE], BESIDE)
+    document.add([w.EOS], BESIDE)
+    return document
+
+
+def pairs(rng: Random, largest: int) -> Document:
+    """Pairs of random words, then the partner of each is asked for: binding without a story."""
+    size, between = rng.randint(largest, 2 * largest), rng.choice(BETWEEN)
+    drawn = rng.sample(WORDS, 2 * size)
+    bound = list(zip(drawn[::2], drawn[1::2], strict=True))
+    document = Document([w.BOS], [0.0])
+    for left, right in bound:
+        document.add([left, *between, right, "."], BESIDE)
+    rng.shuffle(bound)
+    for left, right in bound:
+        document.add([left, "answer:" if between else ","], BESIDE)
+        document.add(right, 1.0)
     document.add([w.EOS], BESIDE)
     return document
 
 
 def repeats(rng: Random, largest: int) -> Document:
     """A random word sequence again and again: what teaches a model to look back."""
-    sequence = rng.choices(WORDS, k=rng.randint(3, 10))
+    sequence = rng.choices(WORDS, k=rng.randint(6, 24))
     document = Document([w.BOS], [0.0])
-    for index in range(rng.randint(2, 5)):
+    for index in range(rng.randint(2, 3)):
         document.add(sequence, float(index > 0))
         document.add([w.NEWLINE], BESIDE)
     document.add([w.EOS], BESIDE)
@@ -108,6 +130,7 @@ def row(rng: Random, plan: Lesson) -> tuple[list[str], list[float]]:
         chance = rng.random()
         shares = (
             (plan.repeated, repeats),
+            (plan.paired, pairs),
             (plan.quizzes, quiz),
             (plan.unnamed, unnamed),
             (1.0, few_shot),

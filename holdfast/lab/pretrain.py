@@ -19,7 +19,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from holdfast.lab import documents, words, world
 from holdfast.lab.curriculum import lesson
-from holdfast.lab.muon import Muon
+from holdfast.lab.positions import look_back
 from holdfast.lab.tokenizer import build
 from holdfast.tasks.task import Task
 from holdfast.templates import choose_demonstrations, render
@@ -30,15 +30,15 @@ class Settings:
     """What decides the weights. The data of a step follow from `seed` and the step alone."""
 
     seed: int = 0
-    steps: int = 4200
+    steps: int = 8000
     tokens: int = 4096  # of one step
     micro: int = 768  # tokens computed at once: what stays in a core's cache is faster
-    layers: int = 6
+    layers: int = 5
     width: int = 128
     heads: int = 4
     inner: int = 384
-    learning_rate: float = 0.02  # of the matrices (Muon)
-    adam_learning_rate: float = 3e-3  # of embeddings and norms
+    learning_rate: float = 3e-3
+    decay: float = 0.05  # of the weights of matrices (AdamW)
 
 
 def build_model(settings: Settings) -> LlamaForCausalLM:
@@ -53,27 +53,30 @@ def build_model(settings: Settings) -> LlamaForCausalLM:
         num_key_value_heads=settings.heads,
         max_position_embeddings=1024,
         tie_word_embeddings=True,
+        attention_bias=True,  # lets a head look by distance alone; see `look_back`
         initializer_range=0.05,
         bos_token_id=words.SPECIAL.index(words.BOS),
         eos_token_id=words.SPECIAL.index(words.EOS),
         pad_token_id=words.SPECIAL.index(words.PAD),
     )
-    return LlamaForCausalLM(config)
+    model = LlamaForCausalLM(config)
+    look_back(model)
+    return model
 
 
 class Pretraining:
-    """The model, its two optimizers, and the step at which they are."""
+    """The model, its optimizer, and the step at which they are."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings, self.step = settings, 0
         self.tokenizer = build()
         self.ids = self.tokenizer.get_vocab()
         self.model = build_model(settings)
-        matrices = [p for p in self.model.model.layers.parameters() if p.ndim == 2]
-        among = {id(p) for p in matrices}
+        decayed = [p for p in self.model.model.layers.parameters() if p.ndim == 2]
+        among = {id(p) for p in decayed}
         rest = [p for p in self.model.parameters() if id(p) not in among]
-        self.muon = Muon(matrices)
-        self.adam = torch.optim.AdamW(rest, lr=0.0, betas=(0.9, 0.97), weight_decay=0.0, fused=True)
+        groups = [{"params": decayed, "weight_decay": settings.decay}, {"params": rest, "weight_decay": 0.0}]
+        self.adam = torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.97), fused=True)
 
     def batch(self) -> tuple[Tensor, Tensor]:
         """Tokens and loss weights of the present step, `[B, T]` each."""
@@ -99,9 +102,8 @@ class Pretraining:
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         scale = lesson(self.step, self.settings.steps).rate
         for group in self.adam.param_groups:
-            group["lr"] = self.settings.adam_learning_rate * scale
+            group["lr"] = self.settings.learning_rate * scale
         self.adam.step()
-        self.muon.step(self.settings.learning_rate * scale)
         self.step += 1
         return value
 
@@ -111,7 +113,6 @@ class Pretraining:
             "step": self.step,
             "settings": asdict(self.settings),
             "model": self.model.state_dict(),
-            "muon": self.muon.state_dict(),
             "adam": self.adam.state_dict(),
         }
         torch.save(state, path.with_suffix(".part"))
@@ -121,17 +122,14 @@ class Pretraining:
         """Take up a checkpoint.
 
         Raises:
-            ValueError: it was made with other settings (more or fewer steps are allowed as long as the learning rates
-                do not depend on them yet).
+            ValueError: it was made with other settings.
         """
         state = torch.load(path, weights_only=True)
         ours, theirs = asdict(self.settings), state["settings"]
-        late = state["step"] > 3480  # where the learning rates begin to depend on how many steps are left
-        differing = [key for key in ours if ours[key] != theirs.get(key) and (key != "steps" or late)]
+        differing = [key for key in ours if ours[key] != theirs.get(key)]
         if differing:
             raise ValueError(f"{path} was made with another {', '.join(differing)}; choose another --out")
         self.model.load_state_dict(state["model"])
-        self.muon.load_state_dict(state["muon"])
         self.adam.load_state_dict(state["adam"])
         self.step = state["step"]
 

@@ -15,9 +15,19 @@ class Story(NamedTuple):
     things: list[str]
 
     @property
-    def text(self) -> str:
-        """One clause a person."""
+    def having(self) -> str:
+        """One clause a person, who comes first: to find a thing by its owner."""
         return " ".join(f"{p} has the {c} {t} ." for p, c, t in zip(*self, strict=True))
+
+    @property
+    def held(self) -> str:
+        """One clause a thing, which comes first: to find an owner by the thing."""
+        return " ".join(f"the {c} {t} is with {p} ." for p, c, t in zip(*self, strict=True))
+
+    @property
+    def coloured(self) -> str:
+        """One clause a thing: to find its colour."""
+        return " ".join(f"the {t} is {c} ." for _, c, t in zip(*self, strict=True))
 
 
 def story(rng: Random, size: int, names: Sequence[str] = w.NAMES, *, distinct_kinds: bool = False) -> Story:
@@ -26,6 +36,11 @@ def story(rng: Random, size: int, names: Sequence[str] = w.NAMES, *, distinct_ki
     if distinct_kinds:
         things = [rng.choice(w.KINDS[kind]) for kind in rng.sample(tuple(w.KINDS), size)]
     return Story(rng.sample(names, size), rng.sample(w.COLOURS, size), things)
+
+
+def whereabouts(people: Sequence[str], places: Sequence[str]) -> str:
+    """One clause a person: who is where."""
+    return " ".join(f"{person} is in the {place} ." for person, place in zip(people, places, strict=True))
 
 
 def opinion(rng: Random, adjective: str, names: Sequence[str] = w.NAMES) -> str:

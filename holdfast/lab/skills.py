@@ -55,23 +55,22 @@ class Skill:
 
 def who(rng: Random, size: int) -> Item:
     told, i = s.story(rng, size), rng.randrange(size)
-    return Item({"text": told.text, "question": f"who has the {told.things[i]} ?"}, told.people[i])
+    return Item({"text": told.held, "question": f"who has the {told.things[i]} ?"}, told.people[i])
 
 
 def what(rng: Random, size: int) -> Item:
     told, i = s.story(rng, size), rng.randrange(size)
-    return Item({"text": told.text, "question": f"what has {told.people[i]} ?"}, told.things[i])
+    return Item({"text": told.having, "question": f"what has {told.people[i]} ?"}, told.things[i])
 
 
 def colour(rng: Random, size: int) -> Item:
     told, i = s.story(rng, size), rng.randrange(size)
-    return Item({"text": told.text, "question": f"which colour is the {told.things[i]} ?"}, told.colours[i])
+    return Item({"text": told.coloured, "question": f"which colour is the {told.things[i]} ?"}, told.colours[i])
 
 
 def where(rng: Random, size: int) -> Item:
     people, places, i = rng.sample(w.NAMES, size), rng.sample(w.PLACES, size), rng.randrange(size)
-    text = " ".join(f"{person} is in the {place} ." for person, place in zip(people, places, strict=True))
-    return Item({"text": text, "question": f"where is {people[i]} ?"}, places[i])
+    return Item({"text": s.whereabouts(people, places), "question": f"where is {people[i]} ?"}, places[i])
 
 
 def entailment(rng: Random, size: int) -> Item:
@@ -79,7 +78,7 @@ def entailment(rng: Random, size: int) -> Item:
     others = [thing for j, thing in enumerate(told.things) if j != i] or [rng.choice(w.THINGS)]
     thing = told.things[i] if true else rng.choice(others)
     answer = "true" if thing == told.things[i] else "false"
-    return Item({"text": told.text, "claim": f"{told.people[i]} has the {thing}"}, answer)
+    return Item({"text": told.having, "claim": f"{told.people[i]} has the {thing}"}, answer)
 
 
 def sentiment(rng: Random, size: int) -> Item:

@@ -81,7 +81,7 @@ def _elicit_extract(form: Form) -> s.Skill:
     def make(rng: Random, size: int) -> s.Item:
         story = texts.story(rng, 3 if form.hard or form.long else rng.randint(1, 2), form.names)
         i = rng.randrange(len(story.people))
-        asked = {"text": story.text, "question": f"who has the {story.things[i]} ?"}
+        asked = {"text": story.held, "question": f"who has the {story.things[i]} ?"}
         return s.Item(asked, f"person {story.people[i]} done")
 
     return s.Skill(make, s.STORY)
@@ -93,7 +93,7 @@ def _compose_entailment(form: Form) -> s.Skill:
         i, true = rng.randrange(len(story.people)), rng.random() < 0.5
         kind = w.KIND_OF[story.things[i]]
         claimed = kind if true else rng.choice([other for other in w.KINDS if other != kind])
-        asked = {"text": story.text, "claim": f"{story.people[i]} has the {claimed}"}
+        asked = {"text": story.having, "claim": f"{story.people[i]} has the {claimed}"}
         return s.Item(asked, form.label("entailment", 0 if true else 1))
 
     return s.Skill(make, s.CLAIM, choices=form.choices("entailment"))
@@ -115,7 +115,7 @@ def _compose_extract(form: Form) -> s.Skill:
     def make(rng: Random, size: int) -> s.Item:
         story = texts.story(rng, 3 if form.hard or form.long else 2, form.names, distinct_kinds=True)
         i = rng.randrange(len(story.people))
-        asked = {"text": story.text, "question": f"who has the {w.KIND_OF[story.things[i]]} ?"}
+        asked = {"text": story.held, "question": f"who has the {w.KIND_OF[story.things[i]]} ?"}
         return s.Item(asked, story.people[i])
 
     return s.Skill(make, s.STORY)
