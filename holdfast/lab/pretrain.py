@@ -91,7 +91,7 @@ class Pretraining:
         tokens, weights = self.batch()
         total, value = weights[:, 1:].sum(), 0.0
         self.model.zero_grad()
-        size = self.settings.micro // tokens.shape[1]
+        size = max(1, self.settings.micro // tokens.shape[1])
         for piece, weight in zip(tokens.split(size), weights[:, 1:].split(size), strict=True):
             hidden = self.model.model(input_ids=piece, use_cache=False).last_hidden_state[:, :-1]
             logits = self.model.lm_head(hidden[weight > 0])

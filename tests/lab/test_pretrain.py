@@ -11,9 +11,9 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from holdfast.lab import folder, pretrain, world
-from holdfast.lab.muon import Muon, orthogonalized
+from holdfast.lab.positions import DISTANCES
 
-SMALL = pretrain.Settings(steps=20, tokens=256, micro=128, layers=2, width=32, heads=2, inner=64)
+SMALL = pretrain.Settings(steps=1000, tokens=256, micro=128, layers=2, width=32, heads=2, inner=64)
 
 
 def losses(training: pretrain.Pretraining, steps: int) -> list[float]:
@@ -43,7 +43,7 @@ def test_a_resumed_run_is_the_uninterrupted_run(tmp_path: Path) -> None:
         assert torch.equal(ours, theirs)
 
 
-@pytest.mark.parametrize("piece", ["model", "muon", "adam", "step"])
+@pytest.mark.parametrize("piece", ["model", "adam", "step"])
 def test_a_checkpoint_without_one_piece_of_state_is_not_the_same_run(tmp_path: Path, piece: str) -> None:
     """The planted bug behind the test above: each piece is needed."""
     training = pretrain.Pretraining(SMALL)
@@ -75,22 +75,16 @@ def test_the_pieces_of_a_step_add_up_to_the_step() -> None:
     assert losses(pretrain.Pretraining(apart), 4) == pytest.approx(losses(pretrain.Pretraining(whole), 4), abs=1e-5)
 
 
-def test_orthogonalized_matrices_have_singular_values_near_one() -> None:
-    """The iteration's fixed band is about 0.7 to 1.2; a matrix that is only normalized has most values far below."""
-    matrices = torch.randn(3, 24, 48, generator=torch.Generator().manual_seed(0))
-    values = torch.linalg.svdvals(orthogonalized(matrices, 5))
-    assert values.min() > 0.6
-    assert values.max() < 1.3
-
-
-def test_muon_moves_downhill_and_only_what_it_was_given() -> None:
-    torch.manual_seed(0)
-    given, other = (torch.nn.Parameter(torch.randn(4, 6)) for _ in range(2))
-    muon, start, kept = Muon([given], decay=0.0), given.detach().clone(), other.detach().clone()
-    (given.square().sum() + other.square().sum()).backward()
-    muon.step(0.1)
-    assert (given.detach() - start).flatten() @ start.flatten() < 0
-    assert torch.equal(other.detach(), kept)
+def test_the_first_heads_look_back_by_their_distance_before_training() -> None:
+    """More than 0.8 of the attention on the one place (0.85 to 0.97 here); random heads spread it: 0.05 on each of 20."""
+    model = pretrain.build_model(pretrain.Settings(layers=2))
+    model.set_attn_implementation("eager")
+    tokens = torch.randint(0, model.config.vocab_size, (4, 21), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        attention = model(input_ids=tokens, output_attentions=True).attentions
+    for layer, distances in enumerate(DISTANCES):
+        for head, distance in enumerate(distances):
+            assert attention[layer][:, head, 20, 20 - distance].mean() > 0.8, (layer, head)
 
 
 # The shipped model.
