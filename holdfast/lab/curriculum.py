@@ -8,8 +8,8 @@ class Lesson:
     """What a step reads: rows of `length` tokens, items of up to `largest` people or words, and shares of the documents.
 
     `repeated` documents only repeat words, `paired` ones ask for the partner of a word, `quizzes` ask many questions on one
-    story, `unnamed` explain a skill by demonstrations alone; the rest are examples of any skill. `rate` is the share of
-    the learning rate.
+    story, `unnamed` explain a skill by demonstrations alone, `sorting` names kinds by invented labels, `verdicts` judge many
+    claims about one story; the rest are examples of any skill. `rate` is the share of the learning rate.
     """
 
     length: int
@@ -18,15 +18,18 @@ class Lesson:
     paired: float
     quizzes: float
     unnamed: float
+    sorting: float = 0.0
+    verdicts: float = 0.0
     rate: float = 1.0
 
 
-WARM, DECAY = 60, 0.4  # steps of rising; share of the run over which the rate falls
+WARM, DECAY = 60, 0.5  # steps of rising; share of the run over which the rate falls
 PHASES = (  # up to this share of the run; short texts with dense questions first, because binding begins there
-    (0.10, Lesson(64, 3, 0.2, 0.3, 0.5, 0.0)),
-    (0.15, Lesson(64, 2, 0.1, 0.1, 0.4, 0.0)),
-    (0.30, Lesson(128, 3, 0.05, 0.05, 0.2, 0.15)),
-    (1.00, Lesson(256, 3, 0.03, 0.03, 0.12, 0.25)),
+    (0.1250, Lesson(64, 3, 0.2, 0.3, 0.5, 0.0)),
+    (0.1875, Lesson(64, 2, 0.1, 0.1, 0.4, 0.0)),
+    (0.3750, Lesson(128, 3, 0.05, 0.05, 0.2, 0.15)),
+    (0.5000, Lesson(256, 3, 0.03, 0.03, 0.12, 0.25)),
+    (1.0000, Lesson(256, 3, 0.02, 0.02, 0.06, 0.22, sorting=0.08, verdicts=0.12)),
 )
 
 

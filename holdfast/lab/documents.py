@@ -5,7 +5,7 @@ from random import Random
 
 from holdfast.lab import words as w
 from holdfast.lab.curriculum import Lesson
-from holdfast.lab.sentences import story, whereabouts
+from holdfast.lab.sentences import phrase, story, whereabouts
 from holdfast.lab.skills import DEMONSTRATED, SKILLS, STORY, demonstrated, draw
 
 BESIDE = 0.05  # loss weight of everything that is not an answer
@@ -95,6 +95,44 @@ def quiz(rng: Random, largest: int) -> Document:
     return document
 
 
+def sorting(rng: Random, largest: int) -> Document:
+    """Many things of two kinds, and a label for each kind that only the earlier lines show."""
+    kinds, labels = rng.sample(tuple(w.KINDS), 2), rng.sample(w.MARKERS, 2)
+    bare = rng.random() < 0.5
+    document = Document([w.BOS], [0.0])
+    if rng.random() < 0.5:
+        document.add(["choose", min(labels), "or", max(labels), w.NEWLINE], BESIDE)
+    seen = set()
+    for _ in range(rng.randint(4, 14)):
+        side = rng.randrange(2)
+        thing = rng.choice(w.KINDS[kinds[side]])
+        document.add(f"text: {thing if bare else phrase(rng, thing)} answer:", BESIDE)
+        document.add(labels[side], 1.0 if side in seen else 2 * BESIDE)
+        document.add([w.NEWLINE], BESIDE)
+        seen.add(side)
+    document.add([w.EOS], BESIDE)
+    return document
+
+
+def verdicts(rng: Random, largest: int) -> Document:
+    """One story and many claims, true or false: who has which thing of those in the story."""
+    told = story(rng, rng.randint(2, max(2, largest)))
+    skill = SKILLS["entailment"]
+    document = Document([w.BOS], [0.0])
+    if rng.random() < 0.5:
+        document.add([*skill.instruction.split(" "), w.NEWLINE], BESIDE)
+    document.add(f"text: {told.having}", BESIDE)
+    claims = [(i, rng.random() < 0.5) for i in range(len(told.people))] * 2
+    rng.shuffle(claims)
+    for i, true in claims:
+        thing = told.things[i] if true else rng.choice([other for other in told.things if other != told.things[i]])
+        document.add(f"claim: {told.people[i]} has the {thing} {rng.choice((skill.cue, 'answer:'))}", BESIDE)
+        document.add("true" if true else "false", 1.0)
+        document.add([w.NEWLINE], BESIDE)
+    document.add([w.EOS], BESIDE)
+    return document
+
+
 def pairs(rng: Random, largest: int) -> Document:
     """Pairs of random words, then the partner of each is asked for: binding without a story."""
     size, between = rng.randint(largest, 2 * largest), rng.choice(BETWEEN)
@@ -133,6 +171,8 @@ def row(rng: Random, plan: Lesson) -> tuple[list[str], list[float]]:
             (plan.paired, pairs),
             (plan.quizzes, quiz),
             (plan.unnamed, unnamed),
+            (plan.sorting, sorting),
+            (plan.verdicts, verdicts),
             (1.0, few_shot),
         )
         make = few_shot
