@@ -23,13 +23,12 @@ class Lesson:
     rate: float = 1.0
 
 
-WARM, DECAY = 60, 0.5  # steps of rising; share of the run over which the rate falls
+WARM, DECAY = 60, 0.6  # steps of rising; share of the run over which the rate falls
 PHASES = (  # up to this share of the run; short texts with dense questions first, because binding begins there
-    (0.1250, Lesson(64, 3, 0.2, 0.3, 0.5, 0.0)),
-    (0.1875, Lesson(64, 2, 0.1, 0.1, 0.4, 0.0)),
-    (0.3750, Lesson(128, 3, 0.05, 0.05, 0.2, 0.15)),
-    (0.5000, Lesson(256, 3, 0.03, 0.03, 0.12, 0.25)),
-    (1.0000, Lesson(256, 3, 0.02, 0.02, 0.06, 0.22, sorting=0.08, verdicts=0.12)),
+    (0.10, Lesson(64, 3, 0.2, 0.3, 0.5, 0.0)),
+    (0.16, Lesson(64, 2, 0.1, 0.1, 0.35, 0.0, verdicts=0.1)),
+    (0.34, Lesson(128, 3, 0.04, 0.04, 0.12, 0.2, sorting=0.08, verdicts=0.12)),
+    (1.00, Lesson(256, 3, 0.02, 0.02, 0.06, 0.22, sorting=0.06, verdicts=0.12)),
 )
 
 

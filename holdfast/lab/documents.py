@@ -1,12 +1,13 @@
 """What the lab model reads in pretraining: few-shot documents, quizzes on one story, and repeated word sequences."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
 from holdfast.lab import words as w
 from holdfast.lab.curriculum import Lesson
 from holdfast.lab.sentences import phrase, story, whereabouts
-from holdfast.lab.skills import DEMONSTRATED, SKILLS, STORY, demonstrated, draw
+from holdfast.lab.skills import CLAIM, DEMONSTRATED, SKILLS, STORY, TEXT, Item, demonstrated, draw, split_of
 
 BESIDE = 0.05  # loss weight of everything that is not an answer
 WORDS = tuple(word for word in w.vocabulary()[len(w.SPECIAL) + 1 :] if not word.endswith(":"))
@@ -84,12 +85,42 @@ def quiz(rng: Random, largest: int) -> Document:
             (whereabouts(people, places), [(f"where is {p} ?", x) for p, x in zip(people, places, strict=True)]),
         )
     )
-    rng.shuffle(asked)
+    items = [Item({"text": text, "question": question}, answer) for question, answer in asked]
+    if not all(split_of(item) == "train" for item in items):
+        return quiz(rng, largest)
+    rng.shuffle(items)
+    return on_one_text(items, STORY, lambda: "answer:")
+
+
+def verdicts(rng: Random, largest: int) -> Document:
+    """One story and many claims, true or false: who has which thing of those in the story."""
+    told, skill = story(rng, rng.randint(2, max(2, largest))), SKILLS["entailment"]
+    items = []
+    for i in [*range(len(told.people))] * 2:
+        thing = (
+            told.things[i]
+            if rng.random() < 0.5
+            else rng.choice([other for other in told.things if other != told.things[i]])
+        )
+        claim = {"text": told.having, "claim": f"{told.people[i]} has the {thing}"}
+        items.append(Item(claim, "true" if thing == told.things[i] else "false"))
+    if not all(split_of(item) == "train" for item in items):
+        return verdicts(rng, largest)
+    rng.shuffle(items)
+    instruction = skill.instruction if rng.random() < 0.5 else ""
+    return on_one_text(items, CLAIM, lambda: rng.choice((skill.cue, "answer:")), instruction)
+
+
+def on_one_text(items: list[Item], layout: str, cue: Callable[[], str], instruction: str = "") -> Document:
+    """The text that all items share, once, then each item's question and answer."""
+    told, _, asked = layout.partition(" {text} ")
     document = Document([w.BOS], [0.0])
-    document.add(f"text: {text}", BESIDE)
-    for question, answer in asked:
-        document.add(f"question: {question} answer:", BESIDE)
-        document.add(answer, 1.0)
+    if instruction:
+        document.add([*instruction.split(" "), w.NEWLINE], BESIDE)
+    document.add(f"{told} {items[0].fields['text']}", BESIDE)
+    for item in items:
+        document.add(f"{asked.format(**item.fields)} {cue()}", BESIDE)
+        document.add(item.answer, 1.0)
         document.add([w.NEWLINE], BESIDE)
     document.add([w.EOS], BESIDE)
     return document
@@ -98,37 +129,22 @@ def quiz(rng: Random, largest: int) -> Document:
 def sorting(rng: Random, largest: int) -> Document:
     """Many things of two kinds, and a label for each kind that only the earlier lines show."""
     kinds, labels = rng.sample(tuple(w.KINDS), 2), rng.sample(w.MARKERS, 2)
-    bare = rng.random() < 0.5
+    told: Callable[[str], str] = (lambda thing: thing) if rng.random() < 0.5 else (lambda thing: phrase(rng, thing))
+
+    def make(rng: Random, size: int) -> Item:
+        side = rng.randrange(2)
+        return Item({"text": told(rng.choice(w.KINDS[kinds[side]]))}, labels[side])
+
     document = Document([w.BOS], [0.0])
     if rng.random() < 0.5:
         document.add(["choose", min(labels), "or", max(labels), w.NEWLINE], BESIDE)
-    seen = set()
+    seen: set[str] = set()
     for _ in range(rng.randint(4, 14)):
-        side = rng.randrange(2)
-        thing = rng.choice(w.KINDS[kinds[side]])
-        document.add(f"text: {thing if bare else phrase(rng, thing)} answer:", BESIDE)
-        document.add(labels[side], 1.0 if side in seen else 2 * BESIDE)
+        item = draw(make, rng, 1)
+        document.add(f"{TEXT.format(**item.fields)} answer:", BESIDE)
+        document.add(item.answer, 1.0 if item.answer in seen else 2 * BESIDE)
         document.add([w.NEWLINE], BESIDE)
-        seen.add(side)
-    document.add([w.EOS], BESIDE)
-    return document
-
-
-def verdicts(rng: Random, largest: int) -> Document:
-    """One story and many claims, true or false: who has which thing of those in the story."""
-    told = story(rng, rng.randint(2, max(2, largest)))
-    skill = SKILLS["entailment"]
-    document = Document([w.BOS], [0.0])
-    if rng.random() < 0.5:
-        document.add([*skill.instruction.split(" "), w.NEWLINE], BESIDE)
-    document.add(f"text: {told.having}", BESIDE)
-    claims = [(i, rng.random() < 0.5) for i in range(len(told.people))] * 2
-    rng.shuffle(claims)
-    for i, true in claims:
-        thing = told.things[i] if true else rng.choice([other for other in told.things if other != told.things[i]])
-        document.add(f"claim: {told.people[i]} has the {thing} {rng.choice((skill.cue, 'answer:'))}", BESIDE)
-        document.add("true" if true else "false", 1.0)
-        document.add([w.NEWLINE], BESIDE)
+        seen.add(item.answer)
     document.add([w.EOS], BESIDE)
     return document
 

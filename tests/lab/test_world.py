@@ -77,7 +77,7 @@ def test_the_world_does_not_move() -> None:
 def test_documents_of_pretraining_stay_in_the_vocabulary_and_out_of_the_test_split() -> None:
     known = set(words.vocabulary())
     for seed in range(100):
-        plan = lesson(64 * seed, 6400)
+        plan = lesson(50 * seed, 5000)
         tokens, weights = documents.row(Random(seed), plan)
         assert len(tokens) == len(weights) == plan.length
         assert set(tokens) <= known
