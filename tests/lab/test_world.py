@@ -1,6 +1,9 @@
 """The world's tasks: closed vocabulary, disjoint splits, the same for the same seed, and back through the tokenizer."""
 
+import re
+from collections.abc import Callable
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -74,20 +77,37 @@ def test_the_world_does_not_move() -> None:
     assert len(set(words.vocabulary())) == 533
 
 
-def test_documents_of_pretraining_stay_in_the_vocabulary_and_out_of_the_test_split() -> None:
+def test_documents_of_pretraining_stay_in_the_vocabulary() -> None:
     known = set(words.vocabulary())
     for seed in range(100):
         plan = lesson(50 * seed, 5000)
         tokens, weights = documents.row(Random(seed), plan)
         assert len(tokens) == len(weights) == plan.length
         assert set(tokens) <= known
-    asked = [" ".join(documents.few_shot(Random(seed), 3).tokens) for seed in range(200)]
-    lines = [line for text in asked for line in text.split(" \n ") if " question: " in line]
-    assert len(lines) > 50
-    for line in lines:
-        told, _, rest = line.removeprefix("<s> ").partition(" question: ")
-        fields = {"text": told.removeprefix("text: "), "question": rest.partition(" answer:")[0]}
-        assert split_of(Item(fields, "")) == "train"
+
+
+def questions_of(text: str) -> list[Item]:
+    """What a document of pretraining asks, one item for each cue; a later question of a quiz is about the text before it."""
+    found: list[Item] = []
+    told = ""
+    for line in text.removeprefix("<s> ").split(" \n "):
+        asked = re.match(r"(.*?) (?:answer|verdict):", line)
+        if not asked:
+            continue
+        fields = dict(re.findall(r"(text|question|claim): (.*?)(?= question:| claim:|$)", asked[1]))
+        told = fields.setdefault("text", told)
+        found.append(Item({name: fields[name] for name in ("text", "question", "claim") if name in fields}, ""))
+    return found
+
+
+@pytest.mark.parametrize(
+    "make", [documents.few_shot, documents.quiz, documents.verdicts, documents.sorting, documents.unnamed]
+)
+def test_no_document_of_pretraining_asks_a_question_of_another_split(make: Callable[[Random, int], Any]) -> None:
+    """Of 500 or more questions, a fifth would be of another split where nothing held them out."""
+    items = [item for seed in range(300) for item in questions_of(" ".join(make(Random(seed), 3).tokens))]
+    assert len(items) > 500
+    assert {split_of(item) for item in items} == {"train"}
 
 
 def test_targets_use_words_that_pretraining_never_answers_with() -> None:
@@ -102,7 +122,8 @@ def test_targets_use_words_that_pretraining_never_answers_with() -> None:
     }
     for seed in range(300):
         assert not new & set(documents.few_shot(Random(seed), 3).tokens)
-        assert not new & set(documents.quiz(Random(seed), 3).tokens)
+        for make in (documents.quiz, documents.verdicts, documents.sorting):
+            assert not new & set(make(Random(seed), 3).tokens)
 
 
 def test_the_answer_follows_from_the_text() -> None:
