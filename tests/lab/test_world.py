@@ -1,5 +1,6 @@
 """The world's tasks: closed vocabulary, disjoint splits, the same for the same seed, and back through the tokenizer."""
 
+import json
 import re
 from collections.abc import Callable
 from random import Random
@@ -7,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from holdfast.lab import documents, targets, words, world
+from holdfast.lab import documents, targets, texts, words, world
 from holdfast.lab.curriculum import lesson
 from holdfast.lab.sentences import story
 from holdfast.lab.skills import SKILLS, Item, demonstrated, split_of
@@ -153,3 +154,14 @@ def test_a_demonstrated_skill_keeps_its_mark_within_a_document_and_changes_it_be
 def test_an_unknown_task_is_named_in_one_line() -> None:
     with pytest.raises(ValueError, match="lab:whoo: there is no such task"):
         world.task("whoo")
+
+
+def test_replay_texts_are_whole_documents_that_the_tokenizer_knows(tokenizer, tmp_path) -> None:
+    texts.main(["--out", str(tmp_path / "texts.jsonl"), "--count", "20"])
+    lines = [json.loads(line)["text"] for line in (tmp_path / "texts.jsonl").read_text().splitlines()]
+    assert len(set(lines)) == 20
+    assert lines == texts.texts(20, seed=1)
+    for line in lines:
+        ids = tokenizer(line)["input_ids"]
+        assert tokenizer.unk_token_id not in ids
+        assert ids.count(tokenizer.bos_token_id) == 1
