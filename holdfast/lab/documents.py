@@ -7,7 +7,7 @@ from random import Random
 from holdfast.lab import words as w
 from holdfast.lab.curriculum import Lesson
 from holdfast.lab.sentences import phrase, story, whereabouts
-from holdfast.lab.skills import CLAIM, DEMONSTRATED, SKILLS, STORY, TEXT, Item, demonstrated, draw, split_of
+from holdfast.lab.skills import CLAIM, DEMONSTRATED, SKILLS, STORY, TEXT, Item, claim, demonstrated, draw, split_of
 
 BESIDE = 0.05  # loss weight of everything that is not an answer
 WORDS = tuple(word for word in w.vocabulary()[len(w.SPECIAL) + 1 :] if not word.endswith(":"))
@@ -93,20 +93,11 @@ def quiz(rng: Random, largest: int) -> Document:
 
 
 def verdicts(rng: Random, largest: int) -> Document:
-    """One story and many claims, true or false: who has which thing of those in the story."""
-    told, skill = story(rng, rng.randint(2, max(2, largest))), SKILLS["entailment"]
-    items = []
-    for i in [*range(len(told.people))] * 2:
-        thing = (
-            told.things[i]
-            if rng.random() < 0.5
-            else rng.choice([other for other in told.things if other != told.things[i]])
-        )
-        claim = {"text": told.having, "claim": f"{told.people[i]} has the {thing}"}
-        items.append(Item(claim, "true" if thing == told.things[i] else "false"))
+    """One story and many claims, true or false."""
+    told, skill = story(rng, rng.randint(1, largest)), SKILLS["entailment"]
+    items = [claim(rng, told, rng.randrange(len(told.people))) for _ in range(rng.randint(3, 6))]
     if not all(split_of(item) == "train" for item in items):
         return verdicts(rng, largest)
-    rng.shuffle(items)
     instruction = skill.instruction if rng.random() < 0.5 else ""
     return on_one_text(items, CLAIM, lambda: rng.choice((skill.cue, "answer:")), instruction)
 

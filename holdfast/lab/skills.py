@@ -74,11 +74,15 @@ def where(rng: Random, size: int) -> Item:
 
 
 def entailment(rng: Random, size: int) -> Item:
-    told, i, true = s.story(rng, size), rng.randrange(size), rng.random() < 0.5
-    others = [thing for j, thing in enumerate(told.things) if j != i] or [rng.choice(w.THINGS)]
-    thing = told.things[i] if true else rng.choice(others)
-    answer = "true" if thing == told.things[i] else "false"
-    return Item({"text": told.having, "claim": f"{told.people[i]} has the {thing}"}, answer)
+    told, i = s.story(rng, size), rng.randrange(size)
+    return claim(rng, told, i)
+
+
+def claim(rng: Random, told: s.Story, i: int) -> Item:
+    """Whether the i-th person has a thing: their own, or one that the story does not name."""
+    true = rng.random() < 0.5
+    thing = told.things[i] if true else rng.choice([other for other in w.THINGS if other not in told.things])
+    return Item({"text": told.having, "claim": f"{told.people[i]} has the {thing}"}, "true" if true else "false")
 
 
 def sentiment(rng: Random, size: int) -> Item:
