@@ -30,7 +30,7 @@ class Settings:
     """What decides the weights. The data of a step follow from `seed` and the step alone."""
 
     seed: int = 0
-    steps: int = 5000
+    steps: int = 4400
     tokens: int = 4096  # of one step
     micro: int = 768  # tokens computed at once: what stays in a core's cache is faster
     layers: int = 5
