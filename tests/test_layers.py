@@ -28,7 +28,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "analysis": {"prefix", "models", "templates", "tokenization", "tasks", "rows", "blocks"},
     "report": {"scores"},
     "lab": {"tasks"},
-    "lab/pretrain.py": {"training", "lab", "tasks", "templates", "tokenization", "prefix", "models", "methods", "rows"},
+    "lab/abilities.py": {"lab", "tasks", "templates"},
+    "lab/fewshot.py": {"lab", "tasks", "templates"},
     "stages": {
         "training", "methods", "prefix", "models", "curation", "edits", "evaluation", "analysis", "report", "lab",
         "tasks", "templates", "tokenization", "rows", "scores", "decoding", "discovery", "blocks",

@@ -35,5 +35,10 @@ PHASES = (  # up to this share of the run; short texts with dense questions firs
 def lesson(step: int, steps: int) -> Lesson:
     """The curriculum: looking back and binding, then every skill on short texts, then on long ones."""
     plan = next(plan for end, plan in PHASES if step < end * steps or end == 1.0)
+    return replace(plan, rate=rate(step, steps))
+
+
+def rate(step: int, steps: int) -> float:
+    """The share of the learning rate: rising, level, falling to zero."""
     rising, falling = (step + 1) / WARM, (steps - step) / (DECAY * steps)
-    return replace(plan, rate=max(0.0, min(1.0, rising, falling)))
+    return max(0.0, min(1.0, rising, falling))

@@ -1,0 +1,90 @@
+"""What a pretrained lab model can do: the share of answers, and of their tokens, that it would give."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+import torch
+
+from holdfast.tasks.task import Task
+from holdfast.templates import choose_demonstrations, render
+
+Table = dict[str, dict[str, float]]  # by task, then by number of demonstrations
+END = "\n"  # ends an answer
+ROWS = 32  # computed together
+
+
+class Match(NamedTuple):
+    """Shares of the answers that are right to the end, and of the answers' tokens."""
+
+    exact: float
+    tokens: float
+
+
+def asked(tokenizer: Any, task: Task, shots: int, limit: int, split: str, room: int) -> Iterator[tuple[list[int], int]]:
+    """(token ids, how many of them at the end are the answer and the newline that ends it).
+
+    Demonstrations come from the train split, else from the others of the split itself. What is longer than `room` tokens loses the
+    oldest of its prompt; an answer longer than half of that is left out.
+    """
+    examples = task.splits[split]
+    pool = task.splits.get("train") or examples
+    for index, example in enumerate(examples[:limit]):
+        shown = choose_demonstrations(pool, shots, mode="sampled", seed=0, index=index, exclude=example)
+        rendered = render(task.template, example, shown)
+        prompt = tokenizer(rendered.prompt)["input_ids"]
+        answer = tokenizer(rendered.target + END, add_special_tokens=False)["input_ids"]
+        if len(answer) > room // 2:
+            continue
+        cut = max(0, len(prompt) + len(answer) - room)
+        yield prompt[:1] + prompt[1 + cut :] + answer, len(answer)
+
+
+@torch.no_grad()
+def match(model: Any, tokenizer: Any, task: Task, shots: int, *, limit: int = 200, split: str = "test") -> Match:
+    """What greedy decoding gets right.
+
+    The right answer is shown to the model whole: greedy decoding gives exactly it if and only if each of its tokens is
+    the most likely one behind the tokens before it.
+    """
+    items = sorted(asked(tokenizer, task, shots, limit, split, model.config.max_position_embeddings), key=size)
+    right = hits = predicted = 0
+    for start in range(0, len(items), ROWS):
+        part = items[start : start + ROWS]
+        tokens = torch.full((len(part), max(map(size, part))), tokenizer.pad_token_id)
+        wanted = torch.zeros_like(tokens, dtype=torch.bool)
+        for i, (ids, answer) in enumerate(part):
+            tokens[i, : len(ids)] = torch.tensor(ids)
+            wanted[i, len(ids) - answer : len(ids)] = True
+        hidden = model.model(input_ids=tokens.to(model.device), use_cache=False).last_hidden_state[:, :-1]
+        best = model.lm_head(hidden[wanted[:, 1:].to(model.device)]).argmax(-1).cpu()
+        found = (best == tokens[wanted]).split([answer for _, answer in part])
+        right += sum(bool(hit.all()) for hit in found)
+        hits += sum(int(hit.sum()) for hit in found)
+        predicted += sum(answer for _, answer in part)
+    return Match(right / max(1, len(items)), hits / max(1, predicted))
+
+
+def size(item: tuple[list[int], int]) -> int:
+    """The tokens of an item."""
+    return len(item[0])
+
+
+def exact_match(model: Any, tokenizer: Any, task: Task, shots: int, *, limit: int = 200, split: str = "test") -> float:
+    """Share of answers that greedy decoding gets exactly right."""
+    return match(model, tokenizer, task, shots, limit=limit, split=split).exact
+
+
+def abilities(
+    model: Any, tokenizer: Any, tasks: Iterable[Task], shots: Iterable[int], *, limit: int = 200, split: str = "test"
+) -> Table:
+    """Exact match by task and number of demonstrations."""
+    counts = tuple(shots)
+    return {
+        task.name: {str(k): round(exact_match(model, tokenizer, task, k, limit=limit, split=split), 4) for k in counts}
+        for task in tasks
+    }
+
+
+def mean(table: Table, shots: int) -> float:
+    """The mean over tasks."""
+    return sum(row[str(shots)] for row in table.values()) / len(table)

@@ -1,0 +1,67 @@
+"""Write a pretrained lab model as users load it, with the manifest that says how it was made and what it can do."""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from transformers import LlamaForCausalLM
+
+from holdfast.lab.learning import Pretraining
+
+SHARD = "15MB"
+
+
+def export(training: Pretraining, folder: Path, command: str, *, items: int = 200, commit: str = "") -> None:
+    """Write weights in half precision, the tokenizer, and the manifest with what the written weights can do.
+
+    The folder appears whole or not at all. The manifest's table is of `items` test items of each task.
+    """
+    model = LlamaForCausalLM(training.model.config).eval().to(training.device)  # pyright: ignore[reportArgumentType]
+    model.load_state_dict({name: tensor.half() for name, tensor in training.model.state_dict().items()})
+    found = training.course.examine(model, items)
+    part = folder.with_name(folder.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    model.half().save_pretrained(part, max_shard_size=SHARD)
+    training.course.tokenizer.save_pretrained(part)
+    config = json.loads((part / "config.json").read_text())
+    config["dtype"] = "float32"  # stored in half precision, computed in full: processors are slow at halves
+    (part / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    manifest = {
+        "command": command,
+        "commit": commit or repository(),
+        "settings": asdict(training.settings),
+        "steps": training.step,
+        "tokens": training.step * training.settings.tokens,
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "sha256": weights_hash(part),
+        "torch": torch.__version__,
+        "first_losses": training.first_losses[::10],  # of steps 1, 11, 21, 31 and 41
+        **found,
+    }
+    (part / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(part, folder)
+
+
+def weights_hash(folder: Path) -> str:
+    """SHA-256 of the weights' files one after another, in the order of their names."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.glob("*.safetensors")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def repository() -> str:
+    """The repository's commit, or nothing outside of one."""
+    try:
+        found = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+        )
+    except FileNotFoundError:
+        return ""
+    return found.stdout.strip()
