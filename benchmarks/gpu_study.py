@@ -178,6 +178,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=8, help="runs of the study at a time")
     parser.add_argument("--threads", type=int, default=1, help="of the pretraining")
     parser.add_argument("--commit", default=repository(), help="what the results name where there is no repository")
+    parser.add_argument("--json", action="store_true", help="print the study's records, one object a line")
     parser.add_argument("--small", action="store_true", help="seconds instead of minutes; the results mean nothing")
     options = parser.parse_args(arguments)
     if not (options.corpus or options.model):
@@ -195,7 +196,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if model is None or not study(options, clock, model):
         print("gpu_study: the time is up; the same command goes on", file=sys.stderr)
         return
-    print(results(options, model, device))
+    path = results(options, model, device)
+    if options.json:
+        for record in json.loads(path.read_text())["study"]:
+            print(json.dumps({"benchmark": "gpu_study", **record}))
+    else:
+        print(path)
 
 
 if __name__ == "__main__":

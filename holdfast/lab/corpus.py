@@ -16,6 +16,7 @@ from holdfast.lab import words as w
 VOCABULARY = 8192  # GPT-2's 50,257 words alone would fill the 40 MB that the large model may have
 BREAK = "<|doc|>"  # a line of its own between the documents of a file
 HELD_OUT = "heldout"  # in a file's name: measured, never read in training
+SPECIAL = (w.PAD, w.BOS, w.EOS)  # the first tokens
 PIECE = 20_000  # characters tokenised together
 SAMPLED = 6  # one piece of so many trains the tokenizer: its frequent pairs are those of the whole
 
@@ -61,10 +62,9 @@ def train_tokenizer(texts: Iterable[str], positions: int, vocabulary: int = VOCA
         [pre_tokenizers.Split(w.NEWLINE, "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False)]
     )
     tokenizer.decoder = decoders.ByteLevel()
-    special = [w.PAD, w.BOS, w.EOS]
     trainer = trainers.BpeTrainer(
         vocab_size=vocabulary,
-        special_tokens=special,
+        special_tokens=list(SPECIAL),
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )

@@ -16,7 +16,8 @@ from holdfast.templates import question
 
 TARGETS = ("rte", "cb", "wic", "boolq", "paws", "multi30k_en_fr")  # never shown: what is fine-tuned on later
 CUE = "\nAnswer:"  # of a task folder's own wording, which most documents have
-WORDINGS = (("", CUE), ("Input: ", "\nOutput:"), ("Q: ", "\nA:"), ("", " ->"))  # before and behind a question
+# Before and behind a question. A space at an end would be a token of its own here, and part of the next word in the whole text.
+WORDINGS = (("", CUE), ("Input:\n", "\nOutput:"), ("Q:\n", "\nA:"), ("", " ->"))
 OFTEN = (0.6, 0.15, 0.15, 0.1)
 MOST = 8  # examples of a document
 LISTED, RELABELLED = 0.25, 0.25  # shares of the documents on tasks with labels

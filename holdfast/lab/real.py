@@ -101,7 +101,8 @@ class Real:
         """Random tokens again and again: what teaches a model to look back."""
         document = fewshot.Document([], [])
         document.add(self.encode("<s>"), 0.0)
-        sequence = [rng.randrange(len(self.tokenizer)) for _ in range(rng.randint(8, 48))]
+        words = range(len(corpus.SPECIAL), len(self.tokenizer))
+        sequence = rng.choices(words, k=rng.randint(8, 48))
         for index in range(rng.randint(2, 4)):
             document.add(sequence, PLAIN * bool(index))
             document.add(self.encode("\n"), fewshot.BESIDE)

@@ -10,33 +10,37 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from holdfast.lab import folder, pretrain, world
+from holdfast.lab import folder, world
+from holdfast.lab.abilities import abilities, exact_match
+from holdfast.lab.learning import Pretraining, build_model
 from holdfast.lab.positions import DISTANCES
+from holdfast.lab.settings import Settings
+from holdfast.lab.tokenizer import build
 
-SMALL = pretrain.Settings(steps=1000, tokens=256, micro=128, layers=2, width=32, heads=2, inner=64)
+SMALL = Settings(steps=1000, tokens=256, micro=128, layers=2, width=32, heads=2, inner=64)
 
 
-def losses(training: pretrain.Pretraining, steps: int) -> list[float]:
+def losses(training: Pretraining, steps: int) -> list[float]:
     return [training.advance() for _ in range(steps)]
 
 
 def test_ten_steps_repeat() -> None:
-    first, second = (losses(pretrain.Pretraining(SMALL), 10) for _ in range(2))
+    first, second = (losses(Pretraining(SMALL), 10) for _ in range(2))
     assert first == second
 
 
 def test_sixty_steps_learn() -> None:
     """The mean loss of the last ten steps is 0.3 under that of the first ten (it was 0.6 under); ten batches' mean varies by 0.1."""
-    found = losses(pretrain.Pretraining(SMALL), 60)
+    found = losses(Pretraining(SMALL), 60)
     assert sum(found[-10:]) / 10 < sum(found[:10]) / 10 - 0.3
 
 
 def test_a_resumed_run_is_the_uninterrupted_run(tmp_path: Path) -> None:
-    whole, part = pretrain.Pretraining(SMALL), pretrain.Pretraining(SMALL)
+    whole, part = Pretraining(SMALL), Pretraining(SMALL)
     expected = losses(whole, 6)
     found = losses(part, 3)
     part.save(tmp_path / "checkpoint.pt")
-    resumed = pretrain.Pretraining(SMALL)
+    resumed = Pretraining(SMALL)
     resumed.resume(tmp_path / "checkpoint.pt")
     assert found + losses(resumed, 3) == expected
     for ours, theirs in zip(resumed.model.parameters(), whole.model.parameters(), strict=True):
@@ -46,38 +50,36 @@ def test_a_resumed_run_is_the_uninterrupted_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize("piece", ["model", "adam", "step"])
 def test_a_checkpoint_without_one_piece_of_state_is_not_the_same_run(tmp_path: Path, piece: str) -> None:
     """The planted bug behind the test above: each piece is needed."""
-    training = pretrain.Pretraining(SMALL)
+    training = Pretraining(SMALL)
     losses(training, 3)
     training.save(tmp_path / "checkpoint.pt")
     expected = losses(training, 3)
     state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
-    fresh = pretrain.Pretraining(SMALL)
+    fresh = Pretraining(SMALL)
     fresh.save(tmp_path / "fresh.pt")
     state[piece] = torch.load(tmp_path / "fresh.pt", weights_only=True)[piece]
     torch.save(state, tmp_path / "checkpoint.pt")
-    resumed = pretrain.Pretraining(SMALL)
+    resumed = Pretraining(SMALL)
     resumed.resume(tmp_path / "checkpoint.pt")
     assert losses(resumed, 3) != expected
 
 
 def test_a_checkpoint_of_other_settings_is_refused(tmp_path: Path) -> None:
-    pretrain.Pretraining(SMALL).save(tmp_path / "checkpoint.pt")
+    Pretraining(SMALL).save(tmp_path / "checkpoint.pt")
     with pytest.raises(ValueError, match="inner"):
-        pretrain.Pretraining(replace(SMALL, inner=32)).resume(tmp_path / "checkpoint.pt")
+        Pretraining(replace(SMALL, inner=32)).resume(tmp_path / "checkpoint.pt")
 
 
 def test_the_pieces_of_a_step_add_up_to_the_step() -> None:
     """One piece or two: the same gradient, so the same loss afterwards. 1e-5 covers the order of summation; a piece
     that were weighted by itself and not by its tokens would be off by more than 1e-2."""
-    apart, whole = (
-        pretrain.Settings(**{**{f: getattr(SMALL, f) for f in SMALL.__slots__}, "micro": m}) for m in (128, 256)
-    )
-    assert losses(pretrain.Pretraining(apart), 4) == pytest.approx(losses(pretrain.Pretraining(whole), 4), abs=1e-5)
+    apart, whole = (Settings(**{**{f: getattr(SMALL, f) for f in SMALL.__slots__}, "micro": m}) for m in (128, 256))
+    assert losses(Pretraining(apart), 4) == pytest.approx(losses(Pretraining(whole), 4), abs=1e-5)
 
 
 def test_the_first_heads_look_back_by_their_distance_before_training() -> None:
     """More than 0.8 of the attention on the one place (0.85 to 0.97 here); random heads spread it: 0.05 on each of 20."""
-    model = pretrain.build_model(pretrain.Settings(layers=2))
+    model = build_model(Settings(layers=2), build())
     model.set_attn_implementation("eager")
     tokens = torch.randint(0, model.config.vocab_size, (4, 21), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
@@ -115,7 +117,7 @@ def test_the_shipped_weights_are_those_of_the_manifest_and_small(manifest) -> No
 def test_the_shipped_model_loads_as_any_other(shipped) -> None:
     model, tokenizer = shipped
     assert model.dtype == torch.float32
-    assert tokenizer.get_vocab() == pretrain.build().get_vocab()
+    assert tokenizer.get_vocab() == build().get_vocab()
 
 
 @needs_model
@@ -124,7 +126,7 @@ def test_the_shipped_model_can_what_its_manifest_says(name: str, shipped, manife
     """A sample of the table, from the same first items. Sums in another order may turn one close call of 40 (0.025);
     other weights or another world would lose most answers."""
     claimed = manifest["first_items"][name]
-    found = pretrain.exact_match(shipped[0], shipped[1], world.task(name), 4, limit=40)
+    found = exact_match(shipped[0], shipped[1], world.task(name), 4, limit=40)
     assert found == pytest.approx(claimed, abs=0.026)
 
 
@@ -132,7 +134,7 @@ def test_the_shipped_model_can_what_its_manifest_says(name: str, shipped, manife
 @pytest.mark.slow
 def test_the_whole_ability_table_is_true(shipped, manifest) -> None:
     """Every general task at 1 and 4 demonstrations; 0.01 allows two close calls of 200 items on another machine."""
-    for name, row in pretrain.abilities(shipped[0], shipped[1], world.general(), (1, 4)).items():
+    for name, row in abilities(shipped[0], shipped[1], map(world.task, world.general()), (1, 4)).items():
         for shots, value in row.items():
             assert value == pytest.approx(manifest["abilities"]["general"][name][shots], abs=0.011), (name, shots)
 
@@ -142,6 +144,6 @@ def test_the_whole_ability_table_is_true(shipped, manifest) -> None:
 def test_the_first_fifty_steps_of_the_script_repeat(manifest) -> None:
     """Losses of the run that made the shipped weights. 1e-2 covers other processors and library versions, whose rounding
     grows over the steps; another order of the data, or another learning rate, differs by more than 0.1."""
-    settings = pretrain.Settings(**manifest["settings"])
-    found = losses(pretrain.Pretraining(settings), 50)
+    settings = Settings(**manifest["settings"])
+    found = losses(Pretraining(settings), 50)
     assert found[::10] == pytest.approx(manifest["first_losses"], abs=1e-2)
