@@ -118,7 +118,7 @@ def pretrain(options: argparse.Namespace, clock: Clock, device: str) -> Path | N
     command += ["--corpus", str(options.corpus), "--tasks", str(options.tasks), "--out", str(folder)]
     command += ["--commit", options.commit, "--threads", str(options.threads)]
     if options.small:
-        command += ["--steps", str(SMALL_STEPS), "--items", "2", "--look-every", str(SMALL_STEPS // 2)]
+        command += ["--steps", str(SMALL_STEPS), "--items", "2", "--look-every", str(SMALL_STEPS)]
         command += [word for text in SMALL_MODEL for word in ("--set", text)]
     if options.minutes:  # which leaves it to write a checkpoint
         command += ["--minutes", f"{max(0.0, clock.left - LAST_WORDS) / 60:.2f}"]

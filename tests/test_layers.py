@@ -28,6 +28,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "analysis": {"prefix", "models", "templates", "tokenization", "tasks", "rows", "blocks"},
     "report": {"scores"},
     "lab": {"tasks"},
+    "lab/export.py": {"lab", "models"},
     "lab/abilities.py": {"lab", "tasks", "templates"},
     "lab/fewshot.py": {"lab", "tasks", "templates"},
     "stages": {

@@ -31,7 +31,7 @@ def asked(tokenizer: Any, task: Task, shots: int, limit: int, split: str, room: 
     for index, example in enumerate(examples[:limit]):
         shown = choose_demonstrations(pool, shots, mode="sampled", seed=0, index=index, exclude=example)
         rendered = render(task.template, example, shown)
-        prompt = tokenizer(rendered.prompt)["input_ids"]
+        prompt = tokenizer(rendered.prompt, verbose=False)["input_ids"]  # longer than the model: it is cut here
         answer = tokenizer(rendered.target + END, add_special_tokens=False)["input_ids"]
         if len(answer) > room // 2:
             continue

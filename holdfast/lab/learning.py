@@ -1,6 +1,7 @@
 """The lab's models and how they are pretrained: one loop for both sizes, on a processor or on a GPU."""
 
 import os
+from contextlib import nullcontext
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,11 @@ class Pretraining:
         self.course = course or World(settings)
         self.model: Any = build_model(settings, self.course.tokenizer).to(self.device)  # pyright: ignore[reportArgumentType]
         self.on_gpu = self.device.type == "cuda"
-        self.layers = torch.compile(self.model.model) if self.on_gpu else self.model.model
+        if self.on_gpu:
+            for layer in (
+                self.model.model.layers
+            ):  # and not the whole: compiled, it would make a mask, which flash attention refuses
+                layer.compile()
         decayed = [p for p in self.model.model.layers.parameters() if p.ndim == 2]
         among = {id(p) for p in decayed}
         rest = [p for p in self.model.parameters() if id(p) not in among]
@@ -95,9 +100,14 @@ class Pretraining:
         labels = tokens[:, 1:].flatten()[places].to(self.device)
         places, tokens = places.to(self.device), tokens.to(self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.on_gpu):
-            hidden = self.layers(input_ids=tokens, use_cache=False).last_hidden_state[:, :-1]
+            hidden = self.model.model(input_ids=tokens, use_cache=False).last_hidden_state[:, :-1]
             logits = self.model.lm_head(hidden.flatten(0, 1)[places])
             return (F.cross_entropy(logits, labels, reduction="none") * counted).sum()
+
+    def look(self) -> dict[str, Any]:
+        """The course's glance at the model; its texts have many lengths, and compiling for each would take minutes."""
+        with torch.compiler.set_stance("force_eager") if self.on_gpu else nullcontext():
+            return self.course.look(self.model)
 
     def save(self, path: Path) -> None:
         """Write everything that the next step depends on; the file appears whole or not at all."""

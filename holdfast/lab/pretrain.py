@@ -70,7 +70,7 @@ def learn(training: Pretraining, options: argparse.Namespace, until: float) -> b
                 losses.clear()
             if training.step % options.look_every == 0:
                 training.save(checkpoint)
-                log.write(json.dumps({"step": training.step, **training.course.look(training.model)}) + "\n")
+                log.write(json.dumps({"step": training.step, **training.look()}) + "\n")
     training.save(checkpoint)
     return training.step >= steps
 
