@@ -141,6 +141,16 @@ def study(options: argparse.Namespace, clock: Clock, model: Path) -> bool:
     return True
 
 
+def base(folder: Path) -> dict[str, dict[str, float]]:
+    """What the model could do before any of it: scores by task, and by shots and metric."""
+    found: dict[str, dict[str, float]] = {}
+    for path in sorted(folder.glob("runs/*/scores.jsonl")):
+        for score in map(json.loads, path.read_text().splitlines()):
+            if score["variant"] == "base":
+                found.setdefault(score["task"], {})[f"{score['shots']} shots, {score['metric']}"] = score["value"]
+    return found
+
+
 def results(options: argparse.Namespace, model: Path, device: str) -> Path:
     """Write one file with everything that was found and how; returns its path."""
     calls = [json.loads(line) for line in (options.out / "calls.jsonl").read_text().splitlines()]
@@ -155,6 +165,7 @@ def results(options: argparse.Namespace, model: Path, device: str) -> Path:
         "seconds": {what: sum(c["seconds"] for c in calls if c["what"] == what) for what in ("pretraining", "study")},
         "plan": yaml.safe_load((options.out / "study.yaml").read_text()),
         "model": json.loads(manifest.read_text()) if manifest.exists() else str(model),
+        "base": base(options.out / "study"),
         "study": [json.loads(line) for line in (options.out / "study" / "study.jsonl").read_text().splitlines()],
     }
     options.results.mkdir(parents=True, exist_ok=True)

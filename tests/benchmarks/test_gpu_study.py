@@ -52,7 +52,10 @@ def test_it_goes_on_where_it_stopped_and_writes_one_file(tmp_path: Path, monkeyp
             (model / "manifest.json").write_text('{"steps": 3000}')
         code = codes.pop(0)
         if what == "study" and code == 0:
-            os.makedirs(out / "study")
+            run = out / "study" / "runs" / "rte--full--0"
+            os.makedirs(run)
+            score = {"variant": "base", "task": "sst2", "shots": 1, "metric": "accuracy", "value": 70.0}
+            (run / "scores.jsonl").write_text(f"{json.dumps(score)}\n{json.dumps(score | {'variant': 'tuned'})}\n")
             (out / "study" / "study.jsonl").write_text('{"arm": "full"}\n{"arm": "promot"}\n')
         with clock.log.open("a") as file:
             file.write(json.dumps({"what": what, "seconds": 10.0, "code": code}) + "\n")
@@ -74,4 +77,5 @@ def test_it_goes_on_where_it_stopped_and_writes_one_file(tmp_path: Path, monkeyp
     assert found["commit"] == "abc"
     assert found["seconds"] == {"pretraining": 10.0, "study": 20.0}
     assert found["model"] == {"steps": 3000}
+    assert found["base"] == {"sst2": {"1 shots, accuracy": 70.0}}
     assert [record["arm"] for record in found["study"]] == ["full", "promot"]

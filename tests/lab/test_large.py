@@ -178,12 +178,11 @@ def test_a_resumed_run_is_the_uninterrupted_run(course: real.Real, tmp_path: Pat
 
 @pytest.mark.gpu
 def test_a_gpu_learns_as_a_processor_does(course: real.Real) -> None:
-    """bfloat16 has 8 bits: 0.02 of losses near 6, which fall by more than 0.3 in 20 steps; without training, or with another rate, they
-    would be 0.1 off."""
+    """20 losses that fall by 0.6 agree to 3e-4 in bfloat16 (seen on a processor); another mask or rate puts them 0.1 apart."""
     one, other = (Pretraining(SMALL, course, device) for device in ("cpu", "cuda"))
     found = [(one.advance(), other.advance()) for _ in range(20)]
     assert found[-1][0] < found[0][0] - 0.1
-    assert [b for _, b in found] == pytest.approx([a for a, _ in found], abs=0.05)
+    assert [b for _, b in found] == pytest.approx([a for a, _ in found], abs=0.01)
     assert other.look().keys() == one.look().keys()
 
 
