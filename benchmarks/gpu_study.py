@@ -26,6 +26,7 @@ import torch
 import yaml
 
 from holdfast.lab.export import repository
+from holdfast.tasks.task import METRICS
 
 TARGETS = ("rte", "multi30k_en_fr")
 GENERAL = (
@@ -146,7 +147,7 @@ def base(folder: Path) -> dict[str, dict[str, float]]:
     found: dict[str, dict[str, float]] = {}
     for path in sorted(folder.glob("runs/*/scores.jsonl")):
         for score in map(json.loads, path.read_text().splitlines()):
-            if score["variant"] == "base":
+            if score["variant"] == "base" and score["metric"] in METRICS:
                 found.setdefault(score["task"], {})[f"{score['shots']} shots, {score['metric']}"] = score["value"]
     return found
 
