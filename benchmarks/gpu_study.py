@@ -118,8 +118,9 @@ def pretrain(options: argparse.Namespace, clock: Clock, device: str) -> Path | N
     command = [sys.executable, "-m", "holdfast.lab.pretrain", "--size", "large", "--device", device]
     command += ["--corpus", str(options.corpus), "--tasks", str(options.tasks), "--out", str(folder)]
     command += ["--commit", options.commit, "--threads", str(options.threads)]
+    command += ["--items", "2" if options.small else "100"]
     if options.small:
-        command += ["--steps", str(SMALL_STEPS), "--items", "2", "--look-every", str(SMALL_STEPS)]
+        command += ["--steps", str(SMALL_STEPS), "--look-every", str(SMALL_STEPS)]
         command += [word for text in SMALL_MODEL for word in ("--set", text)]
     if options.minutes:  # which leaves it to write a checkpoint
         command += ["--minutes", f"{max(0.0, clock.left - LAST_WORDS) / 60:.2f}"]
