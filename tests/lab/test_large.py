@@ -57,7 +57,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 @pytest.fixture(scope="module")
 def course(sources: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> real.Real:
     folder = tmp_path_factory.mktemp("prepared") / "data"
-    real.prepare(*sources, folder, SMALL.positions)
+    real.prepare(sources[0], sources[1], folder, SMALL.positions)
     return real.Real(SMALL, sources[1], folder)
 
 
@@ -211,7 +211,7 @@ def test_the_script_goes_on_and_writes_a_model_that_loads(sources, tmp_path: Pat
     assert [line["step"] for line in looks if "held_out" in line] == [2, 4]
 
 
-def test_what_cannot_be_is_refused(sources, course: real.Real, tmp_path: Path, capsys) -> None:
+def test_what_cannot_be_is_refused(sources: tuple[Path, Path], tmp_path: Path, capsys) -> None:
     with pytest.raises(SystemExit):
         pretrain.main(["--size", "large", "--out", str(tmp_path)])
     assert "--corpus DIR" in capsys.readouterr().err
@@ -226,7 +226,7 @@ def test_what_cannot_be_is_refused(sources, course: real.Real, tmp_path: Path, c
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "prepared.json").write_text('{"sources": "0"}')
     with pytest.raises(ValueError, match="other files"):
-        real.prepare(*sources, tmp_path / "data", 128)
+        real.prepare(sources[0], sources[1], tmp_path / "data", 128)
 
 
 def test_the_large_model_fits_into_its_forty_megabytes() -> None:
