@@ -29,9 +29,10 @@ def test_ten_steps_repeat() -> None:
     assert first == second
 
 
-def test_sixty_steps_learn() -> None:
-    """The mean loss of the last ten steps is 0.3 under that of the first ten (it was 0.6 under); ten batches' mean varies by 0.1."""
-    found = losses(Pretraining(SMALL), 60)
+def test_eighty_steps_learn() -> None:
+    """The mean loss of the last ten steps is 0.3 under that of the first ten (it was 0.54 to 0.66 under, over three seeds);
+    ten batches' mean varies by 0.1."""
+    found = losses(Pretraining(SMALL), 80)
     assert sum(found[-10:]) / 10 < sum(found[:10]) / 10 - 0.3
 
 
