@@ -95,7 +95,7 @@ def scores(found: Iterable[Any], as_json: bool, otherwise: Callable[[], None]) -
         otherwise()
 
 
-def lines(records: Iterable[dict[str, Any]]) -> None:
+def lines(records: Iterable[Mapping[str, Any]]) -> None:
     """One JSON object a line."""
     for record in records:
         print(json.dumps(record, ensure_ascii=False), flush=True)
