@@ -221,6 +221,8 @@ def inference(model: Any) -> Iterator[None]:
             module.training = True
 
 
+# What a model raises that cannot compute rows in our way (a NotImplementedError is a RuntimeError).
+REFUSALS = (TypeError, ValueError, RuntimeError, AttributeError, IndexError)
 _SEEN: WeakKeyDictionary[nn.Module, dict[tuple[str, str], bool]] = WeakKeyDictionary()
 
 
@@ -251,7 +253,9 @@ def agrees(model: Any, attempt: Callable[[Any], tuple[Tensor, Tensor]]) -> bool:
         try:
             with inference(model):
                 one, other = attempt(model)
-        except (TypeError, ValueError, RuntimeError, NotImplementedError, AttributeError, IndexError):
+        except torch.OutOfMemoryError:
+            raise  # says nothing about the model, and must not be remembered as if it did
+        except REFUSALS:
             seen[key] = False
         else:
             difference = (one.float() - other.float()).pow(2).mean().sqrt() / one.float().std()

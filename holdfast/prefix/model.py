@@ -11,7 +11,7 @@ from torch import nn
 from holdfast import models
 from holdfast.prefix import encoded, packed, reference
 from holdfast.prefix.attached import Attached, Prompt, detached, of
-from holdfast.prefix.cache import agrees, layers_of
+from holdfast.prefix.cache import REFUSALS, agrees, layers_of
 from holdfast.prefix.head import LabelLogits, labels_at_once, separable
 from holdfast.prefix.packing import label_tensors
 from holdfast.rows import Row
@@ -133,7 +133,9 @@ def _probe(model: Any, deep: bool) -> Capability:
         prompt = Attached(layers=layers_of(model, vectors)) if deep else vectors
         alone = reference.label_logits(model, rows, [prompt]).float()
         together = packed.label_logits(model, rows, [prompt]).float()
-    except (TypeError, ValueError, RuntimeError, NotImplementedError, AttributeError, IndexError) as error:
+    except torch.OutOfMemoryError:
+        raise
+    except REFUSALS as error:
         return Capability(False, f"packed rows are refused: {str(error).splitlines()[0]}")
     finally:
         for module, mode in training.items():
