@@ -19,8 +19,8 @@ def push(run_folder: str | Path, repo: str, *, public: bool = False, report: boo
     Raises:
         ValueError: the folder holds no weights, `repo` is no owner/name, or the hub refuses.
     """
-    from httpx import HTTPError
     from huggingface_hub import CommitOperationAdd, HfApi
+    from huggingface_hub.errors import HTTPError  # pyright: ignore[reportPrivateImportUsage]  -- httpx in its older versions, httpx2 since
 
     run = folder.read(run_folder)
     if not run.pieces:
