@@ -1,7 +1,10 @@
 """How far, and in how many directions, has each layer moved?"""
 
+from typing import Any
+
 import torch
-from torch import Tensor
+from peft.tuners.tuners_utils import BaseTunerLayer
+from torch import Tensor, nn
 
 from holdfast.analysis.base import Finding, Subject
 from holdfast.blocks import locate
@@ -17,7 +20,7 @@ def weight_drift(subject: Subject) -> list[Finding]:
     """
     old = dict(subject.base.model.named_parameters())
     groups: dict[str, list[tuple[Tensor, Tensor]]] = {}
-    for name, tuned in subject.pretrained.model.named_parameters():
+    for name, tuned in _weights(subject.pretrained.model).items():
         base = old.get(name)
         if base is not None and base.shape == tuned.shape:
             pair = (tuned.detach().double(), base.detach().double().to(tuned.device))
@@ -40,6 +43,22 @@ def effective_rank(matrix: Tensor) -> float:
     values = torch.linalg.svdvals(matrix)
     shares = values[values > 0] / values.sum()
     return float(torch.exp(-(shares * shares.log()).sum()))
+
+
+def _weights(model: nn.Module) -> dict[str, Tensor]:
+    """What the model computes with, by the names of the plain model: an adapter's update is added to the weight below it."""
+    updates: dict[str, Tensor] = {}
+    for name, layer in model.named_modules():
+        if isinstance(layer, BaseTunerLayer) and not layer.merged:
+            delta: Any = (
+                layer.get_delta_weight
+            )  # every LoRA-like layer of PEFT has it; their common class does not declare it
+            updates[f"{name}.weight"] = sum(delta(adapter) for adapter in layer.active_adapters)
+    found = {}
+    for name, value in model.named_parameters():
+        plain = name.replace(".base_layer.", ".")
+        found[plain] = value + updates[plain] if plain in updates else value
+    return found
 
 
 def _group(name: str) -> str:
