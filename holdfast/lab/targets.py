@@ -174,6 +174,14 @@ LABELLED = (
     "compose-entailment",
     "new-words",
 )  # whose answers are labels, so that labels can differ
+SECOND_FIELD = {  # the output field of the nearest skill, which the second prompt of a target ends with
+    "elicit-sentiment": "feeling:",
+    "elicit-translate": "zan:",
+    "compose-entailment": "verdict:",
+    "compose-translate": "zan:",
+    "new-words": "kind:",
+    "new-translate": "pol:",
+}
 
 
 def variants(target: str) -> list[str]:

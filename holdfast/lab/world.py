@@ -8,7 +8,7 @@ from functools import cache
 from random import Random
 
 from holdfast.lab.skills import DEMONSTRATED, SKILLS, Item, Skill, demonstrated, draw
-from holdfast.lab.targets import MAKERS, target_skill, variants
+from holdfast.lab.targets import MAKERS, SECOND_FIELD, target_skill, variants
 from holdfast.tasks.task import Example, Task, Template
 
 VERSION = "1"
@@ -32,9 +32,14 @@ def targets() -> list[str]:
     return [name for target in MAKERS for name in variants(target)]
 
 
+def reworded() -> list[str]:
+    """The tasks that are also asked by a second prompt, as FTICL asks (its p2): the same questions and answers, other words."""
+    return [f"{name}-p2" for name in (*(n for n, skill in SKILLS.items() if skill.instruction), *SECOND_FIELD)]
+
+
 def names() -> list[str]:
     """Every task of the world."""
-    return [*general(), *targets()]
+    return [*general(), *targets(), *reworded()]
 
 
 @cache
@@ -46,23 +51,25 @@ def task(name: str, *, seed: int = 0) -> Task:
     """
     if name not in names():
         raise ValueError(f"lab:{name}: there is no such task; `holdfast tasks` lists them, for example lab:sentiment")
-    skill, template = _posed(name, seed)
+    second = name.endswith("-p2")
+    name = name.removesuffix("-p2")
+    skill, template = _posed(name, seed, second)
     splits = {split: _examples(skill, f"{name}/{split}/{seed}", split, size) for split, size in SIZES.items()}
-    return Task(name, splits, template, "exact_match", VERSION, "the lab's generated world")
+    return Task(f"{name}-p2" if second else name, splits, template, "exact_match", VERSION, "the lab's generated world")
 
 
-def _posed(name: str, seed: int) -> tuple[Skill, Template]:
-    """The skill behind a task and how the task words it."""
+def _posed(name: str, seed: int, second: bool) -> tuple[Skill, Template]:
+    """The skill behind a task and how the task words it: by an instruction or by the output field, the other way round if `second`."""
     if name in SKILLS:
         skill = SKILLS[name]
-        cued = name in BY_FIELD
+        cued = (name in BY_FIELD) != second
         return skill, template(skill, skill.cue if cued else "answer:", "" if cued else skill.instruction)
     if name.startswith("demo-"):
         bare = name.removeprefix("demo-")
         skill = SKILLS[bare] if bare in SKILLS else demonstrated(bare, Random(f"{name}/{seed}"))
         return skill, template(skill, "answer:", skill.instruction if bare in DEMONSTRATED else "")
     skill = target_skill(name)
-    return skill, template(skill, "answer:", "")
+    return skill, template(skill, SECOND_FIELD[name] if second else "answer:", "")
 
 
 def template(skill: Skill, field: str, instruction: str) -> Template:

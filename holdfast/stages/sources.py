@@ -79,19 +79,24 @@ def listing() -> list[dict[str, str]]:
     """Every task that has a name, and every suite: name, summary and source of each."""
     from holdfast.lab import world
 
-    general = set(world.general())
+    targets = set(world.targets())
     named = [(suite, ", ".join(names), "a suite") for suite, names in SUITES.items()]
     named += [
         (name, e.summary, f"{e.paper} ({e.role}); {e.settings.source or 'a local folder'}")
         for name, e in ENTRIES.items()
     ]
     named += [
-        (f"lab:{name}", f"{'taught' if name in general else 'never shown'} in pretraining", "the lab's generated world")
+        (f"lab:{name}", _taught(name.removesuffix("-p2") in targets, name), "the lab's generated world")
         for name in world.names()
     ]
     named += [(f"probe:{name}", "examples in context against an instruction", "arXiv 2309.10105") for name in LANGUAGES]
     named += [(f"{t.name}:TASK", f"a task in disguise: {t.summary}", "arXiv 2309.10105") for t in TRANSFORMS.values()]
     return [{"name": name, "summary": summary, "source": source} for name, summary, source in named]
+
+
+def _taught(target: bool, name: str) -> str:
+    known = "never shown in pretraining" if target else "taught in pretraining"
+    return f"{known}; the second prompt" if name.endswith("-p2") else known
 
 
 def _folder(folder: Path, seed: int) -> Task:

@@ -56,6 +56,13 @@ def test_splits_share_no_question_and_targets_are_among_the_choices(name: str) -
             assert example.choices is None or example.target in example.choices
 
 
+def test_the_second_prompt_asks_the_same_questions_in_other_words() -> None:
+    for name in world.reworded():
+        first, second = world.task(name.removesuffix("-p2")), world.task(name)
+        assert first.splits == second.splits
+        assert first.template != second.template
+
+
 def test_no_test_question_of_one_task_is_a_train_question_of_another() -> None:
     """The content alone decides the split: tasks over the same texts agree about it."""
     first, reverse, marked = (world.task(name) for name in ("first", "demo-first", "reverse"))
