@@ -42,7 +42,7 @@ Arms = Annotated[
         help="A method, or one with settings: full@model.learning_rate=1e-3. Repeat it; the first is compared with."
     ),
 ]
-Targets = Annotated[list[str] | None, typer.Option(help="A target task; repeat it.")]
+Targets = Annotated[list[str] | None, typer.Option(help="A target task, or several joined by ' + '; repeat it.")]
 Seeds = Annotated[int | None, typer.Option(min=1, help="Training seeds 0 to N-1; default 3.")]
 StudyShots = Annotated[str | None, typer.Option(help="Numbers of demonstrations; default 0,1.")]
 StudyCurve = Annotated[int | None, typer.Option(min=0, help="Points measured along each run.")]

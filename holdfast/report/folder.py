@@ -113,7 +113,7 @@ def read(path: str | Path) -> Folder:
         )
         if missing
     ]
-    return Folder(path, scores, outputs, log, text, absent, _truncated(path / "log.jsonl"), _analysis(path))
+    return Folder(path, scores, outputs, log, text, absent, _truncated(path / "log.jsonl"), read_findings(path))
 
 
 def write_text(path: Path, text: str) -> Path:
@@ -155,7 +155,7 @@ def _truncated(path: Path) -> list[str]:
     return list(found.values())
 
 
-def _analysis(folder: Path) -> list[dict[str, Any]]:
+def read_findings(folder: Path) -> list[dict[str, Any]]:
     """The findings of the run's analyses; none where nothing was analysed."""
     path = folder / "analysis.jsonl"
     if not path.exists():

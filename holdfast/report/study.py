@@ -60,7 +60,8 @@ class Cell:
     """An arm on a target over its seeds. Points of 100; `kept` and `matched` per cent of the base's mean on the general tasks.
 
     `matched` is what is kept where the target score first reaches `level` (`n` counts the seeds that do); `area` the mean of that over
-    all target scores (see `holdfast.report.tradeoff`). `stage_one` is the prompt's own score before the last stage.
+    all target scores (see `holdfast.report.tradeoff`). `stage_one` is the prompt's own score before the last stage. `drift` is the
+    change of the weights at the end, per cent of the norm they had, mean over blocks (where the study analyses `weight_drift`).
     """
 
     task: str
@@ -77,7 +78,22 @@ class Cell:
     area: Spread | None
     stage_one: Spread | None
     format_share: Spread | None
+    drift: Spread | None = None
     record: str = "cell"
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What an arm scores on one task that it was asked, over its seeds, in points: the target with the prompt, any other without."""
+
+    task: str
+    arm: str
+    asked: str
+    role: str
+    shots: int
+    base: float | None
+    score: Spread | None
+    record: str = "answered"
 
 
 @dataclass(frozen=True)
@@ -120,15 +136,19 @@ class Study:
     comparisons: list[Comparison] = field(default_factory=list)
     predictions: list[Prediction] = field(default_factory=list)
     courses: list[Course] = field(default_factory=list)
+    answered: list[Answered] = field(default_factory=list)
     failed: list[tuple[str, str]] = field(default_factory=list)
 
     def records(self) -> list[dict[str, Any]]:
         """As JSON objects, each with its kind under `record`."""
-        return [asdict(one) for one in (*self.cells, *self.comparisons, *self.predictions, *self.courses)]
+        return [asdict(one) for one in self._all()]
 
     def write(self, folder: Path) -> None:
         """`study.jsonl`."""
-        write_jsonl(folder / FILE, [*self.cells, *self.comparisons, *self.predictions, *self.courses])
+        write_jsonl(folder / FILE, self._all())
+
+    def _all(self) -> list[Any]:
+        return [*self.cells, *self.answered, *self.comparisons, *self.predictions, *self.courses]
 
 
 def read(folder: Path) -> Study:
@@ -140,24 +160,26 @@ def read(folder: Path) -> Study:
     path = folder / FILE
     if not path.exists():
         raise ValueError(f"{path}: there is no such file; `holdfast study` writes it")
-    found: dict[str, list[Any]] = {"cell": [], "comparison": [], "prediction": [], "course": []}
+    found: dict[str, list[Any]] = {kind: [] for kind in ("cell", "answered", "comparison", "prediction", "course")}
     for line in path.read_text(encoding="utf-8").rstrip("\n").split("\n"):
         record = json.loads(line)
         found[record["record"]].append(record)
-    made: list[dict[str, Any]] = [
-        {k: Spread(**v) if k in SPREADS and v else v for k, v in one.items()} for one in found["cell"]
-    ]
-    cells = [Cell(**one) for one in made]
+    cells = [Cell(**_spreads(one)) for one in found["cell"]]
     courses = [Course(**{**one, "points": [Point(**p) for p in one["points"]]}) for one in found["course"]]
     return Study(
         cells,
         [Comparison(**one) for one in found["comparison"]],
         [Prediction(**o) for o in found["prediction"]],
         courses,
+        [Answered(**_spreads(one)) for one in found["answered"]],
     )
 
 
-SPREADS = {f.name for f in fields(Cell) if "Spread" in str(f.type)}
+SPREADS = {f.name for kind in (Cell, Answered) for f in fields(kind) if "Spread" in str(f.type)}
+
+
+def _spreads(record: dict[str, Any]) -> dict[str, Any]:
+    return {key: Spread(**value) if key in SPREADS and value else value for key, value in record.items()}
 
 
 def terminal(study: Study) -> RenderableType:

@@ -8,14 +8,16 @@ from holdfast.report import folder as folders
 from holdfast.report import study as records
 from holdfast.report.page import minus, render
 from holdfast.report.study import Spread, Study
+from holdfast.report.study_markdown import markdown
 
 
 def write_study_page(folder: str | Path) -> Path:
-    """Write study.html into a study's folder, and each figure as an SVG file beside it; returns the page's path."""
+    """Write study.html into a study's folder, its tables as study.md and each figure as an SVG file; returns the page's path."""
     folder = Path(folder)
     study = records.read(folder)
     for name, drawing in files(study).items():
         folders.write_text(folder / name, drawing)
+    folders.write_text(folder / "study.md", markdown(study, folder.resolve().name))
     return folders.write_text(folder / "study.html", page(study, folder.resolve().name))
 
 
@@ -53,6 +55,7 @@ def _targets(study: Study) -> list[str]:
 def _target(study: Study, task: str) -> dict[str, Any]:
     """What is shown of one target."""
     cells = [cell for cell in study.cells if cell.task == task]
+    answered = [one for one in study.answered if one.task == task]
     courses = [course for course in study.courses if course.task == task]
     arms = [cell.arm for cell in cells]
     return {
@@ -63,6 +66,10 @@ def _target(study: Study, task: str) -> dict[str, Any]:
         "steps": course_figures.over_steps(arms, courses),
         "table": course_figures.table(arms, courses),
         "key": course_figures.key(arms),
+        "asked": [
+            (asked, shots, [one for one in answered if (one.asked, one.shots) == (asked, shots)])
+            for asked, shots in dict.fromkeys((one.asked, one.shots) for one in answered)
+        ],
         "compared": [one for one in study.comparisons if one.task == task],
     }
 

@@ -31,8 +31,9 @@ class Arm:
 class Plan:
     """A study. `arms` maps names to settings; a name is the method itself, or the settings hold `method`; a setting that is a list
     makes one arm for each of its values. `set` holds settings for every arm that has them; an arm's own go before. The first arm is
-    what the others are compared with. `match` is the target score, in points, at which retention is compared; None: 90 % of the way
-    from the base to the best arm. `limit` is items of each task, `curve` points along each run, `jobs` runs at a time.
+    what the others are compared with. Tasks joined by ` + ` are one target of several tasks. `match` is the target score, in points,
+    at which retention is compared; None: 90 % of the way from the base to the best arm. `limit` is items of each task, `curve` points
+    along each run, `jobs` runs at a time.
     """
 
     model: str
@@ -76,11 +77,16 @@ class Plan:
     def check(self) -> None:
         """Refuse, before anything runs, arms and tasks that do not exist."""
         self.resolved()
-        for name in (*self.targets, *self.general):
+        for name in (*(task for target in self.targets for task in tasks_of(target)), *self.general):
             sources.load_tasks(name)
         for what in ("arms", "targets"):
             if not getattr(self, what):
                 raise ValueError(f"a study without {what}; name at least one")
+
+
+def tasks_of(target: str) -> tuple[str, ...]:
+    """The tasks that a study trains together, or one after another, as one target: `lab:a + lab:b`."""
+    return tuple(task.strip() for task in target.split(" + "))
 
 
 def read(path: Path) -> dict[str, Any]:

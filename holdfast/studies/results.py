@@ -11,9 +11,10 @@ from scipy import stats
 
 from holdfast.evaluation.metrics import Array, metric
 from holdfast.evaluation.verdicts import holm
-from holdfast.report import tradeoff
-from holdfast.report.study import Cell, Comparison, Course, Prediction, Spread, Study
-from holdfast.report.summary import Summary, share
+from holdfast.report import tradeoff, units
+from holdfast.report.folder import read_findings
+from holdfast.report.study import Answered, Cell, Comparison, Course, Prediction, Spread, Study
+from holdfast.report.summary import Line, Summary, share
 from holdfast.scores import Output, Score, read_outputs, read_scores
 from holdfast.studies.plan import Arm
 
@@ -29,21 +30,26 @@ def study(targets: Sequence[str], arms: Sequence[Arm], seeds: int, runs: Runs, m
         Course(target, arm, seed, tradeoff.stage_one(found), tradeoff.points(found))
         for (target, arm, seed), found in scores.items()
     ]
-    cells, comparisons = [], []
+    cells, answered, comparisons = [], [], []
     for target in targets:
         there = [arm for arm in arms if any((target, arm.name, seed) in runs for seed in range(seeds))]
         own = [course for course in courses if course.task == target]
         measured = {
             arm.name: {
                 seed: _measures(scores[target, arm.name, seed], own, arm.name, seed, match)
+                | {"drift": _drift(runs[target, arm.name, seed])}
                 for seed in range(seeds)
                 if (target, arm.name, seed) in runs
             }
             for arm in there
         }
         cells += [_cell(target, arm, own, measured[arm.name], match) for arm in there]
+        for arm in there:
+            answered += _answered(
+                target, arm.name, [scores[place] for place in runs if place[:2] == (target, arm.name)]
+            )
         comparisons += _compare(target, there, measured, runs, seeds)
-    return Study(cells, _corrected(comparisons), _predictions(cells, courses, scores, arms), courses)
+    return Study(cells, _corrected(comparisons), _predictions(cells, courses, scores, arms), courses, answered)
 
 
 def level(courses: Sequence[Course], match: float | None) -> float | None:
@@ -87,6 +93,35 @@ def _cell(task: str, arm: Arm, own: Sequence[Course], measured: Mapping[int, Mea
     names = next(iter(measured.values()))
     spreads: dict[str, Any] = {name: Spread.of([found[name] for found in measured.values()]) for name in names}
     return Cell(task, arm.name, arm.method, arm.settings, len(measured), level(own, match), **spreads)
+
+
+def _drift(run: Path) -> float | None:
+    """How far the weights moved, per cent of the norm they had, mean over blocks; None where it was not analysed."""
+    found = [
+        one for one in read_findings(run) if one["measure"] == "relative_norm" and one["where"] != "embeddings and head"
+    ]
+    end = max((one["step"] or 0 for one in found), default=0)
+    moved = [100 * one["value"] for one in found if (one["step"] or 0) == end]
+    return statistics.fmean(moved) if moved else None
+
+
+def _answered(target: str, arm: str, runs: Sequence[Sequence[Score]]) -> list[Answered]:
+    """Every task of an arm by its own metric, over the seeds."""
+    lines: dict[tuple[str, str, int], list[Line]] = {}
+    for scores in runs:
+        summary = Summary.of(scores)
+        for line in (*summary.first_metric("target"), *summary.first_metric("general")):
+            lines.setdefault((line.task, line.role, line.shots), []).append(line)
+    found = []
+    for (asked, role, shots), own in lines.items():
+        values = [_points(line.headline) for line in own]
+        found.append(Answered(target, arm, asked, role, shots, _points(own[0].base), Spread.of(values)))
+    return found
+
+
+def _points(score: Score | None) -> float | None:
+    scale = units.factor(score.metric, score.value) if score else None
+    return None if score is None or scale is None else score.value * scale
 
 
 def _compare(

@@ -22,7 +22,7 @@ from holdfast.report.summary import Summary
 from holdfast.scores import read_scores
 from holdfast.stages.base import write_text
 from holdfast.studies import results
-from holdfast.studies.plan import Arm, Plan, arms_of, make
+from holdfast.studies.plan import Arm, Plan, arms_of, make, tasks_of
 
 FIXED = ("model", "general", "shots", "limit", "curve")  # what all runs in one folder have in common
 
@@ -74,7 +74,7 @@ def run(plan: Plan, out: str | Path, jobs: int = 1) -> Study:
 
 def place(out: Path, target: str, arm: Arm, seed: int) -> Path:
     """Where a study keeps one run."""
-    short = target.rstrip("/").rpartition("/")[2].replace(":", "-")
+    short = "+".join(task.rstrip("/").rpartition("/")[2].replace(":", "-") for task in tasks_of(target))
     name = "".join(c if c.isalnum() or c in "-_.=+@," else "-" for c in arm.name.rpartition("/")[2])
     return out / "runs" / f"{short}--{name}--{seed}"
 
@@ -99,7 +99,7 @@ def _plain(value: Any) -> Any:
 def _arguments(plan: Plan, folder: Path, target: str, arm: Arm, seed: int) -> dict[str, Any]:
     return {
         "model": plan.model,
-        "task": target,
+        "task": tasks_of(target),
         "method": arm.method,
         "general": plan.general,
         "shots": plan.shots,

@@ -79,6 +79,34 @@ def test_every_arm_is_summed_up_over_its_seeds(world: Path, study) -> None:
     assert read(world / "study") == runner.replace(study, failed=[])
 
 
+def test_every_task_that_was_asked_is_summed_up_too(world: Path, study) -> None:
+    found = {(one.arm, one.asked): one for one in study.answered}
+    assert set(found) == {(arm, asked) for arm in ARMS for asked in ("pick", "copy")}
+    for cell in study.cells:
+        assert found[cell.arm, "pick"].score == cell.target
+        base, tuned = found[cell.arm, "copy"].base, found[cell.arm, "copy"].score
+        assert tuned.mean - base == pytest.approx(cell.change.mean)
+    lines = (world / "study/study.md").read_text().splitlines()
+    assert next(line for line in lines if line.startswith("| copy, 0 shots")).count("|") == 3 + len(ARMS)
+
+
+def test_tasks_joined_are_one_target(world: Path, tmp_path: Path) -> None:
+    """A run of both; their score is the mean of both, and the places of its parts are kept apart."""
+    both = f"{world / 'pick'} + {world / 'copy'}"
+    arms = {"full": {"model.steps": 2, "model.batch_size": 4}, "full_sequential": {"model.steps": 2}}
+    shared = {"out": tmp_path, "seeds": 1, "limit": 3, "shots": (0,)}
+    found = runner.study(str(world / "model"), arms, [both], **shared)
+    assert not found.failed
+    assert [path.name for path in sorted((tmp_path / "runs").iterdir())] == [
+        "pick+copy--full--0",
+        "pick+copy--full_sequential--0",
+    ]
+    for cell in found.cells:
+        parts = [one.score.mean for one in found.answered if one.arm == cell.arm and one.role == "target"]
+        assert len(parts) == 2
+        assert cell.target.mean == pytest.approx(sum(parts) / 2)
+
+
 def test_the_points_are_measured_on_the_way_and_their_weights_are_gone(world: Path, study) -> None:
     for arm, steps in (("full", [0, 4]), ("promot", [0, 4]), ("prompt_tuning", [0, 1])):
         course = points(read_scores(world / f"study/runs/pick--{arm}--0"))
