@@ -26,15 +26,15 @@ def load(model: str | Path | Run, prompt: str | Path | None = None, *, trust_rem
     folder, or None.
     """
     folder = model.folder if isinstance(model, Run) else Path(model)
-    place, asked = str(model), None if prompt is None else str(prompt)
+    place, run, asked = str(model), None, None if prompt is None else str(prompt)
     if (folder / "config.yaml").exists():
-        place = str(folder / "model") if (folder / "model").is_dir() else Run(folder).config["model"]
+        place, run = Run(folder).config["model"], folder
         prompt_folder = _prompt_of(folder, asked)
     elif asked in ("on", "off"):
         raise ValueError(f"{model}: prompt={prompt!r} needs the folder of a run; give the prompt's own folder instead")
     else:
         prompt_folder = None if asked is None else Path(asked)
-    pretrained = source.load(place, trust_remote_code=trust_remote_code)
+    pretrained = source.load(place, run, trust_remote_code=trust_remote_code)
     return Model(pretrained, detached(source.load_prompt(prompt_folder, pretrained)()) if prompt_folder else None)
 
 
@@ -129,7 +129,8 @@ def explain(
     targets = [config["task"]] if isinstance(config["task"], str) else config["task"]
     general = [name for name in tasks or config["general"] if name not in targets]
     tuned = load(run, prompt="off", trust_remote_code=trust_remote_code).pretrained
-    found = analyse.of_run(folder, tuned, config["model"], targets[0], general, analyses, limit=limit, shots=shots)
+    base = source.load(config["model"], trust_remote_code=trust_remote_code)
+    found = analyse.of_run(folder, tuned, base, targets[0], general, analyses, limit=limit, shots=shots)
     if out is not None:
         write_text(Path(out) / analyse.FILE, "".join(json.dumps(record) + "\n" for record in found))
     return found

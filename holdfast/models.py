@@ -136,6 +136,15 @@ def save(pretrained: Pretrained, folder: Path) -> None:
     pretrained.tokenizer.save_pretrained(folder)
 
 
+def merge(pretrained: Pretrained, adapter: Path) -> None:
+    """Add what a PEFT adapter's folder holds to the weights, in place."""
+    from peft import PeftModel
+
+    merged = PeftModel.from_pretrained(pretrained.model, adapter).merge_and_unload()
+    pretrained.model = merged.requires_grad_(False).eval()
+    pretrained.hash = weights_hash(merged)
+
+
 def max_length(model: Any) -> int:
     """The most positions that the configuration allows; 2**30 where it names none."""
     config = model.config.get_text_config()

@@ -23,7 +23,9 @@ class Score:
 
     `p` is the two-sided probability of such a change by chance (McNemar's exact test, or randomisation), not corrected for the
     number of tasks; `verdict` is corrected, and where it is "not resolvable", about `needed` items would tell. `again`
-    is the base's value measured a second time, with other demonstrations and in other batches: the noise floor. `chance` is
+    is the base's value measured a second time, with other demonstrations and in other batches: the noise floor. `transfer`, with
+    its paired interval, is this value minus that right after the stage that trained on the task, where later stages moved the
+    model on: the task's part in BWT. `chance` is
     what guessing among the choices would give, as a share of the scale; `truncated` counts the items whose input had to be
     cut to fit the model; `signature` says exactly what the metric computed.
     """
@@ -46,6 +48,9 @@ class Score:
     verdict: Verdict | None = None
     needed: int | None = None
     again: float | None = None
+    transfer: float | None = None
+    transfer_low: float | None = None
+    transfer_high: float | None = None
     chance: float = 0.0
     truncated: int = 0
     signature: str = ""

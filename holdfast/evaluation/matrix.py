@@ -18,7 +18,8 @@ from holdfast.templates import Rendered, choose_demonstrations, render
 
 Role = Literal["target", "general"]
 AGAIN = "base-again"  # the base measured a second time
-Variant = Literal["base", "tuned", "base-again"]
+OWN = "own-stage"  # a target right after the stage that trained on it, before later ones moved the model
+Variant = Literal["base", "tuned", "base-again", "own-stage"]
 FEWEST_NEW_TOKENS = 16  # room for the answer of another task's format
 Cell = tuple[str, str | None, str, int, int | None]  # variant, prompt, task, shots, step
 ALONG = (
@@ -180,7 +181,8 @@ def score(
 
     One score a cell (variant, prompt, task, shots, step) by the task's metric, and for general tasks the symptoms of format collapse
     (`holdfast.evaluation.format`). The base's outputs are those with variant "base"; its value by those with "base-again" stands in
-    `Score.again`, and no smaller change is called gained or lost. `margin` and `floor` are as in
+    `Score.again`, and no smaller change is called gained or lost; the tuned model's change since those with "own-stage" stands in
+    `Score.transfer`. `margin` and `floor` are as in
     `holdfast.evaluation.verdicts.judge`; `circumstances` are fields of `Score`.
 
     Raises:
@@ -196,10 +198,10 @@ def score(
     for key, cell in cells.items():
         if key[2] not in known:
             raise ValueError(f"outputs of the task {key[2]!r}, which is not among those given: {', '.join(known)}")
-        if key[0] == AGAIN:
+        if key[0] in (AGAIN, OWN):
             continue
         task, cell = known[key[2]], sorted(cell, key=lambda output: output.index)
-        base = None if key[0] == "base" else _base_of(cell, cells)
+        base = None if key[0] == "base" else _beside(cell, cells.get(("base", None, *key[2:4], None)))
         kind = metric(task.metric)
         found = {kind.name: _estimates(kind, cell, base, circumstances.get("seed", 0), resamples)}
         if targets and cell[0].role == "general":
@@ -212,21 +214,25 @@ def score(
         ]
         if key[0] == "base" and (second := cells.get((AGAIN, *key[1:]))):
             scores[-len(found)] = replace(scores[-len(found)], again=kind.value(second))
+        if key[0] == "tuned" and (before := _beside(cell, cells.get((OWN, *key[1:])))):
+            _, moved = _estimates(kind, cell, before, circumstances.get("seed", 0), resamples)
+            assert moved is not None
+            named = {"transfer": moved.value, "transfer_low": moved.low, "transfer_high": moved.high}
+            scores[-len(found)] = replace(scores[-len(found)], **named)
     return judge(scores, margin=margin, floor=floor)
 
 
-def _base_of(cell: Sequence[Output], cells: Mapping[Cell, list[Output]]) -> list[Output] | None:
-    """The base's answers to the same items in the same order."""
-    base = cells.get(("base", None, cell[0].task, cell[0].shots, None))
-    if base is None:
+def _beside(cell: Sequence[Output], other: Sequence[Output] | None) -> list[Output] | None:
+    """Another cell's answers to the same items in the same order; None where there is no such cell."""
+    if other is None:
         return None
-    base = sorted(base, key=lambda output: output.index)
-    if [(o.index, o.input) for o in base] != [(o.index, o.input) for o in cell]:
+    other = sorted(other, key=lambda output: output.index)
+    if [(o.index, o.input) for o in other] != [(o.index, o.input) for o in cell]:
         raise ValueError(
-            f"{cell[0].task}, {cell[0].shots} shots: base and tuned were asked different items or in different words, so their "
-            "difference says nothing; evaluate both with one task, limit and seed"
+            f"{cell[0].task}, {cell[0].shots} shots: {other[0].variant} and {cell[0].variant} were asked different items or in "
+            "different words, so their difference says nothing; evaluate both with one task, limit and seed"
         )
-    return base
+    return other
 
 
 def _estimates(

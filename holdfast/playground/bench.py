@@ -110,7 +110,7 @@ def _models(path: Path, base: str, trust_remote_code: bool) -> dict[str, Model]:
     for name, place in own.items():
         state = "Tuned, prompt attached" if len(own) == 1 else f"Tuned, prompt of {name}"
         models[state] = Model(removed.pretrained, detached(load_prompt(place, removed.pretrained)()))
-    if (path / "model").is_dir() or not own:
+    if any((path / part).is_dir() for part in ("model", "adapter")):
         models["Tuned, prompt removed" if own else "Tuned"] = removed
     return models
 

@@ -39,11 +39,12 @@ def card(run: Folder, repo: str | None = None) -> str:
         _escape(words.verdict_on(summary)),
         _trained(run, summary),
         "## Before and after\n\n" + _table(summary),
+        _escape(words.transfer(summary)),
         "## Loading\n\n" + _loading(run, repo),
         "## Limits\n\n" + _limits(run, summary),
         "## Repeating this run\n\n" + _repeat(run),
     ]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(filter(None, parts)) + "\n"
 
 
 def _metadata(run: Folder, summary: Summary) -> dict[str, Any]:

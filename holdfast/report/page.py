@@ -143,8 +143,8 @@ def shown(score: Score, name: str = "value") -> Markup:
 
 
 def interval(score: Score, name: str = "value") -> Markup:
-    """A score's interval, or that of its change, both ends marked."""
-    low, high = ("low", "high") if name == "value" else ("delta_low", "delta_high")
+    """A score's interval, or that of a change, both ends marked."""
+    low, high = ("low", "high") if name == "value" else (f"{name}_low", f"{name}_high")
     return Markup('<span class="interval">[{}, {}]</span>').format(shown(score, low), shown(score, high))
 
 

@@ -67,12 +67,13 @@ def lines(scores: Sequence[Score]) -> list[Line]:
     return sorted(found, key=lambda line: (line.role != "target", order[line.task], line.shots))
 
 
-def change(score: Score | None) -> Estimate | None:
-    """A score's difference to the base in points; None where there is none, or where the metric has no upper end."""
+def change(score: Score | None, name: str = "delta") -> Estimate | None:
+    """A score's difference to the base (or its `transfer`) in points; None where there is none, or where the metric has no upper end."""
     scale = units.factor(score.metric, score.value) if score else None
-    if score is None or scale is None or score.delta is None or score.delta_low is None or score.delta_high is None:
+    value, low, high = (getattr(score, f"{name}{end}", None) for end in ("", "_low", "_high"))
+    if score is None or scale is None or value is None or low is None or high is None:
         return None
-    return Estimate(score.delta, score.delta_low, score.delta_high, score.n).scaled(scale)
+    return Estimate(value, low, high, score.n).scaled(scale)
 
 
 @dataclass(frozen=True)
@@ -135,6 +136,25 @@ class Summary:
         """The tuned model's own score where `gain` is read, in points, with its interval."""
         found = [line.headline for line in _averaged(self._first_shots)]
         return _mean([(score.task, _in_points(score)) for score in found if score])
+
+    @property
+    def sequence(self) -> list[Line]:
+        """The target's lines whose model was moved on by later targets: those of the earlier targets of a sequence."""
+        found = self.first_metric("target")
+        return [line for line in found if line.headline and line.headline.transfer is not None]
+
+    @cached_property
+    def transfer(self) -> Estimate | None:
+        """Backward transfer (BWT): the earlier targets' scores at the end minus right after their own stages, mean, in points.
+
+        At the fewest shots, where the gain is read. Negative is forgetting.
+
+        Source: Lopez-Paz and Ranzato 2017, "Gradient episodic memory for continual learning" (NeurIPS), section 2
+        """
+        found = [
+            (line.task, change(line.headline, "transfer")) for line in self._first_shots if units.sign(line.metric) > 0
+        ]
+        return _mean([(task, moved) for task, moved in found if moved])
 
     @cached_property
     def general_change(self) -> Estimate | None:

@@ -91,6 +91,9 @@ def _facts(summary: Summary) -> list[str]:
         count = len({line.task for line in summary.first_metric("target")})
         where = "on the target" if count == 1 else f"mean of {count} targets"
         found.append(f"gain           {units.points(gain.value, True)} points {words.interval(gain)} {where}")
+    if moved := summary.transfer:
+        where = f"on {words.earlier(summary)}"
+        found.append(f"BWT            {units.points(moved.value, True)} points {words.interval(moved)} {where}")
     if (kept := summary.retention) and (moved := summary.general_change):
         size, change = units.points(kept.value), units.points(moved.value, True)
         found.append(f"retention      {size} % {words.interval(kept)} of the base's mean on general tasks")

@@ -72,13 +72,13 @@ def shown(score: Score, name: str = "value") -> str:
         return f"{value:.2g}" if value >= 0.0001 else "<0.0001"
     if name == "chance":
         return points(100 * value)
-    scale, plus = factor(score.metric, score.value), name == "delta"
+    scale, plus = factor(score.metric, score.value), name in ("delta", "transfer")
     if scale is not None:
         return points(value * scale, plus)
     return f"{value:+.3g}" if plus else f"{value:.3g}"
 
 
 def with_interval(score: Score, name: str = "value") -> str:
-    """`value [low, high]`, or the same of `delta`."""
-    low, high = ("low", "high") if name == "value" else ("delta_low", "delta_high")
+    """`value [low, high]`, or the same of `delta` or `transfer`."""
+    low, high = ("low", "high") if name == "value" else (f"{name}_low", f"{name}_high")
     return f"{shown(score, name)} [{shown(score, low)}, {shown(score, high)}]"

@@ -57,6 +57,23 @@ def noise(summary: Summary) -> str:
     )
 
 
+def transfer(summary: Summary) -> str:
+    """How the earlier targets of a sequence fared under the later ones; empty where there was no sequence."""
+    moved = summary.transfer
+    if moved is None:
+        return ""
+    return (
+        f"Backward transfer (BWT): {points(moved.value, True)} points {interval(moved)} on {earlier(summary)}, at the end of the "
+        "sequence against right after the own stage."
+    )
+
+
+def earlier(summary: Summary) -> str:
+    """The earlier targets of a sequence by their names; of many, how many there are."""
+    names = list(dict.fromkeys(line.task for line in summary.sequence))
+    return _names(summary.sequence) if len(names) < 3 else f"{len(names)} earlier targets"
+
+
 def located(scores: Sequence[Score]) -> str:
     """Whether the format of the tuned task lives in the prompt or in the model; empty where no earlier stage trained the prompt, or the
     general tasks were not asked behind it.

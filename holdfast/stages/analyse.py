@@ -107,7 +107,13 @@ def _questions(task: Task, pretrained: Pretrained, limit: int | None, shots: int
 
 
 def of_run(
-    run: Path, model: Pretrained, base: str, target: str, general: Sequence[str], names: Sequence[str], **asked: Any
+    run: Path,
+    model: Pretrained,
+    base: Pretrained,
+    target: str,
+    general: Sequence[str],
+    names: Sequence[str],
+    **asked: Any,
 ) -> list[Mapping[str, Any]]:
     """What the analyses find in the weights that a finished run keeps; `asked` are `limit` and `shots`. Their `step` is None.
 
@@ -122,7 +128,7 @@ def of_run(
     behind.requires_grad_(False).eval()
     tasks = [load_task(name) for name in general]
     mass = partial(masses, model, behind, load_task(target), tasks, asked["limit"], asked["shots"])
-    subject = Subject(model, behind, source.load(base), (), (), mass)
+    subject = Subject(model, behind, base, (), (), mass)
     return [{"analysis": name, "step": None, **asdict(finding)} for name in names for finding in find(name)(subject)]
 
 

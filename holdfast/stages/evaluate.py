@@ -8,7 +8,7 @@ from accelerate import PartialState
 from rich.console import Console
 from rich.progress import Progress
 
-from holdfast.evaluation.matrix import Role
+from holdfast.evaluation.matrix import Role, Variant
 from holdfast.evaluation.model import Model
 from holdfast.models import Pretrained
 from holdfast.prefix.attached import Prompt, detached
@@ -25,15 +25,15 @@ from holdfast.stages.train import Train
 class Evaluate(Stage):
     """Ask one variant every task at every number of shots and keep each answer in `outputs.jsonl`.
 
-    `base` is the untuned model; `tuned` the stage whose `model/` (or whose unchanged base) is measured; `trained_prompt` the stage whose
-    `prompt/` is attached when `prompt` is "on". With `step`, `tuned` is measured as it was after that many steps; step 0 is the model
-    that it started from. `base-again` is the base measured a second time, with other demonstrations (`demonstrations="sampled"`) and
-    in other batches: how far that moves a number is its noise floor. General tasks are also asked how probable an answer of the task
-    `toward` is.
+    `base` is the untuned model; `tuned` the stage whose weights are measured; `trained_prompt` the stage whose `prompt/` is attached
+    when `prompt` is "on". With `step`, `tuned` is measured as it was after that many steps; step 0 is the model that it started from.
+    `base-again` is the base measured a second time, with other demonstrations (`demonstrations="sampled"`) and in other batches: how
+    far that moves a number is its noise floor. `own-stage` is `tuned` right after the stage that trained on the targets, before later
+    ones. General tasks are also asked how probable an answer of the task `toward` is.
     """
 
     model: str = ""
-    variant: Literal["base", "tuned", "base-again"] = "base"
+    variant: Variant = "base"
     prompt: Literal["on", "off"] | None = None
     tuned: Train | None = None
     trained_prompt: Train | None = None
@@ -91,8 +91,7 @@ class Evaluate(Stage):
             assert self.tuned is not None
             pretrained, model = self.tuned.at(self.step, tuned, inputs_of(self.tuned, tuned.parent))
             return Model(pretrained, self._attached(inputs, pretrained, model))
-        weights = tuned if tuned is not None and (tuned / "model").is_dir() else None
-        pretrained = source.load(self.model, weights, trust_remote_code=self.trust_remote_code)
+        pretrained = source.load(self.model, tuned, trust_remote_code=self.trust_remote_code)
         return Model(pretrained, self._attached(inputs, pretrained), self.batch_tokens)
 
     def _attached(

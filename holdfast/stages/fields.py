@@ -82,7 +82,7 @@ class Fields:
 
     def changed(self, stage: Train, **settings: Any) -> Train:
         """A stage of the plan with other settings, which the configuration then shows."""
-        self.resolved[stage.name] |= settings
+        self.resolved[stage.name.removesuffix(f"-{short(stage.tasks[0])}")] |= settings
         return replace(stage, settings=replace(stage.settings, **settings))
 
     def check_all_used(self) -> None:

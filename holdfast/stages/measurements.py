@@ -87,10 +87,10 @@ def measure(
     again: dict[str, Any] = {"variant": "base-again", "demonstrations": "sampled", "batch_tokens": 4096}
     second = _run(root, Evaluate("evaluate-base-again", **again, **asked.both())) if twice else []
     owners = _owners(stages, prompts)
+    found = _after_own_stages(stages, prompts, root, asked)
     if not owners:
-        found = _run(root, Evaluate("evaluate-tuned-plain", variant="tuned", tuned=last, **asked.both()))
+        found += _run(root, Evaluate("evaluate-tuned-plain", variant="tuned", tuned=last, **asked.both()))
         return base + second + found + _along(last, folder, root, asked, owners)
-    found = []
     for stage, own in owners:
         tuned: dict[str, Any] = {"variant": "tuned", "prompt": "on", "tuned": last, "trained_prompt": stage}
         if len(owners) == 1:
@@ -131,6 +131,29 @@ def clear_points(trained: Sequence[Path]) -> None:
     for folder in trained:
         for step in checkpoint.points(folder):
             checkpoint.point(folder, step).unlink()
+
+
+def _after_own_stages(stages: Sequence[Stage], prompts: Mapping[str, int], root: Path, asked: Asked) -> list[Output]:
+    """Each target right after the last stage that trained the model on it, where later stages moved the model on.
+
+    What was measured last needs no measurement of its own: it is the tuned model.
+    """
+    moving = {task: stage for stage in stages if follows(stage) for task in stage.tasks}
+    found = []
+    for task, stage in moving.items():
+        if stage != stages[-1]:
+            prompt = stages[prompts[task]] if task in prompts else None
+            assert prompt is None or isinstance(prompt, Train)
+            state: dict[str, Any] = {"prompt": None if prompt is None else "on", "trained_prompt": prompt}
+            own = Evaluate(
+                f"evaluate-own-{asked.targets[task]}",
+                variant="own-stage",
+                tuned=stage,
+                **state,
+                **asked.of((task,), asked.shots),
+            )
+            found += _run(root, own)
+    return found
 
 
 def _owners(stages: Sequence[Stage], prompts: Mapping[str, int]) -> list[tuple[Train, tuple[str, ...]]]:

@@ -34,10 +34,16 @@ def fingerprint(source: str) -> str:
 
 
 def load(argument: str, stage: Path | None = None, *, trust_remote_code: bool = False) -> Pretrained:
-    """`models.load` on the resolved argument, or on the weights that a stage made of it, on the best device of this machine."""
+    """`models.load` on the resolved argument, or on what a stage or a run made of it, on the best device of this machine.
+
+    That is its `model/`, else its `adapter/` merged into the model, else, where only a prompt was trained, the model as it was.
+    """
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    place = resolve(argument) if stage is None else stage / "model"
+    whole = stage is not None and (stage / "model").is_dir()
+    place = stage / "model" if whole else resolve(argument)
     pretrained = models.load(place, device=device, trust_remote_code=trust_remote_code)
+    if stage is not None and not whole and (stage / "adapter").is_dir():
+        models.merge(pretrained, stage / "adapter")
     pretrained.source = resolve(argument) if argument != "lab" else argument
     return pretrained
 

@@ -127,7 +127,12 @@ class Train(Stage):
         self, tasks: Sequence[Task], inputs: dict[str, Path]
     ) -> tuple[Pretrained, PrefixModel, Stream | Mixture]:
         """What training starts from: the model behind the prompts of earlier stages, and the rows."""
-        pretrained = source.load(self.model, inputs.get("start"), trust_remote_code=self.trust_remote_code)
+        start = inputs.get("start")
+        if start is not None and not (start / "model").is_dir():
+            raise ValueError(
+                f"{self.name}: the stage before left no whole model to go on from; with LoRA, leave merge on"
+            )
+        pretrained = source.load(self.model, start, trust_remote_code=self.trust_remote_code)
         model = PrefixModel(pretrained.model)
         for place in range(len(self.prompts)):
             model.prompts.append(source.load_prompt(inputs[f"prompts.{place}"] / "prompt", pretrained))

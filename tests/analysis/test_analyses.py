@@ -1,7 +1,9 @@
 """The analyses on a tiny model, where what they must say is known."""
 
+import warnings
 from typing import Any
 
+import peft
 import pytest
 import torch
 
@@ -52,6 +54,24 @@ def test_the_drift_of_a_known_change() -> None:
         1.0, abs=1e-4
     )  # float32 noise; two directions would give up to 2
     assert found["mean_abs", "layers.0"] == 0.0
+
+
+def test_the_drift_of_an_adapter_is_that_of_the_model_that_it_is_merged_into() -> None:
+    """PEFT's LoRA of rank 1 on one matrix, scaled by alpha / rank = 2: B A is 0.25 everywhere, so each entry moves by 0.5."""
+    given = subject()
+    config = peft.LoraConfig(r=1, lora_alpha=2, target_modules=["up_proj"], layers_to_transform=[1])
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*is_gradient_checkpointing.*", FutureWarning)
+        adapted = peft.get_peft_model(given.pretrained.model, config)
+    layer: Any = given.pretrained.model.model.layers[1].mlp.up_proj
+    layer.lora_A["default"].weight.data.fill_(0.5)
+    layer.lora_B["default"].weight.data.fill_(0.5)
+    apart = {(f.measure, f.where): f.value for f in weight_drift(given)}
+    total = sum(p.numel() for p in tiny.pretrained().model.model.layers[1].parameters())
+    assert apart["mean_abs", "layers.1"] == pytest.approx(0.5 * 48 * 32 / total, rel=1e-5)
+    given.pretrained.model = adapted.merge_and_unload()  # pyright: ignore[reportCallIssue]
+    together = {(f.measure, f.where): f.value for f in weight_drift(given)}
+    assert apart == pytest.approx(together, rel=1e-4, abs=1e-9)  # float32 noise; an adapter that is not counted is 0
 
 
 def test_the_effective_rank_counts_directions() -> None:

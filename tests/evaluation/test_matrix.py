@@ -2,6 +2,7 @@
 
 import random
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -155,6 +156,23 @@ def test_prompt_on_and_off_are_both_measured_against_the_same_base() -> None:
         outputs += evaluate(model, CAPITALS, role="target", variant="tuned", prompt=state)
     found = {s.prompt: s.delta for s in score(outputs, [CAPITALS])}
     assert found == {None: None, "on": 0, "off": -1}
+
+
+def test_backward_transfer_is_the_change_since_the_targets_own_stage() -> None:
+    """Nothing right before, 0-7 right after its own stage, 5-9 at the end: +0.5 since the base, and -0.3 since its own stage."""
+
+    def asked(right: set[int], **state: Any) -> list[Output]:
+        model = TableModel(writes=lambda q: f"Town{q[1:]}" if int(q[1:]) in right else "nowhere")
+        return evaluate(model, CAPITALS, role="target", **state)
+
+    outputs = asked(set()) + asked(set(range(8)), variant="own-stage", prompt="on")
+    outputs += asked(set(range(5, 10)), variant="tuned", prompt="on") + asked({1}, variant="tuned", prompt="off")
+    base, on, off = score(outputs, [CAPITALS])
+    assert (on.value, on.delta, on.transfer) == pytest.approx((0.5, 0.5, -0.3))
+    assert (on.transfer_low, on.transfer_high) == pytest.approx(tango(2, 5, 10))
+    assert base.transfer is off.transfer is None
+    with pytest.raises(ValueError, match="own-stage and tuned were asked different items"):
+        score([replace(o, input="?") if o.variant == "own-stage" else o for o in outputs], [CAPITALS])
 
 
 def test_different_items_or_words_are_no_pair() -> None:

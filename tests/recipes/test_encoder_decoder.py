@@ -27,7 +27,7 @@ from tests.training.tiny import losses, trainer
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = write_world(tmp_path_factory.mktemp("world"), pick=["w3", "w4"], copy=None)
+    folder = write_world(tmp_path_factory.mktemp("world"), pick=["w3", "w4"], copy=None, other=None)
     for kind in encoder_decoder.KINDS:
         encoder_decoder.write(folder / kind, kind)
     return folder
@@ -155,6 +155,28 @@ def test_the_commands_take_such_a_folder(promot: runs.Run, world: Path, tmp_path
     code, said = run_cli("doctor", str(world / "t5"), "--json")
     assert json.loads(said)["kind"] == "encoder-decoder"
     assert "each input encoded once" in json.loads(said)["prefix core"]
+
+
+def test_a_sequence_of_targets_and_an_unmerged_adapter_from_the_command_line(world: Path, tmp_path: Path) -> None:
+    """On the command line from the first word to the last; what `generate` and `compare` read is what `tune` left."""
+    shared = ["--limit", "4", "--shots", "0", "--general", str(world / "other")]
+    quick = [part for key, value in QUICK.items() for part in ("--set", f"{key}={value}")]
+    targets = [str(world / "pick"), str(world / "copy")]
+    sequence, lora = str(tmp_path / "sequence"), str(tmp_path / "lora")
+    given = ["--method", "promot_sequential", "--out", sequence, *shared, *quick]
+    code, said = run_cli("tune", str(world / "t5"), *targets, *given)
+    assert (code, "BWT            " in said) == (0, True), said
+    given = ["--method", "lora", "--set", "model.merge=false", "--set", "model.steps=4", "--out", lora, *shared]
+    code, said = run_cli("tune", str(world / "t5"), targets[0], *given)
+    assert code == 0, said
+    (tmp_path / "in.txt").write_text("w5 w9 w8\n")
+    for folder, prompt in ((sequence, ["--prompt", "copy"]), (sequence, ["--prompt", "off"]), (lora, [])):
+        code, said = run_cli("generate", folder, *prompt, "--input", str(tmp_path / "in.txt"), "--num-beams", "2")
+        assert (code, said.count('"output"')) == (0, 1), said
+    base, tuned = (holdfast.load(place).loglikelihood([("w5 w9 w8", " w3")])[0].value for place in (world / "t5", lora))
+    assert abs(base - tuned) > 1e-3  # an adapter that is not read leaves it as it is
+    code, said = run_cli("compare", sequence, lora, "--out", str(tmp_path / "both"))
+    assert (code, (tmp_path / "both" / "comparison.html").exists()) == (0, True), said
 
 
 @pytest.mark.parametrize(

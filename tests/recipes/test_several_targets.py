@@ -14,6 +14,7 @@ from holdfast.prefix.model import PrefixModel
 from holdfast.prefix.soft_prompt import SoftPrompt
 from holdfast.recipes import base
 from holdfast.report.folder import read
+from holdfast.report.table import terminal, text
 from holdfast.runs import tune
 from holdfast.stages.fields import Fields
 from holdfast.stages.sources import load_task
@@ -71,6 +72,37 @@ def test_the_second_task_starts_from_the_weights_of_the_first_and_leaves_its_pro
     assert (first.start, tuned.start, second.start, last.start) == (None, None, tuned, tuned)
     assert (tuned.prompts, last.prompts) == ((first,), (second,))
     assert list(given.resolved) == ["prompt", "model"]
+
+
+@pytest.mark.parametrize("method", ["promot_sequential", "full_sequential"])
+def test_each_earlier_target_is_measured_right_after_its_own_stage(world: Path, method: str) -> None:
+    """Backward transfer by hand: the answers of the stage that trained on pick, loaded and asked apart from the run."""
+    run = train(world, method)
+    state = "on" if method == "promot_sequential" else None
+    moved = {(s.task, s.shots): s for s in run.scores if s.transfer is not None}
+    assert set(moved) == {("pick", 0), ("pick", 1)}
+    assert {s.prompt for s in moved.values()} == {state}
+    (stage,) = (run.folder / "stages").glob("model-pick-*")
+    prompts = [folder / "prompt" for folder in (run.folder / "stages").glob("prompt-pick-*")]
+    after = holdfast.evaluate(str(stage / "model"), [str(world / "pick")], prompt=prompts[0] if prompts else None)
+    value = next(s.value for s in after if s.metric == "accuracy")
+    assert moved["pick", 0].transfer == pytest.approx(moved["pick", 0].value - value)
+    gap = f"{100 * (moved['pick', 0].value - value):+.1f}".replace("+0.0", "0.0")
+    assert f"BWT            {gap} points" in text(terminal(run.folder))
+    assert f"Backward transfer (BWT): {gap} points" in (run.folder / "README.md").read_text()
+    assert '<h2 id="sequence">' in run.page.read_text()
+
+
+def test_a_sequence_without_an_earlier_target_has_no_backward_transfer(multi: runs.Run) -> None:
+    assert all(s.transfer is None for s in multi.scores)
+    assert "BWT" not in text(terminal(multi.folder))
+    assert 'id="sequence"' not in multi.page.read_text()
+
+
+def test_the_course_of_a_sequence_is_that_of_its_last_stage(world: Path) -> None:
+    given = {"curve": 1, "shots": (0,), "out": world / "curve", **QUICK}
+    run = tune(str(world / "model"), [str(world / "pick"), str(world / "copy")], "promot_sequential", **given)
+    assert {s.step for s in run.scores if s.task == "copy"} == {None, 0, 4}
 
 
 def test_a_prompt_is_asked_for_by_its_target(multi: runs.Run, world: Path) -> None:

@@ -43,6 +43,29 @@ def test_gain_is_the_change_on_the_target_with_the_prompt_on_at_the_fewest_shots
     assert (gain.value, gain.low, gain.high, gain.n) == pytest.approx((30, 20, 40, 50))
 
 
+def test_backward_transfer_is_the_mean_over_the_earlier_targets() -> None:
+    """a falls from 0.9 to 0.6 and b (30 BLEU) rises by 10 points; c came last and has none: (-30 + 10) / 2 = -10.
+
+    Half-widths 6 and 8 make sqrt(36 + 64) / 2 = 5.
+    """
+    scores = [
+        *pair("a", "target", 0.2, 0.4, 0.1, prompt="on"),
+        *pair("b", "target", 10.0, 20.0, 5.0, metric="bleu", prompt="on"),
+        *pair("c", "target", 0.0, 1.0, 0.1, prompt="on"),
+    ]
+    scores[1] = replace(scores[1], transfer=-0.3, transfer_low=-0.36, transfer_high=-0.24)
+    scores[3] = replace(scores[3], transfer=10.0, transfer_low=2.0, transfer_high=18.0)
+    scores += [replace(one, shots=1, transfer=-0.9) for one in scores if one.task == "a"]  # the fewest shots count
+    summary = Summary.of(scores)
+    moved = summary.transfer
+    assert moved is not None
+    assert (moved.value, moved.low, moved.high, moved.n) == pytest.approx((-10, -15, -5, 2))
+    assert words.transfer(summary).startswith(
+        "Backward transfer (BWT): -10.0 points [-15.0, -5.0] on a and b, at the end"
+    )
+    assert Summary.of(scores[4:6]).transfer is None
+
+
 def test_retention_is_the_ratio_of_means_and_tasks_count_once() -> None:
     # a: base 0.5, changes -0.1 and -0.3 (two shots): -0.2 for the task; b: base 30 BLEU = 0.30, change +6 = +0.06.
     scores = [
