@@ -64,7 +64,7 @@ def cases(small: bool) -> Iterator[harness.Result]:
     layers, width, vocabulary, count, new, rounds = (
         (2, 128, 1000, 16, 8, 1) if small else (LAYERS, WIDTH, VOCABULARY, 64, 32, 3)
     )
-    model, asked = words.llama(layers, width, vocabulary), prompts(count, vocabulary)
+    model, asked = words.llama(layers, width, vocabulary, spread=words.WIDE), prompts(count, vocabulary)
     random_ends = random.Random(2).sample(range(2, vocabulary), vocabulary // 20)
     soft = model.get_input_embeddings().weight[2 : 2 + VECTORS].clone()
     for name, ends, prompt in (

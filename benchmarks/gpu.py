@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 
-from benchmarks import harness, limit, steps
+from benchmarks import harness, limit, steps, words
 from benchmarks.steps import Built
 from holdfast.prefix import packed, reference
 
@@ -33,7 +33,7 @@ LENGTHS = (64, 256, 1024, 4096)
 def build(small: bool, device: torch.device, attention: str = "sdpa") -> Any:
     """The model on its device."""
     layers, width, vocabulary = (2, 128, 1000) if small else (24, 1536, 32_000)
-    base = steps.llama(layers, width, vocabulary, positions=LENGTHS[-1] + VECTORS)
+    base = words.llama(layers, width, vocabulary, positions=LENGTHS[-1] + VECTORS)
     base.set_attn_implementation(attention)
     return base.to(device)
 

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks import harness, steps
+from benchmarks import harness, steps, words
 from holdfast.rows import Row
 
 VECTORS, ROWS, LENGTH = 100, 16, 128
@@ -50,7 +50,7 @@ def peak(dtype: torch.dtype, device: torch.device, width: int, tokens: int) -> f
 def cases(small: bool) -> Iterator[harness.Result]:
     """Stage 2 on a model of about 100 million parameters; a single precision after the other, then both by turns."""
     layers, width, vocabulary, rounds = (2, 64, 1000, 2) if small else (LAYERS, WIDTH, VOCABULARY, 5)
-    base = steps.llama(layers, width, vocabulary)
+    base = words.llama(layers, width, vocabulary)
     rows = steps.random_rows([LENGTH] * ROWS, vocabulary)
     useful = operations(base, rows, VECTORS)
     start = steps.prompt_of(base, VECTORS)

@@ -8,7 +8,7 @@ can save (gradients and optimizer states of what trains) is in both, and given b
 import json
 from collections.abc import Callable, Iterator
 
-from benchmarks import harness, steps
+from benchmarks import harness, steps, words
 from benchmarks.steps import Built
 
 VECTORS, ROWS, LENGTH = 100, 16, 128
@@ -20,7 +20,7 @@ def build(case: str, side: str, small: bool) -> Built:
     layers, width, vocabulary = (12, 576, steps.REAL_VOCABULARY) if real else (6, 256, 32_000)
     if small:
         layers, width, vocabulary = (2, 64, vocabulary if real else 1000)
-    base = steps.llama(layers, width, vocabulary)
+    base = words.llama(layers, width, vocabulary)
     if real:
         rows, lora = steps.real_rows("rte", 4 if small else ROWS), case.endswith("lora")
         return (

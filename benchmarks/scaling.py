@@ -55,7 +55,7 @@ def training(name: str, sizes: Sequence[int], small: bool, rounds: int) -> harne
     for size in sizes:
         shape = {"B": 8, "T": 64, "P": 50, "width": 64 if small else 256} | {name: size}
         vocabulary, layers = (1000, 2) if small else (32_000, 4)
-        base = steps.llama(layers, shape["width"], vocabulary)
+        base = words.llama(layers, shape["width"], vocabulary)
         rows = steps.random_rows([shape["T"]] * shape["B"], vocabulary)
         options: dict[str, Any] = {"start": steps.prompt_of(base, shape["P"]), "trains": "prompt"}
         mine, other = steps.ours(base, rows, **options), steps.prompt_tuning(base, rows, **options)
@@ -75,7 +75,7 @@ def score(name: str, sizes: Sequence[int], small: bool, rounds: int) -> harness.
     """Questions behind demonstrations that all share, one number varied."""
     Instance, HFLM = scoring.harness_backend()
     layers, width, vocabulary, items = (2, 64, 1000, 4) if small else (4, 256, 32_000, 8)
-    model, tokenizer = words.llama(layers, width, vocabulary), words.tokenizer(vocabulary)
+    model, tokenizer = words.llama(layers, width, vocabulary, spread=words.WIDE), words.tokenizer(vocabulary)
     ours = Model(Pretrained(model, tokenizer, "random", ""))
     theirs = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=16, device="cpu", max_length=2048)
     curves: dict[str, list[float]] = {"ours_time": [], "theirs_time": []}

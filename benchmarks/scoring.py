@@ -49,7 +49,7 @@ def cases(small: bool) -> Iterator[harness.Result]:
     """The same demonstrations before every item, and others before each."""
     Instance, HFLM = harness_backend()
     layers, width, vocabulary, items, rounds = (2, 128, 1000, 12, 1) if small else (LAYERS, WIDTH, VOCABULARY, 40, 3)
-    model, tokenizer = words.llama(layers, width, vocabulary), words.tokenizer(vocabulary)
+    model, tokenizer = words.llama(layers, width, vocabulary, spread=words.WIDE), words.tokenizer(vocabulary)
     ours = Model(Pretrained(model, tokenizer, "random", ""))
     theirs = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=THEIR_BATCH, device="cpu", max_length=2048)
     for same in (True, False):

@@ -18,7 +18,7 @@ import peft
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+from transformers import AutoTokenizer
 
 from benchmarks import words
 from benchmarks.harness import quietly
@@ -34,22 +34,6 @@ TOKENIZER, TASKS = SHARED / "models/gpt2-tokenizer", SHARED / "data/tasks"
 REAL_VOCABULARY = 50257
 Step = Callable[[], Tensor]
 Built = tuple[Step, nn.Module]
-
-
-def llama(layers: int, width: int, vocabulary: int, positions: int = 2048) -> Any:
-    """A random Llama with head size 64, as wide in its MLP as Llama is, at the usual initialisation."""
-    config = LlamaConfig(
-        vocab_size=vocabulary,
-        hidden_size=width,
-        intermediate_size=width * 8 // 3 // 32 * 32,
-        num_hidden_layers=layers,
-        num_attention_heads=width // 64,
-        num_key_value_heads=width // 64,
-        max_position_embeddings=positions,
-        tie_word_embeddings=True,
-    )
-    torch.manual_seed(0)
-    return LlamaForCausalLM(config)
 
 
 def prompt_of(base: Any, length: int) -> Tensor:

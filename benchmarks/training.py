@@ -13,7 +13,7 @@ step's loss.
 from collections.abc import Iterator
 from typing import Any
 
-from benchmarks import harness, steps
+from benchmarks import harness, steps, words
 from benchmarks.steps import Built
 
 ROWS, VECTORS = 16, 100
@@ -36,7 +36,7 @@ def cases(small: bool) -> Iterator[harness.Result]:
     """Stages 1 and 2 with short and long rows; then without a prompt, on ragged rows."""
     yield from behind_prompts(small)
     layers, width, count, rounds = (2, 64, 4, 2) if small else (REAL_LAYERS, REAL_WIDTH, ROWS, 3)
-    base: Any = steps.llama(layers, width, steps.REAL_VOCABULARY)
+    base: Any = words.llama(layers, width, steps.REAL_VOCABULARY)
     for task in ("rte", "sst2"):
         rows = steps.real_rows(task, count)
         for name, lora in (("full ragged", False), ("lora ragged", True)):
@@ -47,7 +47,7 @@ def cases(small: bool) -> Iterator[harness.Result]:
 def behind_prompts(small: bool) -> Iterator[harness.Result]:
     """Against PEFT's prompt tuning, and against the ideal."""
     layers, width, vocabulary, rounds = (2, 128, 1000, 3) if small else (LAYERS, WIDTH, VOCABULARY, 7)
-    base = steps.llama(layers, width, vocabulary)
+    base = words.llama(layers, width, vocabulary)
     start = steps.prompt_of(base, VECTORS)
     for stage, trains in ((1, "prompt"), (2, "model")):
         for length in (32, 128):

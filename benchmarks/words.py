@@ -8,6 +8,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 SPECIAL = ("<eos>", "<unk>")
+WIDE = 0.1  # five times the usual spread: with that one, logits are so alike that a wrong position hardly shows
 
 
 def tokenizer(vocabulary: int) -> Any:
@@ -23,10 +24,10 @@ def text(count: int, vocabulary: int, draw: random.Random) -> str:
     return " ".join(f"w{draw.randrange(len(SPECIAL), vocabulary)}" for _ in range(count))
 
 
-def llama(layers: int, width: int, vocabulary: int) -> Any:
+def llama(layers: int, width: int, vocabulary: int, *, positions: int = 2048, spread: float = 0.02) -> Any:
     """A random Llama with head size 64, as wide in its MLP as Llama is.
 
-    Weights are five times as large as by default: otherwise logits are so alike that a wrong position hardly shows.
+    `spread` is the standard deviation of its weights, by default the usual one; `WIDE` is for comparing logits.
     """
     config = LlamaConfig(
         vocab_size=vocabulary,
@@ -35,9 +36,9 @@ def llama(layers: int, width: int, vocabulary: int) -> Any:
         num_hidden_layers=layers,
         num_attention_heads=width // 64,
         num_key_value_heads=width // 64,
-        max_position_embeddings=2048,
+        max_position_embeddings=positions,
         tie_word_embeddings=True,
-        initializer_range=0.1,
+        initializer_range=spread,
         bos_token_id=None,
         eos_token_id=0,
         pad_token_id=0,

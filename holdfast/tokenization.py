@@ -1,5 +1,6 @@
 """Text as rows of token ids, with the boundary between what is read and what is predicted in the right place."""
 
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from holdfast.rows import Row
@@ -41,9 +42,8 @@ def encode(
         ValueError: the target does not fit into `max_length` tokens; it has no token; the tokenizer has no offsets; or
             `loss_on="all"`, and the demonstrations are where an encoder reads them.
     """
-    if encoder_decoder:
-        return _apart(tokenizer, rendered, max_length, eos, name, prompt, loss_on, truncation)
-    return _together(tokenizer, rendered, max_length, eos, name, prompt, loss_on, truncation)
+    asked = _Asked(tokenizer, rendered, max_length, eos, name, prompt, loss_on, truncation)
+    return _apart(asked) if encoder_decoder else _together(asked)
 
 
 def encode_pair(
@@ -84,69 +84,66 @@ def encode_prompt(tokenizer: Any, text: str, *, max_length: int, encoder_decoder
     return (*ids[:start], *ids[start + cut :])
 
 
-def _together(
-    tokenizer: Any,
-    rendered: Rendered,
-    max_length: int,
-    eos: bool,
-    name: str,
-    prompt: int | None,
-    loss_on: str,
-    truncation: str,
-) -> Row:
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What `encode` is asked for."""
+
+    tokenizer: Any
+    rendered: Rendered
+    max_length: int
+    eos: bool
+    name: str
+    prompt: int | None
+    loss_on: str
+    truncation: str
+
+
+def _together(asked: _Asked) -> Row:
     """A row in which prompt and target are one text."""
-    text = rendered.prompt + rendered.target + (rendered.end if eos else "")
+    tokenizer, rendered, max_length = asked.tokenizer, asked.rendered, asked.max_length
+    text = rendered.prompt + rendered.target + (rendered.end if asked.eos else "")
     boundary = len(rendered.prompt)
-    ids, spans, start = _tokens(tokenizer, text, name)
+    ids, spans, start = _tokens(tokenizer, text, asked.name)
     first = next((i for i in range(start, len(ids)) if spans[i][1] > boundary or not boundary), len(ids))
     if first == len(ids):
         raise ValueError(
-            f"{_called(name)}the tokenizer makes no token of the target {rendered.target!r}; change the target"
+            f"{_called(asked.name)}the tokenizer makes no token of the target {rendered.target!r}; change the target"
         )
     weights = [0.0] * first + [1.0] * (len(ids) - first)
-    if loss_on == "all":
+    if asked.loss_on == "all":
         for i in range(start, first):
             weights[i] = float(any(_overlap(spans[i], answer) for answer in rendered.answers))
-    if eos and ids[-1] != tokenizer.eos_token_id:
+    if asked.eos and ids[-1] != tokenizer.eos_token_id:
         ids.append(tokenizer.eos_token_id)
         weights.append(1.0)
     predicted = len(ids) - first
     cut, lost = max(len(ids) - max_length, 0), 0
-    if truncation == "right":
+    if asked.truncation == "right":
         lost = sum(weight > 0 for weight in weights[max_length:])
         del ids[max_length:], weights[max_length:]
     elif predicted + 1 > max_length:
         raise ValueError(
-            f"{_called(name)}the target is {predicted} tokens long and must fit with one token before it into "
+            f"{_called(asked.name)}the target is {predicted} tokens long and must fit with one token before it into "
             f"max_length={max_length}; raise the length, or shorten or remove the example"
         )
     else:
         start = min(start, max_length - predicted)
         del ids[start : start + cut], weights[start : start + cut]
-    if prompt is None:
+    if asked.prompt is None:
         weights[0] = 0.0
-    return Row(tuple(ids), tuple(weights), prompt, name, cut, lost)
+    return Row(tuple(ids), tuple(weights), asked.prompt, asked.name, cut, lost)
 
 
-def _apart(
-    tokenizer: Any,
-    rendered: Rendered,
-    max_length: int,
-    eos: bool,
-    name: str,
-    prompt: int | None,
-    loss_on: str,
-    truncation: str,
-) -> Row:
+def _apart(asked: _Asked) -> Row:
     """A row whose prompt an encoder reads and whose target a decoder writes."""
-    if loss_on == "all":
+    if asked.loss_on == "all":
         raise ValueError(
             "loss_on=all: demonstrations are read by this model's encoder, which predicts nothing; use loss_on=last"
         )
-    source, cut = _input(tokenizer, rendered.prompt, max_length, truncation)
-    target = _target(tokenizer, rendered, eos, max_length, name)
+    source, cut = _input(asked.tokenizer, asked.rendered.prompt, asked.max_length, asked.truncation)
+    target = _target(asked)
     weights = (0.0,) * len(source) + (1.0,) * len(target)
-    return Row((*source, *target), weights, prompt, name, cut, encoded=len(source))
+    return Row((*source, *target), weights, asked.prompt, asked.name, cut, encoded=len(source))
 
 
 def _input(tokenizer: Any, text: str, max_length: int, truncation: str) -> tuple[tuple[int, ...], int]:
@@ -163,23 +160,24 @@ def _input(tokenizer: Any, text: str, max_length: int, truncation: str) -> tuple
     return (*ids[:start], *ids[start + cut :]), cut
 
 
-def _target(tokenizer: Any, rendered: Rendered, eos: bool, max_length: int, name: str) -> list[int]:
+def _target(asked: _Asked) -> list[int]:
     """What a decoder writes."""
-    text = rendered.target.lstrip() + (rendered.end if eos else "")
+    tokenizer, rendered = asked.tokenizer, asked.rendered
+    text = rendered.target.lstrip() + (rendered.end if asked.eos else "")
     encoded = tokenizer(text_target=text, return_special_tokens_mask=True, verbose=False)
     ids, added = encoded["input_ids"], encoded["special_tokens_mask"]
     if all(added):
         raise ValueError(
-            f"{_called(name)}the tokenizer makes no token of the target {rendered.target!r}; change the target"
+            f"{_called(asked.name)}the tokenizer makes no token of the target {rendered.target!r}; change the target"
         )
     while added.pop():
         ids.pop()
-    if eos:
+    if asked.eos:
         ids.append(tokenizer.eos_token_id)
-    if len(ids) > max_length:
+    if len(ids) > asked.max_length:
         raise ValueError(
-            f"{_called(name)}the target is {len(ids)} tokens long and must fit into max_length={max_length}; raise the "
-            "length, or shorten or remove the example"
+            f"{_called(asked.name)}the target is {len(ids)} tokens long and must fit into max_length={asked.max_length}; "
+            "raise the length, or shorten or remove the example"
         )
     return ids
 

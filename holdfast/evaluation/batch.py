@@ -7,7 +7,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from holdfast.evaluation.stopping import Stops
+from holdfast.prefix.attached import Prompt
 from holdfast.prefix.cache import Prefix, RowCache, next_token, step
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """How prompts are to be continued: behind `prompt`, by at most `limit` new tokens each, greedily (one beam) or by beam search.
+
+    `budget` is the most places of one beam each that are computed together.
+    """
+
+    stops: Stops
+    limit: int
+    prompt: Prompt | None
+    num_beams: int
+    budget: int
 
 
 @dataclass(slots=True)

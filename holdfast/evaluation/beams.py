@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from holdfast.evaluation import answers, batch
-from holdfast.evaluation.stopping import Stops
+from holdfast.evaluation.batch import Request
 
 DEAD = -1e9  # The score of a beam that only fills a place.
 
@@ -24,15 +24,13 @@ class _Search:
     running: list[list[int]] = field(default_factory=lambda: [[]])
     finished: list[tuple[float, list[int]]] = field(default_factory=list)
 
-    def extend(
-        self, candidates: list[tuple[float, int, int]], stops: Stops, limit: int, width: int
-    ) -> list[tuple[float, int, int]] | None:
+    def extend(self, candidates: list[tuple[float, int, int]], asked: Request) -> list[tuple[float, int, int]] | None:
         """Sort (score, beam, token), best first, into finished and running; the running ones, or None when done."""
-        kept = []
+        kept, stops, width = [], asked.stops, asked.num_beams
         for rank, (score, beam, token) in enumerate(candidates):
             tokens = [*self.running[beam], token]
             ended = token in stops.eos
-            if ended or len(tokens) == limit or stops.reached(tokens):
+            if ended or len(tokens) == asked.limit or stops.reached(tokens):
                 if rank < width:
                     self.finished.append((score / len(tokens), tokens[:-1] if ended else tokens))
             elif len(kept) < width:
@@ -48,19 +46,18 @@ class _Search:
         return kept
 
 
-def search(
-    begun: batch.Batch | answers.Answers, logits: Tensor, stops: Stops, limit: int, width: int
-) -> list[list[int]]:
+def search(begun: batch.Batch | answers.Answers, logits: Tensor, asked: Request) -> list[list[int]]:
     """The best finished beam of each row: new tokens, without the end-of-sequence token.
 
     Args:
         begun: B prompts, their own tokens seen.
         logits: `[B, V]`, what follows them.
-        width: W, the number of beams.
+        asked: Its `num_beams` is W.
     """
+    width = asked.num_beams
     searches = [_Search() for _ in logits]
     live = list(range(len(searches)))
-    start, looked_at = begun.filled, max(2, 1 + len(stops.eos)) * width
+    start, looked_at = begun.filled, max(2, 1 + len(asked.stops.eos)) * width
     scores = torch.log_softmax(logits.float(), -1)  # [B, V], as if every prompt had one beam
     while True:
         vocabulary = logits.shape[-1]
@@ -68,7 +65,7 @@ def search(
         kept: dict[int, list[tuple[float, int, int]]] = {}
         for place, (values, indices) in enumerate(zip(best.tolist(), index.tolist(), strict=True)):
             candidates = [(value, *divmod(i, vocabulary)) for value, i in zip(values, indices, strict=True)]
-            if running := searches[live[place]].extend(candidates, stops, limit, width):
+            if running := searches[live[place]].extend(candidates, asked):
                 kept[place] = running
         if not kept:
             return [one.finished[0][1] for one in searches]

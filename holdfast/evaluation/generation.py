@@ -14,6 +14,7 @@ from typing import Any
 from torch import Tensor
 
 from holdfast.evaluation import answers, batch, beams, plain
+from holdfast.evaluation.batch import Request
 from holdfast.evaluation.stopping import Stops
 from holdfast.models import max_length, window
 from holdfast.prefix.attached import Prompt, of, updated
@@ -58,10 +59,11 @@ def generate(
     for place, tokens in enumerate(prompts):
         places.setdefault(tuple(tokens), []).append(place)
     results: list[list[int]] = [[] for _ in prompts]
+    asked = Request(stops, max_new_tokens, prompt, num_beams, batch_tokens // num_beams)
     with inference(model):
         way = _shared if shares(model) else _encoded if answers.writes(model) else plain.generate
         with updated(model, of(prompt)):
-            for tokens, new in way(model, list(places), stops, max_new_tokens, prompt, num_beams, batch_tokens):
+            for tokens, new in way(model, list(places), asked):
                 for place in places[tokens]:
                     results[place] = list(new)
                 if progress:
@@ -82,54 +84,39 @@ def _check(model: Any, prompts: Sequence[Sequence[int]], new: int, soft: int) ->
 
 
 def _shared(
-    model: Any,
-    prompts: Sequence[tuple[int, ...]],
-    stops: Stops,
-    limit: int,
-    prompt: Prompt | None,
-    num_beams: int,
-    batch_tokens: int,
+    model: Any, prompts: Sequence[tuple[int, ...]], asked: Request
 ) -> Iterator[tuple[tuple[int, ...], list[int]]]:
     """(prompt, new tokens), family by family, batch by batch."""
     for family in families([tokens[:-1] for tokens in prompts]):
         members = [prompts[i] for i in family.members]
-        prefix = prefill(model, prompt, members[0][: family.length])
+        prefix = prefill(model, asked.prompt, members[0][: family.length])
         soft = prefix.length - family.length
-        one = prefix.length > 0 and together(model, soft + max(map(len, members)) + limit)
-        apart = prefix.length if one else 0
-        for chosen in _batches(model, members, soft, apart, limit, batch_tokens // num_beams):
+        one = prefix.length > 0 and together(model, soft + max(map(len, members)) + asked.limit)
+        for chosen in _batches(model, members, soft, prefix.length if one else 0, asked):
             suffixes = [tokens[family.length :] for tokens in chosen]
-            begun, logits = batch.start(model, prefix, suffixes, limit - 1, together=one)
-            yield from zip(chosen, _found(begun, logits, stops, limit, num_beams), strict=True)
+            begun, logits = batch.start(model, prefix, suffixes, asked.limit - 1, together=one)
+            yield from zip(chosen, _found(begun, logits, asked), strict=True)
 
 
 def _encoded(
-    model: Any,
-    prompts: Sequence[tuple[int, ...]],
-    stops: Stops,
-    limit: int,
-    prompt: Prompt | None,
-    num_beams: int,
-    batch_tokens: int,
+    model: Any, prompts: Sequence[tuple[int, ...]], asked: Request
 ) -> Iterator[tuple[tuple[int, ...], list[int]]]:
     """(prompt, answer), batch by batch."""
-    for chosen in answers.batches(prompts, of(prompt).soft, limit, batch_tokens // num_beams):
-        begun, logits = answers.start(model, chosen, prompt, limit - 1)
-        yield from zip(chosen, _found(begun, logits, stops, limit, num_beams), strict=True)
+    for chosen in answers.batches(prompts, of(asked.prompt).soft, asked.limit, asked.budget):
+        begun, logits = answers.start(model, chosen, asked.prompt, asked.limit - 1)
+        yield from zip(chosen, _found(begun, logits, asked), strict=True)
 
 
-def _found(
-    begun: batch.Batch | answers.Answers, logits: Tensor, stops: Stops, limit: int, num_beams: int
-) -> list[list[int]]:
-    if num_beams == 1:
-        return greedy(begun, logits, stops, limit)
-    return beams.search(begun, logits, stops, limit, num_beams)
+def _found(begun: batch.Batch | answers.Answers, logits: Tensor, asked: Request) -> list[list[int]]:
+    if asked.num_beams == 1:
+        return greedy(begun, logits, asked)
+    return beams.search(begun, logits, asked)
 
 
 def _batches(
-    model: Any, prompts: list[tuple[int, ...]], soft: int, apart: int, limit: int, budget: int
+    model: Any, prompts: list[tuple[int, ...]], soft: int, apart: int, asked: Request
 ) -> Iterator[list[tuple[int, ...]]]:
-    """Prompts by length, longest first, in batches within the budget; so many places are there once for all rows.
+    """Prompts by length, longest first, in batches within the budget; `apart` places are there once for all rows.
 
     A sliding window counts places, padding included. Where it is shorter than a text, only equal lengths go together.
     """
@@ -137,16 +124,17 @@ def _batches(
     sees = window(model)
     begin = 0
     for end in range(1, len(prompts) + 1):
-        longest = soft + len(prompts[begin]) + limit
+        longest = soft + len(prompts[begin]) + asked.limit
         if end < len(prompts):
             equal = len(prompts[end]) == len(prompts[begin])
-            if apart + (end + 1 - begin) * (longest - apart) <= budget and (equal or sees is None or longest <= sees):
+            places = apart + (end + 1 - begin) * (longest - apart)
+            if places <= asked.budget and (equal or sees is None or longest <= sees):
                 continue
         yield prompts[begin:end]
         begin = end
 
 
-def greedy(begun: batch.Batch | answers.Answers, logits: Tensor, stops: Stops, limit: int) -> list[list[int]]:
+def greedy(begun: batch.Batch | answers.Answers, logits: Tensor, asked: Request) -> list[list[int]]:
     """Take the likeliest token of each row until all have ended; new tokens by row. `logits` are `[B, V]`."""
     found: list[list[int]] = [[] for _ in logits]
     live = list(range(len(found)))
@@ -155,10 +143,10 @@ def greedy(begun: batch.Batch | answers.Answers, logits: Tensor, stops: Stops, l
         going = []
         for place, token in enumerate(chosen.tolist()):
             tokens = found[live[place]]
-            if token in stops.eos:
+            if token in asked.stops.eos:
                 continue
             tokens.append(token)
-            if len(tokens) < limit and not stops.reached(tokens):
+            if len(tokens) < asked.limit and not asked.stops.reached(tokens):
                 going.append(place)
         if not going:
             return found

@@ -12,36 +12,31 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
 
+from holdfast.evaluation.batch import Request
 from holdfast.evaluation.stopping import Stops
-from holdfast.prefix.attached import Prompt, of
+from holdfast.prefix.attached import of
 from holdfast.prefix.cache import embed
 
 
 def generate(
-    model: Any,
-    prompts: Sequence[tuple[int, ...]],
-    stops: Stops,
-    limit: int,
-    prompt: Prompt | None,
-    num_beams: int,
-    batch_tokens: int,
+    model: Any, prompts: Sequence[tuple[int, ...]], asked: Request
 ) -> Iterator[tuple[tuple[int, ...], list[int]]]:
     """(prompt, new tokens), one length after another."""
     by_length: dict[int, list[tuple[int, ...]]] = defaultdict(list)
     for tokens in prompts:
         by_length[len(tokens)].append(tokens)
-    given = of(prompt)
+    given = of(asked.prompt)
     if given.layers:
         raise ValueError(
             f"{type(model).__name__} shares no keys and values, so it cannot continue behind a deep prefix"
         )
     soft = len(given)
-    with _settings(model, stops, limit, num_beams):
+    with _settings(model, asked):
         for length, members in sorted(by_length.items()):
-            count = max(1, batch_tokens // num_beams // (soft + length + limit))
+            count = max(1, asked.budget // (soft + length + asked.limit))
             for begin in range(0, len(members), count):
                 chosen = members[begin : begin + count]
-                yield from zip(chosen, _batch(model, chosen, stops, given.vectors), strict=True)
+                yield from zip(chosen, _batch(model, chosen, asked.stops, given.vectors), strict=True)
 
 
 def _batch(model: Any, prompts: list[tuple[int, ...]], stops: Stops, prompt: Tensor | None) -> list[list[int]]:
@@ -82,14 +77,14 @@ class _Reached(StoppingCriteria):
 
 
 @contextmanager
-def _settings(model: Any, stops: Stops, limit: int, num_beams: int) -> Iterator[None]:
+def _settings(model: Any, asked: Request) -> Iterator[None]:
     """Within, plain decoding: what a model's own generation settings add is left out, its special tokens excepted."""
     own = model.generation_config
-    ends = sorted(stops.eos)
+    ends = sorted(asked.stops.eos)
     model.generation_config = GenerationConfig(
-        max_new_tokens=limit,
+        max_new_tokens=asked.limit,
         do_sample=False,
-        num_beams=num_beams,
+        num_beams=asked.num_beams,
         eos_token_id=ends or None,
         pad_token_id=ends[0] if ends else 0,
         bos_token_id=own.bos_token_id,
