@@ -24,13 +24,13 @@ Curve = Annotated[
 ]
 Analyse = Annotated[
     list[str] | None,
-    typer.Option(help="gradient_alignment, weight_drift or label_mass, at the points of --curve; repeat it."),
+    typer.Option(
+        help="gradient_alignment, weight_drift, label_mass or format_share, at the points of --curve; repeat it."
+    ),
 ]
 AnalyseRun = Annotated[
     list[str] | None,
-    typer.Option(
-        "--analyse", help="weight_drift or label_mass of a run's folder, against what it started from; repeat it."
-    ),
+    typer.Option("--analyse", help="weight_drift, label_mass or format_share of a run's folder; repeat it."),
 ]
 
 # Of a study; what is not given is left to its file, or to the defaults of a plan.

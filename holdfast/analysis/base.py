@@ -1,16 +1,36 @@
 """What an analysis is given, and what it finds."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from statistics import fmean
+from typing import Any, Protocol
 
 from holdfast.models import Pretrained
 from holdfast.prefix.model import PrefixModel
 from holdfast.rows import Row
 
 
-def _none(attached: bool) -> Mapping[str, Sequence[float]]:
-    return {}
+class Asked(Protocol):
+    """How near the answers to general tasks are to the target's: by task, a number for each question that was asked, with the last
+    prompt attached (True) or removed.
+    """
+
+    def mass(self, attached: bool) -> Mapping[str, Sequence[float]]:
+        """The probability that the answer begins as one of the target's."""
+        ...
+
+    def share(self, attached: bool) -> Mapping[str, Sequence[float]]:
+        """1 where the answer that is written is one of the target's, else 0."""
+        ...
+
+
+class Nothing:
+    """No questions."""
+
+    def mass(self, attached: bool) -> Mapping[str, Sequence[float]]:
+        return {}
+
+    share = mass
 
 
 @dataclass(frozen=True)
@@ -19,8 +39,7 @@ class Subject:
 
     `model` is the model with the prompt that it was trained behind, if any; `base` is the plain model that the run started from.
     `rows` are training rows of the target, as training made them; `shuffled` are the same inputs with the answers of other
-    examples; both empty where a finished run is looked at. `mass` gives, by general task, the probability that the answer to each of
-    its questions begins as one of the target's does, with the last prompt attached (True) or removed.
+    examples; both empty where a finished run is looked at. `asked` says how near the answers to general tasks are to the target's.
     """
 
     pretrained: Pretrained
@@ -28,7 +47,16 @@ class Subject:
     base: Pretrained
     rows: Sequence[Row]
     shuffled: Sequence[Row]
-    mass: Callable[[bool], Mapping[str, Sequence[float]]] = _none
+    asked: Asked = field(default_factory=Nothing)
+
+    def states(self, measure: str, of: Callable[[bool], Mapping[str, Sequence[float]]]) -> "list[Finding]":
+        """The mean of what `asked` gives `of` each general task: `measure_off` with the prompt removed, `measure_on` with it attached."""
+        states = {"off": False} | ({"on": True} if len(self.model.prompts) else {})
+        return [
+            Finding(f"{measure}_{state}", task, fmean(values))
+            for state, attached in states.items()
+            for task, values in of(attached).items()
+        ]
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,5 @@
 """Is the target's answer on the tip of the tongue everywhere?"""
 
-from statistics import fmean
-
 from holdfast.analysis.base import Finding, Subject
 
 
@@ -12,9 +10,4 @@ def label_mass(subject: Subject) -> list[Finding]:
     scores.jsonl, over the steps. With the prompt removed (`mass_off`) and, where the model was trained behind one, attached
     (`mass_on`): the second says whether the format lives in the prompt. Left out where the target has no closed set of answers.
     """
-    states = {"mass_off": False} | ({"mass_on": True} if len(subject.model.prompts) else {})
-    return [
-        Finding(measure, task, fmean(masses))
-        for measure, attached in states.items()
-        for task, masses in subject.mass(attached).items()
-    ]
+    return subject.states("mass", subject.asked.mass)

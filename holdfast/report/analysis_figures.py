@@ -1,4 +1,4 @@
-"""Why, as figures over steps: how much of a step is format, how far each block has moved, how near the target's answers are everywhere."""
+"""Why, as figures: how much of a step is format, how far each block has moved, how near the target's answers are everywhere."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from holdfast.report import course_figures, lines
+from holdfast.report import course_figures, lines, words
 
 MOST = 6  # lines in a panel; of more blocks, as many evenly spaced ones, the first and the last among them
 BLOCK = re.compile(r"(?:^|\.)(?:layers?|h|blocks?)\.(\d+)(?:\.|$)")
-STATES = {"mass_off": "prompt removed", "mass_on": "prompt attached"}
+STATES = {"off": "prompt removed", "on": "prompt attached"}
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ def _block(record: Mapping[str, Any]) -> str:
 
 
 def _state(record: Mapping[str, Any]) -> str:
-    return STATES.get(record["measure"], str(record["measure"]))
+    return STATES[record["measure"].rpartition("_")[2]]
 
 
 KINDS = (
@@ -56,46 +56,87 @@ KINDS = (
         "band: the lowest and the highest.",
         _state, 100.0,
     ),
+    Kind(
+        "format_share", ("share_off", "share_on"), "General answers in the target’s format, %",
+        "Whether the format lives in the prompt; at step 0 with the prompt attached, it is the base behind the prompt of stage 1. Line: "
+        "mean over tasks; band: the lowest and the highest.",
+        _state, 100.0,
+    ),
 )  # fmt: skip
 
 
 def panels(records: Sequence[Mapping[str, Any]]) -> list[tuple[lines.Panel, str]]:
-    """(panel, what it says) of each measure that was looked at after more than one number of steps."""
+    """(panel, what it says) of each measure that was looked at after more than one number of steps, or in the blocks of a finished run."""
     found = []
     for kind in KINDS:
-        own = [r for r in records if (r["analysis"], r["step"] is None) == (kind.analysis, False)]
-        own = [r for r in own if r["measure"] in kind.measures]
-        steps = sorted({int(r["step"]) for r in own})
-        if len(steps) < 2:
-            continue
-        groups: dict[str, dict[int, list[float]]] = {}
-        for record in own:
+        own = [r for r in records if r["analysis"] == kind.analysis and r["measure"] in kind.measures]
+        found += [made for made in (_over_steps(kind, own), _over_blocks(kind, own)) if made]
+    return found
+
+
+def lives(found: words.Located) -> lines.Panel:
+    """Where the format lives: before and after the last stage, with the prompt attached and removed."""
+    ends = {"prompt attached": (found.alone, found.on), "prompt removed": (found.base, found.off)}
+    drawn = [
+        lines.Line(name, number, [lines.Place(float(x), y, y, y) for x, y in enumerate(values)])
+        for number, (name, values) in enumerate(ends.items())
+    ]
+    said = "; ".join(f"{name}: {before:.1f} before, {after:.1f} after" for name, (before, after) in ends.items())
+    ticks = ((0.0, "before"), (1.0, "after"))
+    return lines.Panel(
+        "General answers in the target’s format, %", "the last stage", drawn, f"{said}.", ticks, 0.0, (0.0,)
+    )
+
+
+Steps = dict[int, list[float]]  # what was found after so many steps
+
+
+def _over_steps(kind: Kind, records: Sequence[Mapping[str, Any]]) -> tuple[lines.Panel, str] | None:
+    groups: dict[str, Steps] = {}
+    for record in records:
+        if record["step"] is not None:
             by_step = groups.setdefault(kind.line(record), {})
             by_step.setdefault(int(record["step"]), []).append(kind.scale * record["value"])
-        names = _some(list(groups))
-        drawn = [
-            lines.Line(
-                name if len(names) > 1 else "",
-                number,
-                [
-                    lines.Place(course_figures.place(step, steps), fmean(values), min(values), max(values))
-                    for step, values in sorted(groups[name].items())
-                ],
-            )
-            for number, name in enumerate(names)
-        ]
-        said = "; ".join(
-            f"{name}: {ends[0]} at step {min(groups[name])}, {ends[1]} at step {max(groups[name])}"
-            for name in names
-            for ends in [[f"{fmean(groups[name][pick(groups[name])]):.3g}" for pick in (min, max)]]
-        )
-        holds = () if kind.zero is None else (kind.zero,)
-        panel = lines.Panel(
-            kind.title, course_figures.STEPS, drawn, f"{said}.", course_figures.ticks(steps), kind.zero, holds
-        )
-        left = f" Shown are {len(names)} of {len(groups)} blocks." if len(names) < len(groups) else ""
-        found.append((panel, kind.said + left))
-    return found
+    names = _some(list(groups))
+    panel = _panel(kind, groups, {name: name if len(names) > 1 else "" for name in names}, names)
+    left = f" Shown are {len(names)} of {len(groups)} blocks." if len(names) < len(groups) else ""
+    return None if panel is None else (panel, kind.said + left)
+
+
+def _panel(
+    kind: Kind, groups: Mapping[str, Steps], labels: Mapping[str, str], numbers: Sequence[str]
+) -> lines.Panel | None:
+    """A line for each name of `labels`, at the steps that all that it is made of reach; None of fewer than two steps."""
+    steps = sorted({step for name in labels for step in groups[name]})
+    if len(steps) < 2:
+        return None
+    drawn, said = [], []
+    for name, label in labels.items():
+        most = max(map(len, groups[name].values()))
+        own = {step: values for step, values in sorted(groups[name].items()) if len(values) == most}
+        places = [lines.Place(course_figures.place(s, steps), fmean(v), min(v), max(v)) for s, v in own.items()]
+        drawn.append(lines.Line(label, numbers.index(name), places))
+        said.append(f"{name}: " + ", ".join(f"{fmean(own[s]):.3g} at step {s}" for s in sorted({min(own), max(own)})))
+    holds = () if kind.zero is None else (kind.zero,)
+    ticks = course_figures.ticks(steps)
+    return lines.Panel(kind.title, course_figures.STEPS, drawn, f"{'; '.join(said)}.", ticks, kind.zero, holds)
+
+
+def _over_blocks(kind: Kind, records: Sequence[Mapping[str, Any]]) -> tuple[lines.Panel, str] | None:
+    """Of the weights that a finished run keeps: a measure of each block, the first block on the left."""
+    values: dict[int, list[float]] = {}
+    for record in records:
+        block = BLOCK.search(record["where"])
+        if record["step"] is None and block:
+            values.setdefault(int(block[1]), []).append(kind.scale * record["value"])
+    if len(values) < 2:
+        return None
+    places = [lines.Place(float(block), fmean(own), min(own), max(own)) for block, own in sorted(values.items())]
+    said = ", ".join(f"{place.y:.3g} in block {place.x:.0f}" for place in places)
+    ticks = [(place.x, f"{place.x:.0f}") for place in places if len(places) <= 12 or place.x % (len(places) // 6) == 0]
+    holds = () if kind.zero is None else (kind.zero,)
+    panel = lines.Panel(kind.title, "block", [lines.Line("", 0, places)], f"{said}.", ticks, kind.zero, holds)
+    return panel, f"{kind.said} Of the weights that the run keeps, block by block."
 
 
 def _some(names: list[str]) -> list[str]:

@@ -44,7 +44,7 @@ def write_page(run_folder: str | Path) -> Path:
 
 def page(run: Folder) -> str:
     """The page of one run."""
-    summary = Summary.of(run.scores)
+    summary, lives = Summary.of(run.scores), words.lives(run.scores)
     states, shots, heat = figures.heat(summary)
     listed = _listed(run.scores)
     return render(
@@ -70,7 +70,8 @@ def page(run: Folder) -> str:
         curves=figures.curves(run.log),
         steps=course_figures.of_run(run.scores),
         analyses=analysis_figures.panels(run.analysis),
-        located=words.located(run.scores),
+        located=words.located(lives),
+        lives=analysis_figures.lives(lives) if lives else None,
         figure=lines.inline,
         facts=_facts(run),
     )

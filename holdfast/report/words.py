@@ -74,10 +74,20 @@ def earlier(summary: Summary) -> str:
     return _names(summary.sequence) if len(names) < 3 else f"{len(names)} earlier targets"
 
 
-def located(scores: Sequence[Score]) -> str:
-    """Whether the format of the tuned task lives in the prompt or in the model; empty where no earlier stage trained the prompt, or the
-    general tasks were not asked behind it.
+class Located(NamedTuple):
+    """General answers in the target's format, in points: of the base, of the base behind the prompt of stage 1 (`alone`), and of the tuned
+    model with its prompt attached (`on`) and removed (`off`); means over tasks, all at `shots`.
     """
+
+    base: float
+    alone: float
+    on: float
+    off: float
+    shots: int
+
+
+def lives(scores: Sequence[Score]) -> Located | None:
+    """Where the format lives; None where no earlier stage trained the prompt, or the general tasks were not asked behind it."""
     before = {(line.task, line.shots): line for line in Summary.of(scores, 0).symptom("format_share")}
     after = [line for line in Summary.of(scores).symptom("format_share") if (line.task, line.shots) in before]
     pairs = [(before[line.task, line.shots], line) for line in after]
@@ -86,9 +96,14 @@ def located(scores: Sequence[Score]) -> str:
         for old, new in pairs
         if old.base and "on" in old.tuned and {"on", "off"} <= new.tuned.keys()
     ]
-    if not shares:
+    return Located(*(fmean(column) for column in zip(*shares, strict=True)), after[0].shots) if shares else None
+
+
+def located(found: Located | None) -> str:
+    """Whether the format of the tuned task lives in the prompt or in the model; empty where it cannot be said."""
+    if found is None:
         return ""
-    base, alone, on, off = (fmean(column) for column in zip(*shares, strict=True))
+    base, alone, on, off, shots = found
     if max(alone, on, off) - base < CARRIED:
         said = "neither the prompt nor the model carries the format to other tasks"
     elif off - base >= (max(alone, on) - base) / 2:
@@ -98,7 +113,7 @@ def located(scores: Sequence[Score]) -> str:
     else:
         said = "the format lives in the prompt and comes off with it"
     return (
-        f"General tasks ({after[0].shots}-shot) answered in the tuned task's format: base {points(base)} %, base behind the prompt of "
+        f"General tasks ({shots}-shot) answered in the tuned task's format: base {points(base)} %, base behind the prompt of "
         f"stage 1 {points(alone)} %; tuned, prompt attached, {points(on)} %, prompt removed {points(off)} %. So {said}. (The rule: less "
         f"than {CARRIED:.0f} points above the base is not carried; it comes off where less than half of it remains without the prompt.)"
     )

@@ -4,7 +4,6 @@ import json
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from accelerate import PartialState
 
 from holdfast import discovery
 from holdfast.analysis.base import Analysis, Subject, is_analysis
+from holdfast.evaluation import format as form
 from holdfast.evaluation import matrix
 from holdfast.evaluation.model import Model
 from holdfast.models import Pretrained
@@ -70,28 +70,48 @@ class Analyse(Stage):
             source.load(tuned.model, trust_remote_code=tuned.trust_remote_code),
             tuned.sample(targets, pretrained, model, self.rows),
             tuned.sample(shuffled, pretrained, model, self.rows),
-            partial(masses, pretrained, model, targets[0], general, self.limit, self.shots),
+            Questions(pretrained, model, targets[0], general, self.limit, self.shots),
         )
 
 
-def masses(
-    pretrained: Pretrained,
-    model: PrefixModel,
-    target: Task,
-    general: Sequence[Task],
-    limit: int | None,
-    shots: int,
-    attached: bool,
-) -> dict[str, list[float]]:
-    """By general task, for each of `limit` questions: how probable it is that the answer begins as one of the target's does."""
-    prompt = model.attached(len(model.prompts) - 1) if attached else None
-    measured, found = Model(replace(pretrained, model=model.model), prompt), {}
-    for task in general:
-        marked = asking.with_mass(measured, task, target, _questions(task, pretrained, limit, shots))
-        values = [output.scores["first_token_mass"] for output in marked if output.scores]
-        if values:
-            found[task.name] = values
-    return found
+@dataclass(frozen=True)
+class Questions:
+    """What a model is asked of each general task, to see how near its answers are to the target's: by task, a number for each of `limit`
+    questions behind `shots` demonstrations, with the last prompt attached or removed. Left out where the target has no answers of its own.
+    """
+
+    pretrained: Pretrained
+    model: PrefixModel
+    target: Task
+    general: Sequence[Task]
+    limit: int | None
+    shots: int
+
+    def mass(self, attached: bool) -> dict[str, list[float]]:
+        """How probable it is that the answer begins as one of the target's does."""
+        measured, found = self._measured(attached), {}
+        for task in self.general:
+            marked = asking.with_mass(
+                measured, task, self.target, _questions(task, self.pretrained, self.limit, self.shots)
+            )
+            values = [output.scores["first_token_mass"] for output in marked if output.scores]
+            if values:
+                found[task.name] = values
+        return found
+
+    def share(self, attached: bool) -> dict[str, list[float]]:
+        """Whether the answer that is written is one of the target's (1) or not (0)."""
+        measured, found = self._measured(attached), {}
+        for task in self.general:
+            foreign = form.foreign_answers(self.target, task)
+            if foreign and not asking.asked_by_harness(task):
+                how = {"shots": self.shots, "limit": self.limit, "generate_choices": True}
+                found[task.name] = [float(form.in_format(o, foreign)) for o in matrix.evaluate(measured, task, **how)]
+        return found
+
+    def _measured(self, attached: bool) -> Model:
+        prompt = self.model.attached(len(self.model.prompts) - 1) if attached else None
+        return Model(replace(self.pretrained, model=self.model.model), prompt)
 
 
 def _questions(task: Task, pretrained: Pretrained, limit: int | None, shots: int) -> list[Output]:
@@ -127,8 +147,7 @@ def of_run(
         behind.prompts.append(source.load_prompt(own[0], model))
     behind.requires_grad_(False).eval()
     tasks = [load_task(name) for name in general]
-    mass = partial(masses, model, behind, load_task(target), tasks, asked["limit"], asked["shots"])
-    subject = Subject(model, behind, base, (), (), mass)
+    subject = Subject(model, behind, base, (), (), Questions(model, behind, load_task(target), tasks, **asked))
     return [{"analysis": name, "step": None, **asdict(finding)} for name in names for finding in find(name)(subject)]
 
 

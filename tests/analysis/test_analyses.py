@@ -1,20 +1,25 @@
 """The analyses on a tiny model, where what they must say is known."""
 
 import warnings
+from pathlib import Path
 from typing import Any
 
 import peft
 import pytest
 import torch
 
-from holdfast.analysis.base import Finding, Subject
+from holdfast import discovery
+from holdfast.analysis.base import Finding, Nothing, Subject, is_analysis
+from holdfast.analysis.format_share import format_share
 from holdfast.analysis.gradient_alignment import gradient_alignment
 from holdfast.analysis.label_mass import label_mass
 from holdfast.analysis.weight_drift import effective_rank, weight_drift
+from holdfast.evaluation.model import Model
 from holdfast.prefix.model import PrefixModel
 from holdfast.prefix.soft_prompt import SoftPrompt
+from holdfast.report.analysis_figures import KINDS
 from holdfast.rows import Row
-from holdfast.stages.analyse import masses
+from holdfast.stages.analyse import Questions
 from holdfast.tasks.task import Example, Task
 from holdfast.templates import Template
 from tests.training import tiny
@@ -81,10 +86,31 @@ def test_the_effective_rank_counts_directions() -> None:
 
 def test_the_mass_is_a_mean_over_each_tasks_questions() -> None:
     """With a prompt the mass is given with it attached too; without one there is nothing to attach."""
-    given = subject(mass=lambda attached: {"other": [0.5, 1.0] if attached else [0.1, 0.2]})
+
+    class Asked(Nothing):
+        def mass(self, attached: bool) -> dict[str, list[float]]:
+            return {"other": [0.5, 1.0] if attached else [0.1, 0.2]}
+
+    given = subject(asked=Asked())
     assert label_mass(given) == [Finding("mass_off", "other", (0.1 + 0.2) / 2)]
     given.model.prompts.append(SoftPrompt(torch.zeros(2, 32)))
     assert label_mass(given)[1:] == [Finding("mass_on", "other", 0.75)]
+
+
+def test_the_share_is_of_answers_that_are_the_targets_and_not_the_tasks_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The model writes w3 or w4 to everything; w4 is right in the other task, and only w3 is the target's alone: 2 of 4."""
+    target, tuned = task("pick", [("a", "w3"), ("b", "w4")] * 4), tiny.pretrained()
+    other = task("other", [("w5 w9", "w4"), ("w6 w9", "w7"), ("w7 w9", "w4"), ("w8 w9", "w7")])
+    monkeypatch.setattr(Model, "generate", lambda self, texts, **how: ["w3", "W3."] * (len(texts) // 4) + ["w4", "w5"])
+    given = subject(asked=Questions(tuned, PrefixModel(tuned.model), target, [other], None, 0))
+    assert format_share(given) == [Finding("share_off", "other", 0.5)]
+
+
+def test_every_analysis_is_documented_and_has_a_figure() -> None:
+    page = (Path(__file__).parents[2] / "docs/analyses.md").read_text()
+    names = set(discovery.members("holdfast.analysis", is_analysis))
+    assert names == {kind.analysis for kind in KINDS}
+    assert [name for name in names if f"`{name}`" not in page] == []
 
 
 def test_the_mass_of_a_models_own_questions_is_the_evaluations() -> None:
@@ -92,7 +118,7 @@ def test_the_mass_of_a_models_own_questions_is_the_evaluations() -> None:
     target = task("pick", [("a", "w3"), ("b", "w4")] * 4)
     other = task("other", [("w5 w9", "w4"), ("w6 w9", "w7")] * 4)
     tuned = tiny.pretrained()
-    found = masses(tuned, PrefixModel(tuned.model), target, [other], None, 0, False)
+    found = Questions(tuned, PrefixModel(tuned.model), target, [other], None, 0).mass(False)
     label = tuned.tokenizer(" w3")["input_ids"][-1]  # w4 is an answer of the other task itself
     for example, value in zip(other.splits["test"], found["other"], strict=True):
         asked = tuned.tokenizer(f"{example.fields['input']} w8")["input_ids"]

@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM
 import holdfast
 from holdfast import measuring, runs
 from holdfast.playground.bench import opened
+from holdfast.report.page import write_page
 from holdfast.runs import tune
 from holdfast.stages.train import Train
 from tests.recipes.worlds import QUICK, write_world
@@ -76,6 +77,14 @@ def test_the_analyses_of_a_finished_run_see_its_adapter(
     assert found[1] == pytest.approx(
         found[0], rel=1e-3
     )  # float32 noise in small changes; without the adapter all are 0
+
+
+def test_what_evaluate_finds_is_drawn_block_by_block(both: tuple[runs.Run, runs.Run], tmp_path: Path) -> None:
+    run, names = str(both[1].folder), ["weight_drift", "format_share", "label_mass"]
+    found = measuring.explain(run, names, limit=2, out=tmp_path)
+    assert {one["measure"] for one in found} >= {"relative_norm", "share_off", "mass_off"}
+    holdfast.evaluate(run, measuring.default_tasks(run), limit=2, out=tmp_path)
+    assert "Weight drift" in write_page(tmp_path).read_text()
 
 
 def test_an_adapter_behind_a_prompt(world: Path) -> None:

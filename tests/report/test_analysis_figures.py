@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from holdfast.report import words
-from holdfast.report.analysis_figures import panels
+from holdfast.report.analysis_figures import lives, panels
 from holdfast.report.folder import read
 from holdfast.report.page import page
 from holdfast.scores import Score
@@ -43,6 +43,15 @@ def test_of_many_blocks_some_are_shown_and_that_is_said() -> None:
     assert [line.label for line in panel.lines] == [f"block {i}" for i in (0, 5, 9, 14, 18, 23)]
     assert "Shown are 6 of 24 blocks" in said
     assert panel.lines[-1].places[0].y == pytest.approx(23.0)  # per cent
+
+
+def test_of_a_finished_run_the_blocks_are_a_line() -> None:
+    """Per cent of the base's norm, block by block; what lies outside of the blocks is no place on the line."""
+    where = ["embeddings and head", "layers.0", "layers.1"]
+    records = [finding("weight_drift", None, "relative_norm", name, 0.1 * i) for i, name in enumerate(where)]
+    ((panel, _),) = panels(records)
+    assert (panel.across, [(p.x, p.y) for p in panel.lines[0].places]) == ("block", [(0.0, 10.0), (1.0, 20.0)])
+    assert panel.described == "10 in block 0, 20 in block 1."
 
 
 def test_one_look_is_no_course() -> None:
@@ -95,10 +104,17 @@ def test_where_the_format_lives_is_said(alone: float, on: float, off: float, sai
         share(1.0, prompt="off", shots=1),
         share(0.0, variant="base", shots=1),
     ]
-    found = words.located(scores)
+    place = words.lives(scores)
+    assert place is not None
+    found = words.located(place)
     assert said in found
     assert (
         f"stage 1 {100 * alone:.1f} %; tuned, prompt attached, {100 * on:.1f} %, prompt removed {100 * off:.1f} %"
         in found
     )
-    assert words.located([replace(score, step=None) for score in scores if score.step is None]) == ""
+    assert words.lives([replace(score, step=None) for score in scores if score.step is None]) is None
+    panel = lives(place)
+    assert [[p.y for p in line.places] for line in panel.lines] == [[100 * alone, 100 * on], [0.0, 100 * off]]
+    assert panel.described == (
+        f"prompt attached: {100 * alone:.1f} before, {100 * on:.1f} after; prompt removed: 0.0 before, {100 * off:.1f} after."
+    )

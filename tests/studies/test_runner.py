@@ -50,7 +50,7 @@ def run(world: Path, arms: dict = ARMS, seeds: int = 2, **changed):
         seeds=seeds,
         limit=3,
         curve=1,
-        analyses=["gradient_alignment", "weight_drift", "label_mass"],
+        analyses=["gradient_alignment", "weight_drift", "label_mass", "format_share"],
         **{"shots": (0,), "set": SHARED | {"prompt.batch_size": 4}} | changed,
     )
 
@@ -133,16 +133,19 @@ def test_the_analyses_run_at_the_same_points(world: Path, study) -> None:
     lines = (world / "study/runs/pick--promot--0/analysis.jsonl").read_text().splitlines()
     found = [json.loads(line) for line in lines]
     assert {(one["analysis"], one["step"]) for one in found} >= {
-        (name, step) for name in ("gradient_alignment", "weight_drift", "label_mass") for step in (0, 4)
+        (name, step) for name in ("gradient_alignment", "weight_drift", "label_mass", "format_share") for step in (0, 4)
     }
     drift = {one["step"]: one["value"] for one in found if (one["measure"], one["where"]) == ("mean_abs", "layers.0")}
     assert drift[0] == 0.0
     assert drift[4] > 0.0
     assert {one["measure"] for one in found if one["analysis"] == "label_mass"} == {"mass_on", "mass_off"}
+    assert {one["measure"] for one in found if one["analysis"] == "format_share"} == {"share_on", "share_off"}
     mass = {one["measure"]: one["value"] for one in found if (one["analysis"], one["step"]) == ("label_mass", 4)}
     assert abs(mass["mass_on"] - mass["mass_off"]) > 1e-4  # a prompt that is not attached leaves float32 noise, 1e-7
     html = (world / "study/runs/pick--promot--0/report.html").read_text()
-    assert all(title in html for title in ("Gradient alignment", "Weight drift", "Label mass"))
+    assert all(
+        title in html for title in ("Gradient alignment", "Weight drift", "Label mass", "Where the format lives")
+    )
     assert not (world / "study/runs/pick--prompt_tuning--0/analysis.jsonl").exists()  # the model does not move
 
 
@@ -150,11 +153,9 @@ def test_a_finished_run_is_explained_too(world: Path, study, tmp_path: Path) -> 
     """The last point is the weights that are kept (validation runs once, at the end), so both must find the same."""
     folder = world / "study/runs/pick--promot--0"
     along = [json.loads(line) for line in (folder / "analysis.jsonl").read_text().splitlines()]
-    found = measuring.explain(str(folder), ["weight_drift", "label_mass"], shots=1, limit=32, out=tmp_path)
-    assert {(one["analysis"], one["measure"]) for one in found} >= {
-        ("label_mass", "mass_on"),
-        ("label_mass", "mass_off"),
-    }
+    names = ["weight_drift", "label_mass", "format_share"]
+    found = measuring.explain(str(folder), names, shots=1, limit=32, out=tmp_path)
+    assert {one["measure"] for one in found} >= {"mass_on", "mass_off", "share_on", "share_off"}
     for one in found:
         same = [a for a in along if {**a, "step": None, "value": 0} == {**one, "value": 0} and a["step"] == 4]
         assert one["value"] == pytest.approx(same[0]["value"], rel=1e-4, abs=1e-7)

@@ -1,0 +1,14 @@
+"""Are general tasks answered in the target's format, and does that come off with the prompt?"""
+
+from holdfast.analysis.base import Finding, Subject
+
+
+def format_share(subject: Subject) -> list[Finding]:
+    """Share of the answers to a general task that are answers of the target and none of its own; the model writes them, greedily.
+
+    With the prompt removed (`share_off`) and, where the model was trained behind one, attached (`share_on`): where the format lives.
+    Left out where the target has no closed set of answers.
+
+    Source: Wang et al. 2024 (ICLR), section 3.1 and figure 2; attaching the prompt to other tasks was asked for by its first reviewer
+    """
+    return subject.states("share", subject.asked.share)
