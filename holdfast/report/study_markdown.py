@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from holdfast.report import study as records
-from holdfast.report.study import Answered, Cell, Comparison, Study, shown
+from holdfast.report.study import Answered, Cell, Comparison, Study, brief, shown
 
 
 def markdown(study: Study, name: str) -> str:
@@ -15,11 +15,15 @@ def markdown(study: Study, name: str) -> str:
         if answered := [one for one in study.answered if one.task == task]:
             parts += ["Each task, in points (target with the prompt, others without):", _answered(answered)]
         if compared := [one for one in study.comparisons if one.task == task]:
-            said = f"Difference to `{compared[0].against}`, in points, with its 95 % interval over seeds (p over items, over seeds):"
+            said = f"Difference to {_name(compared[0].against)}, in points, with its 95 % interval over seeds (p over items, over seeds):"
             parts += [said, _compared(compared)]
     parts.append(records.NOTE)
     parts += [f"- {records.said(one)}" for one in study.predictions]
     return "\n\n".join(parts) + "\n"
+
+
+def _name(arm: str) -> str:
+    return brief(arm).replace("\n ", ", ")
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -37,7 +41,7 @@ def _arms(cells: Sequence[Cell]) -> str:
     for cell in cells:
         values = [shown(cell.target), shown(cell.kept), shown(cell.matched, cell.seeds), shown(cell.area)]
         values += [shown(one) for one in (cell.format_share, cell.stage_one, cell.drift)]
-        rows.append([cell.arm, str(cell.seeds), *values])
+        rows.append([_name(cell.arm), str(cell.seeds), *values])
     return _table(head, rows)
 
 
@@ -50,15 +54,18 @@ def _answered(answered: Sequence[Answered]) -> str:
         own = [places.get((asked, shots, arm)) for arm in arms]
         base = next((one.base for one in own if one and one.base is not None), None)
         scores = [shown(one.score) if one else "-" for one in own]
-        rows.append([f"{asked}, {shots} shots", "-" if base is None else f"{base:.1f}", *scores])
-    return _table(("task", "base", *arms), rows)
+        rows.append(
+            [f"{asked}, {shots} shot{'' if shots == 1 else 's'}", "-" if base is None else f"{base:.1f}", *scores]
+        )
+    return _table(("task", "base", *map(_name, arms)), rows)
 
 
 def _compared(compared: Sequence[Comparison]) -> str:
     measures = list(dict.fromkeys(one.measure for one in compared))
     places = {(one.arm, one.measure): one for one in compared}
     arms = dict.fromkeys(one.arm for one in compared)
-    return _table(("arm", *measures), [[arm, *(_difference(places.get((arm, m))) for m in measures)] for arm in arms])
+    rows = [[_name(arm), *(_difference(places.get((arm, measure))) for measure in measures)] for arm in arms]
+    return _table(("arm", *measures), rows)
 
 
 def _difference(one: Comparison | None) -> str:

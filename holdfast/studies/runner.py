@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import json
 import multiprocessing
 import os
 import sys
@@ -20,10 +21,13 @@ from holdfast.report.study import Study
 from holdfast.report.study_page import write_study_page
 from holdfast.report.summary import Summary
 from holdfast.scores import read_scores
+from holdfast.stages import pretrained as source
+from holdfast.stages import sources
 from holdfast.stages.base import write_text
 from holdfast.studies import results
 from holdfast.studies.plan import Arm, Plan, arms_of, make, tasks_of
 
+DONE = "done.json"  # in a run's folder, written last: what the run was made of
 FIXED = ("model", "general", "shots", "limit", "curve")  # what all runs in one folder have in common
 
 
@@ -58,7 +62,11 @@ def run(plan: Plan, out: str | Path, jobs: int = 1) -> Study:
     arms = plan.resolved()
     # Seeds outermost: a study that is stopped half way has all of its arms.
     places = [(t, arm, s) for s, t, arm in itertools.product(range(plan.seeds), plan.targets, arms)]
-    work = [(place(folder, t, arm, s), _arguments(plan, folder, t, arm, s)) for t, arm, s in places]
+    versions = {target: _versions(plan, target) for target in plan.targets}
+    work = [
+        (place(folder, t, arm, s), _arguments(plan, folder, t, arm, s) | {"versions": versions[t]})
+        for t, arm, s in places
+    ]
     failed = _work(work, jobs)
     finished = {
         (target, arm.name, seed): path
@@ -139,8 +147,19 @@ def _finished(work: Sequence[tuple[Path, dict[str, Any]]], jobs: int) -> Iterato
             raise
 
 
+def _versions(plan: Plan, target: str) -> list[Any]:
+    """The content of model and tasks, and the code: with the arguments, what a finished run depends on."""
+    tasks = [sources.load_task(n) for name in (*tasks_of(target), *plan.general) for n in sources.expand(name)]
+    model = source.fingerprint(source.resolve(plan.model))
+    return [model, *(task.version for task in tasks), runs.library_versions()]
+
+
 def _one(path: Path, arguments: dict[str, Any]) -> tuple[Path, str]:
-    """One run; what it says goes to a file of its own, because several speak at a time."""
+    """One run, unless its mark says that it is done; what it says goes to a file of its own, because several speak at a time."""
+    mark, text = path / DONE, json.dumps(arguments, default=str, indent=1)
+    if mark.exists() and mark.read_text() == text:
+        return path, ""
+    arguments = {key: value for key, value in arguments.items() if key != "versions"}
     log = path.parent.parent / "logs" / f"{path.name}.txt"
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("a") as file, contextlib.redirect_stderr(file):
@@ -148,6 +167,7 @@ def _one(path: Path, arguments: dict[str, Any]) -> tuple[Path, str]:
             runs.tune(**arguments)
         except (ValueError, OSError) as error:
             return path, str(error)
+    write_text(mark, text)
     return path, ""
 
 
