@@ -188,7 +188,10 @@ def test_what_runs_share_is_done_once(world: Path, study) -> None:
     assert names.count("model") == 4
 
 
-def test_the_same_study_again_does_nothing_and_more_of_it_only_what_is_new(world: Path, study) -> None:
+def test_the_same_study_again_does_nothing_and_more_of_it_only_what_is_new(
+    world: Path, study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner.runs, "tune", lambda **arguments: pytest.fail("a finished run is not opened again"))
     stages = {path: path.stat().st_mtime_ns for path in (world / "study/stages").glob("*/done.json")}
     again = run(world)
     assert again == study
