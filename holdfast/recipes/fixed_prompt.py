@@ -11,5 +11,5 @@ def fixed_prompt(fields: Fields) -> list[Stage]:
 
     Source: Wang et al. 2024 (ICLR), table 6, "fixed random prompt"
     """
-    prompts = fields.each("prompt", PromptTuning, steps=0, init="uniform")
+    prompts = fields.each("prompt", PromptTuning, pinned={"steps": 0}, init="uniform")
     return [*prompts, fields.train("model", Full, prompts=prompts)]

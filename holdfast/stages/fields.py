@@ -3,6 +3,7 @@
 import ast
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -31,6 +32,7 @@ class Fields:
     trust_remote_code: bool = False
     joining: tuple[type[Method], ...] = ()
     resolved: dict[str, dict[str, Any]] = field(default_factory=dict)
+    pinned: list[str] = field(default_factory=list)
 
     def each(self, name: str, *kinds: type[Method], **own_defaults: Any) -> tuple[Train, ...]:
         """A training stage for each target task, all with the settings of `name`."""
@@ -43,12 +45,14 @@ class Fields:
         tasks: tuple[str, ...] = (),
         prompts: Sequence[Train] = (),
         start: Train | None = None,
+        pinned: Mapping[str, Any] = MappingProxyType({}),
         **own_defaults: Any,
     ) -> Train:
         """A training stage with the settings of `name`: the methods' defaults, then the recipe's own, then what the user set.
 
         It trains on `tasks` (every target task, if none is named), behind the frozen prompts that the stages `prompts` trained (one
-        for each task), from the weights that the stage `start` left (the model's own, without it).
+        for each task), from the weights that the stage `start` left (the model's own, without it). `pinned` are the settings that
+        make the recipe what it is: nobody can set them to anything else.
         """
         if any(kind.stage == "model" for kind in kinds):
             kinds += self.joining
@@ -58,7 +62,13 @@ class Fields:
         for key in given:
             if key not in known:
                 raise unknown(f"field of stage {name!r}:", f"{name}.{key}", [f"{name}.{k}" for k in known])
-        options = {"seed": self.seed, **defaults, **given}
+        for key, value in pinned.items():
+            if given.get(key, value) != value:
+                raise ValueError(
+                    f"{name}.{key}={given[key]!r}: is {value!r} in this recipe; leave it out, or use another recipe"
+                )
+        self.pinned += [f"{name}.{key}" for key in pinned]
+        options = {"seed": self.seed, **defaults, **given, **pinned}
         methods = tuple(_make(name, kind, options) for kind in kinds)
         chooser(methods)
         settings = _make(name, Settings, options)

@@ -61,7 +61,7 @@ class Plan:
             fields = Fields("", ("",), _nested(arm.settings))
             recipes.find(arm.method)(fields)
             fields.check_all_used()
-            known = {f"{stage}.{key}" for stage, values in fields.resolved.items() for key in values}
+            known = {f"{stage}.{key}" for stage, values in fields.resolved.items() for key in values} - {*fields.pinned}
             shared = {key: value for key, value in self.set.items() if key in known}
             taken |= shared.keys()
             found.append(

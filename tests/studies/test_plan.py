@@ -31,6 +31,14 @@ def test_settings_of_all_reach_the_arms_that_have_them_and_an_arms_own_go_before
     ]
 
 
+def test_settings_of_all_leave_alone_what_makes_a_recipe() -> None:
+    """An untrained prompt stays untrained, whatever the others do; asked for by name it is refused."""
+    found = resolved({"promot": None, "fixed_prompt": None}, set={"prompt.steps": 5, "prompt.length": 8})
+    assert [arm.settings for arm in found] == [{"prompt.steps": 5, "prompt.length": 8}, {"prompt.length": 8}]
+    with pytest.raises(ValueError, match=r"prompt\.steps=5: is 0 in this recipe"):
+        resolved({"fixed_prompt": {"prompt.steps": 5}})
+
+
 def test_options_name_arms_too() -> None:
     found = resolved(plan.arms_of(["full@model.learning_rate=1e-3,model.steps=9", "lora"]))
     assert found[0] == plan.Arm(
