@@ -56,6 +56,7 @@ def page(run: Folder) -> str:
         corrected=verdict.corrected(run.scores),
         summary=summary,
         sentences=words.headline(summary),
+        first_stage=words.first_stage(run.scores),
         noise=words.noise(summary),
         unresolved=words.plain(words.unresolved(summary)),
         collapse=share(summary.symptom(summary.collapse)) if summary.collapse else None,

@@ -25,7 +25,7 @@ def terminal(run_folder: str | Path) -> RenderableType:
     parts: list[RenderableType] = [_table(summary), Text(NOTE + _states(summary), style="dim"), Text()]
     parts += [Text(text) for text in _facts(summary)]
     parts += [Text(), Text(words.verdict_on(summary), style="bold")]
-    parts += [Text(said) for said in [words.noise(summary)] if said]
+    parts += [Text(said) for said in [words.first_stage(run.scores), words.noise(summary)] if said]
     parts += [Text(pair.sentence()) for pair in hidden.pairs(summary)]
     parts += [Text(f"Absent: {sentence}", style="dim") for sentence in run.absent]
     if (run.path / "report.html").exists():

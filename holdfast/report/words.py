@@ -57,6 +57,21 @@ def noise(summary: Summary) -> str:
     )
 
 
+def first_stage(scores: Sequence[Score]) -> str:
+    """What the prompt of stage 1 reached alone on the target, beside what the model tuned behind it does; empty where it is not known.
+
+    Its score does not foretell what the run keeps (docs/studies/lab-first.md), but where it is as good, nothing needs to move.
+    """
+    alone, summary = Summary.of(scores, 0).target_value, Summary.of(scores)
+    tuned = summary.target_value
+    if alone is None or tuned is None:
+        return ""
+    said = f"The prompt of stage 1 alone scores {points(alone.value)} on {_names(summary.first_metric('target'))}; the model tuned behind it"
+    if alone.value < tuned.low:
+        return f"{said} {points(tuned.value)} {interval(tuned)}."
+    return f"{said} {points(tuned.value)} {interval(tuned)}: no better. `--method prompt_tuning` has that, and leaves the model as it is."
+
+
 def transfer(summary: Summary) -> str:
     """How the earlier targets of a sequence fared under the later ones; empty where there was no sequence."""
     moved = summary.transfer

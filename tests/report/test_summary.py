@@ -135,3 +135,16 @@ def test_the_sentence_on_general_tasks_names_what_was_lost_and_what_is_not_known
         "No gain on t: the change is +1.0 points [-1.0, 3.0]. Retained 86.7 % [72.9, 100.4] of the base's mean score "
         "on 3 general tasks; lost on a (0-shot). Not resolvable at this n: b (0-shot)."
     )
+
+
+@pytest.mark.parametrize(("alone", "said"), [(0.95, "no better. `--method prompt_tuning`"), (0.2, "scores 20.0 on t")])
+def test_what_the_prompt_of_stage_1_reached_alone_is_said(alone: float, said: str) -> None:
+    def score(value: float, **where: Any) -> Score:
+        place: dict[str, Any] = {"variant": "tuned", "prompt": "on", "task": "t", "role": "target", "shots": 0} | where
+        return Score(**place, metric="accuracy", value=value, low=value - 0.1, high=min(1.0, value + 0.1), n=50)
+
+    end = score(0.96)
+    found = words.first_stage([score(alone, step=0), end])
+    assert said in found
+    assert ("no better" in found) == (alone > 0.9)
+    assert words.first_stage([end]) == ""
