@@ -66,10 +66,12 @@ def first_stage(scores: Sequence[Score]) -> str:
     tuned = summary.target_value
     if alone is None or tuned is None:
         return ""
-    said = f"The prompt of stage 1 alone scores {points(alone.value)} on {_names(summary.first_metric('target'))}; the model tuned behind it"
+    names = _names(summary.first_metric("target"))
+    said = f"The prompt of stage 1 alone scores {points(alone.value)} on {names}; the model tuned behind it "
+    said += f"{points(tuned.value)} {interval(tuned)}"
     if alone.value < tuned.low:
-        return f"{said} {points(tuned.value)} {interval(tuned)}."
-    return f"{said} {points(tuned.value)} {interval(tuned)}: no better. `--method prompt_tuning` has that, and leaves the model as it is."
+        return f"{said}."
+    return f"{said}: no better. `--method prompt_tuning` has that, and leaves the model as it is."
 
 
 def transfer(summary: Summary) -> str:

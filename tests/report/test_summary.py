@@ -139,12 +139,10 @@ def test_the_sentence_on_general_tasks_names_what_was_lost_and_what_is_not_known
 
 @pytest.mark.parametrize(("alone", "said"), [(0.95, "no better. `--method prompt_tuning`"), (0.2, "scores 20.0 on t")])
 def test_what_the_prompt_of_stage_1_reached_alone_is_said(alone: float, said: str) -> None:
-    def score(value: float, **where: Any) -> Score:
-        place: dict[str, Any] = {"variant": "tuned", "prompt": "on", "task": "t", "role": "target", "shots": 0} | where
-        return Score(**place, metric="accuracy", value=value, low=value - 0.1, high=min(1.0, value + 0.1), n=50)
-
-    end = score(0.96)
-    found = words.first_stage([score(alone, step=0), end])
+    base, end = pair("t", "target", 0.1, 0.86, 0.05, prompt="on")
+    end = replace(end, low=0.9, high=1.0)
+    before = pair("t", "target", 0.1, alone - 0.1, 0.05, prompt="on")[1]
+    found = words.first_stage([base, end, replace(before, step=0)])
     assert said in found
     assert ("no better" in found) == (alone > 0.9)
-    assert words.first_stage([end]) == ""
+    assert words.first_stage([base, end]) == ""
