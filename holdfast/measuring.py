@@ -127,13 +127,18 @@ def explain(
         )
     config = Run(folder).config
     targets = [config["task"]] if isinstance(config["task"], str) else config["task"]
-    general = [name for name in tasks or config["general"] if name not in targets]
+    general = [name for name in tasks or _general(config) if name not in targets]
     tuned = load(run, prompt="off", trust_remote_code=trust_remote_code).pretrained
     base = source.load(config["model"], trust_remote_code=trust_remote_code)
     found = analyse.of_run(folder, tuned, base, targets[0], general, analyses, limit=limit, shots=shots)
     if out is not None:
         write_text(Path(out) / analyse.FILE, "".join(json.dumps(record) + "\n" for record in found))
     return found
+
+
+def _general(config: Mapping[str, Any]) -> list[str]:
+    """The general tasks of a run, without its diagnostics."""
+    return [name for name in config["general"] if not sources.is_diagnostic(name)]
 
 
 def default_tasks(model: str) -> list[str]:

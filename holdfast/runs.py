@@ -67,7 +67,8 @@ def tune(
     trust_remote_code: bool = False,
     **fields: Any,
 ) -> Run:
-    """Fine-tune `model` on `task` and measure what it gained there and kept on the `general` tasks.
+    """Fine-tune `model` on `task` and measure what it gained there and kept on the `general` tasks. Tasks in disguise
+    and probes among these are diagnostics: they say whether what was lost is only hidden, and count in no mean.
 
     Several tasks are targets together: mixed, or one after another where the recipe says so; each is measured behind its own prompt.
     `fields` sets any field of any stage: `prompt={"steps": 200}`, `model_={"learning_rate": 1e-4}` (the underscore keeps it apart
@@ -80,7 +81,9 @@ def tune(
     """
     targets = (task,) if isinstance(task, str) else tuple(task)
     kept = [name for g in general for name in sources.expand(g)]
-    tasks = [sources.load_task(name) for name in (*targets, *kept)]
+    diagnostics = tuple(name for name in kept if sources.is_diagnostic(name))
+    kept = tuple(name for name in kept if not sources.is_diagnostic(name))
+    tasks = [sources.load_task(name) for name in (*targets, *kept, *diagnostics)]
     names = _names(targets, tasks)
     check_askable(tasks, max(shots), trained=tasks[: len(targets)])
     versions = (source.fingerprint(source.resolve(model)), *(t.version for t in tasks[: len(targets)]))
@@ -97,9 +100,8 @@ def tune(
     folder = _claimed(Path(out or f"runs/{'+'.join(names.values())}-{method.rpartition(':')[2]}"), config, overwrite)
     root = Path(stage_root or folder / "stages")
     trained = [execute(stage, root) for stage in stages]
-    asked = Asked(
-        model, names, tuple(kept), tuple(shots), limit, (versions[0], *(t.version for t in tasks)), trust_remote_code
-    )
+    every = (versions[0], *(t.version for t in tasks))
+    asked = Asked(model, names, kept, diagnostics, tuple(shots), limit, every, trust_remote_code)
     prompts = prompts_of(stages, trained)
     outputs = measure(stages, trained, prompts, root, asked, twice=noise_floor)
     explain(folder, stages, root, asked, analyses)

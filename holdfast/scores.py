@@ -5,9 +5,13 @@ import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 Verdict = Literal["gained", "kept", "lost", "not resolvable"]
+# What a task is asked for: to learn it, to see whether it is kept, or to see whether what was lost is only hidden (a task in disguise, a
+# probe). Diagnostics stand beside the general tasks and count in none of their means, families of tests or signs of collapse.
+Role = Literal["target", "general", "diagnostic"]
+ROLES: tuple[Role, ...] = get_args(Role)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +37,7 @@ class Score:
     variant: Literal["base", "tuned"]
     prompt: Literal["on", "off"] | None
     task: str
-    role: Literal["target", "general"]
+    role: Role
     shots: int
     metric: str
     value: float

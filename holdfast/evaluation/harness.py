@@ -26,9 +26,9 @@ import numpy as np
 import torch
 
 from holdfast.evaluation.harness_examples import PREFIX, examples, template
-from holdfast.evaluation.matrix import FEWEST_NEW_TOKENS, Role, Variant, clean, items_of
+from holdfast.evaluation.matrix import FEWEST_NEW_TOKENS, Variant, clean, items_of
 from holdfast.evaluation.model import LanguageModel, Model
-from holdfast.scores import Output
+from holdfast.scores import Output, Role
 from holdfast.tasks.splits import version
 from holdfast.tasks.task import Task
 

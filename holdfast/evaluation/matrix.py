@@ -12,11 +12,10 @@ from holdfast.evaluation.metrics import Metric, metric
 from holdfast.evaluation.model import LanguageModel, Model
 from holdfast.evaluation.statistics import RESAMPLES, Estimate, paired, single
 from holdfast.evaluation.verdicts import MARGIN, judge
-from holdfast.scores import Output, Score
+from holdfast.scores import Output, Role, Score
 from holdfast.tasks.task import Example, Task
 from holdfast.templates import Rendered, choose_demonstrations, render
 
-Role = Literal["target", "general"]
 AGAIN = "base-again"  # the base measured a second time
 OWN = "own-stage"  # a target right after the stage that trained on it, before later ones moved the model
 Variant = Literal["base", "tuned", "base-again", "own-stage"]
@@ -179,10 +178,10 @@ def score(
 ) -> list[Score]:
     """Every number that follows from the outputs, each with interval and circumstances, and with the paired change from the base.
 
-    One score a cell (variant, prompt, task, shots, step) by the task's metric, and for general tasks the symptoms of format collapse
-    (`holdfast.evaluation.format`). The base's outputs are those with variant "base"; its value by those with "base-again" stands in
-    `Score.again`, and no smaller change is called gained or lost; the tuned model's change since those with "own-stage" stands in
-    `Score.transfer`. `margin` and `floor` are as in
+    One score a cell (variant, prompt, task, shots, step) by the task's metric, and for general tasks (not for diagnostics) the symptoms
+    of format collapse (`holdfast.evaluation.format`). The base's outputs are those with variant "base"; its value by those with
+    "base-again" stands in `Score.again`, and no smaller change is called gained or lost; the tuned model's change since those with
+    "own-stage" stands in `Score.transfer`. `margin` and `floor` are as in
     `holdfast.evaluation.verdicts.judge`; `circumstances` are fields of `Score`.
 
     Raises:

@@ -106,7 +106,7 @@ class Summary:
 
 
 def summarise(scores: Iterable[Score]) -> Summary:
-    """The mean over the tuned scores, which hold their distance from the base; at least one is needed.
+    """The mean over the tuned scores, which hold their distance from the base; at least one is needed. Diagnostics are left out.
 
     The base's own records give its standard errors; where they are not among `scores`, the tuned model's stand in. Intervals of
     independent tasks are combined by their distances from the estimates (MOVER, Zou and Donner 2008), which keeps lopsided
@@ -114,7 +114,7 @@ def summarise(scores: Iterable[Score]) -> Summary:
     """
     scores = list(scores)
     errors = {score.key[2:]: score.stderr for score in scores if score.variant == "base"}
-    scores = [score for score in scores if score.delta is not None]
+    scores = [score for score in scores if score.delta is not None and score.role != "diagnostic"]
     if not scores:
         raise ValueError("nothing to summarise: no score of a tuned model was measured against its base")
     scales = np.array([scale(score.metric) for score in scores])

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from holdfast.report import folder, units, verdict, words
+from holdfast.report import folder, hidden, units, verdict, words
 from holdfast.report.folder import Folder
 from holdfast.report.summary import STATE, Line, Summary, change
 
@@ -93,7 +93,7 @@ def _pieces(run: Folder) -> list[str]:
 
 
 def _table(summary: Summary) -> str:
-    judged = [line for line in summary.lines if not units.is_symptom(line.metric)]
+    judged = [line for line in summary.lines if line.role != "diagnostic" and not units.is_symptom(line.metric)]
     states = [state for state in STATE if any(state in line.tuned for line in judged)]
     heads = ["task", "shots", "metric", "base", *(STATE[state] for state in states), "change", "n", "verdict"]
     rows = [heads, ["---" if place in (0, 2, len(heads) - 1) else "---:" for place in range(len(heads))]]
@@ -181,6 +181,7 @@ def _limits(run: Folder, summary: Summary) -> str:
         tasks = [f"{_escape(line.task)} ({line.shots}-shot)" for line in group]
         if tasks:
             found.append(f"{start}: {', '.join(tasks)}.")
+    found += [_escape(pair.sentence()) for pair in hidden.pairs(summary)]
     if not [line for line in summary.first_metric("general") if change(line.headline)]:
         found.append("No general task was compared, so forgetting is unknown.")
     found += [f"{sentence[0].upper()}{sentence[1:]}." for sentence in run.truncated]

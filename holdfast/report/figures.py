@@ -32,12 +32,12 @@ class Row:
     line: Line
     readings: list[Reading]
     drawing: Markup
-    first: bool  # of its task: later rows repeat the name only for who cannot see the row above
+    first: bool  # whether the row above is of another task; where it is not, the name is only for who cannot see that row
 
 
 @dataclass(frozen=True)
 class Plot:
-    """Rows on one axis, by role."""
+    """Rows on one axis, under headings."""
 
     groups: list[tuple[str, list[Row]]]
     axis: Markup
@@ -59,17 +59,22 @@ def readings(line: Line) -> list[Reading]:
     ]
 
 
-def forest(summary: Summary) -> Plot | None:
-    """Changes with their intervals, one row per (task, shots), target first; None without any change in points."""
-    lines = [line for role in ("target", "general") for line in summary.first_metric(role)]
-    lines = [line for line in lines if any(change(score) for score in line.tuned.values())]
+def forest(groups: Sequence[tuple[str, Sequence[Line]]]) -> Plot | None:
+    """Changes with their intervals, one row per (task, shots), under the groups' headings; None without any change in points."""
+    groups = [(heading, [line for line in found if any(map(change, line.tuned.values()))]) for heading, found in groups]
+    lines = [line for _, found in groups for line in found]
     found = [estimate for line in lines for score in line.tuned.values() if (estimate := change(score))]
     if not found:
         return None
     limits = [limit for estimate in found for limit in (estimate.low, estimate.high)]
     scale = svg.Scale.around([-verdict.MARGIN, verdict.MARGIN, *limits])
     drawings = [svg.track(_changes(line), scale, band=verdict.MARGIN) for line in lines]
-    return _plot(lines, drawings, svg.axis(scale))
+    return _plot(groups, drawings, svg.axis(scale))
+
+
+def by_role(summary: Summary) -> list[tuple[str, Sequence[Line]]]:
+    """What the verdict on a run is made of: the target's lines and those of the general tasks."""
+    return [("Target", summary.first_metric("target")), ("General tasks", summary.first_metric("general"))]
 
 
 def symptom(summary: Summary, metric: str) -> Plot | None:
@@ -85,7 +90,7 @@ def symptom(summary: Summary, metric: str) -> Plot | None:
         marks = [_value_mark(line.base, "bar", "base") for _ in states]
         marks += [_value_mark(r.score, r.shape, "neutral", r.counts) for r in states]
         drawings.append(svg.track(marks, scale, lines=[*range(len(states)), *range(len(states))]))
-    return _plot(lines, drawings, svg.axis(scale, plus=False))
+    return _plot([("General tasks", lines)], drawings, svg.axis(scale, plus=False))
 
 
 @dataclass(frozen=True)
@@ -182,14 +187,14 @@ def thin(points: list[tuple[float, float]], most: int = 400) -> list[tuple[float
     return kept if kept[-1] == points[-1] else [*kept, points[-1]]
 
 
-def _plot(lines: Sequence[Line], drawings: Sequence[Markup], axis: Markup) -> Plot:
-    groups: dict[str, list[Row]] = {}
-    seen: set[str] = set()
-    for line, drawing in zip(lines, drawings, strict=True):
-        groups.setdefault(line.role, []).append(Row(line, readings(line), drawing, line.task not in seen))
-        seen.add(line.task)
-    states = [state for state in STATE if any(state in line.tuned for line in lines)]
-    return Plot(list(groups.items()), axis, [(STATE[state], SHAPE[state]) for state in states])
+def _plot(groups: Sequence[tuple[str, Sequence[Line]]], drawings: Sequence[Markup], axis: Markup) -> Plot:
+    drawn, rows = iter(drawings), []
+    for heading, lines in groups:
+        before = [None, *(line.task for line in lines)]
+        own = [Row(line, readings(line), next(drawn), line.task != task) for line, task in zip(lines, before, strict=False)]
+        rows += [(heading, own)] if own else []
+    states = [state for state in STATE if any(state in line.tuned for _, lines in groups for line in lines)]
+    return Plot(rows, axis, [(STATE[state], SHAPE[state]) for state in states])
 
 
 def _changes(line: Line) -> list[svg.Mark]:

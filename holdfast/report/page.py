@@ -30,7 +30,7 @@ from holdfast.report import (
 from holdfast.report.compare import missed, side_by_side, trade_off
 from holdfast.report.folder import Folder
 from holdfast.report.summary import STATE, Estimate, Summary, share
-from holdfast.scores import Score
+from holdfast.scores import ROLES, Score
 
 HERE = Path(__file__).parent
 MOST_ROWS = 4000  # of the table of all scores: about 1.3 MB
@@ -60,8 +60,10 @@ def page(run: Folder) -> str:
         noise=words.noise(summary),
         unresolved=words.plain(words.unresolved(summary)),
         collapse=share(summary.symptom(summary.collapse)) if summary.collapse else None,
-        forest=figures.forest(summary),
+        forest=figures.forest(figures.by_role(summary)),
         hidden=list(hidden.pairs(summary)),
+        least=hidden.LEAST,
+        diagnostics=figures.forest(hidden.groups(summary)),
         heat={"states": states, "shots": shots, "rows": heat},
         symptom=figures.symptom(summary, summary.collapse) if summary.collapse else None,
         signs=figures.signs(summary),
@@ -180,7 +182,7 @@ def _hash(script: str) -> str:
 
 
 def _listed(scores: Sequence[Score]) -> list[Score]:
-    """Target first, a task's shots together, judgements before symptoms, the base before the tuned model.
+    """Target first and diagnostics last, a task's shots together, judgements before symptoms, the base before the tuned model.
 
     Of very many scores the symptoms are left out, to keep the page small.
     """
@@ -189,7 +191,7 @@ def _listed(scores: Sequence[Score]) -> list[Score]:
     order = {task: place for place, task in enumerate(dict.fromkeys(score.task for score in scores))}
     return sorted(
         scores,
-        key=lambda s: (s.role != "target", order[s.task], s.shots, units.is_symptom(s.metric), s.metric, s.variant),
+        key=lambda s: (ROLES.index(s.role), order[s.task], s.shots, units.is_symptom(s.metric), s.metric, s.variant),
     )
 
 

@@ -9,10 +9,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from holdfast.report import units, verdict
-from holdfast.scores import Score, Verdict
+from holdfast.scores import ROLES, Role, Score, Verdict
 
 # The soft prompt belongs to the target and is removed for everything else, so these are the scores that count.
-HEADLINE = {"target": ("on", None, "off"), "general": ("off", None, "on")}
+HEADLINE: dict[Role, tuple[str | None, ...]] = {
+    "target": ("on", None, "off"),
+    "general": ("off", None, "on"),
+    "diagnostic": ("off", None, "on"),
+}
 STATE = {"on": "prompt attached", "off": "prompt removed", None: "tuned"}
 
 
@@ -34,7 +38,7 @@ class Line:
     """One task at one number of shots by one metric: the base's score and the tuned model's, by prompt state."""
 
     task: str
-    role: str
+    role: Role
     shots: int
     metric: str
     base: Score | None
@@ -42,7 +46,7 @@ class Line:
 
     @property
     def headline(self) -> Score | None:
-        """The tuned score that counts: prompt attached on the target, removed on general tasks."""
+        """The tuned score that counts: prompt attached on the target, removed on all others."""
         return next((self.tuned[state] for state in HEADLINE[self.role] if state in self.tuned), None)
 
     @property
@@ -54,7 +58,7 @@ class Line:
 
 
 def lines(scores: Sequence[Score]) -> list[Line]:
-    """Scores grouped into lines: target first, then general tasks in the order of the file, shots ascending."""
+    """Scores grouped into lines: target first, then general tasks, then diagnostics, in the order of the file, shots ascending."""
     groups: dict[tuple[str, int, str], list[Score]] = {}
     for score in scores:
         groups.setdefault((score.task, score.shots, score.metric), []).append(score)
@@ -64,7 +68,7 @@ def lines(scores: Sequence[Score]) -> list[Line]:
         base = next((score for score in group if score.variant == "base"), None)
         tuned = {score.prompt: score for score in group if score.variant == "tuned"}
         found.append(Line(task, group[0].role, shots, metric, base, tuned))
-    return sorted(found, key=lambda line: (line.role != "target", order[line.task], line.shots))
+    return sorted(found, key=lambda line: (ROLES.index(line.role), order[line.task], line.shots))
 
 
 def change(score: Score | None, name: str = "delta") -> Estimate | None:
@@ -87,7 +91,7 @@ class Summary:
         """Of the weights that the run keeps, or of those after `step` steps."""
         return cls(lines([score for score in scores if score.variant == "base" or score.step == step]))
 
-    def first_metric(self, role: str) -> list[Line]:
+    def first_metric(self, role: Role) -> list[Line]:
         """A role's lines by each task's own metric: the first in the file that judges the answers."""
         own: dict[str, str] = {}
         for line in self.lines:
@@ -182,13 +186,12 @@ class Summary:
         """The largest difference between the two measurements of the base, in points, and where; None where there was one only."""
         found = [
             (abs(line.base.again - line.base.value) * scale, line)
-            for role in ("target", "general")
-            for line in self.first_metric(role)
+            for line in [*self.first_metric("target"), *self.first_metric("general")]
             if line.base and line.base.again is not None and (scale := units.factor(line.metric, line.base.value))
         ]
         return max(found, key=lambda pair: pair[0]) if found else None
 
-    def words(self, role: str) -> dict[Verdict, list[Line]]:
+    def words(self, role: Role) -> dict[Verdict, list[Line]]:
         """The role's lines by their verdicts (own metric of each task, the prompt state that counts)."""
         found: dict[Verdict, list[Line]] = {}
         for line in self.first_metric(role):

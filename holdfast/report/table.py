@@ -47,7 +47,7 @@ def plain() -> Table:
 
 
 def _table(summary: Summary) -> Table:
-    """One line per (task, shots, metric) that judges answers; target first."""
+    """One line per (task, shots, metric) that judges answers; target first, diagnostics last."""
     judged = [line for line in summary.lines if not units.is_symptom(line.metric)]
     states = [state for state in STATE if any(state in line.tuned for line in judged)]
     table = plain()
@@ -80,8 +80,9 @@ def _table(summary: Summary) -> Table:
 def _states(summary: Summary) -> str:
     """What the columns and the verdict words mean, where the run has a removable prompt."""
     both = any({"on", "off"} <= set(line.tuned) for line in summary.lines)
-    prompt = " on/off: prompt attached/removed; delta is on for the target, off for general tasks." if both else ""
-    return f" k: shots.{prompt} unclear: not resolvable at this n."
+    prompt = " on/off: prompt attached/removed; delta is on for the target, off for all others." if both else ""
+    last = " The last block is of diagnostics, which count in no mean." if summary.first_metric("diagnostic") else ""
+    return f" k: shots.{prompt} unclear: not resolvable at this n.{last}"
 
 
 def _facts(summary: Summary) -> list[str]:

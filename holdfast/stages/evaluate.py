@@ -8,12 +8,12 @@ from accelerate import PartialState
 from rich.console import Console
 from rich.progress import Progress
 
-from holdfast.evaluation.matrix import Role, Variant
+from holdfast.evaluation.matrix import Variant
 from holdfast.evaluation.model import Model
 from holdfast.models import Pretrained
 from holdfast.prefix.attached import Prompt, detached
 from holdfast.prefix.model import PrefixModel
-from holdfast.scores import Output, write_jsonl
+from holdfast.scores import Output, Role, write_jsonl
 from holdfast.stages import pretrained as source
 from holdfast.stages.asking import ask
 from holdfast.stages.base import Stage, inputs_of
@@ -39,6 +39,7 @@ class Evaluate(Stage):
     trained_prompt: Train | None = None
     targets: tuple[str, ...] = ()
     general: tuple[str, ...] = ()
+    diagnostics: tuple[str, ...] = ()
     shots: tuple[int, ...] = (0,)
     demonstrations: Literal["first", "sampled"] = "first"
     batch_tokens: int = 8192
@@ -55,7 +56,11 @@ class Evaluate(Stage):
             return
         model = self.load(inputs)
         target = load_task(self.toward) if self.toward else None
-        roles: dict[Role, tuple[str, ...]] = {"target": self.targets, "general": self.general}
+        roles: dict[Role, tuple[str, ...]] = {
+            "target": self.targets,
+            "general": self.general,
+            "diagnostic": self.diagnostics,
+        }
         asked: list[tuple[str, Role]] = [(name, role) for role, names in roles.items() for name in names]
         outputs: list[Output] = []
         label = f"{self.variant}" + (f", prompt {self.prompt}" if self.prompt else "")

@@ -20,8 +20,8 @@ from holdfast.training import checkpoint
 
 @dataclass(frozen=True)
 class Asked:
-    """What is asked of every variant. `targets` maps each target task to its name in folders; `versions` are the fingerprints of the
-    model, the targets and the general tasks.
+    """What is asked of every variant. `targets` maps each target task to its name in folders; `diagnostics` are tasks in disguise and
+    probes; `versions` are the fingerprints of the model, the targets, the general tasks and the diagnostics.
 
     Which items `limit` draws does not depend on the run's seed: runs that differ by their seed are asked the same, and share the base.
     """
@@ -29,15 +29,16 @@ class Asked:
     model: str
     targets: Mapping[str, str]
     general: tuple[str, ...]
+    diagnostics: tuple[str, ...]
     shots: tuple[int, ...]
     limit: int | None
     versions: tuple[str, ...]
     trust_remote_code: bool = False
 
     def both(self) -> dict[str, Any]:
-        """Targets and general tasks."""
-        shared = {"targets": tuple(self.targets), "general": self.general, "versions": self.versions}
-        return self._fields(self.shots, toward=next(iter(self.targets)), **shared)
+        """Everything."""
+        others = {"general": self.general, "diagnostics": self.diagnostics, "versions": self.versions}
+        return self._fields(self.shots, targets=tuple(self.targets), toward=next(iter(self.targets)), **others)
 
     def of(self, targets: Sequence[str], shots: tuple[int, ...]) -> dict[str, Any]:
         """These targets alone."""
@@ -46,8 +47,14 @@ class Asked:
 
     def of_general(self) -> dict[str, Any]:
         """The general tasks alone."""
-        versions = (self.versions[0], *self.versions[1 + len(self.targets) :])
+        after = 1 + len(self.targets)
+        versions = (self.versions[0], *self.versions[after : after + len(self.general)])
         return self._fields(self.shots, general=self.general, versions=versions)
+
+    def of_others(self) -> dict[str, Any]:
+        """All but the targets: the general tasks and the diagnostics."""
+        versions = (self.versions[0], *self.versions[1 + len(self.targets) :])
+        return self._fields(self.shots, general=self.general, diagnostics=self.diagnostics, versions=versions)
 
     def _fields(self, shots: tuple[int, ...], **fields: Any) -> dict[str, Any]:
         shared = {"model": self.model, "limit": self.limit, "trust_remote_code": self.trust_remote_code}

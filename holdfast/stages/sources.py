@@ -50,6 +50,12 @@ def load_task(argument: str, *, seed: int = 0) -> Task:
     raise ValueError(_unknown(argument, path))
 
 
+def is_diagnostic(argument: str) -> bool:
+    """Whether a TASK argument names a task in disguise or a probe: it says whether what was lost is only hidden, and is no general task."""
+    kind, colon, _ = argument.partition(":")
+    return bool(colon) and (kind in TRANSFORMS or kind == "probe")
+
+
 def short(argument: str) -> str:
     """A TASK argument as part of a file name."""
     return re.sub(r"\W+", "-", argument.rstrip("/").rpartition("/")[2]).strip("-")

@@ -176,7 +176,7 @@ def _draws(folders: Sequence[Path]) -> dict[str, Array]:
         kinds = {line.task: line.metric for role in ("target", "general") for line in summary.first_metric(role)}
         cells: dict[tuple[str, str, int], list[Output]] = {}
         for output in read_outputs(folder):
-            wanted = ("on", None) if output.role == "target" else ("off", None)
+            wanted = {"target": ("on", None), "general": ("off", None)}.get(output.role, ())
             if output.variant == "tuned" and output.prompt in wanted:
                 cells.setdefault((output.role, output.task, output.shots), []).append(output)
         fewest = min((shots for role, _, shots in cells if role == "target"), default=0)

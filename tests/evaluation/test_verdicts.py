@@ -66,6 +66,17 @@ def test_only_what_judges_answers_gets_a_verdict() -> None:
     assert [s.verdict for s in judge([base, share])] == [None, None]
 
 
+def test_diagnostics_correct_no_verdict_on_a_general_task_and_count_in_no_mean() -> None:
+    """The bug, planted: nine diagnostics in the family of one general task make its p of 0.02 one of 0.2."""
+    lost = tuned("a", 0.6, -0.1, 0.05, p=0.02)
+    disguised = [replace(tuned(f"leetspeak:{i}", 0.6, 0.0, 0.05, p=0.5), role="diagnostic") for i in range(9)]
+    assert judge([lost, *disguised])[0].verdict == "lost"
+    assert summarise([lost, *disguised]) == summarise([lost])
+    planted = [lost, *(replace(score, role="general") for score in disguised)]
+    assert judge(planted)[0].verdict != "lost"
+    assert summarise(planted) != summarise([lost])
+
+
 def test_a_margin_is_a_share_of_the_metrics_scale() -> None:
     (score,) = judge([tuned("a", 30, -1, 3, by="bleu")])
     assert score.verdict == "kept"  # at worst 4 of 100

@@ -1,11 +1,12 @@
 """Lost or only hidden: what a loss in plain words and the change in disguise allow one to say."""
 
+from dataclasses import replace
 from typing import Any, Literal
 
 import pytest
 
-from holdfast.report import hidden
-from holdfast.report.summary import Estimate, Summary
+from holdfast.report import figures, hidden, words
+from holdfast.report.summary import Estimate, Summary, share
 from holdfast.scores import Score
 
 
@@ -20,7 +21,7 @@ def score(
         variant,
         prompt,
         task,
-        "general",
+        "diagnostic" if ":" in task else "general",
         0,
         "accuracy",
         value,
@@ -75,3 +76,44 @@ def test_what_was_not_lost_is_not_asked_about() -> None:
 def test_a_rise_is_no_loss_to_be_hidden() -> None:
     up, down = Estimate(5, 2, 8), Estimate(-9, -12, -6)
     assert hidden.word(up, down, weak=False) == "cannot be told"
+
+
+def test_of_the_probes_english_is_the_plain_one() -> None:
+    scores = [
+        *(score("probe:english", "base", 0.9), score("probe:english", "tuned", 0.2, -0.7)),
+        *(score("probe:french", "base", 0.8), score("probe:french", "tuned", 0.75, -0.05)),
+        *(score("leetspeak:probe:english", "base", 0.6), score("leetspeak:probe:english", "tuned", 0.05, -0.55)),
+    ]
+    french, leet = hidden.pairs(Summary.of(scores))
+    assert (french.word, leet.word) == ("hidden", "lost")
+    assert "asked in French the change is -5.0 points [-9.0, -1.0], in English -70.0" in french.sentence()
+    assert "asked in leetspeak the change is -55.0 points" in leet.sentence()
+
+
+def test_diagnostics_count_in_no_mean_and_in_no_sign_of_collapse() -> None:
+    """The bug, planted below: the same scores as general tasks, where two disguises of one task move every number."""
+    plain = [score("given", "base", 0.8), score("given", "tuned", 0.3, -0.5)]
+    shares = [replace(s, metric="format_share") for s in plain]
+    disguise = [score("leetspeak:given", "base", 0.7), score("leetspeak:given", "tuned", 0.7, 0.0)]
+    disguise += [replace(s, metric="format_share", value=0.0) for s in disguise]
+
+    def said(scores: list[Score]) -> tuple[Any, ...]:
+        found = Summary.of(scores)
+        return (
+            *(found.retention, found.general_change, share(found.symptom("format_share"))),
+            *(words.verdict_on(found), figures.heat(found), figures.forest(figures.by_role(found))),
+        )
+
+    alone = said(plain + shares)
+    assert said(plain + shares + disguise) == alone
+    planted = said(plain + shares + [replace(s, role="general") for s in disguise])
+    assert [one == other for one, other in zip(planted, alone, strict=True)] == [False] * 6
+
+
+def test_diagnostics_have_a_section_of_their_own_behind_what_they_disguise() -> None:
+    more = [score("probe:english", "base", 0.9), score("probe:english", "tuned", 0.8, -0.1)]
+    found = Summary.of([*more, *(s for line in summary(-0.02).lines for s in (line.base, *line.tuned.values()) if s)])
+    assert [(heading, [line.task for line in lines]) for heading, lines in hidden.groups(found)] == [
+        ("In plain words and in disguise", ["given", "leetspeak:given"]),
+        ("Examples in context against an instruction", ["probe:english"]),
+    ]
