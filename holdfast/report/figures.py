@@ -32,7 +32,9 @@ class Row:
     line: Line
     readings: list[Reading]
     drawing: Markup
-    first: bool  # whether the row above is of another task; where it is not, the name is only for who cannot see that row
+    first: (
+        bool  # whether the row above is of another task; where it is not, the name is only for who cannot see that row
+    )
 
 
 @dataclass(frozen=True)
@@ -191,7 +193,9 @@ def _plot(groups: Sequence[tuple[str, Sequence[Line]]], drawings: Sequence[Marku
     drawn, rows = iter(drawings), []
     for heading, lines in groups:
         before = [None, *(line.task for line in lines)]
-        own = [Row(line, readings(line), next(drawn), line.task != task) for line, task in zip(lines, before, strict=False)]
+        own = [
+            Row(line, readings(line), next(drawn), line.task != task) for line, task in zip(lines, before, strict=False)
+        ]
         rows += [(heading, own)] if own else []
     states = [state for state in STATE if any(state in line.tuned for _, lines in groups for line in lines)]
     return Plot(rows, axis, [(STATE[state], SHAPE[state]) for state in states])

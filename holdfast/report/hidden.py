@@ -9,7 +9,7 @@ The rule, on paired changes from the base with 95 % intervals:
     cannot be told   neither; or the base itself solves less than 10 of 100 in disguise, so that nothing could remain
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -35,7 +35,11 @@ class Pair:
     def spelling(self) -> str:
         """The name of the disguise."""
         name = self.disguise.task
-        return name.removeprefix(PROBE).capitalize() if name.startswith(PROBE) else name.removesuffix(f":{self.plain.task}")
+        return (
+            name.removeprefix(PROBE).capitalize()
+            if name.startswith(PROBE)
+            else name.removesuffix(f":{self.plain.task}")
+        )
 
     def sentence(self) -> str:
         """The verdict in plain words."""
@@ -73,7 +77,9 @@ def groups(summary: Summary) -> list[tuple[str, list[Line]]]:
     paired = _beside(summary)
     alone = [line for line in summary.first_metric("diagnostic") if not any(line in (p, *ds) for p, ds in paired)]
     for line in [*(line for plain, disguises in paired for line in (plain, *disguises)), *alone]:
-        heading = "Examples in context against an instruction" if PROBE in line.task else "In plain words and in disguise"
+        heading = (
+            "Examples in context against an instruction" if PROBE in line.task else "In plain words and in disguise"
+        )
         found.setdefault(heading, []).append(line)
     return list(found.items())
 

@@ -1,6 +1,8 @@
 """An evaluation stage: one model, with its prompt attached or removed, on many tasks at several shots."""
 
+import json
 from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 from typing import Literal
 
@@ -8,15 +10,16 @@ from accelerate import PartialState
 from rich.console import Console
 from rich.progress import Progress
 
+from holdfast.evaluation import format as form
 from holdfast.evaluation.matrix import Variant
 from holdfast.evaluation.model import Model
 from holdfast.models import Pretrained
 from holdfast.prefix.attached import Prompt, detached
 from holdfast.prefix.model import PrefixModel
-from holdfast.scores import Output, Role, write_jsonl
+from holdfast.scores import Output, Role, read_outputs, write_jsonl
 from holdfast.stages import pretrained as source
-from holdfast.stages.asking import ask
-from holdfast.stages.base import Stage, inputs_of
+from holdfast.stages.asking import ask, with_mass
+from holdfast.stages.base import Stage, inputs_of, write_text
 from holdfast.stages.sources import load_task
 from holdfast.stages.train import Train
 
@@ -25,11 +28,11 @@ from holdfast.stages.train import Train
 class Evaluate(Stage):
     """Ask one variant every task at every number of shots and keep each answer in `outputs.jsonl`.
 
-    `base` is the untuned model; `tuned` the stage whose weights are measured; `trained_prompt` the stage whose `prompt/` is attached
-    when `prompt` is "on". With `step`, `tuned` is measured as it was after that many steps; step 0 is the model that it started from.
-    `base-again` is the base measured a second time, with other demonstrations (`demonstrations="sampled"`) and in other batches: how
-    far that moves a number is its noise floor. `own-stage` is `tuned` right after the stage that trained on the targets, before later
-    ones. General tasks are also asked how probable an answer of the task `toward` is.
+    `base` is the untuned model; `tuned` the stage whose `model/` (or whose unchanged base) is measured; `trained_prompt` the stage whose
+    `prompt/` is attached when `prompt` is "on". With `step`, `tuned` is measured as it was after that many steps; step 0 is the model
+    that it started from. `base-again` is the base measured a second time, with other demonstrations (`demonstrations="sampled"`) and
+    in other batches: how far that moves a number is its noise floor. `diagnostics` are tasks in disguise and probes. With `toward`,
+    general tasks are also asked how probable an answer of that task is (of the base, which other targets share, `LabelMass` asks).
     """
 
     model: str = ""
@@ -108,3 +111,41 @@ class Evaluate(Stage):
         if model is not None and self.trained_prompt == self.tuned:
             return model.attached(len(model.prompts) - 1)
         return detached(source.load_prompt(inputs["trained_prompt"] / "prompt", pretrained)())
+
+
+@dataclass(frozen=True)
+class LabelMass(Stage):
+    """How probable an answer of the task `toward` was at each general item that `evaluated` asked.
+
+    It is all of an evaluation of the base that depends on the target, and a small part of its time: apart, the rest is done once for
+    every target. `version` is the fingerprint of `toward`.
+    """
+
+    evaluated: Evaluate | None = None
+    toward: str = ""
+    version: str = ""
+
+    def run(self, folder: Path, inputs: dict[str, Path]) -> None:
+        """Write `mass.json`: a number for each line of the evaluation's `outputs.jsonl`, null where the target has no labels of its own."""
+        if not PartialState().is_main_process:
+            return
+        assert self.evaluated is not None
+        target, place = load_task(self.toward), inputs["evaluated"]
+        tasks = {task.name: task for task in map(load_task, self.evaluated.general)}
+        asked = {name for name, task in tasks.items() if form.foreign_labels(target, task)}
+        model = self.evaluated.load(inputs_of(self.evaluated, place.parent)) if asked else None
+        masses: list[float | None] = []
+        for (name, _), group in groupby(read_outputs(place), key=lambda output: (output.task, output.shots)):
+            outputs = list(group)
+            marked = with_mass(model, tasks[name], target, outputs) if model and name in asked else outputs
+            masses += [output.scores.get("first_token_mass") for output in marked]
+        write_text(folder / "mass.json", json.dumps(masses))
+
+    @staticmethod
+    def read(folder: Path, outputs: list[Output]) -> list[Output]:
+        """The evaluation's outputs, each with its mass in `folder`."""
+        masses = json.loads((folder / "mass.json").read_text())
+        return [
+            output if mass is None else replace(output, scores={**output.scores, "first_token_mass": mass})
+            for output, mass in zip(outputs, masses, strict=True)
+        ]

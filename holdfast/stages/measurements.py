@@ -13,7 +13,7 @@ from holdfast.scores import Output, read_outputs
 from holdfast.stages import analyse
 from holdfast.stages.analyse import Analyse
 from holdfast.stages.base import Stage, execute, write_text
-from holdfast.stages.evaluate import Evaluate
+from holdfast.stages.evaluate import Evaluate, LabelMass
 from holdfast.stages.train import Train
 from holdfast.training import checkpoint
 
@@ -88,11 +88,8 @@ def measure(
     """
     last, folder = stages[-1], trained[-1]
     assert isinstance(last, Train)
-    base = _run(root, Evaluate("evaluate-base", **asked.of(tuple(asked.targets), asked.shots)))
-    if asked.general:
-        base += _run(root, Evaluate("evaluate-base", toward=next(iter(asked.targets)), **asked.of_general()))
-    again: dict[str, Any] = {"variant": "base-again", "demonstrations": "sampled", "batch_tokens": 4096}
-    second = _run(root, Evaluate("evaluate-base-again", **again, **asked.both())) if twice else []
+    base = _base(root, asked)
+    second = _base(root, asked, again=True) if twice else []
     owners = _owners(stages, prompts)
     found = _after_own_stages(stages, prompts, root, asked)
     if not owners:
@@ -110,6 +107,24 @@ def measure(
     else:  # only a prompt was trained: without it, this is the base
         found += [replace(output, variant="tuned", prompt="off") for output in base]
     return base + second + found + _along(last, folder, root, asked, owners)
+
+
+def _base(root: Path, asked: Asked, *, again: bool = False) -> list[Output]:
+    """The base's answers. What is asked beside the targets is asked once for all targets and seeds that share `root`, because nothing
+    in it depends on them: how probable a target's labels are there is a stage of its own.
+    """
+    name = "evaluate-base-again" if again else "evaluate-base"
+    sampled: dict[str, Any] = {"variant": "base-again", "demonstrations": "sampled", "batch_tokens": 4096}
+    how = sampled if again else {}
+    own = _run(root, Evaluate(name, **how, **asked.of(tuple(asked.targets), asked.shots)))
+    if not (asked.general or asked.diagnostics):
+        return own
+    others = Evaluate(name, **how, **asked.of_others())
+    found = _run(root, others)
+    if again or not asked.general:
+        return own + found
+    mass = LabelMass("label-mass-base", others, next(iter(asked.targets)), asked.versions[1])
+    return own + LabelMass.read(execute(mass, root), found)
 
 
 def follows(stage: Stage) -> TypeGuard[Train]:

@@ -9,7 +9,7 @@ import pytest
 from datasets import config
 
 import holdfast.lab
-from holdfast.stages.sources import listing, load_task
+from holdfast.stages.sources import is_diagnostic, listing, load_task
 from holdfast.tasks.catalogue import ENTRIES, SUITES
 from holdfast.tasks.probe import LANGUAGES
 from holdfast.tasks.task import Example, Task
@@ -84,3 +84,14 @@ def test_a_hub_dataset_in_a_folder_directly_and_as_the_source_of_a_task(
     (task / "task.yaml").write_text("source: elsewhere")
     with pytest.raises(ValueError, match=r"task\.yaml: `source` is 'elsewhere'; write hf:dataset"):
         load_task(str(task))
+
+
+def test_disguises_and_probes_are_diagnostics_and_nothing_else_is() -> None:
+    found = [
+        is_diagnostic(name)
+        for name in ("leetspeak:lab:copying", "pig-latin:rte", "probe:french", "leetspeak:probe:dutch")
+    ]
+    assert all(found)
+    assert not any(
+        is_diagnostic(name) for name in ("lab:copying", "harness:piqa", "hf:rte", "rte", "probe", "C:/leetspeak")
+    )

@@ -8,7 +8,9 @@ import pytest
 from holdfast import measuring, models
 from holdfast.report.study import read
 from holdfast.report.tradeoff import points
-from holdfast.scores import read_scores
+from holdfast.scores import read_outputs, read_scores
+from holdfast.stages.base import execute
+from holdfast.stages.evaluate import Evaluate, LabelMass
 from holdfast.studies import runner
 from tests.training import tiny
 
@@ -24,7 +26,7 @@ SHARED = {"model.steps": 4, "model.batch_size": 4}
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("world")
     models.save(tiny.pretrained(), folder / "model")
-    for name, choices in (("pick", ["w3", "w4"]), ("copy", None)):
+    for name, choices in (("pick", ["w3", "w4"]), ("choose", ["w5", "w6"]), ("copy", None)):
         for split, count in (("train", 12), ("validation", 4), ("test", 8)):
             words = [f"w{3 + (7 * i + len(split)) % 30}" for i in range(count)]
             lines = [
@@ -215,3 +217,38 @@ def test_a_run_that_fails_is_named_and_left_out(world: Path, study) -> None:
         [s.value for s in scores if s.step == step and s.metric in ("accuracy", "exact_match")] for step in (None, 4)
     )
     assert kept == rebuilt
+
+
+def test_the_base_is_asked_the_general_tasks_once_for_all_targets(world: Path, tmp_path: Path) -> None:
+    """Two targets: three evaluations of the base, and of each target only how probable its labels are. The bugs: the evaluation depends on
+    the target again (four); the masses are of the other target, or in another order (the values)."""
+    targets, others = [str(world / "pick"), str(world / "choose")], [str(world / "copy"), f"leetspeak:{world / 'copy'}"]
+    settings = {"seeds": 1, "limit": 3, "shots": (0, 1), "set": {"model.steps": 1}}
+    runner.study(str(world / "model"), {"full": None}, targets, others, out=tmp_path / "study", **settings)
+    stages = list((tmp_path / "study/stages").iterdir())
+    names = [path.name.rpartition("-")[0] for path in stages]
+    assert (names.count("evaluate-base"), names.count("label-mass-base")) == (3, 2)
+    for name, target in zip(("pick", "choose"), targets, strict=True):
+        asked: dict = {"model": str(world / "model"), "general": tuple(others[:1]), "shots": (0, 1), "limit": 3}
+        expected = read_outputs(execute(Evaluate("asked-together", **asked, toward=target), tmp_path))
+        found = [
+            output
+            for output in read_outputs(tmp_path / f"study/runs/{name}--full--0")
+            if (output.variant, output.role) == ("base", "general")
+        ]
+        assert found == expected
+        assert all("first_token_mass" in output.scores for output in found)
+        scores = read_scores(tmp_path / f"study/runs/{name}--full--0")
+        assert {(s.task, s.metric) for s in scores if s.role == "diagnostic"} == {("leetspeak:copy", "exact_match")}
+
+
+def test_where_the_target_has_no_labels_nothing_is_loaded_to_look_for_them(world: Path, tmp_path: Path) -> None:
+    asked: dict = {"model": str(world / "model"), "general": (str(world / "pick"),), "limit": 3}
+    evaluated = Evaluate("evaluate-base", **asked)
+    outputs = read_outputs(execute(evaluated, tmp_path))
+    (world / "model").rename(world / "away")
+    try:
+        folder = execute(LabelMass("label-mass-base", evaluated, str(world / "copy")), tmp_path)
+    finally:
+        (world / "away").rename(world / "model")
+    assert LabelMass.read(folder, outputs) == outputs
