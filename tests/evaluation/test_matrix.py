@@ -40,8 +40,8 @@ CAPITALS = Task(
 )
 
 
-def test_every_metric_that_a_task_may_name_exists() -> None:
-    assert set(tasks.METRICS) <= set(METRICS)
+def test_a_task_may_name_every_metric_that_exists_and_no_other() -> None:
+    assert tasks.METRICS == tuple(METRICS)
 
 
 def test_accuracy_ranks_the_choices_of_each_item() -> None:
