@@ -180,8 +180,6 @@ def score(
 
     One score a cell (variant, prompt, task, shots, step) by the task's metric, and for general tasks (not for diagnostics) the symptoms
     of format collapse (`holdfast.evaluation.format`). The base's outputs are those with variant "base"; its value by those with
-    One score a cell (variant, prompt, task, shots, step) by the task's metric, and for general tasks (not for diagnostics) the symptoms
-    of format collapse (`holdfast.evaluation.format`). The base's outputs are those with variant "base"; its value by those with
     "base-again" stands in `Score.again`, and no smaller change is called gained or lost; the tuned model's change since those with
     "own-stage" stands in `Score.transfer`. `margin` and `floor` are as in
     `holdfast.evaluation.verdicts.judge`; `circumstances` are fields of `Score`.

@@ -28,11 +28,12 @@ from holdfast.stages.train import Train
 class Evaluate(Stage):
     """Ask one variant every task at every number of shots and keep each answer in `outputs.jsonl`.
 
-    `base` is the untuned model; `tuned` the stage whose `model/` (or whose unchanged base) is measured; `trained_prompt` the stage whose
-    `prompt/` is attached when `prompt` is "on". With `step`, `tuned` is measured as it was after that many steps; step 0 is the model
-    that it started from. `base-again` is the base measured a second time, with other demonstrations (`demonstrations="sampled"`) and
-    in other batches: how far that moves a number is its noise floor. `diagnostics` are tasks in disguise and probes. With `toward`,
-    general tasks are also asked how probable an answer of that task is (of the base, which other targets share, `LabelMass` asks).
+    `base` is the untuned model; `tuned` the stage whose weights are measured; `trained_prompt` the stage whose `prompt/` is attached
+    when `prompt` is "on". With `step`, `tuned` is measured as it was after that many steps; step 0 is the model that it started from.
+    `base-again` is the base measured a second time, with other demonstrations (`demonstrations="sampled"`) and in other batches: how
+    far that moves a number is its noise floor. `own-stage` is `tuned` right after the stage that trained on the targets, before later
+    ones. `diagnostics` are tasks in disguise and probes. With `toward`, general tasks are also asked how probable an answer of that
+    task is (of the base, which other targets share, `LabelMass` asks).
     """
 
     model: str = ""

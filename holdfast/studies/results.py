@@ -15,7 +15,7 @@ from holdfast.report import tradeoff, units
 from holdfast.report.folder import read_findings
 from holdfast.report.study import Answered, Cell, Comparison, Course, Prediction, Spread, Study
 from holdfast.report.summary import Line, Summary, share
-from holdfast.scores import Output, Score, read_outputs, read_scores
+from holdfast.scores import ROLES, Output, Score, read_outputs, read_scores
 from holdfast.studies.plan import Arm
 
 RESAMPLES = 2000
@@ -110,7 +110,7 @@ def _answered(target: str, arm: str, runs: Sequence[Sequence[Score]]) -> list[An
     lines: dict[tuple[str, str, int], list[Line]] = {}
     for scores in runs:
         summary = Summary.of(scores)
-        for line in (*summary.first_metric("target"), *summary.first_metric("general")):
+        for line in (found for role in ROLES for found in summary.first_metric(role)):
             lines.setdefault((line.task, line.role, line.shots), []).append(line)
     found = []
     for (asked, role, shots), own in lines.items():

@@ -4,7 +4,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-METRICS = ("accuracy", "accuracy_norm", "exact_match", "starts_with", "f1", "rouge1", "rouge2", "rougeL", "bleu", "chrf")
+METRICS = (
+    "accuracy",
+    "accuracy_norm",
+    "exact_match",
+    "starts_with",
+    "f1",
+    "rouge1",
+    "rouge2",
+    "rougeL",
+    "bleu",
+    "chrf",
+)
 SPLITS = ("train", "validation", "test")
 
 

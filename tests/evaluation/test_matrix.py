@@ -41,7 +41,7 @@ CAPITALS = Task(
 
 
 def test_a_task_may_name_every_metric_that_exists_and_no_other() -> None:
-    assert tasks.METRICS == tuple(METRICS)
+    assert tuple(METRICS) == tasks.METRICS
 
 
 def test_accuracy_ranks_the_choices_of_each_item() -> None:
