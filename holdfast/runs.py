@@ -80,9 +80,7 @@ def tune(
         ValueError: anything about the input is wrong; nothing was written then.
     """
     targets = (task,) if isinstance(task, str) else tuple(task)
-    kept = [name for g in general for name in sources.expand(g)]
-    diagnostics = tuple(name for name in kept if sources.is_diagnostic(name))
-    kept = tuple(name for name in kept if not sources.is_diagnostic(name))
+    kept, diagnostics = sources.apart(general)
     tasks = [sources.load_task(name) for name in (*targets, *kept, *diagnostics)]
     names = _names(targets, tasks)
     check_askable(tasks, max(shots), trained=tasks[: len(targets)])

@@ -1,6 +1,7 @@
 """What a TASK argument means: a folder, a file, `hf:dataset[:config]`, `lab:NAME`, `harness:NAME`, or a name in the catalogue."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -54,6 +55,12 @@ def is_diagnostic(argument: str) -> bool:
     """Whether a TASK argument names a task in disguise or a probe: it says whether what was lost is only hidden, and is no general task."""
     kind, colon, _ = argument.partition(":")
     return bool(colon) and (kind in TRANSFORMS or kind == "probe")
+
+
+def apart(arguments: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The general tasks and the diagnostics among the tasks behind some TASK arguments."""
+    every = [name for argument in arguments for name in expand(argument)]
+    return tuple(n for n in every if not is_diagnostic(n)), tuple(n for n in every if is_diagnostic(n))
 
 
 def short(argument: str) -> str:
