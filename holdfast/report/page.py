@@ -130,8 +130,8 @@ def key(score: Score) -> str:
 
 
 def minus(text: str) -> str:
-    """Numbers with a true minus sign."""
-    return text.replace("-", "−")
+    """Numbers with a true minus sign; the hyphens of names (`0-shot`, `pig-latin`) stay."""
+    return re.sub(r"(?<![\w)])-(?=[\d.])", "−", text)
 
 
 def breakable(name: str) -> Markup:

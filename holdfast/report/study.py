@@ -207,7 +207,8 @@ NOTE = (
 
 def said(one: Prediction) -> str:
     """A prediction in words."""
-    return f"Stage-1 score and {one.measure}: rank correlation {one.correlation:+.2f} (p {one.p:.2g}, {one.n} runs)."
+    p = f"{one.p:.2g}" if one.p >= 0.0001 else "<0.0001"
+    return f"Stage-1 score and {one.measure}: rank correlation {one.correlation:+.2f} (p {p}, {one.n} runs)."
 
 
 def shown(found: Spread | None, seeds: int = 0, plus: bool = False) -> str:

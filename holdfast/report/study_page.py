@@ -1,14 +1,29 @@
 """A study as one HTML page: for each target the trade-off of every arm, the table behind it, and the tests."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from markupsafe import Markup
 
 from holdfast.report import course_figures, lines, units
 from holdfast.report import folder as folders
 from holdfast.report import study as records
 from holdfast.report.page import minus, render
-from holdfast.report.study import Spread, Study
+from holdfast.report.study import Cell, Comparison, Spread, Study
 from holdfast.report.study_markdown import markdown
+
+COLUMNS = {
+    "target": "Target",
+    "change": "General change",
+    "kept": "Kept, %",
+    "matched": "Kept at {}, %",
+    "area": "Area, %",
+    "format_share": "Format share, %",
+    "stage_one": "Stage 1",
+    "drift": "Weight drift, %",
+}
+MEASURES = {"target": "target score", "change": "general change", "matched": "kept at a score", "area": "area"}
 
 
 def write_study_page(folder: str | Path) -> Path:
@@ -31,6 +46,7 @@ def page(study: Study, name: str) -> str:
         figure=lines.inline,
         spread=spread,
         p=p,
+        measures=MEASURES,
     )
 
 
@@ -58,8 +74,11 @@ def _target(study: Study, task: str) -> dict[str, Any]:
     answered = [one for one in study.answered if one.task == task]
     courses = [course for course in study.courses if course.task == task]
     arms = [cell.arm for cell in cells]
+    compared = [one for one in study.comparisons if one.task == task]
     return {
         "task": task,
+        "finding": finding(cells, compared),
+        "columns": _columns(cells),
         "cells": list(enumerate(cells, 1)),
         "level": cells[0].level,
         "figure": course_figures.against(arms, courses),
@@ -70,19 +89,55 @@ def _target(study: Study, task: str) -> dict[str, Any]:
             (asked, shots, [one for one in answered if (one.asked, one.shots) == (asked, shots)])
             for asked, shots in dict.fromkeys((one.asked, one.shots) for one in answered)
         ],
-        "compared": [one for one in study.comparisons if one.task == task],
+        "compared": compared,
     }
 
 
-def spread(found: Spread | None, seeds: int = 0, plus: bool = False) -> str:
-    """A mean with its standard deviation, and its interval over seeds in brackets."""
+def finding(cells: Sequence[Cell], compared: Sequence[Comparison]) -> str:
+    """What a target's arms come to: of those whose seeds all reach the score where arms are matched, the one that keeps most there,
+    beside the first arm. Empty where none does.
+    """
+    first, level = cells[0], cells[0].level
+    reached = [(cell.matched.mean, cell.arm) for cell in cells if cell.matched and cell.matched.n == cell.seeds]
+    if level is None or not reached:
+        return ""
+    kept, best = max(reached, key=lambda pair: pair[0])
+    said = f"At {units.points(level)} points on the target, {best} keeps {units.points(kept)} % of the base’s mean on the general tasks"
+    if best == first.arm:
+        return f"{said}: no arm keeps more." if len(cells) > 1 else f"{said}."
+    said += (
+        f", {first.arm} {units.points(first.matched.mean)} %" if first.matched else f"; {first.arm} does not get there"
+    )
+    test = next((one for one in compared if (one.arm, one.measure) == (best, "matched")), None)
+    if test and test.low is not None and test.high is not None:
+        limits = f"[{units.points(test.low, True)}, {units.points(test.high, True)}]"
+        said += f" (difference {units.points(test.difference, True)} {limits}, 95 % over {test.n_seeds} seeds)"
+    return f"{said}."
+
+
+def _columns(cells: Sequence[Cell]) -> list[tuple[str, str, list[Markup]]]:
+    """(title, name, an entry for each arm) of the measures that any arm has."""
+    level = "–" if cells[0].level is None else units.points(cells[0].level)
+    return [
+        (
+            title.format(level),
+            name,
+            [spread(getattr(c, name), c.seeds if name == "matched" else 0, name == "change") for c in cells],
+        )
+        for name, title in COLUMNS.items()
+        if any(getattr(cell, name) for cell in cells)
+    ]
+
+
+def spread(found: Spread | None, seeds: int = 0, plus: bool = False) -> Markup:
+    """A mean with its standard deviation, and below it its interval over seeds in brackets."""
     if found is None:
-        return "–"
-    text = records.shown(found, seeds, plus)
+        return Markup("–")
+    text = Markup("{}").format(minus(records.shown(found, seeds, plus)))
     if found.interval is not None:
-        low, high = (units.points(value) for value in found.interval)
-        text += f" [{low}, {high}]"
-    return minus(text)
+        limits = ", ".join(units.points(value, plus) for value in found.interval)
+        text += Markup(' <span class="interval">[{}]</span>').format(minus(limits))
+    return text
 
 
 def p(value: float | None) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from holdfast.report.page import write_comparison, write_page
-from tests.report import example_run
+from tests.report import example_run, example_study, example_whole
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
@@ -29,11 +29,13 @@ def chromium() -> Iterator[Any]:
 
 @pytest.fixture(scope="session")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The page of a run with a prompt, of one without, and of both side by side."""
+    """The page of a run with a prompt, of one without, of both side by side, of one with every section there is, and of a study."""
     folder = tmp_path_factory.mktemp("pages")
     runs = [example_run.make(folder / "promot"), example_run.make(folder / "full", prompts=(None,))]
     made = {run.name: write_page(run) for run in runs}
-    return made | {"comparison": write_comparison(runs, folder / "comparison", floor=0.9)}
+    made["comparison"] = write_comparison(runs, folder / "comparison", floor=0.9)
+    made["whole"] = write_page(example_whole.make(folder / "whole"))
+    return made | {"study": example_study.make(folder / "study")}
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,9 @@
-"""The pages in a browser: quiet, alone, sortable, as wide as the screen, and readable by everybody."""
+"""The pages in a browser: quiet, alone, sortable, as wide as the screen, and readable by everybody.
 
+With SCREENSHOTS set to a folder, each page is also drawn there, in light and dark, on a desktop and on a phone.
+"""
+
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -7,7 +11,7 @@ from typing import Any
 import pytest
 
 pytestmark = pytest.mark.browser
-EVERY_PAGE = pytest.mark.parametrize("name", ["promot", "full", "comparison"])
+EVERY_PAGE = pytest.mark.parametrize("name", ["promot", "full", "comparison", "whole", "study"])
 WIDTHS = (320, 390, 768, 1280)
 
 
@@ -45,14 +49,28 @@ def test_the_page_says_nothing_to_the_console_and_asks_for_nothing(show: Callabl
     page = show(name)
     page.wait_for_load_state("networkidle")
     assert page.trouble == []
-    assert page.title().endswith(("report", "comparison"))
+    assert page.title().endswith(("report", "comparison", "study"))
 
 
 @EVERY_PAGE
 @pytest.mark.parametrize("width", WIDTHS)
 def test_the_page_is_never_wider_than_the_screen(show: Callable[..., Any], name: str, width: int) -> None:
     page = show(name, width=width)
+    page.evaluate("for (const folded of document.querySelectorAll('details')) folded.open = true")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_the_newer_sections_are_there_and_every_figure_has_room(show: Callable[..., Any]) -> None:
+    """The bug: a figure whose box has no height or width shows nothing and breaks no other test."""
+    page = show("whole", width=390)
+    for heading in ("Lost, or only hidden?", "Where the format lives", "Over the steps of training", "Why"):
+        assert page.get_by_role("heading", name=heading, exact=True).is_visible()
+    for name in ("whole", "study"):
+        boxes = show(name, width=390).eval_on_selector_all(
+            "svg.panel", "found => found.map(one => [one.clientWidth, one.clientHeight])"
+        )
+        assert len(boxes) >= 6
+        assert all(width >= 150 and height >= 150 for width, height in boxes), boxes
 
 
 def test_columns_sort_by_number_both_ways_and_leave_empty_cells_last(show: Callable[..., Any]) -> None:
@@ -128,6 +146,9 @@ def test_printing_opens_what_is_folded(show: Callable[..., Any]) -> None:
 @pytest.mark.parametrize("width", [390, 1280])
 def test_axe_finds_no_serious_problem(show: Callable[..., Any], axe: str, name: str, scheme: str, width: int) -> None:
     page = show(name, width=width, color_scheme=scheme, bypass_csp=True)
+    if folder := os.environ.get("SCREENSHOTS"):
+        page.screenshot(path=Path(folder) / f"{name}-{width}-{scheme}.png", full_page=True)
+    page.evaluate("for (const folded of document.querySelectorAll('details')) folded.open = true")
     page.evaluate(axe)
     found = page.evaluate("axe.run(document).then(result => result.violations)")
     serious = [(v["id"], v["nodes"][0]["html"]) for v in found if v["impact"] in ("serious", "critical")]
