@@ -82,7 +82,7 @@ def cases(small: bool) -> Iterator[harness.Result]:
 
         differ = sum(a != b for a, b in zip(ours(), theirs(), strict=True))
         timing = harness.alternate(ours, theirs, rounds)
-        yield harness.timed("few-shot generation", f"{count} prompts, {SHOTS} shots, {name}", timing, differ)
+        yield harness.timed("few-shot generation", f"{SHOTS}-shot greedy, {count} prompts, {name}", timing, differ)
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ def harness_backend() -> tuple[Any, Any]:
 
 
 def cases(small: bool) -> Iterator[harness.Result]:
-    """The same demonstrations before every item, and others before each."""
+    """The same demonstrations before every item (the harness's sampler `first_n`), and others before each (`default`)."""
     Instance, HFLM = harness_backend()
     layers, width, vocabulary, items, rounds = (2, 128, 1000, 12, 1) if small else (LAYERS, WIDTH, VOCABULARY, 40, 3)
     model, tokenizer = words.llama(layers, width, vocabulary, spread=words.WIDE), words.tokenizer(vocabulary)
@@ -65,7 +65,7 @@ def cases(small: bool) -> Iterator[harness.Result]:
             lambda instances=instances: theirs.loglikelihood(instances, disable_tqdm=True),
             rounds,
         )
-        case = f"{items} items, {SHOTS} shots, {'the same' if same else 'drawn for each'}"
+        case = f"{SHOTS}-shot {'first_n' if same else 'default'}, {items} items of {CHOICES} choices"
         yield harness.timed("few-shot scoring", case, timing, worst)
 
 

@@ -133,13 +133,18 @@ def in_groups(
     return torch.cat(parts)[owners.argsort(stable=True).to(parts[0].device)]
 
 
+def recomputed(model: Any) -> bool:
+    """Whether transformers computes layers a second time in the backward pass: gradient checkpointing."""
+    return model.training and any(getattr(module, "gradient_checkpointing", False) for module in model.modules())
+
+
 def check_not_recomputed(model: Any) -> None:
     """Refuse to train with a deep prefix or low-rank updates while transformers recomputes layers: it would do so without them.
 
     Raises:
         ValueError: gradient checkpointing is on.
     """
-    if model.training and any(getattr(module, "gradient_checkpointing", False) for module in model.modules()):
+    if recomputed(model):
         raise ValueError(
             "gradient checkpointing loses a deep prefix and an attached LoRA; set gradient_checkpointing=false, or use a "
             "soft prompt"

@@ -251,7 +251,7 @@ def agrees(model: Any, attempt: Callable[[Any], tuple[Tensor, Tensor]]) -> bool:
     seen = _SEEN.setdefault(model, {})
     if key not in seen:
         try:
-            with inference(model):
+            with inference(model), unrounded(model):
                 one, other = attempt(model)
         except torch.OutOfMemoryError:
             raise  # says nothing about the model, and must not be remembered as if it did
@@ -261,6 +261,11 @@ def agrees(model: Any, attempt: Callable[[Any], tuple[Tensor, Tensor]]) -> bool:
             difference = (one.float() - other.float()).pow(2).mean().sqrt() / one.float().std()
             seen[key] = float(difference) < torch.finfo(one.dtype).eps ** 0.5
     return seen[key]
+
+
+def unrounded(model: Any) -> torch.autocast:
+    """Within, nothing is computed in a lower precision than the model's own: what two ways differ by is then no rounding of autocast's."""
+    return torch.autocast(model.device.type, enabled=False)
 
 
 def _continue_together(model: Any) -> tuple[Tensor, Tensor]:

@@ -6,12 +6,12 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from holdfast import models
 from holdfast.prefix import encoded, packed, reference
-from holdfast.prefix.attached import Attached, Prompt, detached, of
-from holdfast.prefix.cache import REFUSALS, agrees, layers_of
+from holdfast.prefix.attached import Attached, Prompt, detached, of, recomputed
+from holdfast.prefix.cache import REFUSALS, agrees, layers_of, unrounded
 from holdfast.prefix.head import LabelLogits, labels_at_once, separable
 from holdfast.prefix.packing import label_tensors
 from holdfast.rows import Row
@@ -48,7 +48,8 @@ class PrefixModel(nn.Module):
         prompts: list[Prompt] = [prompt() for prompt in self.prompts]
         longest = self._longest(rows, [len(prompt) for prompt in prompts])
         labels, weights, row = (tensor.to(self.model.device) for tensor in label_tensors(rows))
-        if not self.packs(longest, deep=any(of(prompt).deep for prompt in prompts)):
+        deep = any(of(prompt).deep for prompt in prompts)
+        if not self.packs(longest, deep=deep):
             return LabelLogits(reference.label_logits(self.model, rows, prompts), labels, weights, row)
         whole = len(labels) <= labels_at_once(self.model) or not separable(self.model, prompts)
         if self.model.config.is_encoder_decoder:
@@ -56,7 +57,8 @@ class PrefixModel(nn.Module):
             found = compute(self.model, rows, prompts)
         else:
             compute = packed.label_logits if whole else packed.label_states
-            found = compute(self.model, rows, prompts, self.budget)
+            along = self.budget is None and not deep and by_path(self.model)
+            found = compute(self.model, rows, prompts, self.budget, by_path=along)
         return LabelLogits(found, labels, weights, row, None if whole else self.model)
 
     def length(self, prompt: int) -> int:
@@ -110,29 +112,34 @@ def capability(model: Any, *, deep: bool = False) -> Capability:
     return seen[attention, deep]
 
 
+def by_path(model: Any) -> bool:
+    """Whether rows are packed into one, and attention goes along paths: on a CPU, where torch's dense kernel scores all pairs.
+
+    Layers that are computed again would not find their paths, and a model that hands none on is found out with numbers.
+    """
+    if model.device.type != "cpu" or model.config._attn_implementation != "sdpa" or recomputed(model):
+        return False
+    return agrees(model, _by_path_and_by_mask)
+
+
+def _by_path_and_by_mask(model: Any) -> tuple[Tensor, Tensor]:
+    rows, vectors = _short_rows(model, first=True)
+    return tuple(packed.label_logits(model, rows, [vectors], by_path=along) for along in (True, False))  # pyright: ignore[reportReturnType]
+
+
 @torch.no_grad()
 def _probe(model: Any, deep: bool) -> Capability:
     if model.config.is_encoder_decoder:
         right = not deep and agrees(model, encoded.padded_and_alone)
         return Capability(right, f"inputs encoded side by side {'equal' if right else 'do not equal'} each alone")
-    random = torch.Generator().manual_seed(0)
-    vocabulary = model.get_input_embeddings().weight.shape[0]
-    rows = [
-        Row(
-            tuple(torch.randint(vocabulary, (length,), generator=random).tolist()),
-            (float(not deep), *[1.0] * (length - 1)),
-            prompt=0,
-        )
-        for length in (5, 3, 4)
-    ]
-    words = torch.randint(vocabulary, (4,), generator=random).to(model.device)
-    vectors = model.get_input_embeddings()(words)
+    rows, vectors = _short_rows(model, first=not deep)
     training = {module: module.training for module in model.modules()}
     model.eval()
     try:
-        prompt = Attached(layers=layers_of(model, vectors)) if deep else vectors
-        alone = reference.label_logits(model, rows, [prompt]).float()
-        together = packed.label_logits(model, rows, [prompt]).float()
+        with unrounded(model):
+            prompt = Attached(layers=layers_of(model, vectors)) if deep else vectors
+            alone = reference.label_logits(model, rows, [prompt]).float()
+            together = packed.label_logits(model, rows, [prompt]).float()
     except torch.OutOfMemoryError:
         raise
     except REFUSALS as error:
@@ -145,3 +152,19 @@ def _probe(model: Any, deep: bool) -> Capability:
     return Capability(
         difference < bound, f"packed rows differ by {difference:.1g} of the logits' spread (bound {bound:.1g})"
     )
+
+
+def _short_rows(model: Any, *, first: bool) -> tuple[list[Row], Tensor]:
+    """Random rows, every token predicted (the first one too, or not), and the vectors [P, D] of a random prompt."""
+    random = torch.Generator().manual_seed(0)
+    vocabulary = model.get_input_embeddings().weight.shape[0]
+    rows = [
+        Row(
+            tuple(torch.randint(vocabulary, (length,), generator=random).tolist()),
+            (float(first), *[1.0] * (length - 1)),
+            prompt=0,
+        )
+        for length in (5, 3, 4)
+    ]
+    words = torch.randint(vocabulary, (4,), generator=random).to(model.device)
+    return rows, model.get_input_embeddings()(words)

@@ -14,12 +14,21 @@ from torch import Tensor
 from holdfast.prefix import masks
 from holdfast.prefix.attached import Attached, Prompt, check_not_recomputed, constant, in_groups, of
 from holdfast.prefix.packing import Packed, pack
+from holdfast.prefix.paths import Paths, attention_by_path, of_row
 from holdfast.rows import Row
 
 MULTIPLE = 8  # Attention kernels want the mask's last axis to be a multiple of this.
+COPIES = 8  # Keys and values of a prompt that is long beside its rows would be copied more often: too much memory.
 
 
-def label_logits(model: Any, rows: Sequence[Row], prompts: Sequence[Prompt], budget: int | None = None) -> Tensor:
+def label_logits(
+    model: Any,
+    rows: Sequence[Row],
+    prompts: Sequence[Prompt],
+    budget: int | None = None,
+    *,
+    by_path: bool = False,
+) -> Tensor:
     """Logits at the label places: rows as given, label places ascending.
 
     Args:
@@ -27,6 +36,7 @@ def label_logits(model: Any, rows: Sequence[Row], prompts: Sequence[Prompt], bud
         rows: N labels in all.
         prompts: What `Row.prompt` counts: soft prompts [P, D], or whatever is attached.
         budget: The longest packed row, in places; without it, packed rows are as long as is cheapest.
+        by_path: Attention may go along paths, in one packed row (see `holdfast.prefix.paths`; `PrefixModel` finds out).
 
     Returns:
         [N, V]
@@ -34,12 +44,19 @@ def label_logits(model: Any, rows: Sequence[Row], prompts: Sequence[Prompt], bud
     Raises:
         ValueError: a row predicts its first token from nothing.
     """
-    return _computed(model, rows, prompts, budget, forward)
+    return _computed(model, rows, prompts, budget, by_path, forward)
 
 
-def label_states(model: Any, rows: Sequence[Row], prompts: Sequence[Prompt], budget: int | None = None) -> Tensor:
+def label_states(
+    model: Any,
+    rows: Sequence[Row],
+    prompts: Sequence[Prompt],
+    budget: int | None = None,
+    *,
+    by_path: bool = False,
+) -> Tensor:
     """`label_logits` before the LM head: the hidden states [N, D] that it reads at the label places."""
-    return _computed(model, rows, prompts, budget, states)
+    return _computed(model, rows, prompts, budget, by_path, states)
 
 
 def _computed(
@@ -47,35 +64,49 @@ def _computed(
     rows: Sequence[Row],
     prompts: Sequence[Prompt],
     budget: int | None,
-    way: Callable[[Any, Packed, Sequence[Prompt]], Tensor],
+    by_path: bool,
+    way: Callable[..., Tensor],
 ) -> Tensor:
     width = model.get_input_embeddings().weight.shape[1]
     lengths = [of(prompt).soft for prompt in prompts]
 
     def compute(some: Sequence[Row]) -> Tensor:
+        if by_path:
+            one = pack(some, lengths)
+            paths = of_row(one.end)
+            if paths.copies <= COPIES:
+                return way(model, one, prompts, paths)
         return way(model, pack(some, lengths, budget, MULTIPLE, width).to(model.device), prompts)
 
     return in_groups(model, rows, prompts, compute)
 
 
-def forward(model: Any, packed: Packed, prompts: Sequence[Prompt]) -> Tensor:
+def forward(model: Any, packed: Packed, prompts: Sequence[Prompt], paths: Paths | None = None) -> Tensor:
     """Packed rows behind what is attached to them -> logits [N, V]."""
     with head_at(model, packed.label_index) as applied:
-        logits = _run(model, packed, [of(prompt) for prompt in prompts]).flatten(0, 1)
+        logits = _run(model, packed, [of(prompt) for prompt in prompts], paths).flatten(0, 1)
     return logits if applied else logits[packed.label_index]
 
 
-def states(model: Any, packed: Packed, prompts: Sequence[Prompt]) -> Tensor:
+def states(model: Any, packed: Packed, prompts: Sequence[Prompt], paths: Paths | None = None) -> Tensor:
     """Packed rows behind what is attached to them -> hidden states [N, D] before the LM head."""
     with seen_by_head(model) as seen:
-        _run(model, packed, [of(prompt) for prompt in prompts])
+        _run(model, packed, [of(prompt) for prompt in prompts], paths)
     return seen[0][packed.label_index]
 
 
-def _run(model: Any, packed: Packed, prompts: Sequence[Attached]) -> Tensor:
+def _run(model: Any, packed: Packed, prompts: Sequence[Attached], paths: Paths | None) -> Tensor:
     inputs = embed(model, packed, prompts)
     attention, positions = model.config._attn_implementation, packed.positions
     deep = [prompt.deep for prompt in prompts]
+    if paths is not None:
+        assert not any(deep), "keys of a deep prefix are in nobody's path"
+        # A mask of the right shape keeps the model from making its own.
+        unread = torch.ones((), dtype=torch.bool, device=inputs.device).expand(1, 1, *packed.end.shape[1:] * 2)
+        with attention_by_path(model):
+            return model(
+                inputs_embeds=inputs, attention_mask=unread, position_ids=positions, use_cache=False, paths=paths
+            ).logits
     if not any(deep):
         mask = masks.for_attention(attention, packed.end, inputs.dtype)
         return model(inputs_embeds=inputs, attention_mask=mask, position_ids=positions, use_cache=False).logits
