@@ -61,7 +61,7 @@ def test_parts_have_the_losses_and_gradients_of_the_whole(name: str, monkeypatch
 
 
 def test_all_logits_at_once_never_exist(monkeypatch: pytest.MonkeyPatch) -> None:
-    """10 labels x 97 words are 970 logits, 3 x 97 those of a part; the tensors of the body stay below 600."""
+    """10 labels x 97 words are 970 logits, 3 x 97 those of a part; the tensors of the body, gathered keys included, below 800."""
     llama: dict[str, Any] = LLAMA | {
         "hidden_size": 8,
         "intermediate_size": 8,
@@ -78,7 +78,7 @@ def test_all_logits_at_once_never_exist(monkeypatch: pytest.MonkeyPatch) -> None
     assert separable(model.model)
     with Largest(shapes) as parts:
         loss_and_gradients(model)
-    assert parts.numbers <= 600, parts.numbers
+    assert parts.numbers <= 800, parts.numbers
 
 
 def test_only_states_are_saved_for_the_backward_pass(monkeypatch: pytest.MonkeyPatch) -> None:
