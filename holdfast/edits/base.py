@@ -48,6 +48,10 @@ class Edit:
     needs_blocks: ClassVar[bool] = False
     """Whether the edit means nothing for a model whose tensor names show no numbered blocks."""
 
+    takes_16_bits: ClassVar[bool] = False
+    """Whether float16 and bfloat16 may come as they are stored: where the result is then, bit by bit, that of float32
+    rounded. `torch.lerp` is so; a difference is not."""
+
     @property
     def sliceable(self) -> bool:
         """Whether a tensor can be edited a run of rows at a time, so that memory stays small."""
@@ -56,8 +60,8 @@ class Edit:
     def __call__(self, base: Tensor, tuned: Tensor, place: Place) -> Tensor:
         """The edited tensor.
 
-        `base` and `tuned` have one shape and one dtype, float32 or float64; so must the result. A sliceable edit may be
-        given a run of rows: numbers `[n, N]` of a tensor `[..., N]`.
+        `base` and `tuned` have one shape and one dtype, float32 or float64 (see also `takes_16_bits`); so must the
+        result. A sliceable edit may be given a run of rows: numbers `[n, N]` of a tensor `[..., N]`.
         """
         raise NotImplementedError
 
@@ -91,9 +95,9 @@ def choose(mask: NDArray[np.bool_], one: Tensor, other: Tensor) -> Tensor:
 
     `torch.where` takes longer, and `other + mask * difference` is not `other` for a negative zero or beside an infinity.
     """
-    kind = np.int64 if one.dtype is torch.float64 else np.int32
-    kept = np.negative(mask.view(np.int8)).astype(kind).reshape(one.shape)  # All bits of a number, or none.
-    mixed, bits = one.numpy(force=True).view(kind), other.numpy(force=True).view(kind)
+    kind = {2: torch.int16, 4: torch.int32, 8: torch.int64}[one.itemsize]
+    mixed, bits = one.detach().view(kind).numpy(), other.detach().view(kind).numpy()
+    kept = np.negative(mask.view(np.int8)).astype(mixed.dtype).reshape(one.shape)  # All bits of a number, or none.
     mixed ^= bits
     mixed &= kept
     mixed ^= bits

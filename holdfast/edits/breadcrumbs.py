@@ -1,7 +1,7 @@
 """Model Breadcrumbs."""
 
 from collections.abc import Callable
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -26,6 +26,8 @@ class Breadcrumbs(Streamed):
 
     Source: Davari and Belilovsky 2024, "Model Breadcrumbs: scaling multi-task model merging with sparse masks" (ECCV)
     """
+
+    takes_16_bits: ClassVar[bool] = True
 
     density: float = Field(default=0.2, ge=0, le=1)
     outliers: float = Field(default=0.1, ge=0, le=1)

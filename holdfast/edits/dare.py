@@ -1,6 +1,7 @@
 """DARE: drop and rescale."""
 
 import hashlib
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -21,6 +22,8 @@ class Dare(Streamed):
 
     Source: Yu et al. 2024, "Language models are super Mario" (ICML), section 3
     """
+
+    takes_16_bits: ClassVar[bool] = True
 
     density: float = Field(default=0.2, ge=0, le=1)
     scale: float = Field(default=1.0, allow_inf_nan=False)

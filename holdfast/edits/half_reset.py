@@ -19,6 +19,7 @@ class HalfReset(Edit):
     """
 
     needs_blocks: ClassVar[bool] = True
+    takes_16_bits: ClassVar[bool] = True
 
     seed: int = 0
 

@@ -23,6 +23,7 @@ class Lines(Edit):
     """
 
     needs_blocks: ClassVar[bool] = True
+    takes_16_bits: ClassVar[bool] = True
 
     alpha: float = Field(default=0.5, ge=0, allow_inf_nan=False)
     beta: float | None = Field(default=None, allow_inf_nan=False)

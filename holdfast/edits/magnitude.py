@@ -1,5 +1,7 @@
 """Magnitude pruning of the delta."""
 
+from typing import ClassVar
+
 import torch
 from pydantic import Field
 from pydantic.dataclasses import dataclass
@@ -16,6 +18,8 @@ class Magnitude(Streamed):
 
     Source: Yadav et al. 2023, "TIES-Merging: resolving interference when merging models" (NeurIPS), the trimming step
     """
+
+    takes_16_bits: ClassVar[bool] = True
 
     density: float = Field(default=0.2, ge=0, le=1)
     scale: float = Field(default=1.0, allow_inf_nan=False)

@@ -1,5 +1,7 @@
 """Task arithmetic with one task."""
 
+from typing import ClassVar
+
 import torch
 from pydantic import Field
 from pydantic.dataclasses import dataclass
@@ -15,6 +17,8 @@ class TaskArithmetic(Edit):
 
     Source: Ilharco et al. 2023, "Editing models with task arithmetic" (ICLR), section 2
     """
+
+    takes_16_bits: ClassVar[bool] = True
 
     scale: float = Field(default=0.5, allow_inf_nan=False)
 

@@ -1,5 +1,7 @@
 """WiSE-FT."""
 
+from typing import ClassVar
+
 import torch
 from pydantic import Field
 from pydantic.dataclasses import dataclass
@@ -15,6 +17,8 @@ class WiseFt(Edit):
 
     Source: Wortsman et al. 2022, "Robust fine-tuning of zero-shot models" (CVPR), section 3
     """
+
+    takes_16_bits: ClassVar[bool] = True
 
     alpha: float = Field(default=0.5, ge=0, le=1)
 

@@ -5,10 +5,10 @@ import math
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 from pydantic import ValidationError
@@ -20,7 +20,7 @@ from holdfast.edits.base import Edit, Slices
 from holdfast.stages import pretrained
 from holdfast.stages.shards import Reader, Shard, Stored, shards, twins, write
 
-SLICE = 1 << 17  # Numbers in a slice: many, beside what a call costs, and few, beside the cache.
+SLICE = 1 << 18  # Numbers in a slice: many, beside what a call costs, and few, beside the cache.
 COPIED = {".json", ".txt", ".model", ".jinja", ".tiktoken", ".py"}
 DOWNLOADED = ["model*.safetensors", *(f"*{suffix}" for suffix in sorted(COPIED - {".py"}))]
 
@@ -107,7 +107,8 @@ def edit(base: Path, tuned: Path, how: Edit, out: Path) -> Path:
     """Write the edited model to `out`, in the files, names and dtypes of `tuned`; returns `out`.
 
     Numbers of 16 bits are edited in float32. Integers and booleans, configuration and tokenizer are those of `tuned`.
-    Memory holds a slice at a time of each model, or one whole tensor for an edit that needs to see it whole.
+    As many tensors at once as torch has threads, each in a thread of its own. Memory holds for each of them a slice of
+    both models; or one whole tensor in all, for an edit that needs to see it whole.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out}: exists and is not empty; give another folder for the edited model")
@@ -128,7 +129,7 @@ def edit(base: Path, tuned: Path, how: Edit, out: Path) -> Path:
         part.mkdir(parents=True)
         try:
             for shard in written:
-                _write_shard(shard, part, pairs, how, reader)
+                _write_shard(shard, part, pairs, how)
             _copy_others(tuned, part)
             record = {"edit": _name(how), **asdict(how), "base": str(base), "tuned": str(tuned)}  # pyright: ignore[reportArgumentType]
             (part / "edit.json").write_text(json.dumps(record, indent=1) + "\n")
@@ -208,14 +209,24 @@ def _kinds(pair: Pair) -> str:
     return " and ".join(sorted({pair.base.kind, pair.tuned.kind}))
 
 
-def _write_shard(shard: Shard, folder: Path, pairs: Mapping[str, Pair], how: Edit, reader: Reader) -> None:
-    """Same names, shapes and dtypes, so the same header: it is taken over as it is."""
-    with ExitStack() as stack:
-        file: BinaryIO = stack.enter_context((folder / shard.path.name).open("wb"))
-        file.write(shard.header)
-        for name in shard.tensors:
+def _write_shard(shard: Shard, folder: Path, pairs: Mapping[str, Pair], how: Edit) -> None:
+    """Same names, shapes and dtypes, so the same header: it is taken over as it is, and each tensor has its place."""
+    path, threads = folder / shard.path.name, torch.get_num_threads()
+    path.write_bytes(shard.header)
+
+    def tensor(name: str) -> None:
+        with Reader() as reader, path.open("r+b") as file:
+            file.seek(pairs[name].tuned.start)
             for piece in edited(pairs[name], how, reader):
                 write(file, piece)
+
+    with ThreadPoolExecutor(threads if how.sliceable else 1) as pool:
+        torch.set_num_threads(1 if how.sliceable else threads)  # Of each thread that begins from now on, too.
+        try:
+            for _ in pool.map(tensor, shard.tensors):  # Where one fails, those not begun are left out.
+                pass
+        finally:
+            torch.set_num_threads(threads)
 
 
 def edited(pair: Pair, how: Edit, reader: Reader) -> Iterator[Tensor]:
@@ -228,7 +239,7 @@ def edited(pair: Pair, how: Edit, reader: Reader) -> Iterator[Tensor]:
         yield from reader.chunks(stored, SLICE)
         return
     size = stored.size // stored.dtype.itemsize
-    slices = Slices(size, Slicing(pair, reader, whole=not how.sliceable).every)
+    slices = Slices(size, Slicing(pair, reader, how).every)
     apply, ready = how.over(slices, pair.place), torch.empty(0, dtype=stored.dtype)
     for base, tuned in slices.every(1):
         result = apply(base, tuned)
@@ -237,20 +248,26 @@ def edited(pair: Pair, how: Edit, reader: Reader) -> Iterator[Tensor]:
                 f"{_name(how)}: made {list(result.shape)} {result.dtype} of {pair.place.name}, "
                 f"which is {list(tuned.shape)} {tuned.dtype}; an edit keeps both"
             )
+        if result.dtype == stored.dtype:
+            yield result
+            continue
         if ready.numel() < result.numel():
             ready = torch.empty_like(result, dtype=stored.dtype)
         yield ready.view(-1)[: result.numel()].copy_(result.view(-1))
 
 
 class Slicing:
-    """The slices of a tensor in both models, in float32 (float64 where one is stored so), read to the same place each."""
+    """The slices of a tensor in both models, read to the same place each: in float32, in float64 where one is stored so, or
+    as they are stored, where the edit can do with that."""
 
-    def __init__(self, pair: Pair, reader: Reader, *, whole: bool) -> None:
+    def __init__(self, pair: Pair, reader: Reader, how: Edit) -> None:
         self.reader, stored = reader, pair.tuned
         kinds = [side.dtype for side in (pair.base, stored)]
         exact = torch.float64 if torch.float64 in kinds else torch.float32
+        if how.takes_16_bits and kinds[0] == kinds[1]:
+            exact = kinds[0]
         size = math.prod(stored.shape)
-        if whole or len(stored.shape) < 2 or size <= SLICE:
+        if not how.sliceable or len(stored.shape) < 2 or size <= SLICE:
             self.shape, self.rows, self.step = stored.shape, 1, 1
             self.width = size
         else:

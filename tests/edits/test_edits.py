@@ -100,6 +100,20 @@ def test_an_edit_that_takes_all_back_gives_the_base_tensor(edit: Edit, size: int
         assert torch.equal(edit(base, tuned, place), base)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("name", [name for name, kind in FOUND.items() if kind.takes_16_bits])
+def test_16_bits_as_stored_give_the_same_bits_as_float32(name: str, dtype: torch.dtype) -> None:
+    """Beside numbers, an infinity, a NaN and a negative zero. Rounded on the way, half of the numbers would differ."""
+    draw, edit = torch.Generator().manual_seed(0), FOUND[name]()
+    for scale in (1e-3, 1.0, 1e4):
+        base = (scale * torch.randn(5, 77, generator=draw)).to(dtype)
+        tuned = (base + 0.1 * scale * torch.randn(5, 77, generator=draw)).to(dtype)
+        base[0, :3] = torch.tensor([math.inf, math.nan, -0.0])
+        for place in PLACES:
+            edited, exact = edit(base, tuned, place), edit(base.float(), tuned.float(), place)
+            assert torch.equal(edited.view(torch.int16), exact.to(dtype).view(torch.int16)), (scale, place.name)
+
+
 @pytest.mark.parametrize("edit", [*tuned_end(), *(kind() for kind in FOUND.values())], ids=repr)
 @quick
 @given(size=sizes, seed=seeds, kind=st.sampled_from(["equal", "zeros"]))

@@ -173,6 +173,21 @@ def test_memory_is_a_few_slices_however_large_the_tensor_is(
     assert arrays < 16 * 4 * (1 << 12)
 
 
+@pytest.mark.parametrize("name", ["dare", "magnitude", "half_reset"])
+def test_threads_make_the_same_files(name: str, models: tuple[Path, Path], tmp_path: Path) -> None:
+    """Tensors are then written in any order; and torch has as many threads afterwards as before."""
+    usual = torch.get_num_threads()
+    try:
+        for threads in (1, 4):
+            torch.set_num_threads(threads)
+            edit(*models, make(name, {}), tmp_path / str(threads))
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(usual)
+    one, many = (tmp_path / str(threads) / "model.safetensors" for threads in (1, 4))
+    assert one.read_bytes() == many.read_bytes()
+
+
 class Weighing(TorchDispatchMode):
     """The most bytes of any tensor that was made within."""
 
