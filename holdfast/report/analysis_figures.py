@@ -2,11 +2,12 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
 
 from holdfast.report import course_figures, lines, words
+from holdfast.report.study import Look
 
 MOST = 6  # lines in a panel; of more blocks, as many evenly spaced ones, the first and the last among them
 BLOCK = re.compile(r"(?:^|\.)(?:layers?|h|blocks?)\.(\d+)(?:\.|$)")
@@ -86,6 +87,21 @@ def lives(found: words.Located) -> lines.Panel:
     return lines.Panel(
         "General answers in the target’s format, %", "the last stage", drawn, f"{said}.", ticks, 0.0, (0.0,)
     )
+
+
+def of_arms(arms: Sequence[str], looks: Sequence[Look]) -> list[lines.Panel]:
+    """Of one target of a study: a panel for each measure, a line for each arm, which is the mean over seeds of each run's own mean."""
+    found = []
+    for kind, measure in [(one, measure) for one in KINDS for measure in one.measures]:
+        groups: dict[str, Steps] = {}
+        for look in looks:
+            if (look.analysis, look.measure) == (kind.analysis, measure):
+                groups.setdefault(look.arm, {}).setdefault(look.step, []).append(kind.scale * look.value)
+        state = f", {_state({'measure': measure})}" if len(kind.measures) > 1 else ""
+        labels = {arm: name for arm, name in zip(arms, course_figures.labels(arms), strict=True) if arm in groups}
+        if panel := _panel(replace(kind, title=kind.title + state), groups, labels, list(arms)):
+            found.append(panel)
+    return found
 
 
 Steps = dict[int, list[float]]  # what was found after so many steps

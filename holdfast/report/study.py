@@ -56,12 +56,27 @@ class Course:
 
 
 @dataclass(frozen=True)
+class Look:
+    """What an analysis found of one run after so many steps: the mean over the blocks or tasks that it looked at."""
+
+    task: str
+    arm: str
+    seed: int
+    analysis: str
+    measure: str
+    step: int
+    value: float
+    record: str = "look"
+
+
+@dataclass(frozen=True)
 class Cell:
     """An arm on a target over its seeds. Points of 100; `kept` and `matched` per cent of the base's mean on the general tasks.
 
     `matched` is what is kept where the target score first reaches `level` (`n` counts the seeds that do); `area` the mean of that over
     all target scores (see `holdfast.report.tradeoff`). `stage_one` is the prompt's own score before the last stage. `drift` is the
-    change of the weights at the end, per cent of the norm they had, mean over blocks (where the study analyses `weight_drift`).
+    change of the weights at the end, per cent of the norm they had, mean over blocks (where the study analyses `weight_drift`);
+    `transfer` the backward transfer (BWT) on the earlier targets of a sequence.
     """
 
     task: str
@@ -79,6 +94,7 @@ class Cell:
     stage_one: Spread | None
     format_share: Spread | None
     drift: Spread | None = None
+    transfer: Spread | None = None
     record: str = "cell"
 
 
@@ -137,6 +153,7 @@ class Study:
     predictions: list[Prediction] = field(default_factory=list)
     courses: list[Course] = field(default_factory=list)
     answered: list[Answered] = field(default_factory=list)
+    looks: list[Look] = field(default_factory=list)
     failed: list[tuple[str, str]] = field(default_factory=list)
 
     def records(self) -> list[dict[str, Any]]:
@@ -148,7 +165,7 @@ class Study:
         write_jsonl(folder / FILE, self._all())
 
     def _all(self) -> list[Any]:
-        return [*self.cells, *self.answered, *self.comparisons, *self.predictions, *self.courses]
+        return [*self.cells, *self.answered, *self.comparisons, *self.predictions, *self.courses, *self.looks]
 
 
 def read(folder: Path) -> Study:
@@ -160,7 +177,8 @@ def read(folder: Path) -> Study:
     path = folder / FILE
     if not path.exists():
         raise ValueError(f"{path}: there is no such file; `holdfast study` writes it")
-    found: dict[str, list[Any]] = {kind: [] for kind in ("cell", "answered", "comparison", "prediction", "course")}
+    kinds = ("cell", "answered", "comparison", "prediction", "course", "look")
+    found: dict[str, list[Any]] = {kind: [] for kind in kinds}
     for line in path.read_text(encoding="utf-8").rstrip("\n").split("\n"):
         record = json.loads(line)
         found[record["record"]].append(record)
@@ -172,6 +190,7 @@ def read(folder: Path) -> Study:
         [Prediction(**o) for o in found["prediction"]],
         courses,
         [Answered(**_spreads(one)) for one in found["answered"]],
+        [Look(**one) for one in found["look"]],
     )
 
 
@@ -201,7 +220,8 @@ def terminal(study: Study) -> RenderableType:
 NOTE = (
     "Means and standard deviations over n seeds. target: points. kept: % of the base's mean on the general tasks. matched: the "
     "same where the target score first reaches the level. area: mean of matched over all target scores. form: general answers in "
-    "the target's format, %. stage 1: the prompt's own target score."
+    "the target's format, %. stage 1: the prompt's own target score. BWT: earlier targets of a sequence, at its end against right "
+    "after their own stages."
 )
 
 
@@ -222,13 +242,13 @@ def shown(found: Spread | None, seeds: int = 0, plus: bool = False) -> str:
 def _arms(cells: Sequence[Cell]) -> RenderableType:
     grid = table.plain()
     grid.add_column("arm", overflow="fold", min_width=12)
-    titles = ("n", "target", "kept", "matched", "area", "form", "stage 1")
+    titles = ("n", "target", "kept", "matched", "area", "form", "stage 1", "BWT")
     columns = [
         [str(c.seeds) for c in cells],
         [shown(c.target) for c in cells],
         [shown(c.kept) for c in cells],
         [shown(c.matched, c.seeds) for c in cells],
-        *([_mean(getattr(c, name)) for c in cells] for name in ("area", "format_share", "stage_one")),
+        *([_mean(getattr(c, name)) for c in cells] for name in ("area", "format_share", "stage_one", "transfer")),
     ]
     used = [place for place, column in enumerate(columns) if set(column) != {"-"}]
     for place in used:

@@ -36,11 +36,12 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _arms(cells: Sequence[Cell]) -> str:
     level = "" if cells[0].level is None else f" at {cells[0].level:.1f}"
-    head = ("arm", "seeds", "target", "kept, %", f"kept{level}, %", "area, %", "format share, %", "stage 1", "drift, %")
+    head = ["arm", "seeds", "target", "kept, %", f"kept{level}, %", "area, %"]
+    head += ["format share, %", "stage 1", "drift, %", "BWT"]
     rows = []
     for cell in cells:
         values = [shown(cell.target), shown(cell.kept), shown(cell.matched, cell.seeds), shown(cell.area)]
-        values += [shown(one) for one in (cell.format_share, cell.stage_one, cell.drift)]
+        values += [shown(one) for one in (cell.format_share, cell.stage_one, cell.drift, cell.transfer)]
         rows.append([_name(cell.arm), str(cell.seeds), *values])
     return _table(head, rows)
 

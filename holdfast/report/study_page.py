@@ -6,7 +6,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from holdfast.report import course_figures, lines, units
+from holdfast.report import analysis_figures, course_figures, lines, units
 from holdfast.report import folder as folders
 from holdfast.report import study as records
 from holdfast.report.page import minus, render
@@ -22,7 +22,9 @@ COLUMNS = {
     "format_share": "Format share, %",
     "stage_one": "Stage 1",
     "drift": "Weight drift, %",
+    "transfer": "BWT",
 }
+SIGNED = ("change", "transfer")
 MEASURES = {"target": "target score", "change": "general change", "matched": "kept at a score", "area": "area"}
 
 
@@ -51,13 +53,17 @@ def page(study: Study, name: str) -> str:
 
 
 def files(study: Study) -> dict[str, str]:
-    """`study-steps-TARGET.svg` and `study-tradeoff-TARGET.svg` for each target that has them: the page's figures on their own."""
+    """`study-steps-TARGET.svg`, `study-why-TARGET.svg` and `study-tradeoff-TARGET.svg` for each target that has them: the page's
+    figures on their own.
+    """
     found = {}
     for task in _targets(study):
         own = _target(study, task)
         safe = "".join(c if c.isalnum() or c in "-_." else "-" for c in task.rstrip("/").rpartition("/")[2])
         if own["steps"]:
             found[f"study-steps-{safe}.svg"] = lines.file(f"{task}: over training", own["steps"], own["key"])
+        if own["why"]:
+            found[f"study-why-{safe}.svg"] = lines.file(f"{task}: why", own["why"], own["key"])
         if own["figure"]:
             title = f"{task}: kept against learned"
             found[f"study-tradeoff-{safe}.svg"] = lines.file(title, [own["figure"]], own["key"])
@@ -83,6 +89,7 @@ def _target(study: Study, task: str) -> dict[str, Any]:
         "level": cells[0].level,
         "figure": course_figures.against(arms, courses),
         "steps": course_figures.over_steps(arms, courses),
+        "why": analysis_figures.of_arms(arms, [look for look in study.looks if look.task == task]),
         "table": course_figures.table(arms, courses),
         "key": course_figures.key(arms),
         "asked": [
@@ -122,7 +129,7 @@ def _columns(cells: Sequence[Cell]) -> list[tuple[str, str, list[Markup]]]:
         (
             title.format(level),
             name,
-            [spread(getattr(c, name), c.seeds if name == "matched" else 0, name == "change") for c in cells],
+            [spread(getattr(c, name), c.seeds if name == "matched" else 0, name in SIGNED) for c in cells],
         )
         for name, title in COLUMNS.items()
         if any(getattr(cell, name) for cell in cells)

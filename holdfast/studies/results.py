@@ -13,13 +13,14 @@ from holdfast.evaluation.metrics import Array, metric
 from holdfast.evaluation.verdicts import holm
 from holdfast.report import tradeoff, units
 from holdfast.report.folder import read_findings
-from holdfast.report.study import Answered, Cell, Comparison, Course, Prediction, Spread, Study
+from holdfast.report.study import Answered, Cell, Comparison, Course, Look, Prediction, Spread, Study
 from holdfast.report.summary import Line, Summary, share
 from holdfast.scores import ROLES, Output, Score, read_outputs, read_scores
 from holdfast.studies.plan import Arm
 
 RESAMPLES = 2000
 SHARE = 0.9  # of the way from the base to the best arm: where arms are matched by default
+OUTSIDE = "embeddings and head"  # where `weight_drift` looks beside the blocks
 Runs = Mapping[tuple[str, str, int], Path]  # the folders of the finished runs by target, arm and seed
 
 
@@ -49,7 +50,20 @@ def study(targets: Sequence[str], arms: Sequence[Arm], seeds: int, runs: Runs, m
                 target, arm.name, [scores[place] for place in runs if place[:2] == (target, arm.name)]
             )
         comparisons += _compare(target, there, measured, runs, seeds)
-    return Study(cells, _corrected(comparisons), _predictions(cells, courses, scores, arms), courses, answered)
+    looks = _looks(runs)
+    return Study(cells, _corrected(comparisons), _predictions(cells, courses, scores, arms), courses, answered, looks)
+
+
+def _looks(runs: Runs) -> list[Look]:
+    """What the runs' analyses found over their steps, each measure's mean over the blocks or tasks that it was taken of."""
+    found = []
+    for (target, arm, seed), folder in runs.items():
+        groups: dict[tuple[str, str, int], list[float]] = {}
+        for record in read_findings(folder):
+            if record["step"] is not None and record["where"] != OUTSIDE:
+                groups.setdefault((record["analysis"], record["measure"], record["step"]), []).append(record["value"])
+        found += [Look(target, arm, seed, *key, statistics.fmean(values)) for key, values in groups.items()]
+    return found
 
 
 def level(courses: Sequence[Course], match: float | None) -> float | None:
@@ -86,6 +100,7 @@ def _measures(scores: Sequence[Score], own: Sequence[Course], arm: str, seed: in
         "area": tradeoff.area(course.points, _start(own), top) if course.points else None,
         "stage_one": course.stage_one,
         "format_share": shares[1] if shares else None,
+        "transfer": summary.transfer.value if summary.transfer else None,
     }
 
 
@@ -97,9 +112,7 @@ def _cell(task: str, arm: Arm, own: Sequence[Course], measured: Mapping[int, Mea
 
 def _drift(run: Path) -> float | None:
     """How far the weights moved, per cent of the norm they had, mean over blocks; None where it was not analysed."""
-    found = [
-        one for one in read_findings(run) if one["measure"] == "relative_norm" and one["where"] != "embeddings and head"
-    ]
+    found = [one for one in read_findings(run) if one["measure"] == "relative_norm" and one["where"] != OUTSIDE]
     end = max((one["step"] or 0 for one in found), default=0)
     moved = [100 * one["value"] for one in found if (one["step"] or 0) == end]
     return statistics.fmean(moved) if moved else None

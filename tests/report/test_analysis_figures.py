@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from holdfast.report import words
-from holdfast.report.analysis_figures import lives, panels
+from holdfast.report.analysis_figures import lives, of_arms, panels
 from holdfast.report.folder import read
 from holdfast.report.page import page
+from holdfast.report.study import Look
 from holdfast.scores import Score
 from tests.report.test_page import test_no_number_is_on_the_page_without_a_source as no_number_without_a_source
 
@@ -52,6 +53,19 @@ def test_of_a_finished_run_the_blocks_are_a_line() -> None:
     ((panel, _),) = panels(records)
     assert (panel.across, [(p.x, p.y) for p in panel.lines[0].places]) == ("block", [(0.0, 10.0), (1.0, 20.0)])
     assert panel.described == "10 in block 0, 20 in block 1."
+
+
+def test_a_study_has_a_line_for_each_arm_over_its_seeds() -> None:
+    """Per cent. The second arm ends where only one of its seeds goes on; a third was not analysed, and the numbers stay the arms'."""
+    found = [("a", 0, 0, 0.0), ("a", 0, 8, 0.1), ("a", 1, 0, 0.0), ("a", 1, 8, 0.3)]
+    found += [("c", 0, 0, 0.0), ("c", 1, 0, 0.0), ("c", 0, 4, 0.2), ("c", 1, 4, 0.2), ("c", 1, 8, 0.9)]
+    (panel,) = of_arms(
+        ["a", "b", "c"],
+        [Look("t", arm, seed, "weight_drift", "relative_norm", step, value) for arm, seed, step, value in found],
+    )
+    assert [(line.label, line.number) for line in panel.lines] == [("a", 0), ("c", 2)]
+    assert [place[1:] for place in panel.lines[0].places] == [(0, 0, 0), pytest.approx((20, 10, 30))]
+    assert panel.described == "a: 0 at step 0, 20 at step 8; c: 0 at step 0, 20 at step 4."
 
 
 def test_one_look_is_no_course() -> None:

@@ -1,14 +1,17 @@
 """What is said of a study, by hand; the bugs that each test was made for are planted in it, or named where they are."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from holdfast.report.study import Comparison, Course
+from holdfast.report.study import Comparison, Course, Look, Spread, read
+from holdfast.report.study_markdown import markdown
 from holdfast.report.tradeoff import Point
-from holdfast.scores import Output, Score, write_jsonl
+from holdfast.scores import Output, Score, read_scores, write_jsonl
 from holdfast.studies import results
 from holdfast.studies.plan import Arm
 
@@ -87,3 +90,35 @@ def test_arms_are_matched_below_the_best_arms_mean() -> None:
     assert results.level(courses, None) == pytest.approx(40 + 0.9 * (90 - 40))
     assert results.level(courses, 70.0) == 70.0
     assert results.level([], None) is None
+
+
+def test_what_analyses_found_and_backward_transfer_are_of_each_arm(tmp_path: Path) -> None:
+    """Of two blocks the mean (0.1 + 0.3) / 2, without what lies outside of them or belongs to no step; -0.2 is -20 points."""
+    folder = run(tmp_path / "a", [True, False] * 5)
+    (score,) = read_scores(folder)
+    moved = {
+        "transfer": -0.2,
+        "transfer_low": -0.5,
+        "transfer_high": 0.1,
+        "delta": 0.0,
+        "delta_low": -0.1,
+        "delta_high": 0.1,
+    }
+    base = replace(score, variant="base")
+    write_jsonl(folder / "scores.jsonl", [base, replace(score, **moved)])
+    found = [(4, "layers.0", 0.1), (4, "layers.1", 0.3), (4, results.OUTSIDE, 9.0), (None, "layers.0", 9.0)]
+    (folder / "analysis.jsonl").write_text(
+        "".join(
+            json.dumps(
+                {"analysis": "weight_drift", "step": step, "measure": "mean_abs", "where": where, "value": value}
+            )
+            + "\n"
+            for step, where, value in found
+        )
+    )
+    study = results.study(["t"], [Arm("full", "full")], 1, {("t", "full", 0): folder})
+    assert study.looks == [Look("t", "full", 0, "weight_drift", "mean_abs", 4, pytest.approx(0.2))]
+    assert study.cells[0].transfer == Spread(pytest.approx(-20.0), None, 1)
+    assert "| BWT |" in markdown(study, "s")
+    study.write(tmp_path)
+    assert read(tmp_path) == study
