@@ -1,6 +1,7 @@
 """Load, save and describe a model and its tokenizer. The only file that names a model class."""
 
 import hashlib
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -140,7 +141,10 @@ def merge(pretrained: Pretrained, adapter: Path) -> None:
     """Add what a PEFT adapter's folder holds to the weights, in place."""
     from peft import PeftModel
 
-    merged = PeftModel.from_pretrained(pretrained.model, adapter).merge_and_unload()
+    with warnings.catch_warnings():
+        # PEFT 0.21 asks transformers 5 for gradient checkpointing by a name that is on its way out.
+        warnings.filterwarnings("ignore", ".*is_gradient_checkpointing.*", FutureWarning)
+        merged = PeftModel.from_pretrained(pretrained.model, adapter).merge_and_unload()
     pretrained.model = merged.requires_grad_(False).eval()
     pretrained.hash = weights_hash(merged)
 

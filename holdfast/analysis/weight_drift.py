@@ -50,10 +50,12 @@ def _weights(model: nn.Module) -> dict[str, Tensor]:
     updates: dict[str, Tensor] = {}
     for name, layer in model.named_modules():
         if isinstance(layer, BaseTunerLayer) and not layer.merged:
-            delta: Any = (
-                layer.get_delta_weight
-            )  # every LoRA-like layer of PEFT has it; their common class does not declare it
-            updates[f"{name}.weight"] = sum(delta(adapter) for adapter in layer.active_adapters)
+            adapted: Any = (
+                layer  # every LoRA-like layer of PEFT gives its update; their common class does not declare that
+            )
+            updates[f"{name}.weight"] = sum(
+                (adapted.get_delta_weight(adapter) for adapter in layer.active_adapters), torch.zeros(())
+            )
     found = {}
     for name, value in model.named_parameters():
         plain = name.replace(".base_layer.", ".")

@@ -59,7 +59,7 @@ class Lora(Method):
     def export(self, model: "PrefixModel", pretrained: "Pretrained", folder: Path) -> None:
         """The adapter as PEFT reads it and, with `merge`, the merged model."""
         self._peft.peft_config["default"].base_model_name_or_path = pretrained.source
-        self._peft.save_pretrained(folder / "adapter")
+        self._peft.save_pretrained(folder / "adapter", save_embedding_layers=False)  # "auto" asks the hub for the base
         if self.merge:
             pretrained.model = self._peft.merge_and_unload()
             models.save(pretrained, folder / "model")

@@ -113,7 +113,10 @@ def lives(scores: Sequence[Score]) -> Located | None:
         for old, new in pairs
         if old.base and "on" in old.tuned and {"on", "off"} <= new.tuned.keys()
     ]
-    return Located(*(fmean(column) for column in zip(*shares, strict=True)), after[0].shots) if shares else None
+    if not shares:
+        return None
+    base, alone, on, off = (fmean(column) for column in zip(*shares, strict=True))
+    return Located(base, alone, on, off, after[0].shots)
 
 
 def located(found: Located | None) -> str:

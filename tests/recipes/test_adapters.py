@@ -17,6 +17,9 @@ from holdfast.runs import tune
 from holdfast.stages.train import Train
 from tests.recipes.worlds import QUICK, write_world
 
+FAST: dict[str, Any] = {"model.learning_rate": 0.1}
+APART: dict[str, Any] = {"model.merge": False}
+
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -31,8 +34,7 @@ def train(world: Path, name: str, method: str = "lora", **fields: Any) -> runs.R
 
 @pytest.fixture(scope="module")
 def both(world: Path) -> tuple[runs.Run, runs.Run]:
-    apart = train(world, "apart", **{"model.merge": False, "model.learning_rate": 0.1})
-    return train(world, "merged", **{"model.learning_rate": 0.1}), apart
+    return train(world, "merged", **FAST), train(world, "apart", **FAST, **APART)
 
 
 def logprobs(run: runs.Run) -> list[float]:
@@ -67,8 +69,8 @@ def test_the_analyses_of_a_finished_run_see_its_adapter(
 ) -> None:
     merged, apart = both
     if init != "default":
-        fields = {"model.learning_rate": 0.1, "model.init": init}
-        merged, apart = train(world, "m", **fields), train(world, "a", **fields, **{"model.merge": False})
+        fields: dict[str, Any] = {**FAST, "model.init": init}
+        merged, apart = train(world, "m", **fields), train(world, "a", **fields, **APART)
     found = [
         {(one["measure"], one["where"]): one["value"] for one in measuring.explain(str(run.folder), ["weight_drift"])}
         for run in (merged, apart)
@@ -88,8 +90,8 @@ def test_what_evaluate_finds_is_drawn_block_by_block(both: tuple[runs.Run, runs.
 
 
 def test_an_adapter_behind_a_prompt(world: Path) -> None:
-    apart = train(world, "promot", "promot_lora", **{"model.merge": False, "model.learning_rate": 0.1})
-    merged = train(world, "promot-merged", "promot_lora", **{"model.learning_rate": 0.1})
+    apart = train(world, "promot", "promot_lora", **FAST, **APART)
+    merged = train(world, "promot-merged", "promot_lora", **FAST)
     assert logprobs(apart) == pytest.approx(logprobs(merged), abs=1e-4)
     assert list(opened(apart.folder).models) == ["Base", "Tuned, prompt attached", "Tuned, prompt removed"]
 
