@@ -5,7 +5,7 @@ All numbers here are in points: 0 to 100, whatever unit the metric is stored in,
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from holdfast.report import units, verdict
@@ -163,7 +163,9 @@ class Summary:
     @cached_property
     def general_change(self) -> Estimate | None:
         """Mean change over the general tasks, in points, all shots; `n` counts tasks."""
-        return _mean_change(self.first_metric("general"))
+        found = self.first_metric("general")
+        moved = _mean_change(found)
+        return moved and replace(moved, n=len({line.task for line in _averaged(found)}))
 
     @cached_property
     def retention(self) -> Estimate | None:

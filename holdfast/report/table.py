@@ -98,7 +98,8 @@ def _facts(summary: Summary) -> list[str]:
     if (kept := summary.retention) and (moved := summary.general_change):
         size, change = units.points(kept.value), units.points(moved.value, True)
         found.append(f"retention      {size} % {words.interval(kept)} of the base's mean on general tasks")
-        found.append(f"general change {change} points {words.interval(moved)}, mean of {moved.n} tasks")
+        where = f"mean of {moved.n} task{'s' if moved.n > 1 else ''}"
+        found.append(f"general change {change} points {words.interval(moved)}, {where}")
     if "first_token_mass" in summary.symptoms and (mass := share(summary.symptom("first_token_mass"))):
         base, tuned = (units.points(value) for value in mass)
         found.append(f"label mass     {base} % -> {tuned} %: {units.meaning('first_token_mass')}")

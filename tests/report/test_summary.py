@@ -43,6 +43,12 @@ def test_gain_is_the_change_on_the_target_with_the_prompt_on_at_the_fewest_shots
     assert (gain.value, gain.low, gain.high, gain.n) == pytest.approx((30, 20, 40, 50))
 
 
+def test_a_single_general_task_is_one_task_and_not_its_items() -> None:
+    moved = Summary.of(pair("a", "general", 0.5, -0.1, 0.03)).general_change
+    assert moved is not None
+    assert moved.n == 1
+
+
 def test_backward_transfer_is_the_mean_over_the_earlier_targets() -> None:
     """a falls from 0.9 to 0.6 and b (30 BLEU) rises by 10 points; c came last and has none: (-30 + 10) / 2 = -10.
 
