@@ -39,10 +39,10 @@ def load(argument: str, stage: Path | None = None, *, trust_remote_code: bool = 
     That is its `model/`, else its `adapter/` merged into the model, else, where only a prompt was trained, the model as it was.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    whole = stage is not None and (stage / "model").is_dir()
-    place = stage / "model" if whole else resolve(argument)
+    whole = stage / "model" if stage is not None and (stage / "model").is_dir() else None
+    place = whole or resolve(argument)
     pretrained = models.load(place, device=device, trust_remote_code=trust_remote_code)
-    if stage is not None and not whole and (stage / "adapter").is_dir():
+    if stage is not None and whole is None and (stage / "adapter").is_dir():
         models.merge(pretrained, stage / "adapter")
     pretrained.source = resolve(argument) if argument != "lab" else argument
     return pretrained

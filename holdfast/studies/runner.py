@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -33,7 +33,7 @@ FIXED = ("model", "general", "shots", "limit", "curve")  # what all runs in one 
 
 def study(
     model: str,
-    methods: Sequence[str] | dict[str, dict[str, Any] | None],
+    methods: Sequence[str] | Mapping[str, Mapping[str, Any] | None],
     targets: Sequence[str],
     general: Sequence[str] = (),
     *,
@@ -46,7 +46,7 @@ def study(
     `methods` are names, `method@stage.field=value` or the `arms` of a `Plan`, whose other fields are `options`. Called again, finished
     runs are skipped and a killed one goes on; further methods, targets and seeds may be added.
     """
-    arms = methods if isinstance(methods, dict) else arms_of(methods)
+    arms = methods if isinstance(methods, Mapping) else arms_of(methods)
     given = {"model": model, "arms": arms, "targets": list(targets), "general": list(general), **options}
     return run(make(given), out, jobs)
 

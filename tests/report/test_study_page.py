@@ -9,11 +9,10 @@ from holdfast.report.study import Cell, Comparison, Spread, Study
 from holdfast.report.study_page import finding, page
 
 
-def cell(arm: str, matched: float | None, n: int = 3, **more: Spread | None) -> Cell:
+def cell(arm: str, matched: float | None, n: int = 3, stage_one: Spread | None = None) -> Cell:
     spread = None if matched is None else Spread(matched, 2.0 if n > 1 else None, n)
-    every = {"target": Spread(85.0, 1.0, 3), "gain": None, "change": Spread(-4.0, 1.0, 3), "kept": Spread(90.0, 1.0, 3)}
-    rest = dict.fromkeys(("area", "stage_one", "format_share", "drift")) | more
-    return Cell("t", arm, arm, {}, 3, 83.0, **every, matched=spread, **rest)
+    target, change, kept = Spread(85.0, 1.0, 3), Spread(-4.0, 1.0, 3), Spread(90.0, 1.0, 3)
+    return Cell("t", arm, arm, {}, 3, 83.0, target, None, change, kept, spread, None, stage_one, None)
 
 
 COMPARED = [Comparison("t", "promot", "full", "matched", 29.1, 25.2, 33.1, None, 0.003, 3)]

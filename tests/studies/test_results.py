@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from holdfast.report.study import Comparison, Course, Look, Spread, read
+from holdfast.report.study import Comparison, Course, read
 from holdfast.report.study_markdown import markdown
 from holdfast.report.tradeoff import Point
 from holdfast.scores import Output, Score, read_scores, write_jsonl
@@ -117,8 +117,12 @@ def test_what_analyses_found_and_backward_transfer_are_of_each_arm(tmp_path: Pat
         )
     )
     study = results.study(["t"], [Arm("full", "full")], 1, {("t", "full", 0): folder})
-    assert study.looks == [Look("t", "full", 0, "weight_drift", "mean_abs", 4, pytest.approx(0.2))]
-    assert study.cells[0].transfer == Spread(pytest.approx(-20.0), None, 1)
+    (look,) = study.looks
+    assert (look.task, look.arm, look.analysis, look.measure, look.step) == ("t", "full", "weight_drift", "mean_abs", 4)
+    assert look.value == pytest.approx(0.2)
+    transfer = study.cells[0].transfer
+    assert transfer
+    assert (transfer.mean, transfer.n) == (pytest.approx(-20.0), 1)
     assert "| BWT |" in markdown(study, "s")
     study.write(tmp_path)
     assert read(tmp_path) == study

@@ -104,7 +104,8 @@ def test_tasks_joined_are_one_target(world: Path, tmp_path: Path) -> None:
         "pick+copy--full_sequential--0",
     ]
     for cell in found.cells:
-        parts = [one.score.mean for one in found.answered if one.arm == cell.arm and one.role == "target"]
+        assert cell.target
+        parts = [one.score.mean for one in found.answered if one.score and one.arm == cell.arm and one.role == "target"]
         assert len(parts) == 2
         assert cell.target.mean == pytest.approx(sum(parts) / 2)
 
