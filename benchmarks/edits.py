@@ -23,8 +23,9 @@ from safetensors.torch import load_file, save_file
 
 from benchmarks.harness import Result, above_the_start, alternate, in_process, main, quietly, timed
 from holdfast.blocks import Layout
-from holdfast.stages.edit import SLICE, edit_model, make
+from holdfast.stages.edit import edit_model, make
 from holdfast.stages.shards import Reader, shards
+from holdfast.stages.slicing import SLICE
 
 EDITS = {"wise_ft": {}, "lines": {}, "breadcrumbs": {}, "magnitude": {}, "dare": {}}
 FILES = 4

@@ -22,7 +22,7 @@ def lab(monkeypatch: pytest.MonkeyPatch) -> None:
     """A lab of two tasks in place of the real one."""
     world = ModuleType("holdfast.lab.world")
     tasks = {name: Task(name, {"test": (Example({"input": "x"}, name),)}) for name in ("copying", "colours")}
-    vars(world).update(names=lambda: tuple(tasks), general=lambda: ["copying"], task=tasks.__getitem__)
+    vars(world).update(names=lambda: tuple(tasks), general=lambda: ["copying"], targets=list, task=tasks.__getitem__)
     monkeypatch.setitem(sys.modules, "holdfast.lab.world", world)
     monkeypatch.setattr(holdfast.lab, "world", world, raising=False)
 

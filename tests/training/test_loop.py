@@ -225,12 +225,12 @@ def test_gradient_checkpointing_keeps_the_prompt(tmp_path: Path) -> None:
 
 
 def test_bf16_trains_to_nearly_the_losses_of_fp32(tmp_path: Path) -> None:
-    """Eight bits of mantissa: 1 % of a loss around 4. A step that were not taken would leave the last loss 20 % higher."""
+    """Eight bits of mantissa: 1 % of the logits behind a first loss around 4. A step not taken would leave the last loss 0.07 higher."""
     for precision in ("fp32", "bf16"):
         run = tiny.trainer(tmp_path / precision, Full(), batch_size=8, precision=precision)
         run.train()
         assert all(p.dtype == torch.float32 for p in run.model.parameters())
     full, half = tiny.losses(tmp_path / "fp32"), tiny.losses(tmp_path / "bf16")
-    assert half == pytest.approx(full, rel=0.03)
+    assert half == pytest.approx(full, abs=0.01 * full[0])
     assert half != full
     assert full[-1] < 0.8 * full[0]
