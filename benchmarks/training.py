@@ -21,7 +21,7 @@ from benchmarks.steps import Built
 ROWS, VECTORS = 16, 100
 VOCABULARY, LAYERS, WIDTH = 32_000, 6, 256
 IDEAL_LAYERS, IDEAL_WIDTH = 4, 768
-REAL_LAYERS, REAL_WIDTH = 12, 576  # About 70 million parameters with GPT-2's vocabulary.
+REAL_LAYERS, REAL_WIDTH = 6, 384  # About 30 million parameters with GPT-2's vocabulary.
 
 
 def compare(case: str, mine: Built, other: Built, rounds: int, *, same: bool = True) -> harness.Result:
