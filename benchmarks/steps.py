@@ -32,6 +32,7 @@ RATE, CLIP = 1e-4, 1.0
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 TOKENIZER, TASKS = SHARED / "models/gpt2-tokenizer", SHARED / "data/tasks"
 REAL_VOCABULARY = 50257
+REAL_LAYERS, REAL_WIDTH = 6, 384  # About 30 million parameters with that vocabulary.
 Step = Callable[[], Tensor]
 Built = tuple[Step, nn.Module]
 

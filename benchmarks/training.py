@@ -21,7 +21,6 @@ from benchmarks.steps import Built
 ROWS, VECTORS = 16, 100
 VOCABULARY, LAYERS, WIDTH = 32_000, 6, 256
 IDEAL_LAYERS, IDEAL_WIDTH = 4, 768
-REAL_LAYERS, REAL_WIDTH = 6, 384  # About 30 million parameters with GPT-2's vocabulary.
 
 
 def compare(case: str, mine: Built, other: Built, rounds: int, *, same: bool = True) -> harness.Result:
@@ -39,7 +38,7 @@ def cases(small: bool) -> Iterator[harness.Result]:
     """Stages 1 and 2 with short and long rows; then without a prompt, on ragged rows."""
     yield from behind_prompts(small)
     yield from against_ideal(small)
-    layers, width, count, rounds = (2, 64, 4, 2) if small else (REAL_LAYERS, REAL_WIDTH, ROWS, 3)
+    layers, width, count, rounds = (2, 64, 4, 2) if small else (steps.REAL_LAYERS, steps.REAL_WIDTH, ROWS, 3)
     base: Any = words.llama(layers, width, steps.REAL_VOCABULARY)
     for task in ("rte", "sst2"):
         rows = steps.real_rows(task, count)
