@@ -17,7 +17,9 @@ VECTORS, ROWS, LENGTH = 100, 16, 128
 def build(case: str, side: str, small: bool) -> Built:
     """The step of one side; the sizes are those of `benchmarks.training`."""
     real = case.startswith("rte")
-    layers, width, vocabulary = (steps.REAL_LAYERS, steps.REAL_WIDTH, steps.REAL_VOCABULARY) if real else (6, 256, 32_000)
+    layers, width, vocabulary = (
+        (steps.REAL_LAYERS, steps.REAL_WIDTH, steps.REAL_VOCABULARY) if real else (6, 256, 32_000)
+    )
     if small:
         layers, width, vocabulary = (2, 64, vocabulary if real else 1000)
     base = words.llama(layers, width, vocabulary)
