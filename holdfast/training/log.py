@@ -1,6 +1,7 @@
 """What a run says while it trains: log.jsonl, a progress bar on stderr, trackers."""
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -35,11 +36,13 @@ class Log:
         self.id = self.bar.add_task(stage, total=settings.steps, text="")
 
     def start(self, step: int) -> None:
-        """Begin after `step` steps: lines of steps that a resumed run takes again are dropped."""
+        """Begin after `step` steps: lines of steps that a resumed run takes again are dropped, and one that a kill left half."""
         if self.main:
-            lines = self.path.read_text().splitlines() if self.path.exists() else []
-            kept = [line for line in lines if json.loads(line)["step"] <= step]
-            self.path.write_text("".join(line + "\n" for line in kept))
+            lines = self.path.read_text().splitlines(keepends=True) if self.path.exists() else []
+            kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
+            part = self.path.with_name(self.path.name + ".part")
+            part.write_text("".join(kept))
+            os.replace(part, self.path)
         if self.settings.trackers:
             self.accelerator.init_trackers("holdfast", config=vars(self.settings))
         self.bar.start()

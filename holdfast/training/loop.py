@@ -67,9 +67,10 @@ class Trainer:
                 if step + 1 in points and self.accelerator.is_main_process:
                     checkpoint.write_file(self._moving, checkpoint.point(self.folder, step + 1))
                 last = step + 1 == self.settings.steps
-                if last or (step + 1) % self.settings.save_every == 0 or interrupt.requested:
-                    if not interrupt.requested:
-                        self._check_best(step + 1, progress, log)
+                look = last or (step + 1) % self.settings.save_every == 0
+                if look:  # Interrupted or not: a run that goes on from here would never look at these weights again.
+                    self._check_best(step + 1, progress, log)
+                if look or interrupt.requested:
                     progress["token_budget"] = self.budget
                     self._save(step + 1, progress)
                 if interrupt.requested and not last:
@@ -140,13 +141,8 @@ class Trainer:
         rows = self.stream.batch(step)
         for method in self.methods:
             rows = method.batch(rows)
-        weight = total_weight(rows)
-        if weight == 0:
-            raise ValueError(
-                f"step {step + 1}: no row of the batch has a token to learn from ({_names(rows)}); if truncation cut them, "
-                f"raise {self._setting('max_length')}"
-            )
-        loss = self._forwards(rows, weight)
+        rows = self._taught(step, rows)
+        loss = self._forwards(rows, total_weight(rows))
         total = float(self.accelerator.reduce(loss, "sum"))  # pyright: ignore[reportArgumentType]
         if not math.isfinite(total):
             raise ValueError(
@@ -163,6 +159,18 @@ class Trainer:
         tokens = sum(len(row.labels) for row in rows)
         record = {"loss": total, "learning_rate": rate, "gradient_norm": float(norm or 0.0), "target_tokens": tokens}
         return record | {"tokens_per_second": round(tokens / (time.perf_counter() - began), 1)}
+
+    def _taught(self, step: int, rows: Sequence[Row]) -> list[Row]:
+        """The rows that have something to predict: a forward of others alone would have nothing to do."""
+        found = [row for row in rows if row.labels]
+        if len(found) < (processes := self.accelerator.num_processes):
+            few = f"only {len(found)} rows of the batch have" if found else "no row of the batch has"
+            enough = f", and there are {processes} processes" if found else ""
+            raise ValueError(
+                f"step {step + 1}: {few} a token to learn from ({_names(rows)}){enough}; if truncation cut them, raise "
+                f"{self._setting('max_length')}"
+            )
+        return found
 
     def _setting(self, name: str) -> str:
         """A setting as `--set` calls it: the stages of several targets share theirs."""

@@ -1,6 +1,7 @@
 """The loop: what moves, what a step averages over, that it learns, and how it stops."""
 
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -158,6 +159,40 @@ def test_ctrl_c_leaves_a_run_that_goes_on_as_if_nothing_had_happened(tmp_path: P
     assert all(
         torch.equal(a, b) for a, b in zip(tiny.weights(again).values(), tiny.weights(plain).values(), strict=True)
     )
+
+
+@pytest.mark.parametrize("step", [2, 4, 6], ids=["saved", "between", "last"])
+def test_ctrl_c_spares_no_look_at_the_validation(tmp_path: Path, step: int) -> None:
+    """The weights of a step that is both saved and interrupted may be the best ones: here each look finds a worse model."""
+
+    class Press(Method):
+        taken = 0
+
+        def after_step(self, model: Any) -> None:
+            self.taken += 1
+            if self.taken == step:
+                signal.raise_signal(signal.SIGINT)
+
+    def trained(*methods: Method) -> dict[str, Any]:
+        run = tiny.trainer(tmp_path, Full(), *methods, save_every=3 if step == 4 else 2)
+        run.validate = lambda model: -len(tiny.losses(tmp_path))
+        return run.train()
+
+    if step < 6:
+        with pytest.raises(KeyboardInterrupt):
+            trained(Press())
+        assert trained(Method())["best_step"] == (3 if step == 4 else 2)
+    else:
+        assert trained(Press())["best_step"] == 2
+        assert sum("validation" in line for line in (tmp_path / "log.jsonl").read_text().splitlines()) == 3
+
+
+def test_rows_that_truncation_left_nothing_of_are_passed_over(tmp_path: Path) -> None:
+    """A forward may hold such rows alone: with this budget each row is one of its own."""
+    data = [replace(row, weights=(0.0,) * len(row.tokens)) if i % 2 else row for i, row in enumerate(tiny.rows())]
+    for folder, budget in (("whole", 4096), ("parts", 1)):
+        tiny.trainer(tmp_path / folder, Full(), data=data, batch_size=8, token_budget=budget).train()
+    assert tiny.losses(tmp_path / "whole") == pytest.approx(tiny.losses(tmp_path / "parts"), abs=2e-5)
 
 
 def test_two_methods_that_choose_parameters_are_refused(tmp_path: Path) -> None:

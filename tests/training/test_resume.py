@@ -69,6 +69,16 @@ def test_a_resumed_run_is_bitwise_the_uninterrupted_one(tmp_path: Path) -> None:
     assert same(whole(tmp_path / "whole"), killed_and_resumed(tmp_path / "killed"))
 
 
+def test_a_line_of_the_log_that_was_being_written_is_written_again(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="killed"):
+        tiny.trainer(tmp_path / "killed", Full(), Kill(4)).train()
+    with (tmp_path / "killed" / "log.jsonl").open("a") as file:
+        file.write('{"stage": "model", "st')
+    tiny.trainer(tmp_path / "killed", Full(), Method()).train()
+    tiny.trainer(tmp_path / "whole", Full(), Method()).train()
+    assert tiny.losses(tmp_path / "killed") == tiny.losses(tmp_path / "whole")
+
+
 def forget_parameters(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checkpoint, "read_into", lambda parameters, path: None)
 
