@@ -19,7 +19,26 @@ def write_adapter(folder: str | Path, config: Mapping[str, Any], tensors: Mappin
     folder.mkdir(parents=True, exist_ok=True)
     held = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     _write(folder / WEIGHTS, safetensors.torch.save(held, metadata={"format": "pt"}))
-    _write(folder / CONFIG, (json.dumps(config, indent=2, sort_keys=True) + "\n").encode())
+    write_config(folder, config)
+
+
+def write_config(folder: str | Path, config: Mapping[str, Any]) -> None:
+    """Write an adapter's configuration alone."""
+    _write(Path(folder) / CONFIG, (json.dumps(config, indent=2, sort_keys=True) + "\n").encode())
+
+
+def read_config(folder: str | Path) -> dict[str, Any]:
+    """The configuration of an adapter.
+
+    Raises:
+        ValueError: the folder holds none.
+    """
+    try:
+        config = json.loads((Path(folder) / CONFIG).read_text())
+        config.get("peft_type")
+        return config
+    except (OSError, ValueError, AttributeError) as error:
+        raise _unsaved(folder, error) from error
 
 
 def read_adapter(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -28,13 +47,15 @@ def read_adapter(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]
     Raises:
         ValueError: the folder holds none.
     """
-    folder = Path(folder)
+    config = read_config(folder)
     try:
-        config = json.loads((folder / CONFIG).read_text())
-        config.get("peft_type")
-        return config, safetensors.torch.load_file(folder / WEIGHTS)
-    except (OSError, ValueError, AttributeError, SafetensorError) as error:
-        raise ValueError(f"{folder}: not a saved soft prompt ({CONFIG}, {WEIGHTS}): {error}") from error
+        return config, safetensors.torch.load_file(Path(folder) / WEIGHTS)
+    except (OSError, SafetensorError) as error:
+        raise _unsaved(folder, error) from error
+
+
+def _unsaved(folder: str | Path, error: Exception) -> ValueError:
+    return ValueError(f"{folder}: not a saved soft prompt ({CONFIG}, {WEIGHTS}): {error}")
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -20,6 +20,7 @@ PROMPTS = {
     "PROMPT_TUNING": "a soft prompt",
     "PREFIX_TUNING": "a deep prefix (keys and values in every layer)",
     "LORA": "a LoRA that stands in for the prompt and comes off",
+    "JOINED": "several parts that are attached together (each a PEFT adapter in a folder of its own)",
 }
 
 
@@ -128,7 +129,8 @@ def _loading(run: Folder, repo: str | None) -> str:
         f'tokenizer = AutoTokenizer.from_pretrained("{start}")',
         f'model = {kind}.from_pretrained("{start}")',
     ]
-    if has & {"adapter", "prompt"}:
+    joined = "prompt" in has and run.kind(run.prompts[0]) == "JOINED"  # which PEFT can not attach at once
+    if "adapter" in has or ("prompt" in has and not joined):
         code.insert(0, "from peft import PeftModel")
     if "adapter" in has:
         merge = ".merge_and_unload()" if "prompt" in has else ""
@@ -136,10 +138,10 @@ def _loading(run: Folder, repo: str | None) -> str:
     if "prompt" in has:
         code[-1] += "  # the prompt is not attached: use this for everything else"
         note = "the prompt is attached: use this for"
-        for place in run.prompts:
+        for place in [] if joined else run.prompts:
             task = place.rpartition("/")[2] if len(run.prompts) > 1 else "the task"
             code.append(f"tuned = PeftModel.from_pretrained(model, {_piece(run, place, repo)})  # {note} {task}")
-        if len(run.prompts) > 1:
+        if len(run.prompts) > 1 and not joined:
             code.append("# one of them at a time: load the model anew for another")
     text = "```python\n" + "\n".join(code) + "\n```"
     return text + (_removable(run, repo) if "prompt" in has else "")
@@ -153,10 +155,13 @@ def _piece(run: Folder, place: str, repo: str | None) -> str:
 def _removable(run: Folder, repo: str | None) -> str:
     """How the prompt comes off, and what PEFT does to a batch behind a soft one."""
     text = (
-        "\n\nThe prompt is a separate file that changes no weight. Leave it off and it is as if it had never been "
-        "there; inside PEFT, `with tuned.disable_adapter():` takes it off for a while.\n\n"
+        "\n\nThe prompt is a separate file that changes no weight. Leave it off and it is as if it had never been there"
     )
-    if run.kind(run.prompts[0]) == "PROMPT_TUNING" and not run.encoder_decoder:
+    kind = run.kind(run.prompts[0])
+    text += (
+        ".\n\n" if kind == "JOINED" else "; inside PEFT, `with tuned.disable_adapter():` takes it off for a while.\n\n"
+    )
+    if kind == "PROMPT_TUNING" and not run.encoder_decoder:
         text += (
             "With PEFT, generate one text at a time: it places a soft prompt before the padding on the left of a batch, "
             "which changes the answers. "

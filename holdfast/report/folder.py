@@ -79,6 +79,8 @@ def prompts(run: Path) -> dict[str, Path]:
     place = run / "prompt"
     if not place.is_dir():
         return {}
+    if (place / "adapter_config.json").exists():  # Its folders, where it has any, are its parts.
+        return {"": place}
     return {path.name: path for path in sorted(place.iterdir()) if path.is_dir()} or {"": place}
 
 

@@ -8,6 +8,7 @@ import torch
 
 from holdfast.methods.base import Method
 from holdfast.methods.full import Full
+from holdfast.methods.joined_absorber import JoinedAbsorber
 from holdfast.methods.lora_absorber import LoraAbsorber
 from holdfast.methods.prefix_tuning import PrefixTuning
 from holdfast.prefix import kinds
@@ -20,6 +21,7 @@ KINDS = {
     "keys and values": (PrefixTuning(length=3), 0.05, {"keys", "values"}),
     "network": (PrefixTuning(length=3, hidden=8), 0.2, {"encoder"}),
     "LoRA": (LoraAbsorber(rank=2), 0.01, {"down", "up"}),
+    "all three": (JoinedAbsorber(length=3, deep=2, rank=2), 0.2, {"parts"}),
 }
 
 

@@ -22,7 +22,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def arguments(world: Path, method: str) -> dict[str, Any]:
-    both = dict.fromkeys(("promot", "promot_lora", "promot_deep", "promot_lora_absorber"), ("prompt", "model"))
+    both = dict.fromkeys(
+        ("promot", "promot_lora", "promot_deep", "promot_lora_absorber", "promot_joined"), ("prompt", "model")
+    )
     stages = {**both, "prompt_tuning": ("prompt",)}.get(method, ("model",))
     fields = {k: v for k, v in QUICK.items() if k.partition(".")[0] in stages}
     if method == "promot_lora_absorber":
@@ -54,6 +56,7 @@ def promot(world: Path) -> runs.Run:
         ("fixed_prompt", {"model", "prompt"}),
         ("promot_deep", {"model", "prompt"}),
         ("promot_lora_absorber", {"model", "prompt"}),
+        ("promot_joined", {"model", "prompt"}),
     ],
 )
 def test_each_method_leaves_the_standard_folder(world: Path, method: str, parts: set[str]) -> None:
@@ -98,6 +101,21 @@ def test_peft_attaches_the_prompt_to_the_tuned_model_with_the_same_logits(world:
     assert value == pytest.approx(
         expected, abs=1e-4
     )  # noise 1e-6; a prompt that is not attached moves it by more than 0.1
+
+
+def test_a_joined_prompt_is_each_of_its_parts_and_comes_off_whole(world: Path) -> None:
+    """Saved, loaded and attached it says what it said in training; each part is an adapter that PEFT reads."""
+    run = tune(**arguments(world, "promot_joined"), out=world / "joined")
+    parts = [peft.PeftConfig.from_pretrained(str(run.folder / "prompt" / part)).peft_type.value for part in "12"]
+    assert parts == ["PROMPT_TUNING", "LORA"]
+    asked = [("w5 w9 w8", " w3")]
+    values = {state: holdfast.load(run, prompt=state).loglikelihood(asked)[0].value for state in ("on", "off")}
+    plain = holdfast.load(run.folder / "model").loglikelihood(asked)[0].value
+    assert values["off"] == pytest.approx(plain, abs=1e-5)
+    assert abs(values["on"] - values["off"]) > 0.01
+    card = (run.folder / "README.md").read_text()
+    assert 'PeftModel.from_pretrained(model, "joined/prompt")' not in card
+    assert 'prompt="on"' in card
 
 
 def test_the_same_command_again_does_nothing_and_another_is_refused(promot: runs.Run, world: Path) -> None:
