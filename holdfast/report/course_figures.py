@@ -91,10 +91,33 @@ def of_run(scores: Sequence[Score]) -> list[lines.Panel]:
     return over_steps([""], [Course("", "", 0, None, tradeoff.points(scores))])
 
 
-def against(arms: Sequence[str], courses: Sequence[Course]) -> lines.Panel | None:
-    """Retention against target score along training, a line for each arm (means over seeds at each step); None without retention."""
+def trade_off(scores: Sequence[Score]) -> lines.Panel | None:
+    """What one run keeps at each target score on its way; None where it was not followed, or never moved by a point."""
+    points = [point for point in tradeoff.points(scores) if point.retention is not None]
+    targets = [point.target for point in points]
+    if len(points) < 3 or max(targets) - min(targets) < 1:
+        return None
+    places = [lines.Place(p.target, p.retention or 0.0, p.retention or 0.0, p.retention or 0.0) for p in points]
+    said = "; ".join(
+        f"step {p.step}: target {units.points(p.target)}, keeps {units.points(p.retention or 0.0)} %" for p in points
+    )
+    return lines.Panel(
+        MEASURES["retention"],
+        "score on the target, points",
+        [lines.Line("", 0, places)],
+        f"{said}.",
+        None,
+        *AXES["retention"],
+    )
+
+
+def against(arms: Sequence[str], courses: Sequence[Course], names: Sequence[str] | None = None) -> lines.Panel | None:
+    """Retention against target score along training, a line for each arm (means over seeds at each step); None without retention.
+
+    `names` stand at the lines; without them, `labels`.
+    """
     drawn, said = [], []
-    for number, (arm, label) in enumerate(zip(arms, labels(arms), strict=True)):
+    for number, (arm, label) in enumerate(zip(arms, names or labels(arms), strict=True)):
         own = [course for course in courses if course.arm == arm]
         scores = {m.step: m.mean for m in moments(own, "target")}
         places = [

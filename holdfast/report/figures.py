@@ -147,7 +147,10 @@ def heat(summary: Summary) -> tuple[list[str], list[int], list[tuple[str, str, l
     rows = []
     for task, role in dict.fromkeys((line.task, line.role) for line in lines):
         found = [[by_place.get((task, count)) for count in shots] for _ in states]
-        cells = [[_cell(line, state, largest) for line in group] for state, group in zip(states, found, strict=True)]
+        cells = [
+            [cell(line.tuned.get(state) if line else None, largest) for line in group]
+            for state, group in zip(states, found, strict=True)
+        ]
         rows.append((task, role, cells))
     return [STATE[state] for state in states], shots, rows
 
@@ -220,8 +223,8 @@ def _mark(estimate: Estimate, shape: Any, kind: str, strong: bool) -> svg.Mark:
     return svg.Mark(estimate.value, estimate.low, estimate.high, shape, kind, strong)
 
 
-def _cell(line: Line | None, state: str | None, largest: float) -> Cell:
-    score = line.tuned.get(state) if line else None
+def cell(score: Score | None, largest: float) -> Cell:
+    """A score's cell on a map whose largest change is `largest` points."""
     estimate = change(score)
     tint = round(100 * estimate.value / largest) * units.sign(score.metric) if estimate and score else 0
     return Cell(score, verdict.of_score(score) if score else None, tint)

@@ -17,6 +17,7 @@ from markupsafe import Markup
 
 from holdfast.report import (
     analysis_figures,
+    compare_figures,
     course_figures,
     examples,
     figures,
@@ -29,7 +30,7 @@ from holdfast.report import (
 )
 from holdfast.report.compare import missed, side_by_side, trade_off
 from holdfast.report.folder import Folder
-from holdfast.report.summary import STATE, Estimate, Summary, share
+from holdfast.report.summary import STATE, Estimate, Summary, change, share
 from holdfast.scores import ROLES, Score
 
 HERE = Path(__file__).parent
@@ -55,7 +56,9 @@ def page(run: Folder) -> str:
         cut=[line.any for line in summary.lines if line.any.truncated and not units.is_symptom(line.metric)],
         corrected=verdict.corrected(run.scores),
         summary=summary,
-        sentences=words.headline(summary),
+        subject=_subject(run, summary),
+        lead=words.lead(summary),
+        lost=words.lost(summary),
         first_stage=words.first_stage(run.scores),
         noise=words.noise(summary),
         unresolved=words.plain(words.unresolved(summary)),
@@ -72,6 +75,7 @@ def page(run: Folder) -> str:
         most_tasks=examples.MOST_TASKS,
         curves=figures.curves(run.log),
         steps=course_figures.of_run(run.scores),
+        traded=course_figures.trade_off(run.scores),
         analyses=analysis_figures.panels(run.analysis),
         located=words.located(lives),
         lives=analysis_figures.lives(lives) if lives else None,
@@ -89,14 +93,20 @@ def write_comparison(folders: Sequence[str | Path], out: str | Path, floor: floa
 def comparison(runs: Sequence[Folder], floor: float | None = None) -> str:
     """The page of several runs: what each gained against what it kept."""
     summaries = [Summary.of(run.scores) for run in runs]
+    sides = side_by_side(summaries)
     return render(
         "comparison.html",
         runs=list(zip(range(1, len(runs) + 1), runs, summaries, strict=True)),
         missed=missed(runs, summaries, floor) if floor is not None else [],
         floor=floor,
         corrected=any(verdict.corrected(run.scores) for run in runs),
+        lead=compare_figures.lead(runs, summaries),
         scatter=trade_off(summaries),
-        rows=side_by_side(summaries),
+        courses=compare_figures.courses(runs),
+        forest=compare_figures.forest(sides),
+        heat=compare_figures.heat(sides),
+        rows=sides,
+        figure=lines.inline,
     )
 
 
@@ -117,7 +127,11 @@ def _environment() -> Environment:
     )
     environment.globals.update(shown=shown, cell=cell, interval=interval, estimate=estimate, key=key, state=state)
     environment.globals.update(
-        points=units.points, meaning=units.meaning, interval_text=words.interval, word_of=verdict.of_score
+        points=units.points,
+        meaning=units.meaning,
+        interval_text=words.interval,
+        word_of=verdict.of_score,
+        changed=change,
     )
     environment.globals.update(is_number=lambda piece: isinstance(piece, words.Number))
     environment.filters.update(minus=minus, breakable=breakable)
@@ -193,6 +207,13 @@ def _listed(scores: Sequence[Score]) -> list[Score]:
         scores,
         key=lambda s: (ROLES.index(s.role), order[s.task], s.shots, units.is_symptom(s.metric), s.metric, s.variant),
     )
+
+
+def _subject(run: Folder, summary: Summary) -> str:
+    """What was tuned on what and how, in a line."""
+    targets = list(dict.fromkeys(line.task for line in summary.first_metric("target")))
+    of_many = f" and {len(targets) - 2} more" if len(targets) > 2 else ""
+    return f"{run.base_model} tuned on {', '.join(targets[:2]) or 'no target'}{of_many} by {run.one.recipe}, seed {run.one.seed}"
 
 
 def _facts(run: Folder) -> list[tuple[str, str]]:

@@ -28,10 +28,12 @@ class Scale:
 
     @classmethod
     def around(cls, values: Sequence[float], *, room: float = 0.04) -> "Scale":
-        """The scale that holds all values with a little room; a single value gets a range around it."""
+        """The scale that holds all values with a little room; a single value stands between zero and itself."""
         finite = [value for value in values if math.isfinite(value)] or [0.0]
         low, high = min(finite), max(finite)
-        extra = (high - low) * room or abs(high) * 0.1 or 1.0
+        if low == high:  # a range around it would magnify nothing, and have shares of 110 %
+            low, high = min(0.0, low), max(0.0, high) or float(not low)
+        extra = (high - low) * room
         return cls(low - extra, high + extra)
 
     def at(self, value: float) -> float:

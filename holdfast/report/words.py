@@ -35,6 +35,20 @@ def plain(sentence: list[Piece]) -> str:
     return "".join(piece.text if isinstance(piece, Number) else piece for piece in sentence)
 
 
+def lead(summary: Summary) -> list[Piece]:
+    """The verdict in one sentence: what happened to the target, to how many of the general tasks, and how much of them is kept."""
+    target = _target(summary, limits=False)
+    end = target.pop()
+    assert isinstance(end, str)
+    return [*target, end.removesuffix("."), "; ", *_general_briefly(summary), "."]
+
+
+def lost(summary: Summary) -> str:
+    """Which general tasks were lost, at how many shots; empty where none was."""
+    found = summary.words("general").get("lost", [])
+    return f"Lost on {_list(found, most=8)}." if found else ""
+
+
 def headline(summary: Summary) -> list[list[Piece]]:
     """One sentence on the target and one on the general tasks: what was gained, and what was lost."""
     return [_target(summary), _general(summary)]
@@ -139,15 +153,15 @@ def located(found: Located | None) -> str:
     )
 
 
-def _target(summary: Summary) -> list[Piece]:
+def _target(summary: Summary, limits: bool = True) -> list[Piece]:
     gain = summary.gain
     names = _names(summary.first_metric("target"))
     if gain is None:
         return [f"No change was measured on {names}."] if names else ["No target task was measured."]
     said = summary.gain_word
-    limits = Number(interval(gain), "gain")
-    size: list[Piece] = [Number(points(abs(gain.value)), "gain"), " points ", limits]
-    signed: list[Piece] = [Number(points(gain.value, True), "gain"), " points ", limits]
+    after: list[Piece] = [" points", *([" ", Number(interval(gain), "gain")] if limits else [])]
+    size: list[Piece] = [Number(points(abs(gain.value)), "gain"), *after]
+    signed: list[Piece] = [Number(points(gain.value, True), "gain"), *after]
     if said == "gained":
         return ["Gained ", *size, f" on {names}."]
     if said == "lost":
@@ -170,6 +184,26 @@ def _general(summary: Summary) -> list[Piece]:
     size, limits = f"{points(summary.retention.value)} %", interval(summary.retention)
     start: list[Piece] = ["Retained ", Number(size, "retention"), " ", Number(limits, "retention")]
     return [*start, " of the base's mean score on ", *tasks, *end]
+
+
+def _general_briefly(summary: Summary) -> list[Piece]:
+    """The same without intervals and names, to stand behind a semicolon."""
+    found = summary.words("general")
+    count = len({line.task for group in found.values() for line in group})
+    lost, unclear = (len({line.task for line in found.get(word, [])}) for word in ("lost", "not resolvable"))
+    if not count:
+        return ["no general task was compared, so nothing can be said about forgetting"]
+    tasks: list[Piece] = [Number(str(count), "tasks"), " general task" + ("s" if count > 1 else "")]
+    kept: list[Piece] = []
+    if summary.retention:
+        size = Number(f"{points(summary.retention.value)} %", "retention")
+        kept = [", where ", size, " of the base's mean score is kept"]
+    if lost:
+        return ["lost on ", Number(str(lost), "tasks"), " of ", *tasks, *kept]
+    if not unclear:
+        return ["lost on none of ", *tasks, *kept]
+    open_ones: list[Piece] = ["; on ", Number(str(unclear), "tasks"), " of them a loss cannot be excluded"]
+    return ["no loss was found on ", *tasks, *kept, *open_ones]
 
 
 def _losses(found: dict[Verdict, list[Line]]) -> list[Piece]:

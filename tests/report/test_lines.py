@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from holdfast.report import course_figures, lines
+from holdfast.report import course_figures, lines, svg
 from holdfast.report.study import Cell, Course, Spread, Study
 from holdfast.report.study_page import files, page
 from holdfast.report.tradeoff import Point
@@ -125,3 +125,10 @@ def test_each_figure_is_a_file_of_its_own_and_on_the_page(names: list[str]) -> N
     html = page(study(names), "s")
     assert html.count('class="plot lines') == 4
     assert html.count("<li><svg") == (9 if len(names) == 9 else 0)
+
+
+@pytest.mark.parametrize("value", [100.0, 0.0, -3.0])
+def test_a_value_that_never_moves_stands_between_zero_and_itself(value: float) -> None:
+    """The bug: an axis from 90 to 110 % around a score that was always 100 %."""
+    scale = svg.Scale.around([value, value], room=0.0)
+    assert (scale.low, scale.high) == (min(0.0, value), max(0.0, value) if value else 1.0)

@@ -199,7 +199,7 @@ def test_one_half_of_a_comparison_still_gives_a_page(run: Path, variant: str) ->
     html = write_page(run).read_text()
     Texts(html)
     assert "No change can be shown" in html
-    assert "No general task was compared" in html
+    assert "no general task was compared, so nothing can be said" in html
 
 
 def test_odd_numbers_do_not_break_the_page(run: Path) -> None:
@@ -231,6 +231,7 @@ def test_the_comparison_marks_each_runs_numbers(tmp_path: Path, run: Path) -> No
             assert text.replace("−", "-") == units.shown(score, str(attributes["data-field"]))
             seen.add((place, score.task, score.shots))
     assert len(seen) == 2 * 2 * len(example_run.TASKS)
+    assert {"What changed, task by task", "Tasks and runs at a glance"} <= set(re.findall(r"<h2[^>]*>(.*?)</h2>", html))
     assert "missed" in html
     assert "held" in html
 
@@ -241,6 +242,7 @@ def test_the_course_is_shown_where_it_was_measured(run: Path) -> None:
     along = [replace(s, step=step) for s in scores for step in (100, 300, 600) if s.variant == "tuned"]
     write_jsonl(run / "scores.jsonl", [*scores, *along])
     html = write_page(run).read_text()
-    assert html.count('class="plot lines') == 3
+    assert html.count('class="plot lines') == 4, "three over the steps, and what is kept at each target score"
+    assert html.count('class="plot lines tall') == 1
     test_no_number_is_on_the_page_without_a_source(run)
     test_derived_numbers_are_those_of_the_summary(run)

@@ -143,6 +143,22 @@ def test_the_sentence_on_general_tasks_names_what_was_lost_and_what_is_not_known
     )
 
 
+@pytest.mark.parametrize(
+    ("change", "half", "end"),
+    [
+        (-0.1, 0.05, "lost on 1 of 2 general tasks, where 80.0 % of the base's mean score is kept."),
+        (0.0, 0.01, "lost on none of 2 general tasks, where 100.0 % of the base's mean score is kept."),
+        (0.0, 0.2, "no loss was found on 2 general tasks, where 100.0 % of the base's mean score is kept; on 1 of them a loss cannot "
+         "be excluded."),
+    ],
+)  # fmt: skip
+def test_the_verdict_is_one_sentence_that_leaves_the_names_to_another(change: float, half: float, end: str) -> None:
+    general = [*pair("a", "general", 0.5, 2 * change, half), *pair("b", "general", 0.5, 0.0, 0.01)]
+    summary = Summary.of([*pair("t", "target", 0.5, 0.2, 0.05, prompt="on"), *general])
+    assert words.plain(words.lead(summary)) == f"Gained 20.0 points on t; {end}"
+    assert words.lost(summary) == ("Lost on a (0-shot)." if change else "")
+
+
 @pytest.mark.parametrize(("alone", "said"), [(0.95, "no better. `--method prompt_tuning`"), (0.2, "scores 20.0 on t")])
 def test_what_the_prompt_of_stage_1_reached_alone_is_said(alone: float, said: str) -> None:
     base, end = pair("t", "target", 0.1, 0.86, 0.05, prompt="on")
