@@ -129,8 +129,8 @@ def generate(
     """Batch inference: JSONL or lines in, JSONL out, prompt attached or not."""
     from holdfast import measuring
 
-    lines = input_.read_text(encoding="utf-8").splitlines() if input_ else sys.stdin.read().splitlines()
-    texts = measuring.prompts_of(lines, str(input_ or "stdin"))
+    given = input_.read_text(encoding="utf-8") if input_ else sys.stdin.read()
+    texts = measuring.prompts_of(given, str(input_ or "stdin"))
     loaded = measuring.load(model, prompt=prompt, trust_remote_code=trust_remote_code)
     outputs = loaded.generate(texts, max_new_tokens=max_new_tokens, stop=tuple(stop or ()), num_beams=num_beams)
     console.lines({"prompt": text, "output": output} for text, output in zip(texts, outputs, strict=True))
@@ -208,12 +208,15 @@ for command in (finished.report, finished.push, finished.playground):
 
 @app.command()
 def run(
-    config: Annotated[Path, typer.Argument(help="The config.yaml of a run.")], out: Out = None, json_: Json = False
+    config: Annotated[Path, typer.Argument(help="The config.yaml of a run.")],
+    out: Out = None,
+    trust_remote_code: Trust = False,
+    json_: Json = False,
 ) -> None:
     """Repeat a run exactly."""
     from holdfast import runs
 
-    finished = runs.repeat(config, out=out)
+    finished = runs.repeat(config, out=out, trust_remote_code=trust_remote_code)
     console.scores(finished.scores, json_, lambda: console.run(finished.folder))
 
 

@@ -5,6 +5,8 @@ import importlib
 import importlib.util
 import inspect
 import pkgutil
+import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -35,10 +37,12 @@ def from_file(argument: str, wanted: Callable[[Any], bool], kind: str) -> Any:
         raise ValueError(
             f"{argument}: write your own {kind} as path/to/file.py:Name; there is no file {path or argument}"
         )
-    spec = importlib.util.spec_from_file_location(Path(path).stem, path)
+    own = "holdfast_own_" + re.sub(r"\W", "_", str(Path(path).resolve()))  # no module of another name is hidden
+    spec = importlib.util.spec_from_file_location(own, path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[own] = module  # where dataclasses look up annotations that are strings
     spec.loader.exec_module(module)
     member = getattr(module, name, None)
     if member is None or not wanted(member):

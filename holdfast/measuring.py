@@ -151,10 +151,15 @@ def default_tasks(model: str) -> list[str]:
     return [f"lab:{name}" for name in world.general()]
 
 
-def prompts_of(lines: Sequence[str], name: str) -> list[str]:
-    """The prompts in plain lines, or in JSON lines with `prompt` or `input`."""
+def prompts_of(text: str, name: str) -> list[str]:
+    """The prompts in plain lines, or in JSON lines with `prompt` or `input`; `name` is that of the file, for messages.
+
+    Raises:
+        ValueError: lines that are neither; all of them are named.
+    """
     found, wrong = [], []
-    for number, line in enumerate(lines, 1):
+    # Not `splitlines`: a text may hold U+2028 and other separators, which JSON leaves as they are.
+    for number, line in enumerate(text.replace("\r\n", "\n").split("\n"), 1):
         if not line.strip():
             continue
         if not line.lstrip().startswith("{"):
@@ -162,7 +167,11 @@ def prompts_of(lines: Sequence[str], name: str) -> list[str]:
             continue
         try:
             record = json.loads(line)
-            found.append(record["prompt"] if "prompt" in record else record["input"])
+            asked = record["prompt"] if "prompt" in record else record["input"]
+            if isinstance(asked, str):
+                found.append(asked)
+            else:
+                wrong.append(f"{name}:{number}: its prompt is no text; write it in quotes")
         except json.JSONDecodeError as error:
             wrong.append(f"{name}:{number}: not JSON ({error.msg})")
         except KeyError:

@@ -24,6 +24,7 @@ from holdfast.stages.fields import Fields
 from holdfast.stages.measurements import Asked, clear_points, explain, follows, measure, prompts_of
 from holdfast.tasks.task import Task
 
+OPTIONAL = ("general", "shots", "limit", "seed", "noise_floor", "analyses")  # of `tune`, as config.yaml has them
 LIBRARIES = ("holdfast", "torch", "transformers", "peft", "accelerate", "sacrebleu")
 
 
@@ -84,8 +85,8 @@ def tune(
     tasks = [sources.load_task(name) for name in (*targets, *kept, *diagnostics)]
     names = _names(targets, tasks)
     check_askable(tasks, max(shots), trained=tasks[: len(targets)])
-    versions = (source.fingerprint(source.resolve(model)), *(t.version for t in tasks[: len(targets)]))
-    plan = Fields(model, targets, _nested(fields), seed, versions, trust_remote_code)
+    versions = (source.fingerprint(source.resolve(model)), *(t.version for t in tasks))
+    plan = Fields(model, targets, _nested(fields), seed, versions[: 1 + len(targets)], trust_remote_code)
     stages = recipes.find(method)(plan)
     plan.check_all_used()
     if (curve or analyses) and follows(stages[-1]):
@@ -94,12 +95,12 @@ def tune(
     one = targets[0] if len(targets) == 1 else list(targets)
     config: dict[str, Any] = {"command": "tune", "model": model, "task": one, "method": method}
     config |= {"general": list(general), "shots": list(shots), "limit": limit, "seed": seed}
-    config |= ({"noise_floor": True} if noise_floor else {}) | {"stages": plan.resolved, "versions": library_versions()}
+    config |= ({"noise_floor": True} if noise_floor else {}) | ({"analyses": list(analyses)} if analyses else {})
+    config |= {"stages": plan.resolved, "versions": library_versions()}
     folder = _claimed(Path(out or f"runs/{'+'.join(names.values())}-{method.rpartition(':')[2]}"), config, overwrite)
     root = Path(stage_root or folder / "stages")
     trained = [execute(stage, root) for stage in stages]
-    every = (versions[0], *(t.version for t in tasks))
-    asked = Asked(model, names, kept, diagnostics, tuple(shots), limit, every, trust_remote_code)
+    asked = Asked(model, names, kept, diagnostics, tuple(shots), limit, versions, trust_remote_code)
     prompts = prompts_of(stages, trained)
     outputs = measure(stages, trained, prompts, root, asked, twice=noise_floor)
     explain(folder, stages, root, asked, analyses)
@@ -150,8 +151,11 @@ def _nested(fields: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return nested
 
 
-def repeat(config: str | Path, out: str | Path | None = None) -> Run:
-    """Run what a `config.yaml` says again, in a new folder: by default beside the old one, with `-repeat` behind its name."""
+def repeat(config: str | Path, out: str | Path | None = None, *, trust_remote_code: bool = False) -> Run:
+    """Run what a `config.yaml` says again, in a new folder: by default beside the old one, with `-repeat` behind its name.
+
+    A configuration never says that remote code may run: that is asked for each time.
+    """
     path = Path(config)
     try:
         given = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -163,8 +167,9 @@ def repeat(config: str | Path, out: str | Path | None = None) -> Run:
     if not isinstance(given, dict) or any(key not in given for key in needed):
         raise ValueError(f"{path}: not the config.yaml of a run; it needs {', '.join(needed)}")
     fields = {f"{stage}.{key}": value for stage, values in given["stages"].items() for key, value in values.items()}
-    options = {key: given[key] for key in ("general", "shots", "limit", "seed", "noise_floor") if key in given}
+    options = {key: given[key] for key in OPTIONAL if key in given}
     folder = Path(out) if out else path.resolve().parent.with_name(path.resolve().parent.name + "-repeat")
+    options["trust_remote_code"] = trust_remote_code
     return tune(given["model"], given["task"], given["method"], out=folder, **options, **fields)
 
 

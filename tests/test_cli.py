@@ -22,7 +22,7 @@ study: MODEL --out --method --target --general --seeds --shots --limit --curve -
 report: RUN
 push: RUN REPO --public --with-report
 playground: RUN --host --port --trust-remote-code
-run: CONFIG --out --json
+run: CONFIG --out --trust-remote-code --json
 methods: --json
 edits: --json
 tasks: --json

@@ -55,7 +55,12 @@ def find(name: str) -> Recipe:
     recipe, joining = _find(first), tuple(_joining(other) for other in others)
 
     def composed(fields: Fields) -> list[Stage]:
-        return recipe(replace(fields, joining=joining, resolved=fields.resolved))
+        stages = recipe(replace(fields, joining=joining))
+        taken = {type(method) for stage in stages for method in getattr(stage, "methods", ())}
+        for kind, other in zip(joining, others, strict=True):
+            if kind not in taken:
+                raise ValueError(f"{name}: {first} trains no model that {other} could take part in; leave it out")
+        return stages
 
     return composed if joining else recipe
 

@@ -54,8 +54,13 @@ def claim(out: Path, config: Mapping[str, Any], *, overwrite: bool) -> None:
     if out.exists() and not out.is_dir():
         raise ValueError(f"{out}: is a file; --out needs a folder")
     if path.exists():
-        before = yaml.safe_load(path.read_text()) or {}
-        changed = [key for key in config if key != "versions" and before.get(key) != yaml.safe_load(text).get(key)]
+        before = yaml.safe_load(path.read_text())
+        if not isinstance(before, dict) or "stages" not in before:
+            raise ValueError(
+                f"{path}: is not the configuration of a run; give another --out"
+            )  # nothing of ours to replace
+        compared = config.keys() - {"versions", "analyses"}  # neither changes what is trained or measured
+        changed = [key for key in config if key in compared and before.get(key) != yaml.safe_load(text).get(key)]
         if changed and not overwrite:
             raise ValueError(
                 f"{out}: holds a run with another configuration (different: {', '.join(changed)}); give another --out, or "

@@ -7,8 +7,10 @@ import multiprocessing
 import os
 import sys
 import time
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -140,8 +142,12 @@ def _finished(work: Sequence[tuple[Path, dict[str, Any]]], jobs: int) -> Iterato
         return
     with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _one_thread) as pool:
         try:
-            for future in as_completed([pool.submit(_one, path, arguments) for path, arguments in work]):
-                yield future.result()
+            paths = {pool.submit(_one, path, arguments): path for path, arguments in work}
+            for future in as_completed(paths):
+                try:
+                    yield future.result()
+                except BrokenProcessPool:
+                    yield paths[future], "its process, or one beside it, was killed (out of memory?); use fewer --jobs"
         except KeyboardInterrupt:
             pool.shutdown(wait=True, cancel_futures=True)
             raise
@@ -167,6 +173,9 @@ def _one(path: Path, arguments: dict[str, Any]) -> tuple[Path, str]:
             runs.tune(**arguments)
         except (ValueError, OSError) as error:
             return path, str(error)
+        except Exception as error:  # A fault of ours or of a library's: it ends one run, and not a night's others.
+            traceback.print_exc()
+            return path, f"{type(error).__name__}: {error} ({log} has the traceback)"
     write_text(mark, text)
     return path, ""
 

@@ -263,11 +263,13 @@ def prepare(
 ) -> tuple[list[ParameterGroup], dict[str, nn.Parameter]]:
     """What the methods do before anything moves; returns the groups that may move, and all their parameters by name."""
     set_seed(seed)
-    sample = stream.sample(SAMPLE)
-    for method in methods:
+    sample, choosing = stream.sample(SAMPLE), chooser(methods)
+    for method in sorted(
+        methods, key=lambda method: method is not choosing
+    ):  # It may add modules, which others then see.
         method.prepare(model, pretrained, sample)
     model.requires_grad_(False)
-    groups = list(chooser(methods).parameters(model) or ())
+    groups = list(choosing.parameters(model) or ())
     for group in groups:
         for parameter in group.parameters:
             parameter.requires_grad_(True)

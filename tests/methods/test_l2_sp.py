@@ -81,3 +81,10 @@ def test_a_resumed_run_pulls_to_the_first_start(tmp_path: Path) -> None:
 
 def test_beside_lora_only_the_adapter_is_held(tmp_path: Path) -> None:
     tiny.trainer(tmp_path, Lora(rank=2), L2Sp()).train()
+
+
+def test_the_order_of_the_methods_does_not_matter(tmp_path: Path) -> None:
+    """The bug: weights are copied under names that LoRA then changes."""
+    for folder, methods in (("one", (Lora(rank=2), L2Sp(strength=10))), ("other", (L2Sp(strength=10), Lora(rank=2)))):
+        tiny.trainer(tmp_path / folder, *methods, steps=2).train()
+    assert tiny.losses(tmp_path / "one") == tiny.losses(tmp_path / "other")

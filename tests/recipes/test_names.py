@@ -55,6 +55,7 @@ def test_a_joining_method_takes_part_where_the_model_trains_and_its_fields_can_b
     [
         ("l2_sp", "chooses no parameters; add one"),
         ("full+lora", "both choose which parameters move"),
+        ("prompt_tuning+l2_sp", "prompt_tuning trains no model that l2_sp could take part in"),
         ("full+l2sp", "unknown method to join another: 'l2sp'; did you mean 'l2_sp'"),
     ],
 )
@@ -99,3 +100,23 @@ def test_a_file_or_class_that_is_not_there_is_named(tmp_path: Path, argument: st
     path.write_text(OWN)
     with pytest.raises(ValueError, match=message):
         base.find(argument.format(path))
+
+
+def test_an_own_method_may_have_annotations_that_are_strings_and_the_name_of_a_module(tmp_path: Path) -> None:
+    lines = [
+        "from __future__ import annotations",
+        "from pydantic import Field",
+        "from pydantic.dataclasses import dataclass",
+        "from holdfast.methods.full import Full",
+        "@dataclass",
+        "class Mine(Full):",
+        "    strength: float = Field(default=1.0, ge=0)",
+    ]
+    (tmp_path / "random.py").write_text("\n".join(lines))
+    given = Fields(*GIVEN, {"model": {"strength": 3}})
+    (stage,) = base.find(f"{tmp_path}/random.py:Mine")(given)
+    assert isinstance(stage, Train)
+    assert getattr(stage.methods[0], "strength", None) == 3.0
+    import random
+
+    assert random.random() < 1

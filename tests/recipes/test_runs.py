@@ -179,6 +179,15 @@ def test_a_folder_that_holds_something_else_is_left_alone(world: Path, tmp_path:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["letter.txt"]
 
 
+@pytest.mark.parametrize("text", ["site_name: mine\n", "- a list\n", ""])
+def test_a_config_of_something_else_is_left_alone_even_with_overwrite(world: Path, tmp_path: Path, text: str) -> None:
+    """The bug: a project's folder with a config.yaml of its own would be removed as if it were a run of another configuration."""
+    (tmp_path / "config.yaml").write_text(text)
+    with pytest.raises(ValueError, match=r"config.yaml: is not the configuration of a run; give another --out"):
+        tune(**arguments(world, "full"), out=tmp_path, overwrite=True)
+    assert (tmp_path / "config.yaml").read_text() == text
+
+
 def test_pickled_weights_are_refused(world: Path, tmp_path: Path) -> None:
     folder = tmp_path / "model"
     models.save(tiny.pretrained(), folder)

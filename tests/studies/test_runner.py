@@ -220,6 +220,34 @@ def test_a_run_that_fails_is_named_and_left_out(world: Path, study) -> None:
     assert kept == rebuilt
 
 
+def test_any_fault_ends_one_run_and_not_the_others(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = runner.runs.tune
+
+    def tune(**arguments):
+        if arguments["method"] == "lora":
+            raise RuntimeError("CUDA error")
+        return honest(**arguments)
+
+    monkeypatch.setattr(runner.runs, "tune", tune)
+    settings = {"seeds": 1, "limit": 3, "shots": (0,), "set": {"model.steps": 1}}
+    found = runner.study(str(world / "model"), ["lora", "full"], [str(world / "pick")], out=tmp_path, **settings)
+    assert [(name, wrong.partition(" (")[0]) for name, wrong in found.failed] == [
+        ("pick--lora--0", "RuntimeError: CUDA error")
+    ]
+    assert "Traceback" in (tmp_path / "logs/pick--lora--0.txt").read_text()
+    assert [cell.arm for cell in found.cells] == ["full"]
+
+
+def test_a_run_is_repeated_with_its_analyses(world: Path, study, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = {}
+    monkeypatch.setattr(runner.runs, "tune", lambda *arguments, **options: asked.update(options))
+    runner.runs.repeat(world / "study/runs/pick--promot--0/config.yaml")
+    assert asked["analyses"] == ["gradient_alignment", "weight_drift", "label_mass", "format_share"]
+    assert asked["model.curve"] == 1
+
+
 def test_the_base_is_asked_the_general_tasks_once_for_all_targets(world: Path, tmp_path: Path) -> None:
     """Two targets: three evaluations of the base, and of each target only how probable its labels are. The bugs: the evaluation depends on
     the target again (four); the masses are of the other target, or in another order (the values)."""
