@@ -149,8 +149,8 @@ def minus(text: str) -> str:
 
 
 def breakable(name: str) -> Markup:
-    """A name that may break after a slash, a dot, a dash or an underscore, where it has no spaces to break at."""
-    return Markup("<wbr>").join(re.split(r"(?<=[/_.-])", name))
+    """A name that may break after a slash, a colon, a dot, a dash or an underscore, where it has no spaces to break at."""
+    return Markup("<wbr>").join(re.split(r"(?<=[/:_.-])", name))
 
 
 def shown(score: Score, name: str = "value") -> Markup:

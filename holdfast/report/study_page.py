@@ -6,7 +6,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from holdfast.report import analysis_figures, course_figures, lines, units
+from holdfast.report import analysis_figures, course_figures, lines, study_overview, units
 from holdfast.report import folder as folders
 from holdfast.report import study as records
 from holdfast.report.page import minus, render
@@ -15,7 +15,6 @@ from holdfast.report.study_markdown import markdown
 
 COLUMNS = {
     "target": "Target",
-    "change": "General change",
     "kept": "Kept, %",
     "matched": "Kept at {}, %",
     "area": "Area, %",
@@ -24,7 +23,7 @@ COLUMNS = {
     "drift": "Weight drift, %",
     "transfer": "BWT",
 }
-SIGNED = ("change", "transfer")
+SIGNED = ("transfer",)
 MEASURES = {"target": "target score", "change": "general change", "matched": "kept at a score", "area": "area"}
 
 
@@ -43,6 +42,8 @@ def page(study: Study, name: str) -> str:
     return render(
         "study.html",
         name=name,
+        lead=study_overview.lead(study),
+        overview=study_overview.overview(study)[0],
         targets=[_target(study, task) for task in _targets(study)],
         predictions=[records.said(one) for one in study.predictions],
         figure=lines.inline,
@@ -96,8 +97,18 @@ def _target(study: Study, task: str) -> dict[str, Any]:
             (asked, shots, [one for one in answered if (one.asked, one.shots) == (asked, shots)])
             for asked, shots in dict.fromkeys((one.asked, one.shots) for one in answered)
         ],
-        "compared": compared,
+        "against": compared[0].against if compared else "",
+        "compared": _compared(compared),
+        "ends": study_overview.ends(cells),
     }
+
+
+def _compared(compared: Sequence[Comparison]) -> tuple[list[str], list[tuple[str, list[Comparison | None]]]]:
+    """(measures, [(arm, its comparison by each)])."""
+    measures = list(dict.fromkeys(one.measure for one in compared))
+    places = {(one.arm, one.measure): one for one in compared}
+    arms = dict.fromkeys(one.arm for one in compared)
+    return measures, [(arm, [places.get((arm, measure)) for measure in measures]) for arm in arms]
 
 
 def finding(cells: Sequence[Cell], compared: Sequence[Comparison]) -> str:

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from holdfast.report import study_overview, words
 from holdfast.report.page import minus
 from holdfast.report.study import Cell, Comparison, Spread, Study
 from holdfast.report.study_page import finding, page
@@ -53,3 +54,49 @@ def test_columns_in_which_nothing_stands_are_left_out() -> None:
 def test_a_minus_is_a_sign_and_a_hyphen_stays_one() -> None:
     text = "pig-latin:x (0-shot): -1.0 [-6.2, +3.1], p 3.9e-07, Stage-1 -.5 (-2)"
     assert minus(text) == "pig-latin:x (0-shot): −1.0 [−6.2, +3.1], p 3.9e-07, Stage-1 −.5 (−2)"
+
+
+def areas(**found: list[float | None]) -> Study:
+    """Arms with their areas on as many targets; None where an arm was not tried."""
+    cells = [
+        replace(cell(arm, 90.0), task=f"t{place}", area=Spread(value, 1.0, 3))
+        for arm, values in found.items()
+        for place, value in enumerate(values)
+        if value is not None
+    ]
+    return Study(cells)
+
+
+def test_the_verdict_names_the_best_arm_over_all_targets_the_next_and_where_it_wins() -> None:
+    study = areas(full=[60.0, 90.0, 80.0], promot=[99.96, 85.0, 90.0], lora=[100.0, 50.0, 89.0])
+    assert words.plain(study_overview.lead(study)) == (
+        "Averaged over 3 targets and the target scores that can be reached, promot keeps most of the general tasks, 91.7 %, and is best or "
+        "as good on 2 of them; lora comes next with 79.7 %."
+    )
+
+
+def test_an_arm_that_was_not_tried_on_every_target_is_on_the_map_and_in_no_mean() -> None:
+    """The bug: an arm that was tried on the easy target alone is called the best."""
+    study = areas(full=[60.0, 90.0], promot=[70.0, 80.0], easy=[None, 100.0])
+    arms, targets = study_overview.overview(study)
+    assert targets == ["t0", "t1"]
+    assert [arm.mean for arm in arms] == [75.0, 75.0, None]
+    assert arms[2].areas[0] == (None, 0)
+    assert [tint for _, tint in arms[0].areas] == [100, 25]
+    assert "easy" not in words.plain(study_overview.lead(study))
+    assert words.plain(study_overview.lead(areas(full=[60.0], promot=[70.0]))) == study_overview.GENERIC
+    assert page(study, "s").count('data-derived="area"') >= 6
+
+
+def test_where_arms_end_has_the_interval_over_seeds_within_what_points_can_be() -> None:
+    one = replace(cell("one", None, n=1), gain=Spread(30.0, None, 1), change=Spread(-99.0, 4.0, 2))
+    found = study_overview.ends([cell("full", 90.0), one])
+    assert found is not None
+    rows, axis = found
+    assert [len(row.found) for row in rows] == [1, 2], "the first has no gain"
+    assert "mark lost" in rows[0].drawing  # -4 +- 2.5
+    assert "mark neutral" in rows[1].drawing, "one seed has no interval, and so no verdict"
+    assert "mark lost" in rows[1].drawing  # -99 +- 36
+    assert "100" in axis
+    assert "150" not in axis, "an interval beyond -100 is drawn to -100 and no further"
+    assert study_overview.ends([replace(cell("full", 90.0), change=None)]) is None
