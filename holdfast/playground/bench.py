@@ -96,7 +96,7 @@ def opened(run_folder: str | Path, *, trust_remote_code: bool = False) -> Bench:
     tasks = {task.name: task for name in (*targets, *config.get("general", ())) for task in _tasks(name)}
     return Bench(
         found.name,
-        words.verdict_on(summary),
+        words.plain(words.lead(summary)),
         _models(found.path, config["model"], trust_remote_code),
         tasks,
         list(_samples(summary, found.outputs, tasks)),

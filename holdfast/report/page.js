@@ -1,5 +1,5 @@
 "use strict";
-// Sorting by column heads, filtering by words, and opening everything for print. The page is complete without it.
+// Sorting by column heads, filtering by words, and opening for print what is folded, but tables of many pages. The page is complete without it.
 (() => {
   const number = (text) => {
     const found = text.trim().replace(/−/g, "-").replace(/^</, "").match(/^[+-]?\d[\d.]*/);
@@ -45,6 +45,6 @@
   }
 
   window.addEventListener("beforeprint", () => {
-    for (const details of document.querySelectorAll("details")) details.open = true;
+    for (const details of document.querySelectorAll("details:not([data-folded])")) details.open = true;
   });
 })();

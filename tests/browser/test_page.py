@@ -139,6 +139,11 @@ def test_printing_opens_what_is_folded(show: Callable[..., Any]) -> None:
     assert page.locator("details:not([open])").count() > 0
     page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
     assert page.locator("details:not([open])").count() == 0
+    study = show("study")
+    study.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    assert study.get_by_text("The numbers of these figures").first.is_visible()
+    assert study.locator("details[open]").count() == 2, "tests are a row for each arm; the longest tables stay folded"
+    assert study.locator("details:not([open])").count() == 4
 
 
 @EVERY_PAGE
