@@ -91,6 +91,7 @@ def evaluate(
     shots: Shots = "0,1,4",
     limit: Limit = None,
     seed: Seed = 0,
+    demonstrations: options.Demonstrations = "first",
     analyse: options.AnalyseRun = None,
     out: Out = None,
     trust_remote_code: Trust = False,
@@ -108,6 +109,7 @@ def evaluate(
         prompt=prompt,
         shots=asked,
         seed=seed,
+        demonstrations=demonstrations,
         **how,
     )
     console.scores(scores, json_, lambda: console.table(scores))

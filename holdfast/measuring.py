@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from holdfast.evaluation import matrix
 from holdfast.evaluation.model import Model
@@ -66,10 +66,14 @@ def evaluate(
     shots: Sequence[int] = (0,),
     limit: int | None = None,
     seed: int = 0,
+    demonstrations: Literal["first", "sampled"] = "first",
     out: str | Path | None = None,
     trust_remote_code: bool = False,
 ) -> list[Score]:
-    """The scores of a model on tasks, without training; with `prompt`, a soft prompt's folder, attached."""
+    """The scores of a model on tasks, without training; with `prompt`, a soft prompt's folder, attached.
+
+    Demonstrations are the first of the train split, the same for all items, or sampled for each item.
+    """
     loaded = [t for name in tasks for t in sources.load_tasks(name)]
     check_askable(loaded, max(shots))
     measured = load(model, prompt=prompt, trust_remote_code=trust_remote_code)
@@ -84,6 +88,7 @@ def evaluate(
                 shots=k,
                 limit=limit,
                 seed=seed,
+                demonstrations=demonstrations,
                 variant="base",
                 prompt=state,
             )

@@ -1,7 +1,7 @@
 """Arguments and options that several commands share."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -11,6 +11,9 @@ Shots = Annotated[str, typer.Option(help="Numbers of demonstrations, such as 0,1
 General = Annotated[list[str] | None, typer.Option(help="A task whose ability should be kept; repeat it.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Any field of any stage: prompt.steps=200.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="At most this many test items of each task.")]
+Demonstrations = Annotated[
+    Literal["first", "sampled"], typer.Option(help="The first of the train split for all items, or sampled for each.")
+]
 Seed = Annotated[int, typer.Option(help="Seed of data order, initial values and sampling.")]
 Json = Annotated[bool, typer.Option("--json", help="Print records, one JSON object a line.")]
 Overwrite = Annotated[bool, typer.Option(help="Replace a run of another configuration in the same folder.")]

@@ -1,7 +1,7 @@
 """What a pretrained lab model can do: the share of answers, and of their tokens, that it would give."""
 
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 
@@ -9,6 +9,7 @@ from holdfast.tasks.task import Task
 from holdfast.templates import choose_demonstrations, render
 
 Table = dict[str, dict[str, float]]  # by task, then by number of demonstrations
+Mode = Literal["first", "sampled"]
 END = "\n"  # ends an answer
 ROWS = 32  # computed together
 
@@ -20,7 +21,9 @@ class Match(NamedTuple):
     tokens: float
 
 
-def asked(tokenizer: Any, task: Task, shots: int, limit: int, split: str, room: int) -> Iterator[tuple[list[int], int]]:
+def asked(
+    tokenizer: Any, task: Task, shots: int, limit: int, split: str, room: int, demonstrations: Mode = "sampled"
+) -> Iterator[tuple[list[int], int]]:
     """(token ids, how many of them at the end are the answer and the newline that ends it).
 
     Demonstrations come from the train split, else from the others of the split itself. What is longer than `room` tokens loses the
@@ -29,7 +32,7 @@ def asked(tokenizer: Any, task: Task, shots: int, limit: int, split: str, room: 
     examples = task.splits[split]
     pool = task.splits.get("train") or examples
     for index, example in enumerate(examples[:limit]):
-        shown = choose_demonstrations(pool, shots, mode="sampled", seed=0, index=index, exclude=example)
+        shown = choose_demonstrations(pool, shots, mode=demonstrations, seed=0, index=index, exclude=example)
         rendered = render(task.template, example, shown)
         prompt = tokenizer(rendered.prompt, verbose=False)["input_ids"]  # longer than the model: it is cut here
         answer = tokenizer(rendered.target + END, add_special_tokens=False)["input_ids"]
@@ -40,13 +43,23 @@ def asked(tokenizer: Any, task: Task, shots: int, limit: int, split: str, room: 
 
 
 @torch.no_grad()
-def match(model: Any, tokenizer: Any, task: Task, shots: int, *, limit: int = 200, split: str = "test") -> Match:
+def match(
+    model: Any,
+    tokenizer: Any,
+    task: Task,
+    shots: int,
+    *,
+    limit: int = 200,
+    split: str = "test",
+    demonstrations: Mode = "sampled",
+) -> Match:
     """What greedy decoding gets right.
 
     The right answer is shown to the model whole: greedy decoding gives exactly it if and only if each of its tokens is
-    the most likely one behind the tokens before it.
+    the most likely one behind the tokens before it. It ends with a newline, or with the end of the text.
     """
-    items = sorted(asked(tokenizer, task, shots, limit, split, model.config.max_position_embeddings), key=size)
+    room = model.config.max_position_embeddings
+    items = sorted(asked(tokenizer, task, shots, limit, split, room, demonstrations), key=size)
     right = hits = predicted = 0
     for start in range(0, len(items), ROWS):
         part = items[start : start + ROWS]
@@ -57,7 +70,10 @@ def match(model: Any, tokenizer: Any, task: Task, shots: int, *, limit: int = 20
             wanted[i, len(ids) - answer : len(ids)] = True
         hidden = model.model(input_ids=tokens.to(model.device), use_cache=False).last_hidden_state[:, :-1]
         best = model.lm_head(hidden[wanted[:, 1:].to(model.device)]).argmax(-1).cpu()
-        found = (best == tokens[wanted]).split([answer for _, answer in part])
+        hit = best == tokens[wanted]
+        last = torch.tensor([answer for _, answer in part]).cumsum(0) - 1
+        hit[last] |= best[last] == tokenizer.eos_token_id
+        found = hit.split([answer for _, answer in part])
         right += sum(bool(hit.all()) for hit in found)
         hits += sum(int(hit.sum()) for hit in found)
         predicted += sum(answer for _, answer in part)
@@ -69,19 +85,16 @@ def size(item: tuple[list[int], int]) -> int:
     return len(item[0])
 
 
-def exact_match(model: Any, tokenizer: Any, task: Task, shots: int, *, limit: int = 200, split: str = "test") -> float:
-    """Share of answers that greedy decoding gets exactly right."""
-    return match(model, tokenizer, task, shots, limit=limit, split=split).exact
+def exact_match(model: Any, tokenizer: Any, task: Task, shots: int, **how: Any) -> float:
+    """Share of answers that greedy decoding gets exactly right; `how` as in `match`."""
+    return match(model, tokenizer, task, shots, **how).exact
 
 
-def abilities(
-    model: Any, tokenizer: Any, tasks: Iterable[Task], shots: Iterable[int], *, limit: int = 200, split: str = "test"
-) -> Table:
-    """Exact match by task and number of demonstrations."""
+def abilities(model: Any, tokenizer: Any, tasks: Iterable[Task], shots: Iterable[int], **how: Any) -> Table:
+    """Exact match by task and number of demonstrations; `how` as in `match`."""
     counts = tuple(shots)
     return {
-        task.name: {str(k): round(exact_match(model, tokenizer, task, k, limit=limit, split=split), 4) for k in counts}
-        for task in tasks
+        task.name: {str(k): round(exact_match(model, tokenizer, task, k, **how), 4) for k in counts} for task in tasks
     }
 
 

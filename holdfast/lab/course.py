@@ -59,9 +59,12 @@ class World:
         return {"means": [round(mean(table, k), 3) for k in (1, 4)], "abilities": table}
 
     def examine(self, model: Any, limit: int) -> dict[str, Any]:
+        general, targets = ([world.task(name) for name in names] for names in (world.general(), world.targets()))
+        usual: dict[str, Any] = {"limit": limit, "demonstrations": "first"}  # as `holdfast evaluate` asks
         table = {
-            "general": abilities(model, self.tokenizer, map(world.task, world.general()), (0, 1, 4), limit=limit),
-            "targets": abilities(model, self.tokenizer, map(world.task, world.targets()), (0, 4), limit=limit),
+            "general": abilities(model, self.tokenizer, general, (0, 1, 4), **usual),
+            "general, sampled": abilities(model, self.tokenizer, general, (1, 4), limit=limit),
+            "targets": abilities(model, self.tokenizer, targets, (0, 4), **usual),
         }
         first_items = {
             name: exact_match(model, self.tokenizer, world.task(name), 4, limit=40)

@@ -17,7 +17,7 @@ from holdfast.models import quiet
 SHARD = "15MB"
 
 
-def export(training: Pretraining, folder: Path, command: str, *, items: int = 200, commit: str = "") -> None:
+def export(training: Pretraining, folder: Path, command: str, *, items: int = 300, commit: str = "") -> None:
     """Write weights in half precision, the tokenizer, and the manifest with what the written weights can do.
 
     The folder appears whole or not at all. The manifest's table is of `items` test items of each task.

@@ -36,7 +36,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--minutes", type=float, help="stop after so long; the same command goes on")
-    parser.add_argument("--items", type=int, default=200, help="test items of each task in the manifest's table")
+    parser.add_argument("--items", type=int, default=300, help="test items of each task in the manifest's table")
     parser.add_argument("--commit", default="", help="what the manifest names where there is no repository")
     parser.add_argument(
         "--look-every", type=int, default=300, help="steps between checkpoints with a look at abilities"
