@@ -1,7 +1,8 @@
 """From the answers of a large study to its page: 40 tasks x 500 items x 3 variants (base, tuned with the prompt on and off).
 
-The answers are made and not asked of a model: what is measured is everything behind them. Seconds of each step, the most memory so far, and
-the page's size. There is nothing to compare with, so `theirs` is null.
+The answers are made and not asked of a model: what is measured is everything behind them. With `--ask` the lab's model answers 40 of its
+own tasks, behind 50 random vectors where the prompt is on. Seconds of each step, the most memory so far, and the page's size. There is
+nothing to compare with, so `theirs` is null.
 """
 
 import argparse
@@ -14,12 +15,18 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from holdfast.evaluation import matrix
 from holdfast.evaluation.metrics import metric
+from holdfast.evaluation.model import Model
 from holdfast.evaluation.samples import write_samples
+from holdfast.lab import world
 from holdfast.report.card import write_card
 from holdfast.report.page import write_page
 from holdfast.scores import Output, write_jsonl
+from holdfast.stages import pretrained as source
+from holdfast.stages.asking import ask
 from holdfast.tasks.task import Example, Task
 
 METRICS = ("exact_match", "accuracy", "bleu", "rougeL")
@@ -64,13 +71,39 @@ def answers(found: list[Task], items: int, rng: random.Random) -> Iterator[Outpu
                 yield replace(output, scores={kind.name: kind.value([output])} if kind.is_mean else {})
 
 
-def steps(count: int, items: int, folder: Path) -> Iterator[tuple[str, Callable[[], object]]]:
+def lab_tasks(count: int, items: int) -> list[Task]:
+    """Tasks of the lab, the target first; its test splits are of 300 items, so training examples are asked."""
+    names = dict.fromkeys(["elicit-sentiment", *world.general(), *world.reworded()])
+    found = [world.task(name) for name in list(names)[:count]]
+    assert len(found) == count
+    return [replace(task, splits={**task.splits, "test": task.splits["train"][:items]}) for task in found]
+
+
+def asked(found: list[Task]) -> Iterator[Output]:
+    """What the lab's model answers, as `holdfast tune` asks: 0 shots, general tasks also how probable a label of the target is."""
+    pretrained = source.load("lab")
+    model = Model(pretrained)
+    embedding = pretrained.model.get_input_embeddings().weight
+    torch.manual_seed(0)
+    vectors = torch.randn(50, embedding.shape[1]) * embedding.detach().std()
+    for variant, prompt in VARIANTS:
+        speaker = Model(pretrained, vectors) if prompt == "on" else model
+        for task in found:
+            target = None if task is found[0] else found[0]
+            role = "target" if task is found[0] else "general"
+            yield from ask(speaker, task, variant=variant, prompt=prompt, role=role, target=target)
+
+
+def steps(count: int, items: int, folder: Path, *, real: bool = False) -> Iterator[tuple[str, Callable[[], object]]]:
     """Each step of a run behind its answers, in order."""
     rng = random.Random(0)
-    made = tasks(count, items, rng)
+    made = lab_tasks(count, items) if real else tasks(count, items, rng)
     outputs: list[Output] = []
     scores: list = []
-    yield "mark the answers", lambda: outputs.extend(answers(made, items, rng))
+    if real:
+        yield "ask the model and mark its answers", lambda: outputs.extend(asked(made))
+    else:
+        yield "mark the answers", lambda: outputs.extend(answers(made, items, rng))
     yield "statistics", lambda: scores.extend(matrix.score(outputs, made, model="made", seed=0))
     yield (
         "write scores and answers",
@@ -86,10 +119,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.reporting", description=__doc__)
     parser.add_argument("--json", action="store_true", help="one object a line")
     parser.add_argument("--small", action="store_true", help="seconds instead of minutes: 8 tasks x 50 items")
+    parser.add_argument(
+        "--ask", action="store_true", help="ask the lab's model instead of making answers: many minutes"
+    )
     options = parser.parse_args()
     count, items = (8, 50) if options.small else (40, 500)
     with tempfile.TemporaryDirectory() as place:
-        for name, step in steps(count, items, Path(place)):
+        for name, step in steps(count, items, Path(place), real=options.ask):
             start, cpu = time.perf_counter(), time.process_time()
             step()
             seconds, busy = time.perf_counter() - start, time.process_time() - cpu

@@ -35,3 +35,22 @@ def test_a_benchmark_runs_and_finds_equal_results(name: str) -> None:
         assert result["ours"] > 0, result
         assert result["theirs"] > 0, result
         assert result["max_difference"] <= EQUAL.get(name, NOISE), result
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [[], ["--ask"]])
+def test_reporting_measures_every_step_and_a_page_that_is_small(how: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.reporting", "--json", "--small", *how],
+        cwd=HOUSE,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    *steps, page = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [step["case"].partition(",")[0] for step in steps[1:]] == [
+        "statistics", "write scores and answers", "write the harness's samples", "page", "model card",
+    ]  # fmt: skip
+    assert all(step["ours"] > 0 and step["memory"] > 0 for step in steps)
+    assert 10_000 < page["bytes"] < 2_000_000
