@@ -121,7 +121,11 @@ def generate(
     model: Model,
     prompt: Prompt = None,
     input_: Annotated[
-        Path | None, typer.Option("--input", help="JSONL with `prompt` or `input`, or plain lines; default stdin.")
+        Path | None,
+        typer.Option(
+            "--input",
+            help="JSONL with `prompt` or `input`, or plain lines; given to the model as they are. Default: stdin.",
+        ),
     ] = None,
     max_new_tokens: Annotated[int, typer.Option(min=1)] = 64,
     stop: Annotated[list[str] | None, typer.Option(help="Generation ends here; repeat it.")] = None,
@@ -136,6 +140,12 @@ def generate(
     loaded = measuring.load(model, prompt=prompt, trust_remote_code=trust_remote_code)
     outputs = loaded.generate(texts, max_new_tokens=max_new_tokens, stop=tuple(stop or ()), num_beams=num_beams)
     console.lines({"prompt": text, "output": output} for text, output in zip(texts, outputs, strict=True))
+    if loaded.truncated:
+        print(
+            f"holdfast: {loaded.truncated} of {len(texts)} prompts did not fit into the model's {loaded.pretrained.max_length} "
+            "positions beside the new tokens, and lost their beginning",
+            file=sys.stderr,
+        )
 
 
 @app.command()
@@ -144,7 +154,7 @@ def edit(
     tuned: Annotated[str, typer.Argument(help="The model after fine-tuning, or a run's folder.")],
     edit: Annotated[str, typer.Option("--edit", help="See `holdfast edits`.")],
     out: Annotated[Path, typer.Option(help="Folder of the edited model.")],
-    set_: Set = None,
+    set_: options.EditSet = None,
 ) -> None:
     """Change the difference between a tuned model and its base, tensor by tensor."""
     from holdfast.stages.edit import edit_model
@@ -154,9 +164,12 @@ def edit(
 
 @app.command()
 def compare(
-    runs: Annotated[list[Path], typer.Argument(help="Folders of runs.")],
+    runs: Annotated[list[Path], typer.Argument(help="Folders of runs, or folders that hold runs.")],
     floor: Annotated[
-        float | None, typer.Option(help="Exit with 2 where a run keeps less than this share on the general tasks.")
+        float | None,
+        typer.Option(
+            min=0, max=1, help="Exit with 2 where a run keeps less than this share on the general tasks, such as 0.95."
+        ),
     ] = None,
     out: Out = None,
     json_: Json = False,
@@ -265,8 +278,10 @@ def doctor(
 def comparison(runs: list[Path], floor: float | None, out: Path | None, json_: bool) -> None:
     """Print runs side by side, in words too, and write their page; exit 2 where one misses the floor."""
     from holdfast.report.compare import compare as side_by_side
+    from holdfast.report.folder import expanded
     from holdfast.report.page import write_comparison
 
+    runs = expanded(runs)
     shown, missed = side_by_side(runs, floor)
     page = write_comparison(runs, out, floor) if out else None
     if json_:

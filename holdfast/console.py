@@ -50,13 +50,15 @@ def table(scores: Sequence[Any]) -> None:
     grid.add_column("metric")
     grid.add_column("n", justify="right")
     for k in shots:
-        grid.add_column(f"{k} shots", justify="right", no_wrap=True)
+        grid.add_column(f"{k} {'shot' if k == 1 else 'shots'}", justify="right", no_wrap=True)
     places = {(s.task, s.metric, s.shots): s for s in scores}
     for task, metric in dict.fromkeys((s.task, s.metric) for s in scores):
         found = [places.get((task, metric, k)) for k in shots]
         n = next(s.n for s in found if s)
         grid.add_row(task, metric, str(n), *[f"{s.value:.3f} [{s.low:.2f}, {s.high:.2f}]" if s else "-" for s in found])
     show(grid)
+    if prompt := next((s.prompt for s in scores if s.prompt), None):
+        print(f"Soft prompt {'attached' if prompt == 'on' else 'removed'}; [95 % interval].")
 
 
 def findings(found: Sequence[Mapping[str, Any]], as_json: bool) -> None:
@@ -143,5 +145,12 @@ def guarded(command: Callable[[], None]) -> None:
             raise
         full = isinstance(error, OSError) and error.errno == errno.ENOSPC
         hint = "the disk is full; free some space and give the same command again, it goes on where it stopped: "
-        print(f"holdfast: {hint if full else ''}{error}", file=sys.stderr)
+        print(f"holdfast: {hint if full else ''}{said(error)}", file=sys.stderr)
         sys.exit(1)
+
+
+def said(error: Exception) -> str:
+    """What is wrong, in words; of what the system says about a file, the file comes first and its number is left out."""
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename}: {error.strerror[0].lower()}{error.strerror[1:]}"
+    return str(error)

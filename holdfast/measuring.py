@@ -1,6 +1,7 @@
 """Use a model without training it: load it with its prompt attached or removed, measure it, give it prompts."""
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +16,7 @@ from holdfast.runs import Run, library_versions
 from holdfast.scores import Output, Score, write_jsonl
 from holdfast.stages import analyse, sources
 from holdfast.stages import pretrained as source
-from holdfast.stages.asking import ask, check_askable
+from holdfast.stages.asking import ask, check_askable, unread
 
 
 def load(model: str | Path | Run, prompt: str | Path | None = None, *, trust_remote_code: bool = False) -> Model:
@@ -80,6 +81,8 @@ def evaluate(
     state = "on" if measured.prompt is not None else "off" if prompt == "off" else None
     outputs: list[Output] = []
     for task in loaded:
+        if warning := unread(measured.pretrained.tokenizer, task, model):
+            print(warning, file=sys.stderr, flush=True)
         for k in shots:
             outputs += ask(
                 measured,

@@ -62,7 +62,10 @@ def load(
             model: Any = kind.from_pretrained(source, dtype=DTYPES[dtype], use_safetensors=True, **options)
         tokenizer = _tokenizer(source, options)
     except (OSError, KeyError, ImportError) as error:
-        raise ValueError(f"{source}: cannot be loaded as a language model: {str(error).splitlines()[0]}") from error
+        place = "" if folder.exists() else "no such folder here, and as a hub id it "
+        raise ValueError(
+            f"{source}: {place}cannot be loaded as a language model: {str(error).splitlines()[0]}"
+        ) from error
     prepare_tokenizer(tokenizer, str(source))
     if config.is_encoder_decoder:
         decoder_start(model)

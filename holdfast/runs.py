@@ -1,6 +1,7 @@
 """Runs: tune a model, measure it before and after, and leave a standard folder. The command line is a thin caller."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -19,7 +20,7 @@ from holdfast.stages import artifacts, sources
 from holdfast.stages import pretrained as source
 from holdfast.stages.analyse import check_known
 from holdfast.stages.asking import check_askable
-from holdfast.stages.base import execute
+from holdfast.stages.base import alone, execute
 from holdfast.stages.fields import Fields
 from holdfast.stages.measurements import Asked, clear_points, explain, follows, measure, prompts_of
 from holdfast.tasks.task import Task
@@ -97,26 +98,31 @@ def tune(
     config |= {"general": list(general), "shots": list(shots), "limit": limit, "seed": seed}
     config |= ({"noise_floor": True} if noise_floor else {}) | ({"analyses": list(analyses)} if analyses else {})
     config |= {"stages": plan.resolved, "versions": library_versions()}
-    folder = _claimed(Path(out or f"runs/{'+'.join(names.values())}-{method.rpartition(':')[2]}"), config, overwrite)
-    root = Path(stage_root or folder / "stages")
-    trained = [execute(stage, root) for stage in stages]
-    asked = Asked(model, names, kept, diagnostics, tuple(shots), limit, versions, trust_remote_code)
-    prompts = prompts_of(stages, trained)
-    outputs = measure(stages, trained, prompts, root, asked, twice=noise_floor)
-    explain(folder, stages, root, asked, analyses)
-    if PartialState().is_main_process:
-        artifacts.collect(trained, folder, {names[t]: trained[place] for t, place in prompts.items()})
-        _write_scores(folder, outputs, tasks, model=model, model_hash=versions[0], recipe=method, seed=seed)
-        clear_points(trained)
-    PartialState().wait_for_everyone()
+    folder = Path(out or f"runs/{'+'.join(names.values())}-{method.rpartition(':')[2]}")
+    with _claimed(folder, config, overwrite):
+        root = Path(stage_root or folder / "stages")
+        trained = [execute(stage, root) for stage in stages]
+        asked = Asked(model, names, kept, diagnostics, tuple(shots), limit, versions, trust_remote_code)
+        prompts = prompts_of(stages, trained)
+        outputs = measure(stages, trained, prompts, root, asked, twice=noise_floor)
+        explain(folder, stages, root, asked, analyses)
+        if PartialState().is_main_process:
+            artifacts.collect(trained, folder, {names[t]: trained[place] for t, place in prompts.items()})
+            _write_scores(folder, outputs, tasks, model=model, model_hash=versions[0], recipe=method, seed=seed)
+            clear_points(trained)
     return Run(folder)
 
 
-def _claimed(folder: Path, config: Mapping[str, Any], overwrite: bool) -> Path:
-    """The run's folder, made its own by one process before the others look."""
-    with PartialState().main_process_first():
-        artifacts.claim(folder, config, overwrite=overwrite)
-    return folder
+@contextmanager
+def _claimed(folder: Path, config: Mapping[str, Any], overwrite: bool) -> Iterator[None]:
+    """The run's folder, made its own by one process before the others look; another command on it waits until this one is done."""
+    artifacts.check_folder(folder, overwrite=overwrite)
+    folder.mkdir(parents=True, exist_ok=True)
+    with alone(folder, "another command works here; waiting for it to end"):
+        with PartialState().main_process_first():
+            artifacts.claim(folder, config, overwrite=overwrite)
+        yield
+        PartialState().wait_for_everyone()
 
 
 def _names(targets: Sequence[str], tasks: Sequence[Task]) -> dict[str, str]:

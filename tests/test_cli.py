@@ -53,6 +53,10 @@ def holdfast(*arguments: str) -> subprocess.CompletedProcess[str]:
         (["evaluate", "no/such/model"], "name what to measure with --task"),
         (["compare", "no/such/run"], "no/such/run"),
         (["run", "no/such/config.yaml"], "no/such/config.yaml: there is no such file"),
+        (["generate", "lab", "--input", "no/such.txt"], "no/such.txt: no such file or directory"),
+        (["generate", "lab", "--input", "LICENSE", "--max-new-tokens", "5000"], "5000 new tokens leave no room"),
+        (["study", "lab", "--method", "full", "--out", "no"], "a study without targets; name at least one"),
+        (["study", "no/such.yaml", "--out", "no"], "no/such.yaml: there is no such file"),
     ],
 )
 def test_what_is_wrong_is_one_line_and_exit_1(arguments: list[str], said: str) -> None:
@@ -62,6 +66,14 @@ def test_what_is_wrong_is_one_line_and_exit_1(arguments: list[str], said: str) -
     assert said in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_prompts_that_lose_their_beginning_are_counted() -> None:
+    command = [sys.executable, "-W", "ignore", "-m", "holdfast", "generate", "lab", "--max-new-tokens", "1"]
+    text = "the bird\n" + "the bird " * 1000
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, input=text, timeout=120, check=False)
+    assert len(done.stdout.splitlines()) == 2
+    assert "1 of 2 prompts did not fit" in done.stderr
 
 
 def test_debug_shows_the_traceback() -> None:

@@ -228,6 +228,10 @@ class Model:
         tokenizer, encodes = self.pretrained.tokenizer, self.pretrained.encoder_decoder
         room = self._room if encodes else self._room - new
         tokens = encode_prompt(tokenizer, text, max_length=2**30, encoder_decoder=encodes)
+        if room < 1:
+            raise ValueError(
+                f"{new} new tokens leave no room for a prompt in the {self._room} positions of {self.pretrained.source}; ask for fewer"
+            )
         if len(tokens) > room:
             self.truncated += 1
             tokens = encode_prompt(tokenizer, text, max_length=room, encoder_decoder=encodes)

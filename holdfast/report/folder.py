@@ -3,6 +3,7 @@
 import json
 import math
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -88,10 +89,7 @@ def read(path: str | Path) -> Folder:
     """Read a run's folder. Everything but the scores may be missing; missing scores are a ValueError."""
     path = Path(path)
     if not (path / "scores.jsonl").exists():
-        raise ValueError(
-            f"{path / 'scores.jsonl'}: there is no such file, so there is nothing to report; "
-            f"write it with `holdfast tune MODEL TASK --out {path}` or `holdfast evaluate MODEL --out {path}`"
-        )
+        raise ValueError(_no_scores(path))
     scores = _scores(path)
     outputs = read_outputs(path) if (path / "outputs.jsonl").exists() else []
     log = _log(path / "log.jsonl")
@@ -116,6 +114,33 @@ def read(path: str | Path) -> Folder:
         if missing
     ]
     return Folder(path, scores, outputs, log, text, absent, _truncated(path / "log.jsonl"), read_findings(path))
+
+
+def expanded(paths: Sequence[Path]) -> list[Path]:
+    """Folders of runs; one that is none itself and holds some (`runs/demo`) stands for these."""
+    return [run for path in paths for run in ([path] if (path / "scores.jsonl").exists() else _inside(path) or [path])]
+
+
+def _inside(path: Path) -> list[Path]:
+    return sorted(config.parent for config in path.glob("*/config.yaml"))
+
+
+def _no_scores(path: Path) -> str:
+    """Why a folder cannot be reported on, and what to do."""
+    if not path.is_dir():
+        return f"{path}: there is no such folder; `holdfast tune MODEL TASK --out {path}` makes a run there"
+    if runs := _inside(path):
+        return f"{path}: holds runs and is none itself; give one of {', '.join(map(str, runs))}"
+    if (path / "config.yaml").exists():
+        return f"{path}: its run is not finished (no scores.jsonl); give the command that began it again"
+    if (path / "config.json").exists():
+        return (
+            f"{path}: a model and no run; measure it with `holdfast evaluate {path} --task TASK --out DIR` and give DIR"
+        )
+    return (
+        f"{path}: no scores.jsonl, so there is nothing to report; write it with `holdfast tune MODEL TASK --out {path}` or "
+        f"`holdfast evaluate MODEL --out {path}`"
+    )
 
 
 def write_text(path: Path, text: str) -> Path:

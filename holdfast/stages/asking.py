@@ -1,5 +1,6 @@
 """Who asks a task: our own evaluation, or the lm-evaluation-harness its own."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -10,6 +11,10 @@ from holdfast.evaluation.harness_examples import PREFIX
 from holdfast.evaluation.model import LanguageModel, Model
 from holdfast.scores import Output
 from holdfast.tasks.task import Task
+from holdfast.templates import render
+
+LOOKED_AT = 100  # examples of a task, for the words that the tokenizer does not know
+UNREAD = 0.05
 
 
 def ask(model: LanguageModel, task: Task, *, target: Task | None = None, **how: Any) -> list[Output]:
@@ -49,12 +54,42 @@ def held_out(task: Task, examples: Sequence[Any]) -> Task:
     return replace(task, splits={**task.splits, "test": tuple(examples)}, metric=metric)
 
 
+def unread(tokenizer: Any, task: Task, source: str) -> str | None:
+    """What to say where the tokenizer reads more than a twentieth of a task as its unknown token, so that answers may look alike to
+    the model; None where it does not. A tokenizer with bytes to fall back on knows everything."""
+    unknown = getattr(tokenizer, "unk_token_id", None)
+    examples = next((task.splits[name] for name in ("train", "test") if task.splits.get(name)), ())[:LOOKED_AT]
+    if unknown is None or asked_by_harness(task):
+        return None
+    count, words = 0, Counter[str]()
+    for example in examples:
+        shown = render(task.template, example, (), tokenizer)
+        text = shown.prompt + shown.target
+        found = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+        count += len(found["input_ids"])
+        places = zip(found["input_ids"], found["offset_mapping"], strict=True)
+        words.update(text[slice(*span)] for token, span in places if token == unknown)
+    if words.total() <= UNREAD * count:
+        return None
+    common = ", ".join(repr(word) for word, _ in words.most_common(4))
+    return (
+        f"{task.name}: {source} has no token for {100 * words.total() / count:.0f} % of this task ({common}, ...) and cannot tell these "
+        "apart, so scores and answers mean little; take another model (of the lab's, only lab:NAME tasks)"
+    )
+
+
 def check_askable(tasks: Sequence[Task], shots: int, trained: Sequence[Task] = ()) -> None:
     """Refuse, before anything is trained, tasks that could not be measured afterwards. The harness finds its own demonstrations.
 
     Raises:
-        ValueError: a task has no test split, or fewer than `shots` examples to show; one of `trained` has nothing to train on.
+        ValueError: two tasks have one name; a task has no test split, or fewer than `shots` examples to show; one of
+            `trained` has nothing to train on.
     """
+    if double := [name for name, count in Counter(task.name for task in tasks).items() if count > 1]:
+        raise ValueError(
+            f"{double[0]}: two of the tasks have this name, and their items would be counted together; leave one out, or give it "
+            "another `name` in its task.yaml"
+        )
     for target in trained:
         if not target.splits.get("train"):
             raise ValueError(

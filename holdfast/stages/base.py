@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ except ImportError:  # not on Windows: there, runs that share stages go one at a
     fcntl = None
 
 MARK = "done.json"
+LOCK = ".lock"
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ def execute(stage: Stage, root: Path) -> Path:
     inputs = {name: execute(before, root) for name, before in dependencies(stage).items()}
     folder = folder_of(stage, root)
     folder.mkdir(parents=True, exist_ok=True)
-    with _alone(folder):
+    with alone(folder):
         if not (folder / MARK).exists():
             began = time.time()
             stage.run(folder, inputs)
@@ -98,13 +100,18 @@ def inputs_of(stage: Stage, root: Path) -> dict[str, Path]:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """While one run works in a stage's folder, others that share it wait. The processes of one launch share the work instead."""
+def alone(folder: Path, waiting: str = "") -> Iterator[None]:
+    """While one run works in a folder, others wait, and say so where `waiting` has words. The processes of one launch share the work."""
     if fcntl is None or PartialState().num_processes > 1:
         yield
         return
-    with (folder / ".lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with (folder / LOCK).open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if waiting:
+                print(f"{folder}: {waiting}", file=sys.stderr, flush=True)
+            fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 

@@ -69,6 +69,9 @@ class Train(Stage):
                 f"{self.name}.stop_at: {', '.join(self.tasks)} has no validation examples to measure on; add validation.jsonl, and "
                 "leave validation_limit above 0"
             )
+        if PartialState().is_main_process:
+            for warning in filter(None, (asking.unread(pretrained.tokenizer, t, pretrained.source) for t in tasks)):
+                print(f"{self.name}: {warning}", file=sys.stderr, flush=True)
         trainer = Trainer(
             pretrained,
             model,

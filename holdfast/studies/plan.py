@@ -79,9 +79,8 @@ class Plan:
         self.resolved()
         for name in (*(task for target in self.targets for task in tasks_of(target)), *self.general):
             sources.load_tasks(name)
-        for what in ("arms", "targets"):
-            if not getattr(self, what):
-                raise ValueError(f"a study without {what}; name at least one")
+        if both := [task for target in self.targets for task in tasks_of(target) if task in self.general]:
+            raise ValueError(f"{both[0]}: a target, and among the general tasks; leave it out of one of the two")
 
 
 def tasks_of(target: str) -> tuple[str, ...]:
@@ -97,6 +96,8 @@ def read(path: Path) -> dict[str, Any]:
     """
     try:
         given = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ValueError(f"{path}: there is no such file; docs/study.md shows one, and options do without") from None
     except yaml.YAMLError as error:
         raise ValueError(f"{path}: not YAML: {str(error).splitlines()[0]}") from None
     known = list(Plan.__dataclass_fields__)
@@ -114,6 +115,9 @@ def make(given: Mapping[str, Any], where: str = "study") -> Plan:
     Raises:
         ValueError: a field is missing or of the wrong kind.
     """
+    for missing, option in (("arms", "--method"), ("targets", "--target")):
+        if not given.get(missing):
+            raise ValueError(f"a study without {missing}; name at least one (`{missing}` in its file, or {option})")
     try:
         plan = TypeAdapter(Plan).validate_python(dict(given))
     except ValidationError as error:

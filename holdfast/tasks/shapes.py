@@ -69,7 +69,7 @@ def _incomplete(values: Mapping[str, Any]) -> str:
         return f"its keys ({found}) are none of {known}; name the columns in a task.yaml (`input`, `target`)"
     key = missing(best)[0]
     near = nearest(key, [k for k in values if k not in (*best.reads, best.target)])
-    return f"no `{key}`; {near}keys: {found}"
+    return f"no `{key}`; {near}keys: {found}{'' if near else '; add it, or name the columns in a task.yaml'}"
 
 
 def to_example(

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import peft
@@ -12,6 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 import holdfast
 from holdfast import models, runs
 from holdfast.runs import tune
+from holdfast.stages.base import alone
 from tests.recipes.worlds import QUICK, write_world
 from tests.training import tiny
 
@@ -186,6 +188,58 @@ def test_a_config_of_something_else_is_left_alone_even_with_overwrite(world: Pat
     with pytest.raises(ValueError, match=r"config.yaml: is not the configuration of a run; give another --out"):
         tune(**arguments(world, "full"), out=tmp_path, overwrite=True)
     assert (tmp_path / "config.yaml").read_text() == text
+    assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]
+
+
+def test_a_try_that_failed_early_does_not_stand_in_the_way_of_the_corrected_command(
+    world: Path, tmp_path: Path
+) -> None:
+    """A prompt that does not fit is found once the model is there, when the folder is already taken."""
+    given, out = arguments(world, "prompt_tuning"), tmp_path / "out"
+    wrong: dict[str, Any] = given | {"prompt.length": 100_000}
+    with pytest.raises(ValueError, match="leaves no room for text"):
+        tune(**wrong, out=out)
+    (out / "stages" / "prompt-0" / "checkpoint-1").mkdir(parents=True)
+    with pytest.raises(ValueError, match="holds a run with another configuration"):
+        tune(**given, out=out)
+    (out / "stages" / "prompt-0" / "checkpoint-1").rmdir()
+    assert tune(**given, out=out).config["stages"]["prompt"]["length"] == given["prompt.length"]
+
+
+def test_a_second_command_on_a_folder_waits_for_the_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without the lock both write the run's files, and one finds its own gone."""
+    ended: list[str] = []
+
+    def second() -> None:
+        with alone(tmp_path, "another command works here"):
+            ended.append("second")
+
+    thread = Thread(target=second)
+    with alone(tmp_path):
+        thread.start()
+        thread.join(0.2)
+        ended.append("first")
+    thread.join(10)
+    assert ended == ["first", "second"]
+    assert capsys.readouterr().err == f"{tmp_path}: another command works here\n"
+
+
+def test_two_tasks_of_one_name_are_refused(world: Path, tmp_path: Path) -> None:
+    given: dict[str, Any] = arguments(world, "full") | {"general": [str(world / "pick")]}
+    with pytest.raises(ValueError, match="pick: two of the tasks have this name"):
+        tune(**given, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_task_that_the_tokenizer_cannot_read_is_said_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """To the lab's model most English words are one and the same token; its own tasks are not to be warned of."""
+    lines = [json.dumps({"input": f"the film {i} was lovely", "target": "upwards"}) for i in range(4)]
+    (tmp_path / "test.jsonl").write_text("\n".join(lines))
+    holdfast.evaluate("lab", ["lab:kind", str(tmp_path)], limit=2)
+    warned = capsys.readouterr().err
+    assert "lab has no token for" in warned
+    assert "'film'" in warned
+    assert "kind:" not in warned
 
 
 def test_pickled_weights_are_refused(world: Path, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from holdfast.report import table
 from holdfast.report.compare import compare
-from holdfast.report.folder import read
+from holdfast.report.folder import expanded, read
 from tests.report import example_run
 
 WORDS = "gained|kept|lost|unclear"
@@ -44,7 +44,7 @@ def test_what_is_absent_is_named(run: Path) -> None:
 
 
 def test_a_folder_without_scores_says_how_to_get_them(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"scores\.jsonl: there is no such file.*holdfast tune MODEL TASK --out"):
+    with pytest.raises(ValueError, match=r"no scores\.jsonl, so there is nothing.*holdfast tune MODEL TASK --out"):
         table.terminal(tmp_path)
 
 
@@ -77,6 +77,24 @@ def test_a_killed_runs_unfinished_last_log_line_is_dropped(run: Path) -> None:
     log.write_text('{"stage"\n' + log.read_text())
     with pytest.raises(ValueError, match=r"log\.jsonl:1"):
         read(run)
+
+
+def test_a_folder_of_runs_stands_for_them_and_what_is_no_run_is_said_to_be_none(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / "demo" / name).mkdir(parents=True)
+        (tmp_path / "demo" / name / "config.yaml").write_text("")
+    (tmp_path / "edited").mkdir()
+    (tmp_path / "edited" / "config.json").write_text("{}")
+    demo, edited = tmp_path / "demo", tmp_path / "edited"
+    assert expanded([demo, edited]) == [demo / "one", demo / "two", edited]
+    for path, said in (
+        (demo, "holds runs and is none itself; give one of .*one, .*two"),
+        (demo / "one", "its run is not finished"),
+        (edited, "a model and no run; measure it with `holdfast evaluate"),
+        (tmp_path / "nope", "there is no such folder"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            read(path)
 
 
 def test_comparison_has_a_column_per_run_and_names_those_below_the_floor(tmp_path: Path) -> None:
