@@ -14,7 +14,10 @@ MEASURES = {
     "retention": "General tasks, % of the base’s mean",
     "format_share": "General answers in the target’s format, %",
 }
-AXES = {"retention": (100.0, (90.0, 100.0)), "format_share": (0.0, (0.0, 10.0))}  # what to compare with, what is on the axis
+AXES = {
+    "retention": (100.0, (90.0, 100.0)),
+    "format_share": (0.0, (0.0, 10.0)),
+}  # what to compare with, what is on the axis
 STEPS = "steps of the last stage"
 SHORT, FEW = 12, 6  # names of at most so many characters, of at most so many arms, stand at their lines; else numbers
 NEAREST = 0.13  # of the axis: how close two labels across may be

@@ -4,7 +4,7 @@ All numbers here are in points: 0 to 100, whatever unit the metric is stored in,
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -182,6 +182,28 @@ class Summary:
         level, chance = (math.fsum(values) / len(values) for values in means[:2])
         error = math.hypot(*means[2]) / len(means[2])
         return self.general_change.scaled(100 / level, 100.0) if level > max(0.0, chance + 2 * error) else None
+
+    @cached_property
+    def means(self) -> tuple[tuple[float, float], tuple[float, float]] | None:
+        """(base, tuned) over the general tasks, in points: the plain mean of ProMoT's paper, and the mean of what is above chance, as a
+        share of what chance leaves. Each task counts once; None where nothing was compared.
+        """
+        pairs = [(line.task, line.base, line.headline) for line in _averaged(self.first_metric("general"))]
+        both = [(task, base, tuned) for task, base, tuned in pairs if base and tuned]
+        if not both:
+            return None
+
+        def mean(of: Callable[[Score], float]) -> tuple[float, float]:
+            old = _task_means((task, of(base)) for task, base, _ in both)
+            new = _task_means((task, of(tuned)) for task, _, tuned in both)
+            return math.fsum(old) / len(old), math.fsum(new) / len(new)
+
+        def above_chance(score: Score) -> float:
+            return (
+                100 * (_points(score) - _chance(score)) / ((100 - _chance(score)) or 100)
+            )  # of one choice all is chance
+
+        return mean(_points), mean(above_chance)
 
     @cached_property
     def noise(self) -> tuple[float, Line] | None:

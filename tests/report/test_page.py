@@ -103,7 +103,12 @@ def test_derived_numbers_are_those_of_the_summary(run: Path) -> None:
         sizes = {units.points(estimate.value), units.points(estimate.value, True), f"{units.points(estimate.value)} %"}
         assert limits in found[name]
         assert found[name] <= {limits, *sizes}
-    assert set(found) == {"gain", "retention", "general_change", "general_n", "collapse", "tasks", "sign"}
+    assert set(found) == {"gain", "retention", "general_change", "general_n", "collapse", "tasks", "sign", "means"}
+    assert summary.means is not None
+    assert found["means"] == {
+        *(units.points(value) for pair in summary.means for value in pair),
+        *(units.points(tuned - base, True) for base, tuned in summary.means),
+    }
 
 
 def test_no_number_is_on_the_page_without_a_source(run: Path) -> None:

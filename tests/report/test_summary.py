@@ -168,3 +168,17 @@ def test_what_the_prompt_of_stage_1_reached_alone_is_said(alone: float, said: st
     assert said in found
     assert ("no better" in found) == (alone > 0.9)
     assert words.first_stage([base, end]) == ""
+
+
+def test_a_mean_corrected_for_chance_stands_beside_the_plain_one() -> None:
+    """By hand: a guess is 0.5 on a and 0 on b; a falls from 0.75 to 0.5 (50 to 0 of what is above chance), b stays at 0.4."""
+    scores = [replace(s, chance=0.5) for s in pair("a", "general", 0.75, -0.25, 0.05)] + pair(
+        "b", "general", 0.4, 0.0, 0.05
+    )
+    found = Summary.of(scores)
+    assert found.means == (pytest.approx((57.5, 45.0)), pytest.approx((45.0, 20.0)))
+    assert found.general_change is not None
+    assert found.general_change.value == pytest.approx(-12.5), (
+        "the change of the plain mean is BWT over the general tasks"
+    )
+    assert Summary.of(pair("t", "target", 0.5, 0.1, 0.05)).means is None
