@@ -9,9 +9,10 @@ from typing import Any, Literal
 from holdfast.evaluation import matrix
 from holdfast.evaluation.model import Model
 from holdfast.evaluation.samples import write_samples
+from holdfast.files import write_text
 from holdfast.lab import world
 from holdfast.prefix.attached import detached
-from holdfast.report.folder import prompts, write_text
+from holdfast.report.folder import prompts
 from holdfast.runs import Run, library_versions
 from holdfast.scores import Output, Score, write_jsonl
 from holdfast.stages import analyse, sources

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from holdfast.files import whole
+
 Verdict = Literal["gained", "kept", "lost", "not resolvable"]
 # What a task is asked for: to learn it, to see whether it is kept, or to see whether what was lost is only hidden (a task in disguise, a
 # probe). Diagnostics stand beside the general tasks and count in none of their means, families of tests or signs of collapse.
@@ -107,13 +109,11 @@ class Output:
 
 def write_jsonl(path: Path, records: Iterable[Any]) -> None:
     """Write dataclass records one a line; the file appears whole or not at all."""
-    temporary = path.with_name(path.name + ".part")
-    with temporary.open("w", encoding="utf-8") as file:
+    with whole(path) as part, part.open("w", encoding="utf-8") as file:
         for record in records:
             file.write(json.dumps(asdict(record), ensure_ascii=False) + "\n")
         file.flush()
         os.fsync(file.fileno())
-    os.replace(temporary, path)
 
 
 def read_scores(path: Path) -> list[Score]:

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from holdfast.evaluation.metrics import METRICS, Array, Metric, accepted
+from holdfast.evaluation.metrics import Array, Metric, accepted
 from holdfast.evaluation.model import Model
 from holdfast.evaluation.statistics import Estimate, jackknife, paired, ratio, single
 from holdfast.scores import Output
@@ -140,21 +140,6 @@ def mark(outputs: Iterable[Output], tasks: Iterable[Task]) -> list[Output]:
         else o
         for o in outputs
     ]
-
-
-def telling_pairs(
-    base: Sequence[Output], tuned: Sequence[Output], metric: str, foreign: frozenset[str], count: int = 5
-) -> list[tuple[Output, Output]]:
-    """The (base, tuned) answers that show best what was lost: the base was better; tuned answers in the tuned task's format come
-    first, then the larger loss, the shorter input, the earlier item. Both hold the same items in the same order.
-    """
-    marks = [METRICS[metric].aggregate(METRICS[metric].statistics(side), 1) for side in (base, tuned)]
-    ranking = sorted(
-        (not in_format(new, foreign), -loss, len(new.input), new.index, place)
-        for place, (new, loss) in enumerate(zip(tuned, (marks[0] - marks[1]).tolist(), strict=True))
-        if loss > 0
-    )
-    return [(base[entry[-1]], tuned[entry[-1]]) for entry in ranking[:count]]
 
 
 def _share(name: str, own: Sequence[bool], theirs: Sequence[bool] | None) -> tuple[Estimate, Estimate | None]:

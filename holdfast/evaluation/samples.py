@@ -5,13 +5,13 @@ What we do not record is null: whether a choice was also the greedy continuation
 
 import hashlib
 import json
-import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from holdfast.files import whole
 from holdfast.scores import Output
 from holdfast.tasks.task import Task
 
@@ -30,11 +30,8 @@ def write_samples(folder: Path, outputs: Iterable[Output], tasks: Iterable[Task]
         name = re.sub(r"[^\w.-]+", "-", output.task)
         cells[folder / FOLDER / model / f"samples_{name}_{output.shots}-shot.jsonl"].append(output)
     for path, cell in cells.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(path.name + ".part")
-        with part.open("w", encoding="utf-8") as file:
+        with whole(path) as part, part.open("w", encoding="utf-8") as file:
             file.writelines(f"{json.dumps(line, ensure_ascii=False)}\n" for line in samples(cell, known[cell[0].task]))
-        os.replace(part, path)
     return list(cells)
 
 

@@ -2,11 +2,11 @@
 
 import argparse
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 
+from holdfast.files import write_text
 from holdfast.lab import documents
 from holdfast.lab import words as w
 
@@ -24,10 +24,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--count", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args(arguments)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    part = options.out.with_name(options.out.name + ".part")
-    part.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts(options.count, options.seed)))
-    os.replace(part, options.out)
+    lines = (json.dumps({"text": text}) + "\n" for text in texts(options.count, options.seed))
+    write_text(options.out, "".join(lines))
 
 
 if __name__ == "__main__":

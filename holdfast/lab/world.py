@@ -22,11 +22,6 @@ def general() -> list[str]:
     return [*SKILLS, *(f"demo-{name}" for name in (*DEMONSTRATED, *UNNAMED))]
 
 
-def demonstrated_only() -> list[str]:
-    """The general tasks that nothing but their demonstrations explains."""
-    return [name for name in general() if name.startswith("demo-")]
-
-
 def targets() -> list[str]:
     """Names of the tasks that pretraining never shows: each followed by its harder and its out-of-domain forms."""
     return [name for target in MAKERS for name in variants(target)]

@@ -1,7 +1,6 @@
 """PEFT's two files of an adapter: written whole or not at all, and read with what is wrong in one line."""
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,21 +9,23 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from holdfast.files import whole, write_text
+
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
 
 def write_adapter(folder: str | Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
     """Write an adapter; the configuration comes last, so that a folder with one is whole."""
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     held = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    _write(folder / WEIGHTS, safetensors.torch.save(held, metadata={"format": "pt"}))
+    with whole(folder / WEIGHTS) as part:
+        safetensors.torch.save_file(held, part, metadata={"format": "pt"})
     write_config(folder, config)
 
 
 def write_config(folder: str | Path, config: Mapping[str, Any]) -> None:
     """Write an adapter's configuration alone."""
-    _write(Path(folder) / CONFIG, (json.dumps(config, indent=2, sort_keys=True) + "\n").encode())
+    write_text(Path(folder) / CONFIG, json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
 def read_config(folder: str | Path) -> dict[str, Any]:
@@ -56,10 +57,3 @@ def read_adapter(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]
 
 def _unsaved(folder: str | Path, error: Exception) -> ValueError:
     return ValueError(f"{folder}: not a saved soft prompt ({CONFIG}, {WEIGHTS}): {error}")
-
-
-def _write(path: Path, content: bytes) -> None:
-    """All or nothing: a reader finds the old file or the new one."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(content)
-    os.replace(partial, path)

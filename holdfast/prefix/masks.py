@@ -4,7 +4,8 @@ All of them follow from `Packed.end` [R, S]: place q sees place k exactly when `
 itself, padding included, so that no softmax runs over nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -58,3 +59,14 @@ def for_attention(implementation: str | None, end: Tensor, dtype: torch.dtype) -
     if implementation == "flex_attention":
         return blocks(end)
     return additive(end, dtype)
+
+
+@contextmanager
+def attending(model: Any, implementation: str) -> Iterator[None]:
+    """Within, the model attends by another implementation that transformers knows (`AttentionInterface.register`)."""
+    own = model.config._attn_implementation
+    model.config._attn_implementation = implementation
+    try:
+        yield
+    finally:
+        model.config._attn_implementation = own

@@ -17,6 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import AttentionInterface
 
+from holdfast.prefix.masks import attending
+
 NAME = "holdfast_by_path"
 WASTE = 4096  # Scores that one more call of the kernel would cost, about.
 
@@ -95,12 +97,8 @@ def _group(runs: list[np.ndarray], above: list[np.ndarray]) -> Group:
 @contextmanager
 def attention_by_path(model: Any) -> Iterator[None]:
     """Within, the model's attention wants to be called with `paths`, and looks at no mask."""
-    own = model.config._attn_implementation
-    model.config._attn_implementation = NAME
-    try:
+    with attending(model, NAME):
         yield
-    finally:
-        model.config._attn_implementation = own
 
 
 def attention(

@@ -13,18 +13,16 @@ import torch
 from torch import Tensor
 from transformers import AttentionInterface
 
+from holdfast.prefix.masks import attending
+
 NAME = "holdfast_together"
 
 
 @contextmanager
 def attention_together(model: Any) -> Iterator[None]:
     """Within, the model's attention takes its prefix from `before`, an attribute of the keys: `(keys, values)`, `[1, K, P, d]` each."""
-    own = model.config._attn_implementation
-    model.config._attn_implementation = NAME
-    try:
+    with attending(model, NAME):
         yield
-    finally:
-        model.config._attn_implementation = own
 
 
 def attention(

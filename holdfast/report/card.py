@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+from holdfast.files import write_text
 from holdfast.report import folder, hidden, units, verdict, words
 from holdfast.report.folder import Folder
 from holdfast.report.summary import STATE, Line, Summary, change
@@ -27,7 +28,7 @@ PROMPTS = {
 def write_card(run_folder: str | Path) -> Path:
     """Write README.md into a run's folder and return its path. Works with any of `model/`, `prompt/` and `adapter/`."""
     run = folder.read(run_folder)
-    return folder.write_text(run.path / "README.md", card(run))
+    return write_text(run.path / "README.md", card(run))
 
 
 def card(run: Folder, repo: str | None = None) -> str:

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -141,15 +140,6 @@ def _no_scores(path: Path) -> str:
         f"{path}: no scores.jsonl, so there is nothing to report; write it with `holdfast tune MODEL TASK --out {path}` or "
         f"`holdfast evaluate MODEL --out {path}`"
     )
-
-
-def write_text(path: Path, text: str) -> Path:
-    """Write a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
-    return path
 
 
 def _scores(path: Path) -> list[Score]:

@@ -15,6 +15,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from holdfast.files import write_text
 from holdfast.report import (
     analysis_figures,
     compare_figures,
@@ -40,7 +41,7 @@ MOST_ROWS = 4000  # of the table of all scores: about 1.3 MB
 def write_page(run_folder: str | Path) -> Path:
     """Write report.html into a run's folder and return its path."""
     run = folder.read(run_folder)
-    return folder.write_text(run.path / "report.html", page(run))
+    return write_text(run.path / "report.html", page(run))
 
 
 def page(run: Folder) -> str:
@@ -87,7 +88,7 @@ def page(run: Folder) -> str:
 def write_comparison(folders: Sequence[str | Path], out: str | Path, floor: float | None = None) -> Path:
     """Write comparison.html, several runs side by side, into the folder `out` and return its path."""
     runs = [folder.read(path) for path in folders]
-    return folder.write_text(Path(out) / "comparison.html", comparison(runs, floor))
+    return write_text(Path(out) / "comparison.html", comparison(runs, floor))
 
 
 def comparison(runs: Sequence[Folder], floor: float | None = None) -> str:

@@ -6,8 +6,8 @@ from typing import Any
 
 from markupsafe import Markup
 
+from holdfast.files import write_text
 from holdfast.report import analysis_figures, course_figures, lines, study_overview, units
-from holdfast.report import folder as folders
 from holdfast.report import study as records
 from holdfast.report.page import minus, render
 from holdfast.report.study import Cell, Comparison, Spread, Study
@@ -32,9 +32,9 @@ def write_study_page(folder: str | Path) -> Path:
     folder = Path(folder)
     study = records.read(folder)
     for name, drawing in files(study).items():
-        folders.write_text(folder / name, drawing)
-    folders.write_text(folder / "study.md", markdown(study, folder.resolve().name))
-    return folders.write_text(folder / "study.html", page(study, folder.resolve().name))
+        write_text(folder / name, drawing)
+    write_text(folder / "study.md", markdown(study, folder.resolve().name))
+    return write_text(folder / "study.html", page(study, folder.resolve().name))
 
 
 def page(study: Study, name: str) -> str:

@@ -14,13 +14,14 @@ from holdfast.analysis.base import Analysis, Subject, is_analysis
 from holdfast.evaluation import format as form
 from holdfast.evaluation import matrix
 from holdfast.evaluation.model import Model
+from holdfast.files import write_text
 from holdfast.models import Pretrained
 from holdfast.prefix.model import PrefixModel
 from holdfast.report.folder import prompts
 from holdfast.scores import Output
 from holdfast.stages import asking
 from holdfast.stages import pretrained as source
-from holdfast.stages.base import Stage, inputs_of, write_text
+from holdfast.stages.base import Stage, inputs_of
 from holdfast.stages.sources import load_task
 from holdfast.stages.train import Train
 from holdfast.tasks.task import Task

@@ -8,7 +8,8 @@ from typing import Any
 
 import yaml
 
-from holdfast.stages.base import LOCK, MARK, write_text
+from holdfast.files import write_text
+from holdfast.stages.base import LOCK, MARK
 
 KINDS = ("model", "prompt", "adapter")
 

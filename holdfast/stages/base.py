@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import sys
 import time
 from collections.abc import Iterator
@@ -12,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from accelerate import PartialState
+
+from holdfast.files import write_text
 
 try:
     import fcntl
@@ -113,10 +114,3 @@ def alone(folder: Path, waiting: str = "") -> Iterator[None]:
                 print(f"{folder}: {waiting}", file=sys.stderr, flush=True)
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-def write_text(path: Path, text: str) -> None:
-    """A text file, whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)

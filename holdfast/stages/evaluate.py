@@ -13,13 +13,14 @@ from rich.progress import Progress
 from holdfast.evaluation import format as form
 from holdfast.evaluation.matrix import Variant
 from holdfast.evaluation.model import Model
+from holdfast.files import write_text
 from holdfast.models import Pretrained
 from holdfast.prefix.attached import Prompt, detached
 from holdfast.prefix.model import PrefixModel
 from holdfast.scores import Output, Role, read_outputs, write_jsonl
 from holdfast.stages import pretrained as source
 from holdfast.stages.asking import ask, with_mass
-from holdfast.stages.base import Stage, inputs_of, write_text
+from holdfast.stages.base import Stage, inputs_of
 from holdfast.stages.sources import load_task
 from holdfast.stages.train import Train
 

@@ -8,11 +8,12 @@ from typing import Any, TypeGuard
 
 from accelerate import PartialState
 
+from holdfast.files import write_text
 from holdfast.methods.base import chooser
 from holdfast.scores import Output, read_outputs
 from holdfast.stages import analyse
 from holdfast.stages.analyse import Analyse
-from holdfast.stages.base import Stage, execute, write_text
+from holdfast.stages.base import Stage, execute
 from holdfast.stages.evaluate import Evaluate, LabelMass
 from holdfast.stages.train import Train
 from holdfast.training import checkpoint

@@ -14,13 +14,14 @@ from accelerate import PartialState
 from holdfast.evaluation.matrix import evaluate
 from holdfast.evaluation.metrics import metric
 from holdfast.evaluation.model import Model
+from holdfast.files import write_text
 from holdfast.methods.base import Method, chooser
 from holdfast.models import Pretrained
 from holdfast.prefix.model import PrefixModel
 from holdfast.rows import Row
 from holdfast.stages import asking
 from holdfast.stages import pretrained as source
-from holdfast.stages.base import Stage, write_text
+from holdfast.stages.base import Stage
 from holdfast.stages.sources import load_task
 from holdfast.tasks.task import Task
 from holdfast.templates import choose_demonstrations, render

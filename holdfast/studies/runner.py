@@ -19,13 +19,13 @@ import torch
 import yaml
 
 from holdfast import runs
+from holdfast.files import write_text
 from holdfast.report.study import Study
 from holdfast.report.study_page import write_study_page
 from holdfast.report.summary import Summary
 from holdfast.scores import read_scores
 from holdfast.stages import pretrained as source
 from holdfast.stages import sources
-from holdfast.stages.base import write_text
 from holdfast.studies import results
 from holdfast.studies.plan import Arm, Plan, arms_of, make, tasks_of
 

@@ -13,13 +13,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from holdfast.files import whole
+
 
 def write_file(tensors: Mapping[str, Tensor], path: Path) -> None:
     """A safetensors file, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    save_file({name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}, part)
-    os.replace(part, path)
+    with whole(path) as part:
+        save_file({name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}, part)
 
 
 def read_into(parameters: Mapping[str, nn.Parameter], path: Path) -> None:

@@ -1,7 +1,6 @@
 """What a run says while it trains: log.jsonl, a progress bar on stderr, trackers."""
 
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from accelerate import Accelerator
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from holdfast.files import write_text
 from holdfast.training.settings import Settings
 
 
@@ -40,9 +40,7 @@ class Log:
         if self.main:
             lines = self.path.read_text().splitlines(keepends=True) if self.path.exists() else []
             kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
-            part = self.path.with_name(self.path.name + ".part")
-            part.write_text("".join(kept))
-            os.replace(part, self.path)
+            write_text(self.path, "".join(kept))
         if self.settings.trackers:
             self.accelerator.init_trackers("holdfast", config=vars(self.settings))
         self.bar.start()

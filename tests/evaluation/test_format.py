@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from holdfast.evaluation.format import answer_set, foreign_answers, in_format, mark, plain, symptoms, telling_pairs
+from holdfast.evaluation.format import answer_set, foreign_answers, in_format, mark, plain, symptoms
 from holdfast.evaluation.matrix import Role, evaluate, score
 from holdfast.evaluation.statistics import tango
 from holdfast.scores import Output
@@ -136,15 +136,3 @@ def test_marks_say_of_each_answer_whether_it_is_in_the_format() -> None:
         ("tuned", "capital"): 1,
     }
     assert mark(outputs(["True"]), [CAPITALS]) == outputs(["True"]), "without a target there is no format to spread"
-
-
-def test_the_telling_pairs_show_the_format_first_then_the_larger_loss_then_the_shorter_input() -> None:
-    base = outputs(["Town"] * 6, "base")
-    tuned = [
-        replace(o, input="q" * length)
-        for o, length in zip(outputs(["lost", "Town", "True", "lost", "True", "lost"]), (5, 1, 9, 3, 8, 3), strict=True)
-    ]
-    pairs = telling_pairs(base, tuned, "exact_match", frozenset({"true"}), count=4)
-    assert [new.index for _, new in pairs] == [4, 2, 3, 5]
-    assert all(old.index == new.index for old, new in pairs)
-    assert telling_pairs(tuned, base, "exact_match", frozenset({"true"})) == []
