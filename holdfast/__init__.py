@@ -1,8 +1,20 @@
-"""holdfast fine-tunes a language model on your task and shows, with honest statistics, that it has not forgotten the rest."""
+"""holdfast fine-tunes a language model on your task and shows, with honest statistics, that it has not forgotten the rest.
+
+    run = holdfast.tune("path/to/model", "path/to/task", general=["path/to/other"], out="runs/mine")
+    for score in run.scores:
+        print(score.task, score.prompt, score.value, score.delta, score.verdict)
+    holdfast.load(run, prompt="on").generate(["..."])  # for the tuned task; prompt="off" for everything else
+
+`tune`, `evaluate`, `edit_model` and `study` do what the commands of these names do, `load` gives a `Model` that generates and scores
+text. `Example`, `Task` and `Template` say what is asked, `Run` and `Score` what came out. `Method` and `Edit` are for subclasses
+of your own: `method="path/to/file.py:MyMethod"`.
+"""
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from holdfast.edits.base import Edit
+    from holdfast.evaluation.model import Model
     from holdfast.measuring import evaluate, load
     from holdfast.methods.base import Method
     from holdfast.runs import Run, tune
@@ -12,8 +24,10 @@ if TYPE_CHECKING:
     from holdfast.tasks.task import Example, Task, Template
 
 __all__ = [
+    "Edit",
     "Example",
     "Method",
+    "Model",
     "Run",
     "Score",
     "Task",
@@ -26,6 +40,8 @@ __all__ = [
 ]
 
 _HOME = {
+    "holdfast.edits.base": ("Edit",),
+    "holdfast.evaluation.model": ("Model",),
     "holdfast.measuring": ("evaluate", "load"),
     "holdfast.methods.base": ("Method",),
     "holdfast.runs": ("Run", "tune"),
@@ -43,4 +59,15 @@ def __getattr__(name: str) -> Any:
     for module, names in _HOME.items():
         if name in names:
             return getattr(importlib.import_module(module), name)
+    if name == "__version__":
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            return version("holdfast")
+        except PackageNotFoundError:  # not installed: run from a checkout
+            return "source"
     raise AttributeError(f"module 'holdfast' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__, "__version__"]

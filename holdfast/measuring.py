@@ -61,8 +61,8 @@ def _prompt_of(run: Path, asked: str | None) -> Path | None:
 
 
 def evaluate(
-    model: str,
-    tasks: Sequence[str],
+    model: str | Path | Run,
+    tasks: str | Path | Sequence[str | Path],
     *,
     prompt: str | Path | None = None,
     shots: Sequence[int] = (0,),
@@ -72,11 +72,15 @@ def evaluate(
     out: str | Path | None = None,
     trust_remote_code: bool = False,
 ) -> list[Score]:
-    """The scores of a model on tasks, without training; with `prompt`, a soft prompt's folder, attached.
+    """The scores of a model on tasks, without training; `model` and `prompt` are as in `load`.
 
     Demonstrations are the first of the train split, the same for all items, or sampled for each item.
+    With `out`, `scores.jsonl`, `outputs.jsonl` and the harness's samples are written into that folder.
+
+    Raises:
+        ValueError: there is no such model, prompt or task, or a task has nothing to ask.
     """
-    loaded = [t for name in tasks for t in sources.load_tasks(name)]
+    loaded = [t for name in sources.arguments(tasks) for t in sources.load_tasks(name)]
     check_askable(loaded, max(shots))
     measured = load(model, prompt=prompt, trust_remote_code=trust_remote_code)
     state = "on" if measured.prompt is not None else "off" if prompt == "off" else None
@@ -97,7 +101,7 @@ def evaluate(
                 prompt=state,
             )
     circumstances = {
-        "model": model,
+        "model": str(model.folder if isinstance(model, Run) else model),
         "model_hash": measured.pretrained.hash,
         "seed": seed,
         "versions": library_versions(),

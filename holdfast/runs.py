@@ -52,10 +52,10 @@ class Run:
 
 
 def tune(
-    model: str,
-    task: str | Sequence[str],
+    model: str | Path,
+    task: str | Path | Sequence[str | Path],
     method: str = "promot",
-    general: Sequence[str] = (),
+    general: str | Path | Sequence[str | Path] = (),
     *,
     shots: Sequence[int] = (0, 1),
     limit: int | None = None,
@@ -81,7 +81,7 @@ def tune(
     Raises:
         ValueError: anything about the input is wrong; nothing was written then.
     """
-    targets = (task,) if isinstance(task, str) else tuple(task)
+    model, targets, general = str(model), sources.arguments(task), sources.arguments(general)
     kept, diagnostics = sources.apart(general)
     tasks = [sources.load_task(name) for name in (*targets, *kept, *diagnostics)]
     names = _names(targets, tasks)

@@ -50,7 +50,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cli": {
         "options", "finished", "console", "runs", "measuring", "studies", "doctor", "demonstration", "recipes", "stages", "report",
     },
-    "__init__": {"runs", "measuring", "studies", "methods", "scores", "stages", "tasks"},
+    "__init__": {"runs", "measuring", "studies", "methods", "edits", "evaluation", "scores", "stages", "tasks"},
     "__main__": {"cli"},
 }  # fmt: skip
 NO_TORCH = {"report", "scores", "files", "tasks", "rows"}

@@ -23,7 +23,7 @@ COPIED = {".json", ".txt", ".model", ".jinja", ".tiktoken", ".py"}
 DOWNLOADED = ["model*.safetensors", *(f"*{suffix}" for suffix in sorted(COPIED - {".py"}))]
 
 
-def edit_model(base: str, tuned: str, name: str, out: str | Path, **fields: Any) -> Path:
+def edit_model(base: str | Path, tuned: str | Path, name: str, out: str | Path, **fields: Any) -> Path:
     """Edit the model `tuned`, which was tuned from `base`; returns `out`, a model folder like that of `tuned`.
 
     `base` and `tuned` are folders, hub ids or `lab`, and `tuned` may be a run's folder. `name` is an edit (see

@@ -1,7 +1,6 @@
 """What a MODEL argument means: a folder, a hub id, or `lab`; and how its content enters a stage's hash."""
 
 import hashlib
-from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -19,7 +18,6 @@ def resolve(argument: str) -> str:
     return str(lab.folder()) if argument == "lab" else argument
 
 
-@lru_cache(maxsize=32)
 def fingerprint(source: str) -> str:
     """12 hex digits that change with a model folder's configuration or weights (size and first MiB of each file); a hub id is its own."""
     folder = Path(source)

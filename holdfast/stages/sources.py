@@ -51,6 +51,11 @@ def load_task(argument: str, *, seed: int = 0) -> Task:
     raise ValueError(_unknown(argument, path))
 
 
+def arguments(given: str | Path | Sequence[str | Path]) -> tuple[str, ...]:
+    """One TASK argument or several, as text."""
+    return (str(given),) if isinstance(given, str | Path) else tuple(map(str, given))
+
+
 def is_diagnostic(argument: str) -> bool:
     """Whether a TASK argument names a task in disguise or a probe: it says whether what was lost is only hidden, and is no general task."""
     kind, colon, _ = argument.partition(":")

@@ -242,6 +242,15 @@ def test_a_task_that_the_tokenizer_cannot_read_is_said_so(tmp_path: Path, capsys
     assert "kind:" not in warned
 
 
+def test_paths_and_single_names_will_do_in_python(world: Path, tmp_path: Path) -> None:
+    given = {"shots": (0,), "limit": 2, "model.steps": 1, "out": tmp_path / "run"}
+    run = tune(world / "model", world / "pick", "full", world / "copy", **given)
+    assert run.config["model"] == str(world / "model")
+    assert {score.role for score in run.scores} == {"target", "general"}
+    scores = holdfast.evaluate(run, world / "pick", limit=2, out=tmp_path / "again")
+    assert {score.model for score in scores} == {str(run.folder)}
+
+
 def test_pickled_weights_are_refused(world: Path, tmp_path: Path) -> None:
     folder = tmp_path / "model"
     models.save(tiny.pretrained(), folder)

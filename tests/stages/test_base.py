@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from holdfast.stages.base import MARK, Stage, digest, execute, folder_of
+from holdfast.stages.pretrained import fingerprint
 
 
 @dataclass(frozen=True)
@@ -67,3 +68,11 @@ def test_the_hash_follows_the_configuration_of_the_stage_and_of_what_it_stands_o
     first, other = Write("first", "a"), Write("first", "b")
     assert digest(first) == digest(Write("first", "a"))
     assert digest(Write("second", "x", first)) != digest(Write("second", "x", other))
+
+
+def test_a_model_that_changes_while_python_runs_is_another_model(tmp_path: Path) -> None:
+    """The bug: a notebook tunes again on weights that it has written anew, and is given the old results."""
+    (tmp_path / "model.safetensors").write_bytes(b"one")
+    before = fingerprint(str(tmp_path))
+    (tmp_path / "model.safetensors").write_bytes(b"two")
+    assert fingerprint(str(tmp_path)) != before
