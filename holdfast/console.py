@@ -45,9 +45,9 @@ def verdicts(folders: Sequence[Path]) -> None:
 def table(scores: Sequence[Any]) -> None:
     """Scores without a comparison: one line per task, one column per number of shots."""
     shots = sorted({s.shots for s in scores})
-    grid = Table(box=None, pad_edge=False, header_style="dim")
-    grid.add_column("task")
-    grid.add_column("metric")
+    grid = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
+    grid.add_column("task", overflow="fold")
+    grid.add_column("metric", overflow="fold")
     grid.add_column("n", justify="right")
     for k in shots:
         grid.add_column(f"{k} {'shot' if k == 1 else 'shots'}", justify="right", no_wrap=True)
@@ -55,7 +55,7 @@ def table(scores: Sequence[Any]) -> None:
     for task, metric in dict.fromkeys((s.task, s.metric) for s in scores):
         found = [places.get((task, metric, k)) for k in shots]
         n = next(s.n for s in found if s)
-        grid.add_row(task, metric, str(n), *[f"{s.value:.3f} [{s.low:.2f}, {s.high:.2f}]" if s else "-" for s in found])
+        grid.add_row(task, metric, str(n), *[f"{s.value:.3f} [{s.low:.2f},{s.high:.2f}]" if s else "-" for s in found])
     show(grid)
     if prompt := next((s.prompt for s in scores if s.prompt), None):
         print(f"Soft prompt {'attached' if prompt == 'on' else 'removed'}; [95 % interval].")

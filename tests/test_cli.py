@@ -88,3 +88,9 @@ def test_lists_come_as_records_too() -> None:
         records = [json.loads(line) for line in holdfast(command, "--json").stdout.splitlines()]
         assert records, command
         assert all(set(record) >= {"name", "summary", "source"} for record in records), command
+
+
+def test_scores_of_three_shots_fit_80_columns_with_the_metric_in_full() -> None:
+    done = holdfast("evaluate", "lab", "--task", "lab:from-zan", "--limit", "2")
+    assert "exact_match" in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 80

@@ -59,7 +59,9 @@ def read_settings(path: Path) -> Settings:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
-        raise ValueError(f"{path}{line}: not YAML ({getattr(error, 'problem', None) or error}); see docs") from None
+        raise ValueError(
+            f"{path}{line}: not YAML ({getattr(error, 'problem', None) or error}); docs/add-a-task.md shows one"
+        ) from None
     if not isinstance(values, dict):
         raise ValueError(f"{path}: is {kind(values)}; write `key: value` lines")
     problems = Problems()
