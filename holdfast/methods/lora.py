@@ -31,7 +31,7 @@ class Lora(Method):
     defaults: ClassVar[dict[str, Any]] = {"learning_rate": 5e-4, "steps": 200, "weight_decay": 0.0}
 
     rank: int = Field(default=16, ge=1)
-    alpha: float = 32.0
+    alpha: float = Field(default=32.0, gt=0)
     dropout: float = Field(default=0.0, ge=0, lt=1)
     target: str = "all-linear"
     init: Literal["default", "gaussian", "pissa", "olora"] = "default"
