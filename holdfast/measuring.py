@@ -83,10 +83,11 @@ def evaluate(
     loaded = [t for name in sources.arguments(tasks) for t in sources.load_tasks(name)]
     check_askable(loaded, max(shots))
     measured = load(model, prompt=prompt, trust_remote_code=trust_remote_code)
+    name = str(model.folder if isinstance(model, Run) else model)
     state = "on" if measured.prompt is not None else "off" if prompt == "off" else None
     outputs: list[Output] = []
     for task in loaded:
-        if warning := unread(measured.pretrained.tokenizer, task, model):
+        if warning := unread(measured.pretrained.tokenizer, task, name):
             print(warning, file=sys.stderr, flush=True)
         for k in shots:
             outputs += ask(
@@ -101,7 +102,7 @@ def evaluate(
                 prompt=state,
             )
     circumstances = {
-        "model": str(model.folder if isinstance(model, Run) else model),
+        "model": name,
         "model_hash": measured.pretrained.hash,
         "seed": seed,
         "versions": library_versions(),
