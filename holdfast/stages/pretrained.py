@@ -10,7 +10,7 @@ from holdfast.models import Pretrained
 from holdfast.prefix import kinds
 from holdfast.prefix.kinds import AnyPrompt
 
-HEAD = 1 << 20
+PIECE, PIECES = 1 << 20, 64  # Of each file that enters a fingerprint: whole up to 64 MiB, and spread over it beyond.
 
 
 def resolve(argument: str) -> str:
@@ -19,15 +19,22 @@ def resolve(argument: str) -> str:
 
 
 def fingerprint(source: str) -> str:
-    """12 hex digits that change with a model folder's configuration or weights (size and first MiB of each file); a hub id is its own."""
+    """12 hex digits that change with a model folder's configuration or weights; a hub id is its own.
+
+    A file enters with its size and its bytes; a larger one than 64 MiB with 64 pieces of 1 MiB from its beginning to its end, so that
+    weights of any size are told apart in a moment, wherever in the file training moved them.
+    """
     folder = Path(source)
     if not folder.is_dir():
         return source
     digest = hashlib.sha256()
     for path in sorted((*folder.glob("*.json"), *folder.glob("*.safetensors"))):
-        digest.update(f"{path.name}{path.stat().st_size}".encode())
+        size = path.stat().st_size
+        digest.update(f"{path.name}{size}".encode())
         with path.open("rb") as file:
-            digest.update(file.read(HEAD))
+            for piece in range(PIECES):
+                file.seek(piece * PIECE if size <= PIECE * PIECES else piece * (size - PIECE) // (PIECES - 1))
+                digest.update(file.read(PIECE))
     return digest.hexdigest()[:12]
 
 
