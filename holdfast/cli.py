@@ -92,6 +92,7 @@ def evaluate(
     limit: Limit = None,
     seed: Seed = 0,
     demonstrations: options.Demonstrations = "first",
+    sets: options.Sets = 1,
     analyse: options.AnalyseRun = None,
     out: Out = None,
     trust_remote_code: Trust = False,
@@ -103,15 +104,8 @@ def evaluate(
     tasks, asked = task or measuring.default_tasks(model), console.numbers(shots)
     how: dict[str, Any] = {"limit": limit, "out": out, "trust_remote_code": trust_remote_code}
     found = measuring.explain(model, analyse, task or (), shots=min(asked), **how) if analyse else []
-    scores = measuring.evaluate(
-        model,
-        tasks,
-        prompt=prompt,
-        shots=asked,
-        seed=seed,
-        demonstrations=demonstrations,
-        **how,
-    )
+    how |= {"demonstrations": demonstrations, "sets": sets}
+    scores = measuring.evaluate(model, tasks, prompt=prompt, shots=asked, seed=seed, **how)
     console.scores(scores, json_, lambda: console.table(scores))
     console.findings(found, json_)
 

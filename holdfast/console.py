@@ -55,10 +55,17 @@ def table(scores: Sequence[Any]) -> None:
     for task, metric in dict.fromkeys((s.task, s.metric) for s in scores):
         found = [places.get((task, metric, k)) for k in shots]
         n = next(s.n for s in found if s)
-        grid.add_row(task, metric, str(n), *[f"{s.value:.3f} [{s.low:.2f},{s.high:.2f}]" if s else "-" for s in found])
+        grid.add_row(task, metric, str(n), *[_cell(s) if s else "-" for s in found])
     show(grid)
+    if sets := max((s.sets for s in scores), default=1) - 1:
+        print(f"[95 % interval over items]; ±: standard deviation over {sets + 1} sets of demonstrations.")
     if prompt := next((s.prompt for s in scores if s.prompt), None):
         print(f"Soft prompt {'attached' if prompt == 'on' else 'removed'}; [95 % interval].")
+
+
+def _cell(score: Any) -> str:
+    spread = "" if score.over_sets is None else f"\n±{score.over_sets:.3f}"
+    return f"{score.value:.3f} [{score.low:.2f},{score.high:.2f}]{spread}"
 
 
 def findings(found: Sequence[Mapping[str, Any]], as_json: bool) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from holdfast.evaluation import matrix
 from holdfast.evaluation.model import Model
 from holdfast.evaluation.samples import write_samples
+from holdfast.evaluation.verdicts import with_spread
 from holdfast.files import write_text
 from holdfast.lab import world
 from holdfast.prefix.attached import detached
@@ -69,51 +70,51 @@ def evaluate(
     limit: int | None = None,
     seed: int = 0,
     demonstrations: Literal["first", "sampled"] = "first",
+    sets: int = 1,
     out: str | Path | None = None,
     trust_remote_code: bool = False,
 ) -> list[Score]:
     """The scores of a model on tasks, without training; `model` and `prompt` are as in `load`.
 
-    Demonstrations are the first of the train split, the same for all items, or sampled for each item.
+    Demonstrations are the first of the train split, the same for all items, or sampled for each item; in so many `sets`, the
+    spread between which `Score.over_sets` says.
     With `out`, `scores.jsonl`, `outputs.jsonl` and the harness's samples are written into that folder.
 
     Raises:
         ValueError: there is no such model, prompt or task, or a task has nothing to ask.
     """
+    if sets > 1 and demonstrations == "first":
+        raise ValueError(
+            f"{sets} sets of demonstrations are asked for, and the first ones are one set; ask for sampled demonstrations"
+        )
     loaded = [t for name in sources.arguments(tasks) for t in sources.load_tasks(name)]
     check_askable(loaded, max(shots))
     measured = load(model, prompt=prompt, trust_remote_code=trust_remote_code)
     name = str(model.folder if isinstance(model, Run) else model)
     state = "on" if measured.prompt is not None else "off" if prompt == "off" else None
-    outputs: list[Output] = []
+    how: dict[str, Any] = {"role": "target", "limit": limit, "seed": seed, "demonstrations": demonstrations}
+    how |= {"variant": "base", "prompt": state}
+    outputs: list[list[Output]] = [[] for _ in range(sets)]
     for task in loaded:
         if warning := unread(measured.pretrained.tokenizer, task, name):
             print(warning, file=sys.stderr, flush=True)
         for k in shots:
-            outputs += ask(
-                measured,
-                task,
-                role="target",
-                shots=k,
-                limit=limit,
-                seed=seed,
-                demonstrations=demonstrations,
-                variant="base",
-                prompt=state,
-            )
+            for number in range(sets if k else 1):
+                outputs[number] += ask(measured, task, shots=k, demonstration_seed=number, **how)
     circumstances = {
         "model": name,
         "model_hash": measured.pretrained.hash,
         "seed": seed,
         "versions": library_versions(),
     }
-    scores = matrix.score(outputs, loaded, **circumstances)
+    scores, *others = (matrix.score(part, loaded, **circumstances) for part in outputs)
+    scores = with_spread(scores, others)
     if out is not None:
         folder = Path(out)
         folder.mkdir(parents=True, exist_ok=True)
-        write_jsonl(folder / "outputs.jsonl", outputs)
+        write_jsonl(folder / "outputs.jsonl", outputs[0])
         write_jsonl(folder / "scores.jsonl", scores)
-        write_samples(folder, outputs, loaded)
+        write_samples(folder, outputs[0], loaded)
     return scores
 
 

@@ -15,6 +15,12 @@ Limit = Annotated[int | None, typer.Option(min=1, help="At most this many test i
 Demonstrations = Annotated[
     Literal["first", "sampled"], typer.Option(help="The first of the train split for all items, or sampled for each.")
 ]
+Sets = Annotated[
+    int,
+    typer.Option(
+        "--demonstration-sets", min=1, help="Sets of sampled demonstrations: the spread between them is shown."
+    ),
+]
 Seed = Annotated[int, typer.Option(help="Seed of data order, initial values and sampling.")]
 Json = Annotated[bool, typer.Option("--json", help="Print records, one JSON object a line.")]
 Overwrite = Annotated[bool, typer.Option(help="Replace a run of another configuration in the same folder.")]

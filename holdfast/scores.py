@@ -33,7 +33,9 @@ class Score:
     its paired interval, is this value minus that right after the stage that trained on the task, where later stages moved the
     model on: the task's part in BWT. `chance` is
     what guessing among the choices would give, as a share of the scale; `truncated` counts the items whose input had to be
-    cut to fit the model; `signature` says exactly what the metric computed.
+    cut to fit the model; `signature` says exactly what the metric computed. Where the items were asked behind several `sets` of
+    demonstrations, the value is of the first, and `over_sets` the standard deviation between them: apart from the interval, which is
+    about items.
     """
 
     variant: Literal["base", "tuned"]
@@ -72,6 +74,8 @@ class Score:
     outputs: str = "outputs.jsonl"
     versions: dict[str, str] = field(default_factory=dict)
     step: int | None = None
+    sets: int = 1
+    over_sets: float | None = None
 
     @property
     def key(self) -> tuple[str | int | None, ...]:

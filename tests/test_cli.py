@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 FROZEN = """
 demo: --out --json
 tune: MODEL TASK --method --general --shots --limit --seed --curve --analyse --out --set --noise-floor --overwrite --trust-remote-code --json
-evaluate: MODEL --prompt --task --shots --limit --seed --demonstrations --analyse --out --trust-remote-code --json
+evaluate: MODEL --prompt --task --shots --limit --seed --demonstrations --demonstration-sets --analyse --out --trust-remote-code --json
 generate: MODEL --prompt --input --max-new-tokens --stop --num-beams --trust-remote-code
 edit: BASE TUNED --edit --out --set
 compare: RUNS --floor --out --json

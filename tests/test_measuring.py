@@ -1,10 +1,16 @@
-"""What `holdfast generate` reads: plain lines, and JSON lines whatever characters they hold."""
+"""What `holdfast generate` reads, and what `holdfast evaluate` finds behind several sets of demonstrations."""
 
 import json
+from statistics import fmean, stdev
+from typing import Any
 
 import pytest
 
-from holdfast.measuring import prompts_of
+from holdfast.evaluation.model import Model
+from holdfast.lab import world
+from holdfast.measuring import evaluate, prompts_of
+from holdfast.stages import pretrained as source
+from holdfast.stages.asking import ask
 
 
 def test_lines_end_where_files_say_and_nowhere_else() -> None:
@@ -18,3 +24,24 @@ def test_every_line_that_holds_no_prompt_is_named() -> None:
     text = '{"prompt": "good"}\n{"prompt": ["a list"]}\n{"question": "?"}\n{"prompt": \n'
     with pytest.raises(ValueError, match=r"file:2: its prompt is no text.*file:3: has neither.*file:4: not JSON"):
         prompts_of(text, "file")
+
+
+def test_sets_of_demonstrations_give_the_spread_between_them() -> None:
+    """By hand from each set's own outputs. The bug: the same demonstrations three times, whose spread is 0; the lab's model reads
+    a mapping from one demonstration only, so that the draw matters."""
+    task = world.task("demo-label")
+    how: dict[str, Any] = {"shots": 1, "limit": 40, "demonstrations": "sampled"}
+    loaded = Model(source.load("lab"))
+    values = [
+        fmean(
+            output.scores["exact_match"] for output in ask(loaded, task, role="target", demonstration_seed=seed, **how)
+        )
+        for seed in range(3)
+    ]
+    zero, one = evaluate("lab", "lab:demo-label", shots=(0, 1), limit=40, demonstrations="sampled", sets=3)
+    assert (zero.sets, zero.over_sets) == (1, None)
+    assert (one.sets, one.value) == (3, pytest.approx(values[0]))
+    assert one.over_sets == pytest.approx(stdev(values))
+    assert one.over_sets > 0
+    with pytest.raises(ValueError, match="the first ones are one set; ask for sampled demonstrations"):
+        evaluate("lab", "lab:demo-label", shots=(1,), sets=3)

@@ -166,6 +166,17 @@ def spread(values: Array) -> Spread:
     )
 
 
+def with_spread(scores: Sequence[Score], others: Sequence[Sequence[Score]]) -> list[Score]:
+    """The scores with the standard deviation between them and those of other sets of demonstrations, where there are any."""
+    values = [{score.key: score.value for score in found} for found in others]
+    spreads = []
+    for score in scores:
+        own = [score.value, *(found[score.key] for found in values if score.key in found)]
+        between = spread(np.array([own])).over_demonstrations
+        spreads.append(replace(score, sets=len(own), over_sets=between))
+    return spreads
+
+
 def noise_floor(first: Iterable[Score], second: Iterable[Score]) -> float:
     """The largest difference between two evaluations of one model, as a share of the scale: no smaller change is real.
 
