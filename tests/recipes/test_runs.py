@@ -108,8 +108,8 @@ def test_peft_attaches_the_prompt_to_the_tuned_model_with_the_same_logits(world:
 def test_a_joined_prompt_is_each_of_its_parts_and_comes_off_whole(world: Path) -> None:
     """Saved, loaded and attached it says what it said in training; each part is an adapter that PEFT reads."""
     run = tune(**arguments(world, "promot_joined"), out=world / "joined")
-    parts = [peft.PeftConfig.from_pretrained(str(run.folder / "prompt" / part)).peft_type.value for part in "12"]
-    assert parts == ["PROMPT_TUNING", "LORA"]
+    parts = [peft.PeftConfig.from_pretrained(str(run.folder / "prompt" / part)).peft_type for part in "12"]
+    assert parts == [peft.PeftType.PROMPT_TUNING, peft.PeftType.LORA]
     asked = [("w5 w9 w8", " w3")]
     values = {state: holdfast.load(run, prompt=state).loglikelihood(asked)[0].value for state in ("on", "off")}
     plain = holdfast.load(run.folder / "model").loglikelihood(asked)[0].value
