@@ -19,14 +19,14 @@ from holdfast.methods.base import Method
 from holdfast.methods.full import Full
 from holdfast.methods.lora import Lora
 from holdfast.methods.prompt_tuning import PromptTuning
-from holdfast.models import Pretrained
+from holdfast.models import resolve
+from holdfast.models.loading import Pretrained
 from holdfast.prefix.model import PrefixModel
-from holdfast.rows import Row
-from holdfast.stages import pretrained as source
-from holdfast.stages.sources import load_task
+from holdfast.row import Row
+from holdfast.tasks.sources import load_task
 from holdfast.tasks.task import Task
-from holdfast.templates import render
-from holdfast.tokenization import encode
+from holdfast.tasks.templates import render
+from holdfast.tasks.tokenization import encode
 from holdfast.training.batches import Stream
 from holdfast.training.loop import Trainer
 from holdfast.training.settings import Settings
@@ -42,7 +42,7 @@ def row(task: Task, loaded: Pretrained, model: PrefixModel, index: int, epoch: i
 
 
 def final_loss(model: str, task: Task, method: Method, rate: float, steps: int) -> float:
-    loaded = source.load(model)
+    loaded = resolve.load(model)
     wrapped = PrefixModel(loaded.model)
     stream = Stream(partial(row, task, loaded, wrapped), len(task.splits["train"]), 16)
     settings = Settings(steps=steps, learning_rate=rate, save_every=10**6)

@@ -22,10 +22,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from benchmarks.harness import Result, above_the_start, alternate, in_process, main, quietly, timed
-from holdfast.blocks import Layout
 from holdfast.stages.edit import edit_model, make
-from holdfast.stages.shards import Reader, shards
-from holdfast.stages.slicing import SLICE
+from holdfast.stages.edit_slices import SLICE
+from holdfast.weights.layout import Layout
+from holdfast.weights.safetensors_files import Reader, shards
 
 EDITS = {"wise_ft": {}, "lines": {}, "breadcrumbs": {}, "magnitude": {}, "dare": {}}
 FILES = 4

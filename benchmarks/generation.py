@@ -13,8 +13,8 @@ from torch import Tensor
 from transformers import GenerationConfig
 
 from benchmarks import harness, words
-from holdfast.evaluation.generation import generate
-from holdfast.evaluation.stopping import Stops
+from holdfast.inference.generation import generate
+from holdfast.inference.stopping import Stops
 
 SHOTS, VECTORS = 4, 100
 VOCABULARY, LAYERS, WIDTH = 32_000, 6, 256

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from benchmarks import harness, steps, words
-from holdfast.rows import Row
+from holdfast.row import Row
 
 VECTORS, ROWS, LENGTH = 100, 16, 128
 LAYERS, WIDTH, VOCABULARY = 12, 768, 32_000

@@ -18,15 +18,15 @@ from pathlib import Path
 import torch
 
 from holdfast.evaluation import matrix
-from holdfast.evaluation.metrics import metric
-from holdfast.evaluation.model import Model
-from holdfast.evaluation.samples import write_samples
+from holdfast.evaluation.ask import ask
+from holdfast.evaluation.harness_samples import write_samples
+from holdfast.inference.model import Model
 from holdfast.lab import world
+from holdfast.models import resolve
 from holdfast.report.card import write_card
-from holdfast.report.page import write_page
-from holdfast.scores import Output, write_jsonl
-from holdfast.stages import pretrained as source
-from holdfast.stages.asking import ask
+from holdfast.report.run.page import write_page
+from holdfast.results.metrics import metric
+from holdfast.results.scores import Output, write_jsonl
 from holdfast.tasks.task import Example, Task
 
 METRICS = ("exact_match", "accuracy", "bleu", "rougeL")
@@ -81,7 +81,7 @@ def lab_tasks(count: int, items: int) -> list[Task]:
 
 def asked(found: list[Task]) -> Iterator[Output]:
     """What the lab's model answers, as `holdfast tune` asks: 0 shots, general tasks also how probable a label of the target is."""
-    pretrained = source.load("lab")
+    pretrained = resolve.load("lab")
     model = Model(pretrained)
     embedding = pretrained.model.get_input_embeddings().weight
     torch.manual_seed(0)

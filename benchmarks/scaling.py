@@ -16,8 +16,8 @@ import torch
 from torch import nn
 
 from benchmarks import harness, scoring, steps, words
-from holdfast.evaluation.model import Model
-from holdfast.models import Pretrained
+from holdfast.inference.model import Model
+from holdfast.models.loading import Pretrained
 
 TRAINING: dict[str, Sequence[int]] = {
     "B": (4, 8, 16, 32),

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from benchmarks import harness, words
-from holdfast.evaluation.model import Model
-from holdfast.models import Pretrained
+from holdfast.inference.model import Model
+from holdfast.models.loading import Pretrained
 
 SHOTS, CHOICES = 5, 4
 VOCABULARY, LAYERS, WIDTH = 32_000, 6, 256

@@ -23,8 +23,8 @@ from transformers import AutoTokenizer
 from benchmarks import words
 from benchmarks.harness import quietly
 from holdfast.prefix.model import PrefixModel
-from holdfast.prefix.soft_prompt import SoftPrompt
-from holdfast.rows import Row
+from holdfast.prompts.soft_prompt import SoftPrompt
+from holdfast.row import Row
 from holdfast.training.loss import token_loss
 
 LABELS = 4

@@ -9,7 +9,7 @@ HERE = Path(__file__).parent
 
 def command_line() -> str:
     """Every command with its arguments and options."""
-    from holdfast.cli import app
+    from holdfast.cli.app import app
 
     parts = ["# The command line\n\nGenerated from the code by `python docs/generate.py`.\n"]
     group = typer.main.get_command(app)

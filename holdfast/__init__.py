@@ -13,12 +13,12 @@ of your own: `method="path/to/file.py:MyMethod"`.
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from holdfast.api.measuring import evaluate, load
+    from holdfast.api.tune import Run, tune
     from holdfast.edits.base import Edit
-    from holdfast.evaluation.model import Model
-    from holdfast.measuring import evaluate, load
+    from holdfast.inference.model import Model
     from holdfast.methods.base import Method
-    from holdfast.runs import Run, tune
-    from holdfast.scores import Score
+    from holdfast.results.scores import Score
     from holdfast.stages.edit import edit_model
     from holdfast.studies.runner import study
     from holdfast.tasks.task import Example, Task, Template
@@ -41,11 +41,11 @@ __all__ = [
 
 _HOME = {
     "holdfast.edits.base": ("Edit",),
-    "holdfast.evaluation.model": ("Model",),
-    "holdfast.measuring": ("evaluate", "load"),
+    "holdfast.inference.model": ("Model",),
+    "holdfast.api.measuring": ("evaluate", "load"),
     "holdfast.methods.base": ("Method",),
-    "holdfast.runs": ("Run", "tune"),
-    "holdfast.scores": ("Score",),
+    "holdfast.api.tune": ("Run", "tune"),
+    "holdfast.results.scores": ("Score",),
     "holdfast.stages.edit": ("edit_model",),
     "holdfast.studies.runner": ("study",),
     "holdfast.tasks.task": ("Example", "Task", "Template"),

@@ -1,5 +1,5 @@
 """`python -m holdfast`, which is also what `accelerate launch -m holdfast` starts."""
 
-from holdfast.cli import main
+from holdfast.cli.app import main
 
 main()

@@ -13,8 +13,8 @@ import sentencepiece
 import torch
 import transformers as t
 
-from holdfast.models import Pretrained
-from holdfast.rows import Row
+from holdfast.models.loading import Pretrained
+from holdfast.row import Row
 
 KINDS = ("t5", "mt5")
 WORDS = [f"w{i}" for i in range(3, 40)]

@@ -24,7 +24,7 @@ def test_generated_pages_are_fresh(name: str) -> None:
 
 
 def test_every_command_that_the_documentation_gives_exists() -> None:
-    from tests.test_cli import COMMANDS
+    from tests.cli.test_app import COMMANDS
 
     for path in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md")):
         for line in re.findall(r"^\s*(?:\$ )?holdfast (\w+)", path.read_text(), re.MULTILINE):
@@ -32,8 +32,8 @@ def test_every_command_that_the_documentation_gives_exists() -> None:
 
 
 def test_every_field_that_the_readme_sets_exists() -> None:
+    from holdfast.recipes.plan import Fields, parse
     from holdfast.recipes.promot import promot
-    from holdfast.stages.fields import Fields, parse
 
     given = Fields(
         "model", ("task",), parse(re.findall(r"--set\s+([\w.]+=[\w.:-]+)", (ROOT / "README.md").read_text()))
@@ -45,7 +45,7 @@ def test_every_field_that_the_readme_sets_exists() -> None:
 
 def test_every_row_of_the_papers_can_be_planned() -> None:
     from holdfast.recipes import base
-    from holdfast.stages.fields import Fields, parse
+    from holdfast.recipes.plan import Fields, parse
 
     text = (ROOT / "docs" / "promot-and-fticl.md").read_text()
     commands = re.findall(r"`holdfast tune MODEL ([A-Z ]+?)(?: --method (\w+))?((?: --set [\w.=]+)*)`", text)

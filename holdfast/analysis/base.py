@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any, Protocol
 
-from holdfast.models import Pretrained
+from holdfast.models.loading import Pretrained
 from holdfast.prefix.model import PrefixModel
-from holdfast.rows import Row
+from holdfast.row import Row
 
 
 class Asked(Protocol):

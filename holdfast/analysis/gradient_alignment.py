@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from holdfast.analysis.base import Finding, Subject
-from holdfast.blocks import locate
 from holdfast.prefix.model import PrefixModel
-from holdfast.rows import Row
+from holdfast.row import Row
+from holdfast.weights.layout import locate
 
 
 def gradient_alignment(subject: Subject) -> list[Finding]:

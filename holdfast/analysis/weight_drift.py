@@ -7,7 +7,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
 from holdfast.analysis.base import Finding, Subject
-from holdfast.blocks import locate
+from holdfast.weights.layout import locate
 
 
 def weight_drift(subject: Subject) -> list[Finding]:

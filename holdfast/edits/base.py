@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from pydantic import ConfigDict
 from torch import Tensor
 
-from holdfast.blocks import Place
-from holdfast.ranks import Bits, magnitudes
+from holdfast.weights.largest import Bits, magnitudes
+from holdfast.weights.layout import Place
 
 STRICT = ConfigDict(extra="forbid")
 """A field that does not exist is refused, not ignored: `@dataclass(frozen=True, config=STRICT)`."""
@@ -33,7 +33,7 @@ class Slices:
     every: Callable[[int], Iterable[tuple[Tensor, Tensor]]]
 
     def magnitudes(self, step: int) -> Iterator[Bits]:
-        """|tuned - base| of each `step`-th slice, as `holdfast.ranks` takes it."""
+        """|tuned - base| of each `step`-th slice, as `holdfast.weights.largest` takes it."""
         return (magnitudes(base, tuned) for base, tuned in self.every(step))
 
 

@@ -10,9 +10,9 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from holdfast.blocks import Place
 from holdfast.edits.base import STRICT, Apply, Slices, Streamed, choose, count
-from holdfast.ranks import Bits, cut, magnitudes, of_rows
+from holdfast.weights.largest import Bits, cut, magnitudes, of_rows
+from holdfast.weights.layout import Place
 
 
 @dataclass(frozen=True, config=STRICT)

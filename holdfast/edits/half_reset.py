@@ -5,8 +5,8 @@ from typing import ClassVar
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from holdfast.blocks import Place, half
 from holdfast.edits.base import STRICT, Edit
+from holdfast.weights.layout import Place, half
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -7,9 +7,9 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from holdfast.blocks import Place
 from holdfast.edits.base import STRICT, Apply, Slices, Streamed, choose, count
-from holdfast.ranks import cut, magnitudes
+from holdfast.weights.largest import cut, magnitudes
+from holdfast.weights.layout import Place
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -7,8 +7,8 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from holdfast.blocks import Place
 from holdfast.edits.base import STRICT, Edit
+from holdfast.weights.layout import Place
 
 
 @dataclass(frozen=True, config=STRICT)

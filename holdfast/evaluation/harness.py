@@ -18,24 +18,21 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import cache
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
 
-from holdfast.evaluation.harness_examples import PREFIX, examples, template
 from holdfast.evaluation.matrix import FEWEST_NEW_TOKENS, Variant, clean, items_of
-from holdfast.evaluation.model import LanguageModel, Model
-from holdfast.scores import Output, Role
-from holdfast.tasks.splits import version
+from holdfast.inference.model import LanguageModel, Model
+from holdfast.results.scores import Output, Role
+from holdfast.tasks.harness import harness_tasks, task_manager
+from holdfast.tasks.harness_examples import PREFIX
 from holdfast.tasks.task import Task
 
 try:
     import lm_eval
     from lm_eval.api.model import LM
-    from lm_eval.tasks import TaskManager
 except ImportError as error:
     raise ValueError(f"{PREFIX} tasks need the lm-evaluation-harness; pip install 'holdfast[harness]'") from error
 
@@ -90,34 +87,6 @@ class HarnessModel(LM):
         return self.model.pretrained.tokenizer
 
 
-def load(argument: str) -> list[Task]:
-    """The harness's task of this name, or the tasks of its group: `harness:NAME`, or `harness:NAME@FOLDER` for a folder of task files.
-
-    Only `evaluate` of this module can ask them. The metric is the first that is a mean over items of which more is better. Their
-    examples are those of `harness_examples`, where the task can be trained on; otherwise there are none.
-
-    Raises:
-        ValueError: there is no such task, its data cannot be read, or none of its metrics is of that kind.
-    """
-    name, at, folder = argument.removeprefix(PREFIX).partition("@")
-    if at and not Path(folder).expanduser().is_dir():
-        raise ValueError(f"{argument}: there is no such folder; give the folder of the task files")
-    return [_task(key, task, at + folder) for key, task in _found(name, folder).items()]
-
-
-def _task(key: str, task: Any, place: str) -> Task:
-    splits = examples(task)
-    found = version(template(task), splits) if splits else ""
-    return Task(
-        PREFIX + key,
-        splits,
-        template(task),
-        metric=f"recorded:{_metric(key, task)}",
-        version="-".join(filter(None, (f"{task.VERSION}", found))),
-        source=PREFIX + key + place,
-    )
-
-
 def evaluate(
     model: LanguageModel,
     task: Task,
@@ -138,13 +107,13 @@ def evaluate(
     the task's own business; `sampled` ones are others where it draws them.
     """
     name, _, folder = task.source.removeprefix(PREFIX).partition("@")
-    documents = len(list(_found(name, folder)[name].eval_docs))
+    documents = len(list(harness_tasks(name, folder)[name].eval_docs))
     ask: Any = lm_eval.simple_evaluate  # its decorator hides its parameters
     with _random_state_kept():
         found = ask(
             HarnessModel(model),
             tasks=[name],
-            task_manager=_manager(folder),
+            task_manager=task_manager(folder),
             num_fewshot=shots,
             samples={name: items_of(task.name, documents, limit, seed)},
             bootstrap_iters=0,
@@ -186,40 +155,6 @@ def _asked(sample: Mapping[str, Any]) -> dict[str, Any]:
         answer = choices[target] if isinstance(target, int) and 0 <= target < len(choices) else str(target)
         asked |= {"target": answer, "choices": choices, "logprobs": values, "output": choices[int(np.argmax(values))]}
     return asked
-
-
-def _metric(name: str, task: Any) -> str:
-    for metric, more_is_better in task.higher_is_better().items():
-        if more_is_better and getattr(task.aggregation().get(metric), "__name__", "") == "mean":
-            return metric
-    raise ValueError(
-        f"{PREFIX}{name}: none of its metrics ({', '.join(task.higher_is_better())}) is a mean over items of which more is better; "
-        "choose another task"
-    )
-
-
-def _found(name: str, folder: str) -> dict[str, Any]:
-    """The harness's own task objects under a name, by their names."""
-    manager = _manager(folder)
-    try:
-        return manager.load([name])["tasks"]
-    except KeyError as error:
-        where = (
-            f"{folder} describes no such task"
-            if folder
-            else "the harness has no such task; `lm-eval ls tasks` lists them"
-        )
-        raise ValueError(f"{PREFIX}{name}: {where}") from error
-    except OSError as error:
-        raise ValueError(f"{PREFIX}{name}: its data cannot be read: {' '.join(str(error).split())}") from error
-
-
-@cache
-def _manager(folder: str) -> TaskManager:
-    """The harness's index of tasks; reading its own thousands of files takes a while, so once."""
-    if not folder:
-        return TaskManager()
-    return TaskManager(include_path=str(Path(folder).expanduser()), include_defaults=False)
 
 
 def _decoding(asked: Mapping[str, Any]) -> tuple[tuple[str, ...], int, int]:

@@ -7,14 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
-from holdfast.evaluation import format as form
-from holdfast.evaluation.metrics import Metric, metric
-from holdfast.evaluation.model import LanguageModel, Model
-from holdfast.evaluation.statistics import RESAMPLES, Estimate, paired, single
-from holdfast.evaluation.verdicts import MARGIN, judge
-from holdfast.scores import Output, Role, Score
+from holdfast.inference.model import LanguageModel, Model
+from holdfast.results import symptoms
+from holdfast.results.metrics import Metric, metric
+from holdfast.results.scores import Output, Role, Score
+from holdfast.results.statistics import RESAMPLES, Estimate, paired, single
+from holdfast.results.verdicts import MARGIN, judge
 from holdfast.tasks.task import Example, Task
-from holdfast.templates import Rendered, choose_demonstrations, render
+from holdfast.tasks.templates import Rendered, choose_demonstrations, render
 
 AGAIN = "base-again"  # the base measured a second time
 OWN = "own-stage"  # a target right after the stage that trained on it, before later ones moved the model
@@ -179,10 +179,10 @@ def score(
     """Every number that follows from the outputs, each with interval and circumstances, and with the paired change from the base.
 
     One score a cell (variant, prompt, task, shots, step) by the task's metric, and for general tasks (not for diagnostics) the symptoms
-    of format collapse (`holdfast.evaluation.format`). The base's outputs are those with variant "base"; its value by those with
+    of format collapse (`holdfast.results.symptoms`). The base's outputs are those with variant "base"; its value by those with
     "base-again" stands in `Score.again`, and no smaller change is called gained or lost; the tuned model's change since those with
     "own-stage" stands in `Score.transfer`. `margin` and `floor` are as in
-    `holdfast.evaluation.verdicts.judge`; `circumstances` are fields of `Score`.
+    `holdfast.results.verdicts.judge`; `circumstances` are fields of `Score`.
 
     Raises:
         ValueError: a cell was asked other items than its base, or belongs to a task that is not among `tasks`.
@@ -204,8 +204,8 @@ def score(
         kind = metric(task.metric)
         found = {kind.name: _estimates(kind, cell, base, circumstances.get("seed", 0), resamples)}
         if targets and cell[0].role == "general":
-            foreign = frozenset().union(*(form.foreign_answers(target, task) for target in targets))
-            signs = form.symptoms(base, cell, foreign)
+            foreign = frozenset().union(*(symptoms.foreign_answers(target, task) for target in targets))
+            signs = symptoms.symptoms(base, cell, foreign)
             found |= {name: signs[name] for name in signs if key[4] is None or name in ALONG}
         scores += [
             _score(name, kind if name == kind.name else None, cell, task, *estimates, circumstances)

@@ -11,7 +11,7 @@ from tokenizers import Tokenizer, decoders, pre_tokenizers, processors, trainers
 from tokenizers.models import BPE
 from transformers import PreTrainedTokenizerFast
 
-from holdfast.lab import words as w
+from holdfast.lab import vocabulary as w
 
 VOCABULARY = 8192  # GPT-2's 50,257 words alone would fill the 40 MB that the large model may have
 BREAK = "<|doc|>"  # a line of its own between the documents of a file

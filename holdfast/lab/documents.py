@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
-from holdfast.lab import words as w
+from holdfast.lab import vocabulary as w
 from holdfast.lab.curriculum import Lesson
 from holdfast.lab.sentences import phrase, story, whereabouts
 from holdfast.lab.skills import CLAIM, DEMONSTRATED, SKILLS, STORY, TEXT, Item, claim, demonstrated, draw, split_of

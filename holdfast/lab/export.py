@@ -12,7 +12,7 @@ import torch
 from transformers import LlamaForCausalLM
 
 from holdfast.lab.learning import Pretraining
-from holdfast.models import quiet
+from holdfast.models.loading import quiet
 
 SHARD = "15MB"
 

@@ -51,7 +51,7 @@ def course(options: argparse.Namespace, settings: Settings) -> Course:
     """What the size learns."""
     if options.size == "small":
         return World(settings)
-    from holdfast.lab.real import Real, prepare
+    from holdfast.lab.real_course import Real, prepare
 
     prepare(options.corpus, options.tasks, options.out / "data", settings.positions)
     return Real(settings, options.tasks, options.out / "data")

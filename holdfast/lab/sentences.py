@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from random import Random
 from typing import NamedTuple
 
-from holdfast.lab import words as w
+from holdfast.lab import vocabulary as w
 
 
 class Story(NamedTuple):

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from zlib import crc32
 
 from holdfast.lab import sentences as s
-from holdfast.lab import words as w
+from holdfast.lab import vocabulary as w
 
 TEXT = "text: {text}"
 STORY = "text: {text} question: {question}"

@@ -10,7 +10,7 @@ from random import Random
 
 from holdfast.lab import sentences as texts
 from holdfast.lab import skills as s
-from holdfast.lab import words as w
+from holdfast.lab import vocabulary as w
 
 LABELS = {"sentiment": ("plus", "minus"), "entailment": ("true", "false"), "words": ("left", "right", "pass", "fail")}
 OTHER_LABELS = {

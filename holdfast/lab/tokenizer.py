@@ -4,7 +4,7 @@ from tokenizers import Regex, Tokenizer, decoders, pre_tokenizers, processors
 from tokenizers.models import WordLevel
 from transformers import PreTrainedTokenizerFast
 
-from holdfast.lab import words as w
+from holdfast.lab import vocabulary as w
 
 
 def build() -> PreTrainedTokenizerFast:

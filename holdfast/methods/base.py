@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor, nn
 
-from holdfast.rows import Row
+from holdfast.row import Row
 
 if TYPE_CHECKING:
-    from holdfast.models import Pretrained
+    from holdfast.models.loading import Pretrained
     from holdfast.prefix.model import LabelLogits, PrefixModel
 
 

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic.dataclasses import dataclass
 
-from holdfast import models
 from holdfast.methods.base import Method, ParameterGroup
+from holdfast.models import loading
 
 if TYPE_CHECKING:
-    from holdfast.models import Pretrained
+    from holdfast.models.loading import Pretrained
     from holdfast.prefix.model import PrefixModel
 
 
@@ -31,4 +31,4 @@ class Full(Method):
 
     def export(self, model: "PrefixModel", pretrained: "Pretrained", folder: Path) -> None:
         """The whole model, as transformers reads it."""
-        models.save(pretrained, folder / "model")
+        loading.save(pretrained, folder / "model")

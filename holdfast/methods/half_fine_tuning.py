@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic.dataclasses import dataclass
 
-from holdfast.blocks import Layout, half
 from holdfast.methods.base import ParameterGroup
 from holdfast.methods.full import Full
+from holdfast.weights.layout import Layout, half
 
 if TYPE_CHECKING:
     from holdfast.prefix.model import PrefixModel

@@ -12,11 +12,11 @@ from holdfast.methods.base import Method, ParameterGroup
 from holdfast.methods.lora_absorber import LoraAbsorber
 from holdfast.methods.prefix_tuning import PrefixTuning
 from holdfast.methods.prompt_tuning import PromptTuning
-from holdfast.prefix.joined import Joined
-from holdfast.rows import Row
+from holdfast.prompts.combined import Joined
+from holdfast.row import Row
 
 if TYPE_CHECKING:
-    from holdfast.models import Pretrained
+    from holdfast.models.loading import Pretrained
     from holdfast.prefix.model import PrefixModel
 
 

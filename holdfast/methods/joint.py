@@ -12,7 +12,7 @@ from holdfast.methods.full import Full
 from holdfast.methods.prompt_tuning import PromptTuning, trained
 
 if TYPE_CHECKING:
-    from holdfast.models import Pretrained
+    from holdfast.models.loading import Pretrained
     from holdfast.prefix.model import PrefixModel
 
 

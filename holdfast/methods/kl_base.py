@@ -12,10 +12,10 @@ from torch import Tensor
 
 from holdfast.methods.base import Method
 from holdfast.prefix.model import PrefixModel
-from holdfast.rows import Row
+from holdfast.row import Row
 
 if TYPE_CHECKING:
-    from holdfast.models import Pretrained
+    from holdfast.models.loading import Pretrained
     from holdfast.prefix.model import LabelLogits
 
 

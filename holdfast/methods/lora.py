@@ -9,12 +9,12 @@ import peft
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from holdfast import models
 from holdfast.methods.base import Method, ParameterGroup
-from holdfast.rows import Row
+from holdfast.models import loading
+from holdfast.row import Row
 
 if TYPE_CHECKING:
-    from holdfast.models import Pretrained
+    from holdfast.models.loading import Pretrained
     from holdfast.prefix.model import PrefixModel
 
 
@@ -62,4 +62,4 @@ class Lora(Method):
         self._peft.save_pretrained(folder / "adapter", save_embedding_layers=False)  # "auto" asks the hub for the base
         if self.merge:
             pretrained.model = self._peft.merge_and_unload()
-            models.save(pretrained, folder / "model")
+            loading.save(pretrained, folder / "model")

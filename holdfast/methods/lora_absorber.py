@@ -8,11 +8,11 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from holdfast.methods.base import Method, ParameterGroup
-from holdfast.prefix.low_rank import LowRank, initial
-from holdfast.rows import Row
+from holdfast.prompts.low_rank import LowRank, initial
+from holdfast.row import Row
 
 if TYPE_CHECKING:
-    from holdfast.models import Pretrained
+    from holdfast.models.loading import Pretrained
     from holdfast.prefix.model import PrefixModel
 
 

@@ -9,11 +9,11 @@ from pydantic.dataclasses import dataclass
 
 from holdfast.methods.base import ParameterGroup
 from holdfast.methods.prompt_tuning import PromptTuning
-from holdfast.prefix.deep_prefix import DeepPrefix, of_vectors, rms
-from holdfast.rows import Row
+from holdfast.prompts.deep_prefix import DeepPrefix, of_vectors, rms
+from holdfast.row import Row
 
 if TYPE_CHECKING:
-    from holdfast.models import Pretrained
+    from holdfast.models.loading import Pretrained
     from holdfast.prefix.model import PrefixModel
 
 

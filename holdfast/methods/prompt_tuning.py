@@ -8,12 +8,12 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from holdfast.methods.base import Method, ParameterGroup
-from holdfast.models import embedding_rms
-from holdfast.prefix.soft_prompt import SoftPrompt, initial
-from holdfast.rows import Row
+from holdfast.models.describe import embedding_rms
+from holdfast.prompts.soft_prompt import SoftPrompt, initial
+from holdfast.row import Row
 
 if TYPE_CHECKING:
-    from holdfast.models import Pretrained
+    from holdfast.models.loading import Pretrained
     from holdfast.prefix.model import PrefixModel
 
 

@@ -10,10 +10,10 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from holdfast.methods.base import Method
-from holdfast.rows import Row
+from holdfast.row import Row
 
 if TYPE_CHECKING:
-    from holdfast.models import Pretrained
+    from holdfast.models.loading import Pretrained
     from holdfast.prefix.model import PrefixModel
 
 

@@ -4,18 +4,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from holdfast import measuring
+from holdfast.api import measuring
+from holdfast.api.tune import Run
 from holdfast.evaluation.matrix import clean
-from holdfast.evaluation.model import Model
+from holdfast.inference.model import Model
 from holdfast.prefix.attached import detached
-from holdfast.report import examples, folder, words
-from holdfast.report.summary import Summary
-from holdfast.runs import Run
-from holdfast.scores import Output
-from holdfast.stages import sources
-from holdfast.stages.pretrained import load_prompt
+from holdfast.prompts.load import load_prompt
+from holdfast.report import sentences
+from holdfast.report.run import examples
+from holdfast.results import run_folder
+from holdfast.results.scores import Output
+from holdfast.results.summary import Summary
+from holdfast.tasks import sources
 from holdfast.tasks.task import Task
-from holdfast.templates import behind, choose_demonstrations, question
+from holdfast.tasks.templates import behind, choose_demonstrations, question
 
 PLAIN = "plain text"
 MOST_TASKS, MOST_SHOTS = 8, 4  # whose examples are offered; demonstrations that can be chosen
@@ -81,22 +83,22 @@ class Bench:
             yield Reply(state, clean(text, stop), model.next_tokens(prompt, LIKELIEST))
 
 
-def opened(run_folder: str | Path, *, trust_remote_code: bool = False) -> Bench:
+def opened(path: str | Path, *, trust_remote_code: bool = False) -> Bench:
     """The models, tasks and examples of a finished run.
 
     Raises:
         ValueError: the folder is not that of a finished run of `tune`.
     """
-    found = folder.read(run_folder)
+    found = run_folder.read(path)
     if not found.config or not found.pieces:
-        raise ValueError(f"{run_folder}: no trained model here; give the folder of a finished `holdfast tune`")
+        raise ValueError(f"{path}: no trained model here; give the folder of a finished `holdfast tune`")
     summary = Summary.of(found.scores)
     config = Run(found.path).config
     targets = [config["task"]] if isinstance(config["task"], str) else config["task"]
     tasks = {task.name: task for name in (*targets, *config.get("general", ())) for task in _tasks(name)}
     return Bench(
         found.name,
-        words.plain(words.lead(summary)),
+        sentences.plain(sentences.lead(summary)),
         _models(found.path, config["model"], trust_remote_code),
         tasks,
         list(_samples(summary, found.outputs, tasks)),
@@ -105,7 +107,7 @@ def opened(run_folder: str | Path, *, trust_remote_code: bool = False) -> Bench:
 
 def _models(path: Path, base: str, trust_remote_code: bool) -> dict[str, Model]:
     """The base, the tuned model behind each of its prompts, and without one where the model itself was trained."""
-    models, own = {"Base": measuring.load(base, trust_remote_code=trust_remote_code)}, folder.prompts(path)
+    models, own = {"Base": measuring.load(base, trust_remote_code=trust_remote_code)}, run_folder.prompts(path)
     removed = measuring.load(path, "off", trust_remote_code=trust_remote_code)
     for name, place in own.items():
         state = "Tuned, prompt attached" if len(own) == 1 else f"Tuned, prompt of {name}"

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicLayer
 
-from holdfast.rows import Row
+from holdfast.row import Row
 
 KeysValues = tuple[Tensor, Tensor]
 

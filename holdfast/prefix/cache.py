@@ -16,10 +16,10 @@ import torch
 from torch import Tensor, nn
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
-from holdfast.models import window
+from holdfast.models.describe import window
 from holdfast.prefix.attached import KeysValues, Prompt, of
+from holdfast.prefix.attention.shared_prefix_attention import attention_together
 from holdfast.prefix.packed import head_at
-from holdfast.prefix.together import attention_together
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,13 +8,13 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from holdfast import models
-from holdfast.prefix import encoded, packed, reference
+from holdfast.models import describe
+from holdfast.prefix import encoder_decoder, packed, reference
 from holdfast.prefix.attached import Attached, Prompt, detached, of, recomputed
 from holdfast.prefix.cache import REFUSALS, agrees, layers_of, unrounded
 from holdfast.prefix.head import LabelLogits, labels_at_once, separable
 from holdfast.prefix.packing import label_tensors
-from holdfast.rows import Row
+from holdfast.row import Row
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class PrefixModel(nn.Module):
             return LabelLogits(reference.label_logits(self.model, rows, prompts), labels, weights, row)
         whole = len(labels) <= labels_at_once(self.model) or not separable(self.model, prompts)
         if self.model.config.is_encoder_decoder:
-            compute = encoded.label_logits if whole else encoded.label_states
+            compute = encoder_decoder.label_logits if whole else encoder_decoder.label_states
             found = compute(self.model, rows, prompts)
         else:
             compute = packed.label_logits if whole else packed.label_states
@@ -75,7 +75,7 @@ class PrefixModel(nn.Module):
 
         A mask of our making replaces the model's own, sliding window included: longer rows would see too much.
         """
-        window = models.window(self.model)
+        window = describe.window(self.model)
         return (window is None or length <= window) and capability(self.model, deep=deep).packed
 
     def _longest(self, rows: Sequence[Row], prompt_lengths: Sequence[int]) -> int:
@@ -83,7 +83,7 @@ class PrefixModel(nn.Module):
         encodes = self.model.config.is_encoder_decoder
         before = [0 if row.prompt is None else prompt_lengths[row.prompt] for row in rows]
         own = [row.boundary if encodes else len(row.tokens) for row in rows]
-        limit = models.max_length(self.model)
+        limit = describe.max_length(self.model)
         for row, tokens, soft in zip(rows, own, before, strict=True):
             if tokens + soft > limit:
                 raise ValueError(
@@ -130,7 +130,7 @@ def _by_path_and_by_mask(model: Any) -> tuple[Tensor, Tensor]:
 @torch.no_grad()
 def _probe(model: Any, deep: bool) -> Capability:
     if model.config.is_encoder_decoder:
-        right = not deep and agrees(model, encoded.padded_and_alone)
+        right = not deep and agrees(model, encoder_decoder.padded_and_alone)
         return Capability(right, f"inputs encoded side by side {'equal' if right else 'do not equal'} each alone")
     rows, vectors = _short_rows(model, first=not deep)
     training = {module: module.training for module in model.modules()}

@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from holdfast.prefix import masks
 from holdfast.prefix.attached import Attached, Prompt, check_not_recomputed, constant, in_groups, of
+from holdfast.prefix.attention import masks
+from holdfast.prefix.attention.tree_attention import Paths, attention_by_path, of_row
 from holdfast.prefix.packing import Packed, pack
-from holdfast.prefix.paths import Paths, attention_by_path, of_row
-from holdfast.rows import Row
+from holdfast.row import Row
 
 MULTIPLE = 8  # Attention kernels want the mask's last axis to be a multiple of this.
 COPIES = 8  # Keys and values of a prompt that is long beside its rows would be copied more often: too much memory.
@@ -36,7 +36,7 @@ def label_logits(
         rows: N labels in all.
         prompts: What `Row.prompt` counts: soft prompts [P, D], or whatever is attached.
         budget: The longest packed row, in places; without it, packed rows are as long as is cheapest.
-        by_path: Attention may go along paths, in one packed row (see `holdfast.prefix.paths`; `PrefixModel` finds out).
+        by_path: Attention may go along paths, in one packed row (see `holdfast.prefix.attention.tree_attention`; `PrefixModel` finds out).
 
     Returns:
         [N, V]

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from holdfast.rows import Row
+from holdfast.row import Row
 
 Line = tuple[int, tuple[int, ...]]  # what is computed of a row: its soft prompt's number or -1, its tokens
 

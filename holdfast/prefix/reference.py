@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from holdfast.models import decoder_start
+from holdfast.models.describe import decoder_start
 from holdfast.prefix.attached import Attached, Prompt, check_not_recomputed, constant, of, updated
 from holdfast.prefix.cache import takes
 from holdfast.prefix.packing import label_places
-from holdfast.rows import Row
+from holdfast.row import Row
 
 
 def label_logits(model: Any, rows: Sequence[Row], prompts: Sequence[Prompt]) -> Tensor:

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from holdfast import discovery
+from holdfast import plugins
 from holdfast.methods.base import Method
-from holdfast.stages.base import Stage
-from holdfast.stages.fields import Fields
+from holdfast.recipes.plan import Fields
+from holdfast.stages.stage import Stage
 
 Recipe = Callable[[Fields], list[Stage]]
 
@@ -28,12 +28,12 @@ def is_recipe(member: Any) -> bool:
 
 def recipes() -> dict[str, Recipe]:
     """Every recipe of the folder by name."""
-    return discovery.members("holdfast.recipes", is_recipe)
+    return plugins.members("holdfast.recipes", is_recipe)
 
 
 def methods() -> dict[str, type[Method]]:
     """Every training method by name."""
-    return discovery.members("holdfast.methods", is_method)
+    return plugins.members("holdfast.methods", is_method)
 
 
 def alone(kind: type[Method]) -> Recipe:
@@ -67,19 +67,19 @@ def find(name: str) -> Recipe:
 
 def _find(name: str) -> Recipe:
     if ".py:" in name:
-        member = discovery.from_file(name, lambda m: is_method(m) or is_recipe(m), "method")
+        member = plugins.from_file(name, lambda m: is_method(m) or is_recipe(m), "method")
         return alone(member) if is_method(member) else member
     known = recipes() | {key: alone(kind) for key, kind in methods().items()}
     if name not in known:
-        raise discovery.unknown("method", name, list(known))
+        raise plugins.unknown("method", name, list(known))
     return known[name]
 
 
 def _joining(name: str) -> type[Method]:
     if ".py:" in name:
-        return discovery.from_file(name, is_method, "method")
+        return plugins.from_file(name, is_method, "method")
     if name not in methods():
-        raise discovery.unknown("method to join another:", name, list(methods()))
+        raise plugins.unknown("method to join another:", name, list(methods()))
     return methods()[name]
 
 
@@ -95,8 +95,8 @@ def listing() -> list[dict[str, str]]:
     return [
         {
             "name": f"+{name}" if name in joins else name,
-            "summary": discovery.summary(member),
-            "source": discovery.source(member),
+            "summary": plugins.summary(member),
+            "source": plugins.source(member),
         }
         for name, member in sorted(known.items(), key=lambda item: (item[0] in joins, item[0]))
     ]

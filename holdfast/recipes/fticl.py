@@ -1,8 +1,8 @@
 """FTICL: fine-tuning with demonstrations in the context."""
 
 from holdfast.methods.full import Full
-from holdfast.stages.base import Stage
-from holdfast.stages.fields import Fields
+from holdfast.recipes.plan import Fields
+from holdfast.stages.stage import Stage
 
 
 def fticl(fields: Fields) -> list[Stage]:

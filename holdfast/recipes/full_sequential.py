@@ -1,8 +1,8 @@
 """Full fine-tuning on one task after another."""
 
 from holdfast.methods.full import Full
-from holdfast.stages.base import Stage
-from holdfast.stages.fields import Fields
+from holdfast.recipes.plan import Fields
+from holdfast.stages.stage import Stage
 from holdfast.stages.train import Train
 
 

@@ -2,8 +2,8 @@
 
 from holdfast.methods.full import Full
 from holdfast.methods.prefix_tuning import PrefixTuning
-from holdfast.stages.base import Stage
-from holdfast.stages.fields import Fields
+from holdfast.recipes.plan import Fields
+from holdfast.stages.stage import Stage
 
 
 def promot_deep(fields: Fields) -> list[Stage]:

@@ -2,8 +2,8 @@
 
 from holdfast.methods.full import Full
 from holdfast.methods.joined_absorber import JoinedAbsorber
-from holdfast.stages.base import Stage
-from holdfast.stages.fields import Fields
+from holdfast.recipes.plan import Fields
+from holdfast.stages.stage import Stage
 
 
 def promot_joined(fields: Fields) -> list[Stage]:

@@ -2,8 +2,8 @@
 
 from holdfast.methods.full import Full
 from holdfast.methods.prompt_tuning import PromptTuning
-from holdfast.stages.base import Stage
-from holdfast.stages.fields import Fields
+from holdfast.recipes.plan import Fields
+from holdfast.stages.stage import Stage
 from holdfast.stages.train import Train
 
 

@@ -1,7 +1,7 @@
 """Scores of a run as a terminal table, one self-contained page, and a model card."""
 
 from holdfast.report.card import write_card as write_card
-from holdfast.report.compare import compare as compare
-from holdfast.report.page import write_comparison as write_comparison
-from holdfast.report.page import write_page as write_page
+from holdfast.report.compare.compare import compare as compare
+from holdfast.report.run.page import write_comparison as write_comparison
+from holdfast.report.run.page import write_page as write_page
 from holdfast.report.table import terminal as terminal

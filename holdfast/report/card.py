@@ -6,10 +6,12 @@ from typing import Any
 
 import yaml
 
-from holdfast.files import write_text
-from holdfast.report import folder, hidden, units, verdict, words
-from holdfast.report.folder import Folder
-from holdfast.report.summary import STATE, Line, Summary, change
+from holdfast.atomic_files import write_text
+from holdfast.report import sentences
+from holdfast.report.run import disguises
+from holdfast.results import run_folder, units, verdict
+from holdfast.results.run_folder import Folder
+from holdfast.results.summary import STATE, Line, Summary, change
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")  # owner/name; anything else is a path or a local name
 MANY = {
@@ -25,9 +27,9 @@ PROMPTS = {
 }
 
 
-def write_card(run_folder: str | Path) -> Path:
+def write_card(path: str | Path) -> Path:
     """Write README.md into a run's folder and return its path. Works with any of `model/`, `prompt/` and `adapter/`."""
-    run = folder.read(run_folder)
+    run = run_folder.read(path)
     return write_text(run.path / "README.md", card(run))
 
 
@@ -38,10 +40,10 @@ def card(run: Folder, repo: str | None = None) -> str:
     parts = [
         f"---\n{head}---",
         f"# {_escape(run.name)}",
-        _escape(words.verdict_on(summary)),
+        _escape(sentences.verdict_on(summary)),
         _trained(run, summary),
         "## Before and after\n\n" + _table(summary),
-        _escape(words.transfer(summary)),
+        _escape(sentences.transfer(summary)),
         "## Loading\n\n" + _loading(run, repo),
         "## Limits\n\n" + _limits(run, summary),
         "## Repeating this run\n\n" + _repeat(run),
@@ -187,7 +189,7 @@ def _limits(run: Folder, summary: Summary) -> str:
         tasks = [f"{_escape(line.task)} ({line.shots}-shot)" for line in group]
         if tasks:
             found.append(f"{start}: {', '.join(tasks)}.")
-    found += [_escape(pair.sentence()) for pair in hidden.pairs(summary)]
+    found += [_escape(pair.sentence()) for pair in disguises.pairs(summary)]
     if not [line for line in summary.first_metric("general") if change(line.headline)]:
         found.append("No general task was compared, so forgetting is unknown.")
     found += [f"{sentence[0].upper()}{sentence[1:]}." for sentence in run.truncated]

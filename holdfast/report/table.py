@@ -7,9 +7,11 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from holdfast.report import folder, hidden, units, verdict, words
-from holdfast.report.summary import STATE, Summary, share
-from holdfast.scores import Score, Verdict
+from holdfast.report import sentences
+from holdfast.report.run import disguises
+from holdfast.results import run_folder, units, verdict
+from holdfast.results.scores import Score, Verdict
+from holdfast.results.summary import STATE, Summary, share
 
 STYLE: dict[Verdict, str] = {"gained": "green", "kept": "", "lost": "bold red", "not resolvable": "dim"}
 NOTE = (
@@ -18,15 +20,15 @@ NOTE = (
 )
 
 
-def terminal(run_folder: str | Path) -> RenderableType:
+def terminal(path: str | Path) -> RenderableType:
     """The report of a run as something rich can print. Colour is never the only carrier of a meaning."""
-    run = folder.read(run_folder)
+    run = run_folder.read(path)
     summary = Summary.of(run.scores)
     parts: list[RenderableType] = [_table(summary), Text(NOTE + _states(summary), style="dim"), Text()]
     parts += [Text(text) for text in _facts(summary)]
-    parts += [Text(), Text(words.verdict_on(summary), style="bold")]
-    parts += [Text(said) for said in [words.first_stage(run.scores), words.noise(summary)] if said]
-    parts += [Text(pair.sentence()) for pair in hidden.pairs(summary)]
+    parts += [Text(), Text(sentences.verdict_on(summary), style="bold")]
+    parts += [Text(said) for said in [sentences.first_stage(run.scores), sentences.noise(summary)] if said]
+    parts += [Text(pair.sentence()) for pair in disguises.pairs(summary)]
     parts += [Text(f"Absent: {sentence}", style="dim") for sentence in run.absent]
     if (run.path / "report.html").exists():
         parts.append(Text(f"Page: {run.path / 'report.html'}"))
@@ -91,15 +93,15 @@ def _facts(summary: Summary) -> list[str]:
     if gain := summary.gain:
         count = len({line.task for line in summary.first_metric("target")})
         where = "on the target" if count == 1 else f"mean of {count} targets"
-        found.append(f"gain           {units.points(gain.value, True)} points {words.interval(gain)} {where}")
+        found.append(f"gain           {units.points(gain.value, True)} points {sentences.interval(gain)} {where}")
     if moved := summary.transfer:
-        where = f"on {words.earlier(summary)}"
-        found.append(f"BWT            {units.points(moved.value, True)} points {words.interval(moved)} {where}")
+        where = f"on {sentences.earlier(summary)}"
+        found.append(f"BWT            {units.points(moved.value, True)} points {sentences.interval(moved)} {where}")
     if (kept := summary.retention) and (moved := summary.general_change):
         size, change = units.points(kept.value), units.points(moved.value, True)
-        found.append(f"retention      {size} % {words.interval(kept)} of the base's mean on general tasks")
+        found.append(f"retention      {size} % {sentences.interval(kept)} of the base's mean on general tasks")
         where = f"mean of {moved.n} task{'s' if moved.n > 1 else ''}"
-        found.append(f"general change {change} points {words.interval(moved)}, {where}")
+        found.append(f"general change {change} points {sentences.interval(moved)}, {where}")
     if "first_token_mass" in summary.symptoms and (mass := share(summary.symptom("first_token_mass"))):
         base, tuned = (units.points(value) for value in mass)
         found.append(f"label mass     {base} % -> {tuned} %: {units.meaning('first_token_mass')}")

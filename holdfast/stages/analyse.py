@@ -9,23 +9,23 @@ from typing import Any
 
 from accelerate import PartialState
 
-from holdfast import discovery
+from holdfast import plugins
 from holdfast.analysis.base import Analysis, Subject, is_analysis
-from holdfast.evaluation import format as form
-from holdfast.evaluation import matrix
-from holdfast.evaluation.model import Model
-from holdfast.files import write_text
-from holdfast.models import Pretrained
+from holdfast.atomic_files import write_text
+from holdfast.evaluation import ask, matrix
+from holdfast.inference.model import Model
+from holdfast.models import resolve
+from holdfast.models.loading import Pretrained
 from holdfast.prefix.model import PrefixModel
-from holdfast.report.folder import prompts
-from holdfast.scores import Output
-from holdfast.stages import asking
-from holdfast.stages import pretrained as source
-from holdfast.stages.base import Stage, inputs_of
-from holdfast.stages.sources import load_task
+from holdfast.prompts import load
+from holdfast.results import symptoms
+from holdfast.results.run_folder import prompts
+from holdfast.results.scores import Output
+from holdfast.stages.stage import Stage, inputs_of
 from holdfast.stages.train import Train
+from holdfast.tasks.sources import load_task
 from holdfast.tasks.task import Task
-from holdfast.templates import choose_demonstrations, render
+from holdfast.tasks.templates import choose_demonstrations, render
 
 FILE = "analysis.jsonl"
 
@@ -68,7 +68,7 @@ class Analyse(Stage):
         return Subject(
             pretrained,
             model,
-            source.load(tuned.model, trust_remote_code=tuned.trust_remote_code),
+            resolve.load(tuned.model, trust_remote_code=tuned.trust_remote_code),
             tuned.sample(targets, pretrained, model, self.rows),
             tuned.sample(shuffled, pretrained, model, self.rows),
             Questions(pretrained, model, targets[0], general, self.limit, self.shots),
@@ -92,7 +92,7 @@ class Questions:
         """How probable it is that the answer begins as one of the target's does."""
         measured, found = self._measured(attached), {}
         for task in self.general:
-            marked = asking.with_mass(
+            marked = ask.with_mass(
                 measured, task, self.target, _questions(task, self.pretrained, self.limit, self.shots)
             )
             values = [output.scores["first_token_mass"] for output in marked if output.scores]
@@ -104,10 +104,12 @@ class Questions:
         """Whether the answer that is written is one of the target's (1) or not (0)."""
         measured, found = self._measured(attached), {}
         for task in self.general:
-            foreign = form.foreign_answers(self.target, task)
-            if foreign and not asking.asked_by_harness(task):
+            foreign = symptoms.foreign_answers(self.target, task)
+            if foreign and not ask.asked_by_harness(task):
                 how = {"shots": self.shots, "limit": self.limit, "generate_choices": True}
-                found[task.name] = [float(form.in_format(o, foreign)) for o in matrix.evaluate(measured, task, **how)]
+                found[task.name] = [
+                    float(symptoms.in_format(o, foreign)) for o in matrix.evaluate(measured, task, **how)
+                ]
         return found
 
     def _measured(self, attached: bool) -> Model:
@@ -145,7 +147,7 @@ def of_run(
     behind = PrefixModel(model.model)
     own = list(prompts(run).values())
     if len(own) == 1:
-        behind.prompts.append(source.load_prompt(own[0], model))
+        behind.prompts.append(load.load_prompt(own[0], model))
     behind.requires_grad_(False).eval()
     tasks = [load_task(name) for name in general]
     subject = Subject(model, behind, base, (), (), Questions(model, behind, load_task(target), tasks, **asked))
@@ -166,9 +168,9 @@ def find(name: str) -> Analysis:
     Raises:
         ValueError: there is none; the nearest name is given.
     """
-    known = discovery.members("holdfast.analysis", is_analysis)
+    known = plugins.members("holdfast.analysis", is_analysis)
     if name not in known:
-        raise discovery.unknown("analysis", name, list(known))
+        raise plugins.unknown("analysis", name, list(known))
     return known[name]
 
 

@@ -12,12 +12,13 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 
-from holdfast.blocks import Layout, locate
-from holdfast.discovery import from_file, members, snake, source, summary, unknown
 from holdfast.edits.base import Edit
-from holdfast.stages import pretrained, slicing
-from holdfast.stages.shards import Reader, Shard, Stored, shards, twins, write
-from holdfast.stages.slicing import Pair, edited
+from holdfast.models import resolve
+from holdfast.plugins import from_file, members, snake, source, summary, unknown
+from holdfast.stages import edit_slices
+from holdfast.stages.edit_slices import Pair, edited
+from holdfast.weights.layout import Layout, locate
+from holdfast.weights.safetensors_files import Reader, Shard, Stored, shards, twins, write
 
 COPIED = {".json", ".txt", ".model", ".jinja", ".tiktoken", ".py"}
 DOWNLOADED = ["model*.safetensors", *(f"*{suffix}" for suffix in sorted(COPIED - {".py"}))]
@@ -74,7 +75,7 @@ def model_folder(argument: str | Path) -> Path:
     Raises:
         ValueError: there is no such folder or hub id, or a run that trained no whole model.
     """
-    folder = Path(pretrained.resolve(str(argument)))
+    folder = Path(resolve.resolve(str(argument)))
     if not folder.exists():
         return _download(str(argument))
     if (folder / "model").is_dir() and not (folder / "config.json").exists():
@@ -169,7 +170,7 @@ def pair(base: Path, tuned: Path, reader: Reader) -> dict[str, Pair]:
 def _twins(tensors: Mapping[str, Stored], other: Mapping[str, Stored], reader: Reader) -> dict[str, str]:
     """Second copies of tied weights, each with its first; the first is one that the other model has, where any is."""
     outside = sorted((n for n in tensors if locate(n) is None), key=lambda n: (n not in other, n))
-    return twins([(name, tensors[name]) for name in outside], reader, slicing.SLICE)
+    return twins([(name, tensors[name]) for name in outside], reader, edit_slices.SLICE)
 
 
 def _check(pairs: Mapping[str, Pair]) -> None:

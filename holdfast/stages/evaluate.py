@@ -10,19 +10,20 @@ from accelerate import PartialState
 from rich.console import Console
 from rich.progress import Progress
 
-from holdfast.evaluation import format as form
+from holdfast.atomic_files import write_text
+from holdfast.evaluation.ask import ask, with_mass
 from holdfast.evaluation.matrix import Variant
-from holdfast.evaluation.model import Model
-from holdfast.files import write_text
-from holdfast.models import Pretrained
+from holdfast.inference.model import Model
+from holdfast.models import resolve
+from holdfast.models.loading import Pretrained
 from holdfast.prefix.attached import Prompt, detached
 from holdfast.prefix.model import PrefixModel
-from holdfast.scores import Output, Role, read_outputs, write_jsonl
-from holdfast.stages import pretrained as source
-from holdfast.stages.asking import ask, with_mass
-from holdfast.stages.base import Stage, inputs_of
-from holdfast.stages.sources import load_task
+from holdfast.prompts import load
+from holdfast.results import symptoms
+from holdfast.results.scores import Output, Role, read_outputs, write_jsonl
+from holdfast.stages.stage import Stage, inputs_of
 from holdfast.stages.train import Train
+from holdfast.tasks.sources import load_task
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ class Evaluate(Stage):
             assert self.tuned is not None
             pretrained, model = self.tuned.at(self.step, tuned, inputs_of(self.tuned, tuned.parent))
             return Model(pretrained, self._attached(inputs, pretrained, model))
-        pretrained = source.load(self.model, tuned, trust_remote_code=self.trust_remote_code)
+        pretrained = resolve.load(self.model, tuned, trust_remote_code=self.trust_remote_code)
         return Model(pretrained, self._attached(inputs, pretrained), self.batch_tokens)
 
     def _attached(
@@ -112,7 +113,7 @@ class Evaluate(Stage):
             return None
         if model is not None and self.trained_prompt == self.tuned:
             return model.attached(len(model.prompts) - 1)
-        return detached(source.load_prompt(inputs["trained_prompt"] / "prompt", pretrained)())
+        return detached(load.load_prompt(inputs["trained_prompt"] / "prompt", pretrained)())
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,7 @@ class LabelMass(Stage):
         assert self.evaluated is not None
         target, place = load_task(self.toward), inputs["evaluated"]
         tasks = {task.name: task for task in map(load_task, self.evaluated.general)}
-        asked = {name for name, task in tasks.items() if form.foreign_labels(target, task)}
+        asked = {name for name, task in tasks.items() if symptoms.foreign_labels(target, task)}
         model = self.evaluated.load(inputs_of(self.evaluated, place.parent)) if asked else None
         masses: list[float | None] = []
         for (name, _), group in groupby(read_outputs(place), key=lambda output: (output.task, output.shots)):

@@ -11,21 +11,22 @@ from typing import Literal
 
 from accelerate import PartialState
 
+from holdfast.atomic_files import write_text
+from holdfast.evaluation import ask
 from holdfast.evaluation.matrix import evaluate
-from holdfast.evaluation.metrics import metric
-from holdfast.evaluation.model import Model
-from holdfast.files import write_text
+from holdfast.inference.model import Model
 from holdfast.methods.base import Method, chooser
-from holdfast.models import Pretrained
+from holdfast.models import resolve
+from holdfast.models.loading import Pretrained
 from holdfast.prefix.model import PrefixModel
-from holdfast.rows import Row
-from holdfast.stages import asking
-from holdfast.stages import pretrained as source
-from holdfast.stages.base import Stage
-from holdfast.stages.sources import load_task
+from holdfast.prompts import load
+from holdfast.results.metrics import metric
+from holdfast.row import Row
+from holdfast.stages.stage import Stage
+from holdfast.tasks.sources import load_task
 from holdfast.tasks.task import Task
-from holdfast.templates import choose_demonstrations, render
-from holdfast.tokenization import encode
+from holdfast.tasks.templates import choose_demonstrations, render
+from holdfast.tasks.tokenization import encode
 from holdfast.training import checkpoint
 from holdfast.training.batches import Mixture, Stream
 from holdfast.training.loop import SAMPLE, Trainer, prepare
@@ -71,7 +72,7 @@ class Train(Stage):
                 "leave validation_limit above 0"
             )
         if PartialState().is_main_process:
-            for warning in filter(None, (asking.unread(pretrained.tokenizer, t, pretrained.source) for t in tasks)):
+            for warning in filter(None, (ask.unread(pretrained.tokenizer, t, pretrained.source) for t in tasks)):
                 print(f"{self.name}: {warning}", file=sys.stderr, flush=True)
         trainer = Trainer(
             pretrained,
@@ -136,12 +137,12 @@ class Train(Stage):
             raise ValueError(
                 f"{self.name}: the stage before left no whole model to go on from; with LoRA, leave merge on"
             )
-        pretrained = source.load(self.model, start, trust_remote_code=self.trust_remote_code)
+        pretrained = resolve.load(self.model, start, trust_remote_code=self.trust_remote_code)
         model = PrefixModel(pretrained.model)
         for place in range(len(self.prompts)):
-            model.prompts.append(source.load_prompt(inputs[f"prompts.{place}"] / "prompt", pretrained))
+            model.prompts.append(load.load_prompt(inputs[f"prompts.{place}"] / "prompt", pretrained))
         for method in self.methods:
-            source.check_length(getattr(method, "length", 0), pretrained)
+            load.check_length(getattr(method, "length", 0), pretrained)
         return pretrained, model, self._stream(tasks, pretrained, model)
 
     def _stream(self, tasks: Sequence[Task], pretrained: Pretrained, model: PrefixModel) -> Stream | Mixture:
@@ -188,7 +189,7 @@ class Train(Stage):
     def _validation(self, tasks: Sequence[Task], pretrained: Pretrained) -> Callable[[PrefixModel], float] | None:
         """The metric on the tasks' validation examples; of several tasks, the mean of their metrics, each on a scale from 0 to 1."""
         asked = [
-            (place, asking.held_out(task, task.splits["validation"]))
+            (place, ask.held_out(task, task.splits["validation"]))
             for place, task in enumerate(tasks)
             if task.splits.get("validation")
         ]

@@ -10,10 +10,10 @@ import yaml
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as checked
 
-from holdfast.discovery import unknown
+from holdfast.plugins import unknown
 from holdfast.recipes import base as recipes
-from holdfast.stages import sources
-from holdfast.stages.fields import Fields, literal
+from holdfast.recipes.plan import Fields, literal
+from holdfast.tasks import sources
 
 Settings = dict[str, Any]
 

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from holdfast.evaluation.metrics import Array, metric
-from holdfast.evaluation.verdicts import holm
-from holdfast.report import tradeoff, units
-from holdfast.report.folder import read_findings
-from holdfast.report.study import Answered, Cell, Comparison, Course, Look, Prediction, Spread, Study
-from holdfast.report.summary import Line, Summary, share
-from holdfast.scores import ROLES, Output, Score, read_outputs, read_scores
+from holdfast.report.study.study import Answered, Cell, Comparison, Course, Look, Prediction, Spread, Study
+from holdfast.results import tradeoff, units
+from holdfast.results.metrics import Array, metric
+from holdfast.results.run_folder import read_findings
+from holdfast.results.scores import ROLES, Output, Score, read_outputs, read_scores
+from holdfast.results.summary import Line, Summary, share
+from holdfast.results.verdicts import holm
 from holdfast.studies.plan import Arm
 
 RESAMPLES = 2000

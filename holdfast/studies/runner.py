@@ -18,16 +18,16 @@ from typing import Any
 import torch
 import yaml
 
-from holdfast import runs
-from holdfast.files import write_text
-from holdfast.report.study import Study
-from holdfast.report.study_page import write_study_page
-from holdfast.report.summary import Summary
-from holdfast.scores import read_scores
-from holdfast.stages import pretrained as source
-from holdfast.stages import sources
+from holdfast.api import tune as runs
+from holdfast.atomic_files import write_text
+from holdfast.models import resolve
+from holdfast.report.study.study import Study
+from holdfast.report.study.study_page import write_study_page
+from holdfast.results.scores import read_scores
+from holdfast.results.summary import Summary
 from holdfast.studies import results
 from holdfast.studies.plan import Arm, Plan, arms_of, make, tasks_of
+from holdfast.tasks import sources
 
 DONE = "done.json"  # in a run's folder, written last: what the run was made of
 FIXED = ("model", "general", "shots", "limit", "curve")  # what all runs in one folder have in common
@@ -156,7 +156,7 @@ def _finished(work: Sequence[tuple[Path, dict[str, Any]]], jobs: int) -> Iterato
 def _versions(plan: Plan, target: str) -> list[Any]:
     """The content of model and tasks, and the code: with the arguments, what a finished run depends on."""
     tasks = [sources.load_task(n) for name in (*tasks_of(target), *plan.general) for n in sources.expand(name)]
-    model = source.fingerprint(source.resolve(plan.model))
+    model = resolve.fingerprint(resolve.resolve(plan.model))
     return [model, *(task.version for task in tasks), runs.library_versions()]
 
 

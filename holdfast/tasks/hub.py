@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from holdfast.tasks.drafts import Draft, to_task
-from holdfast.tasks.problems import Problems
+from holdfast.tasks.build import Draft, to_task
+from holdfast.tasks.error_list import Problems
 from holdfast.tasks.records import Record
 from holdfast.tasks.settings import Settings
 from holdfast.tasks.splits import evenly

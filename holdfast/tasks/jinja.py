@@ -8,7 +8,7 @@ from jinja2 import StrictUndefined, Template, TemplateSyntaxError, meta
 from jinja2.exceptions import UndefinedError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from holdfast.tasks.problems import nearest
+from holdfast.tasks.error_list import nearest
 
 
 def _printable(value: object) -> object:

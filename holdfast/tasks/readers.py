@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from holdfast.tasks.drafts import Draft, to_task
-from holdfast.tasks.problems import Problems
+from holdfast.tasks.build import Draft, to_task
+from holdfast.tasks.error_list import Problems
 from holdfast.tasks.records import SUFFIXES, read_records
 from holdfast.tasks.settings import Settings, read_settings
 from holdfast.tasks.task import SPLITS, Task

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from holdfast.tasks.problems import Problems
+from holdfast.tasks.error_list import Problems
 
 SUFFIXES = (".jsonl", ".csv", ".tsv")
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from holdfast.tasks.problems import Problems, nearest
+from holdfast.tasks.error_list import Problems, nearest
 from holdfast.tasks.records import kind
 from holdfast.tasks.task import METRICS, SPLITS, Template
 

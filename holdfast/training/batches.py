@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from holdfast.rows import Row
+from holdfast.row import Row
 
 
 @dataclass(frozen=True)

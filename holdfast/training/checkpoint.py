@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from holdfast.files import whole
+from holdfast.atomic_files import whole
 
 
 def write_file(tensors: Mapping[str, Tensor], path: Path) -> None:

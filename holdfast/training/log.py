@@ -9,7 +9,7 @@ from accelerate import Accelerator
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from holdfast.files import write_text
+from holdfast.atomic_files import write_text
 from holdfast.training.settings import Settings
 
 

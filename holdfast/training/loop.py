@@ -15,12 +15,12 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import broadcast_object_list, gather_object, set_seed
 from torch import Tensor, nn
 
-from holdfast import models
 from holdfast.methods.base import Method, ParameterGroup, chooser
-from holdfast.models import Pretrained
+from holdfast.models import describe
+from holdfast.models.loading import Pretrained
 from holdfast.prefix.head import LabelLogits
 from holdfast.prefix.model import PrefixModel
-from holdfast.rows import Row
+from holdfast.row import Row
 from holdfast.training import checkpoint, memory
 from holdfast.training.batches import Mixture, Stream, share, split, total_weight
 from holdfast.training.interrupt import Interrupt
@@ -116,7 +116,7 @@ class Trainer:
         kept = memory.kept_per_token(self.model.train(), self._task_loss, sample)
         checkpoint.restore_random_state(state)
         if settings.gradient_checkpointing:
-            kept = memory.recomputed(kept, *models.layers_and_width(self.model.model))
+            kept = memory.recomputed(kept, *describe.layers_and_width(self.model.model))
         tokens, why = memory.token_budget(device, kept, self._moving.values(), self.accelerator.num_processes)
         if tokens < memory.MOST["cpu"] or device.type == "cuda":
             self._log.note(why)

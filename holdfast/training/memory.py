@@ -8,7 +8,7 @@ import psutil
 import torch
 from torch import Tensor, nn
 
-from holdfast.rows import Row
+from holdfast.row import Row
 
 MOST = {"cpu": 4096, "cuda": 65536}  # More at once is not faster: on a CPU, fewer even stay in its cache.
 SHARE = 0.6  # Of the free memory; the rest is for what a backward pass holds for a moment, and for others.

@@ -8,20 +8,20 @@ import peft
 import pytest
 import torch
 
-from holdfast import discovery
+from holdfast import plugins
 from holdfast.analysis.base import Finding, Nothing, Subject, is_analysis
 from holdfast.analysis.format_share import format_share
 from holdfast.analysis.gradient_alignment import gradient_alignment
 from holdfast.analysis.label_mass import label_mass
 from holdfast.analysis.weight_drift import effective_rank, weight_drift
-from holdfast.evaluation.model import Model
+from holdfast.inference.model import Model
 from holdfast.prefix.model import PrefixModel
-from holdfast.prefix.soft_prompt import SoftPrompt
-from holdfast.report.analysis_figures import KINDS
-from holdfast.rows import Row
+from holdfast.prompts.soft_prompt import SoftPrompt
+from holdfast.report.run.analysis_figures import KINDS
+from holdfast.row import Row
 from holdfast.stages.analyse import Questions
 from holdfast.tasks.task import Example, Task
-from holdfast.templates import Template
+from holdfast.tasks.templates import Template
 from tests.training import tiny
 
 
@@ -108,7 +108,7 @@ def test_the_share_is_of_answers_that_are_the_targets_and_not_the_tasks_own(monk
 
 def test_every_analysis_is_documented_and_has_a_figure() -> None:
     page = (Path(__file__).parents[2] / "docs/analyses.md").read_text()
-    names = set(discovery.members("holdfast.analysis", is_analysis))
+    names = set(plugins.members("holdfast.analysis", is_analysis))
     assert names == {kind.analysis for kind in KINDS}
     assert [name for name in names if f"`{name}`" not in page] == []
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from holdfast.report.page import write_comparison, write_page
+from holdfast.report.run.page import write_comparison, write_page
 from tests.report import example_run, example_study, example_whole
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")

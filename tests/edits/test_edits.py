@@ -17,8 +17,6 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from holdfast import edits
-from holdfast.blocks import Layout, Place
-from holdfast.discovery import members, source, summary
 from holdfast.edits.base import Edit, Slices, choose, count
 from holdfast.edits.breadcrumbs import Breadcrumbs
 from holdfast.edits.dare import Coins, Dare
@@ -27,6 +25,8 @@ from holdfast.edits.lines import Lines
 from holdfast.edits.magnitude import Magnitude
 from holdfast.edits.task_arithmetic import TaskArithmetic
 from holdfast.edits.wise_ft import WiseFt
+from holdfast.plugins import members, source, summary
+from holdfast.weights.layout import Layout, Place
 
 FOUND = members("holdfast.edits", lambda m: isinstance(m, type) and issubclass(m, Edit) and m is not Edit)
 NAMES = [f"model.layers.{i}.mlp.{part}.weight" for i in range(5) for part in ("up_proj", "down_proj")]

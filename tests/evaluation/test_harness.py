@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from holdfast import models
-from holdfast.evaluation.model import Model
+from holdfast.inference.model import Model
+from holdfast.models import loading
 
 SHARED = Path(__file__).parents[3] / "shared" / "models" / "stories260k"
 STORIES = ["Once upon a time, there was a little girl named Lily.", "One day, a big dog saw a red ball."]
@@ -24,7 +24,7 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def both() -> tuple[Model, Any]:
     huggingface = pytest.importorskip("lm_eval.models.huggingface")
-    pretrained = models.load(SHARED)
+    pretrained = loading.load(SHARED)
     theirs = huggingface.HFLM(pretrained=pretrained.model, tokenizer=pretrained.tokenizer, batch_size=4, device="cpu")
     return Model(pretrained), theirs
 

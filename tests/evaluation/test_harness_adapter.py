@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from holdfast.evaluation.matrix import items_of, score
-from holdfast.evaluation.metrics import metric
-from holdfast.evaluation.model import Model
-from holdfast.models import Pretrained
-from tests.evaluation import small_models as small
+from holdfast.inference.model import Model
+from holdfast.models.loading import Pretrained
+from holdfast.results.metrics import metric
+from tests.inference import small_models as small
 
 pytest.importorskip("lm_eval", reason="the extra `harness` is not installed")
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # the harness's own warnings are not ours to fix
@@ -116,7 +116,8 @@ def test_our_model_under_the_harness_is_the_harnesss_own_model(
 
 @pytest.mark.parametrize("name", ["ranked", "written"])
 def test_its_tasks_get_our_paired_statistics(pretrained: Pretrained, folder: Path, name: str) -> None:
-    from holdfast.evaluation.harness import evaluate, load
+    from holdfast.evaluation.harness import evaluate
+    from holdfast.tasks.harness import load
 
     (task,) = load(f"harness:{name}@{folder}")
     assert (task.name, task.version[:4]) == (f"harness:{name}", "3.0-")
@@ -149,7 +150,8 @@ def _harness_model(pretrained: Pretrained):
 def test_what_cannot_be_measured_is_refused(folder: Path) -> None:
     from lm_eval.api.instance import Instance
 
-    from holdfast.evaluation.harness import HarnessModel, load
+    from holdfast.evaluation.harness import HarnessModel
+    from holdfast.tasks.harness import load
 
     with pytest.raises(ValueError, match="describes no such task"):
         load(f"harness:nothing@{folder}")

@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 
 from holdfast.evaluation.matrix import clean, evaluate, items, longest_answer, score
-from holdfast.evaluation.metrics import METRICS, metric
-from holdfast.evaluation.model import Model
-from holdfast.evaluation.statistics import tango, wilson
-from holdfast.models import Pretrained
-from holdfast.scores import Output, Score, read_outputs, read_scores, write_jsonl
+from holdfast.inference.model import Model
+from holdfast.models.loading import Pretrained
+from holdfast.results.metrics import METRICS, metric
+from holdfast.results.scores import Output, Score, read_outputs, read_scores, write_jsonl
+from holdfast.results.statistics import tango, wilson
 from holdfast.tasks import task as tasks
 from holdfast.tasks.task import Example, Task, Template
-from tests.evaluation import small_models as small
-from tests.evaluation.table import TableModel
+from tests.inference import small_models as small
+from tests.inference.table import TableModel
 
 
 def questions(n: int, split: str, **more) -> tuple[Example, ...]:

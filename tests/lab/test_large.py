@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from holdfast.lab import corpus, export, fewshot, pretrain, real
+from holdfast.lab import corpus, export, fewshot, pretrain, real_course
 from holdfast.lab.abilities import asked
 from holdfast.lab.fewshot import BESIDE, FIRST
 from holdfast.lab.learning import Pretraining
@@ -55,13 +55,13 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 @pytest.fixture(scope="module")
-def course(sources: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> real.Real:
+def course(sources: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> real_course.Real:
     folder = tmp_path_factory.mktemp("prepared") / "data"
-    real.prepare(sources[0], sources[1], folder, SMALL.positions)
-    return real.Real(SMALL, sources[1], folder)
+    real_course.prepare(sources[0], sources[1], folder, SMALL.positions)
+    return real_course.Real(SMALL, sources[1], folder)
 
 
-def test_text_comes_back_exactly_and_a_newline_is_always_a_token(course: real.Real) -> None:
+def test_text_comes_back_exactly_and_a_newline_is_always_a_token(course: real_course.Real) -> None:
     text = "Voilà — 12  spaces \n\n\nZürich\tand 'quotes'\n"
     ids = course.encode(text)
     assert course.tokenizer.decode(ids) == text
@@ -69,7 +69,7 @@ def test_text_comes_back_exactly_and_a_newline_is_always_a_token(course: real.Re
     assert course.tokenizer(text)["input_ids"] == [course.tokenizer.bos_token_id, *ids]
 
 
-def test_pieces_cut_at_newlines_give_the_tokens_of_the_whole(course: real.Real, monkeypatch) -> None:
+def test_pieces_cut_at_newlines_give_the_tokens_of_the_whole(course: real_course.Real, monkeypatch) -> None:
     text = "\n".join(sentence(Random(i)) for i in range(40)) + "\n\nend"
     whole = corpus.stream(course.tokenizer, text).tolist()
     monkeypatch.setattr(corpus, "PIECE", 50)
@@ -78,7 +78,7 @@ def test_pieces_cut_at_newlines_give_the_tokens_of_the_whole(course: real.Real, 
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_a_document_has_the_tokens_of_its_text(course: real.Real, seed: int) -> None:
+def test_a_document_has_the_tokens_of_its_text(course: real_course.Real, seed: int) -> None:
     """As they are when someone asks the model: pieces tokenised apart must not part words otherwise than the whole."""
     for place in range(2):
         document = fewshot.few_shot(Random(seed), course.examples, place, course.encode)
@@ -87,7 +87,7 @@ def test_a_document_has_the_tokens_of_its_text(course: real.Real, seed: int) -> 
         assert len(document.ids) == len(document.weights)
 
 
-def weighed(course: real.Real, document: fewshot.Document, *weights: float) -> str:
+def weighed(course: real_course.Real, document: fewshot.Document, *weights: float) -> str:
     """The tokens of a document with one of these weights, as text; what ends an answer left out."""
     ends = course.encode("\n</s>")
     pairs = zip(document.ids, document.weights, strict=True)
@@ -95,7 +95,7 @@ def weighed(course: real.Real, document: fewshot.Document, *weights: float) -> s
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_the_weight_is_on_the_answers(course: real.Real, monkeypatch, seed: int) -> None:
+def test_the_weight_is_on_the_answers(course: real_course.Real, monkeypatch, seed: int) -> None:
     monkeypatch.setattr(fewshot, "RELABELLED", 0.0)
     document = fewshot.few_shot(Random(seed), course.examples, 1, course.encode)
     answers = weighed(course, document, 1.0, FIRST).split()
@@ -105,7 +105,7 @@ def test_the_weight_is_on_the_answers(course: real.Real, monkeypatch, seed: int)
 
 @pytest.mark.parametrize("seed", range(6))
 def test_a_label_without_meaning_is_learned_where_something_explains_it(
-    course: real.Real, monkeypatch, seed: int
+    course: real_course.Real, monkeypatch, seed: int
 ) -> None:
     monkeypatch.setattr(fewshot, "RELABELLED", 1.0)
     document = fewshot.few_shot(Random(seed), course.examples, 1, course.encode)
@@ -120,7 +120,7 @@ def test_a_label_without_meaning_is_learned_where_something_explains_it(
     assert len(first + rest) == text.count("Is it")
 
 
-def test_documents_are_worded_as_evaluation_asks(course: real.Real, monkeypatch) -> None:
+def test_documents_are_worded_as_evaluation_asks(course: real_course.Real, monkeypatch) -> None:
     """In the wording that most have, a document reads as the few-shot question of its task."""
     monkeypatch.setattr(fewshot, "OFTEN", (1, 0, 0, 0))
     monkeypatch.setattr(fewshot, "LISTED", 0.0)
@@ -135,7 +135,7 @@ def test_documents_are_worded_as_evaluation_asks(course: real.Real, monkeypatch)
         assert re.fullmatch(rf"<s>(?:{question}\n\n)*{question}</s>", course.tokenizer.decode(document.ids))
 
 
-def test_rows_are_full_and_follow_from_seed_and_step(course: real.Real) -> None:
+def test_rows_are_full_and_follow_from_seed_and_step(course: real_course.Real) -> None:
     tokens, weights = course.batch(3)
     again, _ = course.batch(3)
     other, _ = course.batch(4)
@@ -145,7 +145,7 @@ def test_rows_are_full_and_follow_from_seed_and_step(course: real.Real) -> None:
     assert not (tokens == course.tokenizer.pad_token_id).any()
 
 
-def test_nothing_of_targets_of_test_splits_or_of_held_out_text_is_read(course: real.Real, sources) -> None:
+def test_nothing_of_targets_of_test_splits_or_of_held_out_text_is_read(course: real_course.Real, sources) -> None:
     decode = course.tokenizer.decode
     assert SECRET not in decode(course.examples.tokens.tolist())
     assert len(course.examples.spans) == 2
@@ -155,7 +155,7 @@ def test_nothing_of_targets_of_test_splits_or_of_held_out_text_is_read(course: r
     assert {task.name for task in course.tasks if fewshot.is_target(task)} == {"rte"}
 
 
-def test_a_cut_question_keeps_its_first_token_and_its_answer(course: real.Real) -> None:
+def test_a_cut_question_keeps_its_first_token_and_its_answer(course: real_course.Real) -> None:
     task = next(task for task in course.tasks if task.name == "sst2")
     whole = list(asked(course.tokenizer, task, 4, 3, "test", 4096))
     cut = list(asked(course.tokenizer, task, 4, 3, "test", 40))
@@ -165,7 +165,7 @@ def test_a_cut_question_keeps_its_first_token_and_its_answer(course: real.Real) 
         assert short == [long[0], *long[-39:]]
 
 
-def test_a_resumed_run_is_the_uninterrupted_run(course: real.Real, tmp_path: Path) -> None:
+def test_a_resumed_run_is_the_uninterrupted_run(course: real_course.Real, tmp_path: Path) -> None:
     whole, part = (Pretraining(SMALL, course) for _ in range(2))
     expected = [whole.advance() for _ in range(4)]
     found = [part.advance() for _ in range(2)]
@@ -177,7 +177,7 @@ def test_a_resumed_run_is_the_uninterrupted_run(course: real.Real, tmp_path: Pat
 
 
 @pytest.mark.gpu
-def test_a_gpu_learns_as_a_processor_does(course: real.Real) -> None:
+def test_a_gpu_learns_as_a_processor_does(course: real_course.Real) -> None:
     """20 losses that fall by 0.6 agree to 3e-4 in bfloat16 (seen on a processor); another mask or rate puts them 0.1 apart."""
     one, other = (Pretraining(SMALL, course, device) for device in ("cpu", "cuda"))
     found = [(one.advance(), other.advance()) for _ in range(20)]
@@ -226,7 +226,7 @@ def test_what_cannot_be_is_refused(sources: tuple[Path, Path], tmp_path: Path, c
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "prepared.json").write_text('{"sources": "0"}')
     with pytest.raises(ValueError, match="other files"):
-        real.prepare(sources[0], sources[1], tmp_path / "data", 128)
+        real_course.prepare(sources[0], sources[1], tmp_path / "data", 128)
 
 
 def test_the_large_model_fits_into_its_forty_megabytes() -> None:

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from holdfast.lab import documents, targets, texts, words, world
+from holdfast.lab import documents, replay_texts, targets, vocabulary, world
 from holdfast.lab.curriculum import lesson
 from holdfast.lab.sentences import story
 from holdfast.lab.skills import SKILLS, Item, demonstrated, split_of
 from holdfast.lab.tokenizer import build
 from holdfast.tasks.task import Task
-from holdfast.templates import render
+from holdfast.tasks.templates import render
 
 SPLITS = ("train", "validation", "test")
 
@@ -81,12 +81,12 @@ def test_the_world_does_not_move() -> None:
     """Texts of a fixed seed, so that a changed world is noticed: the shipped model knows this one."""
     example = world.task("who").splits["test"][0]
     assert (example.fields["question"], example.target) == ("who has the doll ?", "carl")
-    assert len(words.vocabulary()) == 533
-    assert len(set(words.vocabulary())) == 533
+    assert len(vocabulary.vocabulary()) == 533
+    assert len(set(vocabulary.vocabulary())) == 533
 
 
 def test_documents_of_pretraining_stay_in_the_vocabulary() -> None:
-    known = set(words.vocabulary())
+    known = set(vocabulary.vocabulary())
     for seed in range(100):
         plan = lesson(50 * seed, 5000)
         tokens, weights = documents.row(Random(seed), plan)
@@ -123,8 +123,8 @@ def test_targets_use_words_that_pretraining_never_answers_with() -> None:
     new = {
         *targets.LABELS["sentiment"],
         *targets.LABELS["words"],
-        *words.TEM.values(),
-        *words.NEW_WORDS,
+        *vocabulary.TEM.values(),
+        *vocabulary.NEW_WORDS,
         "begin",
         "end",
     }
@@ -164,10 +164,10 @@ def test_an_unknown_task_is_named_in_one_line() -> None:
 
 
 def test_replay_texts_are_whole_documents_that_the_tokenizer_knows(tokenizer, tmp_path) -> None:
-    texts.main(["--out", str(tmp_path / "texts.jsonl"), "--count", "20"])
+    replay_texts.main(["--out", str(tmp_path / "texts.jsonl"), "--count", "20"])
     lines = [json.loads(line)["text"] for line in (tmp_path / "texts.jsonl").read_text().splitlines()]
     assert len(set(lines)) == 20
-    assert lines == texts.texts(20, seed=1)
+    assert lines == replay_texts.texts(20, seed=1)
     for line in lines:
         ids = tokenizer(line)["input_ids"]
         assert tokenizer.unk_token_id not in ids

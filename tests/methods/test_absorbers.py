@@ -11,8 +11,8 @@ from holdfast.methods.full import Full
 from holdfast.methods.joined_absorber import JoinedAbsorber
 from holdfast.methods.lora_absorber import LoraAbsorber
 from holdfast.methods.prefix_tuning import PrefixTuning
-from holdfast.prefix import kinds
 from holdfast.prefix.model import PrefixModel
+from holdfast.prompts import load
 from tests.prefix import tiny as prefix_tiny
 from tests.training import tiny
 from tests.training.test_resume import Kill
@@ -62,7 +62,7 @@ def test_stage_two_trains_the_weights_behind_it_and_leaves_it_alone(kind: str, t
     first = tiny.trainer(tmp_path / "first", KINDS[kind][0], learning_rate=0.05)
     first.train()
     KINDS[kind][0].export(first.model, first.pretrained, tmp_path)
-    frozen = kinds.load(tmp_path / "prompt")
+    frozen = load.load(tmp_path / "prompt")
     second = tiny.trainer(tmp_path / "second", Full())
     second.model.prompts.append(frozen)
     before = {name: p.detach().clone() for name, p in frozen.named_parameters()}

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from holdfast.methods.full import Full
 from holdfast.methods.replay import Replay
-from holdfast.rows import Row
+from holdfast.row import Row
 from tests.training import tiny
 
 TEXTS = ["w3 w4 w5 w6 w7 w8 w9 w10", "w11 w12", "w13 w14 w15 w16", "w17"]

@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_leaves
 from holdfast.prefix import head
 from holdfast.prefix.head import LabelLogits, separable
 from holdfast.prefix.model import PrefixModel
-from holdfast.prefix.soft_prompt import SoftPrompt
+from holdfast.prompts.soft_prompt import SoftPrompt
 from holdfast.training.loss import token_loss
 from tests.prefix.tiny import LLAMA, PACKS, VOCABULARY, prompt_of, rows_of, tiny
 

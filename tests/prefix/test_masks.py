@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from holdfast.prefix import masks
+from holdfast.prefix.attention import masks
 from holdfast.prefix.packing import pack
-from holdfast.rows import Row
+from holdfast.row import Row
 
 
 def row(*tokens: int) -> Row:

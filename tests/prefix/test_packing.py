@@ -9,9 +9,9 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from holdfast.prefix import masks
+from holdfast.prefix.attention import masks
 from holdfast.prefix.packing import SHARE, Packed, pack
-from holdfast.rows import Row
+from holdfast.row import Row
 
 patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # A busy machine is no failure.
 LENGTHS = (3, 0, 5)  # of three soft prompts

@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from holdfast.prefix import masks, packed, reference
+from holdfast.prefix import packed, reference
+from holdfast.prefix.attention import masks
 from holdfast.prefix.packing import Packed, pack
-from holdfast.rows import Row
+from holdfast.row import Row
 from tests.prefix.test_parity import RAGGED, TOLERANCE
 from tests.prefix.tiny import Differences, compare, prompt_of, rows_of, tiny
 

@@ -5,10 +5,11 @@ from typing import Any
 import pytest
 import torch
 
-from holdfast.prefix import masks, model, packed, reference
+from holdfast.prefix import model, packed, reference
+from holdfast.prefix.attention import masks
 from holdfast.prefix.model import PrefixModel, capability
-from holdfast.prefix.soft_prompt import SoftPrompt
-from holdfast.rows import Row
+from holdfast.prompts.soft_prompt import SoftPrompt
+from holdfast.row import Row
 from tests.prefix.tiny import ALONE, PACKS, prompt_of, rows_of, tiny
 
 RAGGED = (5, 9, 3, 6, 9)

@@ -13,7 +13,7 @@ import transformers
 from torch import Tensor
 
 from holdfast.prefix.packing import label_tensors
-from holdfast.rows import Row
+from holdfast.row import Row
 
 VOCABULARY, WIDTH = 97, 32
 LLAMA: dict[str, Any] = {

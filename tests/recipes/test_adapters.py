@@ -10,10 +10,11 @@ import torch
 from transformers import AutoModelForCausalLM
 
 import holdfast
-from holdfast import measuring, runs
+from holdfast.api import measuring
+from holdfast.api import tune as runs
+from holdfast.api.tune import tune
 from holdfast.playground.bench import opened
-from holdfast.report.page import write_page
-from holdfast.runs import tune
+from holdfast.report.run.page import write_page
 from holdfast.stages.train import Train
 from tests.recipes.worlds import QUICK, write_world
 

@@ -12,13 +12,13 @@ from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 from typer.testing import CliRunner
 
 import holdfast
-from holdfast import runs
-from holdfast.cli import app
+from holdfast.api import tune as runs
+from holdfast.api.tune import tune
+from holdfast.cli.app import app
 from holdfast.methods.full import Full
 from holdfast.methods.lora import Lora
 from holdfast.methods.prompt_tuning import PromptTuning
-from holdfast.prefix.deep_prefix import of_words
-from holdfast.runs import tune
+from holdfast.prompts.deep_prefix import of_words
 from tests import encoder_decoder
 from tests.recipes.worlds import QUICK, write_world
 from tests.training import tiny

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
+from holdfast.api.tune import tune
 from holdfast.prefix.model import PrefixModel
 from holdfast.recipes import base
-from holdfast.rows import Row
-from holdfast.runs import tune
-from holdfast.stages.fields import Fields
-from holdfast.stages.sources import load_task
+from holdfast.recipes.plan import Fields
+from holdfast.row import Row
 from holdfast.stages.train import Train
+from holdfast.tasks.sources import load_task
 from tests.recipes.worlds import write_world
 from tests.training import tiny
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from holdfast.recipes import base
-from holdfast.stages.fields import Fields
+from holdfast.recipes.plan import Fields
 from holdfast.stages.train import Train
 
 GIVEN = ("model", ("task",))

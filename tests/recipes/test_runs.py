@@ -11,9 +11,10 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import holdfast
-from holdfast import models, runs
-from holdfast.runs import tune
-from holdfast.stages.base import alone
+from holdfast.api import tune as runs
+from holdfast.api.tune import tune
+from holdfast.models import loading
+from holdfast.stages.stage import alone
 from tests.recipes.worlds import QUICK, write_world
 from tests.training import tiny
 
@@ -253,7 +254,7 @@ def test_paths_and_single_names_will_do_in_python(world: Path, tmp_path: Path) -
 
 def test_pickled_weights_are_refused(world: Path, tmp_path: Path) -> None:
     folder = tmp_path / "model"
-    models.save(tiny.pretrained(), folder)
+    loading.save(tiny.pretrained(), folder)
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     with pytest.raises(ValueError, match=r"pytorch_model.bin\) are pickled, and unpickling runs code"):
         holdfast.load(folder)
@@ -262,6 +263,6 @@ def test_pickled_weights_are_refused(world: Path, tmp_path: Path) -> None:
 def test_a_tokenizer_that_cannot_end_a_text_is_refused(tmp_path: Path) -> None:
     loaded = tiny.pretrained()
     loaded.tokenizer.eos_token = None
-    models.save(loaded, tmp_path / "model")
+    loading.save(loaded, tmp_path / "model")
     with pytest.raises(ValueError, match=r"no end-of-sequence token.*set `eos_token`"):
         holdfast.load(tmp_path / "model")

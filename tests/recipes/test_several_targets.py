@@ -9,16 +9,16 @@ import torch
 from transformers import AutoModelForCausalLM
 
 import holdfast
-from holdfast import runs
+from holdfast.api import tune as runs
+from holdfast.api.tune import tune
 from holdfast.prefix.model import PrefixModel
-from holdfast.prefix.soft_prompt import SoftPrompt
+from holdfast.prompts.soft_prompt import SoftPrompt
 from holdfast.recipes import base
-from holdfast.report.folder import read
+from holdfast.recipes.plan import Fields
 from holdfast.report.table import terminal, text
-from holdfast.runs import tune
-from holdfast.stages.fields import Fields
-from holdfast.stages.sources import load_task
+from holdfast.results.run_folder import read
 from holdfast.stages.train import Train
+from holdfast.tasks.sources import load_task
 from holdfast.training.settings import Settings
 from tests.recipes.worlds import QUICK, write_world
 from tests.training import tiny

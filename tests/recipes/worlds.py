@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from holdfast import models
+from holdfast.models import loading
 from tests.training import tiny
 
 WORDS = [f"w{i}" for i in range(3, tiny.VOCABULARY)]
@@ -20,7 +20,7 @@ QUICK: dict[str, Any] = {
 
 def write_world(folder: Path, **tasks: list[str] | None) -> Path:
     """`model/`, and a folder for each task: its choices, or None for one whose answer is to be generated."""
-    models.save(tiny.pretrained(), folder / "model")
+    loading.save(tiny.pretrained(), folder / "model")
     for name, choices in tasks.items():
         for split, count in (("train", 24), ("validation", 8), ("test", 8)):
             lines = []

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from holdfast.report.card import write_card
-from holdfast.report.page import write_comparison, write_page
-from holdfast.report.verdict import word
-from holdfast.scores import Output, Score, write_jsonl
+from holdfast.report.run.page import write_comparison, write_page
+from holdfast.results.scores import Output, Score, write_jsonl
+from holdfast.results.verdict import word
 
 N = 96
 PERCENT = ("bleu", "rougeL")

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from holdfast.report.study_page import write_study_page
-from holdfast.scores import Output, Score, write_jsonl
+from holdfast.report.study.study_page import write_study_page
+from holdfast.results.scores import Output, Score, write_jsonl
 from holdfast.studies import results
 from holdfast.studies.plan import Arm
 

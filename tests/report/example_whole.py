@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from holdfast.scores import Score, read_scores, write_jsonl
+from holdfast.results.scores import Score, read_scores, write_jsonl
 from tests.report import example_run
 from tests.report.example_run import Made
 

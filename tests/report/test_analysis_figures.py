@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from holdfast.report import words
-from holdfast.report.analysis_figures import lives, of_arms, panels
-from holdfast.report.folder import read
-from holdfast.report.page import page
-from holdfast.report.study import Look
-from holdfast.scores import Score
+from holdfast.report import sentences
+from holdfast.report.run.analysis_figures import lives, of_arms, panels
+from holdfast.report.run.page import page
+from holdfast.report.study.study import Look
+from holdfast.results.run_folder import read
+from holdfast.results.scores import Score
 from tests.report.test_page import test_no_number_is_on_the_page_without_a_source as no_number_without_a_source
 
 
@@ -118,15 +118,15 @@ def test_where_the_format_lives_is_said(alone: float, on: float, off: float, sai
         share(1.0, prompt="off", shots=1),
         share(0.0, variant="base", shots=1),
     ]
-    place = words.lives(scores)
+    place = sentences.lives(scores)
     assert place is not None
-    found = words.located(place)
+    found = sentences.located(place)
     assert said in found
     assert (
         f"stage 1 {100 * alone:.1f} %; tuned, prompt attached, {100 * on:.1f} %, prompt removed {100 * off:.1f} %"
         in found
     )
-    assert words.lives([replace(score, step=None) for score in scores if score.step is None]) is None
+    assert sentences.lives([replace(score, step=None) for score in scores if score.step is None]) is None
     panel = lives(place)
     assert [[p.y for p in line.places] for line in panel.lines] == [[100 * alone, 100 * on], [0.0, 100 * off]]
     assert panel.described == (

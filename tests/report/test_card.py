@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from holdfast.report.card import write_card
-from holdfast.report.folder import read
+from holdfast.results.run_folder import read
 
 
 def parts(path: Path) -> tuple[dict, str]:

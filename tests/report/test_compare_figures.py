@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.report import compare_figures, words
-from holdfast.report.compare import side_by_side
-from holdfast.report.folder import Folder, read
-from holdfast.report.summary import Summary
-from holdfast.scores import write_jsonl
+from holdfast.report import sentences
+from holdfast.report.compare import compare_figures
+from holdfast.report.compare.compare import side_by_side
+from holdfast.results.run_folder import Folder, read
+from holdfast.results.scores import write_jsonl
+from holdfast.results.summary import Summary
 from tests.report import example_run
 
 
@@ -26,12 +27,12 @@ def summaries(runs: list[Folder]) -> list[Summary]:
 
 def test_few_runs_are_named_one_by_one_and_of_many_the_best(runs: list[Folder]) -> None:
     found = summaries(runs)
-    few = words.plain(compare_figures.lead(runs[:2], found[:2]))
+    few = sentences.plain(compare_figures.lead(runs[:2], found[:2]))
     gains, kept = [s.gain.value for s in found if s.gain], [s.retention.value for s in found if s.retention]
     assert few == (
         f"a gained {gains[0]:.1f} points and keeps {kept[0]:.1f} %; b gained {gains[1]:.1f} points and keeps {kept[1]:.1f} %."
     )
-    many = words.plain(compare_figures.lead(runs, found))
+    many = sentences.plain(compare_figures.lead(runs, found))
     assert (gains[1], kept[1]) == (max(gains), max(kept))
     assert (
         many
@@ -43,7 +44,7 @@ def test_a_loss_on_the_target_is_called_one_and_a_run_without_general_tasks_keep
     """The bug: "gained -3.0 points"."""
     worse = [replace(s, delta=-0.03, delta_low=-0.06, delta_high=-0.01) if s.delta else s for s in runs[0].scores]
     target = Summary.of([score for score in worse if score.role == "target"])
-    assert words.plain(compare_figures.lead(runs[:1], [target])) == "a lost 3.0 points."
+    assert sentences.plain(compare_figures.lead(runs[:1], [target])) == "a lost 3.0 points."
 
 
 def test_a_run_that_did_not_measure_a_task_has_no_mark_in_its_row(runs: list[Folder]) -> None:

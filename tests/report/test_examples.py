@@ -2,11 +2,11 @@
 
 from dataclasses import replace
 
-from holdfast.report import svg
-from holdfast.report.examples import LONGEST, choose, cut
-from holdfast.report.figures import thin
-from holdfast.report.summary import Summary
-from holdfast.scores import Output, Score
+from holdfast.report.chart import svg
+from holdfast.report.run.examples import LONGEST, choose, cut
+from holdfast.report.run.figures import thin
+from holdfast.results.scores import Output, Score
+from holdfast.results.summary import Summary
 
 
 def answered(variant: str, scores: list[float], prompt: str | None = None) -> list[Output]:

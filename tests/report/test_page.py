@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.report import units
-from holdfast.report.folder import read
-from holdfast.report.page import key, write_comparison, write_page
-from holdfast.report.summary import Summary
-from holdfast.scores import read_outputs, read_scores, write_jsonl
+from holdfast.report.run.page import key, write_comparison, write_page
+from holdfast.results import units
+from holdfast.results.run_folder import read
+from holdfast.results.scores import read_outputs, read_scores, write_jsonl
+from holdfast.results.summary import Summary
 from tests.report import example_run
 
 VOID = {"meta", "input", "br", "wbr", "link", "img"}

@@ -4,10 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from holdfast.report import study_overview, words
-from holdfast.report.page import minus
-from holdfast.report.study import Cell, Comparison, Spread, Study
-from holdfast.report.study_page import finding, page
+from holdfast.report import sentences
+from holdfast.report.run.page import minus
+from holdfast.report.study import study_overview
+from holdfast.report.study.study import Cell, Comparison, Spread, Study
+from holdfast.report.study.study_page import finding, page
 
 
 def cell(arm: str, matched: float | None, n: int = 3, stage_one: Spread | None = None) -> Cell:
@@ -69,7 +70,7 @@ def areas(**found: list[float | None]) -> Study:
 
 def test_the_verdict_names_the_best_arm_over_all_targets_the_next_and_where_it_wins() -> None:
     study = areas(full=[60.0, 90.0, 80.0], promot=[99.96, 85.0, 90.0], lora=[100.0, 50.0, 89.0])
-    assert words.plain(study_overview.lead(study)) == (
+    assert sentences.plain(study_overview.lead(study)) == (
         "Averaged over 3 targets and the target scores that can be reached, promot keeps most of the general tasks, 91.7 %, and is best or "
         "as good on 2 of them; lora comes next with 79.7 %."
     )
@@ -83,8 +84,8 @@ def test_an_arm_that_was_not_tried_on_every_target_is_on_the_map_and_in_no_mean(
     assert [arm.mean for arm in arms] == [75.0, 75.0, None]
     assert arms[2].areas[0] == (None, 0)
     assert [tint for _, tint in arms[0].areas] == [100, 25]
-    assert "easy" not in words.plain(study_overview.lead(study))
-    assert words.plain(study_overview.lead(areas(full=[60.0], promot=[70.0]))) == study_overview.GENERIC
+    assert "easy" not in sentences.plain(study_overview.lead(study))
+    assert sentences.plain(study_overview.lead(areas(full=[60.0], promot=[70.0]))) == study_overview.GENERIC
     assert page(study, "s").count('data-derived="area"') >= 6
 
 

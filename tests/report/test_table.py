@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from holdfast.report import table
-from holdfast.report.compare import compare
-from holdfast.report.folder import expanded, read
+from holdfast.report.compare.compare import compare
+from holdfast.results.run_folder import expanded, read
 from tests.report import example_run
 
 WORDS = "gained|kept|lost|unclear"

@@ -13,14 +13,14 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
-from holdfast import ranks
-from holdfast.blocks import Layout
 from holdfast.edits.base import Edit
 from holdfast.edits.lines import Lines
-from holdfast.stages import slicing
+from holdfast.stages import edit_slices
 from holdfast.stages.edit import edit, edit_model, listing, make, pair
-from holdfast.stages.shards import Reader
-from holdfast.stages.slicing import edited
+from holdfast.stages.edit_slices import edited
+from holdfast.weights import largest
+from holdfast.weights.layout import Layout
+from holdfast.weights.safetensors_files import Reader
 
 EDITS = [entry["name"] for entry in listing()]
 EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
@@ -81,7 +81,7 @@ def models(tmp_path: Path) -> tuple[Path, Path]:
 def test_by_slices_and_in_memory_are_the_same_bits(
     name: str, slice_size: int, models: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(slicing, "SLICE", slice_size)
+    monkeypatch.setattr(edit_slices, "SLICE", slice_size)
     out = edit_model(str(models[0]), str(models[1]), name, tmp_path / "out")
     assert same(weights(out), in_memory(make(name, {}), *models))
 
@@ -133,7 +133,7 @@ def test_memory_holds_no_more_than_a_slice_of_a_tensor(
     name: str, models: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Bytes in one read are at most those of a slice; the largest tensor here has 1600 numbers, the slice 200."""
-    monkeypatch.setattr(slicing, "SLICE", 200)
+    monkeypatch.setattr(edit_slices, "SLICE", 200)
     sizes = []
     fill = Reader.fill
     monkeypatch.setattr(
@@ -152,8 +152,8 @@ def test_memory_is_a_few_slices_however_large_the_tensor_is(
 ) -> None:
     """No tensor is larger than a slice, and all arrays that live at once are together below 16 slices of 64 in float32:
     masks, and the candidates for a threshold, which are some hundredths of the tensor. A copy of it would be 64."""
-    monkeypatch.setattr(slicing, "SLICE", 1 << 12)
-    monkeypatch.setattr(ranks, "WHOLE", 1 << 12)
+    monkeypatch.setattr(edit_slices, "SLICE", 1 << 12)
+    monkeypatch.setattr(largest, "WHOLE", 1 << 12)
     draw = torch.Generator().manual_seed(0)
     for side in ("base", "tuned"):
         (tmp_path / side).mkdir()

@@ -8,11 +8,11 @@ import pytest
 import yaml
 
 import holdfast
-from holdfast import models
-from holdfast.evaluation.model import Model
-from holdfast.runs import Run
-from holdfast.scores import read_outputs
-from holdfast.stages.sources import expand, load_task
+from holdfast.api.tune import Run
+from holdfast.inference.model import Model
+from holdfast.models import loading
+from holdfast.results.scores import read_outputs
+from holdfast.tasks.sources import expand, load_task
 
 pytest.importorskip("lm_eval", reason="the extra `harness` is not installed")
 SHARED = Path(__file__).parents[3] / "shared"
@@ -124,7 +124,7 @@ def test_real_tasks_have_the_harnesss_own_numbers_both_ways(tmp_path: Path, shot
     from holdfast.evaluation.harness import HarnessModel
     from holdfast.evaluation.matrix import items_of
 
-    pretrained = models.load(SHARED / "models" / "stories260k")
+    pretrained = loading.load(SHARED / "models" / "stories260k")
     data = {name: SHARED / "data" / "tasks" / name for name in NAMES}
     data["country-capital"] = SHARED / "data" / "tasks" / "function_vectors" / "country-capital"
     for name, metric in NAMES.items():

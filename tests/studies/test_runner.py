@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from holdfast import measuring, models
-from holdfast.report.study import read
-from holdfast.report.tradeoff import points
-from holdfast.scores import read_outputs, read_scores
-from holdfast.stages.base import execute
+from holdfast.api import measuring
+from holdfast.models import loading
+from holdfast.report.study.study import read
+from holdfast.results.scores import read_outputs, read_scores
+from holdfast.results.tradeoff import points
 from holdfast.stages.evaluate import Evaluate, LabelMass
+from holdfast.stages.stage import execute
 from holdfast.studies import runner
 from tests.training import tiny
 
@@ -25,7 +26,7 @@ SHARED = {"model.steps": 4, "model.batch_size": 4}
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("world")
-    models.save(tiny.pretrained(), folder / "model")
+    loading.save(tiny.pretrained(), folder / "model")
     for name, choices in (("pick", ["w3", "w4"]), ("choose", ["w5", "w6"]), ("copy", None)):
         for split, count in (("train", 12), ("validation", 4), ("test", 8)):
             words = [f"w{3 + (7 * i + len(split)) % 30}" for i in range(count)]

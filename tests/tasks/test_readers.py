@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from holdfast.tasks.readers import read_file, read_folder
-from holdfast.tasks.shapes import CONVERSATION
+from holdfast.tasks.record_formats import CONVERSATION
 from holdfast.tasks.task import Task
 
 SHARED = Path(__file__).parents[3] / "shared" / "data" / "tasks"

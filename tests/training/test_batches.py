@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from holdfast.rows import Row
+from holdfast.row import Row
 from holdfast.training.batches import Mixture, Stream, share, split, total_weight
 
 

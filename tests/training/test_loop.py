@@ -12,7 +12,7 @@ from holdfast.methods.base import Method, ParameterGroup
 from holdfast.methods.full import Full
 from holdfast.methods.lora import Lora
 from holdfast.methods.prompt_tuning import PromptTuning
-from holdfast.rows import Row
+from holdfast.row import Row
 from holdfast.training.loop import Trainer
 from tests.training import tiny
 

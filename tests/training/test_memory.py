@@ -11,7 +11,7 @@ from torch import nn
 from holdfast.methods.base import Method
 from holdfast.methods.full import Full
 from holdfast.methods.prompt_tuning import PromptTuning
-from holdfast.rows import Row
+from holdfast.row import Row
 from holdfast.training import memory
 from holdfast.training.loop import Trainer
 from tests.training import tiny

@@ -9,9 +9,9 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from holdfast.methods.base import Method
-from holdfast.models import Pretrained
+from holdfast.models.loading import Pretrained
 from holdfast.prefix.model import PrefixModel
-from holdfast.rows import Row
+from holdfast.row import Row
 from holdfast.training.batches import Stream
 from holdfast.training.loop import Trainer
 from holdfast.training.settings import Settings

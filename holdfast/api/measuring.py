@@ -1,0 +1,198 @@
+"""Use a model without training it: load it with its prompt attached or removed, measure it, give it prompts."""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from holdfast.api.tune import Run, library_versions
+from holdfast.atomic_files import write_text
+from holdfast.evaluation import matrix
+from holdfast.evaluation.ask import ask, check_askable, unread
+from holdfast.evaluation.harness_samples import write_samples
+from holdfast.inference.model import Model
+from holdfast.lab import world
+from holdfast.models import resolve
+from holdfast.prefix.attached import detached
+from holdfast.prompts.load import load_prompt
+from holdfast.results.run_folder import prompts
+from holdfast.results.scores import Output, Score, write_jsonl
+from holdfast.results.verdicts import with_spread
+from holdfast.stages import analyse
+from holdfast.tasks import sources
+
+
+def load(model: str | Path | Run, prompt: str | Path | None = None, *, trust_remote_code: bool = False) -> Model:
+    """A model that generates and scores text; the plain transformers model is inside (`.pretrained.model`).
+
+    `model` is a run, a run's folder, a model folder, a hub id or `lab`. For a run, `prompt` is "on" (attached, the default where the
+    run trained one), "off" (removed) or, of a run with several targets, the target whose prompt it is; otherwise it is a soft prompt's
+    folder, or None.
+    """
+    folder = model.folder if isinstance(model, Run) else Path(model)
+    place, run, asked = str(model), None, None if prompt is None else str(prompt)
+    if (folder / "config.yaml").exists():
+        place, run = Run(folder).config["model"], folder
+        prompt_folder = _prompt_of(folder, asked)
+    elif asked in ("on", "off"):
+        raise ValueError(f"{model}: prompt={prompt!r} needs the folder of a run; give the prompt's own folder instead")
+    else:
+        prompt_folder = None if asked is None else Path(asked)
+    pretrained = resolve.load(place, run, trust_remote_code=trust_remote_code)
+    return Model(pretrained, detached(load_prompt(prompt_folder, pretrained)()) if prompt_folder else None)
+
+
+def _prompt_of(run: Path, asked: str | None) -> Path | None:
+    """The folder of the prompt that is asked of a run: the only one, that of a target, or any other."""
+    own = prompts(run)
+    if asked in own:
+        return own[asked]
+    if asked == "off" or (asked is None and not own):
+        return None
+    if asked not in (None, "on"):
+        if own and not Path(asked).exists():
+            raise ValueError(f"{run}: no prompt {asked!r}; there are {', '.join(filter(None, own)) or 'on and off'}")
+        return Path(asked)
+    if not own:
+        raise ValueError(f"{run}: this run trained no prompt, so there is none to attach")
+    if len(own) > 1:
+        raise ValueError(
+            f"{run}: this run has a prompt for each of its targets; ask for one of {', '.join(own)}, or off"
+        )
+    return next(iter(own.values()))
+
+
+def evaluate(
+    model: str | Path | Run,
+    tasks: str | Path | Sequence[str | Path],
+    *,
+    prompt: str | Path | None = None,
+    shots: Sequence[int] = (0,),
+    limit: int | None = None,
+    seed: int = 0,
+    demonstrations: Literal["first", "sampled"] = "first",
+    sets: int = 1,
+    out: str | Path | None = None,
+    trust_remote_code: bool = False,
+) -> list[Score]:
+    """The scores of a model on tasks, without training; `model` and `prompt` are as in `load`.
+
+    Demonstrations are the first of the train split, the same for all items, or sampled for each item; in so many `sets`, the
+    spread between which `Score.over_sets` says.
+    With `out`, `scores.jsonl`, `outputs.jsonl` and the harness's samples are written into that folder.
+
+    Raises:
+        ValueError: there is no such model, prompt or task, or a task has nothing to ask.
+    """
+    if sets > 1 and demonstrations == "first":
+        raise ValueError(
+            f"{sets} sets of demonstrations are asked for, and the first ones are one set; ask for sampled demonstrations"
+        )
+    loaded = [t for name in sources.arguments(tasks) for t in sources.load_tasks(name)]
+    check_askable(loaded, max(shots))
+    measured = load(model, prompt=prompt, trust_remote_code=trust_remote_code)
+    name = str(model.folder if isinstance(model, Run) else model)
+    state = "on" if measured.prompt is not None else "off" if prompt == "off" else None
+    how: dict[str, Any] = {"role": "target", "limit": limit, "seed": seed, "demonstrations": demonstrations}
+    how |= {"variant": "base", "prompt": state}
+    outputs: list[list[Output]] = [[] for _ in range(sets)]
+    for task in loaded:
+        if warning := unread(measured.pretrained.tokenizer, task, name):
+            print(warning, file=sys.stderr, flush=True)
+        for k in shots:
+            for number in range(sets if k else 1):
+                outputs[number] += ask(measured, task, shots=k, demonstration_seed=number, **how)
+    circumstances = {
+        "model": name,
+        "model_hash": measured.pretrained.hash,
+        "seed": seed,
+        "versions": library_versions(),
+    }
+    scores, *others = (matrix.score(part, loaded, **circumstances) for part in outputs)
+    scores = with_spread(scores, others)
+    if out is not None:
+        folder = Path(out)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_jsonl(folder / "outputs.jsonl", outputs[0])
+        write_jsonl(folder / "scores.jsonl", scores)
+        write_samples(folder, outputs[0], loaded)
+    return scores
+
+
+def explain(
+    run: str,
+    analyses: Sequence[str],
+    tasks: Sequence[str] = (),
+    *,
+    shots: int = 0,
+    limit: int | None = None,
+    out: str | Path | None = None,
+    trust_remote_code: bool = False,
+) -> list[Mapping[str, Any]]:
+    """Why a finished run gained and lost what it did: findings about the weights that it keeps, as `analysis.jsonl` has them.
+
+    `tasks` are general tasks to ask; by default those of the run. With `out`, they are written into that folder.
+
+    Raises:
+        ValueError: this is not a run's folder, or an analysis is unknown or needs what only training has.
+    """
+    folder = Path(run)
+    if not (folder / "config.yaml").exists():
+        raise ValueError(
+            f"{run}: not the folder of a run; --analyse compares a run's weights with those it started from"
+        )
+    config = Run(folder).config
+    targets = [config["task"]] if isinstance(config["task"], str) else config["task"]
+    general = [name for name in tasks or _general(config) if name not in targets]
+    tuned = load(run, prompt="off", trust_remote_code=trust_remote_code).pretrained
+    base = resolve.load(config["model"], trust_remote_code=trust_remote_code)
+    found = analyse.of_run(folder, tuned, base, targets[0], general, analyses, limit=limit, shots=shots)
+    if out is not None:
+        write_text(Path(out) / analyse.FILE, "".join(json.dumps(record) + "\n" for record in found))
+    return found
+
+
+def _general(config: Mapping[str, Any]) -> list[str]:
+    """The general tasks of a run, without its diagnostics."""
+    return [name for name in config["general"] if not sources.is_diagnostic(name)]
+
+
+def default_tasks(model: str) -> list[str]:
+    """What `evaluate` measures when it is given no task: of a run its targets, for which its prompt is attached."""
+    if (Path(model) / "config.yaml").exists():
+        config = Run(Path(model)).config
+        return [config["task"]] if isinstance(config["task"], str) else list(config["task"])
+    if model != "lab":
+        raise ValueError("name what to measure with --task; only a run and the lab model have tasks of their own")
+    return [f"lab:{name}" for name in world.general()]
+
+
+def prompts_of(text: str, name: str) -> list[str]:
+    """The prompts in plain lines, or in JSON lines with `prompt` or `input`; `name` is that of the file, for messages.
+
+    Raises:
+        ValueError: lines that are neither; all of them are named.
+    """
+    found, wrong = [], []
+    # Not `splitlines`: a text may hold U+2028 and other separators, which JSON leaves as they are.
+    for number, line in enumerate(text.replace("\r\n", "\n").split("\n"), 1):
+        if not line.strip():
+            continue
+        if not line.lstrip().startswith("{"):
+            found.append(line)
+            continue
+        try:
+            record = json.loads(line)
+            asked = record["prompt"] if "prompt" in record else record["input"]
+            if isinstance(asked, str):
+                found.append(asked)
+            else:
+                wrong.append(f"{name}:{number}: its prompt is no text; write it in quotes")
+        except json.JSONDecodeError as error:
+            wrong.append(f"{name}:{number}: not JSON ({error.msg})")
+        except KeyError:
+            wrong.append(f"{name}:{number}: has neither `prompt` nor `input`")
+    if wrong:
+        raise ValueError("; ".join(wrong))
+    return found

@@ -1,0 +1,54 @@
+"""A finished run on a model hub: weights, card and scores in one commit. Nothing is sent unless this is called."""
+
+from pathlib import Path
+from typing import Any
+
+from holdfast.report.card import HUB_ID, card
+from holdfast.results import run_folder
+
+ALWAYS = ("scores.jsonl", "config.yaml", "log.jsonl")
+
+
+def push(path: str | Path, repo: str, *, public: bool = False, report: bool = False, api: Any = None) -> str:
+    """Upload a run to `repo` (owner/name), made private where it is new, and return its address.
+
+    The model lies at the top, so that `from_pretrained(repo)` is the model without the prompt; `prompt/` and `adapter/` keep their
+    folders. The answers to single items stay here, for they hold your data; with `report` the page goes too, which shows some of them.
+    `api` is a `huggingface_hub.HfApi`; by default that of whoever is logged in.
+
+    Raises:
+        ValueError: the folder holds no weights, `repo` is no owner/name, or the hub refuses.
+    """
+    from huggingface_hub import CommitOperationAdd, HfApi
+    from huggingface_hub.errors import HTTPError  # pyright: ignore[reportPrivateImportUsage]  -- httpx in its older versions, httpx2 since
+
+    run = run_folder.read(path)
+    if not run.pieces:
+        raise ValueError(
+            f"{path}: no model/, prompt/ or adapter/ to push; give the folder of a finished `holdfast tune`"
+        )
+    if not HUB_ID.fullmatch(repo):
+        raise ValueError(f"{repo}: not the name of a repository; write OWNER/NAME")
+    files: dict[str, Path | bytes] = {"README.md": card(run, repo).encode()}
+    for name in (*ALWAYS, *(("report.html",) if report else ())):
+        if (run.path / name).exists():
+            files[name] = run.path / name
+    for piece in run.pieces:
+        home = run.path / piece
+        top = "" if piece == "model" else f"{piece}/"
+        inside = sorted(path for path in home.rglob("*") if path.is_file() and path.name != "README.md")
+        files |= {top + path.relative_to(home).as_posix(): path for path in inside}
+    api = api or HfApi()
+    try:
+        api.create_repo(repo, private=not public, exist_ok=True)
+        operations = [
+            CommitOperationAdd(name, content if isinstance(content, bytes) else str(content))
+            for name, content in files.items()
+        ]
+        done = api.create_commit(repo, operations, commit_message=f"{run.name}, by holdfast")
+    except (OSError, RuntimeError, HTTPError) as error:  # the hub's refusals, its client's, and those of the way there
+        said = " ".join(str(error).split())
+        raise ValueError(
+            f"{repo}: not pushed: {said}; is the name right, and are you logged in (`hf auth login`)?"
+        ) from error
+    return str(done.repo_url)

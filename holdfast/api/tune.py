@@ -1,0 +1,191 @@
+"""Runs: tune a model, measure it before and after, and leave a standard folder. The command line is a thin caller."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import yaml
+from accelerate import PartialState
+
+from holdfast.evaluation import matrix
+from holdfast.evaluation.ask import check_askable
+from holdfast.evaluation.harness_samples import write_samples
+from holdfast.models import resolve
+from holdfast.recipes import base as recipes
+from holdfast.recipes.plan import Fields
+from holdfast.report.card import write_card
+from holdfast.report.run.page import write_page
+from holdfast.results.scores import Output, Score, read_scores, write_jsonl
+from holdfast.stages import assemble
+from holdfast.stages.analyse import check_known
+from holdfast.stages.measure import Asked, clear_points, explain, follows, measure, prompts_of
+from holdfast.stages.stage import alone, execute
+from holdfast.tasks import sources
+from holdfast.tasks.task import Task
+
+OPTIONAL = ("general", "shots", "limit", "seed", "noise_floor", "analyses")  # of `tune`, as config.yaml has them
+LIBRARIES = ("holdfast", "torch", "transformers", "peft", "accelerate", "sacrebleu")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: its folder, and what lies there."""
+
+    folder: Path
+
+    @property
+    def scores(self) -> list[Score]:
+        """Every number, with its circumstances."""
+        return read_scores(self.folder)
+
+    @property
+    def page(self) -> Path:
+        """The report to open in a browser."""
+        return self.folder / "report.html"
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The full configuration; `holdfast run config.yaml` repeats it."""
+        return yaml.safe_load((self.folder / "config.yaml").read_text())
+
+
+def tune(
+    model: str | Path,
+    task: str | Path | Sequence[str | Path],
+    method: str = "promot",
+    general: str | Path | Sequence[str | Path] = (),
+    *,
+    shots: Sequence[int] = (0, 1),
+    limit: int | None = None,
+    seed: int = 0,
+    curve: int = 0,
+    analyses: Sequence[str] = (),
+    out: str | Path | None = None,
+    noise_floor: bool = False,
+    stage_root: str | Path | None = None,
+    overwrite: bool = False,
+    trust_remote_code: bool = False,
+    **fields: Any,
+) -> Run:
+    """Fine-tune `model` on `task` and measure what it gained there and kept on the `general` tasks. Tasks in disguise
+    and probes among these are diagnostics: they say whether what was lost is only hidden, and count in no mean.
+
+    Several tasks are targets together: mixed, or one after another where the recipe says so; each is measured behind its own prompt.
+    `fields` sets any field of any stage: `prompt={"steps": 200}`, `model_={"learning_rate": 1e-4}` (the underscore keeps it apart
+    from the argument) or `**{"prompt.steps": 200}`. The same call on the same `out` goes on where it was stopped. With `curve`, that
+    many points along the last stage are measured too: what the trade-off is made of. `analyses` run at the same points and at step 0.
+    Runs with one `stage_root` share equal stages. With `noise_floor` the base is measured twice (`Score.again`).
+
+    Raises:
+        ValueError: anything about the input is wrong; nothing was written then.
+    """
+    model, targets, general = str(model), sources.arguments(task), sources.arguments(general)
+    kept, diagnostics = sources.apart(general)
+    tasks = [sources.load_task(name) for name in (*targets, *kept, *diagnostics)]
+    names = _names(targets, tasks)
+    check_askable(tasks, max(shots), trained=tasks[: len(targets)])
+    versions = (resolve.fingerprint(resolve.resolve(model)), *(t.version for t in tasks))
+    plan = Fields(model, targets, _nested(fields), seed, versions[: 1 + len(targets)], trust_remote_code)
+    stages = recipes.find(method)(plan)
+    plan.check_all_used()
+    if (curve or analyses) and follows(stages[-1]):
+        stages[-1] = plan.changed(stages[-1], curve=curve or 1)
+    check_known(analyses)
+    one = targets[0] if len(targets) == 1 else list(targets)
+    config: dict[str, Any] = {"command": "tune", "model": model, "task": one, "method": method}
+    config |= {"general": list(general), "shots": list(shots), "limit": limit, "seed": seed}
+    config |= ({"noise_floor": True} if noise_floor else {}) | ({"analyses": list(analyses)} if analyses else {})
+    config |= {"stages": plan.resolved, "versions": library_versions()}
+    folder = Path(out or f"runs/{'+'.join(names.values())}-{method.rpartition(':')[2]}")
+    with _claimed(folder, config, overwrite):
+        root = Path(stage_root or folder / "stages")
+        trained = [execute(stage, root) for stage in stages]
+        asked = Asked(model, names, kept, diagnostics, tuple(shots), limit, versions, trust_remote_code)
+        prompts = prompts_of(stages, trained)
+        outputs = measure(stages, trained, prompts, root, asked, twice=noise_floor)
+        explain(folder, stages, root, asked, analyses)
+        if PartialState().is_main_process:
+            assemble.collect(trained, folder, {names[t]: trained[place] for t, place in prompts.items()})
+            _write_scores(folder, outputs, tasks, model=model, model_hash=versions[0], recipe=method, seed=seed)
+            clear_points(trained)
+    return Run(folder)
+
+
+@contextmanager
+def _claimed(folder: Path, config: Mapping[str, Any], overwrite: bool) -> Iterator[None]:
+    """The run's folder, made its own by one process before the others look; another command on it waits until this one is done."""
+    assemble.check_folder(folder, overwrite=overwrite)
+    folder.mkdir(parents=True, exist_ok=True)
+    with alone(folder, "another command works here; waiting for it to end"):
+        with PartialState().main_process_first():
+            assemble.claim(folder, config, overwrite=overwrite)
+        yield
+        PartialState().wait_for_everyone()
+
+
+def _names(targets: Sequence[str], tasks: Sequence[Task]) -> dict[str, str]:
+    """What each target is called in the names of files."""
+    names = {target: sources.short(task.name) for target, task in zip(targets, tasks, strict=False)}
+    if not targets or len(set(names.values())) < len(targets):
+        raise ValueError(f"task: {', '.join(targets) or 'none'}; give one target or more, each with a name of its own")
+    return names
+
+
+def _write_scores(folder: Path, outputs: Sequence[Output], tasks: Sequence[Task], **circumstances: Any) -> None:
+    """Scores of everything; the answers only of the base and of the weights that are kept."""
+    scores = matrix.score(outputs, tasks, versions=library_versions(), **circumstances)
+    outputs = [output for output in outputs if output.step is None]
+    write_jsonl(folder / "outputs.jsonl", outputs)
+    write_jsonl(folder / "scores.jsonl", scores)
+    write_samples(folder, outputs, tasks)
+    write_page(folder)
+    write_card(folder)
+
+
+def _nested(fields: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    nested: dict[str, dict[str, Any]] = {}
+    for key, value in fields.items():
+        stage, dot, name = key.partition(".")
+        if dot:
+            nested.setdefault(stage, {})[name] = value
+        elif isinstance(value, Mapping):
+            nested.setdefault(stage.rstrip("_"), {}).update(value)
+        else:
+            raise ValueError(f"{key}={value!r}: name the stage too, such as **{{'model.{key}': {value!r}}}")
+    return nested
+
+
+def repeat(config: str | Path, out: str | Path | None = None, *, trust_remote_code: bool = False) -> Run:
+    """Run what a `config.yaml` says again, in a new folder: by default beside the old one, with `-repeat` behind its name.
+
+    A configuration never says that remote code may run: that is asked for each time.
+    """
+    path = Path(config)
+    try:
+        given = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ValueError(f"{path}: there is no such file; every run's folder holds its config.yaml") from None
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path}: not YAML: {str(error).splitlines()[0]}") from None
+    needed = ("model", "task", "method", "stages")
+    if not isinstance(given, dict) or any(key not in given for key in needed):
+        raise ValueError(f"{path}: not the config.yaml of a run; it needs {', '.join(needed)}")
+    fields = {f"{stage}.{key}": value for stage, values in given["stages"].items() for key, value in values.items()}
+    options = {key: given[key] for key in OPTIONAL if key in given}
+    folder = Path(out) if out else path.resolve().parent.with_name(path.resolve().parent.name + "-repeat")
+    options["trust_remote_code"] = trust_remote_code
+    return tune(given["model"], given["task"], given["method"], out=folder, **options, **fields)
+
+
+def library_versions() -> dict[str, str]:
+    """What the numbers were made with."""
+    found = {}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "source"
+    return found

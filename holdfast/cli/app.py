@@ -1,0 +1,294 @@
+"""The command line: parse, call, print. Results go to stdout, progress and warnings to stderr."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from holdfast.cli import finished, options, output
+from holdfast.cli.options import Curve, General, Json, Limit, Model, Out, Overwrite, Prompt, Seed, Set, Shots, Trust
+
+app = typer.Typer(
+    help="Fine-tune a language model on your task without destroying what it could already do, and prove it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.command()
+def demo(out: Out = None, json_: Json = False) -> None:
+    """The main job on the embedded lab model: offline, minutes on two cores."""
+    from holdfast.cli import demo
+
+    folder = out or Path("runs/demo")
+    comparison(demo.demo(folder), None, folder, json_)
+
+
+@app.command()
+def tune(
+    model: Model,
+    task: Annotated[
+        list[str],
+        typer.Argument(
+            help="A folder with train.jsonl and test.jsonl, a .jsonl file, a catalogue name, lab:NAME, hf:DATASET[:CONFIG] or "
+            "harness:NAME (of the lm-evaluation-harness); several are tuned on together."
+        ),
+    ],
+    method: Annotated[str, typer.Option(help="See `holdfast methods`, or path/to/file.py:MyMethod.")] = "promot",
+    general: General = None,
+    shots: Shots = "0,1",
+    limit: Limit = None,
+    seed: Seed = 0,
+    curve: Curve = 0,
+    analyse: options.Analyse = None,
+    out: Out = None,
+    set_: Set = None,
+    noise_floor: Annotated[
+        bool, typer.Option("--noise-floor", help="Measure the base twice; no smaller change is called gained or lost.")
+    ] = False,
+    overwrite: Overwrite = False,
+    trust_remote_code: Trust = False,
+    json_: Json = False,
+) -> None:
+    """Fine-tune on a task; measure what was gained there and kept on the general tasks."""
+    from holdfast.api import tune as runs
+    from holdfast.recipes.plan import parse
+
+    fields: dict[str, Any] = {
+        f"{stage}.{key}": v for stage, given in parse(set_ or []).items() for key, v in given.items()
+    }
+    run = runs.tune(
+        model,
+        task,
+        method,
+        general or (),
+        shots=output.numbers(shots),
+        limit=limit,
+        seed=seed,
+        curve=curve,
+        analyses=analyse or (),
+        out=out,
+        noise_floor=noise_floor,
+        overwrite=overwrite,
+        trust_remote_code=trust_remote_code,
+        **fields,
+    )
+    if os.environ.get("RANK", "0") == "0":
+        output.scores(run.scores, json_, lambda: output.run(run.folder))
+
+
+@app.command()
+def evaluate(
+    model: Model,
+    prompt: Prompt = None,
+    task: Annotated[
+        list[str] | None,
+        typer.Option(help="A task; repeat it. Default for a run: its targets; for 'lab': every general lab task."),
+    ] = None,
+    shots: Shots = "0,1,4",
+    limit: Limit = None,
+    seed: Seed = 0,
+    demonstrations: options.Demonstrations = "first",
+    sets: options.Sets = 1,
+    analyse: options.AnalyseRun = None,
+    out: Out = None,
+    trust_remote_code: Trust = False,
+    json_: Json = False,
+) -> None:
+    """Measure a model on tasks, with a soft prompt attached or not."""
+    from holdfast.api import measuring
+
+    tasks, asked = task or measuring.default_tasks(model), output.numbers(shots)
+    how: dict[str, Any] = {"limit": limit, "out": out, "trust_remote_code": trust_remote_code}
+    found = measuring.explain(model, analyse, task or (), shots=min(asked), **how) if analyse else []
+    how |= {"demonstrations": demonstrations, "sets": sets}
+    scores = measuring.evaluate(model, tasks, prompt=prompt, shots=asked, seed=seed, **how)
+    output.scores(scores, json_, lambda: output.table(scores))
+    output.findings(found, json_)
+
+
+@app.command()
+def generate(
+    model: Model,
+    prompt: Prompt = None,
+    input_: Annotated[
+        Path | None,
+        typer.Option(
+            "--input",
+            help="JSONL with `prompt` or `input`, or plain lines; given to the model as they are. Default: stdin.",
+        ),
+    ] = None,
+    max_new_tokens: Annotated[int, typer.Option(min=1)] = 64,
+    stop: Annotated[list[str] | None, typer.Option(help="Generation ends here; repeat it.")] = None,
+    num_beams: Annotated[int, typer.Option(min=1)] = 1,
+    trust_remote_code: Trust = False,
+) -> None:
+    """Batch inference: JSONL or lines in, JSONL out, prompt attached or not."""
+    from holdfast.api import measuring
+
+    given = input_.read_text(encoding="utf-8") if input_ else sys.stdin.read()
+    texts = measuring.prompts_of(given, str(input_ or "stdin"))
+    loaded = measuring.load(model, prompt=prompt, trust_remote_code=trust_remote_code)
+    outputs = loaded.generate(texts, max_new_tokens=max_new_tokens, stop=tuple(stop or ()), num_beams=num_beams)
+    output.lines({"prompt": text, "output": output} for text, output in zip(texts, outputs, strict=True))
+    if loaded.truncated:
+        print(
+            f"holdfast: {loaded.truncated} of {len(texts)} prompts did not fit into the model's {loaded.pretrained.max_length} "
+            "positions beside the new tokens, and lost their beginning",
+            file=sys.stderr,
+        )
+
+
+@app.command()
+def edit(
+    base: Annotated[str, typer.Argument(help="The model before fine-tuning.")],
+    tuned: Annotated[str, typer.Argument(help="The model after fine-tuning, or a run's folder.")],
+    edit: Annotated[str, typer.Option("--edit", help="See `holdfast edits`.")],
+    out: Annotated[Path, typer.Option(help="Folder of the edited model.")],
+    set_: options.EditSet = None,
+) -> None:
+    """Change the difference between a tuned model and its base, tensor by tensor."""
+    from holdfast.stages.edit import edit_model
+
+    print(edit_model(base, tuned, edit, out, **dict(output.assignment(text) for text in set_ or [])))
+
+
+@app.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of runs, or folders that hold runs.")],
+    floor: Annotated[
+        float | None,
+        typer.Option(
+            min=0, max=1, help="Exit with 2 where a run keeps less than this share on the general tasks, such as 0.95."
+        ),
+    ] = None,
+    out: Out = None,
+    json_: Json = False,
+) -> None:
+    """Runs side by side."""
+    comparison(runs, floor, out, json_)
+
+
+@app.command()
+def study(
+    model: options.StudyModel,
+    out: options.StudyOut,
+    method: options.Arms = None,
+    target: options.Targets = None,
+    general: General = None,
+    seeds: options.Seeds = None,
+    shots: options.StudyShots = None,
+    limit: Limit = None,
+    curve: options.StudyCurve = None,
+    analyse: options.Analyse = None,
+    match: options.Match = None,
+    jobs: options.Jobs = 1,
+    set_: options.StudySet = None,
+    json_: Json = False,
+) -> None:
+    """Methods x targets x seeds, resumable: means, trade-off at matched target scores, paired tests."""
+    from holdfast.report.study.study import terminal
+    from holdfast.studies import plan, runner
+
+    given: dict[str, Any] = {"targets": target, "general": general, "seeds": seeds, "limit": limit, "curve": curve}
+    given |= {"match": match, "shots": output.numbers(shots) if shots else None}
+    given |= {"arms": plan.arms_of(method) if method else None}
+    given |= {"analyses": analyse}
+    given |= {"set": dict(output.assignment(text) for text in set_) if set_ else None}
+    start = plan.read(Path(model)) if model.endswith((".yaml", ".yml")) else {"model": model}
+    found = runner.run(plan.make(start | {k: v for k, v in given.items() if v is not None}, model), out, jobs)
+    if json_:
+        output.lines(found.records())
+    else:
+        output.show(terminal(found))
+        print(f"Page: {out / 'study.html'}")
+    for name, wrong in found.failed:
+        print(f"holdfast: {name}: {wrong}", file=sys.stderr)
+    if found.failed:
+        raise typer.Exit(1)
+
+
+for command in (finished.report, finished.push, finished.playground):
+    app.command()(command)
+
+
+@app.command()
+def run(
+    config: Annotated[Path, typer.Argument(help="The config.yaml of a run.")],
+    out: Out = None,
+    trust_remote_code: Trust = False,
+    json_: Json = False,
+) -> None:
+    """Repeat a run exactly."""
+    from holdfast.api import tune as runs
+
+    finished = runs.repeat(config, out=out, trust_remote_code=trust_remote_code)
+    output.scores(finished.scores, json_, lambda: output.run(finished.folder))
+
+
+@app.command()
+def methods(json_: Json = False) -> None:
+    """Training methods and recipes."""
+    from holdfast.recipes.base import listing
+
+    output.listing(listing(), json_)
+
+
+@app.command()
+def edits(json_: Json = False) -> None:
+    """Edits of a tuned model."""
+    from holdfast.stages.edit import listing
+
+    output.listing(listing(), json_)
+
+
+@app.command()
+def tasks(json_: Json = False) -> None:
+    """Tasks of the catalogue and the lab."""
+    from holdfast.tasks.sources import listing
+
+    output.listing(listing(), json_)
+
+
+@app.command()
+def doctor(
+    model: Annotated[str | None, typer.Argument(help="A model to look at as well.")] = None,
+    trust_remote_code: Trust = False,
+    json_: Json = False,
+) -> None:
+    """What this machine, and this model, can do."""
+    from holdfast.cli.doctor import examine
+
+    facts = examine(model, trust_remote_code=trust_remote_code)
+    if json_:
+        output.lines([facts])
+    else:
+        output.facts(facts)
+
+
+def comparison(runs: list[Path], floor: float | None, out: Path | None, json_: bool) -> None:
+    """Print runs side by side, in words too, and write their page; exit 2 where one misses the floor."""
+    from holdfast.report.compare.compare import compare as side_by_side
+    from holdfast.report.run.page import write_comparison
+    from holdfast.results.run_folder import expanded
+
+    runs = expanded(runs)
+    shown, missed = side_by_side(runs, floor)
+    page = write_comparison(runs, out, floor) if out else None
+    if json_:
+        output.lines(output.of_runs(runs))
+    else:
+        output.show(shown)
+        output.verdicts(runs)
+        if page:
+            print(f"Page: {page}")
+    if missed:
+        raise typer.Exit(2)
+
+
+def main() -> None:
+    """Entry point. Exit 0 done, 1 error in one line, 2 a retention floor was missed, 130 stopped by Ctrl-C."""
+    output.guarded(app)

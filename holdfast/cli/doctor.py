@@ -1,0 +1,38 @@
+"""What this machine can do, and how holdfast will run a given model on it."""
+
+import os
+import platform
+from typing import Any
+
+import torch
+
+from holdfast.api.tune import library_versions
+from holdfast.models import describe, resolve
+from holdfast.prefix.model import capability
+
+
+def examine(model: str | None = None, *, trust_remote_code: bool = False) -> dict[str, Any]:
+    """Facts about the machine and, where one is given, the model: how its prefixes are computed, and the limits of its positions."""
+    facts: dict[str, Any] = {
+        "python": platform.python_version(),
+        "processor": f"{os.cpu_count()} cores, {torch.get_num_threads()} threads for torch",
+        "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
+        **library_versions(),
+    }
+    if model is None:
+        return facts
+    pretrained = resolve.load(model, trust_remote_code=trust_remote_code)
+    can = capability(pretrained.model)
+    together = "each input encoded once, side by side" if pretrained.encoder_decoder else "packed"
+    count = sum(p.numel() for p in pretrained.model.parameters())
+    return facts | {
+        "model": model,
+        "parameters": count,
+        "weights hash": pretrained.hash,
+        "kind": "encoder-decoder" if pretrained.encoder_decoder else "decoder-only",
+        "positions": pretrained.max_length,
+        "sliding window": describe.window(pretrained.model),
+        "attention": pretrained.model.config._attn_implementation,
+        "prefix core": f"{together if can.packed else 'reference: slower, same results'} ({can.why})",
+        "chat template": bool(pretrained.tokenizer.chat_template),
+    }

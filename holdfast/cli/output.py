@@ -1,0 +1,163 @@
+"""What the command line prints, and how it says that something is wrong: results to stdout, the rest to stderr."""
+
+import errno
+import json
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+DEBUG = "--debug"
+
+
+def show(renderable: Any) -> None:
+    """Print something rich can print, 80 columns wide where stdout is no terminal."""
+    console = Console()
+    if not console.is_terminal:
+        console.width = max(80, console.width if console.width != 80 else 80)
+    console.print(renderable, markup=False, highlight=False)
+
+
+def run(folder: Path) -> None:
+    """A finished run: table, verdict, page."""
+    from holdfast.report.table import terminal
+
+    show(terminal(folder))
+
+
+def verdicts(folders: Sequence[Path]) -> None:
+    """What each run gained and lost, in words."""
+    from holdfast.report import sentences
+    from holdfast.results.scores import read_scores
+    from holdfast.results.summary import Summary
+
+    for folder in folders:
+        said = " ".join(
+            sentences.plain(sentence) for sentence in sentences.headline(Summary.of(read_scores(folder))) if sentence
+        )
+        show(f"\n{folder.name}: {said}")
+
+
+def table(scores: Sequence[Any]) -> None:
+    """Scores without a comparison: one line per task, one column per number of shots."""
+    shots = sorted({s.shots for s in scores})
+    grid = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
+    grid.add_column("task", overflow="fold")
+    grid.add_column("metric", overflow="fold")
+    grid.add_column("n", justify="right")
+    for k in shots:
+        grid.add_column(f"{k} {'shot' if k == 1 else 'shots'}", justify="right", no_wrap=True)
+    places = {(s.task, s.metric, s.shots): s for s in scores}
+    for task, metric in dict.fromkeys((s.task, s.metric) for s in scores):
+        found = [places.get((task, metric, k)) for k in shots]
+        n = next(s.n for s in found if s)
+        grid.add_row(task, metric, str(n), *[_cell(s) if s else "-" for s in found])
+    show(grid)
+    if sets := max((s.sets for s in scores), default=1) - 1:
+        print(f"[95 % interval over items]; ±: standard deviation over {sets + 1} sets of demonstrations.")
+    if prompt := next((s.prompt for s in scores if s.prompt), None):
+        print(f"Soft prompt {'attached' if prompt == 'on' else 'removed'}; [95 % interval].")
+
+
+def _cell(score: Any) -> str:
+    spread = "" if score.over_sets is None else f"\n±{score.over_sets:.3f}"
+    return f"{score.value:.3f} [{score.low:.2f},{score.high:.2f}]{spread}"
+
+
+def findings(found: Sequence[Mapping[str, Any]], as_json: bool) -> None:
+    """What analyses found: one line each."""
+    if as_json:
+        lines(found)
+    elif found:
+        grid = Table(box=None, pad_edge=False, header_style="dim")
+        for name in ("analysis", "measure", "where"):
+            grid.add_column(name)
+        grid.add_column("value", justify="right")
+        for one in found:
+            grid.add_row(one["analysis"], one["measure"], one["where"], f"{one['value']:.4g}")
+        show(grid)
+
+
+def of_runs(folders: Sequence[Path]) -> list[dict[str, Any]]:
+    """The scores of several runs as JSON objects, each with its run's folder."""
+    from holdfast.results.scores import read_scores
+
+    return [asdict(score) | {"run": str(folder)} for folder in folders for score in read_scores(folder)]
+
+
+def facts(found: dict[str, Any]) -> None:
+    """Names and values, one a line."""
+    width = max(map(len, found))
+    for name, value in found.items():
+        print(f"{name:<{width}}  {value}")
+
+
+def scores(found: Iterable[Any], as_json: bool, otherwise: Callable[[], None]) -> None:
+    """Scores as JSON lines, or whatever a person wants to see instead."""
+    if as_json:
+        lines(asdict(score) for score in found)
+    else:
+        otherwise()
+
+
+def lines(records: Iterable[Mapping[str, Any]]) -> None:
+    """One JSON object a line."""
+    for record in records:
+        print(json.dumps(record, ensure_ascii=False), flush=True)
+
+
+def listing(records: Sequence[dict[str, str]], as_json: bool) -> None:
+    """Names with a summary and, indented, the source."""
+    if as_json:
+        lines(records)
+        return
+    width = max((len(r["name"]) for r in records), default=0)
+    for r in records:
+        print(f"{r['name']:<{width}}  {r['summary']}" + (f"\n{'':<{width}}    {r['source']}" if r["source"] else ""))
+
+
+def numbers(text: str) -> tuple[int, ...]:
+    """`0,1,4` -> (0, 1, 4)."""
+    try:
+        found = tuple(sorted({int(part) for part in text.split(",")}))
+    except ValueError:
+        raise ValueError(f"--shots {text}: write whole numbers with commas, such as 0,1,4") from None
+    if any(k < 0 for k in found):
+        raise ValueError(f"--shots {text}: a number of demonstrations cannot be negative")
+    return found
+
+
+def assignment(text: str) -> tuple[str, Any]:
+    """`alpha=0.5` -> ("alpha", 0.5)."""
+    from holdfast.recipes.plan import literal
+
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise ValueError(f"--set {text}: write field=value, such as alpha=0.5")
+    return name.strip(), literal(value)
+
+
+def guarded(command: Callable[[], None]) -> None:
+    """Run a command; what is wrong becomes one line on stderr (a traceback with --debug) and exit code 1."""
+    debug = DEBUG in sys.argv
+    sys.argv = [argument for argument in sys.argv if argument != DEBUG]
+    try:
+        command()
+    except (ValueError, OSError) as error:
+        if debug:
+            raise
+        full = isinstance(error, OSError) and error.errno == errno.ENOSPC
+        hint = "the disk is full; free some space and give the same command again, it goes on where it stopped: "
+        print(f"holdfast: {hint if full else ''}{said(error)}", file=sys.stderr)
+        sys.exit(1)
+
+
+def said(error: Exception) -> str:
+    """What is wrong, in words; of what the system says about a file, the file comes first and its number is left out."""
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename}: {error.strerror[0].lower()}{error.strerror[1:]}"
+    return str(error)

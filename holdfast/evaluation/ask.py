@@ -1,0 +1,109 @@
+"""Who asks a task: our own evaluation, or the lm-evaluation-harness its own."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from holdfast.evaluation import label_mass, matrix
+from holdfast.inference.model import LanguageModel, Model
+from holdfast.results import symptoms
+from holdfast.results.scores import Output
+from holdfast.tasks.harness_examples import PREFIX
+from holdfast.tasks.task import Task
+from holdfast.tasks.templates import render
+
+LOOKED_AT = 100  # examples of a task, for the words that the tokenizer does not know
+UNREAD = 0.05
+
+
+def ask(model: LanguageModel, task: Task, *, target: Task | None = None, **how: Any) -> list[Output]:
+    """The task's items with the model's answers; `how` as in `matrix.evaluate` (shots, role, limit, seed, variant, prompt ...).
+
+    With `target`, the task that is tuned, each item also says how probable an answer of that task was (`label_mass.with_mass`).
+    """
+    if asked_by_harness(task):
+        from holdfast.evaluation import harness
+
+        outputs = harness.evaluate(model, task, **how)
+    else:
+        outputs = matrix.evaluate(model, task, **how)
+    return outputs if target is None or not isinstance(model, Model) else with_mass(model, task, target, outputs)
+
+
+def with_mass(model: Model, task: Task, target: Task, outputs: Sequence[Output]) -> list[Output]:
+    """The outputs of a task with the probability that each answer begins as one of the `target`'s does (`label_mass.with_mass`)."""
+    chats = task.template.chat and getattr(model.pretrained.tokenizer, "chat_template", None)
+    labels = symptoms.foreign_labels(target, task)
+    return label_mass.with_mass(model, outputs, labels, "" if chats else task.template.delimiter)
+
+
+def asked_by_harness(task: Task) -> bool:
+    """Whether the harness asks and marks the task."""
+    return task.source.startswith(PREFIX)
+
+
+def held_out(task: Task, examples: Sequence[Any]) -> Task:
+    """The task with other items to ask, by our own evaluation: it chooses among checkpoints.
+
+    A mark that only the harness can give is replaced by accuracy among choices, or by F1 of words.
+    """
+    metric = task.metric
+    if asked_by_harness(task):
+        metric = "accuracy" if all(example.choices for example in examples) else "f1"
+    return replace(task, splits={**task.splits, "test": tuple(examples)}, metric=metric)
+
+
+def unread(tokenizer: Any, task: Task, source: str) -> str | None:
+    """What to say where the tokenizer reads more than a twentieth of a task as its unknown token, so that answers may look alike to
+    the model; None where it does not. A tokenizer with bytes to fall back on knows everything."""
+    unknown = getattr(tokenizer, "unk_token_id", None)
+    examples = next((task.splits[name] for name in ("train", "test") if task.splits.get(name)), ())[:LOOKED_AT]
+    if unknown is None or asked_by_harness(task):
+        return None
+    count, words = 0, Counter[str]()
+    for example in examples:
+        shown = render(task.template, example, (), tokenizer)
+        text = shown.prompt + shown.target
+        found = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+        count += len(found["input_ids"])
+        places = zip(found["input_ids"], found["offset_mapping"], strict=True)
+        words.update(text[slice(*span)] for token, span in places if token == unknown)
+    if words.total() <= UNREAD * count:
+        return None
+    common = ", ".join(repr(word) for word, _ in words.most_common(4))
+    return (
+        f"{task.name}: {source} has no token for {100 * words.total() / count:.0f} % of this task ({common}, ...) and cannot tell these "
+        "apart, so scores and answers mean little; take another model (of the lab's, only lab:NAME tasks)"
+    )
+
+
+def check_askable(tasks: Sequence[Task], shots: int, trained: Sequence[Task] = ()) -> None:
+    """Refuse, before anything is trained, tasks that could not be measured afterwards. The harness finds its own demonstrations.
+
+    Raises:
+        ValueError: two tasks have one name; a task has no test split, or fewer than `shots` examples to show; one of
+            `trained` has nothing to train on.
+    """
+    if double := [name for name, count in Counter(task.name for task in tasks).items() if count > 1]:
+        raise ValueError(
+            f"{double[0]}: two of the tasks have this name, and their items would be counted together; leave one out, or give it "
+            "another `name` in its task.yaml"
+        )
+    for target in trained:
+        if not target.splits.get("train"):
+            raise ValueError(
+                f"{target.name}: no train split to train on; add train.jsonl, or choose a task with training examples of question "
+                "and answer"
+            )
+    for task in tasks:
+        if asked_by_harness(task):
+            continue
+        shown = len(task.splits.get("train") or task.splits.get("validation") or ())
+        if not task.splits.get("test"):
+            raise ValueError(f"{task.name}: no test split to measure on; add test.jsonl")
+        if shown < shots:
+            raise ValueError(
+                f"{task.name}: {shots} demonstrations are asked for, and its train split has {shown}; add train.jsonl or ask "
+                "for fewer shots"
+            )

@@ -1,0 +1,81 @@
+"""Our items in the lm-evaluation-harness's sample format, so that whatever reads its `samples_*.jsonl` reads ours. No harness is needed.
+
+What we do not record is null: whether a choice was also the greedy continuation, and a document's fields beyond those here.
+"""
+
+import hashlib
+import json
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from holdfast.atomic_files import whole
+from holdfast.results.scores import Output
+from holdfast.tasks.task import Task
+
+FOLDER = "samples"
+
+
+def write_samples(folder: Path, outputs: Iterable[Output], tasks: Iterable[Task]) -> list[Path]:
+    """Write `samples/MODEL/samples_TASK_K-shot.jsonl` into a run's folder, whole or not at all; the paths.
+
+    MODEL is `base`, `tuned`, `tuned-prompt-on` or `tuned-prompt-off`, as the harness has one folder for each model.
+    """
+    known = {task.name: task for task in tasks}
+    cells: dict[Path, list[Output]] = defaultdict(list)
+    for output in outputs:
+        model = output.variant + (f"-prompt-{output.prompt}" if output.prompt else "")
+        name = re.sub(r"[^\w.-]+", "-", output.task)
+        cells[folder / FOLDER / model / f"samples_{name}_{output.shots}-shot.jsonl"].append(output)
+    for path, cell in cells.items():
+        with whole(path) as part, part.open("w", encoding="utf-8") as file:
+            file.writelines(f"{json.dumps(line, ensure_ascii=False)}\n" for line in samples(cell, known[cell[0].task]))
+    return list(cells)
+
+
+def samples(outputs: Iterable[Output], task: Task) -> Iterator[dict[str, Any]]:
+    """One harness sample for each item, with the keys of `lm_eval --log_samples` (0.4.13)."""
+    for output in sorted(outputs, key=lambda output: output.index):
+        document = {"input": output.input, "target": output.target}
+        if output.choices is not None:
+            document |= {"choices": list(output.choices)}
+        requests = list(_requests(output, task))
+        answers = _answers(output)
+        yield {
+            "doc_id": output.index,
+            "doc": document,
+            "target": output.target,
+            "arguments": {
+                f"gen_args_{i}": {f"arg_{j}": part for j, part in enumerate(one)} for i, one in enumerate(requests)
+            },
+            "resps": [[answer] for answer in answers],
+            "filtered_resps": answers,
+            "filter": "none",
+            "metrics": list(output.scores),
+            "doc_hash": _hash(json.dumps(document, indent=2, ensure_ascii=False)),
+            "prompt_hash": _hash(output.input),
+            "target_hash": _hash(output.target),
+            **output.scores,
+        }
+
+
+def _requests(output: Output, task: Task) -> Iterator[tuple[str, str | Mapping[str, Any]]]:
+    """(context, continuation) for each ranked choice, or (context, settings of generation)."""
+    if output.logprobs is None:
+        yield output.input, {"until": list(task.template.stop), "do_sample": False}
+        return
+    for choice in output.choices or ():
+        yield output.input, task.template.delimiter + choice
+
+
+def _answers(output: Output) -> list[Any]:
+    """The generated text, or (log-likelihood, is greedy) of each choice; numbers as text, as the harness writes them."""
+    if output.logprobs is None:
+        return [output.output]
+    return [[str(value), None] for value in output.logprobs]
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,86 @@
+"""Beam search over a batch, with the results of transformers' `generate(num_beams=W)` at its default settings.
+
+W beams run for each prompt. A step looks at the best candidates among all one-token extensions. Those that end (at an
+end-of-sequence token, a stop string or the limit) while among the W best are finished, and ranked by log-probability
+per token, the end counted; the best W that do not end run on. A prompt is done when W beams have finished and the best
+running one, at its present length, would not beat the worst of them.
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from holdfast.inference import decoder_batch, encoder_decoder_batch
+from holdfast.inference.decoder_batch import Request
+
+DEAD = -1e9  # The score of a beam that only fills a place.
+
+
+@dataclass(slots=True)
+class _Search:
+    """One prompt's beams: new tokens of the running ones, and (score, tokens) of the finished ones, best first."""
+
+    running: list[list[int]] = field(default_factory=lambda: [[]])
+    finished: list[tuple[float, list[int]]] = field(default_factory=list)
+
+    def extend(self, candidates: list[tuple[float, int, int]], asked: Request) -> list[tuple[float, int, int]] | None:
+        """Sort (score, beam, token), best first, into finished and running; the running ones, or None when done."""
+        kept, stops, width = [], asked.stops, asked.num_beams
+        for rank, (score, beam, token) in enumerate(candidates):
+            tokens = [*self.running[beam], token]
+            ended = token in stops.eos
+            if ended or len(tokens) == asked.limit or stops.reached(tokens):
+                if rank < width:
+                    self.finished.append((score / len(tokens), tokens[:-1] if ended else tokens))
+            elif len(kept) < width:
+                kept.append((score, beam, token))
+        self.finished = sorted(self.finished, key=lambda item: -item[0])[:width]
+        length = len(self.running[0]) + 1
+        if not kept or (len(self.finished) == width and kept[0][0] / length <= self.finished[-1][0]):
+            return None
+        self.running = [[*self.running[beam], token] for _, beam, token in kept]
+        while len(kept) < width:
+            kept.append((DEAD, *kept[-1][1:]))
+            self.running.append(self.running[-1])
+        return kept
+
+
+def search(
+    begun: decoder_batch.Batch | encoder_decoder_batch.Answers, logits: Tensor, asked: Request
+) -> list[list[int]]:
+    """The best finished beam of each row: new tokens, without the end-of-sequence token.
+
+    Args:
+        begun: B prompts, their own tokens seen.
+        logits: `[B, V]`, what follows them.
+        asked: Its `num_beams` is W.
+    """
+    width = asked.num_beams
+    searches = [_Search() for _ in logits]
+    live = list(range(len(searches)))
+    start, looked_at = begun.filled, max(2, 1 + len(asked.stops.eos)) * width
+    scores = torch.log_softmax(logits.float(), -1)  # [B, V], as if every prompt had one beam
+    while True:
+        vocabulary = logits.shape[-1]
+        best, index = scores.topk(min(looked_at, scores.shape[-1]))
+        kept: dict[int, list[tuple[float, int, int]]] = {}
+        for place, (values, indices) in enumerate(zip(best.tolist(), index.tolist(), strict=True)):
+            candidates = [(value, *divmod(i, vocabulary)) for value, i in zip(values, indices, strict=True)]
+            if running := searches[live[place]].extend(candidates, asked):
+                kept[place] = running
+        if not kept:
+            return [one.finished[0][1] for one in searches]
+        if begun.filled == start:
+            begun.repeat(width)
+        parents = list(range(len(live) * width))
+        for place, running in kept.items():
+            parents[place * width : (place + 1) * width] = [place * width + beam for _, beam, _ in running]
+        begun.cache.reorder(torch.tensor(parents, device=logits.device), start)
+        order = decoder_batch.compact(list(kept), len(live))
+        begun.keep([place * width + beam for place in order for beam in range(width)])
+        live = [live[place] for place in order]
+        sums, _, tokens = zip(*(beam for place in order for beam in kept[place]), strict=True)
+        logits = begun.advance(torch.tensor(tokens, device=logits.device))
+        scores = torch.log_softmax(logits.float(), -1) + torch.tensor(sums, device=logits.device)[:, None]
+        scores = scores.view(len(live), -1)

@@ -1,0 +1,95 @@
+"""A batch of prompts while it is continued: what the model has seen of each, and one step further at a time."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from holdfast.inference.stopping import Stops
+from holdfast.prefix.attached import Prompt
+from holdfast.prefix.cache import Prefix, RowCache, next_token, step
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """How prompts are to be continued: behind `prompt`, by at most `limit` new tokens each, greedily (one beam) or by beam search.
+
+    `budget` is the most places of one beam each that are computed together.
+    """
+
+    stops: Stops
+    limit: int
+    prompt: Prompt | None
+    num_beams: int
+    budget: int
+
+
+@dataclass(slots=True)
+class Batch:
+    """B prompts behind one prefix of P places, T places of their own (padded on the left), and room for what comes.
+
+    `mask` [B, P + T + room] is False at the padding; `position` [B] is where each row's next token stands; `filled`
+    counts the places that the cache holds.
+    """
+
+    model: Any
+    cache: RowCache
+    mask: Tensor
+    position: Tensor
+    filled: int
+
+    def advance(self, tokens: Tensor) -> Tensor:
+        """Append a token to each row `[B]`; the logits `[B, V]` of what follows it."""
+        self.filled += 1
+        logits = next_token(self.model, self.cache, tokens, self.position, self.mask[:, : self.filled])
+        self.position = self.position + 1
+        return logits
+
+    def keep(self, order: Sequence[int]) -> None:
+        """Row i becomes what row `order[i]` was; the other rows leave."""
+        self.cache.keep(order)
+        self.mask, self.position = self.mask[order], self.position[order]
+
+    def repeat(self, times: int) -> None:
+        """Every row becomes so many equal rows, side by side."""
+        self.cache.repeat(times)
+        self.mask, self.position = self.mask.repeat_interleave(times, 0), self.position.repeat_interleave(times, 0)
+
+
+def start(
+    model: Any, prefix: Prefix, suffixes: Sequence[Sequence[int]], room: int, *, together: bool = False
+) -> tuple[Batch, Tensor]:
+    """Run what prompts have of their own behind their common prefix; the logits `[B, V]` of each one's next token.
+
+    `together`: the prefix stays one for all rows (see `Prefix.open`).
+    """
+    rows, width = len(suffixes), max(map(len, suffixes))
+    device = next(model.parameters()).device
+    tokens = torch.tensor([[0] * (width - len(suffix)) + list(suffix) for suffix in suffixes], device=device)
+    pads = torch.tensor([width - len(suffix) for suffix in suffixes], device=device)[:, None]
+    place = torch.arange(width, device=device)
+    own = torch.cat([place >= pads, place.new_ones(rows, room, dtype=torch.bool)], 1)
+    mask = torch.cat([own.new_ones(rows, prefix.length), own], 1)
+    positions = (prefix.length + place - pads).clamp(min=0)
+    filled = prefix.length + width
+    cache = prefix.open(rows, width + room, together=together)
+    if width == 1:
+        logits = next_token(model, cache, tokens[:, 0], positions[:, 0], mask[:, :filled])
+    else:
+        last = torch.arange(1, rows + 1, device=device) * width - 1
+        logits = step(model, cache, tokens, positions, mask[:, :filled], last)
+    return Batch(model, cache, mask, positions[:, -1] + 1, filled), logits
+
+
+def compact(going: Sequence[int], rows: int) -> list[int]:
+    """Which old row stands at each new place when only some go on: those that can stay do, the last fill the holes.
+
+    >>> compact([0, 2, 3, 5], 6)
+    [0, 5, 2, 3]
+    """
+    assert len(going) <= rows
+    movers = [row for row in going if row >= len(going)]
+    staying = set(going)
+    return [place if place in staying else movers.pop() for place in range(len(going))]

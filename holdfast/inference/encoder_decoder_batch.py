@@ -1,0 +1,100 @@
+"""Answers of a model with an encoder: each input is encoded once, then many answers are written side by side.
+
+Inputs of about one length go together, padded at their ends; a finished answer leaves the batch, with its encoder states.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers.cache_utils import DynamicCache, EncoderDecoderCache
+
+from holdfast.models.describe import decoder_start
+from holdfast.prefix import reference
+from holdfast.prefix.attached import Prompt, of
+from holdfast.prefix.cache import Prefix, RowCache, agrees, embed, random_tokens
+from holdfast.prefix.encoder_decoder import Encoded, decode, encode
+from holdfast.row import Row
+
+
+@dataclass(slots=True)
+class Answers:
+    """B answers while they are written, as `evaluation.batch.Batch` is for prompts that are continued.
+
+    `both` holds the keys and values of what each answer has so far (`cache`), and those that each decoder layer makes of the
+    encoder's states, once. `filled` counts the places of the first.
+    """
+
+    model: Any
+    encoded: Encoded
+    cache: RowCache
+    both: EncoderDecoderCache
+    filled: int = 0
+
+    def advance(self, tokens: Tensor) -> Tensor:
+        """Append a token to each answer `[B]`; the logits `[B, V]` of what follows it."""
+        self.filled += 1
+        return decode(self.model, self.encoded, tokens[:, None], past_key_values=self.both, use_cache=True)[:, -1]
+
+    def keep(self, order: Sequence[int]) -> None:
+        """Row i becomes what row `order[i]` was; the other rows leave."""
+        self.cache.keep(order)
+        self._encoder_rows(torch.tensor(order, device=self.encoded.mask.device))
+
+    def repeat(self, times: int) -> None:
+        """Every row becomes so many equal rows, side by side."""
+        self.cache.repeat(times)
+        rows = torch.arange(len(self.encoded.mask), device=self.encoded.mask.device)
+        self._encoder_rows(rows.repeat_interleave(times))
+
+    def _encoder_rows(self, rows: Tensor) -> None:
+        self.encoded = self.encoded.take(rows)
+        self.both.cross_attention_cache.batch_select_indices(rows)
+
+
+def start(model: Any, inputs: Sequence[Sequence[int]], prompt: Prompt | None, room: int) -> tuple[Answers, Tensor]:
+    """Encode inputs behind one soft prompt or none; the logits `[B, V]` of each answer's first token.
+
+    `room` is how many tokens an answer can have beside its first.
+    """
+    encoded = encode(model, inputs, [of(prompt).vectors] * len(inputs))
+    cache = Prefix().open(len(inputs), room + 1)
+    begun = Answers(model, encoded, cache, EncoderDecoderCache(cache, DynamicCache()))
+    return begun, begun.advance(encoded.mask.new_full((len(inputs),), decoder_start(model)))
+
+
+def batches(inputs: Sequence[tuple[int, ...]], soft: int, limit: int, budget: int) -> Iterator[list[tuple[int, ...]]]:
+    """Inputs by length, longest first, in batches of at most so many places, soft prompt and answer included."""
+    chosen: list[tuple[int, ...]] = []
+    for tokens in sorted(inputs, key=len, reverse=True):
+        if chosen and (len(chosen) + 1) * (soft + len(chosen[0]) + limit) > budget:
+            yield chosen
+            chosen = []
+        chosen.append(tokens)
+    if chosen:
+        yield chosen
+
+
+def writes(model: Any) -> bool:
+    """Whether this loaded model answers so as it answers alone; tried with numbers, once for each attention kind.
+
+    Some models want a first or last token forced (mBART's language); that is left to transformers.
+    """
+    settings = model.generation_config
+    forced = settings.forced_bos_token_id is not None or settings.forced_eos_token_id is not None
+    return bool(model.config.is_encoder_decoder) and not forced and agrees(model, _step_by_step)
+
+
+def _step_by_step(model: Any) -> tuple[Tensor, Tensor]:
+    """The probe: a short and a long input; after a token the short one leaves, and the long one goes two tokens on."""
+    tokens = random_tokens(model, 16)
+    prompt, inputs, answer = embed(model, None, tokens[:2])[0], (tokens[2:5], tokens[5:12]), tokens[12:]
+    rows = [Row((*given, *answer), (*[0.0] * len(given), *[1.0] * 4), 0, encoded=len(given)) for given in inputs]
+    alone = reference.label_logits(model, rows, [prompt]).view(2, 4, -1)
+    begun, first = start(model, inputs, prompt, room=3)
+    second = begun.advance(begun.encoded.mask.new_tensor([answer[0]] * 2))
+    begun.keep([1])
+    rest = [begun.advance(begun.encoded.mask.new_tensor([token])) for token in answer[1:3]]
+    return torch.cat([alone[:, 0], alone[:, 1], alone[1, 2:]]), torch.cat([first, second, *rest])

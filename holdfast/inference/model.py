@@ -1,0 +1,284 @@
+"""A language model as measuring sees it: three verbs over texts."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from holdfast.inference.generation import generate
+from holdfast.inference.prefix_scoring import label_logits
+from holdfast.inference.scoring import LogLikelihood, score
+from holdfast.inference.stopping import Stops
+from holdfast.models.describe import sentinels
+from holdfast.models.loading import Pretrained
+from holdfast.prefix.attached import Prompt, of
+from holdfast.prefix.cache import inference
+from holdfast.row import Row
+from holdfast.tasks.tokenization import encode_pair, encode_prompt
+
+Progress = Callable[[int], None]
+
+
+class LanguageModel(Protocol):
+    """What evaluation asks of a model. `Model` answers with a transformers model; a test may answer from a table."""
+
+    def loglikelihood(self, pairs: Sequence[tuple[str, str]]) -> list[LogLikelihood]:
+        """The log-likelihood of each (context, continuation)'s continuation."""
+        ...
+
+    def generate(
+        self, texts: Sequence[str], *, max_new_tokens: int, stop: Sequence[str] = (), num_beams: int = 1
+    ) -> list[str]:
+        """The most likely continuation of each text."""
+        ...
+
+    def rolling(self, texts: Sequence[str]) -> list[float]:
+        """The log-likelihood of each whole text."""
+        ...
+
+
+@dataclass(slots=True, eq=False)
+class Model:
+    """A pretrained model, with a soft prompt attached or not, that generates and scores text.
+
+        model = holdfast.load("run")
+        model.generate(["Question: how much is 2 + 2? Answer:"], max_new_tokens=8, stop=["."])
+        model.loglikelihood([("The capital of France is", " Paris"), ("The capital of France is", " Rome")])
+
+    Give it many texts at once: what they have in common (the soft prompt, the same demonstrations) is computed once. A
+    result never depends on the batch, the order or the other texts.
+
+    Attributes:
+        pretrained: The model and its tokenizer; `pretrained.model` is the plain transformers model, without the prompt.
+        prompt: What is attached before every text: a soft prompt's vectors `[P, D]`, or a deep prefix; None where nothing is.
+        batch_tokens: The most places (rows x length) computed together: more is faster, and takes more memory.
+        truncated: How many texts were too long so far, and lost the beginning of their input.
+    """
+
+    pretrained: Pretrained
+    prompt: Prompt | None = None
+    batch_tokens: int = 8192
+    truncated: int = 0
+
+    def loglikelihood(
+        self, pairs: Sequence[tuple[str, str]], *, progress: Progress | None = None
+    ) -> list[LogLikelihood]:
+        """The log-likelihood of each (context, continuation)'s continuation, spaces included.
+
+        Both are tokenised as training does. A context too long for the model loses its beginning. An empty one stands for
+        the beginning of a text.
+
+        Where the model has an encoder and sentinel tokens (T5, mT5), an answer counts with and without the opening one before
+        it, as `generate` takes it off: the likelihood is the sum of both.
+
+        Args:
+            pairs: Texts.
+            progress: Called with the number of pairs finished since the last call.
+
+        Raises:
+            ValueError: a continuation is empty, or longer than the model.
+        """
+        rows = [self._row(context, continuation) for context, continuation in pairs]
+        self.truncated += sum(row.cut > 0 for row in rows)
+        if self._sentinels is None:
+            return self.score_rows(rows, progress=progress)
+        found = self.score_rows([*rows, *(_opened(row, self._sentinels[0]) for row in rows)])
+        if progress:
+            progress(len(rows))
+        return [_either(*ways) for ways in zip(found[: len(rows)], found[len(rows) :], strict=True)]
+
+    def generate(
+        self,
+        texts: Sequence[str],
+        *,
+        max_new_tokens: int = 64,
+        stop: Sequence[str] = (),
+        num_beams: int = 1,
+        progress: Progress | None = None,
+    ) -> list[str]:
+        """The most likely continuation of each text, without the text: greedy, or by beam search.
+
+        A continuation ends at an end-of-sequence token, before the first of the `stop` strings, or after so many new
+        tokens. A text too long for the model loses its beginning.
+
+        Args:
+            texts: Prompts.
+            max_new_tokens: At least 1.
+            stop: None of them empty.
+            num_beams: 1 is greedy.
+            progress: Called with the number of texts finished since the last call.
+
+        Raises:
+            ValueError: the model has no room for a prompt beside the new tokens.
+        """
+        prompts = [self._prompt(text, max_new_tokens) for text in texts]
+        return self.generate_tokens(
+            prompts, max_new_tokens=max_new_tokens, stop=stop, num_beams=num_beams, progress=progress
+        )
+
+    def rolling(self, texts: Sequence[str], *, progress: Progress | None = None) -> list[float]:
+        """The log-likelihood of each whole text, the first token behind the beginning- (or end-) of-sequence token.
+
+        Texts longer than the model are cut into windows of the model's length; each token is predicted once, and the
+        last window looks back as far as it can.
+
+        Args:
+            texts: Empty ones have log-likelihood 0.
+            progress: Called with the number of windows finished since the last call.
+
+        Raises:
+            ValueError: the model has an encoder, so that a text as such has no likelihood.
+        """
+        if self.pretrained.encoder_decoder:
+            raise ValueError("a model with an encoder predicts answers, not texts; use loglikelihood")
+        rows: list[Row] = []
+        owners: list[int] = []
+        for number, text in enumerate(texts):
+            tokens = self.pretrained.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+            windows = _windows((self._start, *tokens), self._room)
+            rows += windows
+            owners += [number] * len(windows)
+        values = [0.0] * len(texts)
+        for number, found in zip(owners, self.score_rows(rows, progress=progress), strict=True):
+            values[number] += found.value
+        return values
+
+    def next_tokens(self, text: str, count: int = 5) -> list[tuple[str, float]]:
+        """The likeliest tokens behind a text, as text, each with its probability; likeliest first."""
+        tokens = self._prompt(text, 1)
+        row = Row((*tokens, 0), (*[0.0] * len(tokens), 1.0), prompt=None if self.prompt is None else 0)
+        with inference(self.pretrained.model):
+            logits = label_logits(self.pretrained.model, [row], () if self.prompt is None else (self.prompt,))[0]
+        found = torch.topk(logits.float().softmax(-1), min(count, len(logits)))
+        names = [self.pretrained.tokenizer.decode([token]) for token in found.indices.tolist()]
+        return list(zip(names, found.values.tolist(), strict=True))
+
+    def first_token_mass(self, contexts: Sequence[str], answers: Sequence[Sequence[str]]) -> list[float]:
+        """The probability that the first token behind a context begins one of its `answers`, delimiter included.
+
+        Answers that begin with the same token count once; behind an opening sentinel too (T5). No answers, no probability.
+        """
+        rows: list[Row] = []
+        owners: list[int] = []
+        for number, (context, own) in enumerate(zip(contexts, answers, strict=True)):
+            firsts: dict[int, Row] = {}
+            for answer in own:
+                row = self._row(context, answer)
+                end = row.labels[0] + 1
+                firsts[row.tokens[end - 1]] = Row(row.tokens[:end], (*row.weights[: end - 1], 1.0))
+            own_rows = list(firsts.values())
+            if self._sentinels is not None:
+                own_rows += [_opened(row, self._sentinels[0]) for row in own_rows]
+            rows += own_rows
+            owners += [number] * len(own_rows)
+        mass = [0.0] * len(contexts)
+        for number, found in zip(owners, self.score_rows(rows), strict=True):
+            mass[number] += math.exp(found.value)
+        return [min(1.0, value) for value in mass]  # rounding may exceed 1 by 1e-7
+
+    def score_rows(self, rows: Sequence[Row], *, progress: Progress | None = None) -> list[LogLikelihood]:
+        """`loglikelihood` for callers that hold token ids: of the tokens that carry a weight. `Row.prompt` is ignored.
+
+        Raises:
+            ValueError: a row has more tokens than the model, or predicts its first token from nothing.
+        """
+        prompts = () if self.prompt is None else (self.prompt,)
+        rows = [replace(row, prompt=0 if prompts else None) for row in rows]
+        return score(self.pretrained.model, rows, prompts, batch_tokens=self.batch_tokens, progress=progress)
+
+    def generate_tokens(
+        self,
+        prompts: Sequence[Sequence[int]],
+        *,
+        max_new_tokens: int,
+        stop: Sequence[str] = (),
+        num_beams: int = 1,
+        progress: Progress | None = None,
+    ) -> list[str]:
+        """`generate` for callers that hold token ids.
+
+        Raises:
+            ValueError: a prompt is empty, or too long for the model beside the new tokens.
+        """
+        stops = Stops(self.pretrained.tokenizer, stop, self._ends, self._sentinels)
+        found = generate(
+            self.pretrained.model,
+            prompts,
+            stops,
+            max_new_tokens=max_new_tokens,
+            prompt=self.prompt,
+            num_beams=num_beams,
+            batch_tokens=self.batch_tokens,
+            progress=progress,
+        )
+        return [stops.text(tokens) for tokens in found]
+
+    def _row(self, context: str, continuation: str) -> Row:
+        tokenizer, soft = self.pretrained.tokenizer, 0 if of(self.prompt).soft else None
+        encodes = self.pretrained.encoder_decoder
+        row = encode_pair(tokenizer, context, continuation, max_length=self._room, prompt=soft, encoder_decoder=encodes)
+        if context or soft is not None or encodes or row.tokens[0] == self._start:
+            return row
+        tokens = tokenizer(continuation, add_special_tokens=False, verbose=False)["input_ids"]
+        return Row((self._start, *tokens), (0.0, *[1.0] * len(tokens)))
+
+    def _prompt(self, text: str, new: int) -> tuple[int, ...]:
+        tokenizer, encodes = self.pretrained.tokenizer, self.pretrained.encoder_decoder
+        room = self._room if encodes else self._room - new
+        tokens = encode_prompt(tokenizer, text, max_length=2**30, encoder_decoder=encodes)
+        if room < 1:
+            raise ValueError(
+                f"{new} new tokens leave no room for a prompt in the {self._room} positions of {self.pretrained.source}; ask for fewer"
+            )
+        if len(tokens) > room:
+            self.truncated += 1
+            tokens = encode_prompt(tokenizer, text, max_length=room, encoder_decoder=encodes)
+        return tokens or (self._start,)
+
+    @property
+    def _room(self) -> int:
+        """Positions that the soft prompt leaves."""
+        return self.pretrained.max_length - (0 if self.prompt is None else len(self.prompt))
+
+    @property
+    def _sentinels(self) -> tuple[int, int] | None:
+        return sentinels(self.pretrained.tokenizer) if self.pretrained.encoder_decoder else None
+
+    @property
+    def _start(self) -> int:
+        """What stands where nothing else does."""
+        tokenizer = self.pretrained.tokenizer
+        return tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
+
+    @property
+    def _ends(self) -> set[int]:
+        settings = getattr(self.pretrained.model, "generation_config", None)
+        ends = getattr(settings, "eos_token_id", None)
+        return {self.pretrained.tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])} - {None}
+
+
+def _opened(row: Row, sentinel: int) -> Row:
+    """The row with a sentinel before its answer."""
+    place = row.boundary
+    tokens, weights = (*row.tokens[:place], sentinel, *row.tokens[place:]), row.weights
+    return replace(row, tokens=tokens, weights=(*weights[:place], 1.0, *weights[place:]), encoded=place)
+
+
+def _either(plain: LogLikelihood, opened: LogLikelihood) -> LogLikelihood:
+    """One or the other is written."""
+    value = float(np.logaddexp(plain.value, opened.value))
+    return LogLikelihood(value, plain.greedy or opened.greedy, plain.tokens)
+
+
+def _windows(tokens: tuple[int, ...], room: int) -> list[Row]:
+    """Rows of at most `room` tokens and one to predict, in which every token but the first is predicted once."""
+    rows, done = [], 1
+    while done < len(tokens):
+        end = min(done + room, len(tokens))
+        seen = tokens[max(0, end - room - 1) : end]
+        rows.append(Row(seen, (*[0.0] * (len(seen) - end + done), *[1.0] * (end - done))))
+        done = end
+    return rows

@@ -1,0 +1,199 @@
+"""Many rows scored behind prefixes that are computed once: for measuring, not for training.
+
+Rows that begin alike form families. A family's common beginning (its soft prompt, then its demonstrations, say) runs
+through the model once; what its rows have of their own is packed as a tree behind that cache, so that the choices of
+one question share the question, and questions share what else they have in common.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from holdfast.models.describe import max_length, window
+from holdfast.prefix import encoder_decoder, reference
+from holdfast.prefix.attached import Prompt, of, updated
+from holdfast.prefix.attention import masks
+from holdfast.prefix.cache import Prefix, agrees, embed, prefill, random_tokens, step
+from holdfast.prefix.grouping import families
+from holdfast.prefix.packed import MULTIPLE
+from holdfast.prefix.packing import SHARE, label_places, pack, shared
+from holdfast.row import Row
+
+BATCH_TOKENS = 8192  # Places computed together.
+PACKED = (
+    256  # Packed rows are this long, or as long as their prefix: then attention costs no more than twice the least.
+)
+LOGITS = 2**28  # The most logits held at once, as far as a single row needs no more.
+
+
+@dataclass(frozen=True, slots=True)
+class Predicted:
+    """The logits of some labels, equal predictions once.
+
+    `place` [n] numbers the labels: all rows as given, label places ascending. `logits` [u, V] are the predictions, and
+    `which` [n] says which of them is a label's: answers that begin behind one question share one.
+    """
+
+    place: Tensor
+    logits: Tensor
+    which: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """A row, the number of its first label, its label places, and the tokens that are computed: not the last label."""
+
+    row: Row
+    number: int
+    places: list[int]
+
+    @property
+    def tokens(self) -> tuple[int, ...]:
+        return self.row.tokens[: self.places[-1]]
+
+    def behind(self, length: int) -> Row:
+        """What is computed behind the first `length` tokens; a label at place 0 is the prefix's to predict."""
+        wanted = set(self.places) - {0}
+        tokens = self.row.tokens[length:]
+        return Row(tokens, tuple(float(place in wanted) for place in range(length, length + len(tokens))))
+
+
+def label_logits(model: Any, rows: Sequence[Row], prompts: Sequence[Prompt] = ()) -> Tensor:
+    """Logits `[N, V]` at the label places: rows as given, label places ascending. Nothing can be trained through them.
+
+    Args:
+        rows: N labels in all, at least one.
+        prompts: What `Row.prompt` counts: soft prompts [P, D], or whatever is attached.
+
+    Raises:
+        ValueError: a row predicts its first token from nothing, or has more places than the model.
+    """
+    parts = list(predict(model, rows, prompts))
+    logits = parts[0].logits.new_empty(sum(len(row.labels) for row in rows), parts[0].logits.shape[1])
+    for part in parts:
+        logits[part.place] = part.logits[part.which]
+    return logits
+
+
+def predict(
+    model: Any, rows: Sequence[Row], prompts: Sequence[Prompt] = (), batch_tokens: int = BATCH_TOKENS
+) -> Iterator[Predicted]:
+    """`label_logits` in parts, each label in one of them, in an order that spares work. See there."""
+    groups: dict[tuple[int | None, bool], list[_Line]] = {}
+    packs = not model.config.is_encoder_decoder and agrees(model, _packed_and_alone)
+    sees, number = window(model), 0
+    for row in rows:
+        prompt = of(None if row.prompt is None else prompts[row.prompt])
+        line = _Line(row, number, label_places(row, prompt.soft))
+        if line.places:
+            _check(model, line, len(prompt))
+            shares = packs and (sees is None or len(prompt) + len(line.tokens) <= sees)
+            groups.setdefault((row.prompt, shares), []).append(line)
+        number += len(line.places)
+    for (prompt, shares), lines in groups.items():
+        if shares:
+            with updated(model, of(None if prompt is None else prompts[prompt])):
+                yield from _behind(model, None if prompt is None else prompts[prompt], lines, batch_tokens)
+        else:
+            yield from _alone(model, prompts, lines, batch_tokens)
+
+
+def _check(model: Any, line: _Line, soft: int) -> None:
+    needed, limit = soft + len(line.tokens), max_length(model)
+    if needed > limit and not model.config.is_encoder_decoder:
+        raise ValueError(
+            f"row {line.row.name or '(unnamed)'}: {len(line.tokens)} tokens behind a prompt of {soft} need {needed} "
+            f"positions, and the model has {limit}; shorten the input or the prompt"
+        )
+
+
+def _behind(model: Any, prompt: Prompt | None, lines: list[_Line], batch_tokens: int) -> Iterator[Predicted]:
+    """Rows of one prompt, family by family. The token that predicts a first label stays out of the prefix."""
+    for family in families([line.tokens[: max(0, line.places[0] - 1)] for line in lines]):
+        members = [lines[i] for i in family.members]
+        pays = prompt is not None or (len(members) > 1 and family.length >= SHARE)
+        length = family.length if pays else 0
+        prefix = prefill(model, prompt, members[0].tokens[:length])
+        if first := [line.number for line in members if line.places[0] == 0]:
+            assert prefix.logits is not None
+            place = torch.tensor(first, device=prefix.logits.device)
+            yield Predicted(place, prefix.logits[None], torch.zeros_like(place))
+        members = [line for line in members if line.places[-1] > 0]
+
+        def new(line: _Line, before: _Line | None, length: int = length) -> int:
+            common = shared(before.tokens[length:], line.tokens[length:]) if before else 0
+            return len(line.tokens) - length - common
+
+        for chunk in _chunks(members, batch_tokens, _most_labels(model), new):
+            yield _packed(model, prefix, length, chunk)
+
+
+def _packed(model: Any, prefix: Prefix, length: int, lines: list[_Line]) -> Predicted:
+    """One forward: what rows have behind their first `length` tokens, packed, behind the prefix that holds these."""
+    packed = pack([line.behind(length) for line in lines], budget=max(PACKED, prefix.length), multiple=MULTIPLE)
+    packed = packed.to(model.device)
+    attention = model.config._attn_implementation
+    # There is no block mask with a cache: flex_attention reads the additive one too.
+    attention = "eager" if attention == "flex_attention" else attention
+    mask = masks.for_attention(attention, packed.end, model.get_input_embeddings().weight.dtype)
+    mask = functional.pad(mask, (prefix.length, 0), value=1 if mask.dtype == torch.bool else 0)
+    index, which = packed.label_index.unique(return_inverse=True)
+    cache = prefix.open(*packed.tokens.shape)
+    logits = step(model, cache, packed.tokens, packed.positions + prefix.length, mask, index)
+    return Predicted(_places(lines, model.device, first=1), logits, which)
+
+
+def _alone(model: Any, prompts: Sequence[Prompt], lines: list[_Line], batch_tokens: int) -> Iterator[Predicted]:
+    """Rows that the model does not compute behind a cache; with an encoder, those of one input stand side by side."""
+    if model.config.is_encoder_decoder and agrees(model, encoder_decoder.padded_and_alone):
+        compute, labels = encoder_decoder.label_logits, _most_labels(model)
+        lines = sorted(lines, key=lambda line: (line.row.boundary, line.row.tokens))
+    else:
+        compute, labels = reference.label_logits, min(batch_tokens, _most_labels(model))  # Every place has logits.
+        lines = sorted(lines, key=lambda line: len(line.row.tokens))
+    for chunk in _chunks(lines, min(batch_tokens, labels), labels, lambda line, before: len(line.row.tokens)):
+        logits = compute(model, [line.row for line in chunk], prompts)
+        place = _places(chunk, logits.device)
+        yield Predicted(place, logits, torch.arange(len(place), device=place.device))
+
+
+def _places(lines: Sequence[_Line], device: torch.device, first: int = 0) -> Tensor:
+    """The numbers of the rows' labels; with `first=1`, of those that are not at place 0."""
+    numbers = [line.number + i for line in lines for i, place in enumerate(line.places) if place >= first]
+    return torch.tensor(numbers, device=device)
+
+
+def _chunks(
+    lines: Sequence[_Line], tokens: int, labels: int, new: Callable[[_Line, _Line | None], int]
+) -> Iterator[list[_Line]]:
+    """Neighbours together, up to so many labels and tokens; `new` counts a line's tokens that the one before has not."""
+    chunk: list[_Line] = []
+    used = predicted = 0
+    for line in lines:
+        used += new(line, chunk[-1] if chunk else None)
+        predicted += len(line.places)
+        if chunk and (used > tokens or predicted > labels):
+            yield chunk
+            chunk, used, predicted = [], new(line, None), len(line.places)
+        chunk.append(line)
+    if chunk:
+        yield chunk
+
+
+def _most_labels(model: Any) -> int:
+    return max(1, LOGITS // model.get_input_embeddings().weight.shape[0])
+
+
+def _packed_and_alone(model: Any) -> tuple[Tensor, Tensor]:
+    """The probe: a short tree of rows behind a soft prompt and common tokens, and each row alone."""
+    tokens = random_tokens(model, 11)
+    prompt = embed(model, None, tokens[:2])[0]
+    branches = (tokens[2:7], [*tokens[2:5], *tokens[7:9]], [*tokens[2:4], *tokens[9:]])
+    rows = [Row((*branch,), (*[0.0] * (len(branch) - 2), 1.0, 1.0), prompt=0) for branch in branches]
+    parts = _behind(model, prompt, [_Line(row, 2 * i, row.labels) for i, row in enumerate(rows)], BATCH_TOKENS)
+    together = torch.cat([part.logits[part.which][part.place.argsort()] for part in parts])
+    return reference.label_logits(model, rows, [prompt]), together

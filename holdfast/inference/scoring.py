@@ -1,0 +1,83 @@
+"""How likely a model finds given tokens behind others: rows in, log-likelihoods out.
+
+What rows have in common is computed once (`holdfast.inference.prefix_scoring`), equal rows are one, and logits exist at the
+predicted places only, a part at a time.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from holdfast.inference import prefix_scoring
+from holdfast.prefix.attached import Prompt
+from holdfast.prefix.cache import inference
+from holdfast.prefix.packing import label_tensors
+from holdfast.row import Row
+
+PREDICTIONS = 512  # Rows of logits that are turned into float32 log-probabilities at once.
+
+
+@dataclass(frozen=True, slots=True)
+class LogLikelihood:
+    """The log-probability (natural logarithm) of a continuation: `value`, over so many `tokens`.
+
+    `greedy` says whether each of its tokens is the likeliest one, so that greedy generation would write it.
+    """
+
+    value: float
+    greedy: bool
+    tokens: int
+
+
+def score(
+    model: Any,
+    rows: Sequence[Row],
+    prompts: Sequence[Prompt] = (),
+    *,
+    batch_tokens: int = prefix_scoring.BATCH_TOKENS,
+    progress: Callable[[int], None] | None = None,
+) -> list[LogLikelihood]:
+    """The log-likelihood of each row's labels: the tokens that carry a weight, whatever the weight.
+
+    Args:
+        model: A transformers model.
+        rows: `Row.prompt` is an index into `prompts`.
+        prompts: What `Row.prompt` counts: soft prompts [P, D], or whatever is attached.
+        batch_tokens: The most places computed together.
+        progress: Called with the number of rows finished since the last call.
+
+    Raises:
+        ValueError: a row predicts its first token from nothing, or has more places than the model.
+    """
+    distinct: dict[tuple[Any, ...], int] = {}
+    numbers = [
+        distinct.setdefault((row.tokens, tuple(row.labels), row.prompt, row.boundary), len(distinct)) for row in rows
+    ]
+    firsts = dict(zip(reversed(numbers), reversed(rows), strict=True))
+    asked = [firsts[number] for number in range(len(firsts))]
+    labels, _, owners = label_tensors(asked)
+    counts = torch.bincount(owners, minlength=len(asked)).tolist()
+    copies = torch.bincount(torch.tensor(numbers, dtype=torch.long), minlength=len(asked))
+    last = torch.cat([owners[1:] != owners[:-1], torch.ones(min(1, len(labels)), dtype=torch.bool)])
+    logprobs, likeliest = torch.zeros(len(labels), dtype=torch.float64), torch.zeros(len(labels), dtype=torch.bool)
+    with inference(model):
+        for part in prefix_scoring.predict(model, asked, prompts, batch_tokens):
+            place = part.place.cpu()
+            wanted = labels[place].to(part.logits.device)
+            found, best = _logprobs(part.logits, part.which, wanted)
+            logprobs[place], likeliest[place] = found.cpu().double(), (best == wanted).cpu()
+            if progress:
+                progress(int(copies[owners[place[last[place]]]].sum()))
+    values = torch.zeros(len(asked), dtype=torch.float64).index_add_(0, owners, logprobs).tolist()
+    misses = torch.bincount(owners[~likeliest], minlength=len(asked)).tolist()
+    return [LogLikelihood(values[i], misses[i] == 0, counts[i]) for i in numbers]
+
+
+def _logprobs(logits: Tensor, which: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+    """Log-probabilities of wanted tokens `[n]` by predictions `logits[which]` [u, V], and each prediction's likeliest."""
+    chunks = logits.split(PREDICTIONS)
+    total = torch.cat([chunk.float().logsumexp(-1) for chunk in chunks])
+    return logits[which, wanted].float() - total[which], logits.argmax(-1)[which]

@@ -1,0 +1,98 @@
+"""Generation through `model.generate`, for models whose state is not keys and values, and for encoder-decoders.
+
+Prompts of one length go together, so that there is no padding that a recurrent state or a position could notice.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
+
+from holdfast.inference.decoder_batch import Request
+from holdfast.inference.stopping import Stops
+from holdfast.prefix.attached import of
+from holdfast.prefix.cache import embed
+
+
+def generate(
+    model: Any, prompts: Sequence[tuple[int, ...]], asked: Request
+) -> Iterator[tuple[tuple[int, ...], list[int]]]:
+    """(prompt, new tokens), one length after another."""
+    by_length: dict[int, list[tuple[int, ...]]] = defaultdict(list)
+    for tokens in prompts:
+        by_length[len(tokens)].append(tokens)
+    given = of(asked.prompt)
+    if given.layers:
+        raise ValueError(
+            f"{type(model).__name__} shares no keys and values, so it cannot continue behind a deep prefix"
+        )
+    soft = len(given)
+    with _settings(model, asked):
+        for length, members in sorted(by_length.items()):
+            count = max(1, asked.budget // (soft + length + asked.limit))
+            for begin in range(0, len(members), count):
+                chosen = members[begin : begin + count]
+                yield from zip(chosen, _batch(model, chosen, asked.stops, given.vectors), strict=True)
+
+
+def _batch(model: Any, prompts: list[tuple[int, ...]], stops: Stops, prompt: Tensor | None) -> list[list[int]]:
+    tokens = torch.tensor(prompts, device=model.device)
+    if prompt is None:
+        inputs, mask, start = {"input_ids": tokens}, torch.ones_like(tokens), tokens.shape[1]
+    else:
+        embeds = torch.cat([embed(model, prompt, row) for row in prompts])
+        inputs, mask, start = {"inputs_embeds": embeds}, tokens.new_ones(embeds.shape[:2]), 0
+    if model.config.is_encoder_decoder:
+        start = 1  # the decoder's start token
+    criteria = StoppingCriteriaList([_Reached(stops, start)])
+    output = model.generate(**inputs, attention_mask=mask, stopping_criteria=criteria)
+    return [_new(row, stops) for row in output[:, start:].tolist()]
+
+
+def _new(tokens: list[int], stops: Stops) -> list[int]:
+    """Generated tokens up to the end of the text: `model.generate` fills shorter rows up."""
+    new: list[int] = []
+    for token in tokens:
+        if token in stops.eos:
+            break
+        new.append(token)
+        if stops.reached(new):
+            break
+    return new
+
+
+class _Reached(StoppingCriteria):
+    """Ends the rows that hold a stop string."""
+
+    def __init__(self, stops: Stops, start: int) -> None:
+        self.stops, self.start = stops, start
+
+    def __call__(self, input_ids: Any, scores: Any, **kwargs: Any) -> Any:
+        reached = [self.stops.reached(row) for row in input_ids[:, self.start :].tolist()]
+        return torch.tensor(reached, device=input_ids.device)
+
+
+@contextmanager
+def _settings(model: Any, asked: Request) -> Iterator[None]:
+    """Within, plain decoding: what a model's own generation settings add is left out, its special tokens excepted."""
+    own = model.generation_config
+    ends = sorted(asked.stops.eos)
+    model.generation_config = GenerationConfig(
+        max_new_tokens=asked.limit,
+        do_sample=False,
+        num_beams=asked.num_beams,
+        eos_token_id=ends or None,
+        pad_token_id=ends[0] if ends else 0,
+        bos_token_id=own.bos_token_id,
+        decoder_start_token_id=own.decoder_start_token_id,
+        forced_bos_token_id=own.forced_bos_token_id,
+        forced_eos_token_id=own.forced_eos_token_id,
+    )
+    try:
+        yield
+    finally:
+        model.generation_config = own

@@ -1,0 +1,68 @@
+"""Facts of a loaded model that its configuration states: room, window, width, first tokens."""
+
+from typing import Any
+
+import torch
+
+
+def max_length(model: Any) -> int:
+    """The most positions that the configuration allows; 2**30 where it names none."""
+    config = model.config.get_text_config()
+    for name in ("max_position_embeddings", "n_positions", "max_sequence_length"):
+        value = getattr(config, name, None)
+        if isinstance(value, int) and value > 0:
+            return value
+    return 2**30
+
+
+def decoder_start(model: Any) -> int:
+    """The token that a decoder behind an encoder begins with.
+
+    Raises:
+        ValueError: neither configuration names it.
+    """
+    for settings in (model.config, getattr(model, "generation_config", None)):
+        token = getattr(settings, "decoder_start_token_id", None)
+        if isinstance(token, int):
+            return token
+    raise ValueError(
+        "the model has an encoder, and its config.json does not say what its decoder begins with; set "
+        "`decoder_start_token_id` there (T5 and mT5 begin with their pad token, 0)"
+    )
+
+
+def sentinels(tokenizer: Any) -> tuple[int, int] | None:
+    """The tokens that open and close the first answer of a model that was pretrained to fill gaps; None where there are none.
+
+    T5 writes `<extra_id_0>`, what belongs into the first gap, `<extra_id_1>` (Raffel et al. 2020, section 3.1.4). mT5's
+    vocabulary spells them with a word boundary before them.
+    """
+    for opening, closing in (("<extra_id_0>", "<extra_id_1>"), ("▁<extra_id_0>", "▁<extra_id_1>")):
+        first, second = tokenizer.convert_tokens_to_ids([opening, closing])
+        if None not in (first, second) and tokenizer.unk_token_id not in (first, second):
+            return first, second
+    return None
+
+
+def window(model: Any) -> int | None:
+    """The sliding attention window in tokens, where any layer has one."""
+    config = model.config.get_text_config()
+    size = getattr(config, "sliding_window", None)
+    kinds = getattr(config, "layer_types", None)
+    slides = getattr(config, "use_sliding_window", True) if kinds is None else any("sliding" in kind for kind in kinds)
+    return int(size) if size and slides else None
+
+
+def embedding_rms(model: Any) -> float:
+    """Root mean square of the word embeddings: the natural size of a soft prompt's entries.
+
+    Of what the module returns, because some models scale inside it.
+    """
+    words = model.get_input_embeddings()
+    with torch.no_grad():
+        return float(words(torch.arange(len(words.weight), device=words.weight.device)).float().pow(2).mean().sqrt())
+
+
+def layers_and_width(model: Any) -> tuple[int, int]:
+    """How many layers the model has, and the width D of what goes from one to the next."""
+    return int(model.config.get_text_config().num_hidden_layers), model.get_input_embeddings().weight.shape[1]

@@ -1,0 +1,73 @@
+"""Attention of one new token a row, for rows that share a prefix: the prefix's keys and values are read once for all rows.
+
+With a copy of the prefix in every row, a step of generation reads B x P keys and values, and little else takes as long. Here all
+rows' queries meet the one prefix in a single matrix product, each row's own keys meet its own query, and one softmax runs over both:
+the same sum in another order.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AttentionInterface
+
+from holdfast.prefix.attention.masks import attending
+
+NAME = "holdfast_together"
+
+
+@contextmanager
+def attention_together(model: Any) -> Iterator[None]:
+    """Within, the model's attention takes its prefix from `before`, an attribute of the keys: `(keys, values)`, `[1, K, P, d]` each."""
+    with attending(model, NAME):
+        yield
+
+
+def attention(
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor,
+    scaling: float | None = None,
+    softcap: float | None = None,
+    s_aux: Tensor | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """As transformers calls an attention implementation, for queries `[B, H, 1, d]`; the output is `[B, 1, H, d]`.
+
+    Args:
+        key, value: `[B, K, T, d]`, the rows' own; query heads h, h + 1, ... share one key head where K is less than H.
+        mask: bool `[B, 1, 1, T]`, True where the query sees the key. It sees all of the prefix.
+        softcap: The scores s become softcap * tanh(s / softcap).
+    """
+    if s_aux is not None:
+        raise NotImplementedError("attention sinks")
+    (rows, heads, _, width), kinds = query.shape, key.shape[1]
+    keys, values = (states[0] for states in key.before)  # pyright: ignore[reportAttributeAccessIssue]
+    scale = width**-0.5 if scaling is None else scaling
+    query = (query * scale).view(rows, kinds, heads // kinds, width)
+    to_prefix = _of_all_rows(query) @ keys.mT
+    scores = torch.cat([_of_each_row(to_prefix, rows), query @ key.mT], -1)
+    if softcap is not None:
+        scores = softcap * torch.tanh(scores / softcap)
+    length = keys.shape[1]
+    scores[..., length:].masked_fill_(~mask, float("-inf"))
+    shares = scores.softmax(-1, dtype=torch.float32).to(query.dtype)
+    from_prefix = _of_each_row(_of_all_rows(shares[..., :length]) @ values, rows)
+    return (from_prefix + shares[..., length:] @ value).reshape(rows, 1, heads, -1), None
+
+
+def _of_all_rows(states: Tensor) -> Tensor:
+    """[B, K, G, n] -> [K, B x G, n]"""
+    return states.transpose(0, 1).flatten(1, 2)
+
+
+def _of_each_row(states: Tensor, rows: int) -> Tensor:
+    """[K, B x G, n] -> [B, K, G, n]"""
+    return states.unflatten(1, (rows, -1)).transpose(0, 1)
+
+
+AttentionInterface.register(NAME, attention)

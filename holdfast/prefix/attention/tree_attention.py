@@ -1,0 +1,147 @@
+"""Attention of a packed row along its paths: a place is scored against what it sees, and against little else.
+
+A dense kernel scores all S x S pairs of a packed row, of which few count. Here the packed row falls into runs, stretches
+in which every place sees the one before: the prompt with the first row, then the rest of each row. A run's queries meet the
+keys of its own path only, gathered one behind the other, and runs of about one shape are computed side by side by torch's own
+kernel: the same sums over the same keys. All rows then fit one packed row, which computes the prompt once and pads nothing.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from transformers import AttentionInterface
+
+from holdfast.prefix.attention.masks import attending
+
+NAME = "holdfast_by_path"
+WASTE = 4096  # Scores that one more call of the kernel would cost, about.
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """N runs of up to n places, at the ends of paths of up to L places, side by side."""
+
+    queries: Tensor  # [N x n] places; any place at the padding
+    keys: Tensor  # [N x L] places; any place at the padding
+    mask: Tensor  # bool [N or 1, 1, n, L], True where the query sees the key
+    runs: int
+    causal: bool  # the mask is that of rows without anything before them
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """What attention needs to know of one packed row of S places."""
+
+    groups: tuple[Group, ...]
+    order: Tensor  # [S] where each place stands among the groups' queries, one group after another
+
+    @property
+    def copies(self) -> float:
+        """How often a place's keys and values are there, on average."""
+        return sum(len(group.keys) for group in self.groups) / len(self.order)
+
+
+def of_row(end: Tensor) -> Paths:
+    """The runs of one packed row, from `Packed.end` [1, S]: place q sees place k exactly when `k <= q < end[k]`."""
+    ends = end[0].numpy()
+    starts = [0, *(q for q in range(1, len(ends)) if ends[q - 1] <= q)]
+    runs = [np.arange(start, stop) for start, stop in zip(starts, [*starts[1:], len(ends)], strict=True)]
+    above = [np.flatnonzero(ends[:start] > start) for start in starts]
+    groups, order, begin = [], np.empty(len(ends), np.int64), 0
+    for some in _alike(runs, above):
+        group = _group([runs[i] for i in some], [above[i] for i in some])
+        for number, i in enumerate(some):
+            order[runs[i]] = begin + number * (len(group.queries) // group.runs) + np.arange(len(runs[i]))
+        groups.append(group)
+        begin += len(group.queries)
+    return Paths(tuple(groups), torch.from_numpy(order))
+
+
+def _alike(runs: list[np.ndarray], above: list[np.ndarray]) -> Iterator[list[int]]:
+    """Runs by length, together until their padding would cost more than another call."""
+    shapes = [(len(run), len(run) + len(before)) for run, before in zip(runs, above, strict=True)]
+    together: list[int] = []
+    useful = longest = 0
+    for i in sorted(range(len(runs)), key=lambda i: (shapes[i], i)):
+        places, path = shapes[i]
+        padded = (len(together) + 1) * places * max(longest, path)
+        if together and padded - useful - places * path > max(WASTE, useful // 8):
+            yield together
+            together, useful, longest = [], 0, 0
+        together.append(i)
+        useful, longest = useful + places * path, max(longest, path)
+    yield together
+
+
+def _group(runs: list[np.ndarray], above: list[np.ndarray]) -> Group:
+    most = max(map(len, runs))
+    longest = max(len(run) + len(before) for run, before in zip(runs, above, strict=True))
+    queries, keys = np.zeros((len(runs), most), np.int64), np.zeros((len(runs), longest), np.int64)
+    for number, (run, before) in enumerate(zip(runs, above, strict=True)):
+        queries[number, : len(run)] = run
+        keys[number, : len(before) + len(run)] = np.concatenate([before, run])
+    depths = torch.tensor([len(before) for before in above])
+    if bool((depths == depths[0]).all()):
+        depths = depths[:1]
+    last = depths[:, None] + torch.arange(most)  # [N or 1, n], the last key that each query sees
+    mask = torch.arange(longest) <= last[:, None, :, None]
+    return Group(torch.from_numpy(queries.ravel()), torch.from_numpy(keys.ravel()), mask, len(runs), not depths.any())
+
+
+@contextmanager
+def attention_by_path(model: Any) -> Iterator[None]:
+    """Within, the model's attention wants to be called with `paths`, and looks at no mask."""
+    with attending(model, NAME):
+        yield
+
+
+def attention(
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    *,
+    paths: Paths | None = None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    softcap: float | None = None,
+    s_aux: Tensor | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """As transformers calls an attention implementation, for queries `[1, H, S, d]`; the output is `[1, S, H, d]`.
+
+    Args:
+        key, value: `[1, K, S, d]`; query heads h, h + 1, ... share one key head where K is less than H.
+        paths: Who sees whom.
+
+    Raises:
+        NotImplementedError: the model did not hand on its paths, or wants what torch's kernel cannot do.
+    """
+    if paths is None or softcap is not None or s_aux is not None:
+        raise NotImplementedError("attention by path")
+    (heads, _, width), kinds = query.shape[1:], key.shape[1]
+    share = heads // kinds  # Queries that share a key stand one behind the other, as if they were more places.
+    query, key, value = (states[0].transpose(0, 1) for states in (query, key, value))  # [S, heads, d]
+    found = []
+    for group in paths.groups:
+        asked = query.index_select(0, group.queries).view(group.runs, -1, kinds, share, width)
+        asked = asked.permute(0, 2, 3, 1, 4).flatten(2, 3)  # [N, K, share x n, d]
+        keys, values = (
+            states.index_select(0, group.keys).unflatten(0, (group.runs, -1)).transpose(1, 2) for states in (key, value)
+        )
+        causal = group.causal and share == 1
+        seen = None if causal else group.mask.repeat(1, 1, share, 1)
+        given = F.scaled_dot_product_attention(asked, keys, values, seen, dropout, causal, scale=scaling)
+        given = given.unflatten(2, (share, -1)).permute(0, 3, 1, 2, 4)  # [N, n, K, share, d]
+        found.append(given.reshape(-1, heads, given.shape[-1]))
+    return torch.cat(found).index_select(0, paths.order)[None], None
+
+
+AttentionInterface.register(NAME, attention)

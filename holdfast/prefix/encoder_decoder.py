@@ -1,0 +1,162 @@
+"""Rows whose input an encoder reads: each different input is encoded once, and inputs of about one length together.
+
+An encoder looks both ways, so that what inputs begin with is another thing in each of them: a soft prompt, or common
+demonstrations, cannot be computed once for several inputs. What can is a whole input: the choices of one question share
+its encoder states. Inputs and answers are padded at their ends; encoder and decoder do not see the padding, and where a
+place stands does not depend on it.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers.modeling_outputs import BaseModelOutput
+
+from holdfast.models.describe import decoder_start
+from holdfast.prefix import reference
+from holdfast.prefix.attached import Prompt, in_groups, of
+from holdfast.prefix.cache import embed, random_tokens
+from holdfast.prefix.packed import head_at, seen_by_head
+from holdfast.prefix.packing import label_places
+from holdfast.row import Row
+
+WASTE = 256  # Padded places that one more forward would cost, about.
+
+Way = Callable[[Any, "Encoded", Tensor, Tensor], Tensor]
+Source = tuple[int | None, tuple[int, ...]]  # a soft prompt's number, the tokens behind it
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """What an encoder made of B inputs: `states` [B, S, D], and `mask` [B, S] with 0 at the padding."""
+
+    states: Tensor
+    mask: Tensor
+
+    def take(self, rows: Tensor) -> "Encoded":
+        """These rows, in this order, as often as they are named."""
+        return Encoded(self.states[rows], self.mask[rows])
+
+
+def label_logits(model: Any, rows: Sequence[Row], prompts: Sequence[Prompt]) -> Tensor:
+    """Logits at the label places: rows as given, label places ascending. The decoder sees `Row.tokens` from the boundary on.
+
+    Args:
+        model: A transformers model with an encoder.
+        rows: N labels in all, at least one.
+        prompts: What `Row.prompt` counts: soft prompts [P, D], or whatever is attached.
+
+    Returns:
+        [N, V]
+
+    Raises:
+        ValueError: a row is predicted from nothing.
+    """
+    return in_groups(model, rows, prompts, lambda some: _computed(model, some, prompts, _logits))
+
+
+def label_states(model: Any, rows: Sequence[Row], prompts: Sequence[Prompt]) -> Tensor:
+    """`label_logits` before the LM head: the hidden states [N, D] that it reads at the label places."""
+    return in_groups(model, rows, prompts, lambda some: _computed(model, some, prompts, _states))
+
+
+def encode(model: Any, inputs: Sequence[Sequence[int]], vectors: Sequence[Tensor | None]) -> Encoded:
+    """Inputs of T tokens each, every one behind its own soft prompt [P, D] or none, encoded side by side."""
+    embeds = [embed(model, prompt, tokens)[0] for tokens, prompt in zip(inputs, vectors, strict=True)]
+    padded = torch.nn.utils.rnn.pad_sequence(embeds, batch_first=True)
+    lengths = torch.tensor([len(one) for one in embeds], device=padded.device)
+    mask = (torch.arange(padded.shape[1], device=padded.device) < lengths[:, None]).long()
+    return Encoded(model.get_encoder()(inputs_embeds=padded, attention_mask=mask).last_hidden_state, mask)
+
+
+def decode(model: Any, encoded: Encoded, tokens: Tensor, **cache: Any) -> Tensor:
+    """What the model predicts behind each decoder token [B, T], as its own forward gives it."""
+    outputs = BaseModelOutput(last_hidden_state=encoded.states)  # pyright: ignore[reportArgumentType]
+    return model(encoder_outputs=outputs, attention_mask=encoded.mask, decoder_input_ids=tokens, **cache).logits
+
+
+def _computed(model: Any, rows: Sequence[Row], prompts: Sequence[Prompt], way: Way) -> Tensor:
+    lengths = [of(prompt).soft for prompt in prompts]
+    owners: dict[Source, list[int]] = {}
+    for number, row in enumerate(rows):
+        if label_places(row, 0 if row.prompt is None else lengths[row.prompt]):
+            assert row.labels[0] >= row.boundary, f"{row.name}: a label that the encoder reads"
+            owners.setdefault((row.prompt, row.tokens[: row.boundary]), []).append(number)
+    picked: dict[int, Tensor] = {}
+    for sources in _alike(rows, owners, lengths):
+        members = [number for source in sources for number in owners[source]]
+        vectors = [None if prompt is None else of(prompts[prompt]).vectors for prompt, _ in sources]
+        encoded = encode(model, [tokens for _, tokens in sources], vectors)
+        which = [place for place, source in enumerate(sources) for _ in owners[source]]
+        behind = encoded.take(torch.tensor(which, device=model.device))
+        found = way(model, behind, *_decoder_input(model, [rows[number] for number in members]))
+        counts = [len(rows[number].labels) for number in members]
+        picked |= dict(zip(members, found.split(counts), strict=True))
+    return torch.cat([picked[number] for number in sorted(picked)])
+
+
+def _alike(rows: Sequence[Row], owners: dict[Source, list[int]], lengths: Sequence[int]) -> Iterator[list[Source]]:
+    """Sources by length, together until their padding, or their answers', would cost more than another forward."""
+
+    def input_length(source: Source) -> int:
+        return len(source[1]) + (0 if source[0] is None else lengths[source[0]])
+
+    def answers(source: Source) -> list[int]:
+        return [rows[number].labels[-1] + 1 - rows[number].boundary for number in owners[source]]
+
+    together: list[Source] = []
+    inputs = outputs = (0, 0, 0)
+    for source in sorted(owners, key=lambda source: (input_length(source), max(answers(source)))):
+        sizes = [input_length(source)], answers(source)
+        inputs, outputs = _grown(inputs, sizes[0]), _grown(outputs, sizes[1])
+        padding = sum(count * longest - total for count, total, longest in (inputs, outputs))
+        if together and padding > max(WASTE, (inputs[1] + outputs[1]) // 8):
+            yield together
+            together, inputs, outputs = [], _grown((0, 0, 0), sizes[0]), _grown((0, 0, 0), sizes[1])
+        together.append(source)
+    if together:
+        yield together
+
+
+def _grown(sizes: tuple[int, int, int], more: Sequence[int]) -> tuple[int, int, int]:
+    """How many lengths, their sum, and the longest."""
+    count, total, longest = sizes
+    return count + len(more), total + sum(more), max(longest, *more)
+
+
+def _decoder_input(model: Any, rows: Sequence[Row]) -> tuple[Tensor, Tensor]:
+    """What the decoder reads [B, T], padded, and the flat places [N] that predict the rows' labels."""
+    begin = decoder_start(model)
+    seen = [(begin, *row.tokens[row.boundary : row.labels[-1]]) for row in rows]
+    width = max(map(len, seen))
+    tokens = torch.tensor([[*line, *[begin] * (width - len(line))] for line in seen], device=model.device)
+    places = [place * width + label - row.boundary for place, row in enumerate(rows) for label in row.labels]
+    return tokens, torch.tensor(places, device=model.device)
+
+
+def _logits(model: Any, encoded: Encoded, tokens: Tensor, index: Tensor) -> Tensor:
+    """[N, V]"""
+    with head_at(model, index) as applied:
+        logits = decode(model, encoded, tokens, use_cache=False).flatten(0, 1)
+    return logits if applied else logits[index]
+
+
+def _states(model: Any, encoded: Encoded, tokens: Tensor, index: Tensor) -> Tensor:
+    """[N, D]"""
+    with seen_by_head(model) as seen:
+        decode(model, encoded, tokens, use_cache=False)
+    return seen[0][index]
+
+
+def padded_and_alone(model: Any) -> tuple[Tensor, Tensor]:
+    """The probe of `cache.agrees`: short and long inputs and answers behind a soft prompt, each alone and all together."""
+    tokens = random_tokens(model, 24)
+    prompt = embed(model, None, tokens[:3])[0]
+    rows = []
+    for first, boundary, end in ((3, 5, 7), (3, 5, 6), (10, 3, 7), (13, 9, 11)):
+        line = tuple(tokens[first : first + end])
+        weights = tuple(float(place >= boundary) for place in range(end))
+        rows.append(Row(line, weights, prompt=0, encoded=boundary))
+    return reference.label_logits(model, rows, [prompt]), label_logits(model, rows, [prompt])

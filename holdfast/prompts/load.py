@@ -1,0 +1,61 @@
+"""Every kind of prompt that a folder can hold, by the type that PEFT gives it."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from holdfast.models.loading import Pretrained
+from holdfast.prompts import combined
+from holdfast.prompts.combined import Joined
+from holdfast.prompts.deep_prefix import DeepPrefix
+from holdfast.prompts.low_rank import LowRank
+from holdfast.prompts.peft_files import read_adapter, read_config
+from holdfast.prompts.soft_prompt import SoftPrompt
+
+AnyPrompt = SoftPrompt | DeepPrefix | LowRank | Joined
+READERS: dict[str, Callable[[Mapping[str, Any], Mapping[str, Tensor]], AnyPrompt]] = {
+    "PROMPT_TUNING": SoftPrompt.read,
+    "PREFIX_TUNING": DeepPrefix.read,
+    "LORA": LowRank.read,
+}
+
+
+def load(folder: str | Path) -> AnyPrompt:
+    """The prompt in a PEFT adapter folder, or in one that holds several.
+
+    Raises:
+        ValueError: the folder holds none, or an adapter of another kind.
+    """
+    config = read_config(folder)
+    kind = str(config.get("peft_type"))
+    if kind == combined.KIND:
+        return Joined([load(Path(folder) / name) for name in config.get("parts", ())])
+    if kind not in READERS:
+        raise ValueError(
+            f"{folder}: an adapter of type {kind}, which is no prompt; a prompt is of type {' or '.join(READERS)}"
+        )
+    _, tensors = read_adapter(folder)
+    try:
+        return READERS[kind](config, tensors)
+    except ValueError as error:
+        raise ValueError(f"{folder}: {error}") from None
+
+
+def load_prompt(folder: Path, pretrained: Pretrained) -> AnyPrompt:
+    """A saved prompt of any kind, checked against the model it is for."""
+    prompt = load(folder)
+    if said := prompt.mismatch(pretrained.model):
+        raise ValueError(f"{folder}: {said} ({pretrained.source}); it belongs to another model")
+    check_length(prompt.length, pretrained)
+    return prompt
+
+
+def check_length(length: int, pretrained: Pretrained) -> None:
+    """Refuse a prompt that leaves no room for text."""
+    if length + 8 > pretrained.max_length:
+        raise ValueError(
+            f"a prompt of length {length} leaves no room for text in the {pretrained.max_length} positions of {pretrained.source}; "
+            "use a smaller prompt.length"
+        )

@@ -1,0 +1,171 @@
+"""P trained vectors in front of a row, their initial values, and PEFT's file format for them.
+
+Lester et al. 2021, The Power of Scale for Parameter-Efficient Prompt Tuning (arXiv:2104.08691).
+"""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from holdfast.models.describe import embedding_rms
+from holdfast.prompts.peft_files import read_adapter, write_adapter
+
+FREQUENT = 5000  # Lester et al. sample the most common tokens of their vocabulary, this many.
+CHOICES = "vocabulary, text:SOME TEXT, labels or uniform"
+KEY = "prompt_embeddings"
+
+
+class SoftPrompt(nn.Module):
+    """P vectors of the width of the model's word embeddings, held in float32: `vectors` [P, D]."""
+
+    def __init__(self, vectors: Tensor) -> None:
+        super().__init__()
+        self.vectors = nn.Parameter(vectors.detach().to(torch.float32, copy=True))
+
+    def forward(self) -> Tensor:
+        """What stands before a row: the vectors."""
+        return self.vectors
+
+    @property
+    def length(self) -> int:
+        """P."""
+        return len(self.vectors)
+
+    def mismatch(self, model: Any) -> str:
+        """Why the prompt is not for this model; empty where it is."""
+        width, needed = self.vectors.shape[1], model.get_input_embeddings().weight.shape[1]
+        return "" if width == needed else f"this prompt is {width} wide, and the model needs {needed}"
+
+    def save(self, folder: str | Path, *, base: str = "", encoder_decoder: bool = False) -> None:
+        """Write a PEFT prompt-tuning adapter, readable by `PeftModel.from_pretrained(model, folder)`.
+
+        `base` is where the model came from; the configuration comes last, so that a folder with one is whole.
+        """
+        length, width = self.vectors.shape
+        config = {
+            "peft_type": "PROMPT_TUNING",
+            "task_type": "SEQ_2_SEQ_LM" if encoder_decoder else "CAUSAL_LM",
+            "base_model_name_or_path": base,
+            "num_virtual_tokens": length,
+            "token_dim": width,
+            "num_transformer_submodules": 1,  # An encoder's input gets the prompt, its decoder none.
+            "prompt_tuning_init": "RANDOM",  # Before PEFT reads the weights: the one that needs no tokenizer.
+            "inference_mode": True,
+        }
+        write_adapter(folder, config, {KEY: self.vectors})
+
+    @classmethod
+    def load(cls, folder: str | Path, width: int | None = None) -> "SoftPrompt":
+        """The soft prompt in a PEFT adapter folder; `width` is that of the model's word embeddings, where known.
+
+        Raises:
+            ValueError: the folder holds no prompt-tuning adapter, or one for a model of another width.
+        """
+        config, tensors = read_adapter(folder)
+        try:
+            prompt = cls.read(config, tensors)
+        except ValueError as error:
+            raise ValueError(f"{folder}: {error}") from None
+        vectors = prompt.vectors
+        if width is not None and vectors.shape[1] != width:
+            raise ValueError(
+                f"{folder}: made for word embeddings of width {vectors.shape[1]}, and this model's have {width}; use "
+                f"the model it was trained with ({config.get('base_model_name_or_path') or 'not recorded'})"
+            )
+        return prompt
+
+    @classmethod
+    def read(cls, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> "SoftPrompt":
+        """The soft prompt of a PEFT adapter.
+
+        Raises:
+            ValueError: it is an adapter of another kind.
+        """
+        kind = config.get("peft_type")
+        if kind != "PROMPT_TUNING" or KEY not in tensors or tensors[KEY].ndim != 2:
+            raise ValueError(
+                f"an adapter of type {kind} with {', '.join(sorted(tensors))}; a soft prompt is of type PROMPT_TUNING with {KEY}"
+            )
+        return cls(tensors[KEY])
+
+
+def initial(
+    model: Any,
+    tokenizer: Any,
+    length: int,
+    init: str = "vocabulary",
+    *,
+    seed: int = 0,
+    tokens: Iterable[Sequence[int]] = (),
+    labels: Sequence[str] = (),
+) -> SoftPrompt:
+    """A soft prompt before training.
+
+    Args:
+        model: Its word embeddings give the width, the size, and the vectors to start from.
+        tokenizer: Reads `text:` and `labels`, and names the special tokens.
+        length: P, the number of vectors.
+        init: `vocabulary`: word vectors drawn from the tokens most frequent in `tokens`. `text:SOME TEXT`: the text's
+            word vectors, repeated or cut to P. `labels`: the mean word vector of each label, then as `vocabulary`.
+            `uniform`: random, of the word vectors' root mean square.
+        seed: Of the draws.
+        tokens: Token ids of the training rows, to count.
+        labels: The task's class labels as text.
+
+    Raises:
+        ValueError: the length is below 1, `init` is none of these, or it lacks what it needs.
+    """
+    if length < 1:
+        raise ValueError(f"a soft prompt of length {length} is none; give at least 1, or train without a prompt")
+    random = torch.Generator().manual_seed(seed)
+    kind, _, text = init.partition(":")
+    if kind == "text" and text.strip():
+        ids = _ids(tokenizer, text)
+        vectors = _words(model, (ids * math.ceil(length / len(ids)))[:length])
+    elif init == "vocabulary":
+        vectors = _words(model, _frequent(tokenizer, tokens, length, random))
+    elif init == "labels" and labels:
+        means = torch.stack([_words(model, _ids(tokenizer, label)).mean(0) for label in labels][:length])
+        rest = length - len(means)
+        vectors = torch.cat([means, _words(model, _frequent(tokenizer, tokens, rest, random))]) if rest else means
+    elif init == "uniform":
+        size = math.sqrt(3) * embedding_rms(model)  # Uniform in [-a, a] has the root mean square a / sqrt(3).
+        vectors = torch.empty(length, _words(model, [0]).shape[1]).uniform_(-size, size, generator=random)
+    else:
+        lack = {"text": ", and text: needs a text behind the colon", "labels": ", and labels needs a task with choices"}
+        raise ValueError(f"prompt.init={init!r}: use {CHOICES}{lack.get(kind, '')}")
+    return SoftPrompt(vectors)
+
+
+def _words(model: Any, ids: Sequence[int]) -> Tensor:
+    """Word vectors as the model reads them [N, D]: the module's output, because some models scale inside it."""
+    with torch.no_grad():
+        return (
+            model.get_input_embeddings()(torch.tensor(list(ids), dtype=torch.long, device=model.device)).float().cpu()
+        )
+
+
+def _ids(tokenizer: Any, text: str) -> list[int]:
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    if not ids:
+        raise ValueError(f"the tokenizer makes no token of {text!r}, so it cannot start a soft prompt")
+    return ids
+
+
+def _frequent(tokenizer: Any, rows: Iterable[Sequence[int]], length: int, random: torch.Generator) -> list[int]:
+    """P different tokens among the most frequent ones, never special ones; drawn again where they are fewer."""
+    counts = Counter(token for row in rows for token in row)
+    for special in tokenizer.all_special_ids:
+        counts.pop(special, None)
+    if not counts:
+        raise ValueError("the initial soft prompt is drawn from the tokens of the training rows, and there are none")
+    common = [token for token, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:FREQUENT]]
+    drawn: list[int] = []
+    while len(drawn) < length:
+        drawn += [common[i] for i in torch.randperm(len(common), generator=random)]
+    return drawn[:length]

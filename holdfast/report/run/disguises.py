@@ -1,0 +1,118 @@
+"""Lost, or only hidden? A task that was lost, beside the same task in disguise (`leetspeak:TASK`): what is gone is gone in any spelling.
+
+An ability that is merely covered by the habits of the tuned task comes back where the question looks like nothing it was tuned on
+(conjugate prompting, arXiv 2309.10105). Of the probes (`probe:LANGUAGE`), English is the plain one and the other languages disguise it.
+The rule, on paired changes from the base with 95 % intervals:
+
+    hidden           in disguise, less than half of the loss remains, interval included
+    lost             in disguise, more than half of the loss remains, interval included
+    cannot be told   neither; or the base itself solves less than 10 of 100 in disguise, so that nothing could remain
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from holdfast.results import units, verdict
+from holdfast.results.summary import Estimate, Line, Summary, change
+
+LEAST = 10.0  # points: twice what a free answer is right by chance, generously
+PROBE, PLAIN = "probe:", "english"
+Word = Literal["hidden", "lost", "cannot be told"]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A lost task, the same in disguise, and what that allows one to say."""
+
+    plain: Line
+    disguise: Line
+    loss: Estimate
+    remains: Estimate
+    word: Word
+
+    @property
+    def spelling(self) -> str:
+        """The name of the disguise."""
+        name = self.disguise.task
+        return (
+            name.removeprefix(PROBE).capitalize()
+            if name.startswith(PROBE)
+            else name.removesuffix(f":{self.plain.task}")
+        )
+
+    def sentence(self) -> str:
+        """The verdict in plain words."""
+        where, task = self.spelling, f"{self.plain.task} ({self.plain.shots}-shot)"
+        plainly = f"in {PLAIN.capitalize()}" if self.disguise.task.startswith(PROBE) else "in plain words"
+        was, now = (
+            f"{units.points(e.value, True)} points [{units.points(e.low)}, {units.points(e.high)}]"
+            for e in (self.loss, self.remains)
+        )
+        if self.word == "hidden":
+            return f"{task} is hidden rather than gone: asked in {where} the change is {now}, {plainly} {was}."
+        if self.word == "lost":
+            return f"{task} is gone and not only hidden: asked in {where} the change is {now}, {plainly} {was}."
+        if is_weak(self.disguise):
+            return (
+                f"{task}: whether it is gone or hidden cannot be told, for the base itself hardly solves it in {where}."
+            )
+        return f"{task}: whether it is gone or hidden cannot be told at this n: in {where} {now}, {plainly} {was}."
+
+
+def pairs(summary: Summary) -> Iterator[Pair]:
+    """Every lost (task, shots) that was also asked in disguise."""
+    for plain, disguises in _beside(summary):
+        loss = change(plain.headline)
+        if not loss or not plain.headline or verdict.of_score(plain.headline) != "lost":
+            continue
+        for other in disguises:
+            if remains := change(other.headline):
+                yield Pair(plain, other, loss, remains, word(loss, remains, weak=is_weak(other)))
+
+
+def groups(summary: Summary) -> list[tuple[str, list[Line]]]:
+    """The diagnostics under their headings, each behind the plain task that it disguises, where that was asked."""
+    found: dict[str, list[Line]] = {}
+    paired = _beside(summary)
+    alone = [line for line in summary.first_metric("diagnostic") if not any(line in (p, *ds) for p, ds in paired)]
+    for line in [*(line for plain, disguises in paired for line in (plain, *disguises)), *alone]:
+        heading = (
+            "Examples in context against an instruction" if PROBE in line.task else "In plain words and in disguise"
+        )
+        found.setdefault(heading, []).append(line)
+    return list(found.items())
+
+
+def _beside(summary: Summary) -> list[tuple[Line, list[Line]]]:
+    """Each (task, shots) that was asked in disguise, with its disguises."""
+    diagnostics = summary.first_metric("diagnostic")
+    plain = [*summary.first_metric("general"), *diagnostics]
+    found = [(line, [other for other in diagnostics if _disguises(other, line)]) for line in plain]
+    return [(line, disguises) for line, disguises in found if disguises]
+
+
+def _disguises(line: Line, plain: Line) -> bool:
+    """Whether a line asks the same as another in disguise."""
+    if (line.shots, line.metric) != (plain.shots, plain.metric):
+        return False
+    translated = line.task.startswith(PROBE) and plain.task == PROBE + PLAIN != line.task
+    return translated or line.task.endswith(f":{plain.task}")
+
+
+def is_weak(line: Line) -> bool:
+    """Whether the base hardly solves the task: nothing could be hidden there."""
+    if line.base is None:
+        return True
+    scale = units.factor(line.base.metric, line.base.value) or 1.0
+    return line.base.low * scale < max(LEAST, 100 * line.base.chance)
+
+
+def word(loss: Estimate, remains: Estimate, *, weak: bool) -> Word:
+    """What the loss in plain words and the change in disguise say together; both in points, a loss is negative."""
+    half = loss.value / 2
+    if weak or half >= 0:
+        return "cannot be told"
+    if remains.low > half:
+        return "hidden"
+    return "lost" if remains.high < half else "cannot be told"

@@ -1,0 +1,132 @@
+"""Which answers a reader is shown, by a rule that is printed beside them: chosen by hand, examples prove nothing."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from holdfast.results import units
+from holdfast.results.scores import Output
+from holdfast.results.summary import STATE, Line, Summary
+
+FALLS, RISES = 2, 1
+RULE = (
+    "Of each task: the two items whose score fell most from the base to the tuned model, answers in the tuned task's format "
+    "before all others, then the one that rose most; ties go to the shorter input. Where a metric has no value for one "
+    "item, such as BLEU, only answers that fell into the tuned task's format are shown."
+)
+Answers = dict[tuple[str, str | None], Output]  # by (variant, prompt)
+LONGEST = 700  # characters of a text that are shown
+MOST_TASKS = 40  # whose examples are shown
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One model's answer to an item."""
+
+    state: str
+    text: str
+    score: str
+    right: bool | None
+    generated: str | None = None  # what was written freely, where the answer was picked among choices
+
+
+@dataclass(frozen=True)
+class Item:
+    """One item as it was asked, with the answers side by side."""
+
+    shots: int
+    index: int
+    input: str
+    target: str
+    answers: list[Answer]
+
+
+@dataclass(frozen=True)
+class TaskExamples:
+    """A task's chosen items, and out of how many they were chosen."""
+
+    task: str
+    role: str
+    fell: int
+    rose: int
+    of: int
+    items: list[Item]
+
+
+def choose(outputs: Sequence[Output], summary: Summary) -> list[TaskExamples]:
+    """The examples of every task that has its items on file, target first."""
+    asked: dict[tuple[str, int], dict[int, Answers]] = {}
+    for output in outputs:
+        items = asked.setdefault((output.task, output.shots), {})
+        items.setdefault(output.index, {})[output.variant, output.prompt] = output
+    found = []
+    for lines in _by_task(summary):
+        moved = sorted(change for line in lines for change in _changes(line, asked.get((line.task, line.shots), {})))
+        if moved:
+            falls = [change for change in moved if change.size < 0]
+            rises = sorted((change for change in moved if change.size > 0), key=lambda change: -change.size)
+            task, metric = lines[0].task, lines[0].metric
+            chosen = [asked[task, change.shots][change.item] for change in [*falls[:FALLS], *rises[:RISES]]]
+            shown = [_item(answers, metric) for answers in chosen]
+            found.append(TaskExamples(task, lines[0].role, len(falls), len(rises), len(moved), shown))
+    return found
+
+
+class Change(NamedTuple):
+    """How an item's own score changed, sorted as the rule says."""
+
+    plain: bool  # whether the tuned answer is not in the tuned task's format
+    size: float
+    length: int  # of the input
+    shots: int
+    item: int  # its index
+
+
+def _changes(line: Line, items: Mapping[int, Answers]) -> Iterator[Change]:
+    """The change of every item that both models answered, in the prompt state that counts."""
+    state = line.headline.prompt if line.headline else None
+    for index, answers in items.items():
+        base, tuned = answers.get(("base", None)), answers.get(("tuned", state))
+        if base and tuned:
+            plain = not tuned.scores.get("format_share")
+            if line.metric in base.scores and line.metric in tuned.scores:
+                size = tuned.scores[line.metric] - base.scores[line.metric]
+            elif "format_share" in base.scores and "format_share" in tuned.scores:
+                size = base.scores["format_share"] - tuned.scores["format_share"]
+            else:
+                continue
+            yield Change(plain, size, len(tuned.input), line.shots, index)
+
+
+def _by_task(summary: Summary) -> list[list[Line]]:
+    groups: dict[str, list[Line]] = {}
+    for line in [*summary.first_metric("target"), *summary.first_metric("general")]:
+        groups.setdefault(line.task, []).append(line)
+    return list(groups.values())
+
+
+def _item(answers: Answers, metric: str) -> Item:
+    order = {("base", None): "base", **{("tuned", prompt): name for prompt, name in STATE.items()}}
+    first = next(iter(answers.values()))
+    shown = [_answer(answers[key], name, metric) for key, name in order.items() if key in answers]
+    return Item(first.shots, first.index, cut(first.input, end=True), cut(first.target), shown)
+
+
+def _answer(output: Output, state: str, metric: str) -> Answer:
+    value = output.scores.get(metric)
+    written = cut(output.generated) if output.generated is not None else None
+    if value is None:
+        return Answer(state, cut(output.output), "", None, written)
+    scale = units.factor(metric, value)
+    points = value * scale if scale else None
+    right = {0.0: False, 100.0: True}.get(points) if points is not None else None
+    shown = units.points(points) if points is not None else f"{value:.3g}"
+    return Answer(state, cut(output.output), shown, right, written)
+
+
+def cut(text: str, *, end: bool = False) -> str:
+    """A text short enough to show; of a long input the end is kept, where the question stands."""
+    over = len(text) - LONGEST
+    if over <= 0:
+        return text
+    return f"[{over} characters cut] …{text[-LONGEST:]}" if end else f"{text[:LONGEST]}… [{over} characters cut]"

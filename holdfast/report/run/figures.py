@@ -1,0 +1,231 @@
+"""What each figure of the page shows: from a summary or a log to rows for the templates."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+from holdfast.report.chart import svg
+from holdfast.results import units, verdict
+from holdfast.results.scores import Score, Verdict
+from holdfast.results.summary import STATE, Estimate, Line, Summary, change
+
+SHAPE: dict[str | None, str] = {"on": "filled", None: "filled", "off": "open"}
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One tuned score of a row: which state it is, its verdict, and whether it is the one that counts for its task."""
+
+    score: Score
+    state: str
+    shape: str
+    word: Verdict | None
+    counts: bool
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the forest plot, or of a symptom's plot, with its drawing."""
+
+    line: Line
+    readings: list[Reading]
+    drawing: Markup
+    first: (
+        bool  # whether the row above is of another task; where it is not, the name is only for who cannot see that row
+    )
+
+
+@dataclass(frozen=True)
+class Plot:
+    """Rows on one axis, under headings."""
+
+    groups: list[tuple[str, list[Row]]]
+    axis: Markup
+    states: list[tuple[str, str]]  # (name, shape), for the key
+
+
+def readings(line: Line) -> list[Reading]:
+    """The tuned scores of a line, prompt attached first."""
+    return [
+        Reading(
+            line.tuned[state],
+            name,
+            SHAPE[state],
+            verdict.of_score(line.tuned[state]),
+            line.tuned[state] is line.headline,
+        )
+        for state, name in STATE.items()
+        if state in line.tuned
+    ]
+
+
+def forest(groups: Sequence[tuple[str, Sequence[Line]]]) -> Plot | None:
+    """Changes with their intervals, one row per (task, shots), under the groups' headings; None without any change in points."""
+    groups = [(heading, [line for line in found if any(map(change, line.tuned.values()))]) for heading, found in groups]
+    lines = [line for _, found in groups for line in found]
+    found = [estimate for line in lines for score in line.tuned.values() if (estimate := change(score))]
+    if not found:
+        return None
+    limits = [limit for estimate in found for limit in (estimate.low, estimate.high)]
+    scale = svg.Scale.around([-verdict.MARGIN, verdict.MARGIN, *limits])
+    drawings = [svg.track(_changes(line), scale, band=verdict.MARGIN) for line in lines]
+    return _plot(groups, drawings, svg.axis(scale))
+
+
+def by_role(summary: Summary) -> list[tuple[str, Sequence[Line]]]:
+    """What the verdict on a run is made of: the target's lines and those of the general tasks."""
+    return [("Target", summary.first_metric("target")), ("General tasks", summary.first_metric("general"))]
+
+
+def symptom(summary: Summary, metric: str) -> Plot | None:
+    """A symptom on general tasks, base against tuned, from 0 to 100; None where it has no upper end."""
+    lines = [line for line in summary.symptom(metric) if line.base and line.tuned]
+    if not lines or units.factor(metric, max(line.any.value for line in lines)) is None:
+        return None
+    scale = svg.Scale(-2.0, 102.0)
+    drawings = []
+    for line in lines:
+        assert line.base is not None
+        states = readings(line)
+        marks = [_value_mark(line.base, "bar", "base") for _ in states]
+        marks += [_value_mark(r.score, r.shape, "neutral", r.counts) for r in states]
+        drawings.append(svg.track(marks, scale, lines=[*range(len(states)), *range(len(states))]))
+    return _plot([("General tasks", lines)], drawings, svg.axis(scale, plus=False))
+
+
+@dataclass(frozen=True)
+class Sign:
+    """A symptom's means over the general tasks: the base's, and one for each state of the tuned model."""
+
+    metric: str
+    meaning: str
+    means: list[str]
+
+
+def signs(summary: Summary) -> tuple[list[str], list[Sign]]:
+    """(columns, rows): every symptom, averaged over general tasks and shots. A mean leaves out lines that lack a column."""
+    names = {metric: summary.symptom(metric) for metric in summary.symptoms}
+    every = [line for lines in names.values() for line in lines]
+    states = [state for state in STATE if any(state in line.tuned for line in every)]
+    found = []
+    for metric, lines in names.items():
+        columns = [[line.base for line in lines], *([line.tuned.get(state) for line in lines] for state in states)]
+        found.append(Sign(metric, units.meaning(metric), [_mean_text([s for s in scores if s]) for scores in columns]))
+    return ["base", *(STATE[state] for state in states)], found
+
+
+def _mean_text(scores: Sequence[Score]) -> str:
+    if not scores:
+        return "–"
+    mean = math.fsum(score.value for score in scores) / len(scores)
+    scale = units.factor(scores[0].metric, max(score.value for score in scores))
+    return f"{mean:.2f}" if scale is None else units.points(mean * scale)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of the heat map: the score, its verdict and its tint from -100 (lost) to 100 (gained)."""
+
+    score: Score | None
+    word: Verdict | None
+    tint: int
+
+
+def heat(summary: Summary) -> tuple[list[str], list[int], list[tuple[str, str, list[list[Cell]]]]]:
+    """(states, shots, [(task, role, cells by state then shots)]): the change of each task's own metric.
+
+    The tint is the change over the largest change of the map, so that it shows where, and the number says how much.
+    """
+    lines = [line for role in ("target", "general") for line in summary.first_metric(role) if line.tuned]
+    states = [state for state in STATE if any(state in line.tuned for line in lines)]
+    shots = sorted({line.shots for line in lines})
+    by_place = {(line.task, line.shots): line for line in lines}
+    sizes = [abs(estimate.value) for line in lines for score in line.tuned.values() if (estimate := change(score))]
+    largest = max(sizes, default=0.0) or 1.0
+    rows = []
+    for task, role in dict.fromkeys((line.task, line.role) for line in lines):
+        found = [[by_place.get((task, count)) for count in shots] for _ in states]
+        cells = [
+            [cell(line.tuned.get(state) if line else None, largest) for line in group]
+            for state, group in zip(states, found, strict=True)
+        ]
+        rows.append((task, role, cells))
+    return [STATE[state] for state in states], shots, rows
+
+
+def curves(log: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[tuple[str, Markup, tuple[float, float, float]]]]]:
+    """[(stage, [(what, drawing, (first, last, best))])]: loss, and the validation metric where it was measured."""
+    stages: dict[str, list[Mapping[str, Any]]] = {}
+    for record in log:
+        stages.setdefault(str(record.get("stage", "training")), []).append(record)
+    found = []
+    for stage, records in stages.items():
+        losses = [(r["step"], r["loss"]) for r in records if "loss" in r]
+        checks = [(r["step"], r["validation"]) for r in records if "validation" in r]
+        metric = next((str(r["metric"]) for r in records if "metric" in r), "score")
+        panels = [_panel(stage, "training loss", losses, least=True)] if losses else []
+        if checks:
+            panels.append(_panel(stage, f"validation {metric}", checks, least=units.sign(metric) < 0))
+        found.append((stage, panels))
+    return found
+
+
+def _panel(
+    stage: str, what: str, points: list[tuple[float, float]], *, least: bool
+) -> tuple[str, Markup, tuple[float, float, float]]:
+    values = [y for _, y in points]
+    facts = (values[0], values[-1], min(values) if least else max(values))
+    title = f"{what.capitalize()} of stage {stage}"
+    described = f"From {facts[0]:.3g} at step {points[0][0]} to {facts[1]:.3g} at step {points[-1][0]}."
+    thinned = thin(points)
+    if len(points) == 1:
+        return what, Markup(""), facts
+    return what, svg.curve(thinned, title=title, description=described, dots=len(thinned) <= 30), facts
+
+
+def thin(points: list[tuple[float, float]], most: int = 400) -> list[tuple[float, float]]:
+    """At most about `most` of many points, the first and the last among them."""
+    step = -(-len(points) // most)
+    kept = points[::step]
+    return kept if kept[-1] == points[-1] else [*kept, points[-1]]
+
+
+def _plot(groups: Sequence[tuple[str, Sequence[Line]]], drawings: Sequence[Markup], axis: Markup) -> Plot:
+    drawn, rows = iter(drawings), []
+    for heading, lines in groups:
+        before = [None, *(line.task for line in lines)]
+        own = [
+            Row(line, readings(line), next(drawn), line.task != task) for line, task in zip(lines, before, strict=False)
+        ]
+        rows += [(heading, own)] if own else []
+    states = [state for state in STATE if any(state in line.tuned for _, lines in groups for line in lines)]
+    return Plot(rows, axis, [(STATE[state], SHAPE[state]) for state in states])
+
+
+def _changes(line: Line) -> list[svg.Mark]:
+    marks = []
+    for reading in readings(line):
+        estimate = change(reading.score) or Estimate(0.0, 0.0, 0.0)
+        marks.append(
+            _mark(estimate, reading.shape, verdict.SHORT[reading.word] if reading.word else "neutral", reading.counts)
+        )
+    return marks
+
+
+def _value_mark(score: Score, shape: str, kind: str, strong: bool = True) -> svg.Mark:
+    scale = units.factor(score.metric, score.value) or 1.0
+    return _mark(Estimate(score.value, score.low, score.high).scaled(scale), shape, kind, strong)
+
+
+def _mark(estimate: Estimate, shape: Any, kind: str, strong: bool) -> svg.Mark:
+    return svg.Mark(estimate.value, estimate.low, estimate.high, shape, kind, strong)
+
+
+def cell(score: Score | None, largest: float) -> Cell:
+    """A score's cell on a map whose largest change is `largest` points."""
+    estimate = change(score)
+    tint = round(100 * estimate.value / largest) * units.sign(score.metric) if estimate and score else 0
+    return Cell(score, verdict.of_score(score) if score else None, tint)

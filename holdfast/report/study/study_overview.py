@@ -1,0 +1,114 @@
+"""A study at a glance: its verdict in one sentence, a map of arms and targets, and where each arm of a target ends."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from markupsafe import Markup
+
+from holdfast.report.chart import svg
+from holdfast.report.sentences import Number, Piece
+from holdfast.report.study.study import Cell, Spread, Study
+from holdfast.results import units
+
+CLOSE = 0.05  # points of area: less is the same on the page
+GENERIC = "What each method keeps of the general tasks, where it has learned the target equally well."
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A row of the map: the area on each target (None where the arm was not tried), its tint, and the mean where all are there."""
+
+    name: str
+    areas: list[tuple[Spread | None, int]]
+    mean: float | None
+
+
+@dataclass(frozen=True)
+class End:
+    """A row of a target's plot: an arm's gain on the target and its change on the general tasks, with intervals over seeds."""
+
+    number: int
+    arm: str
+    drawing: Markup
+    found: list[tuple[str, str, Spread]]  # (what it is, shape of its mark, value)
+
+
+def lead(study: Study) -> list[Piece]:
+    """The arm that keeps most at equal target scores over all targets, and the one that comes next; of one target `finding` says it."""
+    arms, targets = overview(study)
+    whole = sorted(((arm.mean, arm.name) for arm in arms if arm.mean is not None), key=lambda pair: -pair[0])
+    if len(targets) < 2 or len(whole) < 2:
+        return [GENERIC]
+    (most, best), (less, next_one) = whole[:2]
+    start: list[Piece] = [
+        "Averaged over ",
+        Number(str(len(targets)), "targets"),
+        " targets and the target scores that can be reached, ",
+    ]
+    start += [
+        f"{best} keeps most of the general tasks, ",
+        _percent(most),
+        f", and is best or as good on {_wins(arms, best)}; ",
+    ]
+    return [*start, f"{next_one} comes next with ", _percent(less), "."]
+
+
+def overview(study: Study) -> tuple[list[Arm], list[str]]:
+    """(arms, targets): the area of every arm on every target, tinted by what it lacks to 100 as a share of the most that any lacks."""
+    targets = list(dict.fromkeys(cell.task for cell in study.cells))
+    places = {(cell.arm, cell.task): cell.area for cell in study.cells}
+    lacks = [100 - area.mean for area in places.values() if area]
+    most = max([*lacks, 1.0])
+    arms = []
+    for name in dict.fromkeys(cell.arm for cell in study.cells):
+        found = [places.get((name, target)) for target in targets]
+        values = [area.mean for area in found if area]
+        tints = [round(100 * max(0.0, 100 - area.mean) / most) if area else 0 for area in found]
+        mean = fmean(values) if len(values) == len(targets) else None
+        arms.append(Arm(name, list(zip(found, tints, strict=True)), mean))
+    return (arms, targets) if lacks else ([], targets)
+
+
+def ends(cells: Sequence[Cell]) -> tuple[list[End], Markup] | None:
+    """(rows, axis) of one target's arms; None where no change was measured."""
+    kinds = (("gain on the target", "filled", "gain"), ("general change", "open", "change"))
+    found = [
+        [(what, shape, value) for what, shape, name in kinds if (value := getattr(cell, name)) is not None]
+        for cell in cells
+    ]
+    values = [value for row in found for _, _, value in row]
+    if not values:
+        return None
+    scale = svg.Scale.around([0.0, *(limit for value in values for limit in _limits(value))])
+    rows = [
+        End(number, cell.arm, svg.track([_mark(shape, value) for _, shape, value in row], scale), row)
+        for number, (cell, row) in enumerate(zip(cells, found, strict=True), 1)
+        if row
+    ]
+    return rows, svg.axis(scale)
+
+
+def _limits(value: Spread) -> tuple[float, float]:
+    """The interval over seeds, within what a change of points can be; of one seed the value itself."""
+    low, high = value.interval or (value.mean, value.mean)
+    return max(-100.0, low), min(100.0, high)
+
+
+def _mark(shape: str, value: Spread) -> svg.Mark:
+    low, high = _limits(value)
+    kind = "neutral" if value.interval is None else "gained" if low > 0 else "lost" if high < 0 else "unclear"
+    return svg.Mark(value.mean, low, high, "filled" if shape == "filled" else "open", kind)
+
+
+def _wins(arms: Sequence[Arm], name: str) -> str:
+    """On how many of the targets an arm's area is the largest, or as large."""
+    own = next(arm for arm in arms if arm.name == name)
+    columns = [[arm.areas[place][0] for arm in arms] for place in range(len(own.areas))]
+    best = [max(area.mean for area in column if area) for column in columns]
+    won = sum(area is not None and area.mean >= top - CLOSE for (area, _), top in zip(own.areas, best, strict=True))
+    return f"{won} of them"
+
+
+def _percent(value: float) -> Number:
+    return Number(f"{units.points(value)} %", "area")

@@ -1,0 +1,237 @@
+"""What an answer is worth: per-item statistics, and how their sums become one number.
+
+Every metric is reduced to a matrix of sufficient statistics `[n, s]`, one row an item, and a function of the column sums.
+So resampling the items is a matrix product, and a corpus metric is resampled as honestly as a mean. Everything is read
+from `Output` records, so a finished run can be marked again from its `outputs.jsonl`.
+"""
+
+import difflib
+import re
+import string
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache, partial
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from holdfast.results.scores import Output
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A way to mark answers. More is better; a value lies in 0 to `scale` (1 for shares, 100 for BLEU, chrF and ROUGE).
+
+    `measure(output)` is one item's row of s statistics. `total(sums [..., s], n)` is the value of n items with these column
+    sums, before scaling; None is the mean of one statistic, which lies in 0 to 1. `pick(output)` is the answer where it is chosen by the
+    choices' log-likelihoods; None where it is generated. `signature(outputs)` says exactly what was computed.
+    """
+
+    name: str
+    scale: float
+    measure: Callable[[Output], Sequence[float]]
+    total: Callable[[Array, int], Array] | None = None
+    pick: Callable[[Output], str] | None = None
+    signature: Callable[[Sequence[Output]], str] = lambda outputs: ""
+
+    @property
+    def is_mean(self) -> bool:
+        """Whether the value is the mean over items, so that each item has a value of its own."""
+        return self.total is None
+
+    def statistics(self, outputs: Sequence[Output]) -> Array:
+        """The items' statistics, `[n, s]`."""
+        return np.array([self.measure(output) for output in outputs], dtype=np.float64).reshape(len(outputs), -1)
+
+    def aggregate(self, sums: Array, n: int) -> Array:
+        """Values `[...]` of n items each, from the sums of their statistics `[..., s]`."""
+        value = sums[..., 0] / n if self.total is None else self.total(sums, n)
+        return self.scale * value
+
+    def value(self, outputs: Sequence[Output]) -> float:
+        """The metric over these items, which must not be none."""
+        return float(self.aggregate(self.statistics(outputs).sum(0), len(outputs)))
+
+
+def metric(name: str) -> Metric:
+    """The metric of this name; `recorded:NAME` is the mean of `Output.scores[NAME]`, as another program marked the items.
+
+    Raises:
+        ValueError: there is none; the message names the nearest.
+    """
+    if name in METRICS:
+        return METRICS[name]
+    kind, colon, recorded = name.partition(":")
+    if kind == "recorded" and colon:
+        return Metric(recorded, 1.0, lambda output: (output.scores[recorded],), signature=lambda _: "as recorded")
+    near = difflib.get_close_matches(name, METRICS, n=1, cutoff=0.4)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise ValueError(f"metric {name!r} is unknown; {hint}there are {', '.join(METRICS)}")
+
+
+def scale(name: str) -> float:
+    """The greatest value that scores of this name take: a known metric's scale, 1 for shares and recorded marks."""
+    return METRICS[name].scale if name in METRICS else 1.0
+
+
+# Choices, ranked by log-likelihood.
+
+
+def ranked(output: Output, *, normalised: bool = False) -> str:
+    """The choice with the greatest log-likelihood, summed over its tokens, or per UTF-8 byte where `normalised`.
+
+    The first of equals wins. Choices that are spelled alike are one answer.
+    """
+    if output.choices is None or output.logprobs is None:
+        raise ValueError(
+            f"{output.task}[{output.index}]: accuracy ranks choices, and this item has none; give every example `choices`, or use "
+            "the metric exact_match"
+        )
+    values = output.logprobs
+    if normalised:
+        values = [value / max(1, len(choice.encode())) for value, choice in zip(values, output.choices, strict=True)]
+    return output.choices[int(np.argmax(values))]
+
+
+def _accuracy(name: str, pick: Callable[[Output], str], says: str) -> Metric:
+    return Metric(name, 1.0, lambda output: (float(pick(output) in accepted(output)),), None, pick, lambda _: says)
+
+
+# Short answers.
+
+
+def accepted(output: Output) -> tuple[str, ...]:
+    """Every answer that counts as right."""
+    return output.answers or (output.target,)
+
+
+def loose(text: str) -> str:
+    """Lower case, without punctuation, English articles and superfluous space: how SQuAD compares answers."""
+    text = "".join(c for c in text.casefold() if c not in string.punctuation)
+    return " ".join(re.sub(r"\b(a|an|the)\b", " ", text).split())
+
+
+def _exact_match(output: Output) -> tuple[float]:
+    """Equal to an accepted answer: loosely where the item lists `answers`, to the letter (stripped) where it has one target."""
+    if output.answers:
+        return (float(any(loose(output.output) == loose(answer) for answer in output.answers)),)
+    return (float(output.output.strip() == output.target.strip()),)
+
+
+def _exact_match_signature(outputs: Sequence[Output]) -> str:
+    listed = sum(bool(output.answers) for output in outputs)
+    return f"equal when stripped: {len(outputs) - listed} items|equal as by SQuAD: {listed} items"
+
+
+def _starts_with(output: Output) -> tuple[float]:
+    """Begins with an accepted answer, to the letter; space in front does not count."""
+    return (float(any(output.output.strip().startswith(answer.strip()) for answer in accepted(output))),)
+
+
+def _f1(output: Output) -> tuple[float]:
+    """F1 of the bags of words after `loose`, for the accepted answer that fits best (Rajpurkar et al. 2016)."""
+    return (max(_overlap(loose(output.output).split(), loose(answer).split()) for answer in accepted(output)),)
+
+
+def _overlap(ours: list[str], theirs: list[str]) -> float:
+    if not ours or not theirs:
+        return float(ours == theirs)
+    common = sum((Counter(ours) & Counter(theirs)).values())
+    return 2 * common / (len(ours) + len(theirs))
+
+
+# Texts. The libraries count; the arithmetic over sums is written out for arrays.
+
+
+@cache
+def _rouge_scorer(kind: str) -> Any:
+    from rouge_score.rouge_scorer import RougeScorer
+
+    return RougeScorer([kind], use_stemmer=False)
+
+
+def _rouge(kind: str) -> Metric:
+    """ROUGE F1 of an item for the accepted answer that fits best. The library knows the letters a-z and digits only."""
+
+    def measure(output: Output) -> tuple[float]:
+        return (_rouge_scorer(kind).score_multi(accepted(output), output.output)[kind].fmeasure,)
+
+    return Metric(
+        kind, 100.0, measure, signature=lambda _: f"rouge-score:{version('rouge-score')}|stemmer:no|mean of F1"
+    )
+
+
+@cache
+def _sacrebleu(name: str) -> Any:
+    from sacrebleu.metrics import BLEU, CHRF  # pyright: ignore[reportPrivateImportUsage]
+
+    return {"BLEU": BLEU, "CHRF": CHRF}[name]()
+
+
+def _corpus(name: str, library: str, total: Callable[[Array, int], Array]) -> Metric:
+    """A metric of sacrebleu with the library's default settings; the accepted answers are its references."""
+
+    def measure(output: Output) -> Sequence[float]:
+        # The call that sacrebleu's own significance tests rest on; the public ones give the score without the counts.
+        return _sacrebleu(library)._extract_corpus_statistics([output.output], [[text] for text in accepted(output)])[0]
+
+    def signature(outputs: Sequence[Output]) -> str:
+        from sacrebleu.metrics import BLEU, CHRF  # pyright: ignore[reportPrivateImportUsage]
+
+        scorer = {"BLEU": BLEU, "CHRF": CHRF}[library]()
+        counts = {len(accepted(output)) for output in outputs}
+        scorer.num_refs = counts.pop() if len(counts) == 1 else -1
+        return str(scorer.get_signature())
+
+    return Metric(name, 100.0, measure, total, signature=signature)
+
+
+def bleu_from_sums(sums: Array, n: int) -> Array:
+    """BLEU-4 in 0 to 1 from `[..., 10]` = (length, reference length, 4 x matches, 4 x n-grams) (Papineni et al. 2002).
+
+    Orders without a match are smoothed as by sacrebleu's default `exp` (Chen and Cherry 2014, method 3).
+    """
+    length, reference = sums[..., 0], sums[..., 1]
+    matches, grams = sums[..., 2:6], sums[..., 6:10]
+    halvings = np.cumsum((matches == 0) & (grams > 0), axis=-1)
+    smoothed = np.where(matches > 0, matches, 0.5**halvings)
+    defined = (matches > 0).any(-1) & (grams > 0).all(-1)
+    log_precision = np.log(smoothed / np.maximum(grams, 1)).mean(-1)
+    log_penalty = np.minimum(0, 1 - reference / np.maximum(length, 1))
+    return np.where(defined, np.exp(log_precision + log_penalty), 0.0)
+
+
+def chrf_from_sums(sums: Array, n: int) -> Array:
+    """chrF2 in 0 to 1 from `[..., 18]` = 6 x (n-grams, reference n-grams, matches) (Popović 2015).
+
+    Precision and recall are averaged over the orders that occur on both sides.
+    """
+    ours, theirs, matches = sums[..., 0::3], sums[..., 1::3], sums[..., 2::3]
+    occurs = (ours > 0) & (theirs > 0)
+    orders = np.maximum(occurs.sum(-1), 1)
+    precision = np.where(occurs, matches / np.maximum(ours, 1), 0).sum(-1) / orders
+    recall = np.where(occurs, matches / np.maximum(theirs, 1), 0).sum(-1) / orders
+    weighted = 4 * precision + recall
+    return np.where(weighted > 0, 5 * precision * recall / np.where(weighted > 0, weighted, 1), 0.0)
+
+
+METRICS: dict[str, Metric] = {
+    m.name: m
+    for m in (
+        _accuracy("accuracy", ranked, "greatest sum of log-likelihoods"),
+        _accuracy("accuracy_norm", partial(ranked, normalised=True), "greatest log-likelihood per byte"),
+        Metric("exact_match", 1.0, _exact_match, signature=_exact_match_signature),
+        Metric("starts_with", 1.0, _starts_with, signature=lambda _: "begins with an accepted answer, when stripped"),
+        Metric("f1", 1.0, _f1, signature=lambda _: "bags of words, compared as by SQuAD"),
+        _rouge("rouge1"),
+        _rouge("rouge2"),
+        _rouge("rougeL"),
+        _corpus("bleu", "BLEU", bleu_from_sums),
+        _corpus("chrf", "CHRF", chrf_from_sums),
+    )
+}

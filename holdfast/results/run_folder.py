@@ -1,0 +1,216 @@
+"""A run's folder as the report sees it: the scores, and whatever else is there."""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from holdfast.results.scores import Output, Score, read_outputs, read_scores
+
+PIECES = (
+    "model",
+    "prompt",
+    "adapter",
+)  # the weights that a run may leave
+
+
+@dataclass(frozen=True)
+class Folder:
+    """What a run left. `absent` says in plain words what is missing, for the page to repeat."""
+
+    path: Path
+    scores: list[Score]
+    outputs: list[Output]
+    log: list[dict[str, Any]]
+    config: str
+    absent: list[str]
+    truncated: list[str] = field(
+        default_factory=list
+    )  # for each stage that cut training rows, how many and what was lost
+    analysis: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        return self.path.resolve().name
+
+    @property
+    def pieces(self) -> list[str]:
+        """Which of `model`, `prompt` and `adapter` exist."""
+        return [piece for piece in PIECES if (self.path / piece).is_dir()]
+
+    @property
+    def prompts(self) -> list[str]:
+        """Where the prompts lie: `prompt`, or `prompt/TARGET` for each of several targets."""
+        return [path.relative_to(self.path).as_posix() for path in prompts(self.path).values()]
+
+    def kind(self, prompt: str) -> str:
+        """The type that PEFT gives the prompt in this place; a soft prompt's where nothing says so."""
+        try:
+            return str(json.loads((self.path / prompt / "adapter_config.json").read_text())["peft_type"])
+        except (OSError, ValueError, KeyError):
+            return "PROMPT_TUNING"
+
+    @property
+    def encoder_decoder(self) -> bool:
+        """Whether the model has an encoder, as its own configuration or its adapter's says."""
+        for name in ("model/config.json", *(f"{piece}/adapter_config.json" for piece in (*self.prompts, "adapter"))):
+            try:
+                config = json.loads((self.path / name).read_text())
+            except (OSError, ValueError):
+                continue
+            return bool(config.get("is_encoder_decoder")) or config.get("task_type") == "SEQ_2_SEQ_LM"
+        return False
+
+    @property
+    def one(self) -> Score:
+        """A score of the tuned model (else of the base), for the circumstances that all scores of a run share."""
+        return next((score for score in self.scores if score.variant == "tuned"), self.scores[0])
+
+    @property
+    def base_model(self) -> str:
+        """The model that training started from: what the base scores were measured on."""
+        return next((score.model for score in self.scores if score.variant == "base" and score.model), "")
+
+
+def prompts(run: Path) -> dict[str, Path]:
+    """The folders of a run's prompts by target; the only one has no name."""
+    place = run / "prompt"
+    if not place.is_dir():
+        return {}
+    if (place / "adapter_config.json").exists():  # Its folders, where it has any, are its parts.
+        return {"": place}
+    return {path.name: path for path in sorted(place.iterdir()) if path.is_dir()} or {"": place}
+
+
+def read(path: str | Path) -> Folder:
+    """Read a run's folder. Everything but the scores may be missing; missing scores are a ValueError."""
+    path = Path(path)
+    if not (path / "scores.jsonl").exists():
+        raise ValueError(_no_scores(path))
+    scores = _scores(path)
+    outputs = read_outputs(path) if (path / "outputs.jsonl").exists() else []
+    log = _log(path / "log.jsonl")
+    config = path / "config.yaml"
+    text = config.read_text(encoding="utf-8") if config.exists() else ""
+    variants = {score.variant for score in scores}
+    absent = [
+        sentence
+        for missing, sentence in (
+            (not outputs, "outputs.jsonl (the answers, item by item): no examples are shown."),
+            (not log, "log.jsonl (the course of training): no training curves are shown."),
+            (not text, "config.yaml (the configuration): the run cannot be repeated from this folder alone."),
+            (
+                "base" not in variants,
+                "scores of the base model: nothing can be compared.",
+            ),
+            (
+                "tuned" not in variants,
+                "scores of a tuned model: only the base was measured.",
+            ),
+        )
+        if missing
+    ]
+    return Folder(path, scores, outputs, log, text, absent, _truncated(path / "log.jsonl"), read_findings(path))
+
+
+def expanded(paths: Sequence[Path]) -> list[Path]:
+    """Folders of runs; one that is none itself and holds some (`runs/demo`) stands for these."""
+    return [run for path in paths for run in ([path] if (path / "scores.jsonl").exists() else _inside(path) or [path])]
+
+
+def _inside(path: Path) -> list[Path]:
+    return sorted(config.parent for config in path.glob("*/config.yaml"))
+
+
+def _no_scores(path: Path) -> str:
+    """Why a folder cannot be reported on, and what to do."""
+    if not path.is_dir():
+        return f"{path}: there is no such folder; `holdfast tune MODEL TASK --out {path}` makes a run there"
+    if runs := _inside(path):
+        return f"{path}: holds runs and is none itself; give one of {', '.join(map(str, runs))}"
+    if (path / "config.yaml").exists():
+        return f"{path}: its run is not finished (no scores.jsonl); give the command that began it again"
+    if (path / "config.json").exists():
+        return (
+            f"{path}: a model and no run; measure it with `holdfast evaluate {path} --task TASK --out DIR` and give DIR"
+        )
+    return (
+        f"{path}: no scores.jsonl, so there is nothing to report; write it with `holdfast tune MODEL TASK --out {path}` or "
+        f"`holdfast evaluate MODEL --out {path}`"
+    )
+
+
+def _scores(path: Path) -> list[Score]:
+    try:
+        scores = read_scores(path)
+    except TypeError as error:
+        raise ValueError(f"{path / 'scores.jsonl'}: a record is not a whole score ({error}); evaluate again") from None
+    if not scores:
+        raise ValueError(f"{path / 'scores.jsonl'}: the file is empty, so there is nothing to report; evaluate again")
+    keys = set()
+    for score in scores:
+        if score.key in keys:
+            raise ValueError(f"{path / 'scores.jsonl'}: two scores for {score.key}; keep one, or evaluate again")
+        keys.add(score.key)
+    return scores
+
+
+def _truncated(path: Path) -> list[str]:
+    """What the log says about training rows that were too long."""
+    found: dict[str, str] = {}
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        if '"truncated_share"' not in line:
+            continue
+        record = json.loads(line)
+        if record["truncated_share"]:
+            cut, lost, empty = (100 * record[f"{name}_share"] for name in ("truncated", "target_cut", "target_lost"))
+            said = f"stage {record['stage']}: {cut:.0f} % of {record['rows']} training rows were cut to fit"
+            more = f", {lost:.0f} % lost tokens of their target and {empty:.0f} % all of it" if lost else ""
+            found[record["stage"]] = said + more
+    return list(found.values())
+
+
+def read_findings(folder: Path) -> list[dict[str, Any]]:
+    """The findings of the run's analyses; none where nothing was analysed."""
+    path = folder / "analysis.jsonl"
+    if not path.exists():
+        return []
+    found = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            record = json.loads(line)
+            found.append({name: record[name] for name in ("analysis", "step", "measure", "where", "value")})
+        except (ValueError, KeyError):
+            raise ValueError(
+                f"{path}:{number}: not a finding of an analysis; give the command of the run again"
+            ) from None
+    return found
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def _log(path: Path) -> list[dict[str, Any]]:
+    """The training log's lines with a finite loss or validation score.
+
+    A last line that a killed run left unfinished is dropped; any other must be whole.
+    """
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").rstrip("\n").split("\n")
+    records = []
+    for number, line in enumerate(lines, 1):
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError as error:
+            if number == len(lines):
+                break
+            raise ValueError(f"{path}:{number}: this line is not JSON ({error.msg}); remove it") from None
+        measured = {name: record[name] for name in ("loss", "validation") if _is_finite(record.get(name))}
+        if isinstance(record.get("step"), int) and measured:
+            kept = {name: record[name] for name in ("stage", "step", "metric") if name in record}
+            records.append(kept | measured)
+    return records

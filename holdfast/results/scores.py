@@ -1,0 +1,160 @@
+"""Score: one number with all its circumstances. `scores.jsonl` and `outputs.jsonl` are all that a report reads."""
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from holdfast.atomic_files import whole
+
+Verdict = Literal["gained", "kept", "lost", "not resolvable"]
+# What a task is asked for: to learn it, to see whether it is kept, or to see whether what was lost is only hidden (a task in disguise, a
+# probe). Diagnostics stand beside the general tasks and count in none of their means, families of tests or signs of collapse.
+Role = Literal["target", "general", "diagnostic"]
+ROLES: tuple[Role, ...] = get_args(Role)
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """One number, and everything that must be known to read or repeat it.
+
+    `value` with its interval `[low, high]` (95 %) and standard error is in the metric's own unit (accuracy and the like: 0 to 1; BLEU,
+    chrF, ROUGE: 0 to 100). `delta`, with its paired interval, is this value minus the base model's on the same items; it is None for
+    the base itself. `prompt` says whether the soft prompt was attached ("on"), removed ("off"), or never existed (None).
+
+    `step` is None for the weights that the run keeps. Scores along the way carry the step of the last stage that the weights were
+    taken at; step 0 is the model before that stage, so with the prompt attached it is what stage 1 reached alone.
+
+    `p` is the two-sided probability of such a change by chance (McNemar's exact test, or randomisation), not corrected for the
+    number of tasks; `verdict` is corrected, and where it is "not resolvable", about `needed` items would tell. `again`
+    is the base's value measured a second time, with other demonstrations and in other batches: the noise floor. `transfer`, with
+    its paired interval, is this value minus that right after the stage that trained on the task, where later stages moved the
+    model on: the task's part in BWT. `chance` is
+    what guessing among the choices would give, as a share of the scale; `truncated` counts the items whose input had to be
+    cut to fit the model; `signature` says exactly what the metric computed. Where the items were asked behind several `sets` of
+    demonstrations, the value is of the first, and `over_sets` the standard deviation between them: apart from the interval, which is
+    about items.
+    """
+
+    variant: Literal["base", "tuned"]
+    prompt: Literal["on", "off"] | None
+    task: str
+    role: Role
+    shots: int
+    metric: str
+    value: float
+    low: float
+    high: float
+    n: int
+    stderr: float = 0.0
+    delta: float | None = None
+    delta_low: float | None = None
+    delta_high: float | None = None
+    p: float | None = None
+    verdict: Verdict | None = None
+    needed: int | None = None
+    again: float | None = None
+    transfer: float | None = None
+    transfer_low: float | None = None
+    transfer_high: float | None = None
+    chance: float = 0.0
+    truncated: int = 0
+    signature: str = ""
+    model: str = ""
+    model_hash: str = ""
+    recipe: str = ""
+    seed: int = 0
+    task_version: str = ""
+    split: str = "test"
+    template: str = ""
+    demonstrations: str = ""
+    decoding: str = ""
+    outputs: str = "outputs.jsonl"
+    versions: dict[str, str] = field(default_factory=dict)
+    step: int | None = None
+    sets: int = 1
+    over_sets: float | None = None
+
+    @property
+    def key(self) -> tuple[str | int | None, ...]:
+        """What tells this score from every other one of a run; the step only where there is one."""
+        key = (self.variant, self.prompt, self.task, self.shots, self.metric)
+        return key if self.step is None else (*key, self.step)
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One item as it was asked and answered: the line of `outputs.jsonl` behind a score.
+
+    `scores` holds the item's own value per metric (absent for metrics that exist only over a corpus); `logprobs` the
+    log-likelihood of each choice, where choices were ranked. `output` is the chosen or generated answer; `generated` is what
+    the model wrote of its own accord, where choices were ranked and that was asked for too.
+    """
+
+    variant: str
+    prompt: str | None
+    task: str
+    role: str
+    shots: int
+    index: int
+    input: str
+    target: str
+    output: str
+    answers: tuple[str, ...] = ()
+    choices: tuple[str, ...] | None = None
+    logprobs: tuple[float, ...] | None = None
+    scores: dict[str, float] = field(default_factory=dict)
+    generated: str | None = None
+    truncated: bool = False
+    step: int | None = None
+
+
+def write_jsonl(path: Path, records: Iterable[Any]) -> None:
+    """Write dataclass records one a line; the file appears whole or not at all."""
+    with whole(path) as part, part.open("w", encoding="utf-8") as file:
+        for record in records:
+            file.write(json.dumps(asdict(record), ensure_ascii=False) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_scores(path: Path) -> list[Score]:
+    """The scores of a run; `path` is `scores.jsonl` or the run's folder."""
+    return [Score(**_known(Score, record)) for record in _records(path, "scores.jsonl")]
+
+
+def read_outputs(path: Path) -> list[Output]:
+    """The items behind the scores; `path` is `outputs.jsonl` or the run's folder."""
+    found = []
+    for record in _records(path, "outputs.jsonl"):
+        for name in ("answers", "choices", "logprobs"):
+            if record.get(name) is not None:
+                record[name] = tuple(record[name])
+        found.append(Output(**_known(Output, record)))
+    return found
+
+
+def _records(path: Path, name: str) -> list[dict[str, Any]]:
+    path = path / name if path.is_dir() else path
+    if not path.exists():
+        raise ValueError(f"{path}: there is no such file; is this the folder of a finished run?")
+    records = []
+    # Not `splitlines`: a text may hold U+2028 and other separators, which JSON leaves as they are.
+    for number, line in enumerate(path.read_text(encoding="utf-8").rstrip("\n").split("\n"), 1):
+        if not line:
+            continue
+        try:
+            records.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            raise ValueError(
+                f"{path}:{number}: this line is not JSON ({error.msg}); run `holdfast evaluate` again"
+            ) from None
+    return records
+
+
+def _known(kind: type, record: dict[str, Any]) -> dict[str, Any]:
+    """Records of a newer version may carry more than this one knows; what is unknown is left out."""
+    names = {f.name for f in fields(kind)}
+    return {name: value for name, value in record.items() if name in names}

@@ -1,0 +1,210 @@
+"""Intervals and tests for one score and for the change between two, honest at small n. Pure: numbers in, numbers out.
+
+The unit is always the item. A change is measured on identical items, so what makes an item hard cancels. All intervals are
+95 %, two-sided. Shares of right answers have closed intervals (Wilson; Tango for the change) with an exact test (McNemar).
+Everything else is resampled: the items of both variants together, from sufficient statistics, so that corpus metrics (BLEU,
+chrF) are recomputed and not averaged.
+
+A resampled interval knows only the kinds of item that it has seen: if the two variants agree on every item, or differ on
+two of fifty, it is far too narrow, and at worst empty. It is therefore never narrower than what an unseen kind of item could do
+whose share is `unseen(n)`, the upper end of Wilson's interval for 0 of n; and it reaches zero unless the randomisation test
+rejects zero. For shares and no disagreement this is exactly Tango's interval. `tests/evaluation/test_coverage.py` holds what
+these choices are worth.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from holdfast.results.metrics import Array, Metric
+
+LEVEL = 0.95
+Z = float(stats.norm.ppf((1 + LEVEL) / 2))
+RESAMPLES = 10_000
+FEWEST = 6  # differing items below which no exact test can reject at 5 %: 2 * 0.5**5 is 6 %
+_CELLS = 4_000_000  # the most counts held at once, 32 MB
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A value over n items with its 95 % interval and standard error, in the metric's unit.
+
+    `p` is the two-sided probability of a change at least this large if base and tuned were exchangeable; None for a single score.
+    """
+
+    value: float
+    low: float
+    high: float
+    stderr: float
+    n: int
+    p: float | None = None
+
+
+def single(metric: Metric, items: Array, *, seed: int = 0, resamples: int = RESAMPLES) -> Estimate:
+    """The value of a metric over items with statistics `[n, s]`, n >= 1."""
+    n = _count(items)
+    value = float(metric.aggregate(items.sum(0), n))
+    if metric.is_mean and _binary(items):
+        right = round(items.sum())
+        low, high = wilson(right, n)
+        return Estimate(value, metric.scale * low, metric.scale * high, metric.scale * _binomial_error(right, n), n)
+    draws = np.concatenate([metric.aggregate(counts @ items, n) for counts in _resampled(n, seed, resamples)])
+    # What one more item of each kind would add, n times: for a mean, its distance from the mean.
+    kinds = (n - 1) * (value - metric.aggregate(items.sum(0) - items, max(1, n - 1)))
+    least, most = (kinds.min(), kinds.max()) if kinds.any() else (-value, metric.scale - value)
+    low, high = _quantiles(draws, n)
+    low, high = min(low, value + unseen(n) * least), max(high, value + unseen(n) * most)
+    return Estimate(value, max(0.0, low), min(metric.scale, high), float(draws.std()), n)
+
+
+def paired(metric: Metric, base: Array, tuned: Array, *, seed: int = 0, resamples: int = RESAMPLES) -> Estimate:
+    """The change tuned - base of a metric, from both variants' statistics `[n, s]` of the same items in the same order."""
+    n = _count(base)
+    assert base.shape == tuned.shape, (base.shape, tuned.shape)
+    if metric.is_mean and _binary(base) and _binary(tuned):
+        return _paired_shares(base[:, 0], tuned[:, 0], metric.scale)
+    old, new = base.sum(0), tuned.sum(0)
+    value = float(metric.aggregate(new, n) - metric.aggregate(old, n))
+    draws = np.concatenate(
+        [metric.aggregate(c @ tuned, n) - metric.aggregate(c @ base, n) for c in _resampled(n, seed, resamples)]
+    )
+    # What it changes if one item is answered as by the other variant, n times: for a mean, the item's own difference. From
+    # a handful of differences their size cannot be told, and the whole scale takes their place.
+    swaps = n * (metric.aggregate(new, n) - metric.aggregate(new + base - tuned, n))
+    few = (base != tuned).any(1).sum() < FEWEST
+    reach = unseen(n) * (metric.scale if few else float(np.abs(swaps).max()))
+    low, high = _quantiles(draws, n)
+    low, high = min(low, value - reach), max(high, value + reach)
+    p = randomisation(metric, base, tuned, seed=seed, trials=resamples)
+    if p >= 1 - LEVEL:
+        low, high = min(low, 0.0), max(high, 0.0)
+    return Estimate(value, max(-metric.scale, low), min(metric.scale, high), float(draws.std()), n, p)
+
+
+def jackknife(value: float, without: Array) -> Estimate:
+    """A statistic of n items that resampling would distort (repeated items are not new), from its values without each `[n]`.
+
+    The interval is value +- 1.96 jackknife standard errors (Tukey 1958); of one item it is empty.
+    """
+    n = len(without)
+    error = math.sqrt((n - 1) / n * float(((without - without.mean()) ** 2).sum()))
+    return Estimate(value, value - Z * error, value + Z * error, error, n)
+
+
+def ratio(above: Array, below: Array, *, seed: int = 0, resamples: int = RESAMPLES) -> Estimate:
+    """sum(above) / sum(below) over paired items `[n]`, where the sum below is not zero; percentile interval."""
+    n, both = len(above), np.stack([above, below], 1)
+    sums = np.concatenate([counts @ both for counts in _resampled(n, seed, resamples)])
+    draws = sums[:, 0][sums[:, 1] > 0] / sums[:, 1][sums[:, 1] > 0]
+    low, high = _quantiles(draws, n)
+    return Estimate(float(above.sum() / below.sum()), low, high, float(draws.std()), n)
+
+
+def unseen(n: int) -> float:
+    """The share that a kind of item may have which did not occur in n: the upper end of Wilson's interval for 0 of n."""
+    return Z**2 / (n + Z**2)
+
+
+def wilson(right: int, n: int) -> tuple[float, float]:
+    """Score interval of a share (Wilson 1927)."""
+    share, weight = right / n, unseen(n)
+    centre = share + weight * (0.5 - share)
+    half = math.sqrt(weight * ((1 - weight) * share * (1 - share) + weight / 4))
+    return (0.0 if right == 0 else centre - half, 1.0 if right == n else centre + half)
+
+
+@cache
+def tango(better: int, worse: int, n: int) -> tuple[float, float]:
+    """Score interval of the change of a share between paired samples (Tango 1998), by bisection.
+
+    Of n items, `better` are right only after and `worse` only before.
+    """
+    change = (better - worse) / n
+
+    def excess(delta: float) -> float:
+        """(observed - delta) in standard errors, with the variance that the likelihood gives under this delta; falls in delta."""
+        linear = (2 * n - better + worse) * delta - better - worse
+        root = math.sqrt(max(0.0, linear**2 + 8 * n * worse * delta * (1 - delta)))
+        only_before = (root - linear) / (4 * n)
+        variance = (2 * only_before + delta * (1 - delta)) / n
+        return (change - delta) / math.sqrt(variance) if variance > 0 else math.copysign(math.inf, change - delta)
+
+    return _bisect(excess, Z, -1.0, change), _bisect(excess, -Z, change, 1.0)
+
+
+@cache
+def mcnemar(better: int, worse: int) -> float:
+    """Two-sided exact probability of so uneven a split of the items that changed (McNemar 1947)."""
+    return float(stats.binomtest(better, better + worse).pvalue) if better + worse else 1.0
+
+
+def randomisation(metric: Metric, base: Array, tuned: Array, *, seed: int = 0, trials: int = RESAMPLES) -> float:
+    """Two-sided probability of a change at least this large when each item's two answers are swapped at random.
+
+    Approximate randomisation (Noreen 1989; Riezler and Maxwell 2005): valid at every n for any metric.
+    """
+    n = _count(base)
+    moves = (base - tuned)[(base != tuned).any(1)]
+    old, new = base.sum(0), tuned.sum(0)
+    observed = abs(float(metric.aggregate(new, n) - metric.aggregate(old, n)))
+    rng, extreme, rows = np.random.default_rng((seed, 1)), 0, max(1, _CELLS // max(1, len(moves)))
+    for start in range(0, trials, rows):
+        swapped = rng.integers(0, 2, (min(rows, trials - start), len(moves)), dtype=np.uint8).astype(np.float64) @ moves
+        change = np.abs(metric.aggregate(new + swapped, n) - metric.aggregate(old - swapped, n))
+        extreme += int((change >= observed - 1e-9 * metric.scale).sum())  # 1e-9: equal changes, summed in another order
+    return (extreme + 1) / (trials + 1)
+
+
+def _paired_shares(base: NDArray[np.float64], tuned: NDArray[np.float64], scale: float) -> Estimate:
+    n, better, worse = len(base), int((tuned > base).sum()), int((tuned < base).sum())
+    low, high = tango(better, worse, n)
+    change = (better - worse) / n
+    error = math.sqrt(max(0.0, (better + worse) / n - change**2) / n)
+    return Estimate(scale * change, scale * low, scale * high, scale * error, n, mcnemar(better, worse))
+
+
+def _resampled(n: int, seed: int, resamples: int) -> Iterator[Array]:
+    """How often each of n items is drawn, `[rows, n]` at a time: the multinomial counts of the bootstrap (Efron 1979)."""
+    rng, rows = np.random.default_rng((seed, 0)), max(1, _CELLS // n)
+    for start in range(0, resamples, rows):
+        size = min(rows, resamples - start)
+        drawn = rng.integers(0, n, (size, n)) + n * np.arange(size)[:, None]
+        yield np.bincount(drawn.ravel(), minlength=size * n).reshape(size, n).astype(np.float64)
+
+
+def _quantiles(draws: Array, n: int) -> tuple[float, float]:
+    """Percentile interval, widened for small n as Student's t widens the normal's (Hesterberg 2015, "expanded percentile")."""
+    if n == 1:
+        return float(draws.min()), float(draws.max())
+    tail = float(stats.norm.cdf(math.sqrt(n / (n - 1)) * stats.t.ppf((1 - LEVEL) / 2, n - 1)))
+    low, high = np.quantile(draws, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def _bisect(function, level: float, low: float, high: float) -> float:
+    """Where a falling function crosses a level between two points; the nearer end where it does not."""
+    if function(low) <= level:
+        return low
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if function(middle) > level else (low, middle)
+    return (low + high) / 2
+
+
+def _binary(items: Array) -> bool:
+    return items.shape[1] == 1 and bool(((items == 0) | (items == 1)).all())
+
+
+def _binomial_error(right: int, n: int) -> float:
+    return math.sqrt(right / n * (1 - right / n) / n)
+
+
+def _count(items: Array) -> int:
+    if items.ndim != 2 or len(items) == 0:
+        raise ValueError("a score needs at least one item; the split is empty or `limit` is 0")
+    return len(items)

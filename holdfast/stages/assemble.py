@@ -1,0 +1,101 @@
+"""A run's standard folder, put together from the folders of its stages."""
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from holdfast.atomic_files import write_text
+from holdfast.stages.stage import LOCK, MARK
+
+KINDS = ("model", "prompt", "adapter")
+
+
+def collect(stages: Sequence[Path], out: Path, prompts: Mapping[str, Path]) -> None:
+    """Put `model/`, `prompt/` and `adapter/` of the stages into the run's folder (by hard link where the disk can), and one `log.jsonl`.
+
+    A later stage's part replaces an earlier one's of the same kind. Of several different `prompts` (the stage's folder, by target) each
+    has a folder of its own, `prompt/TARGET/`.
+    """
+    for kind in KINDS:
+        found = [folder / kind for folder in stages if (folder / kind).is_dir()]
+        several = kind == "prompt" and len(set(prompts.values())) > 1
+        parts = (
+            {name: folder / kind for name, folder in prompts.items()} if several else {"": found[-1]} if found else {}
+        )
+        shutil.rmtree(out / kind, ignore_errors=True)
+        part = out / f"{kind}.part"
+        shutil.rmtree(part, ignore_errors=True)
+        for name, folder in parts.items():
+            shutil.copytree(folder, part / name, copy_function=_link)
+        if parts:
+            os.replace(part, out / kind)
+    logs = [(folder / "log.jsonl").read_text() for folder in stages if (folder / "log.jsonl").exists()]
+    write_text(out / "log.jsonl", "".join(logs))
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+def check_folder(out: Path, *, overwrite: bool) -> None:
+    """Refuse, before anything is written into it, what cannot become a run's folder.
+
+    Raises:
+        ValueError: it is a file, has a config.yaml of something else, or holds something else and `overwrite` is off.
+    """
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"{out}: is a file; --out needs a folder")
+    path = out / "config.yaml"
+    if path.exists():
+        before = yaml.safe_load(path.read_text())
+        if not isinstance(before, dict) or "stages" not in before:  # nothing of ours to replace
+            raise ValueError(f"{path}: is not the configuration of a run; give another --out")
+    elif out.exists() and not overwrite and any(path.name != LOCK for path in out.iterdir()):
+        raise ValueError(f"{out}: is not empty and holds no run; give another --out, or --overwrite to write into it")
+
+
+def claim(out: Path, config: Mapping[str, Any], *, overwrite: bool) -> None:
+    """Make a folder this run's own by writing `config.yaml`. One in which nothing was finished, because the first try failed
+    early, is anybody's: what was wrong is mended and the command given again.
+
+    Raises:
+        ValueError: the folder holds a run of another configuration, and `overwrite` is off.
+    """
+    path = out / "config.yaml"
+    text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
+    if path.exists():
+        before = yaml.safe_load(path.read_text())
+        compared = config.keys() - {"versions", "analyses"}  # neither changes what is trained or measured
+        changed = [key for key in config if key in compared and before.get(key) != yaml.safe_load(text).get(key)]
+        started = _started(out)
+        if changed and started and not overwrite:
+            raise ValueError(
+                f"{out}: holds a run with another configuration (different: {', '.join(changed)}); give another --out, or "
+                "--overwrite to replace it"
+            )
+        if changed and started:
+            _empty(out)
+        elif changed:
+            shutil.rmtree(out / "stages", ignore_errors=True)
+    write_text(path, text)
+
+
+def _started(out: Path) -> bool:
+    """Whether a run's folder holds work that would be lost: a finished stage, a checkpoint, or numbers."""
+    return any(any(out.glob(work)) for work in ("scores.jsonl", f"stages/*/{MARK}", "stages/*/checkpoint-*"))
+
+
+def _empty(out: Path) -> None:
+    """Remove everything but the lock, which whoever is here holds."""
+    for path in out.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.name != LOCK:
+            path.unlink()

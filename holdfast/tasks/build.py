@@ -1,0 +1,139 @@
+"""From records to a task: every line as an example, and the defaults of template and metric."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import median
+
+from holdfast.tasks.error_list import Problems
+from holdfast.tasks.jinja import compile_template, evaluate, fill
+from holdfast.tasks.record_formats import Shape, shape_of, to_example
+from holdfast.tasks.records import Record
+from holdfast.tasks.settings import Settings
+from holdfast.tasks.splits import Splits, evenly, split_one, version, with_validation
+from holdfast.tasks.task import Example, Task, Template
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What was read: records by split (a single file is the split `all`), the settings, and where each came from."""
+
+    name: str
+    source: str
+    records: Mapping[str, Sequence[Record]]
+    settings: Settings
+    settings_where: str
+    closed: Mapping[str, tuple[str, ...]]
+
+
+def to_task(draft: Draft, problems: Problems, seed: int = 0) -> Task:
+    """The task of a draft. `seed` chooses which examples are held out where the data itself has no such split.
+
+    Raises:
+        ValueError: everything that is wrong with any line, and what was already in `problems`.
+    """
+    draft = replace(draft, records=_kept(draft, problems))
+    shape, examples = _examples(draft, problems)
+    template = _template(draft, shape, examples)
+    asked = _questions(draft, template, examples, problems)
+    problems.stop()
+    every = [example for split in examples.values() for example in split]
+    metric = draft.settings.metric or default_metric(every, asked)
+    try:
+        splits = split_one(examples["all"], seed) if "all" in examples else with_validation(examples, seed)
+    except ValueError as error:
+        raise ValueError(f"{draft.source}: {error}") from None
+    return Task(draft.settings.name or draft.name, splits, template, metric, version(template, splits), draft.source)
+
+
+def default_stop(targets: Sequence[str], separator: str) -> tuple[str, ...]:
+    """A newline where no target has one; else what separates demonstrations; else only the model's own end token."""
+    if not any("\n" in target for target in targets):
+        return ("\n",)
+    return (separator,) if separator else ()
+
+
+def default_metric(examples: Sequence[Example], questions: Sequence[str]) -> str:
+    """`accuracy` where every example has choices; `exact_match` where answers are short (a median of at most five
+    words) and on one line or with listed `answers`; `rougeL` where questions have more than four times the words of
+    their answers (medians: a summary); else `bleu`."""
+    if all(example.choices for example in examples):
+        return "accuracy"
+    words = median(len(example.target.split()) for example in examples)
+    if words <= 5 and all(example.answers or "\n" not in example.target for example in examples):
+        return "exact_match"
+    return "rougeL" if median(len(text.split()) for text in questions) > 4 * words else "bleu"
+
+
+def _kept(draft: Draft, problems: Problems) -> dict[str, list[Record]]:
+    """The records that `limit` and `keep` leave."""
+    keep = draft.settings.keep
+    kept: dict[str, list[Record]] = {}
+    for split, found in draft.records.items():
+        kept[split] = []
+        for record in (found[i] for i in evenly(len(found), draft.settings.limit)):
+            try:
+                if keep is None or evaluate(keep, record.values):
+                    kept[split].append(record)
+            except ValueError as error:
+                problems.add(record.where, f"`keep`: {error}")
+        if found and not kept[split] and not problems.lines:
+            problems.add(draft.settings_where, f"`keep` leaves no example of {split}; change it")
+    return kept
+
+
+def _examples(draft: Draft, problems: Problems) -> tuple[Shape, dict[str, tuple[Example, ...]]]:
+    """Every record as an example of one shape, that of the first good line."""
+    first: Shape | None = None
+    found: dict[str, tuple[Example, ...]] = {}
+    for split, records in draft.records.items():
+        made = []
+        for record in records:
+            try:
+                shape = shape_of(record.values, draft.settings)
+                made.append(to_example(record.values, shape, draft.settings, draft.closed))
+                first = first or shape
+                if shape != first:
+                    raise ValueError(f"the keys {shape.name} come after {first.name}; use one set of keys throughout")
+            except ValueError as error:
+                problems.add(record.where, error)
+        found[split] = tuple(made)
+    problems.stop()
+    assert first is not None, "a draft without records"
+    return first, found
+
+
+def _template(draft: Draft, shape: Shape, examples: Splits) -> Template:
+    """The shape's template with the settings put over it.
+
+    Raises:
+        ValueError: it could not work on any example: its syntax, or a stop string where the answer begins.
+    """
+    template = draft.settings.template(shape.template)
+    if draft.settings.stop is None:
+        targets = [example.target for split in examples.values() for example in split]
+        template = replace(template, stop=default_stop(targets, template.separator))
+    try:
+        compile_template(template.input)
+    except ValueError as error:
+        raise ValueError(f"{draft.settings_where}: `input`: {error}") from None
+    for stop in template.stop:
+        if not stop:
+            raise ValueError(f"{draft.settings_where}: `stop` holds an empty text, which ends every answer; remove it")
+        if stop in template.delimiter:
+            raise ValueError(
+                f"{draft.settings_where}: the delimiter {template.delimiter!r} contains the stop string {stop!r}, so "
+                'every answer would end where it begins; write that text at the end of `input`, and `delimiter: ""`'
+            )
+    return template
+
+
+def _questions(draft: Draft, template: Template, examples: Splits, problems: Problems) -> list[str]:
+    """Every question as text; an example that the template does not fit is a problem of its line."""
+    asked = []
+    for split, records in draft.records.items():
+        for record, example in zip(records, examples[split], strict=True):
+            try:
+                asked.append(fill(template.input, example.fields))
+            except ValueError as error:
+                problems.add(record.where, error)
+    return asked

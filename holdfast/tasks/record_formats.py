@@ -1,0 +1,164 @@
+"""The sets of keys that a line may have, and what each means as an example."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from holdfast.tasks.error_list import nearest
+from holdfast.tasks.jinja import evaluate
+from holdfast.tasks.records import kind
+from holdfast.tasks.settings import Settings
+from holdfast.tasks.task import Example, Template
+
+CONVERSATION = "{% for turn in messages %}{{ turn.role | capitalize }}: {{ turn.content }}\n{% endfor %}Assistant:"
+INSTRUCTION = """### Instruction:
+{{ instruction }}
+{% if input %}
+### Input:
+{{ input }}
+{% endif %}
+### Response:
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """One set of keys: the texts that are read, the key of the answer, and the template that suits them."""
+
+    name: str
+    reads: tuple[str, ...]
+    target: str
+    template: Template
+
+
+SHAPES = (
+    Shape("input/target", ("input",), "target", Template()),
+    Shape("prompt/completion", ("prompt",), "completion", Template(input="{{ prompt }}", delimiter="")),
+    Shape("messages", ("messages",), "messages", Template(input=CONVERSATION, chat="auto")),
+    Shape("instruction/output", ("instruction",), "output", Template(input=INSTRUCTION, delimiter="")),
+    Shape("text/label", ("text",), "label", Template(input="{{ text }}\nAnswer:")),
+)
+
+
+def shape_of(values: Mapping[str, Any], settings: Settings) -> Shape:
+    """The shape of a line; where `task.yaml` names the target, any columns.
+
+    Raises:
+        ValueError: no set of keys is complete; says what is missing from the nearest.
+    """
+    if settings.target is not None:
+        return Shape("columns", (), settings.target, Template())
+    for shape in SHAPES:
+        if {*shape.reads, shape.target} <= values.keys():
+            return shape
+    raise ValueError(_incomplete(values))
+
+
+def _incomplete(values: Mapping[str, Any]) -> str:
+    def missing(shape: Shape) -> list[str]:
+        return [key for key in dict.fromkeys((*shape.reads, shape.target)) if key not in values]
+
+    def likeness(shape: Shape) -> float:
+        keys = {*shape.reads, shape.target}
+        return sum(1.0 if key in values else 0.7 * bool(nearest(key, values)) for key in keys) / len(keys)
+
+    best = max(SHAPES, key=likeness)
+    found = ", ".join(values) or "none"
+    if likeness(best) == 0:
+        known = ", ".join(shape.name for shape in SHAPES)
+        return f"its keys ({found}) are none of {known}; name the columns in a task.yaml (`input`, `target`)"
+    key = missing(best)[0]
+    near = nearest(key, [k for k in values if k not in (*best.reads, best.target)])
+    return f"no `{key}`; {near}keys: {found}{'' if near else '; add it, or name the columns in a task.yaml'}"
+
+
+def to_example(
+    values: Mapping[str, Any], shape: Shape, settings: Settings, closed: Mapping[str, tuple[str, ...]]
+) -> Example:
+    """One line as an example; `closed` gives the words of columns that are known to hold a closed set of labels.
+
+    Raises:
+        ValueError: what is wrong with the line, and what to do.
+    """
+    if shape.target == "messages":
+        return _conversation(values["messages"])
+    for key in shape.reads:
+        _text(key, values[key])
+    words = settings.verbalizer or {}
+    target = _target(evaluate(shape.target, values), shape.target, words)
+    choices = _listed("choices", values, settings)
+    if choices is None:
+        choices = tuple(dict.fromkeys(words.values())) or closed.get(shape.target)
+    else:
+        choices = tuple(dict.fromkeys(words.get(choice, choice) for choice in choices))  # real data repeats some
+    if choices is not None:
+        _check_choices(target, choices)
+    answers = _listed("answers", values, settings)
+    if answers is not None and target not in answers:
+        answers = (target, *answers)
+    fields = {key: value for key, value in values.items() if key not in (shape.target, "answers")}
+    if shape.reads == ("instruction",):
+        fields["input"] = _text("input", fields.get("input") or "")
+    return Example(fields, target, choices, answers)
+
+
+def _target(value: object, key: str, words: Mapping[str, str]) -> str:
+    if words:
+        if str(value) not in words:
+            raise ValueError(f"`{key}` is {value!r}, which the verbalizer does not map ({', '.join(words)}); add it")
+        return words[str(value)]
+    text = _text(key, value)
+    if not text.strip():
+        raise ValueError(f"`{key}` is empty, so there is nothing to learn; fill it, or remove the line")
+    return text
+
+
+def _listed(key: str, values: Mapping[str, Any], settings: Settings) -> tuple[str, ...] | None:
+    """`choices` or `answers`: by the settings; where those leave the target to the standard keys, by the key itself."""
+    expression = getattr(settings, key)
+    if expression is None and settings.target is None and key in values:
+        expression = key
+    value = None if expression is None else evaluate(expression, values)
+    if value is None:
+        return None
+    if not isinstance(value, list | tuple) or not value:
+        raise ValueError(f"`{key}` is {kind(value)}{' without entries' * (value == [])}; write a list of texts")
+    return tuple(_text(key, one) for one in value)
+
+
+def _check_choices(target: str, choices: tuple[str, ...]) -> None:
+    if target not in choices:
+        raise ValueError(
+            f"the target {target!r} is not among the choices {list(choices)}; {_nearest_choice(target, choices)}"
+        )
+    if len(choices) < 2:
+        raise ValueError(
+            f"the choices {list(choices)} leave nothing to choose; list every answer, or leave the key out"
+        )
+
+
+def _nearest_choice(target: str, choices: tuple[str, ...]) -> str:
+    return nearest(target, choices).rstrip() or "correct one of the two"
+
+
+def _text(key: str, value: object) -> str:
+    if not isinstance(value, str):
+        hint = "map it to words with `verbalizer` in a task.yaml" if isinstance(value, int | float) else "write text"
+        raise ValueError(f"`{key}` is {kind(value)}, not text; {hint}")
+    return value
+
+
+def _conversation(turns: object) -> Example:
+    """A list of messages: the last, the assistant's, is the target; what precedes it is asked."""
+    if not isinstance(turns, list) or len(turns) < 2:
+        raise ValueError("`messages` is no list of at least two messages; write a question and the assistant's answer")
+    for i, turn in enumerate(turns, 1):
+        if not isinstance(turn, dict) or not isinstance(turn.get("role"), str):
+            raise ValueError(f'message {i} has no `role`; write {{"role": ..., "content": ...}}')
+        _text(f"messages[{i - 1}].content", turn.get("content"))
+    if turns[-1]["role"] != "assistant":
+        raise ValueError(
+            f"the last message is from `{turns[-1]['role']}`; end with the assistant's, which is the target"
+        )
+    asked = tuple({"role": turn["role"], "content": turn["content"]} for turn in turns[:-1])
+    return Example({"messages": asked}, _target(turns[-1]["content"], "content of the last message", {}))

@@ -1,0 +1,190 @@
+"""What a TASK argument means: a folder, a file, `hf:dataset[:config]`, `lab:NAME`, `harness:NAME`, or a name in the catalogue."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from holdfast.tasks.catalogue.entries import ENTRIES, SUITES
+from holdfast.tasks.error_list import nearest
+from holdfast.tasks.harness_examples import PREFIX as HARNESS
+from holdfast.tasks.hub import read_hub
+from holdfast.tasks.icl_probe import LANGUAGES, probe
+from holdfast.tasks.readers import read_file, read_folder
+from holdfast.tasks.settings import Settings, read_settings
+from holdfast.tasks.task import Task
+from holdfast.tasks.transforms import TRANSFORMS, disguised
+
+
+def load_task(argument: str, *, seed: int = 0) -> Task:
+    """The task that `argument` names; a folder or file that exists goes before a name of the catalogue.
+
+    A catalogue name stands for a dataset on the hub; `NAME@FOLDER` reads the same columns from a local folder instead.
+    `seed` chooses what is held out where the data has no validation or test split of its own; the default gives the
+    same parts to everyone.
+
+    Raises:
+        ValueError: there is no such task (the nearest is named), or its data is wrong (every bad line is listed).
+    """
+    kind, colon, rest = argument.partition(":")
+    if colon and kind == "lab":
+        return _lab(rest)
+    if argument.startswith(HARNESS):
+        return _one_of_harness(argument)
+    if colon and kind in TRANSFORMS:
+        return _disguised(kind, rest, seed)
+    if colon and kind == "probe":
+        return _probe(rest, seed)
+    if colon and kind == "hf":
+        folder = Path(rest).expanduser()
+        return read_hub(rest, read_settings(folder / "task.yaml") if folder.is_dir() else Settings(), seed)
+    path = Path(argument).expanduser()
+    if path.is_dir():
+        return _folder(path, seed)
+    if path.is_file():
+        return read_file(path, seed)
+    name, _, folder = argument.partition("@")
+    if name in ENTRIES:
+        return _catalogued(name, folder, seed)
+    if name in SUITES:
+        raise ValueError(f"{name} is a suite of tasks, and one is needed here; choose of {', '.join(SUITES[name])}")
+    raise ValueError(_unknown(argument, path))
+
+
+def arguments(given: str | Path | Sequence[str | Path]) -> tuple[str, ...]:
+    """One TASK argument or several, as text."""
+    return (str(given),) if isinstance(given, str | Path) else tuple(map(str, given))
+
+
+def is_diagnostic(argument: str) -> bool:
+    """Whether a TASK argument names a task in disguise or a probe: it says whether what was lost is only hidden, and is no general task."""
+    kind, colon, _ = argument.partition(":")
+    return bool(colon) and (kind in TRANSFORMS or kind == "probe")
+
+
+def apart(arguments: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The general tasks and the diagnostics among the tasks behind some TASK arguments."""
+    every = [name for argument in arguments for name in expand(argument)]
+    return tuple(n for n in every if not is_diagnostic(n)), tuple(n for n in every if is_diagnostic(n))
+
+
+def short(argument: str) -> str:
+    """A TASK argument as part of a file name."""
+    return re.sub(r"\W+", "-", argument.rstrip("/").rpartition("/")[2]).strip("-")
+
+
+def expand(argument: str) -> list[str]:
+    """The arguments behind a suite (`promot-eight`, `fticl-five`; `SUITE@FOLDER` has a sub-folder for each) or a group of the harness, or
+    the argument itself."""
+    if argument.startswith(HARNESS):
+        return [task.source for task in _harness(argument)]
+    suite, at, folder = argument.partition("@")
+    if suite not in SUITES or Path(argument).expanduser().exists():
+        return [argument]
+    return [f"{name}@{Path(folder) / name}" if at else name for name in SUITES[suite]]
+
+
+def load_tasks(argument: str, *, seed: int = 0) -> list[Task]:
+    """The tasks of a suite, or the one task that `argument` names.
+
+    Raises:
+        ValueError: as `load_task`.
+    """
+    return [load_task(name, seed=seed) for name in expand(argument)]
+
+
+def listing() -> list[dict[str, str]]:
+    """Every task that has a name, and every suite: name, summary and source of each."""
+    from holdfast.lab import world
+
+    targets = set(world.targets())
+    named = [(suite, ", ".join(names), "a suite") for suite, names in SUITES.items()]
+    named += [
+        (name, e.summary, f"{e.paper} ({e.role}); {e.settings.source or 'a local folder'}")
+        for name, e in ENTRIES.items()
+    ]
+    named += [
+        (f"lab:{name}", _taught(name.removesuffix("-p2") in targets, name), "the lab's generated world")
+        for name in world.names()
+    ]
+    named += [(f"probe:{name}", "examples in context against an instruction", "arXiv 2309.10105") for name in LANGUAGES]
+    named += [(f"{t.name}:TASK", f"a task in disguise: {t.summary}", "arXiv 2309.10105") for t in TRANSFORMS.values()]
+    return [{"name": name, "summary": summary, "source": source} for name, summary, source in named]
+
+
+def _taught(target: bool, name: str) -> str:
+    known = "never shown in pretraining" if target else "taught in pretraining"
+    return f"{known}; the second prompt" if name.endswith("-p2") else known
+
+
+def _folder(folder: Path, seed: int) -> Task:
+    settings = read_settings(folder / "task.yaml")
+    if settings.source is None:
+        return read_folder(folder, settings, seed)
+    kind, _, rest = settings.source.partition(":")
+    if kind != "hf" or not rest:
+        where = folder / "task.yaml"
+        raise ValueError(f"{where}: `source` is {settings.source!r}; write hf:dataset or hf:dataset:config")
+    return read_hub(rest, settings, seed)
+
+
+def _catalogued(name: str, folder: str, seed: int) -> Task:
+    """The entry's task from the hub, or from a folder, whose splits have our names."""
+    entry = ENTRIES[name]
+    settings = replace(entry.settings, name=name)
+    if folder:
+        if not Path(folder).expanduser().is_dir():
+            raise ValueError(f"{name}@{folder}: there is no such folder")
+        return read_hub(folder, replace(settings, splits=None), seed)
+    local = f"give a folder with the columns {', '.join(entry.columns)} as {name}@FOLDER"
+    if settings.source is None:
+        raise ValueError(f"{name}: the hub has no copy that loads without running the data set's own code; {local}")
+    try:
+        return read_hub(settings.source.removeprefix("hf:"), settings, seed)
+    except ValueError as error:
+        raise ValueError(f"{error}; without the hub, {local}") from error
+
+
+def _harness(argument: str) -> list[Task]:
+    from holdfast.tasks import harness  # the extra `harness` need not be installed
+
+    return harness.load(argument)
+
+
+def _one_of_harness(argument: str) -> Task:
+    found = _harness(argument)
+    if len(found) > 1:
+        names = ", ".join(task.source for task in found[:8])
+        raise ValueError(f"{argument} is a group of {len(found)} tasks, and one is needed here; choose of {names} ...")
+    return found[0]
+
+
+def _disguised(kind: str, argument: str, seed: int) -> Task:
+    if argument.startswith(HARNESS):
+        raise ValueError(f"{kind}:{argument}: the harness asks its tasks in its own words; they cannot be disguised")
+    return disguised(load_task(argument, seed=seed), TRANSFORMS[kind])
+
+
+def _probe(language: str, seed: int) -> Task:
+    if language not in LANGUAGES:
+        raise ValueError(
+            f"probe:{language}: no such probe; {nearest(language, list(LANGUAGES))}there are {', '.join(LANGUAGES)}"
+        )
+    return probe(language, seed)
+
+
+def _lab(name: str) -> Task:
+    from holdfast.lab import world
+
+    if name not in world.names():
+        raise ValueError(f"lab:{name}: no such task; {nearest(name, world.names())}`holdfast tasks` lists the names")
+    return world.task(name)
+
+
+def _unknown(argument: str, path: Path) -> str:
+    from holdfast.lab import world
+
+    names = [*ENTRIES, *SUITES, *(f"lab:{name}" for name in world.names())]
+    if path.parent.is_dir():
+        names += [str(path.with_name(other.name)) for other in path.parent.iterdir()]
+    return f"{argument}: no such folder, file or task; {nearest(argument, names)}`holdfast tasks` lists the names"

@@ -1,0 +1,215 @@
+"""Text as rows of token ids, with the boundary between what is read and what is predicted in the right place."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from holdfast.row import Row
+from holdfast.tasks.templates import Rendered, Span
+
+
+def encode(
+    tokenizer: Any,
+    rendered: Rendered,
+    *,
+    max_length: int,
+    eos: bool,
+    name: str = "",
+    prompt: int | None = None,
+    loss_on: Literal["last", "all"] = "last",
+    truncation: Literal["input", "right"] = "input",
+    encoder_decoder: bool = False,
+) -> Row:
+    """The row of a rendered example; a token that holds any character of the target carries weight 1.
+
+    Prompt and target are tokenised together, as the model will meet them, and the offsets say which token holds what:
+    a token that straddles the boundary is predicted. `loss_on="all"` weights the demonstrations' answers as well.
+
+    Beginning of sequence: once, where the tokenizer itself puts it, also when a chat template has written it already.
+    End of sequence: with `eos`, the row ends in the tokenizer's end token, predicted with weight 1, once, and
+    `rendered.end` stands before it; without `eos` (a scored choice) neither is there, whatever the tokenizer adds.
+
+    A row longer than `max_length` loses the oldest tokens of its prompt, those behind the beginning-of-sequence token;
+    the target is never cut, and at least one token stays before it. With `truncation="right"` it loses its last tokens
+    instead, the target first, as in the code of the FTICL paper. `Row.cut` and `Row.lost` count what went.
+
+    A first token with no soft prompt (`prompt`) before it cannot be predicted and weighs 0.
+
+    With `encoder_decoder` the two are apart: the prompt as the tokenizer ends an input (T5: with its end token), and the
+    target without space at its beginning, every token predicted. `max_length` bounds each, and truncation, from either
+    side, touches the input alone.
+
+    Raises:
+        ValueError: the target does not fit into `max_length` tokens; it has no token; the tokenizer has no offsets; or
+            `loss_on="all"`, and the demonstrations are where an encoder reads them.
+    """
+    asked = _Asked(tokenizer, rendered, max_length, eos, name, prompt, loss_on, truncation)
+    return _apart(asked) if encoder_decoder else _together(asked)
+
+
+def encode_pair(
+    tokenizer: Any,
+    context: str,
+    continuation: str,
+    *,
+    max_length: int,
+    name: str = "",
+    prompt: int | None = None,
+    encoder_decoder: bool = False,
+) -> Row:
+    """A row that scores `continuation` behind `context`: the boundary where training puts it, and no end token."""
+    return encode(
+        tokenizer,
+        Rendered(context, continuation),
+        max_length=max_length,
+        eos=False,
+        name=name,
+        prompt=prompt,
+        encoder_decoder=encoder_decoder,
+    )
+
+
+def encode_prompt(tokenizer: Any, text: str, *, max_length: int, encoder_decoder: bool = False) -> tuple[int, ...]:
+    """The tokens to generate from, at most `max_length`: begun as in training, no end token, the oldest cut first.
+
+    Raises:
+        ValueError: `max_length` is below 1, or the tokenizer has no offsets.
+    """
+    if max_length < 1:
+        raise ValueError(f"max_length={max_length} leaves no room for a prompt; ask for fewer new tokens")
+    if encoder_decoder:
+        return _input(tokenizer, text, max_length, "input")[0]
+    ids, _, start = _tokens(tokenizer, text, "")
+    start = min(start, max_length)
+    cut = max(len(ids) - max_length, 0)
+    return (*ids[:start], *ids[start + cut :])
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What `encode` is asked for."""
+
+    tokenizer: Any
+    rendered: Rendered
+    max_length: int
+    eos: bool
+    name: str
+    prompt: int | None
+    loss_on: str
+    truncation: str
+
+
+def _together(asked: _Asked) -> Row:
+    """A row in which prompt and target are one text."""
+    tokenizer, rendered, max_length = asked.tokenizer, asked.rendered, asked.max_length
+    text = rendered.prompt + rendered.target + (rendered.end if asked.eos else "")
+    boundary = len(rendered.prompt)
+    ids, spans, start = _tokens(tokenizer, text, asked.name)
+    first = next((i for i in range(start, len(ids)) if spans[i][1] > boundary or not boundary), len(ids))
+    if first == len(ids):
+        raise ValueError(
+            f"{_called(asked.name)}the tokenizer makes no token of the target {rendered.target!r}; change the target"
+        )
+    weights = [0.0] * first + [1.0] * (len(ids) - first)
+    if asked.loss_on == "all":
+        for i in range(start, first):
+            weights[i] = float(any(_overlap(spans[i], answer) for answer in rendered.answers))
+    if asked.eos and ids[-1] != tokenizer.eos_token_id:
+        ids.append(tokenizer.eos_token_id)
+        weights.append(1.0)
+    predicted = len(ids) - first
+    cut, lost = max(len(ids) - max_length, 0), 0
+    if asked.truncation == "right":
+        lost = sum(weight > 0 for weight in weights[max_length:])
+        del ids[max_length:], weights[max_length:]
+    elif predicted + 1 > max_length:
+        raise ValueError(
+            f"{_called(asked.name)}the target is {predicted} tokens long and must fit with one token before it into "
+            f"max_length={max_length}; raise the length, or shorten or remove the example"
+        )
+    else:
+        start = min(start, max_length - predicted)
+        del ids[start : start + cut], weights[start : start + cut]
+    if asked.prompt is None:
+        weights[0] = 0.0
+    return Row(tuple(ids), tuple(weights), asked.prompt, asked.name, cut, lost)
+
+
+def _apart(asked: _Asked) -> Row:
+    """A row whose prompt an encoder reads and whose target a decoder writes."""
+    if asked.loss_on == "all":
+        raise ValueError(
+            "loss_on=all: demonstrations are read by this model's encoder, which predicts nothing; use loss_on=last"
+        )
+    source, cut = _input(asked.tokenizer, asked.rendered.prompt, asked.max_length, asked.truncation)
+    target = _target(asked)
+    weights = (0.0,) * len(source) + (1.0,) * len(target)
+    return Row((*source, *target), weights, asked.prompt, asked.name, cut, encoded=len(source))
+
+
+def _input(tokenizer: Any, text: str, max_length: int, truncation: str) -> tuple[tuple[int, ...], int]:
+    """What an encoder reads, and how many tokens of the text were cut; what the tokenizer puts around it stays."""
+    encoded = tokenizer(text, return_special_tokens_mask=True, return_attention_mask=False, verbose=False)
+    ids, added = encoded["input_ids"], encoded["special_tokens_mask"]
+    if not ids:
+        return (tokenizer.eos_token_id,), 0
+    start = next((i for i, special in enumerate(added) if not special), len(ids))
+    stop = next((i for i in range(len(ids), start, -1) if not added[i - 1]), start)
+    cut = min(max(len(ids) - max_length, 0), stop - start)
+    if truncation == "right":
+        return (*ids[: stop - cut], *ids[stop:]), cut
+    return (*ids[:start], *ids[start + cut :]), cut
+
+
+def _target(asked: _Asked) -> list[int]:
+    """What a decoder writes."""
+    tokenizer, rendered = asked.tokenizer, asked.rendered
+    text = rendered.target.lstrip() + (rendered.end if asked.eos else "")
+    encoded = tokenizer(text_target=text, return_special_tokens_mask=True, verbose=False)
+    ids, added = encoded["input_ids"], encoded["special_tokens_mask"]
+    if all(added):
+        raise ValueError(
+            f"{_called(asked.name)}the tokenizer makes no token of the target {rendered.target!r}; change the target"
+        )
+    while added.pop():
+        ids.pop()
+    if asked.eos:
+        ids.append(tokenizer.eos_token_id)
+    if len(ids) > asked.max_length:
+        raise ValueError(
+            f"{_called(asked.name)}the target is {len(ids)} tokens long and must fit into max_length={asked.max_length}; "
+            "raise the length, or shorten or remove the example"
+        )
+    return ids
+
+
+def _tokens(tokenizer: Any, text: str, name: str) -> tuple[list[int], list[Span], int]:
+    """Ids and character spans of `text`, and how many tokens the tokenizer puts before it; none that it puts behind."""
+    if not getattr(tokenizer, "is_fast", False):
+        raise ValueError(
+            f"{_called(name)}{type(tokenizer).__name__} does not say which characters a token holds; use a tokenizer "
+            "with a tokenizer.json"
+        )
+    encoded = tokenizer(
+        text, return_offsets_mapping=True, return_special_tokens_mask=True, return_attention_mask=False, verbose=False
+    )
+    ids, spans, added = encoded["input_ids"], encoded["offset_mapping"], encoded["special_tokens_mask"]
+    bos = tokenizer.bos_token_id
+    if all(added):
+        ids = [bos] if bos is not None and bos in ids else []
+        return ids, [(0, 0)] * len(ids), len(ids)
+    start = added.index(0)
+    stop = len(added) - added[::-1].index(0)
+    ids, spans = ids[:stop], spans[:stop]
+    if (
+        start and ids[start - 1] == bos == ids[start]
+    ):  # the text begins with the token that the tokenizer has just added
+        del ids[start], spans[start]
+    return ids, spans, start
+
+
+def _overlap(one: Span, other: Span) -> bool:
+    return one[1] > other[0] and one[0] < other[1]
+
+
+def _called(name: str) -> str:
+    return f"{name}: " if name else ""

@@ -1,0 +1,96 @@
+"""The command line is frozen: a command or option that changes must change here too, where a reviewer sees it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+
+from holdfast.cli.app import app
+
+ROOT = Path(__file__).parents[2]
+
+FROZEN = """
+demo: --out --json
+tune: MODEL TASK --method --general --shots --limit --seed --curve --analyse --out --set --noise-floor --overwrite --trust-remote-code --json
+evaluate: MODEL --prompt --task --shots --limit --seed --demonstrations --demonstration-sets --analyse --out --trust-remote-code --json
+generate: MODEL --prompt --input --max-new-tokens --stop --num-beams --trust-remote-code
+edit: BASE TUNED --edit --out --set
+compare: RUNS --floor --out --json
+study: MODEL --out --method --target --general --seeds --shots --limit --curve --analyse --match --jobs --set --json
+report: RUN
+push: RUN REPO --public --with-report
+playground: RUN --host --port --trust-remote-code
+run: CONFIG --out --trust-remote-code --json
+methods: --json
+edits: --json
+tasks: --json
+doctor: MODEL --trust-remote-code --json
+"""  # noqa: E501
+COMMANDS = {line.partition(":")[0]: line.partition(":")[2].split() for line in FROZEN.strip().splitlines()}
+
+
+def test_the_commands_and_their_options_are_the_agreed_ones() -> None:
+    group = typer.main.get_command(app)
+    found = {
+        name: [p.opts[-1] if p.param_type_name == "option" else (p.name or "").upper() for p in command.params]
+        for name, command in group.commands.items()  # pyright: ignore[reportAttributeAccessIssue]
+    }
+    assert {name: [o for o in options if o != "--help"] for name, options in found.items()} == COMMANDS
+
+
+def holdfast(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-W", "ignore", "-m", "holdfast", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["tune", "no/such/model", "no/such/task"], "no/such/task: no such folder, file or task"),
+        (["tune", "lab", "no/such/task", "--shots", "x"], "--shots x: write whole numbers with commas"),
+        (["evaluate", "no/such/model"], "name what to measure with --task"),
+        (["compare", "no/such/run"], "no/such/run"),
+        (["run", "no/such/config.yaml"], "no/such/config.yaml: there is no such file"),
+        (["generate", "lab", "--input", "no/such.txt"], "no/such.txt: no such file or directory"),
+        (["generate", "lab", "--input", "LICENSE", "--max-new-tokens", "5000"], "5000 new tokens leave no room"),
+        (["study", "lab", "--method", "full", "--out", "no"], "a study without targets; name at least one"),
+        (["study", "no/such.yaml", "--out", "no"], "no/such.yaml: there is no such file"),
+    ],
+)
+def test_what_is_wrong_is_one_line_and_exit_1(arguments: list[str], said: str) -> None:
+    done = holdfast(*arguments)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert said in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_prompts_that_lose_their_beginning_are_counted() -> None:
+    command = [sys.executable, "-W", "ignore", "-m", "holdfast", "generate", "lab", "--max-new-tokens", "1"]
+    text = "the bird\n" + "the bird " * 1000
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, input=text, timeout=120, check=False)
+    assert len(done.stdout.splitlines()) == 2
+    assert "1 of 2 prompts did not fit" in done.stderr
+
+
+def test_debug_shows_the_traceback() -> None:
+    done = holdfast("--debug", "run", "no/such/config.yaml")
+    assert "Traceback" in done.stderr
+
+
+def test_lists_come_as_records_too() -> None:
+    import json
+
+    for command in ("methods", "edits", "tasks"):
+        records = [json.loads(line) for line in holdfast(command, "--json").stdout.splitlines()]
+        assert records, command
+        assert all(set(record) >= {"name", "summary", "source"} for record in records), command
+
+
+def test_scores_of_three_shots_fit_80_columns_with_the_metric_in_full() -> None:
+    done = holdfast("evaluate", "lab", "--task", "lab:from-zan", "--limit", "2")
+    assert "exact_match" in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 80

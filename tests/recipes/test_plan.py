@@ -1,0 +1,89 @@
+"""`--set` reaches any field of any stage, and refuses what does not exist with the nearest name."""
+
+import pytest
+
+from holdfast.methods.full import Full
+from holdfast.methods.lora import Lora
+from holdfast.methods.prompt_tuning import PromptTuning
+from holdfast.recipes.plan import Fields, literal, parse
+from holdfast.recipes.promot import promot
+from holdfast.stages.train import Train
+
+
+def fields(*assignments: str) -> Fields:
+    return Fields("model", ("task",), parse(list(assignments)), seed=7)
+
+
+def test_an_assignment_reaches_stage_method_and_training_settings() -> None:
+    stage = fields("prompt.steps=12", "prompt.length=9", "prompt.demonstrations=2", "prompt.init=text:a b=c").train(
+        "prompt", PromptTuning
+    )
+    method = stage.methods[0]
+    assert isinstance(method, PromptTuning)
+    assert (stage.settings.steps, method.length, method.init, stage.demonstrations) == (12, 9, "text:a b=c", 2)
+
+
+def test_defaults_come_from_the_method_and_the_seed_from_the_run() -> None:
+    stage = fields().train("model", Full)
+    assert (stage.settings.learning_rate, stage.settings.seed) == (Full.defaults["learning_rate"], 7)
+
+
+def test_a_recipe_shows_its_whole_configuration() -> None:
+    given = fields("prompt.length=20")
+    stages = promot(given)
+    assert [stage.name for stage in stages] == ["prompt", "model"]
+    assert isinstance(stages[1], Train)
+    assert stages[1].prompts == (stages[0],)
+    assert given.resolved["prompt"]["length"] == 20
+    assert set(given.resolved["model"]) >= {
+        "steps",
+        "learning_rate",
+        "batch_size",
+        "optimizer",
+        "warmup",
+        "schedule",
+        "save_every",
+    }
+    assert set(given.resolved["model"]) >= {"loss_on", "demonstrations"}
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        (
+            "model.learning_rat=1",
+            "unknown field of stage 'model': 'model.learning_rat'; did you mean 'model.learning_rate'",
+        ),
+        ("model.steps=-3", r"model.steps=-3: input should be greater than or equal to 0"),
+        ("model.steps=many", "model.steps='many': input should be a valid integer"),
+        ("model.rank=0", "model.rank=0: input should be greater than or equal to 1"),
+        ("model.sampling=best", "model.sampling='best'.*'first' or 'sampled'"),
+    ],
+)
+def test_what_does_not_fit_is_one_clear_line(assignment: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        fields(assignment).train("model", Lora)
+
+
+def test_settings_for_a_stage_that_is_not_there_are_refused() -> None:
+    given = fields("promt.steps=3")
+    promot(given)
+    with pytest.raises(ValueError, match="unknown stage 'promt'; did you mean 'prompt'"):
+        given.check_all_used()
+
+
+@pytest.mark.parametrize("text", ["steps=3", "prompt.steps", "3"])
+def test_an_assignment_without_stage_or_value_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"write stage\.field=value"):
+        parse([text])
+
+
+def test_values_are_read_as_literals_or_text() -> None:
+    assert [literal(text) for text in ("3", "1e-4", "true", "None", "text:x", "[1, 2]")] == [
+        3,
+        1e-4,
+        True,
+        None,
+        "text:x",
+        [1, 2],
+    ]

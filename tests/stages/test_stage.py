@@ -1,0 +1,95 @@
+"""Stages: dependencies first, finished ones skipped, the completion mark last, the folder named by the configuration."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from holdfast.models import resolve
+from holdfast.stages.stage import MARK, Stage, digest, execute, folder_of
+
+
+@dataclass(frozen=True)
+class Write(Stage):
+    text: str = ""
+    before: "Write | None" = None
+
+    def run(self, folder: Path, inputs: dict[str, Path]) -> None:
+        CALLS.append(self.name)
+        start = (inputs["before"] / "text").read_text() if "before" in inputs else ""
+        if self.text == "fail":
+            raise ValueError("failed")
+        (folder / "text").write_text(start + self.text)
+
+
+CALLS: list[str] = []
+
+
+@pytest.fixture(autouse=True)
+def _no_calls() -> None:
+    CALLS.clear()
+
+
+def test_dependencies_run_first_and_hand_on_their_folder(tmp_path: Path) -> None:
+    folder = execute(Write("second", "b", Write("first", "a")), tmp_path)
+    assert (folder / "text").read_text() == "ab"
+    assert CALLS == ["first", "second"]
+
+
+def test_a_finished_stage_is_skipped_and_a_failed_one_is_not(tmp_path: Path) -> None:
+    execute(Write("first", "a"), tmp_path)
+    execute(Write("first", "a"), tmp_path)
+    assert CALLS == ["first"]
+    failing = Write("second", "fail", Write("first", "a"))
+    for _ in range(2):
+        with pytest.raises(ValueError, match="failed"):
+            execute(failing, tmp_path)
+    assert CALLS == ["first", "second", "second"]
+    assert not (folder_of(failing, tmp_path) / MARK).exists()
+
+
+@dataclass(frozen=True)
+class Join(Stage):
+    parts: tuple[Write, ...] = ()
+
+    def run(self, folder: Path, inputs: dict[str, Path]) -> None:
+        (folder / "text").write_text(
+            "".join((inputs[f"parts.{i}"] / "text").read_text() for i in range(len(self.parts)))
+        )
+
+
+def test_a_field_may_hold_several_stages(tmp_path: Path) -> None:
+    joined = Join("joined", (Write("first", "a"), Write("second", "b")))
+    assert (execute(joined, tmp_path) / "text").read_text() == "ab"
+    assert digest(joined) != digest(Join("joined", joined.parts[::-1]))
+
+
+def test_the_hash_follows_the_configuration_of_the_stage_and_of_what_it_stands_on() -> None:
+    first, other = Write("first", "a"), Write("first", "b")
+    assert digest(first) == digest(Write("first", "a"))
+    assert digest(Write("second", "x", first)) != digest(Write("second", "x", other))
+
+
+def test_a_model_that_changes_while_python_runs_is_another_model(tmp_path: Path) -> None:
+    """The bug: a notebook tunes again on weights that it has written anew, and is given the old results."""
+    (tmp_path / "model.safetensors").write_bytes(b"one")
+    before = resolve.fingerprint(str(tmp_path))
+    (tmp_path / "model.safetensors").write_bytes(b"two")
+    assert resolve.fingerprint(str(tmp_path)) != before
+
+
+@pytest.mark.parametrize("place", [0, 1500, 2999, 3999])
+@pytest.mark.parametrize("small", [True, False], ids=["whole", "in pieces"])
+def test_a_model_that_changes_anywhere_is_another_model(
+    place: int, small: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bug: frozen embeddings at the beginning of a file hide all that was trained behind them. Pieces leave gaps of 84 bytes
+    here, so what changes is 100 long."""
+    monkeypatch.setattr(resolve, "PIECE", 1000 if small else 50)
+    monkeypatch.setattr(resolve, "PIECES", 4 if small else 31)
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(bytes(4000))
+    before = resolve.fingerprint(str(tmp_path))
+    first = min(place, 3900)
+    path.write_bytes(bytes(first) + b"\1" * 100 + bytes(3900 - first))
+    assert resolve.fingerprint(str(tmp_path)) != before

@@ -1,0 +1,97 @@
+"""What a TASK argument means, and what is said where it means nothing."""
+
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from datasets import config
+
+import holdfast.lab
+from holdfast.tasks.catalogue.entries import ENTRIES, SUITES
+from holdfast.tasks.icl_probe import LANGUAGES
+from holdfast.tasks.sources import is_diagnostic, listing, load_task
+from holdfast.tasks.task import Example, Task
+
+LINES = "".join(json.dumps({"input": str(i), "target": str(i + 1)}) + "\n" for i in range(10))
+
+
+@pytest.fixture(autouse=True)
+def lab(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lab of two tasks in place of the real one."""
+    world = ModuleType("holdfast.lab.world")
+    tasks = {name: Task(name, {"test": (Example({"input": "x"}, name),)}) for name in ("copying", "colours")}
+    vars(world).update(names=lambda: tuple(tasks), general=lambda: ["copying"], targets=list, task=tasks.__getitem__)
+    monkeypatch.setitem(sys.modules, "holdfast.lab.world", world)
+    monkeypatch.setattr(holdfast.lab, "world", world, raising=False)
+
+
+def test_a_folder_a_file_and_a_lab_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "sums").mkdir()
+    (tmp_path / "sums" / "test.jsonl").write_text(LINES)
+    (tmp_path / "one.jsonl").write_text(LINES)
+    monkeypatch.chdir(tmp_path)
+    assert set(load_task("sums").splits) == set(load_task(str(tmp_path / "sums/")).splits) == {"test"}
+    assert set(load_task("one.jsonl").splits) == {"train", "validation", "test"}
+    assert load_task("lab:copying").name == "copying"
+
+
+def test_the_seed_moves_what_is_held_out(tmp_path: Path) -> None:
+    path = tmp_path / "one.jsonl"
+    path.write_text(LINES)
+    assert load_task(str(path)) == load_task(str(path), seed=0)
+    assert len({load_task(str(path), seed=seed).splits["test"][0].target for seed in range(8)}) > 1
+
+
+@pytest.mark.parametrize(
+    ("argument", "said"),
+    [
+        ("lab:copyng", r"lab:copyng: no such task; did you mean `copying`\? `holdfast tasks`"),
+        ("copying", r"copying: no such folder, file or task; did you mean `lab:copying`\?"),
+        ("some/where/train.jsonl", r"some/where/train.jsonl: no such folder, file or task; `holdfast tasks` lists"),
+    ],
+)
+def test_an_unknown_task_is_answered_with_the_nearest(argument: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        load_task(argument)
+
+
+def test_the_listing_has_every_name_once_with_summary_and_source() -> None:
+    names = [record["name"] for record in listing()]
+    own = [*(f"probe:{name}" for name in LANGUAGES), "leetspeak:TASK", "pig-latin:TASK"]
+    assert names == [*SUITES, *ENTRIES, "lab:copying", "lab:colours", *own]
+    assert all(set(record) == {"name", "summary", "source"} and all(record.values()) for record in listing())
+
+
+def test_a_mistyped_path_is_answered_with_its_neighbour(tmp_path: Path) -> None:
+    (tmp_path / "train.jsonl").write_text(LINES)
+    with pytest.raises(ValueError, match=r"trian.jsonl: .*did you mean `.*/train.jsonl`"):
+        load_task(str(tmp_path / "trian.jsonl"))
+
+
+def test_a_hub_dataset_in_a_folder_directly_and_as_the_source_of_a_task(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    data, task = tmp_path / "data", tmp_path / "sums"
+    data.mkdir()
+    task.mkdir()
+    (data / "test.jsonl").write_text(LINES)
+    (task / "task.yaml").write_text(f"source: hf:{data}\ninput: 'Add one to {{{{ input }}}}:'\n")
+    assert len(load_task(f"hf:{data}").splits["test"]) == 10
+    assert load_task(str(task)).template.input == "Add one to {{ input }}:"
+    (task / "task.yaml").write_text("source: elsewhere")
+    with pytest.raises(ValueError, match=r"task\.yaml: `source` is 'elsewhere'; write hf:dataset"):
+        load_task(str(task))
+
+
+def test_disguises_and_probes_are_diagnostics_and_nothing_else_is() -> None:
+    found = [
+        is_diagnostic(name)
+        for name in ("leetspeak:lab:copying", "pig-latin:rte", "probe:french", "leetspeak:probe:dutch")
+    ]
+    assert all(found)
+    assert not any(
+        is_diagnostic(name) for name in ("lab:copying", "harness:piqa", "hf:rte", "rte", "probe", "C:/leetspeak")
+    )
