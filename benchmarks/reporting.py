@@ -17,7 +17,6 @@ from pathlib import Path
 
 import torch
 
-from holdfast.evaluation import matrix
 from holdfast.evaluation.ask import ask
 from holdfast.evaluation.harness_samples import write_samples
 from holdfast.inference.model import Model
@@ -26,7 +25,9 @@ from holdfast.models import resolve
 from holdfast.report.card import write_card
 from holdfast.report.run.page import write_page
 from holdfast.results.metrics import metric
-from holdfast.results.scores import Output, write_jsonl
+from holdfast.results.run_folder import write_results
+from holdfast.results.score import score
+from holdfast.results.scores import Circumstances, Output
 from holdfast.tasks.task import Example, Task
 
 METRICS = ("exact_match", "accuracy", "bleu", "rougeL")
@@ -104,10 +105,10 @@ def steps(count: int, items: int, folder: Path, *, real: bool = False) -> Iterat
         yield "ask the model and mark its answers", lambda: outputs.extend(asked(made))
     else:
         yield "mark the answers", lambda: outputs.extend(answers(made, items, rng))
-    yield "statistics", lambda: scores.extend(matrix.score(outputs, made, model="made", seed=0))
+    yield "statistics", lambda: scores.extend(score(outputs, made, circumstances=Circumstances(model="made")))
     yield (
         "write scores and answers",
-        lambda: (write_jsonl(folder / "outputs.jsonl", outputs), write_jsonl(folder / "scores.jsonl", scores)),
+        lambda: write_results(folder, outputs, scores, made),
     )
     yield "write the harness's samples", lambda: write_samples(folder, outputs, made)
     yield "page", lambda: write_page(folder)

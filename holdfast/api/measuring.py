@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 from holdfast.api.tune import Run, library_versions
 from holdfast.atomic_files import write_text
-from holdfast.evaluation import matrix
 from holdfast.evaluation.ask import ask, check_askable, unread
 from holdfast.evaluation.harness_samples import write_samples
 from holdfast.inference.model import Model
@@ -16,8 +15,9 @@ from holdfast.lab import world
 from holdfast.models import resolve
 from holdfast.prefix.attached import detached
 from holdfast.prompts.load import load_prompt
-from holdfast.results.run_folder import prompts
-from holdfast.results.scores import Output, Score, write_jsonl
+from holdfast.results.run_folder import prompts, write_results
+from holdfast.results.score import score
+from holdfast.results.scores import Circumstances, Output, Score
 from holdfast.results.verdicts import with_spread
 from holdfast.stages import analyse
 from holdfast.tasks import sources
@@ -103,20 +103,13 @@ def evaluate(
         for k in shots:
             for number in range(sets if k else 1):
                 outputs[number] += ask(measured, task, shots=k, demonstration_seed=number, **how)
-    circumstances = {
-        "model": name,
-        "model_hash": measured.pretrained.hash,
-        "seed": seed,
-        "versions": library_versions(),
-    }
-    scores, *others = (matrix.score(part, loaded, **circumstances) for part in outputs)
+    made = Circumstances(model=name, model_hash=measured.pretrained.hash, seed=seed, versions=library_versions())
+    scores, *others = (score(part, loaded, circumstances=made) for part in outputs)
     scores = with_spread(scores, others)
     if out is not None:
         folder = Path(out)
         folder.mkdir(parents=True, exist_ok=True)
-        write_jsonl(folder / "outputs.jsonl", outputs[0])
-        write_jsonl(folder / "scores.jsonl", scores)
-        write_samples(folder, outputs[0], loaded)
+        write_samples(folder, write_results(folder, outputs[0], scores, loaded), loaded)
     return scores
 
 

@@ -10,7 +10,6 @@ from typing import Any
 import yaml
 from accelerate import PartialState
 
-from holdfast.evaluation import matrix
 from holdfast.evaluation.ask import check_askable
 from holdfast.evaluation.harness_samples import write_samples
 from holdfast.models import resolve
@@ -18,7 +17,9 @@ from holdfast.recipes import base as recipes
 from holdfast.recipes.plan import Fields
 from holdfast.report.card import write_card
 from holdfast.report.run.page import write_page
-from holdfast.results.scores import Output, Score, read_scores, write_jsonl
+from holdfast.results.run_folder import write_results
+from holdfast.results.score import score
+from holdfast.results.scores import Circumstances, Output, Score, read_scores
 from holdfast.stages import assemble
 from holdfast.stages.analyse import check_known
 from holdfast.stages.measure import Asked, clear_points, explain, follows, measure, prompts_of
@@ -109,7 +110,10 @@ def tune(
         explain(folder, stages, root, asked, analyses)
         if PartialState().is_main_process:
             assemble.collect(trained, folder, {names[t]: trained[place] for t, place in prompts.items()})
-            _write_scores(folder, outputs, tasks, model=model, model_hash=versions[0], recipe=method, seed=seed)
+            made = Circumstances(
+                model=model, model_hash=versions[0], recipe=method, seed=seed, versions=library_versions()
+            )
+            _write_scores(folder, outputs, tasks, made)
             clear_points(trained)
     return Run(folder)
 
@@ -134,13 +138,10 @@ def _names(targets: Sequence[str], tasks: Sequence[Task]) -> dict[str, str]:
     return names
 
 
-def _write_scores(folder: Path, outputs: Sequence[Output], tasks: Sequence[Task], **circumstances: Any) -> None:
-    """Scores of everything; the answers only of the base and of the weights that are kept."""
-    scores = matrix.score(outputs, tasks, versions=library_versions(), **circumstances)
-    outputs = [output for output in outputs if output.step is None]
-    write_jsonl(folder / "outputs.jsonl", outputs)
-    write_jsonl(folder / "scores.jsonl", scores)
-    write_samples(folder, outputs, tasks)
+def _write_scores(folder: Path, outputs: Sequence[Output], tasks: Sequence[Task], circumstances: Circumstances) -> None:
+    """Write scores of everything; the answers only of the base and of the weights that are kept."""
+    scores = score(outputs, tasks, circumstances=circumstances)
+    write_samples(folder, write_results(folder, outputs, scores, tasks), tasks)
     write_page(folder)
     write_card(folder)
 

@@ -8,7 +8,7 @@ Beside our tasks, so that its marks get our paired statistics; its own standard 
 
     tasks = load("harness:piqa")
     outputs = [o for task in tasks for o in evaluate(model, task, variant="base")]
-    matrix.score(outputs, tasks)
+    results.score.score(outputs, tasks)
 
 `harness:NAME@FOLDER` is a task that the task files (YAML) of a folder describe, instead of the harness's own.
 """
@@ -23,7 +23,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from holdfast.evaluation.matrix import FEWEST_NEW_TOKENS, Variant, clean, items_of
+from holdfast.evaluation.matrix import FEWEST_NEW_TOKENS, Variant, clean, decoding_in_words, items_of
 from holdfast.inference.model import LanguageModel, Model
 from holdfast.results.scores import Output, Role
 from holdfast.tasks.harness import harness_tasks, task_manager
@@ -108,6 +108,7 @@ def evaluate(
     """
     name, _, folder = task.source.removeprefix(PREFIX).partition("@")
     documents = len(list(harness_tasks(name, folder)[name].eval_docs))
+    fewshot_seed = seed + (demonstration_seed if demonstrations == "sampled" else 0)
     ask: Any = lm_eval.simple_evaluate  # its decorator hides its parameters
     with _random_state_kept():
         found = ask(
@@ -117,17 +118,21 @@ def evaluate(
             num_fewshot=shots,
             samples={name: items_of(task.name, documents, limit, seed)},
             bootstrap_iters=0,
-            fewshot_random_seed=seed + (demonstration_seed if demonstrations == "sampled" else 0),
+            fewshot_random_seed=fewshot_seed,
         )
     metric = task.metric.removeprefix("recorded:")
     samples: dict[int, Mapping[str, Any]] = {}
     for sample in found["samples"][name]:
         if metric in sample:
             samples.setdefault(sample["doc_id"], sample)  # the first of several filters
+    sampling = f"the harness's own, seed {fewshot_seed}" if shots else "none"
     outputs = [
-        Output(variant, prompt, task.name, role, shots, index, **_asked(sample), scores={metric: float(sample[metric])})
+        Output(
+            variant, prompt, task.name, role, shots, index, **_asked(sample, generate_choices), scores={metric: float(sample[metric])},
+            demonstrations=sampling,
+        )
         for index, sample in sorted(samples.items())
-    ]
+    ]  # fmt: skip
     return _written(model, task, outputs) if generate_choices else outputs
 
 
@@ -141,14 +146,17 @@ def _written(model: LanguageModel, task: Task, outputs: list[Output]) -> list[Ou
     return outputs
 
 
-def _asked(sample: Mapping[str, Any]) -> dict[str, Any]:
-    """Input, target and output of a harness sample; its choices where they follow one input."""
+def _asked(sample: Mapping[str, Any], generate_choices: bool) -> dict[str, Any]:
+    """Return input, target, output and decoding of a harness sample; its choices where they follow one input."""
     requests, results = sample["arguments"], sample["filtered_resps"]
     target = sample["target"]
+    settings = requests[0][1]  # of a text to write; a choice's own text where choices are ranked
+    beams = int(settings.get("num_beams", 1)) if isinstance(settings, Mapping) else 0
     asked = {
         "input": requests[0][0],
         "target": str(target),
         "output": results[0] if isinstance(results[0], str) else "",
+        "decoding": decoding_in_words(ranked=not beams, written=generate_choices, num_beams=beams or 1),
     }
     if len(requests) > 1 and len({context for context, _ in requests}) == 1 and len(results) == len(requests):
         choices, values = tuple(text.strip() for _, text in requests), tuple(float(value) for value, _ in results)

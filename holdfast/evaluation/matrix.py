@@ -1,31 +1,19 @@
-"""The matrix of an evaluation: models x tasks x shots, asked the same items in the same words, and what follows from it."""
+"""Ask a model the items of a task, every variant the same ones in the same words."""
 
 import math
 import random
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
 from holdfast.inference.model import LanguageModel, Model
-from holdfast.results import symptoms
-from holdfast.results.metrics import Metric, metric
-from holdfast.results.scores import Output, Role, Score
-from holdfast.results.statistics import RESAMPLES, Estimate, paired, single
-from holdfast.results.verdicts import MARGIN, judge
+from holdfast.results.metrics import metric
+from holdfast.results.scores import Output, Role
 from holdfast.tasks.task import Example, Task
 from holdfast.tasks.templates import Rendered, choose_demonstrations, render
 
-AGAIN = "base-again"  # the base measured a second time
-OWN = "own-stage"  # a target right after the stage that trained on it, before later ones moved the model
 Variant = Literal["base", "tuned", "base-again", "own-stage"]
 FEWEST_NEW_TOKENS = 16  # room for the answer of another task's format
-Cell = tuple[str, str | None, str, int, int | None]  # variant, prompt, task, shots, step
-ALONG = (
-    "format_share",
-    "collapse_share",
-    "first_token_mass",
-)  # the symptoms that are followed over the steps of training
 
 
 def evaluate(
@@ -75,10 +63,13 @@ def evaluate(
     generates = kind.pick is None or generate_choices
     answers = _generate(model, task, texts, new, num_beams) if generates else [None] * len(chosen)
     truncated = _truncated(model, tokenizer, examples, texts, new if generates else 0)
+    shown = demonstrations_in_words(shots, demonstrations, demonstration_seed)
+    decoding = decoding_in_words(ranked=kind.pick is not None, written=generates, num_beams=num_beams)
     outputs = [
         Output(
             variant, prompt, task.name, role, shots, i, text.prompt, example.target, answer or "",
             example.answers or (), example.choices, values, truncated=cut, generated=answer if kind.pick else None,
+            demonstrations=shown, decoding=decoding,
         )
         for i, example, text, values, answer, cut in zip(
             chosen, examples, texts, logprobs, answers, truncated, strict=True
@@ -87,6 +78,21 @@ def evaluate(
     if kind.pick:
         outputs = [replace(output, output=kind.pick(output)) for output in outputs]
     return [replace(o, scores={kind.name: kind.value([o])}) if kind.is_mean else o for o in outputs]
+
+
+def demonstrations_in_words(shots: int, mode: Literal["first", "sampled"], seed: int) -> str:
+    """Return which examples stand before a question, as `Output.demonstrations` says it."""
+    if shots == 0:
+        return "none"
+    return "the first, the same for all items" if mode == "first" else f"sampled for each item, set {seed}"
+
+
+def decoding_in_words(*, ranked: bool, written: bool, num_beams: int) -> str:
+    """Return how answers are found, as `Output.decoding` says it: picked among choices, written, or both."""
+    search = "greedy" if num_beams == 1 else f"beam search, {num_beams} beams"
+    if not ranked:
+        return search
+    return f"ranked choices; written freely beside them: {search}" if written else "ranked choices"
 
 
 def items(task: Task, limit: int | None, seed: int) -> list[int]:
@@ -165,115 +171,3 @@ def _room(model: LanguageModel) -> int:
     if not isinstance(model, Model):
         return 2**30
     return model.pretrained.max_length - (0 if model.prompt is None else len(model.prompt))
-
-
-def score(
-    outputs: Iterable[Output],
-    tasks: Iterable[Task],
-    *,
-    margin: float = MARGIN,
-    floor: float = 0.0,
-    resamples: int = RESAMPLES,
-    **circumstances: Any,
-) -> list[Score]:
-    """Every number that follows from the outputs, each with interval and circumstances, and with the paired change from the base.
-
-    One score a cell (variant, prompt, task, shots, step) by the task's metric, and for general tasks (not for diagnostics) the symptoms
-    of format collapse (`holdfast.results.symptoms`). The base's outputs are those with variant "base"; its value by those with
-    "base-again" stands in `Score.again`, and no smaller change is called gained or lost; the tuned model's change since those with
-    "own-stage" stands in `Score.transfer`. `margin` and `floor` are as in
-    `holdfast.results.verdicts.judge`; `circumstances` are fields of `Score`.
-
-    Raises:
-        ValueError: a cell was asked other items than its base, or belongs to a task that is not among `tasks`.
-    """
-    known = {task.name: task for task in tasks}
-    cells: dict[Cell, list[Output]] = defaultdict(list)
-    for output in outputs:
-        cells[output.variant, output.prompt, output.task, output.shots, output.step].append(output)
-    asked = dict.fromkeys(cell[0].task for cell in cells.values() if cell[0].role == "target")
-    targets = [known[name] for name in asked if name in known]
-    scores: list[Score] = []
-    for key, cell in cells.items():
-        if key[2] not in known:
-            raise ValueError(f"outputs of the task {key[2]!r}, which is not among those given: {', '.join(known)}")
-        if key[0] in (AGAIN, OWN):
-            continue
-        task, cell = known[key[2]], sorted(cell, key=lambda output: output.index)
-        base = None if key[0] == "base" else _beside(cell, cells.get(("base", None, *key[2:4], None)))
-        kind = metric(task.metric)
-        found = {kind.name: _estimates(kind, cell, base, circumstances.get("seed", 0), resamples)}
-        if targets and cell[0].role == "general":
-            foreign = frozenset().union(*(symptoms.foreign_answers(target, task) for target in targets))
-            signs = symptoms.symptoms(base, cell, foreign)
-            found |= {name: signs[name] for name in signs if key[4] is None or name in ALONG}
-        scores += [
-            _score(name, kind if name == kind.name else None, cell, task, *estimates, circumstances)
-            for name, estimates in found.items()
-        ]
-        if key[0] == "base" and (second := cells.get((AGAIN, *key[1:]))):
-            scores[-len(found)] = replace(scores[-len(found)], again=kind.value(second))
-        if key[0] == "tuned" and (before := _beside(cell, cells.get((OWN, *key[1:])))):
-            _, moved = _estimates(kind, cell, before, circumstances.get("seed", 0), resamples)
-            assert moved is not None
-            named = {"transfer": moved.value, "transfer_low": moved.low, "transfer_high": moved.high}
-            scores[-len(found)] = replace(scores[-len(found)], **named)
-    return judge(scores, margin=margin, floor=floor)
-
-
-def _beside(cell: Sequence[Output], other: Sequence[Output] | None) -> list[Output] | None:
-    """Another cell's answers to the same items in the same order; None where there is no such cell."""
-    if other is None:
-        return None
-    other = sorted(other, key=lambda output: output.index)
-    if [(o.index, o.input) for o in other] != [(o.index, o.input) for o in cell]:
-        raise ValueError(
-            f"{cell[0].task}, {cell[0].shots} shots: {other[0].variant} and {cell[0].variant} were asked different items or in "
-            "different words, so their difference says nothing; evaluate both with one task, limit and seed"
-        )
-    return other
-
-
-def _estimates(
-    kind: Metric, cell: Sequence[Output], base: Sequence[Output] | None, seed: int, resamples: int
-) -> tuple[Estimate, Estimate | None]:
-    own = kind.statistics(cell)
-    value = single(kind, own, seed=seed, resamples=resamples)
-    return value, None if base is None else paired(kind, kind.statistics(base), own, seed=seed, resamples=resamples)
-
-
-def _score(
-    name: str,
-    kind: Metric | None,
-    cell: Sequence[Output],
-    task: Task,
-    value: Estimate,
-    change: Estimate | None,
-    circumstances: Mapping[str, Any],
-) -> Score:
-    first, ranked = cell[0], kind is not None and cell[0].logprobs is not None
-    guess = [1 / len(set(output.choices)) for output in cell if output.choices] if ranked else []
-    return Score(
-        variant=first.variant,  # pyright: ignore[reportArgumentType]
-        prompt=first.prompt,  # pyright: ignore[reportArgumentType]
-        task=first.task,
-        role=first.role,  # pyright: ignore[reportArgumentType]
-        shots=first.shots,
-        metric=name,
-        value=value.value,
-        low=value.low,
-        high=value.high,
-        n=value.n,
-        stderr=value.stderr,
-        delta=None if change is None else change.value,
-        delta_low=None if change is None else change.low,
-        delta_high=None if change is None else change.high,
-        p=None if change is None else change.p,
-        chance=sum(guess) / len(cell),
-        truncated=sum(output.truncated for output in cell),
-        step=first.step,
-        signature=kind.signature(cell) if kind else "",
-        task_version=task.version,
-        template=task.template.input,
-        **{"decoding": "ranked choices" if ranked else "greedy", **circumstances},
-    )

@@ -2,12 +2,14 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from holdfast.results.scores import Output, Score, read_outputs, read_scores
+from holdfast.results.scores import Output, Score, read_outputs, read_scores, write_jsonl
+from holdfast.results.symptoms import mark
+from holdfast.tasks.task import Task
 
 PIECES = (
     "model",
@@ -82,6 +84,20 @@ def prompts(run: Path) -> dict[str, Path]:
     if (place / "adapter_config.json").exists():  # Its folders, where it has any, are its parts.
         return {"": place}
     return {path.name: path for path in sorted(place.iterdir()) if path.is_dir()} or {"": place}
+
+
+def write_results(
+    folder: Path, outputs: Sequence[Output], scores: Sequence[Score], tasks: Iterable[Task]
+) -> list[Output]:
+    """Write `scores.jsonl` and `outputs.jsonl` into a folder; return the outputs that were written.
+
+    Answers of weights along the way are left out: their scores are what is kept. Each answer to a general task is marked where it is in
+    the format of the tuned task, which decides the examples on the page.
+    """
+    marked = mark((output for output in outputs if output.step is None), tasks)
+    write_jsonl(folder / "outputs.jsonl", marked)
+    write_jsonl(folder / "scores.jsonl", scores)
+    return marked
 
 
 def read(path: str | Path) -> Folder:

@@ -16,9 +16,29 @@ Role = Literal["target", "general", "diagnostic"]
 ROLES: tuple[Role, ...] = get_args(Role)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Circumstances:
+    """Everything beside the answers that a number depends on; empty where it is not known.
+
+    The runner fills in the model, its fingerprint, the recipe, the seed and the versions of the libraries; whoever asked the items wrote
+    `split`, `template`, `demonstrations` and `decoding` into the outputs, from where they are copied.
+    """
+
+    model: str = ""
+    model_hash: str = ""
+    recipe: str = ""
+    seed: int = 0
+    versions: dict[str, str] = field(default_factory=dict)
+    task_version: str = ""
+    split: str = "test"
+    template: str = ""
+    demonstrations: str = ""
+    decoding: str = ""
+
+
 @dataclass(frozen=True, slots=True)
-class Score:
-    """One number, and everything that must be known to read or repeat it.
+class Score(Circumstances):
+    """One number in its circumstances: everything that must be known to read or repeat it.
 
     `value` with its interval `[low, high]` (95 %) and standard error is in the metric's own unit (accuracy and the like: 0 to 1; BLEU,
     chrF, ROUGE: 0 to 100). `delta`, with its paired interval, is this value minus the base model's on the same items; it is None for
@@ -62,17 +82,7 @@ class Score:
     chance: float = 0.0
     truncated: int = 0
     signature: str = ""
-    model: str = ""
-    model_hash: str = ""
-    recipe: str = ""
-    seed: int = 0
-    task_version: str = ""
-    split: str = "test"
-    template: str = ""
-    demonstrations: str = ""
-    decoding: str = ""
     outputs: str = "outputs.jsonl"
-    versions: dict[str, str] = field(default_factory=dict)
     step: int | None = None
     sets: int = 1
     over_sets: float | None = None
@@ -90,7 +100,8 @@ class Output:
 
     `scores` holds the item's own value per metric (absent for metrics that exist only over a corpus); `logprobs` the
     log-likelihood of each choice, where choices were ranked. `output` is the chosen or generated answer; `generated` is what
-    the model wrote of its own accord, where choices were ranked and that was asked for too.
+    the model wrote of its own accord, where choices were ranked and that was asked for too. `demonstrations` and `decoding` say in
+    words which examples stood before the question and how the answer was found; empty in records of versions that did not write them.
     """
 
     variant: str
@@ -109,6 +120,8 @@ class Output:
     generated: str | None = None
     truncated: bool = False
     step: int | None = None
+    demonstrations: str = ""
+    decoding: str = ""
 
 
 def write_jsonl(path: Path, records: Iterable[Any]) -> None:

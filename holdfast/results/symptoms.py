@@ -54,6 +54,11 @@ def foreign_answers(target: Task, general: Task) -> frozenset[str]:
     return answer_set(target) - answer_set(general)
 
 
+def foreign_to_all(targets: Iterable[Task], general: Task) -> frozenset[str]:
+    """Return the answers of any tuned task that are no answers of the general task."""
+    return frozenset().union(*(foreign_answers(target, general) for target in targets))
+
+
 def foreign_labels(target: Task, general: Task) -> tuple[str, ...]:
     """`foreign_answers` as the tuned task spells them, in the order in which it gives them."""
     foreign = foreign_answers(target, general)
@@ -110,16 +115,15 @@ def symptoms(
 
 
 def mark(outputs: Iterable[Output], tasks: Iterable[Task]) -> list[Output]:
-    """The outputs with `scores["format_share"]`: 1 for an answer in the tuned task's format, 0 for any other.
+    """Return the outputs with `scores["format_share"]`: 1 for an answer in a tuned task's format, 0 for any other.
 
-    Left as they are: the tuned task's own outputs, ranked choices, and tasks where the tuned task has no answers of its own.
+    Left as they are: the tuned tasks' own outputs, ranked choices, and tasks where the tuned tasks have no answers of their own.
     """
     outputs = list(outputs)
     known = {task.name: task for task in tasks}
-    target = next((known[o.task] for o in outputs if o.role == "target" and o.task in known), None)
-    if target is None:
-        return outputs
-    foreign = {name: foreign_answers(target, task) for name, task in known.items() if name != target.name}
+    targets = [known[name] for name in dict.fromkeys(o.task for o in outputs if o.role == "target") if name in known]
+    general = [task for name, task in known.items() if any(o.task == name and o.role == "general" for o in outputs)]
+    foreign = {task.name: foreign_to_all(targets, task) for task in general}
     return [
         replace(o, scores={**o.scores, "format_share": float(in_format(o, foreign[o.task]))})
         if o.role == "general" and foreign.get(o.task) and written(o) is not None

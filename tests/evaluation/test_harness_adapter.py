@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from holdfast.evaluation.matrix import items_of, score
+from holdfast.evaluation.matrix import items_of
 from holdfast.inference.model import Model
 from holdfast.models.loading import Pretrained
 from holdfast.results.metrics import metric
+from holdfast.results.score import score
 from tests.inference import small_models as small
 
 pytest.importorskip("lm_eval", reason="the extra `harness` is not installed")

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from holdfast.evaluation import label_mass
-from holdfast.evaluation.matrix import AGAIN, score
 from holdfast.inference.model import Model
 from holdfast.models.loading import Pretrained
 from holdfast.results import symptoms
+from holdfast.results.score import AGAIN, score
 from holdfast.results.scores import Output
 from holdfast.tasks.task import Example, Task
 from tests.inference import small_models as small

@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
-from holdfast.evaluation.matrix import clean, evaluate, items, longest_answer, score
+from holdfast.evaluation.matrix import clean, evaluate, items, longest_answer
 from holdfast.inference.model import Model
 from holdfast.models.loading import Pretrained
 from holdfast.results.metrics import METRICS, metric
-from holdfast.results.scores import Output, Score, read_outputs, read_scores, write_jsonl
+from holdfast.results.score import score
+from holdfast.results.scores import Circumstances, Output, Score, read_outputs, read_scores, write_jsonl
 from holdfast.results.statistics import tango, wilson
 from holdfast.tasks import task as tasks
 from holdfast.tasks.task import Example, Task, Template
@@ -53,7 +54,7 @@ def test_accuracy_ranks_the_choices_of_each_item() -> None:
     assert [o.scores["accuracy"] for o in outputs] == [1, 0] * 5
     assert model.seen[0] == "q0\nAnswer:"
     assert model.limits == [], "nothing needed to be generated"
-    (s,) = score(outputs, [YES_NO], recipe="none")
+    (s,) = score(outputs, [YES_NO], circumstances=Circumstances(recipe="none"))
     assert (s.value, s.low, s.high, s.n, s.chance) == (0.5, *wilson(5, 10), 10, 0.5)
     assert (s.variant, s.prompt, s.task, s.role, s.shots, s.metric) == ("base", None, "yesno", "general", 0, "accuracy")
     assert (s.task_version, s.recipe, s.decoding, s.delta, s.verdict) == ("v1", "none", "ranked choices", None, None)
@@ -189,10 +190,11 @@ def test_a_finished_run_can_be_marked_again_from_its_files(tmp_path) -> None:
     outputs = base_and_tuned({1, 2, 3}, {3, 4}) + evaluate(TableModel(loglik={"Yes": -0.5, "No": -1.5}), YES_NO)
     write_jsonl(tmp_path / "outputs.jsonl", outputs)
     assert read_outputs(tmp_path) == outputs
-    scores = score(outputs, [CAPITALS, YES_NO], model="m", versions={"numpy": "2"})
+    made = Circumstances(model="m", versions={"numpy": "2"})
+    scores = score(outputs, [CAPITALS, YES_NO], circumstances=made)
     write_jsonl(tmp_path / "scores.jsonl", scores)
     assert read_scores(tmp_path) == scores
-    assert score(read_outputs(tmp_path), [CAPITALS, YES_NO], model="m", versions={"numpy": "2"}) == scores
+    assert score(read_outputs(tmp_path), [CAPITALS, YES_NO], circumstances=made) == scores
     assert all(isinstance(s, Score) and metric(s.metric) for s in scores)
 
 

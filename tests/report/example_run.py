@@ -14,8 +14,10 @@ from typing import Any
 
 from holdfast.report.card import write_card
 from holdfast.report.run.page import write_comparison, write_page
-from holdfast.results.scores import Output, Score, write_jsonl
+from holdfast.results.run_folder import write_results
+from holdfast.results.scores import Output, Score
 from holdfast.results.verdict import word
+from holdfast.tasks.task import Example, Task
 
 N = 96
 PERCENT = ("bleu", "rougeL")
@@ -84,14 +86,21 @@ def make(folder: Path, *, seed: int = 0, prompts: tuple[str | None, ...] = ("on"
                 scores += _scores(chance, task, common, (right, formats), answered[0][2:])
                 outputs += _outputs(task, common, right, formats)
     recipe = "full" if prompts == (None,) else "promot"
-    write_jsonl(folder / "scores.jsonl", [replace(score, seed=seed, recipe=recipe) for score in scores])
-    write_jsonl(folder / "outputs.jsonl", outputs)
+    scores = [replace(score, seed=seed, recipe=recipe) for score in scores]
+    write_results(folder, outputs, scores, [_task(task) for task in TASKS])
     stages = ("model",) if prompts == (None,) else ("prompt", "model")
     _config(folder, seed, stages)
     _log(folder, chance, stages)
     for piece in stages:
         (folder / piece).mkdir(exist_ok=True)
     return folder
+
+
+def _task(made: Made) -> Task:
+    """The task as the product reads one: its labels are known from its training examples."""
+    labels = tuple(dict.fromkeys(right for _, right, _ in made.items)) if made.metric == "accuracy" else None
+    train = tuple(Example({"input": question}, right, labels) for question, right, _ in made.items * 4)
+    return Task(made.name, {"train": train}, metric=made.metric)
 
 
 def _answer(
@@ -167,7 +176,7 @@ def _outputs(task: Made, common: dict[str, Any], right: list[float], formats: li
     for index, (correct, formatted) in enumerate(zip(right, formats, strict=True)):
         question, target, wrong = task.items[index % len(task.items)]
         output = target if correct else "True" if formatted and task.role == "general" else wrong
-        scores = {task.metric: correct * (100 if task.metric in PERCENT else 1), "format_share": formatted}
+        scores = {task.metric: correct * (100 if task.metric in PERCENT else 1)}
         found.append(Output(**common, index=index, input=question, target=target, output=output, scores=scores))
     return found
 

@@ -7,6 +7,8 @@ from holdfast.report.run.examples import LONGEST, choose, cut
 from holdfast.report.run.figures import thin
 from holdfast.results.scores import Output, Score
 from holdfast.results.summary import Summary
+from holdfast.results.symptoms import mark
+from holdfast.tasks.task import Example, Task
 
 
 def answered(variant: str, scores: list[float], prompt: str | None = None) -> list[Output]:
@@ -41,16 +43,20 @@ def test_what_a_model_wrote_freely_is_shown_beside_its_choice() -> None:
 
 
 def test_answers_in_the_tuned_tasks_format_come_first_and_stand_in_where_items_have_no_score() -> None:
+    """The marks are the product's: `mark` finds the answer that is a label of the tuned task."""
+    labels = Task("rte", {"train": tuple(Example({}, "True", ("True", "False")) for _ in range(4))}, metric="accuracy")
+    general = Task("t", {"train": tuple(Example({}, f"answer {i}") for i in range(9))}, metric="bleu")
+    asked = Output("base", None, "rte", "target", 0, 0, "?", "True", "True")
     scores = [Score("base", None, "t", "general", 0, "bleu", 50, 40, 60, 3)]
     scores.append(replace(scores[0], variant="tuned", value=40, delta=-10, delta_low=-20, delta_high=-1))
-    base = [replace(o, scores={"format_share": 0.0}) for o in answered("base", [0, 0, 0])]
-    tuned = [replace(o, scores={"format_share": float(o.index == 1)}) for o in answered("tuned", [0, 0, 0])]
-    (found,) = choose([*base, *tuned], Summary.of(scores))
+    base = [replace(o, scores={}) for o in answered("base", [0, 0, 0])]
+    tuned = [replace(o, scores={}, output="True" if o.index == 1 else "x") for o in answered("tuned", [0, 0, 0])]
+    (found,) = choose(mark([asked, *base, *tuned], [labels, general]), Summary.of(scores))
     assert ([item.index for item in found.items], found.fell) == ([1], 1)
     judged = [replace(s, metric="f1") for s in scores]
-    base = [replace(o, scores={"f1": 1.0, "format_share": 0.0}) for o in base]
-    tuned = [replace(o, scores={"f1": 0.4 * (o.index == 1), "format_share": float(o.index == 1)}) for o in tuned]
-    (found,) = choose([*base, *tuned], Summary.of(judged))
+    base = [replace(o, scores={"f1": 1.0}) for o in base]
+    tuned = [replace(o, scores={"f1": 0.4 * (o.index == 1)}) for o in tuned]
+    (found,) = choose(mark([asked, *base, *tuned], [labels, replace(general, metric="f1")]), Summary.of(judged))
     assert [item.index for item in found.items] == [1, 0]
 
 

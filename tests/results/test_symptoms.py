@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from holdfast.evaluation.matrix import Role, evaluate, score
+from holdfast.evaluation.matrix import Role, evaluate
+from holdfast.results.score import score
 from holdfast.results.scores import Output
 from holdfast.results.statistics import tango
 from holdfast.results.symptoms import answer_set, foreign_answers, in_format, mark, plain, symptoms

@@ -11,8 +11,8 @@ from holdfast.results.summary import STATE, Line, Summary
 FALLS, RISES = 2, 1
 RULE = (
     "Of each task: the two items whose score fell most from the base to the tuned model, answers in the tuned task's format "
-    "before all others, then the one that rose most; ties go to the shorter input. Where a metric has no value for one "
-    "item, such as BLEU, only answers that fell into the tuned task's format are shown."
+    "before all others, then the one that rose most; ties go to the shorter input. Where an item's score stays as it was, "
+    "or a metric has no value for one item, such as BLEU, an answer that fell into the tuned task's format counts as fallen."
 )
 Answers = dict[tuple[str, str | None], Output]  # by (variant, prompt)
 LONGEST = 700  # characters of a text that are shown
@@ -76,6 +76,9 @@ class Change(NamedTuple):
     """How an item's own score changed, sorted as the rule says."""
 
     plain: bool  # whether the tuned answer is not in the tuned task's format
+    by_format: (
+        bool  # whether `size` is that of the format, because the score says nothing: the score's own changes come first
+    )
     size: float
     length: int  # of the input
     shots: int
@@ -89,13 +92,19 @@ def _changes(line: Line, items: Mapping[int, Answers]) -> Iterator[Change]:
         base, tuned = answers.get(("base", None)), answers.get(("tuned", state))
         if base and tuned:
             plain = not tuned.scores.get("format_share")
-            if line.metric in base.scores and line.metric in tuned.scores:
-                size = tuned.scores[line.metric] - base.scores[line.metric]
-            elif "format_share" in base.scores and "format_share" in tuned.scores:
-                size = base.scores["format_share"] - tuned.scores["format_share"]
-            else:
-                continue
-            yield Change(plain, size, len(tuned.input), line.shots, index)
+            size = _difference(base, tuned, line.metric)
+            by_format = not size
+            if by_format and (formatted := _difference(tuned, base, "format_share")) is not None:
+                size = min(0.0, formatted) if size is not None else formatted
+            if size is not None:
+                yield Change(plain, by_format, size, len(tuned.input), line.shots, index)
+
+
+def _difference(before: Output, after: Output, name: str) -> float | None:
+    """Return how far an item's own score moved; None where either answer has none."""
+    if name not in before.scores or name not in after.scores:
+        return None
+    return after.scores[name] - before.scores[name]
 
 
 def _by_task(summary: Summary) -> list[list[Line]]:

@@ -1,0 +1,155 @@
+"""Compute every score of a run from its outputs: values, paired changes, symptoms, verdicts, each in its circumstances."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+
+from holdfast.results import symptoms
+from holdfast.results.metrics import Metric, metric
+from holdfast.results.scores import Circumstances, Output, Score
+from holdfast.results.statistics import RESAMPLES, Estimate, paired, single
+from holdfast.results.verdicts import MARGIN, judge
+from holdfast.tasks.task import Task
+
+AGAIN = "base-again"  # the base measured a second time
+OWN = "own-stage"  # a target right after the stage that trained on it, before later ones moved the model
+CellKey = tuple[str, str | None, str, int, int | None]  # variant, prompt, task, shots, step
+ALONG = (
+    "format_share",
+    "collapse_share",
+    "first_token_mass",
+)  # the symptoms that are followed over the steps of training
+
+
+@dataclass(frozen=True)
+class Resampling:
+    """How a resampled interval draws its items."""
+
+    seed: int = 0
+    resamples: int = RESAMPLES
+
+
+def score(
+    outputs: Iterable[Output],
+    tasks: Iterable[Task],
+    *,
+    margin: float = MARGIN,
+    floor: float = 0.0,
+    resamples: int = RESAMPLES,
+    circumstances: Circumstances | None = None,
+) -> list[Score]:
+    """Return every number that follows from the outputs, each with interval and circumstances, and with the paired change from the base.
+
+    One score a cell (variant, prompt, task, shots, step) by the task's metric, and for general tasks (not for diagnostics) the symptoms
+    of format collapse (`holdfast.results.symptoms`). The base's outputs are those with variant "base"; its value by those with
+    "base-again" stands in `Score.again`, and no smaller change is called gained or lost; the tuned model's change since those with
+    "own-stage" stands in `Score.transfer`. `margin` and `floor` are as in
+    `holdfast.results.verdicts.judge`; `circumstances` are what the runner knows, to which each cell's own are added.
+
+    Raises:
+        ValueError: a cell was asked other items than its base, or belongs to a task that is not among `tasks`.
+    """
+    runner = circumstances or Circumstances()
+    drawn = Resampling(runner.seed, resamples)
+    known = {task.name: task for task in tasks}
+    cells: dict[CellKey, list[Output]] = defaultdict(list)
+    for output in outputs:
+        cells[output.variant, output.prompt, output.task, output.shots, output.step].append(output)
+    asked = dict.fromkeys(cell[0].task for cell in cells.values() if cell[0].role == "target")
+    targets = [known[name] for name in asked if name in known]
+    scores: list[Score] = []
+    for key, cell in cells.items():
+        if key[2] not in known:
+            raise ValueError(f"outputs of the task {key[2]!r}, which is not among those given: {', '.join(known)}")
+        if key[0] in (AGAIN, OWN):
+            continue
+        task, cell = known[key[2]], sorted(cell, key=lambda output: output.index)
+        base = None if key[0] == "base" else _beside(cell, cells.get(("base", None, *key[2:4], None)))
+        kind = metric(task.metric)
+        found = {kind.name: _estimates(kind, cell, base, drawn)}
+        if targets and cell[0].role == "general":
+            signs = symptoms.symptoms(base, cell, symptoms.foreign_to_all(targets, task))
+            found |= {name: signs[name] for name in signs if key[4] is None or name in ALONG}
+        scores += [
+            _score(name, kind if name == kind.name else None, cell, task, *estimates, runner)
+            for name, estimates in found.items()
+        ]
+        if key[0] == "base" and (second := cells.get((AGAIN, *key[1:]))):
+            scores[-len(found)] = replace(scores[-len(found)], again=kind.value(second))
+        if key[0] == "tuned" and (before := _beside(cell, cells.get((OWN, *key[1:])))):
+            _, moved = _estimates(kind, cell, before, drawn)
+            assert moved is not None
+            named = {"transfer": moved.value, "transfer_low": moved.low, "transfer_high": moved.high}
+            scores[-len(found)] = replace(scores[-len(found)], **named)
+    return judge(scores, margin=margin, floor=floor)
+
+
+def _beside(cell: Sequence[Output], other: Sequence[Output] | None) -> list[Output] | None:
+    """Another cell's answers to the same items in the same order; None where there is no such cell."""
+    if other is None:
+        return None
+    other = sorted(other, key=lambda output: output.index)
+    if [(o.index, o.input) for o in other] != [(o.index, o.input) for o in cell]:
+        raise ValueError(
+            f"{cell[0].task}, {cell[0].shots} shots: {other[0].variant} and {cell[0].variant} were asked different items or in "
+            "different words, so their difference says nothing; evaluate both with one task, limit and seed"
+        )
+    return other
+
+
+def _estimates(
+    kind: Metric, cell: Sequence[Output], base: Sequence[Output] | None, drawn: Resampling
+) -> tuple[Estimate, Estimate | None]:
+    own = kind.statistics(cell)
+    value = single(kind, own, **asdict(drawn))
+    return value, None if base is None else paired(kind, kind.statistics(base), own, **asdict(drawn))
+
+
+def _score(
+    name: str,
+    kind: Metric | None,
+    cell: Sequence[Output],
+    task: Task,
+    value: Estimate,
+    change: Estimate | None,
+    runner: Circumstances,
+) -> Score:
+    first, ranked = cell[0], kind is not None and cell[0].logprobs is not None
+    guess = [1 / len(set(output.choices)) for output in cell if output.choices] if ranked else []
+    return Score(
+        variant=first.variant,  # pyright: ignore[reportArgumentType]
+        prompt=first.prompt,  # pyright: ignore[reportArgumentType]
+        task=first.task,
+        role=first.role,  # pyright: ignore[reportArgumentType]
+        shots=first.shots,
+        metric=name,
+        value=value.value,
+        low=value.low,
+        high=value.high,
+        n=value.n,
+        stderr=value.stderr,
+        delta=None if change is None else change.value,
+        delta_low=None if change is None else change.low,
+        delta_high=None if change is None else change.high,
+        p=None if change is None else change.p,
+        chance=sum(guess) / len(cell),
+        truncated=sum(output.truncated for output in cell),
+        step=first.step,
+        signature=kind.signature(cell) if kind else "",
+        **asdict(_circumstances(runner, task, first)),
+    )
+
+
+def _circumstances(runner: Circumstances, task: Task, first: Output) -> Circumstances:
+    """Return the runner's circumstances with those of a cell, whose outputs were all asked as `first` was.
+
+    Outputs of versions that did not write their decoding still tell ranked choices, which have log-likelihoods.
+    """
+    decoding = first.decoding or ("ranked choices" if first.logprobs is not None else "")
+    return replace(
+        runner,
+        task_version=task.version,
+        template=task.template.input,
+        demonstrations=first.demonstrations,
+        decoding=decoding,
+    )

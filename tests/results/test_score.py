@@ -1,0 +1,91 @@
+"""Scores carry what was asked and how, from whoever asked to the file and the page; a real run shows its collapse."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import holdfast
+from holdfast.api.tune import Run, tune
+from holdfast.evaluation.matrix import evaluate
+from holdfast.results import run_folder
+from holdfast.results.score import score
+from holdfast.results.scores import Circumstances, read_outputs
+from holdfast.tasks.task import Example, Task
+from tests.inference.table import TableModel
+from tests.recipes.worlds import write_world
+
+LABELS = ["w3", "w4"]
+
+
+@pytest.fixture(scope="module")
+def collapsed(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A tiny model, tuned at a great rate on two labels until it answers everything with them. The general task is marked by BLEU."""
+    world = write_world(tmp_path_factory.mktemp("world"), pick=LABELS, copy=None, exact=None)
+    (world / "copy" / "task.yaml").write_text('input: "{{ input }} w8"\nmetric: bleu\n')
+    fields = {"model.steps": 60, "model.learning_rate": 1e-2, "model.save_every": 60}
+    general = [str(world / "copy"), str(world / "exact")]
+    return tune(str(world / "model"), str(world / "pick"), "full", general, out=world / "run", **fields)
+
+
+def test_the_page_of_a_real_run_shows_answers_in_the_tuned_format_first_also_for_bleu(collapsed: Run) -> None:
+    outputs = read_outputs(collapsed.folder)
+    marked = {(o.variant, o.task) for o in outputs if o.scores.get("format_share")}
+    assert {("tuned", "copy"), ("tuned", "exact")} <= marked, "the run no longer collapses, so it shows nothing"
+    page = (collapsed.folder / "report.html").read_text()
+    examples = page.split('id="examples"')[1]
+    for task in ("copy", "exact"):
+        block = examples.split(f">{task}")[1].split("<details")[0] if f">{task}" in examples else ""
+        first = next(o for o in outputs if o.task == task and o.variant == "tuned" and o.scores.get("format_share"))
+        assert first.output in block, f"no answer in the tuned format is shown of {task}"
+
+
+def test_a_number_says_how_its_items_were_asked() -> None:
+    task = Task(
+        "t",
+        {
+            "train": tuple(Example({"input": f"t{i}"}, "Yes", ("Yes", "No")) for i in range(4)),
+            "test": tuple(Example({"input": f"q{i}"}, "Yes", ("Yes", "No")) for i in range(4)),
+        },
+        metric="accuracy",
+    )
+    model, made = (
+        TableModel({"Yes": -1, "No": -2}, lambda _: "Yes"),
+        Circumstances(model="m", seed=3, versions={"a": "1"}),
+    )
+    written = replace(task, metric="exact_match")
+    cases: list[tuple[Task, dict[str, Any], str, str]] = [
+        (task, {}, "none", "ranked choices"),
+        (task, {"generate_choices": True}, "none", "ranked choices; written freely beside them: greedy"),
+        (written, {"shots": 2}, "the first, the same for all items", "greedy"),
+        (written, {"shots": 2, "demonstrations": "sampled", "demonstration_seed": 5}, "sampled for each item, set 5", "greedy"),
+        (written, {"num_beams": 4}, "none", "beam search, 4 beams"),
+    ]  # fmt: skip
+    for asked, options, demonstrations, decoding in cases:
+        (found,) = score(evaluate(model, asked, **options), [asked], circumstances=made)
+        assert (found.demonstrations, found.decoding, found.split) == (demonstrations, decoding, "test")
+        assert (found.model, found.seed, found.versions, found.template) == ("m", 3, {"a": "1"}, task.template.input)
+
+
+def test_sampled_demonstrations_leave_their_trace_on_disk_and_the_run_on_its_page(
+    collapsed: Run, tmp_path: Path
+) -> None:
+    world = collapsed.folder.parent
+    holdfast.evaluate(
+        str(world / "model"), [str(world / "pick")], shots=(1,), demonstrations="sampled", sets=2, out=tmp_path
+    )
+    (found,) = run_folder.read(tmp_path).scores
+    assert (found.demonstrations, found.sets) == ("sampled for each item, set 0", 2)
+    page = re.sub(r"\s+", " ", (collapsed.folder / "report.html").read_text())
+    assert "none; the first, the same for all items" in page
+    assert "ranked choices" in page
+    assert "greedy" in page
+
+
+def test_outputs_of_an_older_version_say_nothing_that_is_not_known() -> None:
+    task = Task("t", {"test": (Example({"input": "q"}, "a"),)}, metric="exact_match")
+    old = [replace(o, decoding="", demonstrations="") for o in evaluate(TableModel(writes=lambda _: "a"), task)]
+    (found,) = score(old, [task])
+    assert (found.decoding, found.demonstrations) == ("", "")
