@@ -22,7 +22,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from benchmarks.harness import Result, above_the_start, alternate, in_process, main, quietly, timed
-from holdfast.stages.edit import edit_model, make
+from holdfast.api.edit import edit_model
+from holdfast.stages.edit import make
 from holdfast.stages.edit_slices import SLICE
 from holdfast.weights.layout import Layout
 from holdfast.weights.safetensors_files import Reader, shards
@@ -80,7 +81,7 @@ def plain(base: str, tuned: str, name: str, out: str) -> None:
             shutil.copy(path, out)
             continue
         after = load_file(path)
-        edited = {n: how(before[n].float(), t.float(), layout.place(n)).to(t.dtype) for n, t in after.items()}
+        edited = {n: how(before[n].float(), [t.float()], layout.locate(n)).to(t.dtype) for n, t in after.items()}
         save_file(edited, Path(out) / path.name, {"format": "pt"})
 
 

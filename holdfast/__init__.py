@@ -13,13 +13,13 @@ of your own: `method="path/to/file.py:MyMethod"`.
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from holdfast.api.edit import edit_model
     from holdfast.api.measuring import evaluate, load
     from holdfast.api.tune import Run, tune
     from holdfast.edits.base import Edit
     from holdfast.inference.model import Model
     from holdfast.methods.base import Method
     from holdfast.results.scores import Score
-    from holdfast.stages.edit import edit_model
     from holdfast.studies.runner import study
     from holdfast.tasks.task import Example, Task, Template
 
@@ -46,7 +46,7 @@ _HOME = {
     "holdfast.methods.base": ("Method",),
     "holdfast.api.tune": ("Run", "tune"),
     "holdfast.results.scores": ("Score",),
-    "holdfast.stages.edit": ("edit_model",),
+    "holdfast.api.edit": ("edit_model",),
     "holdfast.studies.runner": ("study",),
     "holdfast.tasks.task": ("Example", "Task", "Template"),
 }

@@ -145,13 +145,16 @@ def generate(
 @app.command()
 def edit(
     base: Annotated[str, typer.Argument(help="The model before fine-tuning.")],
-    tuned: Annotated[str, typer.Argument(help="The model after fine-tuning, or a run's folder.")],
+    tuned: Annotated[
+        list[str],
+        typer.Argument(help="The model after fine-tuning, or a run's folder; several where the edit takes several."),
+    ],
     edit: Annotated[str, typer.Option("--edit", help="See `holdfast edits`.")],
     out: Annotated[Path, typer.Option(help="Folder of the edited model.")],
     set_: options.EditSet = None,
 ) -> None:
-    """Change the difference between a tuned model and its base, tensor by tensor."""
-    from holdfast.stages.edit import edit_model
+    """Change the difference between tuned models and their base, tensor by tensor."""
+    from holdfast.api.edit import edit_model
 
     print(edit_model(base, tuned, edit, out, **dict(output.assignment(text) for text in set_ or [])))
 

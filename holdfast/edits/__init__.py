@@ -1,1 +1,1 @@
-"""After training: what is done to the difference between a tuned model and its base. One file per edit."""
+"""After training: edits of the difference between tuned models and their base. One file per edit."""

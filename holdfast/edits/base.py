@@ -1,9 +1,10 @@
-"""The contract of an edit: from a base tensor and a tuned tensor, the tensor that the edited model gets."""
+"""The contract of an edit: from a tensor of the base and those of tuned models, the tensor of the edited model."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -12,65 +13,77 @@ from pydantic import ConfigDict
 from torch import Tensor
 
 from holdfast.weights.largest import Bits, magnitudes
-from holdfast.weights.layout import Place
+from holdfast.weights.layout import TensorLocation
 
 STRICT = ConfigDict(extra="forbid")
-"""A field that does not exist is refused, not ignored: `@dataclass(frozen=True, config=STRICT)`."""
+"""Refuse a field that does not exist instead of ignoring it: `@dataclass(frozen=True, config=STRICT)`."""
 
 
-Apply = Callable[[Tensor, Tensor], Tensor]
-"""From a slice of the base and of the tuned tensor, the edited slice."""
+Apply = Callable[[Tensor, Sequence[Tensor]], Tensor]
+"""From a slice of the base and the same slice of each tuned model, the edited slice."""
 
 
 @dataclass(frozen=True, slots=True)
 class Slices:
-    """A tensor of `size` numbers; `every(n)` goes over each n-th of its slices, as base and tuned.
+    """A tensor of `size` numbers; `every(n)` goes over each n-th of its slices: the base's and one of each tuned model.
 
-    A slice is good until the next one comes: both are read to the same place.
+    A slice is valid until the next one comes: all are read into the same buffers.
     """
 
     size: int
-    every: Callable[[int], Iterable[tuple[Tensor, Tensor]]]
+    every: Callable[[int], Iterable[tuple[Tensor, Sequence[Tensor]]]]
 
     def magnitudes(self, step: int) -> Iterator[Bits]:
-        """|tuned - base| of each `step`-th slice, as `holdfast.weights.largest` takes it."""
-        return (magnitudes(base, tuned) for base, tuned in self.every(step))
+        """Yield |tuned - base| of each `step`-th slice of one tuned model, as `holdfast.weights.largest` takes it."""
+        return (magnitudes(base, only(tuned)) for base, tuned in self.every(step))
 
 
-class Edit:
-    """What is done to the difference between a tuned model and its base, one tensor at a time.
+class Edit(ABC):
+    """Change the difference between tuned models and their base, one tensor at a time.
 
     A subclass is a frozen pydantic dataclass: its fields are its configuration, checked at construction, and all have
-    defaults. Its docstring says in one line what it does, and in a line `Source:` whence it comes. It is a pure
-    function: the same tensors in the same place give the same result, and what it is given is not changed.
+    defaults. The first line of its docstring says what it does, and a line `Source:` where it comes from. It is a pure
+    function: the same tensors at the same location give the same result, and its arguments are not changed.
     """
 
+    EXAMPLES_OFF: ClassVar[Sequence[Mapping[str, Any]]] = ()
+    """Fields with which the edit returns the tensor of a single tuned model bit by bit; empty where there are none."""
+
+    EXAMPLES_BASE: ClassVar[Sequence[Mapping[str, Any]]] = ()
+    """Fields with which the edit returns the base's tensor bit by bit; empty where there are none."""
+
+    takes_several: ClassVar[bool] = False
+    """Whether the edit is defined for several tuned models; without it, exactly one is accepted."""
+
     needs_blocks: ClassVar[bool] = False
-    """Whether the edit means nothing for a model whose tensor names show no numbered blocks."""
+    """Whether the edit is meaningless for a model whose tensor names show no numbered blocks."""
 
     takes_16_bits: ClassVar[bool] = False
-    """Whether float16 and bfloat16 may come as they are stored: where the result is then, bit by bit, that of float32
-    rounded. `torch.lerp` is so; a difference is not."""
+    """Whether float16 and bfloat16 of one tuned model may come as they are stored, because the result is bit by bit that of
+    float32, rounded. This holds for `torch.lerp`, and not for a difference."""
 
     @property
     def sliceable(self) -> bool:
         """Whether a tensor can be edited a run of rows at a time, so that memory stays small."""
         return False
 
-    def __call__(self, base: Tensor, tuned: Tensor, place: Place) -> Tensor:
-        """The edited tensor.
+    @abstractmethod
+    def __call__(self, base: Tensor, tuned: Sequence[Tensor], location: TensorLocation) -> Tensor:
+        """Return the edited tensor, of the shape and dtype of `base`.
 
-        `base` and `tuned` have one shape and one dtype, float32 or float64 (see also `takes_16_bits`); so must the
-        result. A sliceable edit may be given a run of rows: numbers `[n, N]` of a tensor `[..., N]`.
+        Args:
+            base: float32 or float64 (see also `takes_16_bits`). A sliceable edit may be given a run of rows: numbers
+                `[n, N]` of a tensor `[..., N]`.
+            tuned: one tensor for each tuned model, of the base's shape and dtype.
+            location: the tensor's name, and where it is in the model.
         """
-        raise NotImplementedError
 
-    def over(self, slices: Slices, place: Place) -> Apply:
-        """What is done to the slices of one tensor, to each once and in order.
+    def over(self, slices: Slices, location: TensorLocation) -> Apply:
+        """Return a function that is called once for each slice of the tensor, in order, and returns the edited slice.
 
-        An edit that asks for something of the whole tensor, or that draws, overrides this (see `Streamed`).
+        An edit that needs a property of the whole tensor, or that draws, overrides this (see `Streamed`).
         """
-        return lambda base, tuned: self(base, tuned, place)
+        return lambda base, tuned: self(base, tuned, location)
 
 
 class Streamed(Edit):
@@ -80,25 +93,40 @@ class Streamed(Edit):
     def sliceable(self) -> bool:
         return True
 
-    def __call__(self, base: Tensor, tuned: Tensor, place: Place) -> Tensor:
-        """The edited tensor, given whole."""
-        return self.over(Slices(base.numel(), lambda step: [(base, tuned)]), place)(base, tuned)
+    @abstractmethod
+    def over(self, slices: Slices, location: TensorLocation) -> Apply:
+        """Go over the slices as often as needed, then return the function that edits each of them."""
+
+    def __call__(self, base: Tensor, tuned: Sequence[Tensor], location: TensorLocation) -> Tensor:
+        """Return the edited tensor, all of it at once."""
+        return self.over(Slices(base.numel(), lambda step: [(base, tuned)]), location)(base, tuned)
+
+
+def only(tuned: Sequence[Tensor]) -> Tensor:
+    """Return the tensor of a single tuned model, for edits that take no more.
+
+    Raises:
+        ValueError: there are several.
+    """
+    if len(tuned) != 1:
+        raise ValueError(f"this edit takes one tuned model, not {len(tuned)}")
+    return tuned[0]
 
 
 def count(share: float, size: int) -> int:
-    """How many of `size` a share is, rounded down: 0.29 of 100 is 29, though `int(0.29 * 100)` is 28."""
+    """Return how many of `size` a share is, rounded down: 0.29 of 100 is 29, though `int(0.29 * 100)` is 28."""
     return math.floor(round(share * size, 6))
 
 
-def choose(mask: NDArray[np.bool_], one: Tensor, other: Tensor) -> Tensor:
-    """`one` where the mask is set, else `other`, bit by bit; `one` is overwritten.
-
-    `torch.where` takes longer, and `other + mask * difference` is not `other` for a negative zero or beside an infinity.
-    """
-    kind = {2: torch.int16, 4: torch.int32, 8: torch.int64}[one.itemsize]
-    mixed, bits = one.detach().view(kind).numpy(), other.detach().view(kind).numpy()
-    kept = np.negative(mask.view(np.int8)).astype(mixed.dtype).reshape(one.shape)  # All bits of a number, or none.
+def choose(mask: NDArray[np.bool_], chosen: Tensor, other: Tensor) -> Tensor:
+    """Return `chosen` where the mask is set, else `other`, bit by bit; `chosen` is overwritten."""
+    # `torch.where` takes longer, and `other + mask * difference` is not `other` for a negative zero or beside an infinity.
+    integer = {2: torch.int16, 4: torch.int32, 8: torch.int64}[chosen.itemsize]
+    mixed, bits = chosen.detach().view(integer).numpy(), other.detach().view(integer).numpy()
+    selected = (
+        np.negative(mask.view(np.int8)).astype(mixed.dtype).reshape(chosen.shape)
+    )  # All bits of a number, or none.
     mixed ^= bits
-    mixed &= kept
+    mixed &= selected
     mixed ^= bits
-    return one
+    return chosen

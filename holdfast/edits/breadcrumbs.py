@@ -1,6 +1,6 @@
 """Model Breadcrumbs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -10,14 +10,14 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from holdfast.edits.base import STRICT, Apply, Slices, Streamed, choose, count
-from holdfast.weights.largest import Bits, cut, magnitudes, of_rows
-from holdfast.weights.layout import Place
+from holdfast.edits.base import STRICT, Apply, Slices, Streamed, choose, count, only
+from holdfast.weights.largest import Bits, magnitudes, select_top, select_top_of_rows
+from holdfast.weights.layout import TensorLocation
 
 
 @dataclass(frozen=True, config=STRICT)
 class Breadcrumbs(Streamed):
-    """Both tails of the delta go back to the base: the `outliers` largest changes, and all but `density` of the others.
+    """Reset both tails of the delta to the base: the `outliers` largest changes, and all but `density` of the others.
 
     Of n values, int(outliers * n) are dropped at the top, then the int(density * n) largest that remain are kept (at
     least one, so that no short tensor loses all it learned) and scaled. Where `outliers` comes to less than one value,
@@ -27,6 +27,11 @@ class Breadcrumbs(Streamed):
     Source: Davari and Belilovsky 2024, "Model Breadcrumbs: scaling multi-task model merging with sparse masks" (ECCV)
     """
 
+    EXAMPLES_OFF: ClassVar = (
+        {"density": 1.0, "outliers": 0.0, "scope": "row"},
+        {"density": 1.0, "outliers": 0.0, "scope": "tensor"},
+    )
+    EXAMPLES_BASE: ClassVar = ({"density": 0.0}, {"scale": 0.0})
     takes_16_bits: ClassVar[bool] = True
 
     density: float = Field(default=0.2, ge=0, le=1)
@@ -40,29 +45,29 @@ class Breadcrumbs(Streamed):
                 f"density {self.density:g} and outliers {self.outliers:g} are more than 1 together; lower one"
             )
 
-    def over(self, slices: Slices, place: Place) -> Apply:
+    def over(self, slices: Slices, location: TensorLocation) -> Apply:
         bands = self.of_tensor(slices) if self.scope == "tensor" else self.of_rows
 
-        def apply(base: Tensor, tuned: Tensor) -> Tensor:
-            edited = torch.lerp(base, tuned, self.scale)
+        def apply(base: Tensor, tuned: Sequence[Tensor]) -> Tensor:
+            edited = torch.lerp(base, only(tuned), self.scale)
             if slices.size == 1:
                 return edited if self.density > 0 else base
-            dropped, kept = bands(magnitudes(base, tuned))
-            return choose(kept & ~dropped, edited, base)
+            outliers, reached = bands(magnitudes(base, only(tuned)))
+            return choose(reached & ~outliers, edited, base)
 
         return apply
 
     def ends(self, size: int) -> tuple[int, int]:
-        """How many of `size` numbers are outliers, and how many are outliers or kept."""
+        """Return how many of `size` numbers are outliers, and how many are outliers or kept."""
         top, wanted = count(self.outliers, size), max(1, count(self.density, size)) if self.density > 0 else 0
         return top, min(top + wanted, size)
 
     def of_rows(self, bits: Bits) -> list[NDArray[np.bool_]]:
-        """The outliers, and what is outlier or kept, of magnitudes `[..., N]`: bool like them."""
+        """Return masks like the magnitudes `[..., N]`: the outliers, and what is outlier or kept."""
         rows = bits.reshape(-1, bits.shape[-1])
-        return [mask.reshape(bits.shape) for mask in of_rows(rows, self.ends(rows.shape[1]))]
+        return [mask.reshape(bits.shape) for mask in select_top_of_rows(rows, self.ends(rows.shape[1]))]
 
     def of_tensor(self, slices: Slices) -> Callable[[Bits], list[NDArray[np.bool_]]]:
-        """The same of a slice, where ranks are those of the whole tensor."""
-        cuts = [cut(slices.magnitudes, slices.size, keep) for keep in self.ends(slices.size)]
-        return lambda bits: [largest(bits) for largest in cuts]
+        """Return the same for slices, where ranks are those of the whole tensor."""
+        selectors = [select_top(slices.magnitudes, slices.size, keep) for keep in self.ends(slices.size)]
+        return lambda bits: [select(bits) for select in selectors]

@@ -1,23 +1,26 @@
 """Half reset: half fine-tuning, after the fact."""
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from holdfast.edits.base import STRICT, Edit
-from holdfast.weights.layout import Place, half
+from holdfast.edits.base import STRICT, Edit, only
+from holdfast.weights.layout import TensorLocation, half_of_each_block
 
 
 @dataclass(frozen=True, config=STRICT)
 class HalfReset(Edit):
-    """A random half of each block's matrices and norms goes back to the base, whole tensors at a time.
+    """Reset a random half of each block's matrices and norms to the base, whole tensors at a time.
 
     Half of an attention's projections, half of a feed-forward's, half of the norms; embeddings and head stay tuned.
 
     Source: Hui et al. 2024, "HFT: half fine-tuning for large language models" (arXiv 2404.18466), the pilot experiment
     """
 
+    EXAMPLES_OFF: ClassVar = ()  # Half of the tensors go back whatever the seed,
+    EXAMPLES_BASE: ClassVar = ()  # and half never do.
     needs_blocks: ClassVar[bool] = True
     takes_16_bits: ClassVar[bool] = True
 
@@ -27,5 +30,6 @@ class HalfReset(Edit):
     def sliceable(self) -> bool:
         return True
 
-    def __call__(self, base: Tensor, tuned: Tensor, place: Place) -> Tensor:
-        return base if place.name in half(place.layout, self.seed) else tuned
+    def __call__(self, base: Tensor, tuned: Sequence[Tensor], location: TensorLocation) -> Tensor:
+        kept = only(tuned)
+        return base if location.name in half_of_each_block(location.layout, self.seed) else kept

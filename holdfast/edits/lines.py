@@ -1,5 +1,6 @@
 """LiNeS: layer-increasing scaling."""
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
@@ -7,13 +8,13 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from holdfast.edits.base import STRICT, Edit
-from holdfast.weights.layout import Place
+from holdfast.edits.base import STRICT, Edit, only
+from holdfast.weights.layout import TensorLocation
 
 
 @dataclass(frozen=True, config=STRICT)
 class Lines(Edit):
-    """The delta times a factor that grows with depth: the first block by `alpha`, the last by `alpha + beta`.
+    """Scale the delta by a factor that grows with depth: `alpha` in the first block, `alpha + beta` in the last.
 
     Shallow layers hold what tasks share, so they go back further. By default beta is 1 - alpha, which leaves the last
     block as tuned. What lies outside the blocks (embeddings, final norm, head) is scaled by `alpha`, as in the paper's
@@ -22,6 +23,8 @@ class Lines(Edit):
     Source: Wang et al. 2025, "LiNeS: post-training layer scaling prevents forgetting and enhances model merging" (ICLR)
     """
 
+    EXAMPLES_OFF: ClassVar = ({"alpha": 1.0},)
+    EXAMPLES_BASE: ClassVar = ({"alpha": 0.0, "beta": 0.0},)
     needs_blocks: ClassVar[bool] = True
     takes_16_bits: ClassVar[bool] = True
 
@@ -32,12 +35,12 @@ class Lines(Edit):
     def sliceable(self) -> bool:
         return True
 
-    def factor(self, place: Place) -> float:
-        """alpha + beta * block / (blocks - 1)."""
-        if place.block is None:
+    def factor(self, location: TensorLocation) -> float:
+        """Return alpha + beta * block / (blocks - 1)."""
+        if location.block is None:
             return self.alpha
-        depth = place.block / (place.blocks - 1) if place.blocks > 1 else 1.0
+        depth = location.block / (location.blocks - 1) if location.blocks > 1 else 1.0
         return self.alpha + depth * (1 - self.alpha if self.beta is None else self.beta)
 
-    def __call__(self, base: Tensor, tuned: Tensor, place: Place) -> Tensor:
-        return torch.lerp(base, tuned, self.factor(place))
+    def __call__(self, base: Tensor, tuned: Sequence[Tensor], location: TensorLocation) -> Tensor:
+        return torch.lerp(base, only(tuned), self.factor(location))

@@ -1,5 +1,6 @@
-"""Task arithmetic with one task."""
+"""Task arithmetic: sums of task vectors."""
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
@@ -8,16 +9,19 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from holdfast.edits.base import STRICT, Edit
-from holdfast.weights.layout import Place
+from holdfast.weights.layout import TensorLocation
 
 
 @dataclass(frozen=True, config=STRICT)
 class TaskArithmetic(Edit):
-    """The delta times `scale`: above 1 the task is exaggerated, below 0 it is unlearned.
+    """Add the deltas of one or several tuned models, times `scale`: above 1 a task is exaggerated, below 0 unlearned.
 
     Source: Ilharco et al. 2023, "Editing models with task arithmetic" (ICLR), section 2
     """
 
+    EXAMPLES_OFF: ClassVar = ({"scale": 1.0},)
+    EXAMPLES_BASE: ClassVar = ({"scale": 0.0},)
+    takes_several: ClassVar[bool] = True
     takes_16_bits: ClassVar[bool] = True
 
     scale: float = Field(default=0.5, allow_inf_nan=False)
@@ -26,5 +30,11 @@ class TaskArithmetic(Edit):
     def sliceable(self) -> bool:
         return True
 
-    def __call__(self, base: Tensor, tuned: Tensor, place: Place) -> Tensor:
-        return torch.lerp(base, tuned, self.scale)
+    def __call__(self, base: Tensor, tuned: Sequence[Tensor], location: TensorLocation) -> Tensor:
+        if len(tuned) == 1:
+            # In floating point `base + 1.0 * (tuned - base)` is not `tuned`; lerp is exact at both ends.
+            return torch.lerp(base, tuned[0], self.scale)
+        delta = torch.sub(tuned[0], base)
+        for other in tuned[1:]:
+            delta += other - base
+        return torch.add(base, delta, alpha=self.scale)

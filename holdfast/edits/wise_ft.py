@@ -1,5 +1,6 @@
 """WiSE-FT."""
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
@@ -7,17 +8,19 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from holdfast.edits.base import STRICT, Edit
-from holdfast.weights.layout import Place
+from holdfast.edits.base import STRICT, Edit, only
+from holdfast.weights.layout import TensorLocation
 
 
 @dataclass(frozen=True, config=STRICT)
 class WiseFt(Edit):
-    """A straight line between the base (alpha 0) and the tuned model (alpha 1), the same for every weight.
+    """Interpolate every weight between the base (alpha 0) and the tuned model (alpha 1).
 
     Source: Wortsman et al. 2022, "Robust fine-tuning of zero-shot models" (CVPR), section 3
     """
 
+    EXAMPLES_OFF: ClassVar = ({"alpha": 1.0},)
+    EXAMPLES_BASE: ClassVar = ({"alpha": 0.0},)
     takes_16_bits: ClassVar[bool] = True
 
     alpha: float = Field(default=0.5, ge=0, le=1)
@@ -26,6 +29,6 @@ class WiseFt(Edit):
     def sliceable(self) -> bool:
         return True
 
-    def __call__(self, base: Tensor, tuned: Tensor, place: Place) -> Tensor:
-        """Not `base + alpha * (tuned - base)`: in floating point that is not `tuned` at 1, and lerp is."""
-        return torch.lerp(base, tuned, self.alpha)
+    def __call__(self, base: Tensor, tuned: Sequence[Tensor], location: TensorLocation) -> Tensor:
+        # Not `base + alpha * (tuned - base)`: in floating point that is not `tuned` at 1, and lerp is.
+        return torch.lerp(base, only(tuned), self.alpha)

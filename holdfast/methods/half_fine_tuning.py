@@ -7,7 +7,7 @@ from pydantic.dataclasses import dataclass
 
 from holdfast.methods.base import ParameterGroup
 from holdfast.methods.full import Full
-from holdfast.weights.layout import Layout, half
+from holdfast.weights.layout import Layout, half_of_each_block
 
 if TYPE_CHECKING:
     from holdfast.prefix.model import PrefixModel
@@ -41,11 +41,11 @@ class HalfFineTuning(Full):
             raise ValueError(
                 "half_fine_tuning: no parameter's name shows a numbered block (`.layers.0.`) to halve; use full"
             )
-        frozen = half(layout, self.seed)
+        frozen = half_of_each_block(layout, self.seed)
         moving = [
             weight
             for name, weight in weights.items()
-            if name not in frozen and (self.embeddings or layout.place(name).block is not None)
+            if name not in frozen and (self.embeddings or layout.locate(name).block is not None)
         ]
         yield ParameterGroup([weight for weight in moving if weight.ndim > 1])
         yield ParameterGroup([weight for weight in moving if weight.ndim <= 1], weight_decay=False)

@@ -1,9 +1,9 @@
-"""Edit a tuned model: its weights and the base's go by, slice by slice, and a new model folder comes out."""
+"""Edit tuned models: their weights and the base's are read slice by slice, and a new model folder is written."""
 
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
@@ -13,124 +13,83 @@ import torch
 from pydantic import ValidationError
 
 from holdfast.edits.base import Edit
-from holdfast.models import resolve
 from holdfast.plugins import from_file, members, snake, source, summary, unknown
 from holdfast.stages import edit_slices
-from holdfast.stages.edit_slices import Pair, edited
+from holdfast.stages.edit_slices import MatchedTensors, edited
 from holdfast.weights.layout import Layout, locate
-from holdfast.weights.safetensors_files import Reader, Shard, Stored, shards, twins, write
+from holdfast.weights.safetensors_files import Reader, Shard, Stored, shards, tied_copies, write
 
 COPIED = {".json", ".txt", ".model", ".jinja", ".tiktoken", ".py"}
-DOWNLOADED = ["model*.safetensors", *(f"*{suffix}" for suffix in sorted(COPIED - {".py"}))]
-
-
-def edit_model(base: str | Path, tuned: str | Path, name: str, out: str | Path, **fields: Any) -> Path:
-    """Edit the model `tuned`, which was tuned from `base`; returns `out`, a model folder like that of `tuned`.
-
-    `base` and `tuned` are folders, hub ids or `lab`, and `tuned` may be a run's folder. `name` is an edit (see
-    `listing`) or `path/to/file.py:MyEdit`, and `fields` are its fields.
-
-    Raises:
-        ValueError: an unknown edit or field, models that do not belong together, or `out` in use; nothing is written.
-    """
-    how = make(name, fields)
-    return edit(model_folder(base), model_folder(tuned), how, Path(out))
 
 
 def listing() -> list[dict[str, str]]:
-    """What edits there are: name, summary and source of each."""
-    found = members("holdfast.edits", _is_edit)
-    return [{"name": n, "summary": summary(m), "source": source(m)} for n, m in sorted(found.items())]
+    """Return name, summary and source of each edit."""
+    edits = members("holdfast.edits", _is_edit)
+    return [{"name": n, "summary": summary(m), "source": source(m)} for n, m in sorted(edits.items())]
 
 
-def make(name: str, given: Mapping[str, Any]) -> Edit:
-    """The edit called `name`, with its fields set.
+def make(name: str, settings: Mapping[str, Any]) -> Edit:
+    """Return the edit called `name`, with its fields set.
 
     Raises:
         ValueError: there is no such edit or field, or a value does not fit.
     """
-    found = members("holdfast.edits", _is_edit)
-    if name not in found and ".py:" not in name:
-        raise unknown("edit", name, list(found))
-    kind = found.get(name) or from_file(name, _is_edit, "edit")
-    known = [field.name for field in fields(kind)]
-    for key in given:
+    edits = members("holdfast.edits", _is_edit)
+    if name not in edits and ".py:" not in name:
+        raise unknown("edit", name, list(edits))
+    edit = edits.get(name) or from_file(name, _is_edit, "edit")
+    known = [field.name for field in fields(edit)]
+    for key in settings:
         if key not in known:
             raise unknown(f"field of edit {name!r}:", key, known)
     try:
-        return kind(**given)
+        return edit(**settings)
     except ValidationError as error:
         first = error.errors()[0]
-        place = f"{name}.{'.'.join(map(str, first['loc']))}={first['input']!r}" if first["loc"] else name
-        raise ValueError(f"{place}: {first['msg'].removeprefix('Value error, ')}") from None
+        setting = f"{name}.{'.'.join(map(str, first['loc']))}={first['input']!r}" if first["loc"] else name
+        raise ValueError(f"{setting}: {first['msg'].removeprefix('Value error, ')}") from None
 
 
 def _is_edit(member: Any) -> bool:
     return isinstance(member, type) and issubclass(member, Edit) and is_dataclass(member)
 
 
-def model_folder(argument: str | Path) -> Path:
-    """The folder of weights behind a MODEL argument: a model's folder, a run's, `lab`, or a hub id (downloaded).
+def write_edited_model(base: Path, tuned: Sequence[Path], edit: Edit, out: Path) -> Path:
+    """Write the edited model to `out`, in the files, names and dtypes of the first tuned model; return `out`.
+
+    Numbers of 16 bits are edited in float32. Integers and booleans, configuration and tokenizer are those of the first
+    tuned model. As many tensors at once as torch has threads, each in a thread of its own. Memory holds for each of them a
+    slice of every model; or one whole tensor in all, for an edit that needs to see it whole.
 
     Raises:
-        ValueError: there is no such folder or hub id, or a run that trained no whole model.
+        ValueError: the edit takes one tuned model and there are several, the models do not belong together, or `out` is in
+            use; nothing is written.
     """
-    folder = Path(resolve.resolve(str(argument)))
-    if not folder.exists():
-        return _download(str(argument))
-    if (folder / "model").is_dir() and not (folder / "config.json").exists():
-        return folder / "model"
-    if (folder / "config.yaml").exists() and not (folder / "config.json").exists():
-        raise ValueError(
-            f"{folder}: this run trained no whole model (no model/ inside), so there are no weights to edit"
-        )
-    if not (folder / "config.json").exists():
-        raise ValueError(f"{folder}: no config.json; a model is a folder as `save_pretrained` writes it")
-    return folder
-
-
-def _download(hub_id: str) -> Path:
-    if hub_id.startswith((".", "/", "~")) or hub_id.count("/") > 1:
-        raise ValueError(f"{hub_id}: there is no such model folder")
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    try:
-        return Path(snapshot_download(hub_id, allow_patterns=DOWNLOADED, ignore_patterns=["*/*"]))
-    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ValueError(f"{hub_id}: is no folder, and could not be had from the hub either ({reason})") from None
-
-
-def edit(base: Path, tuned: Path, how: Edit, out: Path) -> Path:
-    """Write the edited model to `out`, in the files, names and dtypes of `tuned`; returns `out`.
-
-    Numbers of 16 bits are edited in float32. Integers and booleans, configuration and tokenizer are those of `tuned`.
-    As many tensors at once as torch has threads, each in a thread of its own. Memory holds for each of them a slice of
-    both models; or one whole tensor in all, for an edit that needs to see it whole.
-    """
+    if not tuned or (len(tuned) > 1 and not edit.takes_several):
+        raise ValueError(f"{_name(edit)} takes one tuned model, not {len(tuned)}; task_arithmetic adds several")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out}: exists and is not empty; give another folder for the edited model")
-    for folder in (base, tuned):
+    for folder in (base, *tuned):
         if "quantization_config" in json.loads((folder / "config.json").read_text()):
             raise ValueError(
                 f"{folder}: is quantised, and codes cannot be edited; use the weights from before quantisation"
             )
-    written = shards(tuned)
+    files = shards(tuned[0])
     with Reader() as reader:
-        pairs = pair(base, tuned, reader)
-        if how.needs_blocks and not any(p.place.blocks for p in pairs.values()):
+        tensors = match_tensors(base, tuned, reader)
+        if edit.needs_blocks and not any(t.location.blocks for t in tensors.values()):
             raise ValueError(
-                f"{tuned}: no tensor name shows a numbered block (`.layers.0.`), and {_name(how)} goes by blocks"
+                f"{tuned[0]}: no tensor name shows a numbered block (`.layers.0.`), and {_name(edit)} goes by blocks"
             )
         part = out.with_name(out.name + ".part")
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
         try:
-            for shard in written:
-                _write_shard(shard, part, pairs, how)
-            _copy_others(tuned, part)
-            record = {"edit": _name(how), **asdict(how), "base": str(base), "tuned": str(tuned)}  # pyright: ignore[reportArgumentType]
+            for shard in files:
+                _write_shard(shard, part, tensors, edit)
+            _copy_others(tuned[0], part)
+            sources = str(tuned[0]) if len(tuned) == 1 else [str(folder) for folder in tuned]
+            record = {"edit": _name(edit), **asdict(edit), "base": str(base), "tuned": sources}  # pyright: ignore[reportArgumentType]
             (part / "edit.json").write_text(json.dumps(record, indent=1) + "\n")
             os.replace(part, out)
         except BaseException:
@@ -139,54 +98,77 @@ def edit(base: Path, tuned: Path, how: Edit, out: Path) -> Path:
     return out
 
 
-def pair(base: Path, tuned: Path, reader: Reader) -> dict[str, Pair]:
-    """The base's tensor for each of the tuned model's, by name.
+def match_tensors(base: Path, tuned: Sequence[Path], reader: Reader) -> dict[str, MatchedTensors]:
+    """Find the base's tensor, and that of every other tuned model, for each tensor of the first tuned model, by name.
 
-    Tied weights may be stored once in one model and twice in the other; both copies have one place, hence one edit.
+    Tied weights may be stored once in one model and twice in another; both copies have one location, hence one edit.
 
     Raises:
-        ValueError: a name that the other model lacks, a shape that differs, or numbers of a kind that cannot be edited.
+        ValueError: a name that another model lacks, a shape that differs, or numbers that cannot be edited.
     """
-    before, after = ({n: t for shard in shards(folder) for n, t in shard.tensors.items()} for folder in (base, tuned))
-    tied = _twins(after, before, reader)
-    extra = before.keys() - after.keys()
-    known = after.keys() | (_twins(before, after, reader).keys() if extra else set())
-    missing = [name for name in after if name not in before and tied.get(name) not in before]
-    if odd := sorted(missing) or sorted(before.keys() - known):
-        where, lacks = (tuned, base) if missing else (base, tuned)
+    first = _tensors(tuned[0])
+    before, locations = _match(first, tuned[0], base, reader)
+    others = [_match(first, tuned[0], folder, reader)[0] for folder in tuned[1:]]
+    layout = Layout({name: stored.shape for name, stored in first.items()})
+    tensors = {
+        name: MatchedTensors(
+            before[name], (stored, *(other[name] for other in others)), layout.locate(locations.get(name, name))
+        )
+        for name, stored in first.items()
+    }
+    _check(tensors)
+    return tensors
+
+
+def _tensors(folder: Path) -> dict[str, Stored]:
+    """Return all tensors of a model folder by name."""
+    tensors: dict[str, Stored] = {}
+    for shard in shards(folder):
+        tensors |= shard.tensors
+    return tensors
+
+
+def _match(
+    first: Mapping[str, Stored], tuned: Path, folder: Path, reader: Reader
+) -> tuple[dict[str, Stored], dict[str, str]]:
+    """Return the tensor of the model in `folder` for each of `first`, and the names of second copies with their firsts."""
+    other = _tensors(folder)
+    tied = _tied(first, other, reader)
+    extra = other.keys() - first.keys()
+    known = first.keys() | (_tied(other, first, reader).keys() if extra else set())
+    missing = [name for name in first if name not in other and tied.get(name) not in other]
+    if odd := sorted(missing) or sorted(other.keys() - known):
+        has, lacks = (tuned, folder) if missing else (folder, tuned)
         raise ValueError(
-            f"{_some(odd)}: in {where} and not in {lacks}. Are they the same model, before and after tuning? If so, "
+            f"{_some(odd)}: in {has} and not in {lacks}. Are they the same model, before and after tuning? If so, "
             "load and save both with one version of transformers (`save_pretrained`), so that the names agree"
         )
-    layout = Layout({name: stored.shape for name, stored in after.items()})
-    pairs = {
-        name: Pair(before.get(name) or before[tied[name]], stored, layout.place(tied.get(name, name)))
-        for name, stored in after.items()
-    }
-    _check(pairs)
-    return pairs
+    return {name: other.get(name) or other[tied[name]] for name in first}, tied
 
 
-def _twins(tensors: Mapping[str, Stored], other: Mapping[str, Stored], reader: Reader) -> dict[str, str]:
-    """Second copies of tied weights, each with its first; the first is one that the other model has, where any is."""
+def _tied(tensors: Mapping[str, Stored], other: Mapping[str, Stored], reader: Reader) -> dict[str, str]:
+    """Map second copies of tied weights to their first, which is one that the other model has, if any is."""
     outside = sorted((n for n in tensors if locate(n) is None), key=lambda n: (n not in other, n))
-    return twins([(name, tensors[name]) for name in outside], reader, edit_slices.SLICE)
+    return tied_copies([(name, tensors[name]) for name in outside], reader, edit_slices.SLICE)
 
 
-def _check(pairs: Mapping[str, Pair]) -> None:
+def _check(tensors: Mapping[str, MatchedTensors]) -> None:
     resized = [
-        f"{n} {list(p.base.shape)} and {list(p.tuned.shape)}" for n, p in pairs.items() if p.base.shape != p.tuned.shape
+        f"{name} {list(t.base.shape)} and {list(side.shape)}"
+        for name, t in tensors.items()
+        if (side := next((side for side in t.tuned if side.shape != t.base.shape), None)) is not None
     ]
     if resized:
         raise ValueError(
             f"{_some(resized)}: shapes differ between base and tuned. If the vocabulary was resized for tuning, resize "
             "the base alike (`resize_token_embeddings`) and save it; otherwise they are not the same model"
         )
-    small = [n for n, p in pairs.items() if not (p.base.editable and p.tuned.editable)]
-    unlike = [n for n, p in pairs.items() if (p.base.dtype is None) != (p.tuned.dtype is None)]
-    if small or unlike:
+    codes = [name for name, t in tensors.items() if not all(side.editable for side in t.sides)]
+    unlike = [name for name, t in tensors.items() if len({side.dtype is None for side in t.sides}) > 1]
+    if codes or unlike:
+        dtypes = sorted({side.dtype_name for side in tensors[(codes or unlike)[0]].sides})
         raise ValueError(
-            f"{_some(small or unlike)}: is quantised or complex in base or tuned ({_kinds(pairs[(small or unlike)[0]])}); use the weights "
+            f"{_some(codes or unlike)}: is quantised or complex in base or tuned ({' and '.join(dtypes)}); use the weights "
             "from before quantisation, in F64, F32, F16 or BF16"
         )
 
@@ -195,25 +177,21 @@ def _some(names: list[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
-def _kinds(pair: Pair) -> str:
-    return " and ".join(sorted({pair.base.kind, pair.tuned.kind}))
-
-
-def _write_shard(shard: Shard, folder: Path, pairs: Mapping[str, Pair], how: Edit) -> None:
-    """Same names, shapes and dtypes, so the same header: it is taken over as it is, and each tensor has its place."""
+def _write_shard(shard: Shard, folder: Path, tensors: Mapping[str, MatchedTensors], edit: Edit) -> None:
+    """Write a weight file: names, shapes and dtypes are the tuned model's, so its header and all offsets hold as they are."""
     path, threads = folder / shard.path.name, torch.get_num_threads()
     path.write_bytes(shard.header)
 
-    def tensor(name: str) -> None:
+    def write_tensor(name: str) -> None:
         with Reader() as reader, path.open("r+b") as file:
-            file.seek(pairs[name].tuned.start)
-            for piece in edited(pairs[name], how, reader):
+            file.seek(tensors[name].tuned[0].start)
+            for piece in edited(tensors[name], edit, reader):
                 write(file, piece)
 
-    with ThreadPoolExecutor(threads if how.sliceable else 1) as pool:
-        torch.set_num_threads(1 if how.sliceable else threads)  # Of each thread that begins from now on, too.
+    with ThreadPoolExecutor(threads if edit.sliceable else 1) as pool:
+        torch.set_num_threads(1 if edit.sliceable else threads)  # Of each thread that begins from now on, too.
         try:
-            for _ in pool.map(tensor, shard.tensors):  # Where one fails, those not begun are left out.
+            for _ in pool.map(write_tensor, shard.tensors):  # Where one fails, those not begun are left out.
                 pass
         finally:
             torch.set_num_threads(threads)
@@ -225,5 +203,5 @@ def _copy_others(tuned: Path, folder: Path) -> None:
             shutil.copyfile(path, folder / path.name)
 
 
-def _name(how: Edit) -> str:
-    return snake(type(how).__name__)
+def _name(edit: Edit) -> str:
+    return snake(type(edit).__name__)

@@ -1,4 +1,4 @@
-"""One tensor of a model and of its base, read and edited slice by slice: memory does not grow with the tensor."""
+"""Read and edit a tensor of a base and its tuned models slice by slice: memory does not grow with the tensor."""
 
 import math
 from collections.abc import Iterator
@@ -9,39 +9,44 @@ from torch import Tensor
 
 from holdfast.edits.base import Edit, Slices
 from holdfast.plugins import snake
-from holdfast.weights.layout import Place
+from holdfast.weights.layout import TensorLocation
 from holdfast.weights.safetensors_files import Reader, Stored
 
 SLICE = 1 << 18  # Numbers in a slice: many, beside what a call costs, and few, beside the cache.
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
-    """A tensor of the tuned model, the base's tensor for it, and where it stands."""
+class MatchedTensors:
+    """A tensor of the base, the same tensor of each tuned model, and its location."""
 
     base: Stored
-    tuned: Stored
-    place: Place
+    tuned: tuple[Stored, ...]
+    location: TensorLocation
+
+    @property
+    def sides(self) -> tuple[Stored, ...]:
+        """The base's tensor, then those of the tuned models."""
+        return self.base, *self.tuned
 
 
-def edited(pair: Pair, how: Edit, reader: Reader) -> Iterator[Tensor]:
-    """The edited tensor in the tuned dtype, in one piece or in runs of rows; mere bytes where it holds no floats.
+def edited(tensors: MatchedTensors, edit: Edit, reader: Reader) -> Iterator[Tensor]:
+    """Yield the edited tensor in the dtype of the first tuned model, whole or in runs of rows; bytes where it holds no floats.
 
-    A piece is good until the next one comes.
+    A piece is valid until the next one comes.
     """
-    stored = pair.tuned
+    stored = tensors.tuned[0]
     if stored.dtype is None or stored.size == 0:
         yield from reader.chunks(stored, SLICE)
         return
     size = stored.size // stored.dtype.itemsize
-    slices = Slices(size, Slicing(pair, reader, how).every)
-    apply, ready = how.over(slices, pair.place), torch.empty(0, dtype=stored.dtype)
+    slices = Slices(size, SliceReader(tensors, reader, edit).every)
+    apply, ready = edit.over(slices, tensors.location), torch.empty(0, dtype=stored.dtype)
     for base, tuned in slices.every(1):
         result = apply(base, tuned)
-        if result.shape != tuned.shape or result.dtype != tuned.dtype:
+        if result.shape != base.shape or result.dtype != base.dtype:
             raise ValueError(
-                f"{snake(type(how).__name__)}: made {list(result.shape)} {result.dtype} of {pair.place.name}, "
-                f"which is {list(tuned.shape)} {tuned.dtype}; an edit keeps both"
+                f"{snake(type(edit).__name__)}: made {list(result.shape)} {result.dtype} of {tensors.location.name}, "
+                f"which is {list(base.shape)} {base.dtype}; an edit keeps both"
             )
         if result.dtype == stored.dtype:
             yield result
@@ -51,33 +56,34 @@ def edited(pair: Pair, how: Edit, reader: Reader) -> Iterator[Tensor]:
         yield ready.view(-1)[: result.numel()].copy_(result.view(-1))
 
 
-class Slicing:
-    """The slices of a tensor in both models, read to the same place each: in float32, in float64 where one is stored so, or
-    as they are stored, where the edit can do with that."""
+class SliceReader:
+    """Read the slices of a tensor in all models, into one buffer each: in float32, in float64 where one is stored so, or as
+    stored, where the edit of one tuned model can compute with that."""
 
-    def __init__(self, pair: Pair, reader: Reader, how: Edit) -> None:
-        self.reader, stored = reader, pair.tuned
-        kinds = [side.dtype for side in (pair.base, stored)]
-        exact = torch.float64 if torch.float64 in kinds else torch.float32
-        if how.takes_16_bits and kinds[0] == kinds[1]:
-            exact = kinds[0]
+    def __init__(self, tensors: MatchedTensors, reader: Reader, edit: Edit) -> None:
+        self.reader, stored = reader, tensors.tuned[0]
+        dtypes = [side.dtype for side in tensors.sides]
+        exact = torch.float64 if torch.float64 in dtypes else torch.float32
+        # Sums over several models round at each term, so they are never taken in 16 bits.
+        if edit.takes_16_bits and len(dtypes) == 2 and dtypes[0] == dtypes[1]:
+            exact = dtypes[0]
         size = math.prod(stored.shape)
-        if not how.sliceable or len(stored.shape) < 2 or size <= SLICE:
+        if not edit.sliceable or len(stored.shape) < 2 or size <= SLICE:
             self.shape, self.rows, self.step = stored.shape, 1, 1
             self.width = size
         else:
             self.shape, self.width = None, stored.shape[-1]
             self.rows, self.step = size // self.width, max(1, SLICE // self.width)
-        self.sides = [(side, torch.empty(self.step * self.width, dtype=exact)) for side in (pair.base, stored)]
-        raws = (torch.empty(0 if kind is exact else self.step * self.width, dtype=kind) for kind in kinds)
+        self.sides = [(side, torch.empty(self.step * self.width, dtype=exact)) for side in tensors.sides]
+        raws = (torch.empty(0 if dtype is exact else self.step * self.width, dtype=dtype) for dtype in dtypes)
         self.raws = list(raws)
 
-    def every(self, n: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Each n-th slice, as base and tuned."""
+    def every(self, n: int) -> Iterator[tuple[Tensor, list[Tensor]]]:
+        """Yield each n-th slice: the base's, and those of the tuned models."""
         for first in range(0, self.rows, n * self.step):
             numbers = (min(first + self.step, self.rows) - first) * self.width
             shape = (-1, self.width) if self.shape is None else self.shape
-            base, tuned = (
+            base, *tuned = (
                 self._read(side, ready, raw, first * self.width, numbers).view(shape)
                 for (side, ready), raw in zip(self.sides, self.raws, strict=True)
             )

@@ -1,4 +1,4 @@
-"""Which numbers of a tensor are the largest, exactly: by counting while its slices go by, or row by row.
+"""Exact top-k of a tensor that is streamed slice by slice, or of each row.
 
 Partitioning a tensor takes about three times as long as copying it, and copies it besides; comparing and counting take a
 tenth of that. Magnitudes are compared as the integers that their bits are, which is the same order, and puts NaN last.
@@ -22,7 +22,7 @@ SHORT = 512  # Numpy sorts rows up to this length with sorting networks, in the 
 
 
 def magnitudes(base: Tensor, tuned: Tensor) -> Bits:
-    """|tuned - base| as bits: int32 or int64 of the same shape, ordered as the magnitudes are.
+    """Return |tuned - base| as bits: int32 or int64 of the same shape, ordered as the magnitudes are.
 
     The difference is taken in float32, or in float64 where both come so.
     """
@@ -31,15 +31,14 @@ def magnitudes(base: Tensor, tuned: Tensor) -> Bits:
     return np.bitwise_and(bits, np.iinfo(bits.dtype).max, out=bits)
 
 
-class Cut:
-    """The largest so many numbers of a tensor, whose slices are then shown in order: all above `least`, and the `first`
-    of those that equal it."""
+class TopKSelector:
+    """Select the largest numbers of a tensor from its slices, in order: all above `least`, and the `first` of those equal to it."""
 
     def __init__(self, least: int, first: int) -> None:
         self.least, self.first = least, first
 
     def __call__(self, bits: Bits) -> NDArray[np.bool_]:
-        """Which numbers of the next slice are among the largest: bool like it."""
+        """Return a mask like the next slice: its numbers that are among the largest."""
         if not self.first:
             return bits > self.least
         mask = np.ascontiguousarray(bits >= self.least)
@@ -49,15 +48,15 @@ class Cut:
         return mask
 
 
-def cut(every: Callable[[int], Iterable[Bits]], size: int, keep: int) -> Cut:
-    """The cut that leaves the `keep` largest of a tensor's `size` numbers, where `every(n)` goes over each n-th slice.
+def select_top(every: Callable[[int], Iterable[Bits]], size: int, keep: int) -> TopKSelector:
+    """Return a selector of the `keep` largest of a tensor's `size` numbers, where `every(n)` goes over each n-th slice.
 
-    A sample says from which value on, and below which, the cut must be. A pass counts what reaches either and keeps what
+    A sample says between which two values the threshold must be. A pass counts what reaches either and keeps what
     lies between, some hundredths of the tensor; of a single value nothing needs to be kept, however many equal it. Where
     the sample misled, the next pass looks at the one value beyond the end that it missed, and then at all that follow.
     """
     if keep <= 0 or keep >= size:
-        return Cut(0, size) if keep > 0 else Cut(TOP, 0)
+        return TopKSelector(0, size) if keep > 0 else TopKSelector(TOP, 0)
     low, high = _bracket(every, size, keep) if size > WHOLE else (0, TOP)
     while True:
         above = reached = 0
@@ -76,16 +75,16 @@ def cut(every: Callable[[int], Iterable[Bits]], size: int, keep: int) -> Cut:
         else:
             low, high = low - 1 if high - low > 1 else 0, low
     if high - low == 1:
-        return Cut(low, keep - above)
-    found, rank = np.concatenate(between), keep - above
+        return TopKSelector(low, keep - above)
+    candidates, rank = np.concatenate(between), keep - above
     between.clear()
-    found.partition(len(found) - rank)
-    least = found[len(found) - rank]
-    return Cut(int(least), rank - int(np.count_nonzero(found > least)))
+    candidates.partition(len(candidates) - rank)
+    least = candidates[len(candidates) - rank]
+    return TopKSelector(int(least), rank - int(np.count_nonzero(candidates > least)))
 
 
 def _bracket(every: Callable[[int], Iterable[Bits]], size: int, keep: int) -> tuple[int, int]:
-    """From which value on, and below which, the `keep`-th largest most likely lies, by a sample spread over the tensor.
+    """Return the two values between which the `keep`-th largest most likely lies, by a sample spread over the tensor.
 
     The ends of the sample's bracket are left out, because equals may crowd there; where they crowd in the middle, it is
     that value alone.
@@ -99,15 +98,15 @@ def _bracket(every: Callable[[int], Iterable[Bits]], size: int, keep: int) -> tu
     return (guess, guess + 1) if guess in (low, high) else (low + 1, high)
 
 
-def of_rows(bits: Bits, keeps: Sequence[int]) -> list[NDArray[np.bool_]]:
-    """For each of `keeps`, which so many numbers of each row `[R, N]` are the largest: bool like it."""
+def select_top_of_rows(bits: Bits, keeps: Sequence[int]) -> list[NDArray[np.bool_]]:
+    """Return, for each of `keeps`, a mask like `bits` `[R, N]` of that many largest numbers of each row."""
     size = bits.shape[1] if bits.size else 0
     guesses = iter(_guesses(bits, [keep for keep in keeps if 0 < keep < size]) if size else [])
     return [_from(bits, next(guesses), keep) if 0 < keep < size else np.full(bits.shape, keep > 0) for keep in keeps]
 
 
 def _guesses(bits: Bits, keeps: Sequence[int]) -> list[Bits]:
-    """For each of `keeps` the number `[R]` of each row that most likely has that rank from the top.
+    """Return, for each of `keeps`, the number `[R]` of each row that most likely has that rank from the top.
 
     Each row is dealt into short runs, which are sorted. Where a rank is in the row, it is in every run within four
     standard errors of a random run of that length; what these places hold is gone through alike.
@@ -120,19 +119,19 @@ def _guesses(bits: Bits, keeps: Sequence[int]) -> list[Bits]:
     runs.sort(axis=-1)
     if parts == 1:
         return [runs[:, 0, size - keep] for keep in keeps]
-    found = []
+    guesses = []
     for keep in keeps:
         share = 1 - keep / size
         margin = 2 + int(4 * math.sqrt(length * share * (1 - share)))
         low, high = max(round(length * share) - margin, 0), min(round(length * share) + margin, length)
         few = np.concatenate([runs[:, :, low:high].reshape(rows, -1), rest], axis=1)
         rank = keep - parts * (length - high)
-        found += _guesses(few, [min(max(rank, 1), few.shape[1])])
-    return found
+        guesses += _guesses(few, [min(max(rank, 1), few.shape[1])])
+    return guesses
 
 
 def _from(bits: Bits, least: Bits, keep: int) -> NDArray[np.bool_]:
-    """Which numbers of each row are the `keep` largest: from `least` `[R]` on, where that is right; counting tells."""
+    """Return a mask of the `keep` largest of each row: those from `least` `[R]` on, corrected where counting shows it wrong."""
     rows, size = bits.shape
     padded = np.zeros((rows, -(-size // 8) * 8), bool)
     mask = np.greater_equal(bits, least[:, None], out=padded[:, :size])
@@ -142,8 +141,8 @@ def _from(bits: Bits, least: Bits, keep: int) -> NDArray[np.bool_]:
     row, column = np.divmod(np.flatnonzero(bits == least[:, None]), size)
     equals = np.bincount(row, minlength=rows)
     above = reached - equals
-    place = np.arange(len(row)) - (np.cumsum(equals) - equals)[row]
-    late = place >= (keep - above)[row]
+    position = np.arange(len(row)) - (np.cumsum(equals) - equals)[row]
+    late = position >= (keep - above)[row]
     mask[row[late], column[late]] = False
     if (wrong := (reached < keep) | (above >= keep)).any():
         mask[wrong] = _from(bits[wrong], np.partition(bits[wrong], size - keep)[:, size - keep], keep)
@@ -151,6 +150,6 @@ def _from(bits: Bits, least: Bits, keep: int) -> NDArray[np.bool_]:
 
 
 def _counts(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """How many of each row `[R, N]` are set, N in eights: eight sums at a time, in the bytes of words, up to 255 each."""
+    """Return how many of each row `[R, N]` are set, N a multiple of 8: eight sums at a time, in the bytes of words, up to 255 each."""
     words = np.add.reduceat(mask.view(np.uint64), range(0, mask.shape[1] // 8, 255), axis=-1)
     return words.view(np.uint8).sum(axis=-1, dtype=np.int64)

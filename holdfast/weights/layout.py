@@ -1,4 +1,4 @@
-"""Where a tensor stands in its model, read from names alone: which block of which stack, beside which siblings."""
+"""Locate tensors in their model by name alone: the block, its stack, and the siblings."""
 
 import random
 import re
@@ -11,8 +11,8 @@ _BLOCK = re.compile(r"(?:^|\.)(?:layers?|h|blocks?)\.(\d+)\.")
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where one tensor stands: block `block` (from 0) of `blocks` in its stack; None and 0 where it is in no block."""
+class TensorLocation:
+    """Position of a tensor: block `block` (from 0) of `blocks` in its stack; None and 0 where it is in no block."""
 
     name: str
     block: int | None
@@ -28,32 +28,32 @@ class Layout:
 
     @cached_property
     def stacks(self) -> dict[str, int]:
-        """Number of blocks of each stack; an encoder and a decoder are two stacks."""
-        found: dict[str, int] = {}
+        """Return the number of blocks of each stack; an encoder and a decoder are two stacks."""
+        counts: dict[str, int] = {}
         for name in self.shapes:
             if (inside := locate(name)) is not None:
                 stack, index = inside
-                found[stack] = max(found.get(stack, 0), index + 1)
-        return found
+                counts[stack] = max(counts.get(stack, 0), index + 1)
+        return counts
 
-    def place(self, name: str) -> Place:
-        """Where the tensor called `name` stands."""
+    def locate(self, name: str) -> TensorLocation:
+        """Return the location of the tensor called `name`."""
         inside = locate(name)
         if inside is None:
-            return Place(name, None, 0, self)
+            return TensorLocation(name, None, 0, self)
         stack, index = inside
-        return Place(name, index, self.stacks[stack], self)
+        return TensorLocation(name, index, self.stacks[stack], self)
 
 
 def locate(name: str) -> tuple[str, int] | None:
-    """`model.layers.3.mlp.experts.0.w1.weight` -> `("model.layers", 3)`, the outermost numbered block, or None."""
+    """Split off the outermost numbered block, or return None: `model.layers.3.mlp.experts.0.w1.weight` -> `("model.layers", 3)`."""
     match = _BLOCK.search(name)
     return (name[: match.start(1) - 1], int(match[1])) if match else None
 
 
 @lru_cache(maxsize=16)
-def half(layout: Layout, seed: int) -> frozenset[str]:
-    """A random half of the tensors inside blocks: within every block, half of each category.
+def half_of_each_block(layout: Layout, seed: int) -> frozenset[str]:
+    """Return the names of a random half of the tensors inside blocks: within every block, half of each category.
 
     A category is what shares a parent module and is a matrix (or is none): the projections of an attention, those of a
     feed-forward, the norms of a block. A bias goes with its weight. Of three feed-forward matrices, two are chosen in a

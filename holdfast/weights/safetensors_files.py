@@ -1,4 +1,4 @@
-"""Safetensors files read and written a slice at a time, with plain file calls.
+"""Read and write safetensors files a slice at a time, with plain file calls.
 
 A memory map would count every page that was touched, and `save_file` needs all tensors of a file at once; here memory
 holds a slice. The format: eight bytes with the header's length, the header as JSON, then the tensors end to end.
@@ -25,23 +25,23 @@ COUNTING = {"BOOL", *(f"{sign}{bits}" for sign in "IU" for bits in (8, 16, 32, 6
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A tensor in a file: where its bytes are, and what they mean. `dtype` is None for what is no floating number."""
+    """A tensor in a file: its bytes' position and type. `dtype` is None for what is no floating-point number."""
 
     path: Path
     shape: tuple[int, ...]
-    kind: str
+    dtype_name: str
     start: int
     size: int
 
     @property
     def dtype(self) -> torch.dtype | None:
-        return FLOATING.get(self.kind)
+        return FLOATING.get(self.dtype_name)
 
     @property
     def editable(self) -> bool:
         """Whether an edit knows what to do: arithmetic with floating numbers, and integers and booleans stay. Codes of 8 bits
         or less mean nothing without their scales, and there is no arithmetic here for complex numbers."""
-        return self.kind in FLOATING or self.kind in COUNTING
+        return self.dtype_name in FLOATING or self.dtype_name in COUNTING
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Shard:
 
 
 def shard(path: Path) -> Shard:
-    """What a safetensors file holds; only its header is read.
+    """Read the header of a safetensors file.
 
     Raises:
         ValueError: the file is missing, cut short, or no safetensors file.
@@ -77,23 +77,41 @@ def shard(path: Path) -> Shard:
 
 
 def shards(folder: Path) -> list[Shard]:
-    """The weight files of a model folder, as its index lists them.
+    """Return the weight files of a model folder, as its index lists them.
 
     Raises:
-        ValueError: there are no safetensors weights, or a file of the index is missing or broken.
+        ValueError: there are no safetensors weights, the index is damaged or names a file outside the folder, or a file of
+            it is missing or broken.
     """
     if (folder / INDEX).exists():
-        names = sorted(set(json.loads((folder / INDEX).read_text())["weight_map"].values()))
-        return [shard(folder / name) for name in names]
+        return [shard(folder / name) for name in _indexed_files(folder / INDEX)]
     if (folder / SINGLE).exists():
         return [shard(folder / SINGLE)]
-    pickled = sorted(path.name for kind in ("bin", "pt", "pth") for path in folder.glob(f"*.{kind}"))
+    pickled = sorted(path.name for path in folder.iterdir() if path.suffix in {".bin", ".pt", ".pth"})
     if pickled:
         raise ValueError(
             f"{folder}: its weights ({pickled[0]}) are pickled, and unpickling runs code; convert them once with "
             "`model.save_pretrained(folder)` in an environment that you trust"
         )
     raise ValueError(f"{folder}: no {SINGLE} and no {INDEX}; a model is a folder as `save_pretrained` writes it")
+
+
+def _indexed_files(index: Path) -> list[str]:
+    """Return the sorted names of the weight files in an index."""
+    try:
+        names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise ValueError(
+            f"{index}: is no index of weights (JSON with a weight_map from tensors to files); copy or download it again"
+        ) from None
+    # A name with a folder in it could lead out of the model's folder, to any file of this machine.
+    outside = [
+        name for name in names if not isinstance(name, str) or name in {"", ".", ".."} or "/" in name or "\\" in name
+    ]
+    if outside or not names:
+        listed = repr(outside[0])[:80] if outside else "no file"
+        raise ValueError(f"{index}: names {listed}; weights lie beside their index. Copy or download the model again")
+    return sorted(names)
 
 
 class Reader(ExitStack):
@@ -111,24 +129,24 @@ class Reader(ExitStack):
         file.seek(stored.start + start)
         view, filled = data.numpy().data, 0
         while filled < len(view):
-            got = file.readinto(view[filled:])
-            if not got:
+            count = file.readinto(view[filled:])
+            if not count:
                 raise ValueError(f"{stored.path}: ended while it was read; is something else writing to it?")
-            filled += got
+            filled += count
 
     def read(self, stored: Stored, start: int, size: int) -> Tensor:
-        """`size` bytes of a tensor from byte `start`: uint8 `[size]`."""
+        """Return `size` bytes of a tensor from byte `start`: uint8 `[size]`."""
         data = torch.empty(size, dtype=torch.uint8)
         self.fill(stored, start, data)
         return data
 
     def whole(self, stored: Stored) -> Tensor:
-        """A floating tensor, in its own dtype and shape."""
+        """Return a floating-point tensor in its stored dtype and shape."""
         assert stored.dtype is not None
         return self.read(stored, 0, stored.size).view(stored.dtype).view(stored.shape)
 
     def chunks(self, stored: Stored, size: int) -> Iterator[Tensor]:
-        """The bytes of a tensor, `size` at a time."""
+        """Yield the bytes of a tensor, `size` at a time."""
         for start in range(0, stored.size, size):
             yield self.read(stored, start, min(size, stored.size - start))
 
@@ -139,21 +157,22 @@ def write(file: BinaryIO, tensor: Tensor) -> None:
         file.write(tensor.contiguous().view(-1).view(torch.uint8).numpy().data)
 
 
-def twins(tensors: Sequence[tuple[str, Stored]], reader: Reader, chunk: int) -> dict[str, str]:
-    """Of matrices that are alike byte by byte, the later ones, each with the first: tied weights stored twice."""
+def tied_copies(tensors: Sequence[tuple[str, Stored]], reader: Reader, chunk: int) -> dict[str, str]:
+    """Map later copies of equal matrices to the first, comparing bytes: tied weights that are stored twice."""
     firsts: list[tuple[str, Stored]] = []
-    found = {}
+    copies = {}
     for name, stored in tensors:
-        alike = (n for n, other in firsts if _alike(stored, other, reader, chunk))
-        first = next(alike, None) if len(stored.shape) > 1 else None
+        equal = (n for n, other in firsts if _equal(stored, other, reader, chunk))
+        first = next(equal, None) if len(stored.shape) > 1 else None
         if first is None:
             firsts.append((name, stored))
         else:
-            found[name] = first
-    return found
+            copies[name] = first
+    return copies
 
 
-def _alike(one: Stored, other: Stored, reader: Reader, chunk: int) -> bool:
-    if (one.shape, one.kind) != (other.shape, other.kind):
+def _equal(left: Stored, right: Stored, reader: Reader, chunk: int) -> bool:
+    if (left.shape, left.dtype_name) != (right.shape, right.dtype_name):
         return False
-    return all(torch.equal(a, b) for a, b in zip(reader.chunks(one, chunk), reader.chunks(other, chunk), strict=True))
+    pieces = zip(reader.chunks(left, chunk), reader.chunks(right, chunk), strict=True)
+    return all(torch.equal(a, b) for a, b in pieces)

@@ -19,19 +19,19 @@ from torch import Tensor
 from holdfast import edits
 from holdfast.edits.base import Edit, Slices, choose, count
 from holdfast.edits.breadcrumbs import Breadcrumbs
-from holdfast.edits.dare import Coins, Dare
+from holdfast.edits.dare import BernoulliStream, Dare
 from holdfast.edits.half_reset import HalfReset
 from holdfast.edits.lines import Lines
 from holdfast.edits.magnitude import Magnitude
 from holdfast.edits.task_arithmetic import TaskArithmetic
 from holdfast.edits.wise_ft import WiseFt
 from holdfast.plugins import members, source, summary
-from holdfast.weights.layout import Layout, Place
+from holdfast.weights.layout import Layout, TensorLocation
 
-FOUND = members("holdfast.edits", lambda m: isinstance(m, type) and issubclass(m, Edit) and m is not Edit)
+EDITS = members("holdfast.edits", lambda m: isinstance(m, type) and issubclass(m, Edit) and m is not Edit)
 NAMES = [f"model.layers.{i}.mlp.{part}.weight" for i in range(5) for part in ("up_proj", "down_proj")]
 LAYOUT = Layout(dict.fromkeys(["model.embed_tokens.weight", *NAMES], (4, 4)))
-PLACES = [LAYOUT.place(name) for name in LAYOUT.shapes]
+LOCATIONS = [LAYOUT.locate(name) for name in LAYOUT.shapes]
 
 shares = st.sampled_from([0.0, 1.0]) | st.floats(0, 1)
 sizes = st.integers(1, 300)
@@ -51,80 +51,66 @@ def pair(size: int, seed: int, kind: str = "random") -> tuple[Tensor, Tensor]:
 
 def kept(edit: Edit, delta: Tensor) -> Tensor:
     """Which changes an edit of scale 1 keeps, of changes that are not zero."""
-    return edit(torch.zeros_like(delta), delta, PLACES[1]) != 0
+    return edit(torch.zeros_like(delta), [delta], LOCATIONS[1]) != 0
 
 
-def tuned_end() -> list[Edit]:
-    """Every edit at the setting that changes nothing."""
-    return [
-        WiseFt(1.0),
-        TaskArithmetic(1.0),
-        Lines(1.0),
-        Breadcrumbs(1.0, 0.0, 1.0, "row"),
-        Breadcrumbs(1.0, 0.0, 1.0, "tensor"),
-        Magnitude(1.0),
-        Dare(1.0),
-    ]
+def examples(attribute: str) -> list[Edit]:
+    """Every edit at the settings that its class lists under `attribute`."""
+    chosen: list[Edit] = []
+    for kind in EDITS.values():
+        chosen += [kind(**settings) for settings in getattr(kind, attribute)]
+    return chosen
 
 
-def base_end() -> list[Edit]:
-    """Every edit at the setting that takes everything back."""
-    return [
-        WiseFt(0.0),
-        TaskArithmetic(0.0),
-        Lines(0.0, 0.0),
-        Breadcrumbs(0.0),
-        Breadcrumbs(scale=0.0),
-        Magnitude(0.0),
-        Magnitude(scale=0.0),
-        Dare(0.0),
-        Dare(scale=0.0),
-    ]
+@pytest.mark.parametrize("name", EDITS)
+def test_every_edit_says_at_which_settings_it_does_nothing_and_all(name: str) -> None:
+    """An edit that left its examples out would be tested at neither end, and nobody would notice."""
+    assert {"EXAMPLES_OFF", "EXAMPLES_BASE"} <= vars(EDITS[name]).keys()
 
 
-@pytest.mark.parametrize("edit", tuned_end(), ids=repr)
+@pytest.mark.parametrize("edit", examples("EXAMPLES_OFF"), ids=repr)
 @quick
 @given(size=sizes, seed=seeds)
 def test_an_edit_that_is_off_gives_the_tuned_tensor(edit: Edit, size: int, seed: int) -> None:
     base, tuned = pair(size, seed)
-    for place in PLACES:
-        assert torch.equal(edit(base, tuned, place), tuned)
+    for location in LOCATIONS:
+        assert torch.equal(edit(base, [tuned], location), tuned)
 
 
-@pytest.mark.parametrize("edit", base_end(), ids=repr)
+@pytest.mark.parametrize("edit", examples("EXAMPLES_BASE"), ids=repr)
 @quick
 @given(size=sizes, seed=seeds)
 def test_an_edit_that_takes_all_back_gives_the_base_tensor(edit: Edit, size: int, seed: int) -> None:
     base, tuned = pair(size, seed)
-    for place in PLACES:
-        assert torch.equal(edit(base, tuned, place), base)
+    for location in LOCATIONS:
+        assert torch.equal(edit(base, [tuned], location), base)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
-@pytest.mark.parametrize("name", [name for name, kind in FOUND.items() if kind.takes_16_bits])
+@pytest.mark.parametrize("name", [name for name, kind in EDITS.items() if kind.takes_16_bits])
 def test_16_bits_as_stored_give_the_same_bits_as_float32(name: str, dtype: torch.dtype) -> None:
     """Beside numbers, an infinity, a NaN and a negative zero. Rounded on the way, half of the numbers would differ."""
-    draw, edit = torch.Generator().manual_seed(0), FOUND[name]()
+    draw, edit = torch.Generator().manual_seed(0), EDITS[name]()
     for scale in (1e-3, 1.0, 1e4):
         base = (scale * torch.randn(5, 77, generator=draw)).to(dtype)
         tuned = (base + 0.1 * scale * torch.randn(5, 77, generator=draw)).to(dtype)
         base[0, :3] = torch.tensor([math.inf, math.nan, -0.0])
-        for place in PLACES:
-            edited, exact = edit(base, tuned, place), edit(base.float(), tuned.float(), place)
-            assert torch.equal(edited.view(torch.int16), exact.to(dtype).view(torch.int16)), (scale, place.name)
+        for location in LOCATIONS:
+            edited, exact = edit(base, [tuned], location), edit(base.float(), [tuned.float()], location)
+            assert torch.equal(edited.view(torch.int16), exact.to(dtype).view(torch.int16)), (scale, location.name)
 
 
-@pytest.mark.parametrize("edit", [*tuned_end(), *(kind() for kind in FOUND.values())], ids=repr)
+@pytest.mark.parametrize("edit", [*examples("EXAMPLES_OFF"), *(kind() for kind in EDITS.values())], ids=repr)
 @quick
 @given(size=sizes, seed=seeds, kind=st.sampled_from(["equal", "zeros"]))
 def test_a_model_that_did_not_move_is_not_moved(edit: Edit, size: int, seed: int, kind: str) -> None:
     base, tuned = pair(size, seed, kind)
-    assert torch.equal(edit(base, tuned, PLACES[3]), base)
+    assert torch.equal(edit(base, [tuned], LOCATIONS[3]), base)
 
 
 @quick
 @given(
-    name=st.sampled_from(sorted(FOUND)),
+    name=st.sampled_from(sorted(EDITS)),
     size=sizes,
     rows=st.integers(0, 3),
     seed=seeds,
@@ -134,16 +120,16 @@ def test_a_model_that_did_not_move_is_not_moved(edit: Edit, size: int, seed: int
 def test_any_edit_keeps_shape_and_dtype_and_makes_no_nan_and_changes_nothing_it_was_given(
     name: str, size: int, rows: int, seed: int, kind: str, share: float
 ) -> None:
-    known = {field.name for field in fields(FOUND[name])}
+    known = {field.name for field in fields(EDITS[name])}
     given_fields = {
         k: v for k, v in {"alpha": share, "density": share, "outliers": (1 - share) / 2}.items() if k in known
     }
-    edit = FOUND[name](**given_fields)
+    edit = EDITS[name](**given_fields)
     base, tuned = pair(size, seed, kind)
     shape = (rows, size) if rows else (size,)
     base, tuned = base.expand(shape).clone(), tuned.expand(shape).clone()
     before = base.clone(), tuned.clone()
-    result = edit(base, tuned, PLACES[5])
+    result = edit(base, [tuned], LOCATIONS[5])
     assert result.shape == shape
     assert result.dtype == base.dtype
     assert torch.isfinite(result).all()
@@ -199,8 +185,8 @@ def test_breadcrumbs_drops_nothing_where_the_outliers_come_to_less_than_one(scop
     edit = Breadcrumbs(density=0.99, outliers=0.01, scope=scope)
     assert int(kept(edit, tuned - base).sum()) == 59
     assert torch.equal(
-        Breadcrumbs(0.5, 0.001, scope=scope)(base, tuned, PLACES[1]),
-        Breadcrumbs(0.5, 0.0, scope=scope)(base, tuned, PLACES[1]),
+        Breadcrumbs(0.5, 0.001, scope=scope)(base, [tuned], LOCATIONS[1]),
+        Breadcrumbs(0.5, 0.0, scope=scope)(base, [tuned], LOCATIONS[1]),
     )
 
 
@@ -209,7 +195,7 @@ def test_breadcrumbs_on_a_row_by_hand() -> None:
     base = torch.zeros(1, 10)
     tuned = torch.tensor([[1.0, -2, 3, -4, 5, -6, 7, -8, 9, -10]])
     expected = torch.tensor([[0.0, 0, 0, 0, 0, 0, 0, -4, 4.5, 0]])
-    assert torch.equal(Breadcrumbs(density=0.2, outliers=0.1, scale=0.5)(base, tuned, PLACES[1]), expected)
+    assert torch.equal(Breadcrumbs(density=0.2, outliers=0.1, scale=0.5)(base, [tuned], LOCATIONS[1]), expected)
 
 
 def test_breadcrumbs_refuses_more_than_all() -> None:
@@ -220,7 +206,7 @@ def test_breadcrumbs_refuses_more_than_all() -> None:
 @quick
 @given(alpha=st.floats(0, 1))
 def test_lines_grows_evenly_from_alpha_to_exactly_one(alpha: float) -> None:
-    factors = [Lines(alpha).factor(place) for place in PLACES]
+    factors = [Lines(alpha).factor(location) for location in LOCATIONS]
     assert factors[0] == alpha, "what lies outside the blocks goes by alpha"
     assert factors[1] == alpha
     assert factors[-1] == 1.0
@@ -231,13 +217,13 @@ def test_lines_grows_evenly_from_alpha_to_exactly_one(alpha: float) -> None:
 
 def test_lines_with_beta_zero_is_wise_ft() -> None:
     base, tuned = pair(100, 0)
-    for place in PLACES:
-        assert torch.equal(Lines(0.3, 0.0)(base, tuned, place), WiseFt(0.3)(base, tuned, place))
+    for location in LOCATIONS:
+        assert torch.equal(Lines(0.3, 0.0)(base, [tuned], location), WiseFt(0.3)(base, [tuned], location))
 
 
 def test_lines_takes_a_single_block_as_the_last_and_counts_each_stack_for_itself() -> None:
     single = Layout({"transformer.h.0.mlp.c_fc.weight": (2, 2)})
-    assert Lines(0.25).factor(single.place("transformer.h.0.mlp.c_fc.weight")) == 1.0
+    assert Lines(0.25).factor(single.locate("transformer.h.0.mlp.c_fc.weight")) == 1.0
     two = Layout(
         {
             f"{stack}.block.{i}.layer.0.q.weight": (2, 2)
@@ -245,31 +231,48 @@ def test_lines_takes_a_single_block_as_the_last_and_counts_each_stack_for_itself
             for i in range(n)
         }
     )
-    assert Lines(0.2).factor(two.place("encoder.block.2.layer.0.q.weight")) == 1.0
-    assert Lines(0.2).factor(two.place("decoder.block.2.layer.0.q.weight")) == pytest.approx(0.6)
+    assert Lines(0.2).factor(two.locate("encoder.block.2.layer.0.q.weight")) == 1.0
+    assert Lines(0.2).factor(two.locate("decoder.block.2.layer.0.q.weight")) == pytest.approx(0.6)
 
 
 def test_task_arithmetic_exaggerates_and_unlearns() -> None:
     base, tuned = torch.tensor([1.0, 2.0]), torch.tensor([3.0, 1.0])
-    assert torch.equal(TaskArithmetic(2.0)(base, tuned, PLACES[0]), torch.tensor([5.0, 0.0]))
-    assert torch.equal(TaskArithmetic(-1.0)(base, tuned, PLACES[0]), torch.tensor([-1.0, 3.0]))
+    assert torch.equal(TaskArithmetic(2.0)(base, [tuned], LOCATIONS[0]), torch.tensor([5.0, 0.0]))
+    assert torch.equal(TaskArithmetic(-1.0)(base, [tuned], LOCATIONS[0]), torch.tensor([-1.0, 3.0]))
+
+
+def test_task_arithmetic_adds_the_deltas_of_several_models() -> None:
+    """Base 1; deltas +2 and -3, so at scale 0.5 the result is 1 - 0.5. A mean of the deltas would give 0.75."""
+    base = torch.tensor([1.0, 10.0])
+    tuned = [torch.tensor([3.0, 11.0]), torch.tensor([-2.0, 12.0]), torch.tensor([1.0, 10.5])]
+    before = [tensor.clone() for tensor in (base, *tuned)]
+    assert torch.equal(TaskArithmetic(0.5)(base, tuned[:2], LOCATIONS[0]), torch.tensor([0.5, 11.5]))
+    assert torch.equal(TaskArithmetic(1.0)(base, tuned, LOCATIONS[0]), torch.tensor([0.0, 13.5]))
+    assert torch.equal(TaskArithmetic(0.0)(base, tuned, LOCATIONS[0]), base)
+    assert all(torch.equal(a, b) for a, b in zip((base, *tuned), before, strict=True))
+
+
+@pytest.mark.parametrize("name", [name for name, kind in EDITS.items() if not kind.takes_several])
+def test_an_edit_of_one_model_never_ignores_a_second(name: str) -> None:
+    with pytest.raises(ValueError, match="one tuned model, not 2"):
+        EDITS[name]()(torch.zeros(4), [torch.ones(4), torch.ones(4)], LOCATIONS[1])
 
 
 def test_dare_keeps_the_share_and_the_mean_and_draws_by_name() -> None:
     base, tuned = torch.zeros(100_000), torch.ones(100_000)
-    result = Dare(0.25)(base, tuned, PLACES[1])
+    result = Dare(0.25)(base, [tuned], LOCATIONS[1])
     assert set(result.unique().tolist()) == {0.0, 4.0}
     # Standard error of the mean: 4 * sqrt(.25 * .75 / 1e5) = 0.0055; without rescaling the mean would be 0.25.
     assert abs(float(result.mean()) - 1) < 0.03
-    assert torch.equal(result, Dare(0.25)(base, tuned, PLACES[1]))
-    assert not torch.equal(result, Dare(0.25)(base, tuned, PLACES[2]))
-    assert not torch.equal(result, Dare(0.25, seed=1)(base, tuned, PLACES[1]))
+    assert torch.equal(result, Dare(0.25)(base, [tuned], LOCATIONS[1]))
+    assert not torch.equal(result, Dare(0.25)(base, [tuned], LOCATIONS[2]))
+    assert not torch.equal(result, Dare(0.25, seed=1)(base, [tuned], LOCATIONS[1]))
 
 
 @pytest.mark.parametrize("density", [0.25, 0.2, 0.001, 0.9999])
-def test_coins_are_the_same_however_many_are_tossed_at_a_time_and_fair_to_the_share(density: float) -> None:
-    whole = Coins(density, "0 name")(200_000)
-    apart, upto = Coins(density, "0 name"), 0
+def test_draws_are_the_same_in_any_number_at_a_time_and_true_with_their_probability(density: float) -> None:
+    whole = BernoulliStream(density, "0 name")(200_000)
+    apart, upto = BernoulliStream(density, "0 name"), 0
     for size in (1, 7, 8, 1000, 3, 65_536, 0, 133_445):
         assert (apart(size) == whole[upto : upto + size]).all()
         upto += size
@@ -280,7 +283,7 @@ def test_coins_are_the_same_however_many_are_tossed_at_a_time_and_fair_to_the_sh
 
 def test_the_byte_that_a_share_falls_into_is_decided_by_its_fraction() -> None:
     """1/1024 is a quarter of the lowest byte: 8 standard errors apart from none and from all of it."""
-    share = Coins(1 / 1024, "0 name")(200_000).mean()
+    share = BernoulliStream(1 / 1024, "0 name")(200_000).mean()
     assert abs(share - 1 / 1024) < 4 * math.sqrt(1 / 1024 / 200_000)
 
 
@@ -290,21 +293,21 @@ def test_the_byte_that_a_share_falls_into_is_decided_by_its_fraction() -> None:
     step=st.integers(1, 12),
     seed=seeds,
     grid=st.booleans(),
-    name=st.sampled_from(sorted(FOUND)),
+    name=st.sampled_from(sorted(EDITS)),
 )
 def test_any_edit_by_slices_is_the_edit_of_the_whole(rows: int, step: int, seed: int, grid: bool, name: str) -> None:
     """Bits, not nearly: thresholds, equals and draws belong to the tensor, wherever it is cut."""
     draw = torch.Generator().manual_seed(seed)
     base, tuned = torch.zeros(rows, 30), torch.randn(rows, 30, generator=draw)
     tuned = (tuned * 2).round() / 2 if grid else tuned
-    kinds = [FOUND[name](), Breadcrumbs(0.3, 0.2, scope="tensor")] if name == "breadcrumbs" else [FOUND[name]()]
+    kinds = [EDITS[name](), Breadcrumbs(0.3, 0.2, scope="tensor")] if name == "breadcrumbs" else [EDITS[name]()]
     cuts = range(0, rows, step)
-    slices = Slices(base.numel(), lambda n: [(base[i : i + step], tuned[i : i + step]) for i in list(cuts)[::n]])
+    slices = Slices(base.numel(), lambda n: [(base[i : i + step], [tuned[i : i + step]]) for i in list(cuts)[::n]])
     for edit in kinds:
         if not edit.sliceable:
             continue
-        apply = edit.over(slices, PLACES[3])
-        assert torch.equal(torch.cat([apply(*pair) for pair in slices.every(1)]), edit(base, tuned, PLACES[3]))
+        apply = edit.over(slices, LOCATIONS[3])
+        assert torch.equal(torch.cat([apply(*pair) for pair in slices.every(1)]), edit(base, [tuned], LOCATIONS[3]))
 
 
 def test_choose_gives_either_to_the_bit() -> None:
@@ -341,7 +344,7 @@ def test_half_reset_takes_back_half_of_each_category_of_each_block(seed: int, bl
     layout = llama(blocks)
     edit = HalfReset(seed)
     base, tuned = torch.zeros(1), torch.ones(1)
-    back = {name for name in layout.shapes if torch.equal(edit(base, tuned, layout.place(name)), base)}
+    back = {name for name in layout.shapes if torch.equal(edit(base, [tuned], layout.locate(name)), base)}
     assert not [name for name in back if ".layers." not in name]
     of_three = []
     for i in range(blocks):
@@ -358,7 +361,7 @@ def test_half_reset_draws_anew_with_the_seed() -> None:
     layout = llama(4)
     base, tuned = torch.zeros(1), torch.ones(1)
     draws = {
-        tuple(float(HalfReset(seed)(base, tuned, layout.place(name))) for name in layout.shapes) for seed in range(5)
+        tuple(float(HalfReset(seed)(base, [tuned], layout.locate(name))) for name in layout.shapes) for seed in range(5)
     }
     assert len(draws) == 5
 
@@ -374,7 +377,7 @@ FILES = sorted(path.stem for path in Path(edits.__path__[0]).glob("*.py") if pat
 
 @pytest.mark.parametrize("name", FILES)
 def test_every_file_holds_one_edit_of_its_name_with_a_summary_a_source_and_defaults(name: str) -> None:
-    kind = FOUND[name]
+    kind = EDITS[name]
     assert kind.__module__ == f"holdfast.edits.{name}"
     assert summary(kind).endswith(".")
     assert source(kind)
@@ -384,8 +387,8 @@ def test_every_file_holds_one_edit_of_its_name_with_a_summary_a_source_and_defau
         setattr(edit, fields(kind)[0].name, 0.1)
 
 
-def test_files_and_edits_are_the_same_set() -> None:
-    assert sorted(FOUND) == FILES
+def test_files_and_chosenare_the_same_set() -> None:
+    assert sorted(EDITS) == FILES
 
 
 @pytest.mark.parametrize(
@@ -398,8 +401,8 @@ def test_a_wrong_value_is_refused_at_construction(bad: dict[str, Any]) -> None:
 
 def test_blocks_are_found_by_the_list_and_not_by_any_number() -> None:
     def where(name: str) -> tuple[int | None, int]:
-        place: Place = Layout({name: (1,)}).place(name)
-        return place.block, place.blocks
+        location: TensorLocation = Layout({name: (1,)}).locate(name)
+        return location.block, location.blocks
 
     assert where("model.layers.11.mlp.experts.3.w1.weight") == (11, 12)
     assert where("transformer.h.4.attn.c_attn.weight") == (4, 5)

@@ -13,10 +13,11 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
+from holdfast.api.edit import edit_model
 from holdfast.edits.base import Edit
 from holdfast.edits.lines import Lines
 from holdfast.stages import edit_slices
-from holdfast.stages.edit import edit, edit_model, listing, make, pair
+from holdfast.stages.edit import listing, make, match_tensors, write_edited_model
 from holdfast.stages.edit_slices import edited
 from holdfast.weights import largest
 from holdfast.weights.layout import Layout
@@ -60,7 +61,7 @@ def in_memory(how: Edit, base: Path, tuned: Path) -> dict[str, Tensor]:
     layout = Layout({name: tuple(tensor.shape) for name, tensor in after.items()})
     found = {}
     for name, tensor in after.items():
-        found[name] = how(before[name].float(), tensor.float(), layout.place(name)).to(tensor.dtype)
+        found[name] = how(before[name].float(), [tensor.float()], layout.locate(name)).to(tensor.dtype)
     return found
 
 
@@ -139,7 +140,7 @@ def test_memory_holds_no_more_than_a_slice_of_a_tensor(
     monkeypatch.setattr(
         Reader, "fill", lambda self, s, start, data: (sizes.append(data.numel()), fill(self, s, start, data))[1]
     )
-    edit(*models, make(name, {}), tmp_path / "out")
+    write_edited_model(models[0], models[1:], make(name, {}), tmp_path / "out")
     assert max(sizes) <= 200 * 4
 
 
@@ -163,7 +164,7 @@ def test_memory_is_a_few_slices_however_large_the_tensor_is(
     how = make(name, given)
     tracemalloc.start()
     with Reader() as reader, Weighing() as weighing:
-        found = pair(tmp_path / "base", tmp_path / "tuned", reader)["weight"]
+        found = match_tensors(tmp_path / "base", [tmp_path / "tuned"], reader)["weight"]
         tracemalloc.reset_peak()
         before = tracemalloc.get_traced_memory()[0]
         for _ in edited(found, how, reader):
@@ -181,7 +182,7 @@ def test_threads_make_the_same_files(name: str, models: tuple[Path, Path], tmp_p
     try:
         for threads in (1, 4):
             torch.set_num_threads(threads)
-            edit(*models, make(name, {}), tmp_path / str(threads))
+            write_edited_model(models[0], models[1:], make(name, {}), tmp_path / str(threads))
             assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(usual)
@@ -230,7 +231,7 @@ def test_tied_weights_stored_twice_stay_alike(name: str, both: tuple[bool, bool]
     assert HEAD not in found or torch.equal(found[HEAD], found[EMBEDDING])
     how, layout = make(name, {}), Layout({EMBEDDING: (50, 32), HEAD: (50, 32)})
     before, after = (weights(folder)[EMBEDDING] for folder in folders)
-    assert any(torch.equal(found[EMBEDDING], how(before, after, layout.place(n))) for n in (EMBEDDING, HEAD))
+    assert any(torch.equal(found[EMBEDDING], how(before, [after], layout.locate(n))) for n in (EMBEDDING, HEAD))
 
 
 def test_integers_and_booleans_and_single_numbers_and_empty_tensors_pass(
@@ -372,10 +373,10 @@ class Mine(Edit):
     fails_at: str = ""
     shape: bool = True
 
-    def __call__(self, base, tuned, place):
-        if place.name == self.fails_at:
+    def __call__(self, base, tuned, location):
+        if location.name == self.fails_at:
             raise KeyboardInterrupt
-        return -tuned if self.shape else tuned[:1]
+        return -tuned[0] if self.shape else tuned[0][:1]
 """
 
 
@@ -398,6 +399,68 @@ def test_an_edit_that_is_stopped_leaves_nothing(models: tuple[Path, Path], tmp_p
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["base", "tuned"]
     out = edit_model(str(models[0]), str(models[1]), f"{tmp_path}/own.py:Mine", tmp_path / "out")
     assert not (out / "leftover").exists()
+
+
+def test_several_models_are_added_whatever_their_files_and_dtypes(tmp_path: Path) -> None:
+    """The first tuned model is in bfloat16, so the result is; the sums are taken in float32."""
+    base = saved(tmp_path / "base", llama(0), max_shard_size="15KB")
+    first = saved(tmp_path / "first", llama(1).to(torch.bfloat16))
+    others = [saved(tmp_path / str(seed), llama(seed), max_shard_size="20KB") for seed in (2, 3)]
+    out = edit_model(base, [first, *others], "task_arithmetic", tmp_path / "out", scale=0.4)
+    before, *tuned = (weights(folder) for folder in (base, first, *others))
+    edit = make("task_arithmetic", {"scale": 0.4})
+    layout = Layout({name: tuple(tensor.shape) for name, tensor in tuned[0].items()})
+    expected = {
+        name: edit(tensor, [model[name].float() for model in tuned], layout.locate(name)).bfloat16()
+        for name, tensor in before.items()
+    }
+    assert same(weights(out), expected)
+    record = json.loads((out / "edit.json").read_text())
+    assert record["tuned"] == [str(folder) for folder in (first, *others)]
+    AutoModelForCausalLM.from_pretrained(out)
+
+
+def test_models_of_16_bits_are_summed_in_float32(tmp_path: Path) -> None:
+    """Deltas of 2^-9 beside a base of 1: a sum that is rounded to bfloat16 at each step stays 1, or comes out twice as far."""
+    for name, value in (("base", 1.0), ("a", 1 + 2**-7), ("b", 1 + 2**-6), ("c", 1 - 2**-7)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text("{}")
+        save_file({"w": torch.full((2, 2), value).bfloat16()}, tmp_path / name / "model.safetensors", {"format": "pt"})
+    out = edit_model(tmp_path / "base", [tmp_path / n for n in "abc"], "task_arithmetic", tmp_path / "out", scale=0.5)
+    # 1 + (2^-7 + 2^-6 - 2^-7) / 2 = 1 + 2^-7, which bfloat16 holds.
+    assert torch.equal(weights(out)["w"], torch.full((2, 2), 1 + 2**-7).bfloat16())
+
+
+def test_several_models_with_tied_weights_stored_once_and_twice(tmp_path: Path) -> None:
+    folders = [saved(tmp_path / str(seed), llama(seed, tied=True)) for seed in range(3)]
+    twice(folders[1])
+    found = weights(edit_model(folders[0], folders[1:], "task_arithmetic", tmp_path / "out", scale=0.5))
+    before, first, second = (weights(folder)[EMBEDDING] for folder in folders)
+    expected = torch.add(before, first - before + (second - before), alpha=0.5)
+    assert torch.equal(found[EMBEDDING], expected)
+    assert torch.equal(found[HEAD], expected)
+
+
+def test_models_that_do_not_belong_together_are_refused_wherever_they_stand(
+    models: tuple[Path, Path], tmp_path: Path
+) -> None:
+    larger = saved(tmp_path / "larger", llama(2, vocabulary=60))
+    add_a_tensor(saved(tmp_path / "extra", llama(3)))
+    for tuned in ([models[1], larger], [larger, models[1]]):
+        with pytest.raises(ValueError, match="shapes differ between base and tuned"):
+            edit_model(models[0], tuned, "task_arithmetic", tmp_path / "out")
+    for tuned in ([models[1], tmp_path / "extra"], [tmp_path / "extra", models[1]]):
+        with pytest.raises(ValueError, match=r"extra.weight: in .*extra and not in"):
+            edit_model(models[0], tuned, "task_arithmetic", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_edit_of_one_model_refuses_several_before_it_reads_them(models: tuple[Path, Path], tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"^lines takes one tuned model, not 2; task_arithmetic adds several$"):
+        edit_model(models[0], [models[1], models[1]], "lines", tmp_path / "out")
+    with pytest.raises(ValueError, match="not 0"):
+        edit_model(models[0], [], "task_arithmetic", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_edit_by_blocks_needs_blocks(tmp_path: Path) -> None:

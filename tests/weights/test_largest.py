@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from holdfast.weights import largest
-from holdfast.weights.largest import Bits, cut, magnitudes, of_rows
+from holdfast.weights.largest import Bits, magnitudes, select_top, select_top_of_rows
 
 
 def sorting(bits: Bits, keep: int) -> np.ndarray:
@@ -39,7 +39,7 @@ def test_of_rows_is_sorting_row_by_row(kind: str, dtype: torch.dtype) -> None:
     for rows, size in [(1, 1), (3, 7), (2, 512), (7, 513), (4, 3001)]:
         bits = numbers(kind, rows, max(size, 5), draw, dtype)
         keeps = [0, 1, size // 10, size // 2, size - 1, size, size + 5]
-        for keep, mask in zip(keeps, of_rows(bits, keeps), strict=True):
+        for keep, mask in zip(keeps, select_top_of_rows(bits, keeps), strict=True):
             assert (mask == np.stack([sorting(row, keep) for row in bits])).all(), (rows, size, keep)
 
 
@@ -52,7 +52,7 @@ def test_a_cut_of_slices_is_sorting_the_whole(kind: str, dtype: torch.dtype, mon
     for step in (1, 7, 90):
         slices = [bits[first : first + step] for first in range(0, 90, step)]
         for keep in (0, 1, 50, bits.size // 5, bits.size // 2, bits.size - 1, bits.size):
-            chosen = cut(lambda n, slices=slices: slices[::n], bits.size, keep)
+            chosen = select_top(lambda n, slices=slices: slices[::n], bits.size, keep)
             found = np.concatenate([chosen(part) for part in slices])
             assert (found.reshape(-1) == sorting(bits.reshape(-1), keep)).all(), (step, keep)
 
@@ -65,7 +65,7 @@ def test_a_sample_that_misled_costs_a_pass_and_nothing_else(
     monkeypatch.setattr(largest, "_bracket", lambda *_: bracket)
     bits = numbers("grid", 20, 50, np.random.default_rng(2))
     for keep in (1, 300, 999):
-        assert (cut(lambda n: [bits], 1000, keep)(bits).reshape(-1) == sorting(bits.reshape(-1), keep)).all()
+        assert (select_top(lambda n: [bits], 1000, keep)(bits).reshape(-1) == sorting(bits.reshape(-1), keep)).all()
 
 
 @pytest.mark.parametrize("wrong", [0, 7, 1 << 30])
@@ -76,12 +76,12 @@ def test_a_wrong_guess_of_a_row_is_noticed(wrong: int, monkeypatch: pytest.Monke
         largest, "_guesses", lambda b, k: [np.where([True, True, False], wrong, g).astype(b.dtype) for g in guess(b, k)]
     )
     for keep in (1, 300, 699):
-        assert (of_rows(bits, [keep])[0] == np.stack([sorting(row, keep) for row in bits])).all()
+        assert (select_top_of_rows(bits, [keep])[0] == np.stack([sorting(row, keep) for row in bits])).all()
 
 
 def test_guesses_are_right_though_a_rows_numbers_grow(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs of neighbours would each hold another range; rows are dealt instead, and nothing needs to be partitioned."""
     bits = np.abs(np.arange(1, 5001) * np.random.default_rng(4).standard_normal((4, 5000))).astype(np.float32)
     monkeypatch.setattr(np, "partition", None)
-    found = of_rows(bits.view(np.int32), [500, 1500])
+    found = select_top_of_rows(bits.view(np.int32), [500, 1500])
     assert [mask.sum(1).tolist() for mask in found] == [[500] * 4, [1500] * 4]

@@ -8,8 +8,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from holdfast.stages.edit import edit_model
-from holdfast.weights.safetensors_files import COUNTING, FLOATING, Reader, shard, write
+from holdfast.api.edit import edit_model
+from holdfast.weights.safetensors_files import COUNTING, FLOATING, INDEX, Reader, shard, shards, write
 
 # Bits of one number of every kind in the format's list (safetensors 0.8, `Dtype`).
 BITS = {
@@ -59,7 +59,7 @@ def test_names_of_kinds_are_those_that_safetensors_writes(tmp_path: Path, kind: 
     tensor = torch.arange(1, 9).reshape(2, 4).to(TORCH[kind])
     save_file({"x": tensor}, tmp_path / "model.safetensors")
     stored = shard(tmp_path / "model.safetensors").tensors["x"]
-    assert stored.kind == kind
+    assert stored.dtype_name == kind
     if kind in FLOATING:
         with Reader() as reader, (tmp_path / "copy").open("wb") as file:
             assert torch.equal(reader.whole(stored), tensor)
@@ -95,3 +95,37 @@ def test_an_edit_computes_with_floats_leaves_integers_and_refuses_the_rest(tmp_p
     expected = (factor * torch.arange(1, 9).reshape(2, 4)).to(TORCH[kind])
     with Reader() as reader:
         assert reader.read(stored, 0, stored.size).numpy().tobytes() == expected.view(torch.uint8).numpy().tobytes()
+
+
+def test_an_index_leads_to_no_file_outside_its_folder(tmp_path: Path) -> None:
+    """Such a file would be read, and its numbers written into the edited model."""
+    (tmp_path / "model").mkdir()
+    save_file({"x": torch.ones(2)}, tmp_path / "secret.safetensors")
+    for name in ("../secret.safetensors", str(tmp_path / "secret.safetensors"), "..", "a\\b.safetensors"):
+        (tmp_path / "model" / INDEX).write_text(json.dumps({"weight_map": {"x": name}}))
+        with pytest.raises(ValueError, match=rf"{INDEX}: names .*weights lie beside their index"):
+            shards(tmp_path / "model")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "not JSON",
+        "[]",
+        "{}",
+        "null",
+        "[" * 100_000,
+        '{"weight_map": 1}',
+        '{"weight_map": []}',
+        '{"weight_map": {}}',
+        '{"weight_map": {"x": 1}}',
+        '{"weight_map": {"x": ["a"]}}',
+    ],
+    ids=lambda text: text[:30],
+)
+def test_a_damaged_index_is_one_line_with_its_name(text: str, tmp_path: Path) -> None:
+    (tmp_path / INDEX).write_text(text)
+    with pytest.raises(ValueError, match=rf"{INDEX}: (is no index of weights|names )") as caught:
+        shards(tmp_path)
+    assert "\n" not in str(caught.value)
