@@ -13,6 +13,7 @@ from torch import Tensor
 
 from holdfast.inference import decoder_batch, encoder_decoder_batch
 from holdfast.inference.decoder_batch import Request
+from holdfast.inference.finite import check_numbers
 
 DEAD = -1e9  # The score of a beam that only fills a place.
 
@@ -64,6 +65,7 @@ def search(
     while True:
         vocabulary = logits.shape[-1]
         best, index = scores.topk(min(looked_at, scores.shape[-1]))
+        check_numbers(best)
         kept: dict[int, list[tuple[float, int, int]]] = {}
         for place, (values, indices) in enumerate(zip(best.tolist(), index.tolist(), strict=True)):
             candidates = [(value, *divmod(i, vocabulary)) for value, i in zip(values, indices, strict=True)]

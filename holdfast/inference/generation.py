@@ -15,6 +15,7 @@ from torch import Tensor
 
 from holdfast.inference import beam_search, decoder_batch, encoder_decoder_batch, transformers_generate
 from holdfast.inference.decoder_batch import Request
+from holdfast.inference.finite import check_numbers
 from holdfast.inference.stopping import Stops
 from holdfast.models.describe import max_length, window
 from holdfast.prefix.attached import Prompt, of, updated
@@ -150,6 +151,7 @@ def greedy(
     live = list(range(len(found)))
     while True:
         chosen = logits.argmax(-1)
+        check_numbers(logits.gather(1, chosen[:, None]))  # A NaN counts as the greatest.
         going = []
         for place, token in enumerate(chosen.tolist()):
             tokens = found[live[place]]

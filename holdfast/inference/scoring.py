@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from holdfast.inference import prefix_scoring
+from holdfast.inference.finite import check_numbers
 from holdfast.prefix.attached import Prompt
 from holdfast.prefix.cache import inference
 from holdfast.prefix.packing import label_tensors
@@ -50,7 +51,8 @@ def score(
         progress: Called with the number of rows finished since the last call.
 
     Raises:
-        ValueError: a row predicts its first token from nothing, or has more places than the model.
+        ValueError: a row predicts its first token from nothing, or has more places than the model; or the model's
+            predictions are not numbers.
     """
     distinct: dict[tuple[Any, ...], int] = {}
     numbers = [
@@ -68,6 +70,7 @@ def score(
             place = part.place.cpu()
             wanted = labels[place].to(part.logits.device)
             found, best = _logprobs(part.logits, part.which, wanted)
+            check_numbers(found)
             logprobs[place], likeliest[place] = found.cpu().double(), (best == wanted).cpu()
             if progress:
                 progress(int(copies[owners[place[last[place]]]].sum()))

@@ -10,9 +10,16 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
+from transformers import (
+    GenerationConfig,
+    LogitsProcessor,
+    LogitsProcessorList,
+    StoppingCriteria,
+    StoppingCriteriaList,
+)
 
 from holdfast.inference.decoder_batch import Request
+from holdfast.inference.finite import check_numbers
 from holdfast.inference.stopping import Stops
 from holdfast.prefix.attached import of
 from holdfast.prefix.cache import embed
@@ -49,7 +56,8 @@ def _batch(model: Any, prompts: list[tuple[int, ...]], stops: Stops, prompt: Ten
     if model.config.is_encoder_decoder:
         start = 1  # the decoder's start token
     criteria = StoppingCriteriaList([_Reached(stops, start)])
-    output = model.generate(**inputs, attention_mask=mask, stopping_criteria=criteria)
+    numbers = LogitsProcessorList([_Numbers()])
+    output = model.generate(**inputs, attention_mask=mask, stopping_criteria=criteria, logits_processor=numbers)
     return [_new(row, stops) for row in output[:, start:].tolist()]
 
 
@@ -74,6 +82,14 @@ class _Reached(StoppingCriteria):
     def __call__(self, input_ids: Any, scores: Any, **kwargs: Any) -> Any:
         reached = [self.stops.reached(row) for row in input_ids[:, self.start :].tolist()]
         return torch.tensor(reached, device=input_ids.device)
+
+
+class _Numbers(LogitsProcessor):
+    """Leaves logits as they are, and refuses those that are none."""
+
+    def __call__(self, input_ids: Any, scores: Any) -> Any:
+        check_numbers(scores)
+        return scores
 
 
 @contextmanager

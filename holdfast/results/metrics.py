@@ -6,6 +6,7 @@ from `Output` records, so a finished run can be marked again from its `outputs.j
 """
 
 import difflib
+import math
 import re
 import string
 from collections import Counter
@@ -86,6 +87,9 @@ def ranked(output: Output, *, normalised: bool = False) -> str:
     """The choice with the greatest log-likelihood, summed over its tokens, or per UTF-8 byte where `normalised`.
 
     The first of equals wins. Choices that are spelled alike are one answer.
+
+    Raises:
+        ValueError: there are no choices, or their log-likelihoods are not numbers that can be ranked.
     """
     if output.choices is None or output.logprobs is None:
         raise ValueError(
@@ -93,6 +97,12 @@ def ranked(output: Output, *, normalised: bool = False) -> str:
             "the metric exact_match"
         )
     values = output.logprobs
+    # argmax would take the first NaN for the greatest: a broken model would be marked like one that guesses.
+    if any(math.isnan(value) or value == math.inf for value in values) or all(value == -math.inf for value in values):
+        raise ValueError(
+            f"{output.task}[{output.index}]: the choices' log-likelihoods are {', '.join(map(str, values[:4]))}, which cannot be ranked; "
+            "the model's weights or its arithmetic are not finite, so nothing that it says can be marked"
+        )
     if normalised:
         values = [value / max(1, len(choice.encode())) for value, choice in zip(values, output.choices, strict=True)]
     return output.choices[int(np.argmax(values))]

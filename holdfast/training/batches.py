@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -26,15 +27,18 @@ class Stream:
 
     def rows(self, places: Sequence[int]) -> list[Row]:
         """The rows at these places of the endless passes."""
-        orders = {epoch: self._order(epoch) for epoch in {place // self.size for place in places}}
+        orders = {epoch: _order(self.size, self.seed, epoch) for epoch in {place // self.size for place in places}}
         return [self.row(int(orders[place // self.size][place % self.size]), place // self.size) for place in places]
 
     def sample(self, count: int) -> list[Row]:
         """The first `count` rows, for what methods prepare from."""
         return [self.row(i, 0) for i in range(min(count, self.size))]
 
-    def _order(self, epoch: int) -> np.ndarray:
-        return np.random.default_rng([self.seed, epoch]).permutation(self.size)
+
+@lru_cache(maxsize=8)  # A batch may reach over two passes, and streams may be mixed. Made at every step, millions are slow.
+def _order(size: int, seed: int, epoch: int) -> np.ndarray:
+    """The order of `size` rows in one pass."""
+    return np.random.default_rng([seed, epoch]).permutation(size).astype(np.uint32)
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,7 @@ class Log:
     def _write(self, record: dict[str, Any]) -> None:
         if self.main:
             with self.path.open("a") as file:
-                file.write(json.dumps(record) + "\n")
+                file.write(json.dumps(record, allow_nan=False) + "\n")
         if self.settings.trackers:
             self.accelerator.log({k: v for k, v in record.items() if isinstance(v, float)}, step=record["step"])
 

@@ -37,7 +37,7 @@ class Trainer:
     """One training stage: a model, its rows, its methods and its settings; `train` runs it in `folder`.
 
     `validate` scores the model on the target's own validation examples, higher is better; the weights with the best
-    score are kept (the latest of equals is not preferred: the earliest is, it has moved least). Without it, the last weights are.
+    score are kept (of equal ones the earliest, which have moved least). Without it, the last weights are.
     """
 
     pretrained: Pretrained
@@ -64,10 +64,12 @@ class Trainer:
                 if self._strong_enough(progress):
                     break
                 log.step(step + 1, **self._step(step))
-                if step + 1 in points and self.accelerator.is_main_process:
-                    checkpoint.write_file(self._moving, checkpoint.point(self.folder, step + 1))
                 last = step + 1 == self.settings.steps
                 look = last or (step + 1) % self.settings.save_every == 0
+                if look or step + 1 in points or interrupt.requested:
+                    self._check_weights(step + 1)
+                if step + 1 in points and self.accelerator.is_main_process:
+                    checkpoint.write_file(self._moving, checkpoint.point(self.folder, step + 1))
                 if look:  # Interrupted or not: a run that goes on from here would never look at these weights again.
                     self._check_best(step + 1, progress, log)
                 if look or interrupt.requested:
@@ -151,14 +153,33 @@ class Trainer:
             )
         for method in self.methods:
             method.after_backward(self.model)
-        norm = self.accelerator.clip_grad_norm_(list(self._moving.values()), self.settings.clip)
+        norm = float(self.accelerator.clip_grad_norm_(list(self._moving.values()), self.settings.clip) or 0.0)
+        if not math.isfinite(norm):  # The loss can be finite all the same: the root of zero has no slope, say.
+            raise ValueError(
+                f"{self.stage}: the gradient of step {step + 1} is not finite (its norm is {norm}), so training stopped before the step "
+                f"was taken; the batch was {_names(rows)}. Try a smaller {self._setting('learning_rate')} (it was {rate:g}), "
+                "or look at these rows and at the methods' penalties"
+            )
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         for method in self.methods:
             method.after_step(self.model)
         tokens = sum(len(row.labels) for row in rows)
-        record = {"loss": total, "learning_rate": rate, "gradient_norm": float(norm or 0.0), "target_tokens": tokens}
+        record = {"loss": total, "learning_rate": rate, "gradient_norm": norm, "target_tokens": tokens}
         return record | {"tokens_per_second": round(tokens / (time.perf_counter() - began), 1)}
+
+    def _check_weights(self, step: int) -> None:
+        """Refuse weights that are not finite before anything is written of them.
+
+        Raises:
+            ValueError: some are not.
+        """
+        for name, parameter in self._moving.items():
+            if not bool(parameter.isfinite().all()):
+                raise ValueError(
+                    f"{self.stage}: after step {step} the weights of {name} are not finite, so nothing was written of them; "
+                    f"try a smaller {self._setting('learning_rate')} (it is {self.settings.learning_rate:g})"
+                )
 
     def _taught(self, step: int, rows: Sequence[Row]) -> list[Row]:
         """The rows that have something to predict: a forward of others alone would have nothing to do."""
@@ -232,6 +253,11 @@ class Trainer:
             values[0] = float(self.validate(self.model))
             checkpoint.restore_random_state(state)
         broadcast_object_list(values)
+        if not math.isfinite(values[0]):
+            raise ValueError(
+                f"{self.stage}: the validation score after step {step} is {values[0]}, so no weights can be chosen by it; look at the "
+                f"validation examples, or try a smaller {self._setting('learning_rate')} (it is {self.settings.learning_rate:g})"
+            )
         log.validation(step, values[0])
         if progress["best"] is None or values[0] > progress["best"]:
             progress.update(best=values[0], best_step=step)

@@ -47,7 +47,8 @@ def kept_per_token(model: nn.Module, loss: Callable[[Sequence[Row]], Tensor], ro
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in weights:
             kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
+        # An operation that saves its own output would otherwise hold itself, in a cycle that is never collected.
+        return tensor.detach()
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         held = loss(chosen)  # While it lives nothing is freed, so that no address comes twice.

@@ -30,11 +30,11 @@ class Settings:
 
     steps: int = Field(default=200, ge=0)
     batch_size: int = Field(default=16, ge=1)
-    learning_rate: float = Field(default=1e-4, ge=0)
+    learning_rate: float = Field(default=1e-4, ge=0, allow_inf_nan=False)
     optimizer: Literal["adamw", "adafactor", "adafactor_unscaled"] = "adamw"
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     warmup: float = Field(default=0.05, ge=0, le=1)
-    weight_decay: float = Field(default=0.0, ge=0)
+    weight_decay: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     clip: float = Field(default=1.0, gt=0)
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     dropout: float | None = Field(default=None, ge=0, lt=1)
@@ -42,7 +42,7 @@ class Settings:
     token_budget: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     gradient_checkpointing: bool = False
     save_every: int = Field(default=50, ge=1)
-    stop_at: float | None = None
+    stop_at: float | None = Field(default=None, allow_inf_nan=False)
     curve: int = Field(default=0, ge=0)
     seed: int = 0
     trackers: str = ""

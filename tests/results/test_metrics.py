@@ -1,5 +1,6 @@
 """Each metric against answers worked out on paper, or against the library that defines it."""
 
+import math
 import random
 
 import numpy as np
@@ -116,3 +117,15 @@ def test_the_order_of_the_items_changes_nothing(name: str) -> None:
 def test_an_unknown_metric_is_refused_with_the_nearest_name() -> None:
     with pytest.raises(ValueError, match="'rougel' is unknown; did you mean 'rougeL'"):
         metric("rougel")
+
+
+@pytest.mark.parametrize("name", ["accuracy", "accuracy_norm"])
+@pytest.mark.parametrize("values", [(math.nan, math.nan), (-1.0, math.nan), (math.inf, -1.0), (-math.inf, -math.inf)])
+def test_log_likelihoods_that_cannot_be_ranked_are_refused(name: str, values: tuple[float, ...]) -> None:
+    """The first NaN would be taken for the greatest: an accuracy of a half, with an interval, for a model that is broken."""
+    with pytest.raises(ValueError, match=r"t\[0\]: the choices' log-likelihoods are .*not finite"):
+        metric(name).value([item(target="a", choices=("a", "b"), logprobs=values)])
+
+
+def test_a_choice_that_is_impossible_is_ranked_last() -> None:
+    assert metric("accuracy").value([item(target="b", choices=("a", "b"), logprobs=(-math.inf, -5.0))]) == 1
