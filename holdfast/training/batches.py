@@ -35,7 +35,9 @@ class Stream:
         return [self.row(i, 0) for i in range(min(count, self.size))]
 
 
-@lru_cache(maxsize=8)  # A batch may reach over two passes, and streams may be mixed. Made at every step, millions are slow.
+@lru_cache(
+    maxsize=8
+)  # A batch may reach over two passes, and streams may be mixed. Made at every step, millions are slow.
 def _order(size: int, seed: int, epoch: int) -> np.ndarray:
     """The order of `size` rows in one pass."""
     return np.random.default_rng([seed, epoch]).permutation(size).astype(np.uint32)

@@ -48,9 +48,7 @@ def records(folder: Path) -> list[dict[str, Any]]:
     def refuse(name: str) -> None:
         raise AssertionError(f"{name} is no JSON")
 
-    return [
-        json.loads(line, parse_constant=refuse) for line in (folder / "log.jsonl").read_text().splitlines() if line
-    ]
+    return [json.loads(line, parse_constant=refuse) for line in (folder / "log.jsonl").read_text().splitlines() if line]
 
 
 @pytest.mark.parametrize("step", [1, 4, 6], ids=["first", "between", "last"])
