@@ -29,6 +29,9 @@ class Method:
     A subclass is a pydantic dataclass: its fields are its configuration, checked at construction. The loop owns
     `zero_grad`, backward, clipping and the step; a method never touches the optimizer. `model` is the
     `PrefixModel`: `.model` is the transformers model and `.prompts` are its soft prompts.
+
+    To find out how much memory a token takes, `batch` and `penalty` are called before the first step too; then `load_state_dict`
+    puts back what `state_dict` gave.
     """
 
     defaults: ClassVar[dict[str, Any]] = {}

@@ -41,14 +41,15 @@ class KlBase(Method):
         """strength * the weighted mean of the tokens' divergences, a scalar."""
         if self._base is None:
             return None
+        device = output.states.device
         with torch.no_grad():
-            base = PrefixModel(self._base.to(output.logits.device), model.prompts, model.budget)(rows)  # pyright: ignore[reportArgumentType]
-        return self.strength * divergence(base.logits, output.logits, output.weights)
+            base = PrefixModel(self._base.to(device), model.prompts, model.budget)(rows)  # pyright: ignore[reportArgumentType]
+        return self.strength * output.total(divergence, base) / output.weights.sum()
 
 
-def divergence(base: Tensor, logits: Tensor, weights: Tensor) -> Tensor:
-    """Weighted mean of KL(base | model) over N places: logits `[N, V]` twice, weights `[N]` -> a scalar, in nats."""
+def divergence(logits: Tensor, labels: Tensor, weights: Tensor, base: Tensor) -> Tensor:
+    """Return the weighted sum of KL(base | model) over n places: logits `[n, V]` twice, weights `[n]` -> a scalar, in nats."""
     exact = torch.promote_types(logits.dtype, torch.float32)
-    expected, found = F.log_softmax(base.to(exact), -1), F.log_softmax(logits.to(exact), -1)
+    found, expected = F.log_softmax(logits.to(exact), -1), F.log_softmax(base.to(exact), -1)
     each = F.kl_div(found, expected, reduction="none", log_target=True).sum(-1)
-    return torch.dot(each, weights.to(exact)) / weights.sum()
+    return torch.dot(each, weights.to(exact))

@@ -39,21 +39,35 @@ class LabelLogits:
     @cached_property
     def logits(self) -> Tensor:
         """All logits at once: [N, V]."""
-        return self.states if self.model is None else behind_body(self.model, self.states)
+        return self.made(self.states)
 
-    def total(self, loss: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Tensor:
-        """The sum of a loss over all labels, a scalar: `loss(logits [n, V], labels [n], weights [n])` of any n of them.
+    def total(self, loss: Callable[..., Tensor], *beside: "LabelLogits") -> Tensor:
+        """Return the sum of a loss over all labels, a scalar: `loss(logits [n, V], labels [n], weights [n])` of any n of them.
 
-        Where logits are made in parts, those of one part exist at a time, in the forward and in the backward pass.
+        With other models' predictions of the same labels `beside`, the loss gets their logits [n, V] too, one after another.
+        Of many labels the logits of one part exist at a time, in the forward and in the backward pass; with more models, of a
+        smaller part.
         """
-        if self.model is None:
-            return loss(self.states, self.labels, self.weights)
+        every, at_once = (self, *beside), self._at_once // (1 + len(beside)) or 1
+        if len(self.labels) <= at_once and all(output.model is None for output in every):
+            return loss(self.states, self.labels, self.weights, *(output.states for output in beside))
 
-        def part(states: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
-            return loss(behind_body(self.model, states), labels, weights)
+        def part(labels: Tensor, weights: Tensor, *states: Tensor) -> Tensor:
+            logits, *others = (output.made(some) for output, some in zip(every, states, strict=True))
+            return loss(logits, labels, weights, *others)
 
-        split = (tensor.split(labels_at_once(self.model)) for tensor in (self.states, self.labels, self.weights))
-        return torch.stack([checkpoint(part, *some, use_reentrant=False) for some in zip(*split, strict=True)]).sum()  # pyright: ignore[reportArgumentType]
+        tensors = (self.labels, self.weights, *(output.states for output in every))
+        parts = zip(*(tensor.split(at_once) for tensor in tensors), strict=True)
+        return torch.stack([checkpoint(part, *some, use_reentrant=False) for some in parts]).sum()  # pyright: ignore[reportArgumentType]
+
+    @property
+    def _at_once(self) -> int:
+        """The labels whose logits may exist at once."""
+        return max(1, LOGITS // self.states.shape[1]) if self.model is None else labels_at_once(self.model)
+
+    def made(self, states: Tensor) -> Tensor:
+        """Return the logits [n, V] of n of the states."""
+        return states if self.model is None else behind_body(self.model, states)
 
 
 def labels_at_once(model: Any) -> int:

@@ -1,6 +1,7 @@
 """The one training loop, on Accelerate. It owns zero_grad, backward, clipping and the step; methods hang on its hooks."""
 
 import contextlib
+import copy
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -107,22 +108,35 @@ class Trainer:
         return accelerator
 
     def _budget(self) -> int:
-        """The token budget: what the settings say, or what the memory allows."""
+        """The token budget: what the settings say, or what the memory of the process with least of it allows."""
         settings, device = self.settings, self.accelerator.device
         if settings.token_budget != "auto":
             return settings.token_budget
         sample = [row for row in self.stream.sample(16) if row.labels]
         if not sample:
             return memory.MOST["cpu"]
-        state = checkpoint.random_state()
-        kept = memory.kept_per_token(self.model.train(), self._task_loss, sample)
-        checkpoint.restore_random_state(state)
+        kept = self._kept_per_token(sample)
         if settings.gradient_checkpointing:
             kept = memory.recomputed(kept, *describe.layers_and_width(self.model.model))
         tokens, why = memory.token_budget(device, kept, self._moving.values(), self.accelerator.num_processes)
         if tokens < memory.MOST["cpu"] or device.type == "cuda":
             self._log.note(why)
-        return tokens
+        return min(gather_object([tokens]))
+
+    def _kept_per_token(self, sample: list[Row]) -> float:
+        """Bytes that a token of a step costs, penalties included: of the data's rows or of those that methods add, whichever cost more."""
+        state, states = checkpoint.random_state(), copy.deepcopy([method.state_dict() for method in self.methods])
+        rows = sample
+        for method in self.methods:
+            rows = method.batch(rows)
+        rows = [row for row in rows if row.labels]
+        loss = partial(self._loss, self.model.train(), weight=total_weight(rows))
+        # What methods add stands last, and may fill forwards of its own.
+        kept = max(memory.kept_per_token(self.model, loss, order) for order in (sample, rows[::-1]))
+        checkpoint.restore_random_state(state)
+        for method, before in zip(self.methods, states, strict=True):
+            method.load_state_dict(before)
+        return kept
 
     def _checkpoint_layers(self) -> None:
         if self.settings.gradient_checkpointing:
@@ -227,18 +241,18 @@ class Trainer:
         return loss
 
     def _part_loss(self, rows: Sequence[Row], weight: float) -> Tensor:
+        return self._loss(self.wrapped, rows, weight)
+
+    def _loss(self, model: nn.Module, rows: Sequence[Row], weight: float) -> Tensor:
+        """These rows' share of a step's loss, penalties included, by the model as it is or as Accelerate wraps it."""
         with self.accelerator.autocast():  # Also for the loss: it may have the LM head still to run.
-            output = self.wrapped(rows)
+            output = model(rows)
             loss = self._token_loss(output) / weight
             for method in self.methods:
                 extra = method.penalty(self.model, rows, output)
                 if extra is not None:
                     loss = loss + extra * (float(output.weights.sum()) / weight)
         return loss
-
-    def _task_loss(self, rows: Sequence[Row]) -> Tensor:
-        with self.accelerator.autocast():
-            return self._token_loss(self.model(rows))
 
     def _token_loss(self, output: LabelLogits) -> Tensor:
         return output.total(partial(token_loss, smoothing=self.settings.label_smoothing))
