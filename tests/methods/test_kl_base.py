@@ -190,7 +190,9 @@ def test_the_budget_counts_replayed_texts_and_leaves_their_draw_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Texts are longer than answers, and predicted at every token: the dearer of the two counts. Before, they were not looked at."""
-    (tmp_path / "texts.txt").write_text("\n".join(" ".join(f"w{(i + j) % 30 + 3}" for i in range(60)) for j in range(9)))
+    (tmp_path / "texts.txt").write_text(
+        "\n".join(" ".join(f"w{(i + j) % 30 + 3}" for i in range(60)) for j in range(9))
+    )
     replay = Replay(texts=str(tmp_path / "texts.txt"), rate=0.5)
     run = tiny.trainer(tmp_path, Full(), replay)
     run._set_up()
