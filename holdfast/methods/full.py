@@ -21,6 +21,7 @@ class Full(Method):
     Source: the plain baseline; as stage 2: Wang et al. 2024, ICLR, section 4 (two-stage fine-tuning)
     """
 
+    KIND: ClassVar[str] = "Full"
     defaults: ClassVar[dict[str, Any]] = {"learning_rate": 1e-4, "steps": 200}
 
     def parameters(self, model: "PrefixModel") -> Iterable[ParameterGroup]:

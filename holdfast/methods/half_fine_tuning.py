@@ -24,6 +24,7 @@ class HalfFineTuning(Full):
     Source: Hui et al. 2024, "HFT: half fine-tuning for large language models" (arXiv 2404.18466)
     """
 
+    KIND: ClassVar[str] = "HalfFineTuning"
     defaults: ClassVar[dict[str, Any]] = {"learning_rate": 1e-4, "steps": 200}
 
     seed: int = 0

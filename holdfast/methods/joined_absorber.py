@@ -30,6 +30,7 @@ class JoinedAbsorber(Method):
     Source: of this library; the parts are Lester et al. 2021, Li and Liang 2021, Hu et al. 2022
     """
 
+    KIND: ClassVar[str] = "JoinedAbsorber"
     defaults: ClassVar[dict[str, Any]] = PromptTuning.defaults
     stage: ClassVar[str] = "prompt"
 

@@ -25,6 +25,7 @@ class Joint(PromptTuning):
     Source: Wang et al. 2024 (ICLR), table 6, "joint"
     """
 
+    KIND: ClassVar[str] = "Joint"
     defaults: ClassVar[dict[str, Any]] = {"learning_rate": 1e-4, "steps": 200}
     stage: ClassVar[str] = "model"
 

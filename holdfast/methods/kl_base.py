@@ -29,6 +29,7 @@ class KlBase(Method):
     Source: Li and Hoiem 2016, "Learning without forgetting" (ECCV), equation 3, at temperature 1
     """
 
+    KIND: ClassVar[str] = "KlBase"
     defaults: ClassVar[dict[str, Any]] = {"learning_rate": 1e-4, "steps": 200}
 
     strength: float = Field(default=0.1, ge=0, allow_inf_nan=False)

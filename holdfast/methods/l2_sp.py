@@ -25,6 +25,7 @@ class L2Sp(Method):
     Source: Li et al. 2018, "Explicit inductive bias for transfer learning with convolutional networks" (ICML), equation 2
     """
 
+    KIND: ClassVar[str] = "L2Sp"
     defaults: ClassVar[dict[str, Any]] = {"learning_rate": 1e-4, "steps": 200}
 
     strength: float = Field(default=0.01, ge=0, allow_inf_nan=False)

@@ -28,6 +28,7 @@ class Lora(Method):
     Source: Hu et al. 2022, "LoRA: low-rank adaptation of large language models" (ICLR)
     """
 
+    KIND: ClassVar[str] = "Lora"
     defaults: ClassVar[dict[str, Any]] = {"learning_rate": 5e-4, "steps": 200, "weight_decay": 0.0}
 
     rank: int = Field(default=16, ge=1)

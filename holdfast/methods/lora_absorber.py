@@ -26,6 +26,7 @@ class LoraAbsorber(Method):
     Source: Wang et al. 2024 (ICLR), appendix C.7, after Hu et al. 2022 (ICLR)
     """
 
+    KIND: ClassVar[str] = "LoraAbsorber"
     defaults: ClassVar[dict[str, Any]] = {"learning_rate": 1e-3, "steps": 400, "weight_decay": 0.0}
     stage: ClassVar[str] = "prompt"
 

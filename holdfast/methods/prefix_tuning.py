@@ -28,6 +28,7 @@ class PrefixTuning(PromptTuning):
     Source: Li and Liang 2021, "Prefix-tuning: optimizing continuous prompts for generation" (ACL)
     """
 
+    KIND: ClassVar[str] = "PrefixTuning"
     defaults: ClassVar[dict[str, Any]] = {"learning_rate": 0.03, "steps": 400, "weight_decay": 0.0}
 
     hidden: int = Field(default=0, ge=0)

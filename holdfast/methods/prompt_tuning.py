@@ -28,6 +28,7 @@ class PromptTuning(Method):
     Source: Lester et al. 2021, "The power of scale for parameter-efficient prompt tuning" (EMNLP)
     """
 
+    KIND: ClassVar[str] = "PromptTuning"
     defaults: ClassVar[dict[str, Any]] = {"learning_rate": 0.1, "steps": 400, "weight_decay": 0.0}
     stage: ClassVar[str] = "prompt"
 

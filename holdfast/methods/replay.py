@@ -28,6 +28,7 @@ class Replay(Method):
     Source: Robins 1995, "Catastrophic forgetting, rehearsal and pseudorehearsal" (Connection Science 7)
     """
 
+    KIND: ClassVar[str] = "Replay"
     defaults: ClassVar[dict[str, Any]] = {"learning_rate": 1e-4, "steps": 200}
 
     texts: str = ""

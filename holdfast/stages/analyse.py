@@ -5,7 +5,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from accelerate import PartialState
 
@@ -36,6 +36,8 @@ class Analyse(Stage):
 
     The gradients are of `rows` training rows; each general task is asked `limit` questions behind `shots` demonstrations.
     """
+
+    KIND: ClassVar[str] = "Analyse"
 
     tuned: Train | None = None
     step: int = 0

@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from accelerate import PartialState
 from rich.console import Console
@@ -37,6 +37,8 @@ class Evaluate(Stage):
     ones. `diagnostics` are tasks in disguise and probes. With `toward`, general tasks are also asked how probable an answer of that
     task is (of the base, which other targets share, `LabelMass` asks).
     """
+
+    KIND: ClassVar[str] = "Evaluate"
 
     model: str = ""
     variant: Variant = "base"
@@ -123,6 +125,8 @@ class LabelMass(Stage):
     It is all of an evaluation of the base that depends on the target, and a small part of its time: apart, the rest is done once for
     every target. `version` is the fingerprint of `toward`.
     """
+
+    KIND: ClassVar[str] = "LabelMass"
 
     evaluated: Evaluate | None = None
     toward: str = ""

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from accelerate import PartialState
 
@@ -29,7 +29,13 @@ class Stage:
     configuration names the folder.
 
     A subclass writes its results into the folder that `run` is given, and needs no care for completion marks, skipping or order.
+
+    What enters the hash is spelled by the class, so that finished folders stay valid when code is renamed (`configuration`): `KIND` is
+    the name of the class there, `HASH_KEYS` the key of a field that was renamed (`{"field": "old_name"}`), `HASH_LATER` the value at
+    which a field that was added since changes nothing (`{"field": None}`). Methods and settings have the same three.
     """
+
+    KIND: ClassVar[str] = ""
 
     name: str
 
@@ -39,11 +45,20 @@ class Stage:
 
 
 def configuration(value: Any) -> Any:
-    """A stage, method or setting as plain data: what its hash is made of, and what config.yaml shows."""
-    if isinstance(value, Stage):
-        return {"stage": type(value).__name__, **{f.name: configuration(getattr(value, f.name)) for f in fields(value)}}
+    """Return a stage, method or setting as plain data: its hash is made of it, and `done.json` shows it.
+
+    A class appears by its `KIND` (its own name, where a user's class has none), a field by its key in `HASH_KEYS` (else its name). A
+    field of `HASH_LATER` is left out while it has the value there, as if it did not exist: folders from before it was added stay valid.
+    """
     if is_dataclass(value) and not isinstance(value, type):
-        return {"kind": type(value).__name__, **{f.name: configuration(getattr(value, f.name)) for f in fields(value)}}
+        cls = type(value)
+        keys, later = getattr(cls, "HASH_KEYS", {}), getattr(cls, "HASH_LATER", {})
+        plain = {"stage" if isinstance(value, Stage) else "kind": cls.__dict__.get("KIND") or cls.__name__}
+        for f in fields(value):
+            content = getattr(value, f.name)
+            if f.name not in later or content != later[f.name]:
+                plain[keys.get(f.name, f.name)] = configuration(content)
+        return plain
     if isinstance(value, dict):
         return {str(k): configuration(v) for k, v in value.items()}
     if isinstance(value, list | tuple):

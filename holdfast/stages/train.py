@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from statistics import fmean
-from typing import Literal
+from typing import ClassVar, Literal
 
 from accelerate import PartialState
 
@@ -46,6 +46,8 @@ class Train(Stage):
     (`truncation="right"` cuts rows at their end, and so their targets, as the code of the FTICL paper does).
     `versions` is the fingerprint of model and task, so that changed content means a new folder.
     """
+
+    KIND: ClassVar[str] = "Train"
 
     model: str = ""
     tasks: tuple[str, ...] = ()

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -27,6 +27,8 @@ class Settings:
     steps, each half of the next (the last, half of it, ...), so that the run can be measured along the way.
     `trackers` is a name that Accelerate knows, such as tensorboard or wandb.
     """
+
+    KIND: ClassVar[str] = "Settings"
 
     steps: int = Field(default=200, ge=0)
     batch_size: int = Field(default=16, ge=1)
