@@ -15,7 +15,7 @@ from holdfast.lab import world
 from holdfast.models import resolve
 from holdfast.prefix.attached import detached
 from holdfast.prompts.load import load_prompt
-from holdfast.results.run_folder import prompts, write_results
+from holdfast.results.run_folder import RunFolder, write_results
 from holdfast.results.score import score
 from holdfast.results.scores import Circumstances, Output, Score
 from holdfast.results.verdicts import with_spread
@@ -32,8 +32,8 @@ def load(model: str | Path | Run, prompt: str | Path | None = None, *, trust_rem
     """
     folder = model.folder if isinstance(model, Run) else Path(model)
     place, run, asked = str(model), None, None if prompt is None else str(prompt)
-    if (folder / "config.yaml").exists():
-        place, run = Run(folder).config["model"], folder
+    if RunFolder(folder).is_run:
+        place, run = RunFolder(folder).config["model"], folder
         prompt_folder = _prompt_of(folder, asked)
     elif asked in ("on", "off"):
         raise ValueError(f"{model}: prompt={prompt!r} needs the folder of a run; give the prompt's own folder instead")
@@ -45,7 +45,7 @@ def load(model: str | Path | Run, prompt: str | Path | None = None, *, trust_rem
 
 def _prompt_of(run: Path, asked: str | None) -> Path | None:
     """The folder of the prompt that is asked of a run: the only one, that of a target, or any other."""
-    own = prompts(run)
+    own = RunFolder(run).prompts
     if asked in own:
         return own[asked]
     if asked == "off" or (asked is None and not own):
@@ -131,18 +131,18 @@ def explain(
         ValueError: this is not a run's folder, or an analysis is unknown or needs what only training has.
     """
     folder = Path(run)
-    if not (folder / "config.yaml").exists():
+    layout = RunFolder(folder)
+    if not layout.is_run:
         raise ValueError(
             f"{run}: not the folder of a run; --analyse compares a run's weights with those it started from"
         )
-    config = Run(folder).config
-    targets = [config["task"]] if isinstance(config["task"], str) else config["task"]
+    config, targets = layout.config, layout.targets
     general = [name for name in tasks or _general(config) if name not in targets]
     tuned = load(run, prompt="off", trust_remote_code=trust_remote_code).pretrained
     base = resolve.load(config["model"], trust_remote_code=trust_remote_code)
     found = analyse.of_run(folder, tuned, base, targets[0], general, analyses, limit=limit, shots=shots)
     if out is not None:
-        write_text(Path(out) / analyse.FILE, "".join(json.dumps(record) + "\n" for record in found))
+        write_text(RunFolder(Path(out)).analysis_file, "".join(json.dumps(record) + "\n" for record in found))
     return found
 
 
@@ -153,9 +153,9 @@ def _general(config: Mapping[str, Any]) -> list[str]:
 
 def default_tasks(model: str) -> list[str]:
     """What `evaluate` measures when it is given no task: of a run its targets, for which its prompt is attached."""
-    if (Path(model) / "config.yaml").exists():
-        config = Run(Path(model)).config
-        return [config["task"]] if isinstance(config["task"], str) else list(config["task"])
+    layout = RunFolder(Path(model))
+    if layout.is_run:
+        return layout.targets
     if model != "lab":
         raise ValueError("name what to measure with --task; only a run and the lab model have tasks of their own")
     return [f"lab:{name}" for name in world.general()]

@@ -6,8 +6,6 @@ from typing import Any
 from holdfast.report.card import HUB_ID, card
 from holdfast.results import run_folder
 
-ALWAYS = ("scores.jsonl", "config.yaml", "log.jsonl")
-
 
 def push(path: str | Path, repo: str, *, public: bool = False, report: bool = False, api: Any = None) -> str:
     """Upload a run to `repo` (owner/name), made private where it is new, and return its address.
@@ -30,9 +28,11 @@ def push(path: str | Path, repo: str, *, public: bool = False, report: bool = Fa
     if not HUB_ID.fullmatch(repo):
         raise ValueError(f"{repo}: not the name of a repository; write OWNER/NAME")
     files: dict[str, Path | bytes] = {"README.md": card(run, repo).encode()}
-    for name in (*ALWAYS, *(("report.html",) if report else ())):
-        if (run.path / name).exists():
-            files[name] = run.path / name
+    layout = run_folder.RunFolder(run.path)
+    always = (layout.scores_file, layout.config_file, layout.log_file)
+    for path in (*always, *((layout.page,) if report else ())):
+        if path.exists():
+            files[path.name] = path
     for piece in run.pieces:
         home = run.path / piece
         top = "" if piece == "model" else f"{piece}/"

@@ -17,7 +17,7 @@ from holdfast.recipes import base as recipes
 from holdfast.recipes.plan import Fields
 from holdfast.report.card import write_card
 from holdfast.report.run.page import write_page
-from holdfast.results.run_folder import write_results
+from holdfast.results.run_folder import RunFolder, write_results
 from holdfast.results.score import score
 from holdfast.results.scores import Circumstances, Output, Score, read_scores
 from holdfast.stages import assemble
@@ -45,12 +45,12 @@ class Run:
     @property
     def page(self) -> Path:
         """The report to open in a browser."""
-        return self.folder / "report.html"
+        return RunFolder(self.folder).page
 
     @property
     def config(self) -> dict[str, Any]:
         """The full configuration; `holdfast run config.yaml` repeats it."""
-        return yaml.safe_load((self.folder / "config.yaml").read_text())
+        return RunFolder(self.folder).config
 
 
 def tune(
@@ -102,7 +102,7 @@ def tune(
     config |= {"stages": plan.resolved, "versions": library_versions()}
     folder = Path(out or f"runs/{'+'.join(names.values())}-{method.rpartition(':')[2]}")
     with _claimed(folder, config, overwrite):
-        root = Path(stage_root or folder / "stages")
+        root = Path(stage_root or RunFolder(folder).stages)
         trained = [execute(stage, root) for stage in stages]
         asked = Asked(model, names, kept, diagnostics, tuple(shots), limit, versions, trust_remote_code)
         prompts = prompts_of(stages, trained)

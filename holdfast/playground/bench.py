@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from holdfast.api import measuring
-from holdfast.api.tune import Run
 from holdfast.evaluation.matrix import clean
 from holdfast.inference.model import Model
 from holdfast.prefix.attached import detached
@@ -13,6 +12,7 @@ from holdfast.prompts.load import load_prompt
 from holdfast.report import sentences
 from holdfast.report.run import examples
 from holdfast.results import run_folder
+from holdfast.results.run_folder import RunFolder
 from holdfast.results.scores import Output
 from holdfast.results.summary import Summary
 from holdfast.tasks import sources
@@ -93,8 +93,8 @@ def opened(path: str | Path, *, trust_remote_code: bool = False) -> Bench:
     if not found.config or not found.pieces:
         raise ValueError(f"{path}: no trained model here; give the folder of a finished `holdfast tune`")
     summary = Summary.of(found.scores)
-    config = Run(found.path).config
-    targets = [config["task"]] if isinstance(config["task"], str) else config["task"]
+    layout = RunFolder(found.path)
+    config, targets = layout.config, layout.targets
     tasks = {task.name: task for name in (*targets, *config.get("general", ())) for task in _tasks(name)}
     return Bench(
         found.name,
@@ -107,12 +107,12 @@ def opened(path: str | Path, *, trust_remote_code: bool = False) -> Bench:
 
 def _models(path: Path, base: str, trust_remote_code: bool) -> dict[str, Model]:
     """The base, the tuned model behind each of its prompts, and without one where the model itself was trained."""
-    models, own = {"Base": measuring.load(base, trust_remote_code=trust_remote_code)}, run_folder.prompts(path)
+    models, own = {"Base": measuring.load(base, trust_remote_code=trust_remote_code)}, RunFolder(path).prompts
     removed = measuring.load(path, "off", trust_remote_code=trust_remote_code)
     for name, place in own.items():
         state = "Tuned, prompt attached" if len(own) == 1 else f"Tuned, prompt of {name}"
         models[state] = Model(removed.pretrained, detached(load_prompt(place, removed.pretrained)()))
-    if any((path / part).is_dir() for part in ("model", "adapter")):
+    if {"model", "adapter"} & set(RunFolder(path).pieces):
         models["Tuned, prompt removed" if own else "Tuned"] = removed
     return models
 

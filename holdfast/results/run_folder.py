@@ -1,4 +1,4 @@
-"""A run's folder as the report sees it: the scores, and whatever else is there."""
+"""A run's folder: where each of its parts lies, and what a report reads from it."""
 
 import json
 import math
@@ -7,15 +7,98 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from holdfast.results.scores import Output, Score, read_outputs, read_scores, write_jsonl
 from holdfast.results.symptoms import mark
 from holdfast.tasks.task import Task
 
-PIECES = (
-    "model",
-    "prompt",
-    "adapter",
-)  # the weights that a run may leave
+PIECES = ("model", "prompt", "adapter")  # the weights that a run, or one of its stages, may leave
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The layout of a run's folder: every other module asks here where a part lies. Nothing is read before it is asked for.
+
+    The folder of a training stage has `model/`, `prompt/`, `adapter/` and `log.jsonl` in the same places.
+    """
+
+    path: Path
+
+    @property
+    def is_run(self) -> bool:
+        """Whether this is the folder of a run of `tune`, finished or not."""
+        return self.config_file.exists()
+
+    @property
+    def config_file(self) -> Path:
+        return self.path / "config.yaml"
+
+    @property
+    def scores_file(self) -> Path:
+        return self.path / "scores.jsonl"
+
+    @property
+    def outputs_file(self) -> Path:
+        return self.path / "outputs.jsonl"
+
+    @property
+    def log_file(self) -> Path:
+        return self.path / "log.jsonl"
+
+    @property
+    def analysis_file(self) -> Path:
+        return self.path / "analysis.jsonl"
+
+    @property
+    def page(self) -> Path:
+        return self.path / "report.html"
+
+    @property
+    def card(self) -> Path:
+        return self.path / "README.md"
+
+    @property
+    def stages(self) -> Path:
+        """The folders of the run's stages, where it does not share them with others."""
+        return self.path / "stages"
+
+    @property
+    def model(self) -> Path:
+        return self.path / "model"
+
+    @property
+    def prompt(self) -> Path:
+        return self.path / "prompt"
+
+    @property
+    def adapter(self) -> Path:
+        return self.path / "adapter"
+
+    @property
+    def pieces(self) -> list[str]:
+        """Those of `model`, `prompt` and `adapter` that exist."""
+        return [piece for piece in PIECES if (self.path / piece).is_dir()]
+
+    @property
+    def prompts(self) -> dict[str, Path]:
+        """The folders of the prompts by target; the only one has no name."""
+        if not self.prompt.is_dir():
+            return {}
+        if (self.prompt / "adapter_config.json").exists():  # Its folders, where it has any, are its parts.
+            return {"": self.prompt}
+        return {path.name: path for path in sorted(self.prompt.iterdir()) if path.is_dir()} or {"": self.prompt}
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The configuration, as `config.yaml` has it."""
+        return yaml.safe_load(self.config_file.read_text(encoding="utf-8"))
+
+    @property
+    def targets(self) -> list[str]:
+        """The TASK arguments that the run trained on; `config.yaml` has one as text and several as a list."""
+        task = self.config["task"]
+        return [task] if isinstance(task, str) else list(task)
 
 
 @dataclass(frozen=True)
@@ -40,12 +123,12 @@ class Folder:
     @property
     def pieces(self) -> list[str]:
         """Which of `model`, `prompt` and `adapter` exist."""
-        return [piece for piece in PIECES if (self.path / piece).is_dir()]
+        return RunFolder(self.path).pieces
 
     @property
     def prompts(self) -> list[str]:
         """Where the prompts lie: `prompt`, or `prompt/TARGET` for each of several targets."""
-        return [path.relative_to(self.path).as_posix() for path in prompts(self.path).values()]
+        return [path.relative_to(self.path).as_posix() for path in RunFolder(self.path).prompts.values()]
 
     def kind(self, prompt: str) -> str:
         """The type that PEFT gives the prompt in this place; a soft prompt's where nothing says so."""
@@ -95,21 +178,21 @@ def write_results(
     the format of the tuned task, which decides the examples on the page.
     """
     marked = mark((output for output in outputs if output.step is None), tasks)
-    write_jsonl(folder / "outputs.jsonl", marked)
-    write_jsonl(folder / "scores.jsonl", scores)
+    write_jsonl(RunFolder(folder).outputs_file, marked)
+    write_jsonl(RunFolder(folder).scores_file, scores)
     return marked
 
 
 def read(path: str | Path) -> Folder:
     """Read a run's folder. Everything but the scores may be missing; missing scores are a ValueError."""
     path = Path(path)
-    if not (path / "scores.jsonl").exists():
+    layout = RunFolder(path)
+    if not layout.scores_file.exists():
         raise ValueError(_no_scores(path))
     scores = _scores(path)
-    outputs = read_outputs(path) if (path / "outputs.jsonl").exists() else []
-    log = _log(path / "log.jsonl")
-    config = path / "config.yaml"
-    text = config.read_text(encoding="utf-8") if config.exists() else ""
+    outputs = read_outputs(path) if layout.outputs_file.exists() else []
+    log = _log(layout.log_file)
+    text = layout.config_file.read_text(encoding="utf-8") if layout.is_run else ""
     variants = {score.variant for score in scores}
     absent = [
         sentence
@@ -128,12 +211,14 @@ def read(path: str | Path) -> Folder:
         )
         if missing
     ]
-    return Folder(path, scores, outputs, log, text, absent, _truncated(path / "log.jsonl"), read_findings(path))
+    return Folder(path, scores, outputs, log, text, absent, _truncated(layout.log_file), read_findings(path))
 
 
 def expanded(paths: Sequence[Path]) -> list[Path]:
     """Folders of runs; one that is none itself and holds some (`runs/demo`) stands for these."""
-    return [run for path in paths for run in ([path] if (path / "scores.jsonl").exists() else _inside(path) or [path])]
+    return [
+        run for path in paths for run in ([path] if RunFolder(path).scores_file.exists() else _inside(path) or [path])
+    ]
 
 
 def _inside(path: Path) -> list[Path]:
@@ -146,7 +231,7 @@ def _no_scores(path: Path) -> str:
         return f"{path}: there is no such folder; `holdfast tune MODEL TASK --out {path}` makes a run there"
     if runs := _inside(path):
         return f"{path}: holds runs and is none itself; give one of {', '.join(map(str, runs))}"
-    if (path / "config.yaml").exists():
+    if RunFolder(path).is_run:
         return f"{path}: its run is not finished (no scores.jsonl); give the command that began it again"
     if (path / "config.json").exists():
         return (
@@ -190,7 +275,7 @@ def _truncated(path: Path) -> list[str]:
 
 def read_findings(folder: Path) -> list[dict[str, Any]]:
     """The findings of the run's analyses; none where nothing was analysed."""
-    path = folder / "analysis.jsonl"
+    path = RunFolder(folder).analysis_file
     if not path.exists():
         return []
     found = []

@@ -19,15 +19,13 @@ from holdfast.models.loading import Pretrained
 from holdfast.prefix.model import PrefixModel
 from holdfast.prompts import load
 from holdfast.results import symptoms
-from holdfast.results.run_folder import prompts
+from holdfast.results.run_folder import RunFolder
 from holdfast.results.scores import Output
 from holdfast.stages.stage import Stage, inputs_of
 from holdfast.stages.train import Train
 from holdfast.tasks.sources import load_task
 from holdfast.tasks.task import Task
 from holdfast.tasks.templates import choose_demonstrations, render
-
-FILE = "analysis.jsonl"
 
 
 @dataclass(frozen=True)
@@ -60,7 +58,7 @@ class Analyse(Stage):
             for name in self.analyses
             for finding in find(name)(subject)
         ]
-        write_text(folder / FILE, "".join(json.dumps(record) + "\n" for record in records))
+        write_text(RunFolder(folder).analysis_file, "".join(json.dumps(record) + "\n" for record in records))
 
     def subject(self, tuned: Train, pretrained: Pretrained, model: PrefixModel) -> Subject:
         """What the analyses look at."""
@@ -147,7 +145,7 @@ def of_run(
     """
     check_known(names)
     behind = PrefixModel(model.model)
-    own = list(prompts(run).values())
+    own = list(RunFolder(run).prompts.values())
     if len(own) == 1:
         behind.prompts.append(load.load_prompt(own[0], model))
     behind.requires_grad_(False).eval()
@@ -184,4 +182,4 @@ def check_known(names: Sequence[str]) -> None:
 
 def read(folders: Sequence[Path]) -> list[Mapping[str, Any]]:
     """The records of finished analyses."""
-    return [json.loads(line) for folder in folders for line in (folder / FILE).read_text().splitlines()]
+    return [json.loads(line) for folder in folders for line in RunFolder(folder).analysis_file.read_text().splitlines()]

@@ -9,9 +9,8 @@ from typing import Any
 import yaml
 
 from holdfast.atomic_files import write_text
+from holdfast.results.run_folder import PIECES, RunFolder
 from holdfast.stages.stage import LOCK, MARK
-
-KINDS = ("model", "prompt", "adapter")
 
 
 def collect(stages: Sequence[Path], out: Path, prompts: Mapping[str, Path]) -> None:
@@ -20,7 +19,7 @@ def collect(stages: Sequence[Path], out: Path, prompts: Mapping[str, Path]) -> N
     A later stage's part replaces an earlier one's of the same kind. Of several different `prompts` (the stage's folder, by target) each
     has a folder of its own, `prompt/TARGET/`.
     """
-    for kind in KINDS:
+    for kind in PIECES:
         found = [folder / kind for folder in stages if (folder / kind).is_dir()]
         several = kind == "prompt" and len(set(prompts.values())) > 1
         parts = (
@@ -33,8 +32,8 @@ def collect(stages: Sequence[Path], out: Path, prompts: Mapping[str, Path]) -> N
             shutil.copytree(folder, part / name, copy_function=_link)
         if parts:
             os.replace(part, out / kind)
-    logs = [(folder / "log.jsonl").read_text() for folder in stages if (folder / "log.jsonl").exists()]
-    write_text(out / "log.jsonl", "".join(logs))
+    logs = [log.read_text() for folder in stages if (log := RunFolder(folder).log_file).exists()]
+    write_text(RunFolder(out).log_file, "".join(logs))
 
 
 def _link(source: str, target: str) -> None:
@@ -52,7 +51,7 @@ def check_folder(out: Path, *, overwrite: bool) -> None:
     """
     if out.exists() and not out.is_dir():
         raise ValueError(f"{out}: is a file; --out needs a folder")
-    path = out / "config.yaml"
+    path = RunFolder(out).config_file
     if path.exists():
         before = yaml.safe_load(path.read_text())
         if not isinstance(before, dict) or "stages" not in before:  # nothing of ours to replace
@@ -68,7 +67,7 @@ def claim(out: Path, config: Mapping[str, Any], *, overwrite: bool) -> None:
     Raises:
         ValueError: the folder holds a run of another configuration, and `overwrite` is off.
     """
-    path = out / "config.yaml"
+    path = RunFolder(out).config_file
     text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
     if path.exists():
         before = yaml.safe_load(path.read_text())
@@ -83,7 +82,7 @@ def claim(out: Path, config: Mapping[str, Any], *, overwrite: bool) -> None:
         if changed and started:
             _empty(out)
         elif changed:
-            shutil.rmtree(out / "stages", ignore_errors=True)
+            shutil.rmtree(RunFolder(out).stages, ignore_errors=True)
     write_text(path, text)
 
 

@@ -10,6 +10,7 @@ from accelerate import PartialState
 
 from holdfast.atomic_files import write_text
 from holdfast.methods.base import chooser
+from holdfast.results.run_folder import RunFolder
 from holdfast.results.scores import Output, read_outputs
 from holdfast.stages import analyse
 from holdfast.stages.analyse import Analyse
@@ -67,7 +68,7 @@ def prompts_of(stages: Sequence[Stage], trained: Sequence[Path]) -> dict[str, in
     return {
         task: place
         for place, (stage, folder) in enumerate(zip(stages, trained, strict=True))
-        if isinstance(stage, Train) and (folder / "prompt").is_dir()
+        if isinstance(stage, Train) and RunFolder(folder).prompt.is_dir()
         for task in stage.tasks
     }
 
@@ -103,7 +104,7 @@ def measure(
         else:
             name = f"evaluate-tuned-on-{asked.targets[own[0]]}"
             found += _run(root, Evaluate(name, **tuned, **asked.of(own, asked.shots)))
-    if (folder / "model").is_dir() or (folder / "adapter").is_dir():
+    if {"model", "adapter"} & set(RunFolder(folder).pieces):
         found += _run(root, Evaluate("evaluate-tuned-off", variant="tuned", prompt="off", tuned=last, **asked.both()))
     else:  # only a prompt was trained: without it, this is the base
         found += [replace(output, variant="tuned", prompt="off") for output in base]
@@ -146,7 +147,7 @@ def explain(out: Path, stages: Sequence[Stage], root: Path, asked: Asked, analys
     if not PartialState().is_main_process:
         return
     records = analyse.read(folders)
-    write_text(out / analyse.FILE, "".join(json.dumps(record) + "\n" for record in records))
+    write_text(RunFolder(out).analysis_file, "".join(json.dumps(record) + "\n" for record in records))
 
 
 def clear_points(trained: Sequence[Path]) -> None:

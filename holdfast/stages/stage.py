@@ -21,6 +21,8 @@ except ImportError:  # not on Windows: there, runs that share stages go one at a
 
 MARK = "done.json"
 LOCK = ".lock"
+PASSING = ("points",)
+_KNOWN: dict[tuple[str, int, int, int], str] = {}  # by path, inode, size and time
 
 
 @dataclass(frozen=True)
@@ -98,16 +100,52 @@ def execute(stage: Stage, root: Path) -> Path:
     folder = folder_of(stage, root)
     folder.mkdir(parents=True, exist_ok=True)
     with alone(folder):
-        if not (folder / MARK).exists():
+        if (folder / MARK).exists():
+            check(folder)
+        else:
             began = time.time()
             stage.run(folder, inputs)
             state = PartialState()
             state.wait_for_everyone()
             if state.is_main_process:
-                done = {"seconds": round(time.time() - began, 1), **configuration(stage)}
+                done = {"seconds": round(time.time() - began, 1), "files": _hashes(folder), **configuration(stage)}
                 write_text(folder / MARK, json.dumps(done, indent=1))
             state.wait_for_everyone()
     return folder
+
+
+def check(folder: Path) -> None:
+    """Compare the files of a finished stage with the hashes in its mark; a mark of an earlier version has none.
+
+    Raises:
+        ValueError: a file is gone, or is not as the stage left it.
+    """
+    for name, expected in json.loads((folder / MARK).read_text()).get("files", {}).items():
+        path = folder / name
+        if not path.exists() or _hash(path) != expected:
+            what = "is not as the finished stage left it (damaged, or written to)" if path.exists() else "is gone"
+            raise ValueError(
+                f"{path}: {what}; remove {folder} and give the command again, so that this stage runs anew"
+            )
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    """The hash of each file that a stage left, but for what is removed once it was measured (the weights along the way)."""
+    left = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    return {p.as_posix(): _hash(folder / p) for p in left if p.name not in (MARK, LOCK) and p.parts[0] not in PASSING}
+
+
+def _hash(path: Path) -> str:
+    """16 hex digits of a file's content; of one that did not change since, as its size and time say, from memory."""
+    status = path.stat()
+    key = (str(path), status.st_ino, status.st_size, status.st_mtime_ns)
+    if key not in _KNOWN:
+        digest = hashlib.sha256()
+        with path.open("rb") as file:
+            while piece := file.read(1 << 20):
+                digest.update(piece)
+        _KNOWN[key] = digest.hexdigest()[:16]
+    return _KNOWN[key]
 
 
 def inputs_of(stage: Stage, root: Path) -> dict[str, Path]:

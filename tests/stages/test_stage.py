@@ -1,5 +1,6 @@
 """Stages: dependencies first, finished ones skipped, the completion mark last, the folder named by the configuration."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,3 +94,41 @@ def test_a_model_that_changes_anywhere_is_another_model(
     first = min(place, 3900)
     path.write_bytes(bytes(first) + b"\1" * 100 + bytes(3900 - first))
     assert resolve.fingerprint(str(tmp_path)) != before
+
+
+@pytest.mark.parametrize("damage", ["text", "gone"])
+def test_a_damaged_finished_stage_is_noticed(tmp_path: Path, damage: str) -> None:
+    """The bug: weights cut short by a full disk are copied into the run, or trained on from, because the mark is there."""
+    first = Write("first", "a")
+    path = execute(first, tmp_path) / "text"
+    if damage == "gone":
+        path.unlink()
+    else:
+        path.write_text("b")
+    with pytest.raises(ValueError, match=r"text: is .*; remove .*first-.* and give the command again"):
+        execute(Write("second", "b", first), tmp_path)
+    assert CALLS == ["first"]
+
+
+def test_a_finished_stage_of_an_earlier_version_stays_valid(tmp_path: Path) -> None:
+    """Its mark holds no hashes."""
+    folder = execute(Write("first", "a"), tmp_path)
+    mark = json.loads((folder / MARK).read_text())
+    assert list(mark.pop("files")) == ["text"]
+    (folder / MARK).write_text(json.dumps(mark))
+    execute(Write("first", "a"), tmp_path)
+    assert CALLS == ["first"]
+
+
+def test_the_weights_along_the_way_may_go(tmp_path: Path) -> None:
+    """They are removed once they were measured."""
+    folder = execute(Points("course"), tmp_path)
+    (folder / "points" / "1.safetensors").unlink()
+    assert execute(Points("course"), tmp_path) == folder
+
+
+@dataclass(frozen=True)
+class Points(Stage):
+    def run(self, folder: Path, inputs: dict[str, Path]) -> None:
+        (folder / "points").mkdir()
+        (folder / "points" / "1.safetensors").write_bytes(b"weights")
