@@ -17,7 +17,7 @@ from holdfast.models.loading import Pretrained
 from holdfast.prefix.attached import Prompt, of
 from holdfast.prefix.cache import inference
 from holdfast.row import Row
-from holdfast.tasks.tokenization import encode_pair, encode_prompt
+from holdfast.tasks.tokenization import encode_pairs, encode_prompt
 
 Progress = Callable[[int], None]
 
@@ -81,7 +81,13 @@ class Model:
         Raises:
             ValueError: a continuation is empty, or longer than the model.
         """
-        rows = [self._row(context, continuation) for context, continuation in pairs]
+        by_context: dict[str, list[int]] = {}
+        for number, (context, _) in enumerate(pairs):
+            by_context.setdefault(context, []).append(number)
+        rows: list[Row] = [Row((), ())] * len(pairs)
+        for context, numbers in by_context.items():
+            for number, row in zip(numbers, self._rows(context, [pairs[i][1] for i in numbers]), strict=True):
+                rows[number] = row
         self.truncated += sum(row.cut > 0 for row in rows)
         if self._sentinels is None:
             return self.score_rows(rows, progress=progress)
@@ -165,8 +171,7 @@ class Model:
         owners: list[int] = []
         for number, (context, own) in enumerate(zip(contexts, answers, strict=True)):
             firsts: dict[int, Row] = {}
-            for answer in own:
-                row = self._row(context, answer)
+            for row in self._rows(context, own):
                 end = row.labels[0] + 1
                 firsts[row.tokens[end - 1]] = Row(row.tokens[:end], (*row.weights[: end - 1], 1.0))
             own_rows = list(firsts.values())
@@ -216,13 +221,23 @@ class Model:
         )
         return [stops.text(tokens) for tokens in found]
 
-    def _row(self, context: str, continuation: str) -> Row:
+    def _rows(self, context: str, continuations: Sequence[str]) -> list[Row]:
+        """The rows that score continuations of one context."""
         tokenizer, soft = self.pretrained.tokenizer, 0 if of(self.prompt).soft else None
         encodes = self.pretrained.encoder_decoder
-        row = encode_pair(tokenizer, context, continuation, max_length=self._room, prompt=soft, encoder_decoder=encodes)
-        if context or soft is not None or encodes or row.tokens[0] == self._start:
+        rows = encode_pairs(
+            tokenizer, context, continuations, max_length=self._room, prompt=soft, encoder_decoder=encodes
+        )
+        if context or soft is not None or encodes:
+            return rows
+        # An empty context stands for the beginning of a text, which not every tokenizer writes.
+        return [self._begun(row, text) for row, text in zip(rows, continuations, strict=True)]
+
+    def _begun(self, row: Row, continuation: str) -> Row:
+        """The row of a whole text, with a token that stands for its beginning."""
+        if row.tokens[0] == self._start:
             return row
-        tokens = tokenizer(continuation, add_special_tokens=False, verbose=False)["input_ids"]
+        tokens = self.pretrained.tokenizer(continuation, add_special_tokens=False, verbose=False)["input_ids"]
         return Row((self._start, *tokens), (0.0, *[1.0] * len(tokens)))
 
     def _prompt(self, text: str, new: int) -> tuple[int, ...]:

@@ -1,10 +1,18 @@
 """Text as rows of token ids, with the boundary between what is read and what is predicted in the right place."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from holdfast.row import Row
 from holdfast.tasks.templates import Rendered, Span
+
+Tokens = tuple[list[int], list[Span], int]
+"""Ids and character spans of a text, and how many of them the tokenizer puts before it."""
+
+# Characters at the end of a context that are tokenised again with each continuation; of these, those at either end that may come out
+# otherwise than in the whole text; and the tokens between that must come out alike.
+TAIL, MARGIN, AGREEING = 384, 96, 16
 
 
 def encode(
@@ -46,26 +54,64 @@ def encode(
     return _apart(asked) if encoder_decoder else _together(asked)
 
 
-def encode_pair(
+def encode_pairs(
     tokenizer: Any,
     context: str,
-    continuation: str,
+    continuations: Sequence[str],
     *,
     max_length: int,
-    name: str = "",
     prompt: int | None = None,
     encoder_decoder: bool = False,
-) -> Row:
-    """A row that scores `continuation` behind `context`: the boundary where training puts it, and no end token."""
-    return encode(
-        tokenizer,
-        Rendered(context, continuation),
-        max_length=max_length,
-        eos=False,
-        name=name,
-        prompt=prompt,
-        encoder_decoder=encoder_decoder,
-    )
+) -> list[Row]:
+    """Return a row for each continuation of one context that scores it: the boundary where training puts it, and no end token.
+
+    The context is tokenised once: with a continuation, only its last `TAIL` characters are tokenised again. The halves are joined
+    where `AGREEING` tokens in a row are the same in both, with the same spans. Byte pairs cannot come out otherwise then: tokens are
+    the encoding of their text if each two neighbours are that of theirs. Where the halves do not agree the whole text is tokenised.
+
+    Raises:
+        ValueError: as `encode` does.
+    """
+    asked = [
+        _Asked(tokenizer, Rendered(context, text), max_length, False, "", prompt, "last", "input")
+        for text in continuations
+    ]
+    if encoder_decoder:
+        source = _input(tokenizer, context, max_length, "input")
+        return [_apart(each, source) for each in asked]
+    if len(continuations) < 2 or len(context) <= 2 * TAIL:
+        return [_together(each) for each in asked]
+    joined = _joined(tokenizer, context, _tokens(tokenizer, context, ""), continuations)
+    return [_together(each, tokens) for each, tokens in zip(asked, joined, strict=True)]
+
+
+def _joined(tokenizer: Any, context: str, whole: Tokens, continuations: Sequence[str]) -> list[Tokens | None]:
+    """The tokens of a context with each continuation, from those of the context alone; None where it takes the whole text to know."""
+    ids, spans, start = whole
+    cut = next((i for i in range(len(ids) - 1, start - 1, -1) if spans[i][0] <= len(context) - TAIL), start)
+    if cut >= len(ids):
+        return [None] * len(continuations)
+    begin = spans[cut][0]
+    ends = tokenizer(
+        [context[begin:] + text for text in continuations],
+        add_special_tokens=False, return_offsets_mapping=True, return_attention_mask=False, verbose=False,
+    )  # fmt: skip
+    here = next((i for i in range(cut, len(ids)) if spans[i][0] >= begin + MARGIN), len(ids))
+    same = slice(here, here + AGREEING)
+    agreed = [
+        (token, (first - begin, last - begin)) for token, (first, last) in zip(ids[same], spans[same], strict=True)
+    ]
+    if len(agreed) < AGREEING or agreed[-1][1][1] > len(context) - begin - MARGIN:
+        return [None] * len(continuations)
+    found: list[Tokens | None] = []
+    for new, places in zip(ends["input_ids"], ends["offset_mapping"], strict=True):
+        there = next((i for i, span in enumerate(places) if span[0] >= MARGIN), len(new))
+        if list(zip(new[there:], places[there:], strict=True))[:AGREEING] != agreed:
+            found.append(None)
+            continue
+        moved = [(first + begin, last + begin) for first, last in places[there:]]
+        found.append(([*ids[:here], *new[there:]], [*spans[:here], *moved], start))
+    return found
 
 
 def encode_prompt(tokenizer: Any, text: str, *, max_length: int, encoder_decoder: bool = False) -> tuple[int, ...]:
@@ -98,12 +144,12 @@ class _Asked:
     truncation: str
 
 
-def _together(asked: _Asked) -> Row:
-    """A row in which prompt and target are one text."""
+def _together(asked: _Asked, tokens: Tokens | None = None) -> Row:
+    """A row in which prompt and target are one text; `tokens` are that text's, where they are known."""
     tokenizer, rendered, max_length = asked.tokenizer, asked.rendered, asked.max_length
     text = rendered.prompt + rendered.target + (rendered.end if asked.eos else "")
     boundary = len(rendered.prompt)
-    ids, spans, start = _tokens(tokenizer, text, asked.name)
+    ids, spans, start = tokens or _tokens(tokenizer, text, asked.name)
     first = next((i for i in range(start, len(ids)) if spans[i][1] > boundary or not boundary), len(ids))
     if first == len(ids):
         raise ValueError(
@@ -134,16 +180,16 @@ def _together(asked: _Asked) -> Row:
     return Row(tuple(ids), tuple(weights), asked.prompt, asked.name, cut, lost)
 
 
-def _apart(asked: _Asked) -> Row:
-    """A row whose prompt an encoder reads and whose target a decoder writes."""
+def _apart(asked: _Asked, source: tuple[tuple[int, ...], int] | None = None) -> Row:
+    """A row whose prompt an encoder reads (`source`, where it is known) and whose target a decoder writes."""
     if asked.loss_on == "all":
         raise ValueError(
             "loss_on=all: demonstrations are read by this model's encoder, which predicts nothing; use loss_on=last"
         )
-    source, cut = _input(asked.tokenizer, asked.rendered.prompt, asked.max_length, asked.truncation)
+    read, cut = source or _input(asked.tokenizer, asked.rendered.prompt, asked.max_length, asked.truncation)
     target = _target(asked)
-    weights = (0.0,) * len(source) + (1.0,) * len(target)
-    return Row((*source, *target), weights, asked.prompt, asked.name, cut, encoded=len(source))
+    weights = (0.0,) * len(read) + (1.0,) * len(target)
+    return Row((*read, *target), weights, asked.prompt, asked.name, cut, encoded=len(read))
 
 
 def _input(tokenizer: Any, text: str, max_length: int, truncation: str) -> tuple[tuple[int, ...], int]:
@@ -182,7 +228,7 @@ def _target(asked: _Asked) -> list[int]:
     return ids
 
 
-def _tokens(tokenizer: Any, text: str, name: str) -> tuple[list[int], list[Span], int]:
+def _tokens(tokenizer: Any, text: str, name: str) -> Tokens:
     """Ids and character spans of `text`, and how many tokens the tokenizer puts before it; none that it puts behind."""
     if not getattr(tokenizer, "is_fast", False):
         raise ValueError(

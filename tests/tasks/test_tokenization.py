@@ -11,8 +11,9 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from holdfast.row import Row
+from holdfast.tasks import tokenization
 from holdfast.tasks.templates import Rendered
-from holdfast.tasks.tokenization import encode, encode_pair, encode_prompt
+from holdfast.tasks.tokenization import encode, encode_pairs, encode_prompt
 
 SHARED = Path(__file__).parents[3] / "shared" / "models"
 CORPUS = [
@@ -148,7 +149,7 @@ def test_a_token_across_the_boundary_is_predicted_and_the_text_is_not_tokenised_
 def test_scoring_puts_the_boundary_where_training_does() -> None:
     tokenizer = byte_level(bos=True)
     trained = encode(tokenizer, Rendered("Is it true? Answer:", " yes"), eos=True, **ROOM)
-    scored = encode_pair(tokenizer, "Is it true? Answer:", " yes", **ROOM)
+    scored = encode_pairs(tokenizer, "Is it true? Answer:", [" yes"], **ROOM)[0]
     assert scored.tokens == trained.tokens[:-1]
     assert scored.weights == trained.weights[:-1]
     assert scored.tokens[: scored.labels[0]] == encode_prompt(tokenizer, "Is it true? Answer:", **ROOM)
@@ -167,7 +168,7 @@ def test_a_training_row_ends_in_one_end_token_of_weight_1(make: Any, adds: bool,
 @pytest.mark.parametrize("adds", [False, True])
 def test_a_scored_row_and_a_prompt_carry_no_end_token(adds: bool) -> None:
     tokenizer = byte_level(eos=adds)
-    assert tokenizer.eos_token_id not in encode_pair(tokenizer, "Answer:", " yes", **ROOM).tokens
+    assert tokenizer.eos_token_id not in encode_pairs(tokenizer, "Answer:", [" yes"], **ROOM)[0].tokens
     assert tokenizer.eos_token_id not in encode_prompt(tokenizer, "Answer:", **ROOM)
 
 
@@ -204,9 +205,9 @@ def test_an_empty_prompt_is_what_the_tokenizer_begins_with() -> None:
 
 def test_a_first_token_is_predicted_only_behind_a_soft_prompt() -> None:
     tokenizer = word_level()
-    assert encode_pair(tokenizer, "", "yes no", **ROOM).weights == (0.0, 1.0)
-    assert encode_pair(tokenizer, "", "yes no", prompt=3, **ROOM).weights == (1.0, 1.0)
-    assert encode_pair(word_level(bos=True), "", "yes no", **ROOM).weights == (0.0, 1.0, 1.0)
+    assert encode_pairs(tokenizer, "", ["yes no"], **ROOM)[0].weights == (0.0, 1.0)
+    assert encode_pairs(tokenizer, "", ["yes no"], prompt=3, **ROOM)[0].weights == (1.0, 1.0)
+    assert encode_pairs(word_level(bos=True), "", ["yes no"], **ROOM)[0].weights == (0.0, 1.0, 1.0)
 
 
 def test_truncation_cuts_the_oldest_of_the_input_behind_the_beginning_and_never_the_target() -> None:
@@ -253,4 +254,70 @@ def test_a_tokenizer_without_offsets_is_refused() -> None:
 
 def test_a_target_without_tokens_is_refused() -> None:
     with pytest.raises(ValueError, match="no token of the target"):
-        encode_pair(word_level(), "Answer:", "  ", name="x", **ROOM)
+        encode_pairs(word_level(), "Answer:", ["  "], **ROOM)
+
+
+def unsplit(kind: str) -> Any:
+    """A tokenizer that sees a whole text as one word, as Llama 2's does: nothing but its merges (or its scores) says where tokens end."""
+    if kind == "unigram":
+        tokenizer = Tokenizer(models.Unigram())
+        tokenizer.normalizer = normalizers.Replace(" ", "\u2581")
+        tokenizer.train_from_iterator(
+            [*CORPUS, LONG], trainers.UnigramTrainer(vocab_size=120, unk_token="<unk>", special_tokens=["<unk>"])
+        )
+        return wrapped(tokenizer, bos=True)
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")])
+    tokenizer.train_from_iterator([*CORPUS, LONG], trainers.BpeTrainer(vocab_size=200, special_tokens=["<unk>"]))
+    return wrapped(tokenizer, bos=True)
+
+
+LONG = "Review: the food was cold, and 1234567 people aaaaaaaaa waited.\n\n Sentiment: no\t é😀猫 </s> yes " * 20
+LONG_CONTEXT_TOKENIZERS: dict[str, Any] = {
+    "byte level": lambda: byte_level(bos=True),
+    "byte level, trimmed": lambda: byte_level(trim=True, bos=True, eos=True),
+    "word level": word_level,
+    "one word, byte pairs": lambda: unsplit("bpe"),
+    "one word, unigram": lambda: unsplit("unigram"),
+}
+
+
+@pytest.mark.parametrize("kind", LONG_CONTEXT_TOKENIZERS)
+def test_continuations_of_a_long_context_have_the_tokens_of_the_whole_text(kind: str) -> None:
+    """Cut anywhere, also inside words, runs of digits or of one letter, characters of several bytes and special tokens."""
+    tokenizer = LONG_CONTEXT_TOKENIZERS[kind]()
+    answers = [" yes", "aaa", "89", *["\n\n"] * (kind != "word level"), "/s>", "s>", "é", ", and", "</s>", " no"]
+    for end in (*range(1500, 1600), 1900):
+        context = LONG[:end]
+        rows = encode_pairs(tokenizer, context, answers, **ROOM)
+        for answer, row in zip(answers, rows, strict=True):
+            expected = encode(tokenizer, Rendered(context, answer), eos=False, **ROOM)
+            assert row == expected, (end, answer)
+    for context in ("a" * 2000, "7" * 2000, " " * 2000 + "x", "猫" * 2000):
+        expected = [encode(tokenizer, Rendered(context, answer), eos=False, **ROOM) for answer in ("a", "7", "猫x")]
+        assert encode_pairs(tokenizer, context, ["a", "7", "猫x"], **ROOM) == expected
+    assert encode_pairs(tokenizer, LONG, answers, max_length=200)[3] == encode(
+        tokenizer, Rendered(LONG, answers[3]), eos=False, max_length=200
+    )
+
+
+def test_fifty_labels_tokenise_a_long_context_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tokens made in all: those of the context, and the end of it with each label; not fifty times the context."""
+    tokenizer, made = byte_level(), []
+    real = type(tokenizer).__call__
+
+    def counted(self: Any, text: Any, **options: Any) -> Any:
+        found = real(self, text, **options)
+        made.extend([found["input_ids"]] if isinstance(text, str) else found["input_ids"])
+        return found
+
+    monkeypatch.setattr(type(tokenizer), "__call__", counted)
+    context, labels = LONG + "Answer:", [f" label{i}" for i in range(50)]
+    once = len(tokenization._tokens(tokenizer, context, "")[0])
+    made.clear()
+    assert len(encode_pairs(tokenizer, context, labels, **ROOM)) == 50
+    share = (
+        2 * tokenization.TAIL / len(context)
+    )  # of the context, with each label; twice, for tokens are of uneven length
+    assert sum(map(len, made)) < once * (1 + 50 * share)
+    assert sum(map(len, made)) < 50 * once / 2

@@ -7,7 +7,7 @@ import pytest
 
 from holdfast.models import describe, loading
 from holdfast.tasks.templates import Rendered
-from holdfast.tasks.tokenization import encode, encode_pair, encode_prompt
+from holdfast.tasks.tokenization import encode, encode_pairs, encode_prompt
 from tests.encoder_decoder import KINDS, tokenizer, write
 
 TEXT = "Q: what is the capital of France? A:"
@@ -25,7 +25,7 @@ def test_input_and_target_are_tokenised_apart_and_each_has_its_end_token(kind: s
     assert source[-1] == target[-1] == pieces.eos_token_id
     assert row.weights == (0.0,) * len(source) + (1.0,) * len(target)
     assert (row.prompt, row.name, row.cut, row.lost) == (0, "qa[0]", 0, 0)
-    scored = encode_pair(pieces, TEXT, "Paris", max_length=64, encoder_decoder=True)
+    scored = encode_pairs(pieces, TEXT, ["Paris"], max_length=64, encoder_decoder=True)[0]
     assert scored.tokens == row.tokens[:-1]  # A scored choice has no end.
     assert encode_prompt(pieces, TEXT, max_length=64, encoder_decoder=True) == source
 
