@@ -31,10 +31,13 @@ class Stops:
         if "" in strings:
             raise ValueError("a stop string is empty, so every text would end at once; leave it out")
         self.tokenizer = tokenizer
-        self.strings = tuple(strings)
+        special = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
+        special |= set(tokenizer.all_special_tokens)
+        self.strings = tuple(string for string in strings if not any(token in string for token in special))
+        self.marked = tuple(string for string in strings if string not in self.strings)
         self.eos = frozenset(eos)
         self.sentinels = sentinels
-        # A token adds one byte at least. The few more are for a character that the cut splits, and for the space
+        # A token adds one byte at least, a special token of a stop string all its bytes at once. The few more are for a character that the cut splits, and for the space
         # that a decoder drops from the first token.
         self._reach = max((len(string.encode()) for string in strings), default=0) + 4
         self._last = {string[-1] for string in strings}
@@ -44,15 +47,21 @@ class Stops:
         """Whether the text of these new tokens holds a stop string or closes, given that it did not before the last of them."""
         if self.sentinels and tokens and tokens[-1] == self.sentinels[1]:
             return True
-        if not self.strings or not tokens or not self._suspect(tokens[-1]):
+        if not (self.strings or self.marked) or not tokens or not self._suspect(tokens[-1]):
             return False
-        return self._find(self.decode(tokens[-self._reach :])) >= 0 and self._find(self.decode(tokens)) >= 0
+        return self._holds(tokens[-self._reach :]) and self._holds(tokens)
 
     def text(self, tokens: Sequence[int]) -> str:
         """The decoded tokens up to the first stop string; special tokens are left out."""
-        text = self.decode(self._between(tokens))
-        place = self._find(text)
-        return text if place < 0 else text[:place]
+        tokens = self._between(tokens)
+        text, rest = self.decode(tokens), ""
+        shown = self._shown(tokens) if self.marked else ""
+        if (place := _find(self.marked, shown)) >= 0:
+            # Up to the token in which the stop string begins, and what that token has before it.
+            whole = next(n for n in range(len(tokens), -1, -1) if len(self._shown(tokens[:n])) <= place)
+            text, rest = self.decode(tokens[:whole]), shown[len(self._shown(tokens[:whole])) : place]
+        place = _find(self.strings, text + rest)
+        return text + rest if place < 0 else (text + rest)[:place]
 
     def _between(self, tokens: Sequence[int]) -> Sequence[int]:
         if self.sentinels is None:
@@ -66,15 +75,26 @@ class Stops:
         """The text of new tokens, exactly: no clean-up of spaces."""
         return self.tokenizer.decode(list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
-    def _find(self, text: str) -> int:
-        """Where the first stop string begins, or -1."""
-        return min((place for place in map(text.find, self.strings) if place >= 0), default=-1)
+    def _shown(self, tokens: Sequence[int]) -> str:
+        """`decode` with special tokens shown."""
+        return self.tokenizer.decode(list(tokens), skip_special_tokens=False, clean_up_tokenization_spaces=False)
+
+    def _holds(self, tokens: Sequence[int]) -> bool:
+        """Whether a stop string is in the text of these tokens."""
+        if self.strings and _find(self.strings, self.decode(tokens)) >= 0:
+            return True
+        return bool(self.marked) and _find(self.marked, self._shown(tokens)) >= 0
 
     def _suspect(self, token: int) -> bool:
         """Whether the token's own text may hold the last character of a stop string."""
         if token not in self._suspects:
-            text = self.decode([token])
+            text = self._shown([token]) if self.marked else self.decode([token])
             # Part of a character decodes to U+FFFD, and a decoder may drop a space: then nothing can be ruled out.
             unsure = "\ufffd" in text or " " in self._last
             self._suspects[token] = unsure or not self._last.isdisjoint(text)
         return self._suspects[token]
+
+
+def _find(strings: Sequence[str], text: str) -> int:
+    """Where the first of the strings begins, or -1."""
+    return min((place for place in map(text.find, strings) if place >= 0), default=-1)

@@ -202,6 +202,35 @@ def test_the_first_of_several_stop_strings_ends_the_text() -> None:
     assert Stops(tokenizer, ["absent"]).text([*tokens, EOS]) == "the cat\nsat on"
 
 
+def test_a_stop_string_that_is_a_special_token_ends_the_text() -> None:
+    """Decoding leaves special tokens out, so they must be looked for before that."""
+    tokenizer = small_models.tokenizer()
+    mark = tokenizer.convert_ids_to_tokens(small_models.BOS)
+    hello, more = (tokenizer.encode(text, add_special_tokens=False) for text in ("the cat", " sat on"))
+    tokens = [*hello, small_models.BOS, *more]
+    for string in (mark, "t" + mark, mark + " sat"):
+        ends = Stops(tokenizer, ["absent", string])
+        reached = [n for n in range(1, len(tokens) + 1) if ends.reached(tokens[:n])]
+        whole = next(n for n in range(1, len(tokens) + 1) if string in tokenizer.decode(tokens[:n]))
+        assert reached[0] == whole, string
+        assert ends.text(tokens) == tokenizer.decode(tokens).split(string)[0]
+    both = Stops(tokenizer, ["e", mark])
+    assert both.text(tokens) == "th", "the earlier of both ends it"
+    assert Stops(tokenizer, ["sat", mark]).text([*hello, *more]) == "the cat "
+    assert Stops(tokenizer, ["sat"]).text(tokens) == "the cat ", "a special token that is no stop string is left out, as ever"
+
+
+def test_generation_ends_at_a_special_token_that_is_a_stop_string() -> None:
+    model = small_models.llama()
+    (free,) = generate(model, PROMPTS[:1], stops(), max_new_tokens=NEW)
+    head = model.lm_head.weight
+    head[[small_models.BOS, free[4]]] = head[[free[4], small_models.BOS]]  # now it writes <bos> in the place of that token
+    ends = stops("<bos>")
+    (new,) = generate(model, PROMPTS[:1], ends, max_new_tokens=NEW)
+    assert new == [*free[:4], small_models.BOS]
+    assert ends.text(new) == ends.decode(free[:4])
+
+
 def test_only_a_few_tokens_are_decoded_at_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
     ends = stops("\n\n")
     lengths = []
