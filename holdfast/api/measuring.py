@@ -10,6 +10,7 @@ from holdfast.api.tune import Run, library_versions
 from holdfast.atomic_files import write_text
 from holdfast.evaluation.ask import ask, check_askable, unread
 from holdfast.evaluation.harness_samples import write_samples
+from holdfast.evaluation.progress import AskingProgress, task_items
 from holdfast.inference.model import Model
 from holdfast.lab import world
 from holdfast.models import resolve
@@ -100,9 +101,14 @@ def evaluate(
     for task in loaded:
         if warning := unread(measured.pretrained.tokenizer, task, name):
             print(warning, file=sys.stderr, flush=True)
-        for k in shots:
-            for number in range(sets if k else 1):
-                outputs[number] += ask(measured, task, shots=k, demonstration_seed=number, **how)
+    cells = [(task, k) for task in loaded for k in shots]
+    asked = [(task, k, number) for task, k in cells for number in range(sets if k else 1)]
+    with AskingProgress(name, [task_items(task, limit) for task, _, _ in asked]) as progress:
+        for task, k, number in asked:
+            again = f", demonstrations {number + 1} of {sets}" if sets > 1 and k else ""
+            progress.begin(f"{task.name}, {k} shot{'' if k == 1 else 's'}{again}")
+            outputs[number] += ask(measured, task, shots=k, demonstration_seed=number, **how)
+            progress.done()
     made = Circumstances(model=name, model_hash=measured.pretrained.hash, seed=seed, versions=library_versions())
     scores, *others = (score(part, loaded, circumstances=made) for part in outputs)
     scores = with_spread(scores, others)

@@ -37,8 +37,8 @@ class Stops:
         self.marked = tuple(string for string in strings if string not in self.strings)
         self.eos = frozenset(eos)
         self.sentinels = sentinels
-        # A token adds one byte at least, a special token of a stop string all its bytes at once. The few more are for a character that the cut splits, and for the space
-        # that a decoder drops from the first token.
+        # A token adds one byte at least. The few more are for a character that the cut splits, and for the space that a decoder drops
+        # from the first token.
         self._reach = max((len(string.encode()) for string in strings), default=0) + 4
         self._last = {string[-1] for string in strings}
         self._suspects: dict[int, bool] = {}

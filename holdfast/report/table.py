@@ -39,7 +39,7 @@ def text(renderable: RenderableType, width: int | None = None) -> str:
     """A renderable as plain text: `width` columns, else those of COLUMNS, else 80."""
     console = Console(width=width or int(os.environ.get("COLUMNS") or 80), color_system=None, legacy_windows=False)
     with console.capture() as capture:
-        console.print(renderable)
+        console.print(renderable, markup=False, highlight=False)  # names of tasks are text
     return "\n".join(line.rstrip() for line in capture.get().splitlines()) + "\n"
 
 

@@ -1,18 +1,19 @@
 """An evaluation stage: one model, with its prompt attached or removed, on many tasks at several shots."""
 
 import json
+import os
+import shutil
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import ClassVar, Literal
 
 from accelerate import PartialState
-from rich.console import Console
-from rich.progress import Progress
 
-from holdfast.atomic_files import write_text
+from holdfast.atomic_files import whole, write_text
 from holdfast.evaluation.ask import ask, with_mass
 from holdfast.evaluation.matrix import Variant
+from holdfast.evaluation.progress import AskingProgress, task_items
 from holdfast.inference.model import Model
 from holdfast.models import resolve
 from holdfast.models.loading import Pretrained
@@ -24,6 +25,7 @@ from holdfast.results.scores import Output, Role, read_outputs, write_jsonl
 from holdfast.stages.stage import Stage, inputs_of
 from holdfast.stages.train import Train
 from holdfast.tasks.sources import load_task
+from holdfast.tasks.task import Task
 
 
 @dataclass(frozen=True)
@@ -59,27 +61,34 @@ class Evaluate(Stage):
     trust_remote_code: bool = False
 
     def run(self, folder: Path, inputs: dict[str, Path]) -> None:
-        """Write `outputs.jsonl`."""
+        """Write `outputs.jsonl`; each task and number of shots stands in `parts/` until all are there, so a killed run goes on."""
         if not PartialState().is_main_process:
             return
-        model = self.load(inputs)
         target = load_task(self.toward) if self.toward else None
         roles: dict[Role, tuple[str, ...]] = {
             "target": self.targets,
             "general": self.general,
             "diagnostic": self.diagnostics,
         }
-        asked: list[tuple[str, Role]] = [(name, role) for role, names in roles.items() for name in names]
-        outputs: list[Output] = []
+        asked: list[tuple[Task, Role]] = [(load_task(name), role) for role, names in roles.items() for name in names]
         label = f"{self.variant}" + (f", prompt {self.prompt}" if self.prompt else "")
         label += f", step {self.step}" if self.step is not None else ""
-        with Progress(console=Console(stderr=True), transient=True) as bar:
-            line = bar.add_task("", total=len(asked) * len(self.shots))
-            for argument, role in asked:
-                task = load_task(argument)
+        counts = [task_items(task, self.limit) for task, _ in asked]
+        parts = folder / "parts"
+        written: list[Path] = []
+        model: Model | None = None
+        with AskingProgress(label, [count for count in counts for _ in self.shots]) as progress:
+            for task, role in asked:
                 for shots in self.shots:
-                    bar.update(line, description=f"{label}: {task.name}, {shots} shots")
-                    found = ask(
+                    # By number: a task's name need not be that of a file, and this stage's configuration fixes the order.
+                    path = parts / f"{len(written):04}.jsonl"
+                    written.append(path)
+                    if path.exists():
+                        progress.skip()
+                        continue
+                    model = model or self.load(inputs)
+                    progress.begin(f"{task.name}, {shots} shot{'' if shots == 1 else 's'}")
+                    outputs = ask(
                         model,
                         task,
                         role=role,
@@ -93,9 +102,14 @@ class Evaluate(Stage):
                         demonstrations=self.demonstrations,
                         demonstration_seed=1,
                     )
-                    outputs += [replace(output, step=self.step) for output in found]
-                    bar.advance(line)
-        write_jsonl(folder / "outputs.jsonl", outputs)
+                    write_jsonl(path, [replace(output, step=self.step) for output in outputs])
+                    progress.done()
+        with whole(folder / "outputs.jsonl") as whole_file, whole_file.open("wb") as file:
+            for path in written:
+                file.write(path.read_bytes())
+            file.flush()
+            os.fsync(file.fileno())
+        shutil.rmtree(parts, ignore_errors=True)
 
     def load(self, inputs: dict[str, Path]) -> Model:
         """The model that this stage measures."""

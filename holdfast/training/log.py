@@ -25,10 +25,10 @@ class Log:
         self.best = ""
         console = Console(file=sys.stderr)
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=20),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[text]}"),
+            TextColumn("{task.fields[text]}", markup=False),
         )
         shown = self.main and not quiet and console.is_terminal
         self.bar = Progress(*columns, TimeRemainingColumn(), console=console, disable=not shown, transient=False)
@@ -63,7 +63,7 @@ class Log:
     def note(self, text: str) -> None:
         """A line beside the bar, which goes on."""
         if not self.bar.disable:
-            self.bar.console.print(f"{self.stage}: {text}", highlight=False)
+            self.bar.console.print(f"{self.stage}: {text}", markup=False, highlight=False)
         elif self.plain:
             print(f"{self.stage}: {text}", file=sys.stderr, flush=True)
 

@@ -217,14 +217,18 @@ def test_a_stop_string_that_is_a_special_token_ends_the_text() -> None:
     both = Stops(tokenizer, ["e", mark])
     assert both.text(tokens) == "th", "the earlier of both ends it"
     assert Stops(tokenizer, ["sat", mark]).text([*hello, *more]) == "the cat "
-    assert Stops(tokenizer, ["sat"]).text(tokens) == "the cat ", "a special token that is no stop string is left out, as ever"
+    assert Stops(tokenizer, ["sat"]).text(tokens) == "the cat ", (
+        "a special token that is no stop string is left out, as ever"
+    )
 
 
 def test_generation_ends_at_a_special_token_that_is_a_stop_string() -> None:
     model = small_models.llama()
     (free,) = generate(model, PROMPTS[:1], stops(), max_new_tokens=NEW)
     head = model.lm_head.weight
-    head[[small_models.BOS, free[4]]] = head[[free[4], small_models.BOS]]  # now it writes <bos> in the place of that token
+    head[[small_models.BOS, free[4]]] = head[
+        [free[4], small_models.BOS]
+    ]  # now it writes <bos> in the place of that token
     ends = stops("<bos>")
     (new,) = generate(model, PROMPTS[:1], ends, max_new_tokens=NEW)
     assert new == [*free[:4], small_models.BOS]

@@ -1,0 +1,84 @@
+"""Say on stderr which task is being asked and how long the rest will take: a bar on a terminal, a plain line a task in a log file."""
+
+import sys
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from holdfast.tasks.task import Task
+
+
+class AskingProgress:
+    """How far a list of (task, shots) has been asked; use it as a context manager.
+
+        with AskingProgress("base", items=[40, 40]) as progress:
+            progress.begin("agnews, 4 shots")  # base: agnews, 4 shots: 40 items; 1 of 2
+            ...
+            progress.done()
+
+    The time that is left is reckoned from the seconds an item has taken so far, so the first line has none.
+    """
+
+    def __init__(self, label: str, items: list[int], *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.label, self.items, self.clock = label, items, clock
+        self.number = 0  # How many parts are finished.
+        self.asked, self.seconds, self.began = 0, 0.0, 0.0
+        console = Console(file=sys.stderr)
+        self.terminal = console.is_terminal
+        # Task names are text, never rich's markup: a name may have square brackets.
+        columns = (TextColumn("{task.description}", markup=False), BarColumn(bar_width=20), MofNCompleteColumn())
+        self.bar = Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=not self.terminal)
+        self.line = self.bar.add_task(label, total=sum(items))
+
+    def __enter__(self) -> Self:
+        self.bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.bar.stop()
+
+    def begin(self, text: str) -> None:
+        """The next part is being asked; `text` names its task and shots."""
+        self.began = self.clock()
+        self.bar.update(self.line, description=f"{self.label}: {text}")
+        if not self.terminal:
+            count = self.items[self.number]
+            line = (
+                f"{self.label}: {text}: {count} item{'' if count == 1 else 's'}; {self.number + 1} of {len(self.items)}"
+            )
+            print(line + self._left(), file=sys.stderr, flush=True)
+
+    def done(self) -> None:
+        """The part that began last is finished."""
+        self.asked, self.seconds = self.asked + self.items[self.number], self.seconds + self.clock() - self.began
+        self.skip()
+
+    def skip(self) -> None:
+        """The next part was asked before, by a run that was interrupted: it takes no time, and tells nothing about the rest."""
+        self.bar.advance(self.line, self.items[self.number])
+        self.number += 1
+
+    def _left(self) -> str:
+        if not self.asked:
+            return ""
+        return f"; about {duration(self.seconds / self.asked * sum(self.items[self.number :]))} left"
+
+
+def task_items(task: Task, limit: int | None) -> int:
+    """Return how many items a task is asked; 0 where the harness alone knows."""
+    count = len(task.splits.get("test", ()))
+    return count if limit is None else min(limit, count)
+
+
+def duration(seconds: float) -> str:
+    """Return a time in words as short as they can be: `40 s`, `2 min`, `1 h 20 min`."""
+    if seconds < 60:
+        return f"{max(1, round(seconds))} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
