@@ -31,8 +31,10 @@ class Stops:
         if "" in strings:
             raise ValueError("a stop string is empty, so every text would end at once; leave it out")
         self.tokenizer = tokenizer
-        special = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
-        special |= set(tokenizer.all_special_tokens)
+        special: set[str] = set()
+        if strings:
+            special = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
+            special |= set(tokenizer.all_special_tokens)
         self.strings = tuple(string for string in strings if not any(token in string for token in special))
         self.marked = tuple(string for string in strings if string not in self.strings)
         self.eos = frozenset(eos)
