@@ -121,7 +121,7 @@ def tune(
 @contextmanager
 def _claimed(folder: Path, config: Mapping[str, Any], overwrite: bool) -> Iterator[None]:
     """The run's folder, made its own by one process before the others look; another command on it waits until this one is done."""
-    assemble.check_folder(folder, overwrite=overwrite)
+    assemble.check_folder(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with alone(folder, "another command works here; waiting for it to end"):
         with PartialState().main_process_first():

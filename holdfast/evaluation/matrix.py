@@ -53,7 +53,9 @@ def evaluate(
         render(
             task.template,
             asked[i],
-            choose_demonstrations(pool, shots, mode=demonstrations, seed=demonstration_seed, index=i, exclude=asked[i]),
+            choose_demonstrations(
+                task.template, pool, shots, mode=demonstrations, seed=demonstration_seed, index=i, exclude=asked[i]
+            ),
             tokenizer,
         )
         for i in chosen

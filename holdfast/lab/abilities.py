@@ -32,7 +32,9 @@ def asked(
     examples = task.splits[split]
     pool = task.splits.get("train") or examples
     for index, example in enumerate(examples[:limit]):
-        shown = choose_demonstrations(pool, shots, mode=demonstrations, seed=0, index=index, exclude=example)
+        shown = choose_demonstrations(
+            task.template, pool, shots, mode=demonstrations, seed=0, index=index, exclude=example
+        )
         rendered = render(task.template, example, shown)
         prompt = tokenizer(rendered.prompt, verbose=False)["input_ids"]  # longer than the model: it is cut here
         answer = tokenizer(rendered.target + END, add_special_tokens=False)["input_ids"]

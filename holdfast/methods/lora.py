@@ -8,14 +8,19 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import peft
 from pydantic import Field
 from pydantic.dataclasses import dataclass
+from torch import nn
+from transformers.pytorch_utils import Conv1D
 
 from holdfast.methods.base import Method, ParameterGroup
 from holdfast.models import loading
+from holdfast.plugins import unknown
 from holdfast.row import Row
 
 if TYPE_CHECKING:
     from holdfast.models.loading import Pretrained
     from holdfast.prefix.model import PrefixModel
+
+ADAPTABLE = (nn.Linear, nn.Embedding, Conv1D)  # the modules of a language model that PEFT has a LoRA layer for
 
 
 @dataclass
@@ -39,12 +44,16 @@ class Lora(Method):
     merge: bool = True
 
     def prepare(self, model: "PrefixModel", pretrained: "Pretrained", rows: Sequence[Row]) -> None:
-        """Put the adapter into the model, in place."""
+        """Put the adapter into the model, in place.
+
+        Raises:
+            ValueError: `target` names a module that the model does not have; the nearest is named.
+        """
         config = peft.LoraConfig(
             r=self.rank,
             lora_alpha=self.alpha,  # pyright: ignore[reportArgumentType]
             lora_dropout=self.dropout,
-            target_modules=self.target if self.target == "all-linear" else self.target.split(","),
+            target_modules=self.target if self.target == "all-linear" else self._targets(model.model),
             init_lora_weights=True if self.init == "default" else self.init,
             task_type="SEQ_2_SEQ_LM" if pretrained.encoder_decoder else "CAUSAL_LM",
         )
@@ -52,6 +61,19 @@ class Lora(Method):
             # PEFT 0.21 asks transformers 5 for gradient checkpointing by a name that is on its way out.
             warnings.filterwarnings("ignore", ".*is_gradient_checkpointing.*", FutureWarning)
             self._peft: Any = peft.get_peft_model(model.model, config)
+
+    def _targets(self, model: Any) -> list[str]:
+        """The names in `target`, each the end of a module's name, as PEFT reads them."""
+        adaptable = [name for name, module in model.named_modules() if isinstance(module, ADAPTABLE)]
+        targets = [part.strip() for part in self.target.split(",") if part.strip()]
+        for target in targets:
+            # PEFT says nothing of a name that fits no module as long as another one does.
+            if not any(f".{name}".endswith(f".{target}") for name in adaptable):
+                ends = sorted({name.rpartition(".")[2] for name in adaptable})
+                raise unknown("module in `target`", target, ends)
+        if not targets:
+            raise ValueError(f"target={self.target!r}: names no module; leave it out to adapt every linear layer")
+        return targets
 
     def parameters(self, model: "PrefixModel") -> Iterable[ParameterGroup]:
         """The adapter's matrices."""

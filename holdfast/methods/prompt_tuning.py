@@ -43,7 +43,9 @@ class PromptTuning(Method):
     def start(self, model: "PrefixModel", pretrained: "Pretrained", rows: Sequence[Row]) -> SoftPrompt:
         """The prompt before training."""
         special = set(pretrained.tokenizer.all_special_ids)
-        answers = {tuple(row.tokens[i] for i in row.labels if row.tokens[i] not in special) for row in rows}
+        answers: set[tuple[int, ...]] = set()
+        for row in rows:
+            answers |= {tuple(token for token in answer if token not in special) for answer in _answers(row)}
         return initial(
             model.model,
             pretrained.tokenizer,
@@ -61,6 +63,18 @@ class PromptTuning(Method):
     def export(self, model: "PrefixModel", pretrained: "Pretrained", folder: Path) -> None:
         """A PEFT prompt-tuning adapter."""
         trained(model).save(folder / "prompt", base=pretrained.source, encoder_decoder=pretrained.encoder_decoder)
+
+
+def _answers(row: Row) -> list[list[int]]:
+    """The tokens of each answer in a row: a run of places that are all predicted. Demonstrations' answers are among them with
+    `loss_on="all"`, and what lies between two answers never is."""
+    answers: list[list[int]] = []
+    for i in row.labels:
+        if i and row.weights[i - 1] and answers:
+            answers[-1].append(row.tokens[i])
+        else:
+            answers.append([row.tokens[i]])
+    return answers
 
 
 def trained(model: "PrefixModel") -> SoftPrompt:

@@ -71,7 +71,9 @@ class Bench:
         pool = known.splits.get("train") or known.splits.get("validation") or ()
         first = next(iter(self.models.values()))
         asked = [example for example in pool if question(known.template, example) != text]
-        shown = choose_demonstrations(asked, min(shots, len(asked)), mode="first", seed=0, index=0, exclude=None)
+        shown = choose_demonstrations(
+            known.template, asked, min(shots, len(asked)), mode="first", seed=0, index=0, exclude=None
+        )
         return behind(known.template, text, shown, first.pretrained.tokenizer)
 
     def ask(self, prompt: str, task: str, new: int) -> Iterator[Reply]:

@@ -122,7 +122,7 @@ def _questions(task: Task, pretrained: Pretrained, limit: int | None, shots: int
     pool, asked = task.splits.get("train") or task.splits.get("validation") or (), task.splits.get("test", ())
     found = []
     for i in matrix.items(task, limit, 0) if asked else ():
-        shown = choose_demonstrations(pool, shots, mode="first", seed=0, index=i, exclude=asked[i])
+        shown = choose_demonstrations(task.template, pool, shots, mode="first", seed=0, index=i, exclude=asked[i])
         text = render(task.template, asked[i], shown, pretrained.tokenizer)
         given = (text.prompt, asked[i].target, "", asked[i].answers or (), asked[i].choices)
         found.append(Output("tuned", None, task.name, "general", shots, i, *given))

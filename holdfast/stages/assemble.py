@@ -43,21 +43,37 @@ def _link(source: str, target: str) -> None:
         shutil.copy2(source, target)
 
 
-def check_folder(out: Path, *, overwrite: bool) -> None:
+def check_folder(out: Path) -> None:
     """Refuse, before anything is written into it, what cannot become a run's folder.
 
     Raises:
-        ValueError: it is a file, has a config.yaml of something else, or holds something else and `overwrite` is off.
+        ValueError: it is a file, or holds something and no run.
     """
     if out.exists() and not out.is_dir():
         raise ValueError(f"{out}: is a file; --out needs a folder")
+    if RunFolder(out).is_run:
+        recorded(out)
+    elif out.exists() and any(path.name != LOCK for path in out.iterdir()):
+        raise ValueError(f"{out}: is not empty and holds no run; give another --out")
+
+
+def recorded(out: Path) -> Mapping[str, Any]:
+    """Return the configuration of the run in a folder; nothing where there is none.
+
+    Raises:
+        ValueError: its config.yaml is not one that `tune` wrote: the folder is somebody else's, and not ours to empty.
+    """
     path = RunFolder(out).config_file
-    if path.exists():
-        before = yaml.safe_load(path.read_text())
-        if not isinstance(before, dict) or "stages" not in before:  # nothing of ours to replace
-            raise ValueError(f"{path}: is not the configuration of a run; give another --out")
-    elif out.exists() and not overwrite and any(path.name != LOCK for path in out.iterdir()):
-        raise ValueError(f"{out}: is not empty and holds no run; give another --out, or --overwrite to write into it")
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (yaml.YAMLError, ValueError, RecursionError):  # no YAML, or no text at all
+        config = None
+    versions = config.get("versions") if isinstance(config, dict) else None
+    if not isinstance(versions, dict) or "holdfast" not in versions or config.get("command") != "tune":
+        raise ValueError(f"{path}: is not the configuration of a run; give another --out")
+    return config
 
 
 def claim(out: Path, config: Mapping[str, Any], *, overwrite: bool) -> None:
@@ -67,10 +83,8 @@ def claim(out: Path, config: Mapping[str, Any], *, overwrite: bool) -> None:
     Raises:
         ValueError: the folder holds a run of another configuration, and `overwrite` is off.
     """
-    path = RunFolder(out).config_file
     text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
-    if path.exists():
-        before = yaml.safe_load(path.read_text())
+    if before := recorded(out):
         compared = config.keys() - {"versions", "analyses"}  # neither changes what is trained or measured
         changed = [key for key in config if key in compared and before.get(key) != yaml.safe_load(text).get(key)]
         started = _started(out)
@@ -83,7 +97,7 @@ def claim(out: Path, config: Mapping[str, Any], *, overwrite: bool) -> None:
             _empty(out)
         elif changed:
             shutil.rmtree(RunFolder(out).stages, ignore_errors=True)
-    write_text(path, text)
+    write_text(RunFolder(out).config_file, text)
 
 
 def _started(out: Path) -> bool:
@@ -92,9 +106,12 @@ def _started(out: Path) -> bool:
 
 
 def _empty(out: Path) -> None:
-    """Remove everything but the lock, which whoever is here holds."""
-    for path in out.iterdir():
+    """Remove what a run has written, and nothing that somebody else has put beside it."""
+    run = RunFolder(out)
+    parts = [run.model, run.prompt, run.adapter, out / "data", run.stages, run.config_file, run.scores_file, run.outputs_file]
+    parts += [run.analysis_file, run.log_file, run.page, run.card, out / MARK]
+    for path in (*parts, *out.glob("samples_*.jsonl"), *out.glob("*.part")):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
-        elif path.name != LOCK:
-            path.unlink()
+        else:
+            path.unlink(missing_ok=True)

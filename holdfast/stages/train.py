@@ -167,6 +167,7 @@ class Train(Stage):
         examples = task.splits["train"]
         example = examples[index]
         shown = choose_demonstrations(
+            task.template,
             examples,
             self.demonstrations,
             mode=self.sampling,

@@ -39,7 +39,8 @@ def to_task(draft: Draft, problems: Problems, seed: int = 0) -> Task:
     every = [example for split in examples.values() for example in split]
     metric = draft.settings.metric or default_metric(every, asked)
     try:
-        splits = split_one(examples["all"], seed) if "all" in examples else with_validation(examples, seed)
+        whole = examples.get("all")
+        splits = with_validation(template, examples, seed) if whole is None else split_one(template, whole, seed)
     except ValueError as error:
         raise ValueError(f"{draft.source}: {error}") from None
     return Task(draft.settings.name or draft.name, splits, template, metric, version(template, splits), draft.source)

@@ -22,7 +22,8 @@ def examples(task: Any) -> Mapping[str, tuple[Example, ...]]:
     if task.has_test_docs() and task.has_validation_docs():
         documents["validation"] = task.validation_docs()
     documents["test"] = task.eval_docs
-    return with_validation({split: _examples(task, found) for split, found in documents.items() if len(found)}, 0)
+    splits = {split: _examples(task, found) for split, found in documents.items() if len(found)}
+    return with_validation(template(task), splits, 0)
 
 
 def template(task: Any) -> Template:

@@ -7,31 +7,34 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 from holdfast.tasks.task import Example, Template
+from holdfast.tasks.templates import asked_text
 
 Splits = Mapping[str, tuple[Example, ...]]
 SHARE, MOST = 0.1, 200
 
 
-def with_validation(splits: Splits, seed: int) -> Splits:
-    """The splits, where there is a train and no validation with a tenth of train moved there, at most 200 examples."""
+def with_validation(template: Template, splits: Splits, seed: int) -> Splits:
+    """Return the splits, where there is a train and no validation with a tenth of train moved there, at most 200 examples."""
     train = splits.get("train", ())
-    different = len(set(_digests(train, seed)))
-    if "validation" in splits or different < 2:
+    digests = [] if "validation" in splits else _digests(template, train, seed)
+    different = len(set(digests))
+    if different < 2:
         return splits
-    parts = _take(train, {"validation": min(_tenth(different), MOST)}, seed)
+    parts = _take(train, digests, {"validation": min(_tenth(different), MOST)})
     return parts | {name: examples for name, examples in splits.items() if name != "train"}
 
 
-def split_one(examples: Sequence[Example], seed: int) -> Splits:
-    """80 % train, 10 % validation, 10 % test.
+def split_one(template: Template, examples: Sequence[Example], seed: int) -> Splits:
+    """Return 80 % of the examples as train, 10 % as validation, 10 % as test.
 
     Raises:
         ValueError: fewer than three different examples.
     """
-    different = len(set(_digests(examples, seed)))
+    digests = _digests(template, examples, seed)
+    different = len(set(digests))
     if different < 3:
         raise ValueError(f"{different} different examples; a task in one file needs at least three")
-    return _take(examples, {"validation": _tenth(different), "test": _tenth(different)}, seed)
+    return _take(examples, digests, {"validation": _tenth(different), "test": _tenth(different)})
 
 
 def evenly(n: int, limit: int | None) -> list[int]:
@@ -53,10 +56,11 @@ def _tenth(n: int) -> int:
     return max(round(SHARE * n), 1)
 
 
-def _take(examples: Sequence[Example], sizes: Mapping[str, int], seed: int) -> dict[str, tuple[Example, ...]]:
-    """The lowest digests to the named parts, as many different ones as each says, the rest to `train`; equal examples stay
-    together, and each part keeps the order given."""
-    digests = _digests(examples, seed)
+def _take(
+    examples: Sequence[Example], digests: Sequence[str], sizes: Mapping[str, int]
+) -> dict[str, tuple[Example, ...]]:
+    """Give the lowest digests to the named parts, as many different ones as each says, the rest to `train`; examples of one digest
+    stay together, and each part keeps their order."""
     names = [name for name, size in sizes.items() for _ in range(size)]
     part = dict(zip(sorted(set(digests)), names, strict=False))
     parts: dict[str, list[Example]] = {"train": [], **{name: [] for name in sizes}}
@@ -65,8 +69,18 @@ def _take(examples: Sequence[Example], sizes: Mapping[str, int], seed: int) -> d
     return {name: tuple(items) for name, items in parts.items()}
 
 
-def _digests(examples: Sequence[Example], seed: int) -> list[str]:
-    return [hashlib.sha256(f"{seed}:{_content(example)}".encode()).hexdigest() for example in examples]
+def _digests(template: Template, examples: Sequence[Example], seed: int) -> list[str]:
+    """Return a digest of each example, by which the parts are drawn: equal for examples that ask the same and have the same target.
+
+    Columns that no prompt shows, such as an `id`, tell no examples apart. The lowest digest of the contents stands for all of a
+    group, so that a task without such columns is drawn by its contents alone.
+    """
+    digests = [hashlib.sha256(f"{seed}:{_content(example)}".encode()).hexdigest() for example in examples]
+    keys = [(asked_text(template, example), example.target) for example in examples]
+    lowest: dict[tuple[str, str], str] = {}
+    for key, digest in zip(keys, digests, strict=True):
+        lowest[key] = min(digest, lowest.get(key, digest))
+    return [lowest[key] for key in keys]
 
 
 def _content(example: Example) -> str:

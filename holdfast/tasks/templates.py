@@ -1,5 +1,6 @@
 """An example as text: the question by its Jinja template, instruction, demonstrations, chat template."""
 
+import json
 import random
 import re
 from collections.abc import Iterator, Sequence
@@ -78,6 +79,7 @@ def behind(template: Template, text: str, demonstrations: Sequence[Example] = ()
 
 
 def choose_demonstrations(
+    template: Template,
     examples: Sequence[Example],
     k: int,
     *,
@@ -86,7 +88,10 @@ def choose_demonstrations(
     index: int,
     exclude: Example | None,
 ) -> list[Example]:
-    """`k` of `examples` (a train split) to show before item `index`; never `exclude`, nor an example equal to it.
+    """Return `k` of `examples` (a train split) to show before item `index`, never one that gives the answer of `exclude` away.
+
+    That is an example with its question, as `template` writes it, and an answer that `exclude` accepts: columns that no prompt shows,
+    such as an `id`, do not make it another one.
 
     `first` takes the same first k for every item (FTICL, arXiv 2403.09162), the next one standing in where the item is
     itself among them. `sampled` draws without replacement, by `seed` and `index` alone.
@@ -103,9 +108,23 @@ def choose_demonstrations(
                 f"{k} demonstrations are asked for, and the train split has {len(found)} to show; "
                 "add training examples or ask for fewer shots"
             )
-        if examples[place] != exclude:
+        if exclude is None or not _tells(template, examples[place], exclude):
             found.append(examples[place])
     return found
+
+
+def _tells(template: Template, shown: Example, item: Example) -> bool:
+    """Whether `shown` as a demonstration is the question of `item` with one of its answers."""
+    if shown.target != item.target and shown.target not in item.accepted:  # cheap, and true of most pairs
+        return False
+    return asked_text(template, shown) == asked_text(template, item)
+
+
+def asked_text(template: Template, example: Example) -> str:
+    """Return what a prompt shows of an example without its answer, whether or not a chat template will write it."""
+    if template.chat and "messages" in example.fields:
+        return json.dumps(_turns(template, example), ensure_ascii=False, default=str)
+    return question(template, example)
 
 
 def _permutation(n: int, seed: str) -> Iterator[int]:

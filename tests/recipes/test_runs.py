@@ -182,14 +182,49 @@ def test_a_folder_that_holds_something_else_is_left_alone(world: Path, tmp_path:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["letter.txt"]
 
 
-@pytest.mark.parametrize("text", ["site_name: mine\n", "- a list\n", ""])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "site_name: mine\n",
+        "- a list\n",
+        "",
+        "stages: [build, test]\n",
+        "command: tune\nstages: {}\n",
+        "a: [\n",
+        "\0\1",
+    ],
+)
 def test_a_config_of_something_else_is_left_alone_even_with_overwrite(world: Path, tmp_path: Path, text: str) -> None:
-    """The bug: a project's folder with a config.yaml of its own would be removed as if it were a run of another configuration."""
+    """The bug: any config.yaml with the key `stages`, which those of build servers have, made a folder one to be emptied."""
     (tmp_path / "config.yaml").write_text(text)
+    (tmp_path / "scores.jsonl").write_text("")
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "precious").write_text("mine")
     with pytest.raises(ValueError, match=r"config.yaml: is not the configuration of a run; give another --out"):
         tune(**arguments(world, "full"), out=tmp_path, overwrite=True)
     assert (tmp_path / "config.yaml").read_text() == text
-    assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]
+    assert (tmp_path / "model" / "precious").read_text() == "mine"
+    (tmp_path / "config.yaml").unlink()
+    with pytest.raises(ValueError, match="is not empty and holds no run; give another --out"):
+        tune(**arguments(world, "full"), out=tmp_path, overwrite=True)
+    assert (tmp_path / "model" / "precious").read_text() == "mine"
+
+
+def test_overwrite_removes_the_run_and_not_what_lies_beside_it(world: Path, tmp_path: Path) -> None:
+    tune(**arguments(world, "prompt_tuning"), out=tmp_path)
+    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "figures").mkdir()
+    before = {path.name for path in (tmp_path / "stages").iterdir()}
+    tune(**arguments(world, "full"), out=tmp_path, overwrite=True)
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+    assert (tmp_path / "figures").is_dir()
+    assert not (tmp_path / "prompt").exists(), "it belongs to the run that was replaced"
+    assert {path.name for path in (tmp_path / "stages").iterdir()}.isdisjoint(before - _bases(before))
+
+
+def _bases(names: set[str]) -> set[str]:
+    """The stages of the untrained model, which both runs make alike."""
+    return {name for name in names if name.startswith(("evaluate-base-", "label-mass-base-"))}
 
 
 def test_a_try_that_failed_early_does_not_stand_in_the_way_of_the_corrected_command(

@@ -126,7 +126,7 @@ EXAMPLES = [example(str(i), str(i % 3)) for i in range(12)]
 
 def choose(k: int, mode: Any = "sampled", seed: int = 0, index: int = 0, **other: Any) -> list[Example]:
     given = {"exclude": None, "examples": EXAMPLES, **other}
-    return choose_demonstrations(given.pop("examples"), k, mode=mode, seed=seed, index=index, **given)
+    return choose_demonstrations(Template(), given.pop("examples"), k, mode=mode, seed=seed, index=index, **given)
 
 
 def test_first_demonstrations_are_the_first_and_the_next_stands_in_for_the_item_itself() -> None:
@@ -154,6 +154,19 @@ def test_sampled_demonstrations_differ_by_item_and_seed_and_reach_every_example_
             counts[EXAMPLES.index(one)] += 1
     # 300 expected, standard deviation 15: five of them; a draw that skips or favours one is off by far more
     assert all(225 < count < 375 for count in counts)
+
+
+def test_another_accepted_answer_to_the_same_question_gives_it_away_as_well() -> None:
+    item = Example({"input": "capital?", "id": 1}, "Bern", answers=("Bern", "Berne"))
+    other = Example({"input": "capital?", "id": 2}, "Berne")
+    wrong = Example({"input": "capital?", "id": 3}, "Zurich")
+    assert choose(1, "first", examples=[other, wrong], exclude=item) == [wrong]
+
+
+def test_conversations_are_compared_by_their_turns() -> None:
+    talks = [Example({"messages": [{"role": "user", "content": text}], "id": i}, "x") for i, text in enumerate("aab")]
+    template = Template(chat=True)
+    assert choose_demonstrations(template, talks, 1, mode="first", seed=0, index=0, exclude=talks[0]) == [talks[2]]
 
 
 @pytest.mark.parametrize("mode", ["first", "sampled"])
