@@ -70,9 +70,11 @@ def recorded(out: Path) -> Mapping[str, Any]:
         return {}
     except (yaml.YAMLError, ValueError, RecursionError):  # no YAML, or no text at all
         config = None
-    versions = config.get("versions") if isinstance(config, dict) else None
-    if not isinstance(versions, dict) or "holdfast" not in versions or config.get("command") != "tune":
-        raise ValueError(f"{path}: is not the configuration of a run; give another --out")
+    foreign = ValueError(f"{path}: is not the configuration of a run; give another --out")
+    if not isinstance(config, dict) or config.get("command") != "tune":
+        raise foreign
+    if not isinstance(config.get("versions"), dict) or "holdfast" not in config["versions"]:
+        raise foreign
     return config
 
 

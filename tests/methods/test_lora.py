@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from safetensors import safe_open
@@ -18,14 +19,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("target", ["q_proj,v_proj", "q_proj, v_proj", " q_proj ,v_proj, "])
 def test_every_named_module_is_adapted(world: Path, tmp_path: Path, target: str) -> None:
     """The bug: after `q_proj, ` the name ` v_proj`, with its space, fitted no module, and PEFT passed over it."""
-    run = holdfast.tune(
-        world / "model",
-        world / "echo",
-        "lora",
-        shots=(0,),
-        out=tmp_path / "run",
-        **{"model.target": target, "model.steps": 1},
-    )
+    fields: dict[str, Any] = {"model.target": target, "model.steps": 1}
+    run = holdfast.tune(world / "model", world / "echo", "lora", shots=(0,), out=tmp_path / "run", **fields)
     with safe_open(run.folder / "adapter" / "adapter_model.safetensors", "pt") as file:
         adapted = {name.split(".lora_")[0].rpartition(".")[2] for name in file.keys()}  # noqa: SIM118, no mapping
     assert adapted == {"q_proj", "v_proj"}
@@ -46,5 +41,6 @@ def test_every_named_module_is_adapted(world: Path, tmp_path: Path, target: str)
 def test_a_module_that_the_model_does_not_have_is_refused(
     world: Path, tmp_path: Path, target: str, message: str
 ) -> None:
+    fields: dict[str, Any] = {"model.target": target}
     with pytest.raises(ValueError, match=message):
-        holdfast.tune(world / "model", world / "echo", "lora", shots=(0,), out=tmp_path, **{"model.target": target})
+        holdfast.tune(world / "model", world / "echo", "lora", shots=(0,), out=tmp_path, **fields)

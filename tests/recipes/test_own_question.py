@@ -44,14 +44,8 @@ def test_no_item_is_shown_its_own_question_with_the_answer(world: Path, demonstr
 
 
 def test_the_prompts_of_a_run_hold_no_item_s_own_answer(world: Path) -> None:
-    run = holdfast.tune(
-        world / "model",
-        world / "echo",
-        "full",
-        shots=(2,),
-        out=world / "run",
-        **{"model.steps": 2, "model.demonstrations": 2},
-    )
+    fields: dict[str, Any] = {"model.steps": 2, "model.demonstrations": 2}
+    run = holdfast.tune(world / "model", world / "echo", "full", shots=(2,), out=world / "run", **fields)
     records = [json.loads(line) for line in (run.folder / "outputs.jsonl").read_text().splitlines()]
     assert records
     for record in records:
