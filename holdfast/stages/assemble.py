@@ -110,7 +110,16 @@ def _started(out: Path) -> bool:
 def _empty(out: Path) -> None:
     """Remove what a run has written, and nothing that somebody else has put beside it."""
     run = RunFolder(out)
-    parts = [run.model, run.prompt, run.adapter, out / "data", run.stages, run.config_file, run.scores_file, run.outputs_file]
+    parts = [
+        run.model,
+        run.prompt,
+        run.adapter,
+        out / "data",
+        run.stages,
+        run.config_file,
+        run.scores_file,
+        run.outputs_file,
+    ]
     parts += [run.analysis_file, run.log_file, run.page, run.card, out / MARK]
     for path in (*parts, *out.glob("samples_*.jsonl"), *out.glob("*.part")):
         if path.is_dir() and not path.is_symlink():
