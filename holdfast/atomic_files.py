@@ -1,18 +1,55 @@
 """Files that appear whole or not at all: what a killed run leaves is the old file or the new one, and nothing between."""
 
+import errno
 import os
+import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+FULL = 1 << 20  # Bytes: with less left than that, a writer that gives no reason failed for want of space.
+
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """The place to write a file to, which takes the name `path` when the block ends well; the folder is made."""
+    """Give the path to write a file to, which takes the name `path` when the block ends well; the folder is made.
+
+    Raises:
+        OSError: the file could not be written; what there was of it is removed.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
-    yield part
+    try:
+        with writing(path):
+            yield part
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
     os.replace(part, path)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """While a file, or a folder of them, is written: what a library says in its own way of a full disk becomes an OSError.
+
+    safetensors says `(os error 28)`; torch's writer of zip files names neither the file nor the reason.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno is not None:
+            raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
+        raise
+    except Exception as error:
+        number = re.search(r"\(os error (\d+)\)", str(error))
+        if number:
+            raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
+        if isinstance(error, RuntimeError) and re.search("inline_container|PytorchStreamWriter", str(error)):
+            full = shutil.disk_usage(path if path.exists() else path.parent).free < FULL
+            reason = errno.ENOSPC if full else errno.EIO
+            raise OSError(reason, os.strerror(reason), str(path)) from error
+        raise
 
 
 def write_text(path: Path, text: str) -> Path:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -21,7 +22,7 @@ except ImportError:  # not on Windows: there, runs that share stages go one at a
 
 MARK = "done.json"
 LOCK = ".lock"
-PASSING = ("points",)
+PASSING = ("points", "checkpoint-*", "best.safetensors")
 _KNOWN: dict[tuple[str, int, int, int], str] = {}  # by path, inode, size and time
 
 
@@ -44,6 +45,9 @@ class Stage:
     def run(self, folder: Path, inputs: dict[str, Path]) -> None:
         """Do the work; `inputs` holds the folder of each dependency by field name (`name.0`, `name.1` where a field holds several)."""
         raise AssertionError(f"{type(self).__name__} has no run")
+
+    def clear(self, folder: Path) -> None:
+        """Remove what only an unfinished run needs: called once the stage is marked done, and again where a kill came between."""
 
 
 def configuration(value: Any) -> Any:
@@ -111,6 +115,8 @@ def execute(stage: Stage, root: Path) -> Path:
                 done = {"seconds": round(time.time() - began, 1), "files": _hashes(folder), **configuration(stage)}
                 write_text(folder / MARK, json.dumps(done, indent=1))
             state.wait_for_everyone()
+        if PartialState().is_main_process:
+            stage.clear(folder)
     return folder
 
 
@@ -130,9 +136,10 @@ def check(folder: Path) -> None:
 
 
 def _hashes(folder: Path) -> dict[str, str]:
-    """The hash of each file that a stage left, but for what is removed once it was measured (the weights along the way)."""
+    """The hash of each file that a stage left, but for what is removed later: weights along the way once they were measured, and what a killed run needs."""
     left = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
-    return {p.as_posix(): _hash(folder / p) for p in left if p.name not in (MARK, LOCK) and p.parts[0] not in PASSING}
+    left = [p for p in left if p.name not in (MARK, LOCK) and not any(fnmatch(p.parts[0], name) for name in PASSING)]
+    return {p.as_posix(): _hash(folder / p) for p in left}
 
 
 def _hash(path: Path) -> str:

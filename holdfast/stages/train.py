@@ -11,7 +11,7 @@ from typing import ClassVar, Literal
 
 from accelerate import PartialState
 
-from holdfast.atomic_files import write_text
+from holdfast.atomic_files import write_text, writing
 from holdfast.evaluation import ask
 from holdfast.evaluation.matrix import evaluate
 from holdfast.inference.model import Model
@@ -88,10 +88,14 @@ class Train(Stage):
         )
         result = trainer.train()
         if PartialState().is_main_process:
-            chooser(self.methods).export(model, pretrained, folder)
+            with writing(folder):
+                chooser(self.methods).export(model, pretrained, folder)
             result |= self._truncated(stream.sample(SAMPLE), folder)
             write_text(folder / "result.json", json.dumps(result, indent=1))
-            checkpoint.clear(folder)
+
+    def clear(self, folder: Path) -> None:
+        """Remove checkpoints."""
+        checkpoint.clear(folder)
 
     def _truncated(self, rows: Sequence[Row], folder: Path) -> dict[str, float]:
         """Which shares of the rows were cut, lost some of what is predicted, or all of it; said where there are any, and logged."""

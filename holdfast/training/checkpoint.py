@@ -3,8 +3,10 @@
 import json
 import os
 import random
+import re
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from holdfast.atomic_files import whole
+from holdfast.atomic_files import whole, writing
+
+PARAMETERS, STATE, PROGRESS = FILES = ("parameters.safetensors", "state.pt", "progress.json")
+BEST = "best.safetensors"  # The weights with the best validation score so far.
 
 
 def write_file(tensors: Mapping[str, Tensor], path: Path) -> None:
@@ -24,7 +29,11 @@ def write_file(tensors: Mapping[str, Tensor], path: Path) -> None:
 
 def read_into(parameters: Mapping[str, nn.Parameter], path: Path) -> None:
     """Copy a file's tensors into the parameters of the same names; the sets of names must be equal."""
-    tensors = load_file(path)
+    copy_into(parameters, load_file(path))
+
+
+def copy_into(parameters: Mapping[str, nn.Parameter], tensors: Mapping[str, Tensor]) -> None:
+    """Copy tensors into the parameters of the same names; the sets of names must be equal."""
     assert tensors.keys() == parameters.keys(), sorted(tensors.keys() ^ parameters.keys())[:5]
     with torch.no_grad():
         for name, parameter in parameters.items():
@@ -63,23 +72,58 @@ def write(
     random_states: list[dict[str, Any]],
     progress: Mapping[str, Any],
 ) -> None:
-    """Write `checkpoint-STEP/` and only then remove older ones, so that there is always a whole one."""
+    """Write `checkpoint-STEP/` to the disk and only then remove older ones, so that there is always a whole one."""
     final = folder / f"checkpoint-{step}"
     part = folder / f"checkpoint-{step}.part"
     shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    write_file(parameters, part / "parameters.safetensors")
     states = [
         {**state, "numpy": [torch.from_numpy(state["numpy"][0].astype(np.int64)), *state["numpy"][1:]]}
         for state in random_states
     ]
-    torch.save({"optimizer": optimizer, "methods": methods, "random": states}, part / "state.pt")
-    (part / "progress.json").write_text(json.dumps({"step": step, **progress}))
-    shutil.rmtree(final, ignore_errors=True)
+    try:
+        with writing(final):
+            part.mkdir(parents=True)
+            write_file(parameters, part / PARAMETERS)
+            torch.save({"optimizer": optimizer, "methods": methods, "random": states}, part / STATE)
+            (part / PROGRESS).write_text(json.dumps({"step": step, **progress}))
+            for name in FILES:
+                _flush(part / name)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+    _remove(final)
     os.replace(part, final)
-    for old in folder.glob("checkpoint-*"):
-        if old != final:
-            shutil.rmtree(old, ignore_errors=True)
+    _clear(folder, final)
+
+
+def _flush(path: Path) -> None:
+    """Wait until a file is on the disk: after a power failure a rename may be there, and what it names not."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def _clear(folder: Path, kept: Path | None = None) -> None:
+    """Remove all checkpoints but one, and what a kill left of them. Other folders of a like name are somebody's."""
+    for path in folder.glob("checkpoint-*"):
+        if path.suffix in (".part", ".gone"):
+            shutil.rmtree(path, ignore_errors=True)
+        elif path != kept and _step(path) is not None:
+            _remove(path)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a checkpoint, under another name: half of one must not be taken for a whole one."""
+    gone = folder.with_name(f"{folder.name}.gone")
+    shutil.rmtree(gone, ignore_errors=True)
+    if folder.exists():
+        os.replace(folder, gone)
+    shutil.rmtree(gone, ignore_errors=True)
+
+
+def _step(path: Path) -> int | None:
+    """The step of a checkpoint's folder; None of any other path."""
+    found = re.fullmatch(r"checkpoint-(\d+)", path.name)
+    return int(found[1]) if found and path.is_dir() else None
 
 
 def point(folder: Path, step: int) -> Path:
@@ -92,23 +136,60 @@ def points(folder: Path) -> list[int]:
     return sorted(int(path.stem) for path in (folder / "points").glob("*.safetensors"))
 
 
-def latest(folder: Path) -> Path | None:
-    """The newest whole checkpoint of a stage."""
-    found = [path for path in folder.glob("checkpoint-*") if path.suffix != ".part"]
-    return max(found, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+def found(folder: Path) -> list[Path]:
+    """Return the checkpoints of a stage, the newest first."""
+    steps = {path: step for path in folder.glob("checkpoint-*") if (step := _step(path)) is not None}
+    return sorted(steps, key=lambda path: -steps[path])
 
 
-def read(path: Path, parameters: Mapping[str, nn.Parameter]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Put the parameters back; returns (optimizer, method and random states; progress)."""
-    read_into(parameters, path / "parameters.safetensors")
-    state = torch.load(path / "state.pt", weights_only=True)
-    for one in state["random"]:
-        one["numpy"] = [one["numpy"][0].numpy().astype(np.uint32), *one["numpy"][1:]]
-    return state, json.loads((path / "progress.json").read_text())
+@dataclass(frozen=True)
+class Saved:
+    """A checkpoint as it was read: nothing is changed by reading one that turns out to be damaged.
+
+    `state` holds those of the optimizer, the methods and the random generators (one a process); `progress` is what `write` was given.
+    """
+
+    tensors: dict[str, Tensor]
+    state: dict[str, Any]
+    progress: dict[str, Any]
+
+
+def read(path: Path, shapes: Mapping[str, torch.Size]) -> Saved:
+    """Read a checkpoint whose parameters have these shapes.
+
+    Raises:
+        Damaged: a file of it is missing, cut short or not what was written, or the best weights that it counts on are.
+    """
+    try:
+        tensors = _tensors(path / PARAMETERS, shapes)
+        state = torch.load(path / STATE, weights_only=True)
+        for generators in state["random"]:
+            generators["numpy"] = [generators["numpy"][0].numpy().astype(np.uint32), *generators["numpy"][1:]]
+        progress = json.loads((path / PROGRESS).read_text(encoding="utf-8"))
+        saved = Saved(tensors, {key: state[key] for key in ("optimizer", "methods", "random")}, progress)
+        if {"step", "best", "best_step", "token_budget"} - progress.keys() or progress["step"] != _step(path):
+            raise ValueError(f"{PROGRESS} is not that of this step")
+        if progress["best_step"] is not None:
+            _tensors(path.parent / BEST, shapes)
+    except (PermissionError, MemoryError):
+        raise  # The checkpoint may well be whole.
+    except Exception as error:  # Each reader has its errors for files that are cut short: EOFError, KeyError, UnpicklingError ...
+        raise Damaged(f"{path.name} is damaged ({str(error).splitlines()[0] if str(error) else type(error).__name__})") from error
+    return saved
+
+
+class Damaged(ValueError):
+    """A checkpoint cannot be read."""
+
+
+def _tensors(path: Path, shapes: Mapping[str, torch.Size]) -> dict[str, Tensor]:
+    tensors = load_file(path)
+    if {name: tensor.shape for name, tensor in tensors.items()} != dict(shapes):
+        raise ValueError(f"{path.name} holds other parameters than those that are trained")
+    return tensors
 
 
 def clear(folder: Path) -> None:
     """Remove what only an unfinished run needs."""
-    for path in folder.glob("checkpoint-*"):
-        shutil.rmtree(path)
-    (folder / "best.safetensors").unlink(missing_ok=True)
+    _clear(folder)
+    (folder / BEST).unlink(missing_ok=True)

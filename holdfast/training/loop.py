@@ -82,8 +82,8 @@ class Trainer:
                     )
                     log.say(said)
                     raise KeyboardInterrupt(said)
-        if (self.folder / "best.safetensors").exists():
-            checkpoint.read_into(self._moving, self.folder / "best.safetensors")
+        if progress["best_step"] is not None:
+            checkpoint.read_into(self._moving, self.folder / checkpoint.BEST)
         self.model.eval()
         return progress
 
@@ -276,7 +276,7 @@ class Trainer:
         if progress["best"] is None or values[0] > progress["best"]:
             progress.update(best=values[0], best_step=step)
             if self.accelerator.is_main_process:
-                checkpoint.write_file(self._moving, self.folder / "best.safetensors")
+                checkpoint.write_file(self._moving, self.folder / checkpoint.BEST)
 
     def _save(self, step: int, progress: dict[str, Any]) -> None:
         progress["step"] = step
@@ -287,15 +287,30 @@ class Trainer:
         self.accelerator.wait_for_everyone()
 
     def _resume(self) -> dict[str, Any]:
-        path = checkpoint.latest(self.folder)
-        if path is None:
-            return {"step": 0, "best": None, "best_step": None, "token_budget": None}
-        state, progress = checkpoint.read(path, self._moving)
-        self.optimizer.load_state_dict(state["optimizer"])
-        for method, saved in zip(self.methods, state["methods"], strict=True):
-            method.load_state_dict(saved)
-        checkpoint.restore_random_state(state["random"][self.accelerator.process_index])
-        return progress
+        """Go on from the newest checkpoint that is whole, or begin; returns how far training is.
+
+        Raises:
+            ValueError: it was written by another number of processes.
+        """
+        shapes = {name: parameter.shape for name, parameter in self._moving.items()}
+        for path in checkpoint.found(self.folder):
+            try:
+                saved = checkpoint.read(path, shapes)
+            except checkpoint.Damaged as error:
+                self._log.note(f"{error}; goes on from the one before it, or begins again")
+                continue
+            if len(saved.state["random"]) != (world := self.accelerator.num_processes):
+                raise ValueError(
+                    f"{path}: was written by {len(saved.state['random'])} processes and cannot be continued by {world}; start as many "
+                    "again, or remove this folder"
+                )
+            checkpoint.copy_into(self._moving, saved.tensors)
+            self.optimizer.load_state_dict(saved.state["optimizer"])
+            for method, state in zip(self.methods, saved.state["methods"], strict=True):
+                method.load_state_dict(state)
+            checkpoint.restore_random_state(saved.state["random"][self.accelerator.process_index])
+            return saved.progress
+        return {"step": 0, "best": None, "best_step": None, "token_budget": None}
 
 
 def prepare(
