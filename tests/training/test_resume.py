@@ -80,7 +80,7 @@ def test_a_line_of_the_log_that_was_being_written_is_written_again(tmp_path: Pat
 
 
 def forget_parameters(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checkpoint, "read_into", lambda parameters, path: None)
+    monkeypatch.setattr(checkpoint, "copy_into", lambda parameters, tensors: None)
 
 
 def forget_optimizer(monkeypatch: pytest.MonkeyPatch) -> None:
