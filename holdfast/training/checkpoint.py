@@ -173,8 +173,12 @@ def read(path: Path, shapes: Mapping[str, torch.Size]) -> Saved:
             _tensors(path.parent / BEST, shapes)
     except (PermissionError, MemoryError):
         raise  # The checkpoint may well be whole.
-    except Exception as error:  # Each reader has its errors for files that are cut short: EOFError, KeyError, UnpicklingError ...
-        raise Damaged(f"{path.name} is damaged ({str(error).splitlines()[0] if str(error) else type(error).__name__})") from error
+    except (
+        Exception
+    ) as error:  # Each reader has its errors for files that are cut short: EOFError, KeyError, UnpicklingError ...
+        raise Damaged(
+            f"{path.name} is damaged ({str(error).splitlines()[0] if str(error) else type(error).__name__})"
+        ) from error
     return saved
 
 

@@ -298,9 +298,14 @@ def test_what_writers_say_of_a_full_disk_names_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, number: int
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9, 0))  # pyright: ignore[reportAttributeAccessIssue]
-    with pytest.raises(OSError, match="No space left") as caught, atomic_files.whole(tmp_path / "x") as part:
-        part.write_text("half")
-        raise error
+
+    def write() -> None:
+        with atomic_files.whole(tmp_path / "x") as part:
+            part.write_text("half")
+            raise error
+
+    with pytest.raises(OSError, match="No space left") as caught:
+        write()
     assert (caught.value.errno, caught.value.filename) == (number, str(tmp_path / "x"))
     assert not list(tmp_path.iterdir())
 
