@@ -22,7 +22,7 @@ except ImportError:  # not on Windows: there, runs that share stages go one at a
 
 MARK = "done.json"
 LOCK = ".lock"
-PASSING = ("points", "checkpoint-*", "best.safetensors")
+PASSING = ("points", "checkpoint-*", "best.safetensors")  # removed once measured, or of use to a killed run alone
 _KNOWN: dict[tuple[str, int, int, int], str] = {}  # by path, inode, size and time
 
 
@@ -136,7 +136,7 @@ def check(folder: Path) -> None:
 
 
 def _hashes(folder: Path) -> dict[str, str]:
-    """The hash of each file that a stage left, but for what is removed later: weights along the way once they were measured, and what a killed run needs."""
+    """The hash of each file that a stage left, but for what is removed later (`PASSING`)."""
     left = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
     left = [p for p in left if p.name not in (MARK, LOCK) and not any(fnmatch(p.parts[0], name) for name in PASSING)]
     return {p.as_posix(): _hash(folder / p) for p in left}
