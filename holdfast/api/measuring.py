@@ -24,23 +24,32 @@ from holdfast.stages import analyse
 from holdfast.tasks import sources
 
 
-def load(model: str | Path | Run, prompt: str | Path | None = None, *, trust_remote_code: bool = False) -> Model:
+def load(
+    model: str | Path | Run,
+    prompt: str | Path | None = None,
+    *,
+    trust_remote_code: bool = False,
+    date: str | None = None,
+) -> Model:
     """A model that generates and scores text; the plain transformers model is inside (`.pretrained.model`).
 
     `model` is a run, a run's folder, a model folder, a hub id or `lab`. For a run, `prompt` is "on" (attached, the default where the
     run trained one), "off" (removed) or, of a run with several targets, the target whose prompt it is; otherwise it is a soft prompt's
-    folder, or None.
+    folder, or None. `date` (YYYY-MM-DD) is what a chat template that writes today's date writes: by default that of the run, in whose
+    words it was trained, else today's.
     """
     folder = model.folder if isinstance(model, Run) else Path(model)
     place, run, asked = str(model), None, None if prompt is None else str(prompt)
     if RunFolder(folder).is_run:
-        place, run = RunFolder(folder).config["model"], folder
+        config = RunFolder(folder).config
+        place, run = config["model"], folder
+        date = date or config.get("date")
         prompt_folder = _prompt_of(folder, asked)
     elif asked in ("on", "off"):
         raise ValueError(f"{model}: prompt={prompt!r} needs the folder of a run; give the prompt's own folder instead")
     else:
         prompt_folder = None if asked is None else Path(asked)
-    pretrained = resolve.load(place, run, trust_remote_code=trust_remote_code)
+    pretrained = resolve.load(place, run, trust_remote_code=trust_remote_code, date=date)
     return Model(pretrained, detached(load_prompt(prompt_folder, pretrained)()) if prompt_folder else None)
 
 
@@ -145,7 +154,7 @@ def explain(
     config, targets = layout.config, layout.targets
     general = [name for name in tasks or _general(config) if name not in targets]
     tuned = load(run, prompt="off", trust_remote_code=trust_remote_code).pretrained
-    base = resolve.load(config["model"], trust_remote_code=trust_remote_code)
+    base = resolve.load(config["model"], trust_remote_code=trust_remote_code, date=config.get("date"))
     found = analyse.of_run(folder, tuned, base, targets[0], general, analyses, limit=limit, shots=shots)
     if out is not None:
         write_text(RunFolder(Path(out)).analysis_file, "".join(json.dumps(record) + "\n" for record in found))

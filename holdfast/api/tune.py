@@ -12,7 +12,9 @@ from accelerate import PartialState
 
 from holdfast.evaluation.ask import check_askable
 from holdfast.evaluation.harness_samples import write_samples
-from holdfast.models import resolve
+from holdfast.models import chat_date, resolve
+from holdfast.models.fingerprint import fingerprint
+from holdfast.models.loading import load_tokenizer
 from holdfast.recipes import base as recipes
 from holdfast.recipes.plan import Fields
 from holdfast.report.card import write_card
@@ -27,7 +29,15 @@ from holdfast.stages.stage import alone, execute
 from holdfast.tasks import sources
 from holdfast.tasks.task import Task
 
-OPTIONAL = ("general", "shots", "limit", "seed", "noise_floor", "analyses")  # of `tune`, as config.yaml has them
+OPTIONAL = (
+    "general",
+    "shots",
+    "limit",
+    "seed",
+    "date",
+    "noise_floor",
+    "analyses",
+)  # of `tune`, as config.yaml has them
 LIBRARIES = ("holdfast", "torch", "transformers", "peft", "accelerate", "sacrebleu")
 
 
@@ -69,6 +79,7 @@ def tune(
     stage_root: str | Path | None = None,
     overwrite: bool = False,
     trust_remote_code: bool = False,
+    date: str | None = None,
     **fields: Any,
 ) -> Run:
     """Fine-tune `model` on `task` and measure what it gained there and kept on the `general` tasks. Tasks in disguise
@@ -78,7 +89,9 @@ def tune(
     `fields` sets any field of any stage: `prompt={"steps": 200}`, `model_={"learning_rate": 1e-4}` (the underscore keeps it apart
     from the argument) or `**{"prompt.steps": 200}`. The same call on the same `out` goes on where it was stopped. With `curve`, that
     many points along the last stage are measured too: what the trade-off is made of. `analyses` run at the same points and at step 0.
-    Runs with one `stage_root` share equal stages. With `noise_floor` the base is measured twice (`Score.again`).
+    Runs with one `stage_root` share equal stages. `date` (YYYY-MM-DD) is what a chat template that writes today's date writes, in
+    training and in every question: by default the day on which the run began. With `noise_floor` the base is measured twice
+    (`Score.again`).
 
     Raises:
         ValueError: anything about the input is wrong; nothing was written then.
@@ -88,23 +101,29 @@ def tune(
     tasks = [sources.load_task(name) for name in (*targets, *kept, *diagnostics)]
     names = _names(targets, tasks)
     check_askable(tasks, max(shots), trained=tasks[: len(targets)])
-    versions = (resolve.fingerprint(resolve.resolve(model)), *(t.version for t in tasks))
-    plan = Fields(model, targets, _nested(fields), seed, versions[: 1 + len(targets)], trust_remote_code)
+    versions = (fingerprint(resolve.resolve(model)), *(t.version for t in tasks))
+    one = targets[0] if len(targets) == 1 else list(targets)
+    config: dict[str, Any] = {"command": "tune", "model": model, "task": one, "method": method}
+    config |= {"general": list(general), "shots": list(shots), "limit": limit, "seed": seed}
+    folder = Path(out or f"runs/{'+'.join(names.values())}-{method.rpartition(':')[2]}")
+    if any(t.template.chat for t in tasks) and chat_date.writes_date(
+        load_tokenizer(resolve.resolve(model), trust_remote_code=trust_remote_code)
+    ):
+        config["date"] = date = str(date or _begun(folder, config) or chat_date.today())
+    else:
+        date = None
+    plan = Fields(model, targets, _nested(fields), seed, versions[: 1 + len(targets)], trust_remote_code, date=date)
     stages = recipes.find(method)(plan)
     plan.check_all_used()
     if (curve or analyses) and follows(stages[-1]):
         stages[-1] = plan.changed(stages[-1], curve=curve or 1)
     check_known(analyses)
-    one = targets[0] if len(targets) == 1 else list(targets)
-    config: dict[str, Any] = {"command": "tune", "model": model, "task": one, "method": method}
-    config |= {"general": list(general), "shots": list(shots), "limit": limit, "seed": seed}
     config |= ({"noise_floor": True} if noise_floor else {}) | ({"analyses": list(analyses)} if analyses else {})
     config |= {"stages": plan.resolved, "versions": library_versions()}
-    folder = Path(out or f"runs/{'+'.join(names.values())}-{method.rpartition(':')[2]}")
     with _claimed(folder, config, overwrite):
         root = Path(stage_root or RunFolder(folder).stages)
         trained = [execute(stage, root) for stage in stages]
-        asked = Asked(model, names, kept, diagnostics, tuple(shots), limit, versions, trust_remote_code)
+        asked = Asked(model, names, kept, diagnostics, tuple(shots), limit, versions, trust_remote_code, date)
         prompts = prompts_of(stages, trained)
         outputs = measure(stages, trained, prompts, root, asked, twice=noise_floor)
         explain(folder, stages, root, asked, analyses)
@@ -116,6 +135,12 @@ def tune(
             _write_scores(folder, outputs, tasks, made)
             clear_points(trained)
     return Run(folder)
+
+
+def _begun(folder: Path, config: Mapping[str, Any]) -> str | None:
+    """The date of the run in a folder, where it is the run that this call goes on with."""
+    before = assemble.recorded(folder)
+    return before.get("date") if all(before.get(key) == value for key, value in config.items()) else None
 
 
 @contextmanager

@@ -1,31 +1,48 @@
 """Load, save and describe a model and its tokenizer. The only file that names a model class."""
 
 import hashlib
+import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import peft
 import torch
+from safetensors import safe_open
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 from transformers.utils import logging as hf_logging
 
+from holdfast.models.chat_date import fix_date
 from holdfast.models.describe import decoder_start, max_length
+from holdfast.models.fingerprint import fingerprint
 
+_told: set[tuple[str, ...]] = set()  # what was said of which model: a run loads its model several times
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @dataclass(slots=True)
 class Pretrained:
-    """A transformers model with its tokenizer, where it came from, and the hash of its weights."""
+    """A transformers model with its tokenizer, and where it came from.
+
+    `files` is the folder whose content the model is; None where it is a hub's, or was changed since.
+    """
 
     model: Any
     tokenizer: Any
     source: str
-    hash: str
+    identity: str = ""
+    files: Path | None = None
+
+    @property
+    def hash(self) -> str:
+        """The fingerprint of the folder that the model was loaded from, else of its weights; worked out when it is first asked for."""
+        if not self.identity:
+            self.identity = weights_hash(self.model) if self.files is None else fingerprint(str(self.files))
+        return self.identity
 
     @property
     def encoder_decoder(self) -> bool:
@@ -39,15 +56,21 @@ class Pretrained:
 
 
 def load(
-    source: str | Path, *, dtype: str = "float32", device: str | torch.device = "cpu", trust_remote_code: bool = False
+    source: str | Path,
+    *,
+    dtype: str = "float32",
+    device: str | torch.device = "cpu",
+    trust_remote_code: bool = False,
+    date: str | None = None,
 ) -> Pretrained:
-    """The model and tokenizer in a folder, or under a hub id.
+    """Return the model and tokenizer in a folder, or under a hub id.
 
-    Weights are read from safetensors only. `dtype` is the precision that the weights are held in.
+    Weights are read from safetensors only. `dtype` is the precision that the weights are held in. `date` is what a chat template
+    that writes the date writes (YYYY-MM-DD; None: that of today), as long as this model is used.
 
     Raises:
-        ValueError: the folder is missing, holds no config, no tokenizer or no safetensors weights, or the tokenizer
-            has no end-of-sequence token.
+        ValueError: the folder is missing, holds no config, no tokenizer or no safetensors weights, lacks a weight of the model or has
+            it in another shape, or the tokenizer has no end-of-sequence token.
     """
     if dtype not in DTYPES:
         raise ValueError(f"dtype={dtype!r} is unknown; use one of {', '.join(DTYPES)}")
@@ -60,19 +83,82 @@ def load(
     try:
         config = AutoConfig.from_pretrained(source, **options)
         kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
-        with quiet():
-            model: Any = kind.from_pretrained(source, dtype=DTYPES[dtype], use_safetensors=True, **options)
+        with quiet(), _no_warnings():
+            model: Any
+            # A weight of another shape is refused below, with its name.
+            model, report = kind.from_pretrained(
+                source,
+                dtype=DTYPES[dtype],
+                use_safetensors=True,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,
+                **options,
+            )
         tokenizer = _tokenizer(source, options)
     except (OSError, KeyError, ImportError) as error:
         place = "" if folder.exists() else "no such folder here, and as a hub id it "
         raise ValueError(
             f"{source}: {place}cannot be loaded as a language model: {str(error).splitlines()[0]}"
         ) from error
+    _check_weights(str(source), report)
     prepare_tokenizer(tokenizer, str(source))
+    fix_date(tokenizer, date)
     if config.is_encoder_decoder:
         decoder_start(model)
     model.requires_grad_(False).eval().to(device)
-    return Pretrained(model, tokenizer, str(source), weights_hash(model))
+    return Pretrained(model, tokenizer, str(source), files=folder if folder.exists() else None)
+
+
+def load_tokenizer(source: str | Path, *, trust_remote_code: bool = False) -> Any:
+    """Return the tokenizer of a model alone.
+
+    Raises:
+        ValueError: there is none that can be loaded.
+    """
+    try:
+        return _tokenizer(source, {"trust_remote_code": trust_remote_code})
+    except (OSError, KeyError, ImportError) as error:
+        raise ValueError(f"{source}: its tokenizer cannot be loaded: {str(error).splitlines()[0]}") from error
+
+
+def _check_weights(source: str, report: Mapping[str, Any]) -> None:
+    """Refuse weights that transformers has made up, and name on stderr those that it has left aside.
+
+    Raises:
+        ValueError: a weight of the model is missing (one that is tied to another is not), or has another shape.
+    """
+    wrong = {
+        "lacks": sorted(report["missing_keys"]),
+        "has in another shape": sorted(str(found[0]) for found in report["mismatched_keys"]),
+    }
+    for how, names in wrong.items():
+        if names:
+            raise ValueError(
+                f"{source}: its weights do not fit its config.json: it {how} {_listed(names)}; they would be random numbers, so get "
+                "the whole model again"
+            )
+    if report["error_msgs"]:
+        raise ValueError(f"{source}: cannot be loaded: {str(report['error_msgs'][0]).splitlines()[0]}")
+    unexpected = sorted(report["unexpected_keys"])
+    if unexpected and (source, *unexpected) not in _told:
+        _told.add((source, *unexpected))
+        print(f"holdfast: {source}: the model does not use {_listed(unexpected)}", file=sys.stderr, flush=True)
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 3} more tensors" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
+
+
+@contextmanager
+def _no_warnings() -> Iterator[None]:
+    """transformers' table of weights that do not fit off: we say it in one line."""
+    before = hf_logging.get_verbosity()
+    hf_logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        hf_logging.set_verbosity(before)
 
 
 def _tokenizer(source: str | Path, options: dict[str, Any]) -> Any:
@@ -143,12 +229,26 @@ def save(pretrained: Pretrained, folder: Path) -> None:
 
 
 def merge(pretrained: Pretrained, adapter: Path) -> None:
-    """Add what a PEFT adapter's folder holds to the weights, in place."""
-    from peft import PeftModel
+    """Add what a PEFT adapter's folder holds to the weights, in place.
 
+    Raises:
+        ValueError: the adapter lacks a tensor that its configuration asks for, or has it in another shape.
+    """
     with warnings.catch_warnings():
         # PEFT 0.21 asks transformers 5 for gradient checkpointing by a name that is on its way out.
         warnings.filterwarnings("ignore", ".*is_gradient_checkpointing.*", FutureWarning)
-        merged = PeftModel.from_pretrained(pretrained.model, adapter).merge_and_unload()
+        warnings.filterwarnings("ignore", "Found missing adapter keys")  # refused below
+        try:
+            wrapped = peft.PeftModel.from_pretrained(pretrained.model, adapter)
+        except RuntimeError as error:
+            raise ValueError(f"{adapter}: does not fit the model: {' '.join(str(error).split())[:200]}") from None
+        needed = peft.get_peft_model_state_dict(wrapped, save_embedding_layers=False)
+        with safe_open(adapter / "adapter_model.safetensors", "pt") as file:
+            missing = sorted(needed.keys() - set(file.keys()))
+        if missing:
+            raise ValueError(
+                f"{adapter}: lacks {_listed(missing)}, which its adapter_config.json asks for; train it again"
+            )
+        merged = wrapped.merge_and_unload()
     pretrained.model = merged.requires_grad_(False).eval()
-    pretrained.hash = weights_hash(merged)
+    pretrained.identity, pretrained.files = "", None

@@ -1,8 +1,9 @@
 """What the playground shows, without its page: the models of a run, its tasks, and their answers to one input."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from holdfast.api import measuring
 from holdfast.evaluation.matrix import clean
@@ -101,15 +102,18 @@ def opened(path: str | Path, *, trust_remote_code: bool = False) -> Bench:
     return Bench(
         found.name,
         sentences.plain(sentences.lead(summary)),
-        _models(found.path, config["model"], trust_remote_code),
+        _models(found.path, config, trust_remote_code),
         tasks,
         list(_samples(summary, found.outputs, tasks)),
     )
 
 
-def _models(path: Path, base: str, trust_remote_code: bool) -> dict[str, Model]:
+def _models(path: Path, config: Mapping[str, Any], trust_remote_code: bool) -> dict[str, Model]:
     """The base, the tuned model behind each of its prompts, and without one where the model itself was trained."""
-    models, own = {"Base": measuring.load(base, trust_remote_code=trust_remote_code)}, RunFolder(path).prompts
+    models, own = (
+        {"Base": measuring.load(config["model"], trust_remote_code=trust_remote_code, date=config.get("date"))},
+        RunFolder(path).prompts,
+    )
     removed = measuring.load(path, "off", trust_remote_code=trust_remote_code)
     for name, place in own.items():
         state = "Tuned, prompt attached" if len(own) == 1 else f"Tuned, prompt of {name}"

@@ -31,6 +31,7 @@ class Fields:
     versions: tuple[str, ...] = ()
     trust_remote_code: bool = False
     joining: tuple[type[Method], ...] = ()
+    date: str | None = None
     resolved: dict[str, dict[str, Any]] = field(default_factory=dict)
     pinned: list[str] = field(default_factory=list)
 
@@ -85,6 +86,7 @@ class Fields:
             start,
             versions=self.versions,
             trust_remote_code=self.trust_remote_code,
+            date=self.date,
             **own,
         )
         self.resolved[name] = shown | {k: getattr(stage, k) for k in OWN}

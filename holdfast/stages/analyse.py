@@ -68,7 +68,7 @@ class Analyse(Stage):
         return Subject(
             pretrained,
             model,
-            resolve.load(tuned.model, trust_remote_code=tuned.trust_remote_code),
+            resolve.load(tuned.model, trust_remote_code=tuned.trust_remote_code, date=tuned.date),
             tuned.sample(targets, pretrained, model, self.rows),
             tuned.sample(shuffled, pretrained, model, self.rows),
             Questions(pretrained, model, targets[0], general, self.limit, self.shots),

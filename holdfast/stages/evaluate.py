@@ -37,7 +37,7 @@ class Evaluate(Stage):
     `base-again` is the base measured a second time, with other demonstrations (`demonstrations="sampled"`) and in other batches: how
     far that moves a number is its noise floor. `own-stage` is `tuned` right after the stage that trained on the targets, before later
     ones. `diagnostics` are tasks in disguise and probes. With `toward`, general tasks are also asked how probable an answer of that
-    task is (of the base, which other targets share, `LabelMass` asks).
+    task is (of the base, which other targets share, `LabelMass` asks). `date` is as in `Train`.
     """
 
     KIND: ClassVar[str] = "Evaluate"
@@ -59,6 +59,7 @@ class Evaluate(Stage):
     step: int | None = None
     versions: tuple[str, ...] = ()
     trust_remote_code: bool = False
+    date: str | None = None
 
     def run(self, folder: Path, inputs: dict[str, Path]) -> None:
         """Write `outputs.jsonl`; each task and number of shots stands in `parts/` until all are there, so a killed run goes on."""
@@ -118,7 +119,7 @@ class Evaluate(Stage):
             assert self.tuned is not None
             pretrained, model = self.tuned.at(self.step, tuned, inputs_of(self.tuned, tuned.parent))
             return Model(pretrained, self._attached(inputs, pretrained, model))
-        pretrained = resolve.load(self.model, tuned, trust_remote_code=self.trust_remote_code)
+        pretrained = resolve.load(self.model, tuned, trust_remote_code=self.trust_remote_code, date=self.date)
         return Model(pretrained, self._attached(inputs, pretrained), self.batch_tokens)
 
     def _attached(

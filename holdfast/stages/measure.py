@@ -36,6 +36,7 @@ class Asked:
     limit: int | None
     versions: tuple[str, ...]
     trust_remote_code: bool = False
+    date: str | None = None
 
     def both(self) -> dict[str, Any]:
         """Everything."""
@@ -59,7 +60,8 @@ class Asked:
         return self._fields(self.shots, general=self.general, diagnostics=self.diagnostics, versions=versions)
 
     def _fields(self, shots: tuple[int, ...], **fields: Any) -> dict[str, Any]:
-        shared = {"model": self.model, "limit": self.limit, "trust_remote_code": self.trust_remote_code}
+        shared: dict[str, Any] = {"model": self.model, "limit": self.limit, "trust_remote_code": self.trust_remote_code}
+        shared |= {"date": self.date}
         return {**shared, "shots": shots, **fields}
 
 

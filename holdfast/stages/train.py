@@ -44,7 +44,8 @@ class Train(Stage):
     anew for each example and pass (`"sampled"`, as ProMoT+1-shot does). `loss_on` is `last` (the row's own answer) or
     `all` (the demonstrations' answers too). `max_length` is in tokens, prompt included; longer inputs are cut, targets never
     (`truncation="right"` cuts rows at their end, and so their targets, as the code of the FTICL paper does).
-    `versions` is the fingerprint of model and task, so that changed content means a new folder.
+    `versions` is the fingerprint of model and task, so that changed content means a new folder. `date` is what the chat template
+    writes as today's; None where it writes none.
     """
 
     KIND: ClassVar[str] = "Train"
@@ -63,6 +64,7 @@ class Train(Stage):
     validation_limit: int = 100
     versions: tuple[str, ...] = ()
     trust_remote_code: bool = False
+    date: str | None = None
 
     def run(self, folder: Path, inputs: dict[str, Path]) -> None:
         """Train, then write `model/`, `prompt/` or `adapter/`, and `result.json`."""
@@ -143,7 +145,7 @@ class Train(Stage):
             raise ValueError(
                 f"{self.name}: the stage before left no whole model to go on from; with LoRA, leave merge on"
             )
-        pretrained = resolve.load(self.model, start, trust_remote_code=self.trust_remote_code)
+        pretrained = resolve.load(self.model, start, trust_remote_code=self.trust_remote_code, date=self.date)
         model = PrefixModel(pretrained.model)
         for place in range(len(self.prompts)):
             model.prompts.append(load.load_prompt(inputs[f"prompts.{place}"] / "prompt", pretrained))

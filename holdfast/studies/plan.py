@@ -4,10 +4,10 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as checked
 
 from holdfast.plugins import unknown
@@ -33,7 +33,8 @@ class Plan:
     makes one arm for each of its values. `set` holds settings for every arm that has them; an arm's own go before. The first arm is
     what the others are compared with. Tasks joined by ` + ` are one target of several tasks. `match` is the target score, in points,
     at which retention is compared; None: 90 % of the way from the base to the best arm. `limit` is items of each task, `curve` points
-    along each run, `jobs` runs at a time.
+    along each run, `jobs` runs at a time. `date` is what chat templates that write today's date write; None: that of the day on which
+    the study began.
     """
 
     model: str
@@ -47,6 +48,9 @@ class Plan:
     match: float | None = None
     analyses: list[str] = Field(default_factory=list)
     set: Settings = Field(default_factory=dict)
+    date: Annotated[str | None, BeforeValidator(lambda date: date if date is None else str(date))] = (
+        None  # YAML has dates
+    )
 
     def resolved(self) -> list[Arm]:
         """Every arm with all of its settings.

@@ -20,7 +20,8 @@ import yaml
 
 from holdfast.api import tune as runs
 from holdfast.atomic_files import write_text
-from holdfast.models import resolve
+from holdfast.models import chat_date, resolve
+from holdfast.models.fingerprint import fingerprint
 from holdfast.report.study.study import Study
 from holdfast.report.study.study_page import write_study_page
 from holdfast.results.scores import read_scores
@@ -30,7 +31,7 @@ from holdfast.studies.plan import Arm, Plan, arms_of, make, tasks_of
 from holdfast.tasks import sources
 
 DONE = "done.json"  # in a run's folder, written last: what the run was made of
-FIXED = ("model", "general", "shots", "limit", "curve")  # what all runs in one folder have in common
+FIXED = ("model", "general", "shots", "limit", "curve", "date")  # what all runs in one folder have in common
 
 
 def study(
@@ -60,7 +61,7 @@ def run(plan: Plan, out: str | Path, jobs: int = 1) -> Study:
         ValueError: the folder holds a study with another model, other general tasks, shots, limit or points.
     """
     folder = Path(out)
-    _claim(plan, folder)
+    plan = _claim(plan, folder)
     arms = plan.resolved()
     # Seeds outermost: a study that is stopped half way has all of its arms.
     places = [(t, arm, s) for s, t, arm in itertools.product(range(plan.seeds), plan.targets, arms)]
@@ -89,17 +90,21 @@ def place(out: Path, target: str, arm: Arm, seed: int) -> Path:
     return out / "runs" / f"{short}--{name}--{seed}"
 
 
-def _claim(plan: Plan, folder: Path) -> None:
-    path, given = folder / "study.yaml", asdict(plan)
-    if path.exists():
-        before = yaml.safe_load(path.read_text())
-        changed = [key for key in FIXED if before.get(key) != _plain(given[key])]
+def _claim(plan: Plan, folder: Path) -> Plan:
+    """Make the folder this study's own, and return the plan with the date on which it began."""
+    path = folder / "study.yaml"
+    before = yaml.safe_load(path.read_text()) if path.exists() else {}
+    plan = replace(plan, date=plan.date or before.get("date") or chat_date.today())
+    given = asdict(plan)
+    if before:
+        changed = [key for key in FIXED if key in before and before[key] != _plain(given[key])]
         if changed:
             raise ValueError(
                 f"{folder}: holds a study with another {', '.join(changed)}; its runs would not compare, so give another --out"
             )
     folder.mkdir(parents=True, exist_ok=True)
     write_text(path, yaml.safe_dump({k: _plain(v) for k, v in given.items()}, sort_keys=False, allow_unicode=True))
+    return plan
 
 
 def _plain(value: Any) -> Any:
@@ -117,6 +122,7 @@ def _arguments(plan: Plan, folder: Path, target: str, arm: Arm, seed: int) -> di
         "curve": plan.curve,
         "analyses": plan.analyses,
         "seed": seed,
+        "date": plan.date,
         "out": place(folder, target, arm, seed),
         "stage_root": folder / "stages",
         **arm.settings,
@@ -156,7 +162,7 @@ def _finished(work: Sequence[tuple[Path, dict[str, Any]]], jobs: int) -> Iterato
 def _versions(plan: Plan, target: str) -> list[Any]:
     """The content of model and tasks, and the code: with the arguments, what a finished run depends on."""
     tasks = [sources.load_task(n) for name in (*tasks_of(target), *plan.general) for n in sources.expand(name)]
-    model = resolve.fingerprint(resolve.resolve(plan.model))
+    model = fingerprint(resolve.resolve(plan.model))
     return [model, *(task.version for task in tasks), runs.library_versions()]
 
 
