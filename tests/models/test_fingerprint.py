@@ -3,6 +3,7 @@
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -121,15 +122,10 @@ def test_a_run_reads_its_model_once_for_its_hash(
 def test_a_changed_chat_template_makes_a_run_anew(tmp_path: Path) -> None:
     world = write_world(tmp_path, pick=["w3", "w4"])
     (world / "model" / "chat_template.jinja").write_text("{{ messages[0].content }} w8 {{ messages[1].content }}")
-    arguments = {
-        "model": world / "model",
-        "task": world / "pick",
-        "method": "full",
-        "shots": (0,),
-        "out": tmp_path / "run",
-    }
-    holdfast.tune(**arguments, **{"model.steps": 1})
+    arguments: dict[str, Any] = {"model": world / "model", "task": world / "pick", "method": "full", "shots": (0,)}
+    arguments |= {"out": tmp_path / "run", "model.steps": 1}
+    holdfast.tune(**arguments)
     before = {path.name for path in (tmp_path / "run" / "stages").iterdir()}
     (world / "model" / "chat_template.jinja").write_text("{{ messages[0].content }} w7 {{ messages[1].content }}")
-    holdfast.tune(**arguments, **{"model.steps": 1})
+    holdfast.tune(**arguments)
     assert len({path.name for path in (tmp_path / "run" / "stages").iterdir()}) == 2 * len(before)
