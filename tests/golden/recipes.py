@@ -1,0 +1,47 @@
+"""Golden losses: 20 steps of every recipe and method that the folders hold, each on the tiny model."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from holdfast.recipes import base
+from holdfast.recipes.plan import Fields
+from holdfast.stages.stage import Stage, execute
+from tests.golden.cases import MODEL, PROMPT, TINY
+from tests.golden.record import losses, machine, one_thread, weights
+from tests.golden.worlds import digest
+
+HERE = Path(__file__).parent / "losses"
+NEEDS: dict[str, dict[str, Any]] = {"replay": {"texts": "texts.txt"}}  # what a method cannot do without
+
+
+def names() -> list[str]:
+    """Return the name of every recipe and method; one that joins another stands beside full fine-tuning."""
+    return [f"full{record['name']}" if record["name"].startswith("+") else record["name"] for record in base.listing()]
+
+
+def plan(name: str) -> list[Stage]:
+    """Return the stages of a recipe on two targets, with the settings of the golden runs for the fields that it has."""
+    probe = Fields("model", ("pick", "copy"), versions=("", "", ""))
+    base.find(name)(probe)
+    settings: dict[str, dict[str, Any]] = {}
+    for stage, shown in probe.resolved.items():
+        wanted = TINY | (PROMPT if stage.startswith("prompt") else MODEL) | NEEDS.get(name.rpartition("+")[2], {})
+        pinned = {key.rpartition(".")[2] for key in probe.pinned if key.startswith(f"{stage}.")}
+        settings[stage] = {key: value for key, value in wanted.items() if key in shown and key not in pinned}
+    fields = Fields("model", ("pick", "copy"), settings, versions=("", "", ""))
+    return base.find(name)(fields)
+
+
+def record(name: str, world: Path) -> dict[str, Any]:
+    """Train every stage of a recipe and return its losses and weights."""
+    root = Path(f"golden-{name}")
+    with one_thread(world):
+        stages = plan(name)
+        folders = [execute(stage, root) for stage in stages]
+        found: dict[str, Any] = {"machine": machine(), "world": digest(world, "model")}
+        found |= {"losses": losses(("", folder / "log.jsonl") for folder in folders)}
+        hashes = [(stage.name, weights(folder)) for stage, folder in zip(stages, folders, strict=True)]
+        found["weights"] = {f"{stage}/{path}": value for stage, files in hashes for path, value in files.items()}
+        shutil.rmtree(root)
+    return found
