@@ -7,10 +7,12 @@ import inspect
 import pkgutil
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+CODE = re.compile(r"\.py\s*:|\bharness:.*@")  # a user's own technique, and a task that a folder describes
 
 
 def modules(package: str) -> list[ModuleType]:
@@ -48,6 +50,36 @@ def from_file(argument: str, wanted: Callable[[Any], bool], kind: str) -> Any:
     if member is None or not wanted(member):
         raise ValueError(f"{argument}: {path} defines no {kind} called {name}")
     return member
+
+
+def refuse_code(content: Any, where: str | Path, *, trust_code: bool) -> None:
+    """Refuse what was read from a file where it names code of a user's: a run's folder that somebody sends is no program.
+
+    That is `path/to/file.py:Name` wherever it stands, and a task whose description by `harness:NAME@FOLDER` may call functions of the
+    folder. On the command line, or as an argument in Python, both are asked for by whoever runs them.
+
+    Raises:
+        ValueError: the file names code, and `trust_code` is off.
+    """
+    code = sorted({text for text in _texts(content) if CODE.search(text)})
+    if code and not trust_code:
+        raise ValueError(
+            f"{where}: names code that would run with your rights: {', '.join(code)[:200]}; read it first, then give --trust-code "
+            "(in Python trust_code=True)"
+        )
+
+
+def _texts(content: Any) -> Iterator[str]:
+    """Every text in plain data, keys included. An object that YAML aliases repeat is looked at once."""
+    seen: set[int] = set()
+    left = [content]
+    while left:
+        value = left.pop()
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, Mapping | Sequence) and id(value) not in seen:
+            seen.add(id(value))
+            left += [*value, *value.values()] if isinstance(value, Mapping) else [*value]
 
 
 def snake(name: str) -> str:

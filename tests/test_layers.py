@@ -37,9 +37,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "report": {"results", "atomic_files"},
     "api": {
         "recipes", "stages", "evaluation", "inference", "prompts", "prefix", "models", "lab", "tasks", "results", "report", "atomic_files",
+        "plugins",
     },
     "studies": {"api", "recipes", "stages", "models", "tasks", "results", "report", "plugins", "atomic_files"},
-    "playground": {"api", "stages", "evaluation", "inference", "prompts", "prefix", "models", "tasks", "results", "report"},
+    "playground": {"api", "plugins", "stages", "evaluation", "inference", "prompts", "prefix", "models", "tasks", "results", "report"},
     "cli": {"api", "studies", "playground", "recipes", "stages", "prefix", "models", "tasks", "results", "report"},
     "__init__": {"api", "studies", "stages", "inference", "methods", "edits", "tasks", "results"},
     "__main__": {"cli"},

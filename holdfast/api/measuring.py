@@ -14,6 +14,7 @@ from holdfast.evaluation.progress import AskingProgress, task_items
 from holdfast.inference.model import Model
 from holdfast.lab import world
 from holdfast.models import resolve
+from holdfast.plugins import refuse_code
 from holdfast.prefix.attached import detached
 from holdfast.prompts.load import load_prompt
 from holdfast.results.run_folder import RunFolder, write_results
@@ -137,6 +138,7 @@ def explain(
     limit: int | None = None,
     out: str | Path | None = None,
     trust_remote_code: bool = False,
+    trust_code: bool = False,
 ) -> list[Mapping[str, Any]]:
     """Why a finished run gained and lost what it did: findings about the weights that it keeps, as `analysis.jsonl` has them.
 
@@ -152,6 +154,7 @@ def explain(
             f"{run}: not the folder of a run; --analyse compares a run's weights with those it started from"
         )
     config, targets = layout.config, layout.targets
+    refuse_code([targets, [] if tasks else config["general"]], layout.config_file, trust_code=trust_code)
     general = [name for name in tasks or _general(config) if name not in targets]
     tuned = load(run, prompt="off", trust_remote_code=trust_remote_code).pretrained
     base = resolve.load(config["model"], trust_remote_code=trust_remote_code, date=config.get("date"))
@@ -166,10 +169,11 @@ def _general(config: Mapping[str, Any]) -> list[str]:
     return [name for name in config["general"] if not sources.is_diagnostic(name)]
 
 
-def default_tasks(model: str) -> list[str]:
+def default_tasks(model: str, *, trust_code: bool = False) -> list[str]:
     """What `evaluate` measures when it is given no task: of a run its targets, for which its prompt is attached."""
     layout = RunFolder(Path(model))
     if layout.is_run:
+        refuse_code(layout.targets, layout.config_file, trust_code=trust_code)
         return layout.targets
     if model != "lab":
         raise ValueError("name what to measure with --task; only a run and the lab model have tasks of their own")

@@ -15,6 +15,7 @@ from holdfast.evaluation.harness_samples import write_samples
 from holdfast.models import chat_date, resolve
 from holdfast.models.fingerprint import fingerprint
 from holdfast.models.loading import load_tokenizer
+from holdfast.plugins import refuse_code
 from holdfast.recipes import base as recipes
 from holdfast.recipes.plan import Fields
 from holdfast.report.card import write_card
@@ -184,10 +185,16 @@ def _nested(fields: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return nested
 
 
-def repeat(config: str | Path, out: str | Path | None = None, *, trust_remote_code: bool = False) -> Run:
+def repeat(
+    config: str | Path, out: str | Path | None = None, *, trust_remote_code: bool = False, trust_code: bool = False
+) -> Run:
     """Run what a `config.yaml` says again, in a new folder: by default beside the old one, with `-repeat` behind its name.
 
-    A configuration never says that remote code may run: that is asked for each time.
+    A configuration never says that code may run, neither a hub's (`trust_remote_code`) nor that of a file which it names
+    (`trust_code`): both are asked for each time.
+
+    Raises:
+        ValueError: this is not the config.yaml of a run, or it names code that is not trusted.
     """
     path = Path(config)
     try:
@@ -199,6 +206,7 @@ def repeat(config: str | Path, out: str | Path | None = None, *, trust_remote_co
     needed = ("model", "task", "method", "stages")
     if not isinstance(given, dict) or any(key not in given for key in needed):
         raise ValueError(f"{path}: not the config.yaml of a run; it needs {', '.join(needed)}")
+    refuse_code(given, path, trust_code=trust_code)
     fields = {f"{stage}.{key}": value for stage, values in given["stages"].items() for key, value in values.items()}
     options = {key: given[key] for key in OPTIONAL if key in given}
     folder = Path(out) if out else path.resolve().parent.with_name(path.resolve().parent.name + "-repeat")

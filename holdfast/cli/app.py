@@ -96,14 +96,17 @@ def evaluate(
     analyse: options.AnalyseRun = None,
     out: Out = None,
     trust_remote_code: Trust = False,
+    trust_code: options.TrustCode = False,
     json_: Json = False,
 ) -> None:
     """Measure a model on tasks, with a soft prompt attached or not."""
     from holdfast.api import measuring
 
-    tasks, asked = task or measuring.default_tasks(model), output.numbers(shots)
+    tasks, asked = task or measuring.default_tasks(model, trust_code=trust_code), output.numbers(shots)
     how: dict[str, Any] = {"limit": limit, "out": out, "trust_remote_code": trust_remote_code}
-    found = measuring.explain(model, analyse, task or (), shots=min(asked), **how) if analyse else []
+    found = []
+    if analyse:
+        found = measuring.explain(model, analyse, task or (), shots=min(asked), trust_code=trust_code, **how)
     how |= {"demonstrations": demonstrations, "sets": sets}
     scores = measuring.evaluate(model, tasks, prompt=prompt, shots=asked, seed=seed, **how)
     output.scores(scores, json_, lambda: output.table(scores))
@@ -190,6 +193,7 @@ def study(
     match: options.Match = None,
     jobs: options.Jobs = 1,
     set_: options.StudySet = None,
+    trust_code: options.TrustCode = False,
     json_: Json = False,
 ) -> None:
     """Methods x targets x seeds, resumable: means, trade-off at matched target scores, paired tests."""
@@ -201,7 +205,7 @@ def study(
     given |= {"arms": plan.arms_of(method) if method else None}
     given |= {"analyses": analyse}
     given |= {"set": dict(output.assignment(text) for text in set_) if set_ else None}
-    start = plan.read(Path(model)) if model.endswith((".yaml", ".yml")) else {"model": model}
+    start = plan.read(Path(model), trust_code=trust_code) if model.endswith((".yaml", ".yml")) else {"model": model}
     found = runner.run(plan.make(start | {k: v for k, v in given.items() if v is not None}, model), out, jobs)
     if json_:
         output.lines(found.records())
@@ -223,12 +227,13 @@ def run(
     config: Annotated[Path, typer.Argument(help="The config.yaml of a run.")],
     out: Out = None,
     trust_remote_code: Trust = False,
+    trust_code: options.TrustCode = False,
     json_: Json = False,
 ) -> None:
     """Repeat a run exactly."""
     from holdfast.api import tune as runs
 
-    finished = runs.repeat(config, out=out, trust_remote_code=trust_remote_code)
+    finished = runs.repeat(config, out=out, trust_remote_code=trust_remote_code, trust_code=trust_code)
     output.scores(finished.scores, json_, lambda: output.run(finished.folder))
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from holdfast.cli.options import Trust
+from holdfast.cli.options import Trust, TrustCode
 
 
 def report(run: Annotated[Path, typer.Argument(help="Folder of a run.")]) -> None:
@@ -42,9 +42,10 @@ def playground(
         int | None, typer.Option(min=1, max=65535, help="Default: the first free one from 7860 on.")
     ] = None,
     trust_remote_code: Trust = False,
+    trust_code: TrustCode = False,
 ) -> None:
     """Ask the base and the tuned model the same, side by side on a local web page."""
     from holdfast.playground.bench import opened
     from holdfast.playground.page import serve
 
-    serve(opened(run, trust_remote_code=trust_remote_code), host=host, port=port)
+    serve(opened(run, trust_remote_code=trust_remote_code, trust_code=trust_code), host=host, port=port)

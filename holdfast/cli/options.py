@@ -25,6 +25,9 @@ Seed = Annotated[int, typer.Option(help="Seed of data order, initial values and 
 Json = Annotated[bool, typer.Option("--json", help="Print records, one JSON object a line.")]
 Overwrite = Annotated[bool, typer.Option(help="Replace a run of another configuration in the same folder.")]
 Trust = Annotated[bool, typer.Option("--trust-remote-code", help="Let code that comes with a hub model run.")]
+TrustCode = Annotated[
+    bool, typer.Option("--trust-code", help="Let code on this machine run that the file names, such as x.py:MyMethod.")
+]
 Prompt = Annotated[
     str | None, typer.Option(help="Folder of a soft prompt to attach; of a run: on, off, or a target's name.")
 ]

@@ -84,9 +84,8 @@ def load(
         config = AutoConfig.from_pretrained(source, **options)
         kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
         with quiet(), _no_warnings():
-            model: Any
             # A weight of another shape is refused below, with its name.
-            model, report = kind.from_pretrained(
+            loaded: Any = kind.from_pretrained(
                 source,
                 dtype=DTYPES[dtype],
                 use_safetensors=True,
@@ -100,6 +99,7 @@ def load(
         raise ValueError(
             f"{source}: {place}cannot be loaded as a language model: {str(error).splitlines()[0]}"
         ) from error
+    model, report = loaded
     _check_weights(str(source), report)
     prepare_tokenizer(tokenizer, str(source))
     fix_date(tokenizer, date)

@@ -8,6 +8,7 @@ from typing import Any
 from holdfast.api import measuring
 from holdfast.evaluation.matrix import clean
 from holdfast.inference.model import Model
+from holdfast.plugins import refuse_code
 from holdfast.prefix.attached import detached
 from holdfast.prompts.load import load_prompt
 from holdfast.report import sentences
@@ -86,11 +87,11 @@ class Bench:
             yield Reply(state, clean(text, stop), model.next_tokens(prompt, LIKELIEST))
 
 
-def opened(path: str | Path, *, trust_remote_code: bool = False) -> Bench:
-    """The models, tasks and examples of a finished run.
+def opened(path: str | Path, *, trust_remote_code: bool = False, trust_code: bool = False) -> Bench:
+    """Return the models, tasks and examples of a finished run.
 
     Raises:
-        ValueError: the folder is not that of a finished run of `tune`.
+        ValueError: the folder is not that of a finished run of `tune`, or its tasks name code and `trust_code` is off.
     """
     found = run_folder.read(path)
     if not found.config or not found.pieces:
@@ -98,6 +99,7 @@ def opened(path: str | Path, *, trust_remote_code: bool = False) -> Bench:
     summary = Summary.of(found.scores)
     layout = RunFolder(found.path)
     config, targets = layout.config, layout.targets
+    refuse_code([targets, config.get("general", ())], layout.config_file, trust_code=trust_code)
     tasks = {task.name: task for name in (*targets, *config.get("general", ())) for task in _tasks(name)}
     return Bench(
         found.name,

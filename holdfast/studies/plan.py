@@ -10,7 +10,7 @@ import yaml
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as checked
 
-from holdfast.plugins import unknown
+from holdfast.plugins import refuse_code, unknown
 from holdfast.recipes import base as recipes
 from holdfast.recipes.plan import Fields, literal
 from holdfast.tasks import sources
@@ -92,11 +92,11 @@ def tasks_of(target: str) -> tuple[str, ...]:
     return tuple(task.strip() for task in target.split(" + "))
 
 
-def read(path: Path) -> dict[str, Any]:
-    """The fields of a plan as a YAML file gives them.
+def read(path: Path, *, trust_code: bool = False) -> dict[str, Any]:
+    """Return the fields of a plan as a YAML file gives them.
 
     Raises:
-        ValueError: the file is not YAML, or has fields that a plan has not.
+        ValueError: the file is not YAML, has fields that a plan has not, or names code and `trust_code` is off.
     """
     try:
         given = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -110,6 +110,7 @@ def read(path: Path) -> dict[str, Any]:
     for key in given:
         if key not in known:
             raise unknown(f"{path}: field of a study:", str(key), known)
+    refuse_code(given, path, trust_code=trust_code)
     return given
 
 

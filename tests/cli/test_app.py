@@ -14,15 +14,15 @@ ROOT = Path(__file__).parents[2]
 FROZEN = """
 demo: --out --json
 tune: MODEL TASK --method --general --shots --limit --seed --curve --analyse --out --set --noise-floor --overwrite --trust-remote-code --json
-evaluate: MODEL --prompt --task --shots --limit --seed --demonstrations --demonstration-sets --analyse --out --trust-remote-code --json
+evaluate: MODEL --prompt --task --shots --limit --seed --demonstrations --demonstration-sets --analyse --out --trust-remote-code --trust-code --json
 generate: MODEL --prompt --input --max-new-tokens --stop --num-beams --trust-remote-code
 edit: BASE TUNED --edit --out --set
 compare: RUNS --floor --out --json
-study: MODEL --out --method --target --general --seeds --shots --limit --curve --analyse --match --jobs --set --json
+study: MODEL --out --method --target --general --seeds --shots --limit --curve --analyse --match --jobs --set --trust-code --json
 report: RUN
 push: RUN REPO --public --with-report
-playground: RUN --host --port --trust-remote-code
-run: CONFIG --out --trust-remote-code --json
+playground: RUN --host --port --trust-remote-code --trust-code
+run: CONFIG --out --trust-remote-code --trust-code --json
 methods: --json
 edits: --json
 tasks: --json
