@@ -98,7 +98,5 @@ def test_task_files_that_a_run_names_are_not_opened_unasked(world: Path) -> None
         lambda: opened(run.folder),
     )
     for call in calls:
-        with pytest.raises(
-            ValueError, match=r"config.yaml: names code that would run with your rights: harness:evil@"
-        ):
+        with pytest.raises(ValueError, match=r"config.yaml: names code that would run with your rights: harness:evil@"):
             call()
