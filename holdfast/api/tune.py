@@ -25,10 +25,11 @@ from holdfast.results.score import score
 from holdfast.results.scores import Circumstances, Output, Score, read_scores
 from holdfast.stages import assemble
 from holdfast.stages.analyse import check_known
-from holdfast.stages.measure import Asked, clear_points, explain, follows, measure, prompts_of
-from holdfast.stages.stage import alone, execute
+from holdfast.stages.measure import Questions, clear_points, explain, last_trained, measure, prompt_owners
+from holdfast.stages.stage import alone, execute, folder_of
 from holdfast.tasks import sources
 from holdfast.tasks.task import Task
+from holdfast.tasks.task_set import TaskSet
 
 OPTIONAL = (
     "general",
@@ -97,43 +98,44 @@ def tune(
     Raises:
         ValueError: anything about the input is wrong; nothing was written then.
     """
-    model, targets, general = str(model), sources.arguments(task), sources.arguments(general)
-    kept, diagnostics = sources.apart(general)
-    tasks = [sources.load_task(name) for name in (*targets, *kept, *diagnostics)]
-    names = _names(targets, tasks)
-    check_askable(tasks, max(shots), trained=tasks[: len(targets)])
-    versions = (fingerprint(resolve.resolve(model)), *(t.version for t in tasks))
-    one = targets[0] if len(targets) == 1 else list(targets)
-    config: dict[str, Any] = {"command": "tune", "model": model, "task": one, "method": method}
-    config |= {"general": list(general), "shots": list(shots), "limit": limit, "seed": seed}
-    folder = Path(out or f"runs/{'+'.join(names.values())}-{method.rpartition(':')[2]}")
-    if any(t.template.chat for t in tasks) and chat_date.writes_date(
+    model, general = str(model), sources.arguments(general)
+    tasks = TaskSet.read(sources.arguments(task), general)
+    check_askable([ref.task for ref in tasks.refs], max(shots), trained=[ref.task for ref in tasks.targets])
+    model_version = fingerprint(resolve.resolve(model))
+    versions = (model_version, *(ref.version for ref in tasks.targets))
+    targets = [ref.argument for ref in tasks.targets]
+    config: dict[str, Any] = {"command": "tune", "model": model, "task": targets[0] if len(targets) == 1 else targets}
+    config |= {"method": method, "general": list(general), "shots": list(shots), "limit": limit, "seed": seed}
+    names = "+".join(ref.file_name for ref in tasks.targets)
+    folder = Path(out or f"runs/{names}-{method.rpartition(':')[2]}")
+    if any(ref.task.template.chat for ref in tasks.refs) and chat_date.writes_date(
         load_tokenizer(resolve.resolve(model), trust_remote_code=trust_remote_code)
     ):
         config["date"] = date = str(date or _begun(folder, config) or chat_date.today())
     else:
         date = None
-    plan = Fields(model, targets, _nested(fields), seed, versions[: 1 + len(targets)], trust_remote_code, date=date)
+    plan = Fields(model, tasks.targets, _nested(fields), seed, versions, trust_remote_code, date=date)
     stages = recipes.find(method)(plan)
     plan.check_all_used()
-    if (curve or analyses) and follows(stages[-1]):
-        stages[-1] = plan.changed(stages[-1], curve=curve or 1)
+    if (curve or analyses) and last_trained(stages).moves_the_model:
+        last = last_trained(stages)
+        stages = [plan.changed(last, curve=curve or 1) if stage is last else stage for stage in stages]
     check_known(analyses)
     config |= ({"noise_floor": True} if noise_floor else {}) | ({"analyses": list(analyses)} if analyses else {})
     config |= {"stages": plan.resolved, "versions": library_versions()}
+    questions = Questions(model, model_version, tasks, tuple(shots), limit, noise_floor, trust_remote_code, date)
     with _claimed(folder, config, overwrite):
         root = Path(stage_root or RunFolder(folder).stages)
         trained = [execute(stage, root) for stage in stages]
-        asked = Asked(model, names, kept, diagnostics, tuple(shots), limit, versions, trust_remote_code, date)
-        prompts = prompts_of(stages, trained)
-        outputs = measure(stages, trained, prompts, root, asked, twice=noise_floor)
-        explain(folder, stages, root, asked, analyses)
+        outputs = measure(stages, questions, root)
+        explain(stages, questions, analyses, root, folder)
         if PartialState().is_main_process:
-            assemble.collect(trained, folder, {names[t]: trained[place] for t, place in prompts.items()})
+            prompts = {r.file_name: folder_of(stage, root) for stage, own in prompt_owners(stages) for r in own}
+            assemble.collect(trained, folder, prompts)
             made = Circumstances(
-                model=model, model_hash=versions[0], recipe=method, seed=seed, versions=library_versions()
+                model=model, model_hash=model_version, recipe=method, seed=seed, versions=library_versions()
             )
-            _write_scores(folder, outputs, tasks, made)
+            _write_scores(folder, outputs, [ref.task for ref in tasks.refs], made)
             clear_points(trained)
     return Run(folder)
 
@@ -154,14 +156,6 @@ def _claimed(folder: Path, config: Mapping[str, Any], overwrite: bool) -> Iterat
             assemble.claim(folder, config, overwrite=overwrite)
         yield
         PartialState().wait_for_everyone()
-
-
-def _names(targets: Sequence[str], tasks: Sequence[Task]) -> dict[str, str]:
-    """What each target is called in the names of files."""
-    names = {target: sources.short(task.name) for target, task in zip(targets, tasks, strict=False)}
-    if not targets or len(set(names.values())) < len(targets):
-        raise ValueError(f"task: {', '.join(targets) or 'none'}; give one target or more, each with a name of its own")
-    return names
 
 
 def _write_scores(folder: Path, outputs: Sequence[Output], tasks: Sequence[Task], circumstances: Circumstances) -> None:

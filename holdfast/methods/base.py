@@ -40,6 +40,11 @@ class Method:
     stage: ClassVar[str] = "model"
     """What the stage is called when this method is the only one: what it trains."""
 
+    @property
+    def leaves(self) -> tuple[str, ...]:
+        """The folders that `export` writes: of `model`, `prompt` and `adapter`. The evaluations of a run follow from them."""
+        return ("prompt",) if self.stage == "prompt" else ("model",)
+
     def prepare(self, model: "PrefixModel", pretrained: "Pretrained", rows: Sequence[Row]) -> None:
         """Once, before anything moves: add modules, keep a copy of the start, measure. `rows` is a sample of the data."""
 

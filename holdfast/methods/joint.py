@@ -31,6 +31,11 @@ class Joint(PromptTuning):
 
     prompt_rate: float = Field(default=1.0, ge=0)
 
+    @property
+    def leaves(self) -> tuple[str, ...]:
+        """Both."""
+        return ("model", "prompt")
+
     def parameters(self, model: "PrefixModel") -> Iterable[ParameterGroup]:
         """The prompt, then all weights."""
         yield ParameterGroup([trained(model).vectors], self.prompt_rate, weight_decay=False)

@@ -43,6 +43,11 @@ class Lora(Method):
     init: Literal["default", "gaussian", "pissa", "olora"] = "default"
     merge: bool = True
 
+    @property
+    def leaves(self) -> tuple[str, ...]:
+        """The adapter and, with `merge`, the merged model."""
+        return ("model", "adapter") if self.merge else ("adapter",)
+
     def prepare(self, model: "PrefixModel", pretrained: "Pretrained", rows: Sequence[Row]) -> None:
         """Put the adapter into the model, in place.
 

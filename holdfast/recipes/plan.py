@@ -12,6 +12,7 @@ from holdfast.methods.base import Method, chooser
 from holdfast.plugins import unknown
 from holdfast.stages.train import Train
 from holdfast.tasks.sources import short
+from holdfast.tasks.task_set import TaskRef
 from holdfast.training.settings import Settings
 
 OWN = ("demonstrations", "sampling", "loss_on", "max_length", "truncation", "validation_limit")
@@ -25,7 +26,7 @@ class Fields:
     """
 
     model: str
-    tasks: tuple[str, ...]
+    tasks: tuple[TaskRef, ...]
     set: dict[str, dict[str, Any]] = field(default_factory=dict)
     seed: int = 0
     versions: tuple[str, ...] = ()
@@ -43,7 +44,7 @@ class Fields:
         self,
         name: str,
         *kinds: type[Method],
-        tasks: tuple[str, ...] = (),
+        tasks: tuple[TaskRef, ...] = (),
         prompts: Sequence[Train] = (),
         start: Train | None = None,
         pinned: Mapping[str, Any] = MappingProxyType({}),
@@ -77,7 +78,7 @@ class Fields:
         shown = {f.name: getattr(settings, f.name) for f in fields(settings)}
         shown |= {f.name: getattr(m, f.name) for m in methods for f in fields(m)}  # pyright: ignore[reportArgumentType]
         stage = Train(
-            f"{name}-{short(tasks[0])}" if tasks and len(self.tasks) > 1 else name,
+            f"{name}-{short(tasks[0].argument)}" if tasks and len(self.tasks) > 1 else name,
             self.model,
             tasks or self.tasks,
             methods,
@@ -94,7 +95,7 @@ class Fields:
 
     def changed(self, stage: Train, **settings: Any) -> Train:
         """A stage of the plan with other settings, which the configuration then shows."""
-        self.resolved[stage.name.removesuffix(f"-{short(stage.tasks[0])}")] |= settings
+        self.resolved[stage.name.removesuffix(f"-{short(stage.tasks[0].argument)}")] |= settings
         return replace(stage, settings=replace(stage.settings, **settings))
 
     def check_all_used(self) -> None:

@@ -76,6 +76,11 @@ class RunFolder:
         return self.path / "adapter"
 
     @property
+    def data(self) -> Path:
+        """A task's folder: the rows that were trained on, where they were curated."""
+        return self.path / "data"
+
+    @property
     def pieces(self) -> list[str]:
         """Those of `model`, `prompt` and `adapter` that exist."""
         return [piece for piece in PIECES if (self.path / piece).is_dir()]

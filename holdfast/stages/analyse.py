@@ -21,10 +21,11 @@ from holdfast.prompts import load
 from holdfast.results import symptoms
 from holdfast.results.run_folder import RunFolder
 from holdfast.results.scores import Output
-from holdfast.stages.stage import Stage, inputs_of
+from holdfast.stages.stage import Inputs, Stage
 from holdfast.stages.train import Train
 from holdfast.tasks.sources import load_task
 from holdfast.tasks.task import Task
+from holdfast.tasks.task_set import TaskRef
 from holdfast.tasks.templates import choose_demonstrations, render
 
 
@@ -40,18 +41,19 @@ class Analyse(Stage):
     tuned: Train | None = None
     step: int = 0
     analyses: tuple[str, ...] = ()
-    general: tuple[str, ...] = ()
+    general: tuple[TaskRef, ...] = ()
     rows: int = 64
     limit: int = 32
     shots: int = 1
     versions: tuple[str, ...] = ()
 
-    def run(self, folder: Path, inputs: dict[str, Path]) -> None:
+    def run(self, folder: Path, inputs: Inputs) -> None:
         """Write `analysis.jsonl`: one record a finding, with its analysis and step."""
         if not PartialState().is_main_process:
             return
         assert self.tuned is not None
-        pretrained, model = self.tuned.at(self.step, inputs["tuned"], inputs_of(self.tuned, inputs["tuned"].parent))
+        tuned = inputs["tuned"]
+        pretrained, model = self.tuned.at(self.step, tuned.folder, tuned.inputs)
         subject = self.subject(self.tuned, pretrained, model)
         records = [
             {"analysis": name, "step": self.step, **asdict(finding)}
@@ -62,9 +64,9 @@ class Analyse(Stage):
 
     def subject(self, tuned: Train, pretrained: Pretrained, model: PrefixModel) -> Subject:
         """What the analyses look at."""
-        targets = [load_task(name) for name in tuned.tasks]
+        targets = [ref.task for ref in tuned.tasks]
         shuffled = [replace(target, splits={**target.splits, "train": shuffle(target)}) for target in targets]
-        general = [load_task(name) for name in self.general]
+        general = [ref.task for ref in self.general]
         return Subject(
             pretrained,
             model,

@@ -6,7 +6,7 @@ import shutil
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from accelerate import PartialState
 
@@ -22,10 +22,9 @@ from holdfast.prefix.model import PrefixModel
 from holdfast.prompts import load
 from holdfast.results import symptoms
 from holdfast.results.scores import Output, Role, read_outputs, write_jsonl
-from holdfast.stages.stage import Stage, inputs_of
+from holdfast.stages.stage import Inputs, Stage, content_of, execute
 from holdfast.stages.train import Train
-from holdfast.tasks.sources import load_task
-from holdfast.tasks.task import Task
+from holdfast.tasks.task_set import TaskRef
 
 
 @dataclass(frozen=True)
@@ -36,50 +35,51 @@ class Evaluate(Stage):
     when `prompt` is "on". With `step`, `tuned` is measured as it was after that many steps; step 0 is the model that it started from.
     `base-again` is the base measured a second time, with other demonstrations (`demonstrations="sampled"`) and in other batches: how
     far that moves a number is its noise floor. `own-stage` is `tuned` right after the stage that trained on the targets, before later
-    ones. `diagnostics` are tasks in disguise and probes. With `toward`, general tasks are also asked how probable an answer of that
-    task is (of the base, which other targets share, `LabelMass` asks). `date` is as in `Train`.
+    ones. `tasks` stand in the order of the answers: targets, general tasks, diagnostics. With `toward`, general tasks are also asked
+    how probable an answer of that task is (of the base, which other targets share, `LabelMass` asks). `date` is as in `Train`.
     """
 
     KIND: ClassVar[str] = "Evaluate"
+    HASH_LATER: ClassVar[dict[str, object]] = {"date": None}
 
     model: str = ""
     variant: Variant = "base"
     prompt: Literal["on", "off"] | None = None
     tuned: Train | None = None
     trained_prompt: Train | None = None
-    targets: tuple[str, ...] = ()
-    general: tuple[str, ...] = ()
-    diagnostics: tuple[str, ...] = ()
+    tasks: tuple[TaskRef, ...] = ()
     shots: tuple[int, ...] = (0,)
     demonstrations: Literal["first", "sampled"] = "first"
     batch_tokens: int = 8192
-    toward: str | None = None
+    toward: TaskRef | None = None
     limit: int | None = None
     seed: int = 0
     step: int | None = None
-    versions: tuple[str, ...] = ()
+    model_version: str = ""
     trust_remote_code: bool = False
     date: str | None = None
 
-    def run(self, folder: Path, inputs: dict[str, Path]) -> None:
+    def hashed(self) -> dict[str, Any]:
+        """Return the fields; tasks by their role, and the fingerprints of the model and of the tasks in one list, as folders have it."""
+        content = content_of(self)
+        del content["tasks"], content["model_version"]
+        keys: dict[Role, str] = {"target": "targets", "general": "general", "diagnostic": "diagnostics"}
+        by_role = {key: tuple(ref for ref in self.tasks if ref.role == role) for role, key in keys.items()}
+        return content | by_role | {"versions": (self.model_version, *(ref.version for ref in self.tasks))}
+
+    def run(self, folder: Path, inputs: Inputs) -> None:
         """Write `outputs.jsonl`; each task and number of shots stands in `parts/` until all are there, so a killed run goes on."""
         if not PartialState().is_main_process:
             return
-        target = load_task(self.toward) if self.toward else None
-        roles: dict[Role, tuple[str, ...]] = {
-            "target": self.targets,
-            "general": self.general,
-            "diagnostic": self.diagnostics,
-        }
-        asked: list[tuple[Task, Role]] = [(load_task(name), role) for role, names in roles.items() for name in names]
         label = f"{self.variant}" + (f", prompt {self.prompt}" if self.prompt else "")
         label += f", step {self.step}" if self.step is not None else ""
-        counts = [task_items(task, self.limit) for task, _ in asked]
+        counts = [task_items(ref.task, self.limit) for ref in self.tasks]
         parts = folder / "parts"
         written: list[Path] = []
         model: Model | None = None
         with AskingProgress(label, [count for count in counts for _ in self.shots]) as progress:
-            for task, role in asked:
+            for ref in self.tasks:
+                task = ref.task
                 for shots in self.shots:
                     # By number: a task's name need not be that of a file, and this stage's configuration fixes the order.
                     path = parts / f"{len(written):04}.jsonl"
@@ -92,14 +92,14 @@ class Evaluate(Stage):
                     outputs = ask(
                         model,
                         task,
-                        role=role,
+                        role=ref.role,
                         shots=shots,
                         limit=self.limit,
                         seed=self.seed,
                         variant=self.variant,
                         prompt=self.prompt,
-                        generate_choices=role == "general",
-                        target=target if role == "general" else None,
+                        generate_choices=ref.role == "general",
+                        target=self.toward.task if self.toward and ref.role == "general" else None,
                         demonstrations=self.demonstrations,
                         demonstration_seed=1,
                     )
@@ -112,25 +112,28 @@ class Evaluate(Stage):
             os.fsync(file.fileno())
         shutil.rmtree(parts, ignore_errors=True)
 
-    def load(self, inputs: dict[str, Path]) -> Model:
-        """The model that this stage measures."""
+    def load(self, inputs: Inputs) -> Model:
+        """Return the model that this stage measures."""
         tuned = inputs.get("tuned")
         if self.step and tuned is not None:
             assert self.tuned is not None
-            pretrained, model = self.tuned.at(self.step, tuned, inputs_of(self.tuned, tuned.parent))
+            pretrained, model = self.tuned.at(self.step, tuned.folder, tuned.inputs)
             return Model(pretrained, self._attached(inputs, pretrained, model))
-        pretrained = resolve.load(self.model, tuned, trust_remote_code=self.trust_remote_code, date=self.date)
+        folder = None if tuned is None else tuned.folder
+        pretrained = resolve.load(self.model, folder, trust_remote_code=self.trust_remote_code, date=self.date)
         return Model(pretrained, self._attached(inputs, pretrained), self.batch_tokens)
 
-    def _attached(
-        self, inputs: dict[str, Path], pretrained: Pretrained, model: PrefixModel | None = None
-    ) -> Prompt | None:
-        """The prompt to attach: that of a finished stage, or the one that the model itself was training at this step."""
+    def _attached(self, inputs: Inputs, pretrained: Pretrained, model: PrefixModel | None = None) -> Prompt | None:
+        """Return the prompt to attach: that of a finished stage, or the one that the model itself was training at this step."""
         if self.prompt != "on":
             return None
         if model is not None and self.trained_prompt == self.tuned:
             return model.attached(len(model.prompts) - 1)
-        return detached(load.load_prompt(inputs["trained_prompt"] / "prompt", pretrained)())
+        return detached(load.load_prompt(inputs["trained_prompt"].prompt(), pretrained)())
+
+    def outputs(self, root: Path) -> list[Output]:
+        """Return the answers; the stage is run where that was not done."""
+        return read_outputs(execute(self, root))
 
 
 @dataclass(frozen=True)
@@ -138,36 +141,41 @@ class LabelMass(Stage):
     """How probable an answer of the task `toward` was at each general item that `evaluated` asked.
 
     It is all of an evaluation of the base that depends on the target, and a small part of its time: apart, the rest is done once for
-    every target. `version` is the fingerprint of `toward`.
+    every target.
     """
 
     KIND: ClassVar[str] = "LabelMass"
 
     evaluated: Evaluate | None = None
-    toward: str = ""
-    version: str = ""
+    toward: TaskRef | None = None
 
-    def run(self, folder: Path, inputs: dict[str, Path]) -> None:
+    def hashed(self) -> dict[str, Any]:
+        """Return the fields, with the target's fingerprint."""
+        assert self.toward is not None
+        return {**content_of(self), "version": self.toward.version}
+
+    def run(self, folder: Path, inputs: Inputs) -> None:
         """Write `mass.json`: a number for each line of the evaluation's `outputs.jsonl`, null where the target has no labels of its own."""
         if not PartialState().is_main_process:
             return
         assert self.evaluated is not None
-        target, place = load_task(self.toward), inputs["evaluated"]
-        tasks = {task.name: task for task in map(load_task, self.evaluated.general)}
+        assert self.toward is not None
+        target, evaluated = self.toward.task, inputs["evaluated"]
+        tasks = {ref.task.name: ref.task for ref in self.evaluated.tasks if ref.role == "general"}
         asked = {name for name, task in tasks.items() if symptoms.foreign_labels(target, task)}
-        model = self.evaluated.load(inputs_of(self.evaluated, place.parent)) if asked else None
+        model = self.evaluated.load(evaluated.inputs) if asked else None
         masses: list[float | None] = []
-        for (name, _), group in groupby(read_outputs(place), key=lambda output: (output.task, output.shots)):
+        for (name, _), group in groupby(read_outputs(evaluated.folder), key=lambda output: (output.task, output.shots)):
             outputs = list(group)
             marked = with_mass(model, tasks[name], target, outputs) if model and name in asked else outputs
             masses += [output.scores.get("first_token_mass") for output in marked]
         write_text(folder / "mass.json", json.dumps(masses))
 
-    @staticmethod
-    def read(folder: Path, outputs: list[Output]) -> list[Output]:
-        """The evaluation's outputs, each with its mass in `folder`."""
-        masses = json.loads((folder / "mass.json").read_text())
+    def outputs(self, root: Path) -> list[Output]:
+        """Return the evaluation's answers, each with its mass; both stages are run where that was not done."""
+        assert self.evaluated is not None
+        masses = json.loads((execute(self, root) / "mass.json").read_text())
         return [
             output if mass is None else replace(output, scores={**output.scores, "first_token_mass": mass})
-            for output, mass in zip(outputs, masses, strict=True)
+            for output, mass in zip(self.evaluated.outputs(root), masses, strict=True)
         ]

@@ -14,6 +14,8 @@ from typing import Any, ClassVar
 from accelerate import PartialState
 
 from holdfast.atomic_files import write_text
+from holdfast.results.run_folder import RunFolder
+from holdfast.tasks.task_set import TaskRef
 
 try:
     import fcntl
@@ -28,7 +30,7 @@ _KNOWN: dict[tuple[str, int, int, int], str] = {}  # by path, inode, size and ti
 
 @dataclass(frozen=True)
 class Stage:
-    """One step of an experiment. A field that holds another stage, or a tuple of stages, is a dependency; the hash of the
+    """One step of an experiment. A stage in a field is a dependency, also in a tuple, and in a field of a method; the hash of the
     configuration names the folder.
 
     A subclass writes its results into the folder that `run` is given, and needs no care for completion marks, skipping or order.
@@ -42,12 +44,16 @@ class Stage:
 
     name: str
 
-    def run(self, folder: Path, inputs: dict[str, Path]) -> None:
-        """Do the work; `inputs` holds the folder of each dependency by field name (`name.0`, `name.1` where a field holds several)."""
+    def run(self, folder: Path, inputs: "Inputs") -> None:
+        """Write the results into `folder`; `inputs` are those of the stages that this one stands on."""
         raise AssertionError(f"{type(self).__name__} has no run")
 
     def clear(self, folder: Path) -> None:
         """Remove what only an unfinished run needs: called once the stage is marked done, and again where a kill came between."""
+
+    def hashed(self) -> dict[str, Any]:
+        """Return the fields that enter the hash, by their keys there; a subclass may spell a field as folders have had it before."""
+        return content_of(self)
 
 
 def configuration(value: Any) -> Any:
@@ -56,20 +62,24 @@ def configuration(value: Any) -> Any:
     A class appears by its `KIND` (its own name, where a user's class has none), a field by its key in `HASH_KEYS` (else its name). A
     field of `HASH_LATER` is left out while it has the value there, as if it did not exist: folders from before it was added stay valid.
     """
+    if isinstance(value, TaskRef):
+        return value.argument  # its version stands beside it, in the stage's `versions`
     if is_dataclass(value) and not isinstance(value, type):
-        cls = type(value)
-        keys, later = getattr(cls, "HASH_KEYS", {}), getattr(cls, "HASH_LATER", {})
-        plain = {"stage" if isinstance(value, Stage) else "kind": cls.__dict__.get("KIND") or cls.__name__}
-        for f in fields(value):
-            content = getattr(value, f.name)
-            if f.name not in later or content != later[f.name]:
-                plain[keys.get(f.name, f.name)] = configuration(content)
-        return plain
+        kind, content = ("stage", value.hashed()) if isinstance(value, Stage) else ("kind", content_of(value))
+        name = type(value).__dict__.get("KIND") or type(value).__name__
+        return {kind: name, **{key: configuration(v) for key, v in content.items()}}
     if isinstance(value, dict):
         return {str(k): configuration(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [configuration(v) for v in value]
     return value if isinstance(value, str | int | float | bool | None) else str(value)
+
+
+def content_of(value: Any) -> dict[str, Any]:
+    """Return the fields of a dataclass that count, by their keys in the hash."""
+    keys, later = getattr(value, "HASH_KEYS", {}), getattr(value, "HASH_LATER", {})
+    content = {f.name: getattr(value, f.name) for f in fields(value)}
+    return {keys.get(name, name): v for name, v in content.items() if name not in later or v != later[name]}
 
 
 def digest(stage: Stage) -> str:
@@ -83,16 +93,66 @@ def folder_of(stage: Stage, root: Path) -> Path:
     return root / f"{stage.name}-{digest(stage)}"
 
 
-def dependencies(stage: Stage) -> dict[str, Stage]:
-    """The stages that a stage stands on, as `Stage.run` names them."""
-    found: dict[str, Stage] = {}
-    for f in fields(stage):
-        value = getattr(stage, f.name)
-        if isinstance(value, Stage):
-            found[f.name] = value
-        elif isinstance(value, tuple):
-            found |= {f"{f.name}.{i}": one for i, one in enumerate(value) if isinstance(one, Stage)}
-    return found
+def dependencies(value: Any) -> dict[str, Stage]:
+    """Return the stages that a stage stands on: by field, `prompts.0` in a tuple, `methods.1.mask` in a field of a method."""
+    stages: dict[str, Stage] = {}
+    for f in fields(value):
+        content = getattr(value, f.name)
+        parts = (
+            {f"{f.name}.{i}": part for i, part in enumerate(content)}
+            if isinstance(content, tuple)
+            else {f.name: content}
+        )
+        for name, part in parts.items():
+            if isinstance(part, Stage):
+                stages[name] = part
+            elif is_dataclass(part) and not isinstance(part, type):
+                stages |= {f"{name}.{inner}": stage for inner, stage in dependencies(part).items()}
+    return stages
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A stage that is done, and its folder. What it left is asked for by type; what it did not leave is a ValueError."""
+
+    stage: Stage
+    folder: Path
+
+    @property
+    def inputs(self) -> "Inputs":
+        """What the stage itself stood on."""
+        return Inputs.of(self.stage, self.folder.parent)
+
+    def weights(self) -> Path:
+        """Return the folder of the whole model that the stage left."""
+        return self._part(RunFolder(self.folder).model, "no whole model to go on from; with LoRA, leave merge on")
+
+    def prompt(self) -> Path:
+        """Return the folder of the prompt that the stage trained."""
+        return self._part(RunFolder(self.folder).prompt, "no prompt; name a stage that trains one")
+
+    def task(self) -> Path:
+        """Return the folder of the task that the stage wrote."""
+        return self._part(RunFolder(self.folder).data, "no data; name a stage that curates a task")
+
+    def _part(self, path: Path, lacks: str) -> Path:
+        if not path.is_dir():
+            raise ValueError(f"{self.stage.name}: this stage left {lacks}")
+        return path
+
+
+class Inputs(dict[str, Finished]):
+    """The finished stages that a stage stands on, by field: `inputs["start"].weights()`, `inputs["prompts.0"].prompt()`."""
+
+    @classmethod
+    def of(cls, stage: Stage, root: Path) -> "Inputs":
+        """Return the inputs of a stage whose dependencies are done below `root`."""
+        return cls({name: Finished(s, folder_of(s, root)) for name, s in dependencies(stage).items()})
+
+    def within(self, field: str) -> dict[str, Path]:
+        """Return the folders of the stages in the fields of one part, such as `methods.1`, by the names of its fields."""
+        prefix = f"{field}."
+        return {name.removeprefix(prefix): made.folder for name, made in self.items() if name.startswith(prefix)}
 
 
 def execute(stage: Stage, root: Path) -> Path:
@@ -100,7 +160,8 @@ def execute(stage: Stage, root: Path) -> Path:
 
     Under `accelerate launch` every process comes here: training runs in all of them, and `run` decides what only one does.
     """
-    inputs = {name: execute(before, root) for name, before in dependencies(stage).items()}
+    for before in dependencies(stage).values():
+        execute(before, root)
     folder = folder_of(stage, root)
     folder.mkdir(parents=True, exist_ok=True)
     with alone(folder):
@@ -108,7 +169,7 @@ def execute(stage: Stage, root: Path) -> Path:
             check(folder)
         else:
             began = time.time()
-            stage.run(folder, inputs)
+            stage.run(folder, Inputs.of(stage, root))
             state = PartialState()
             state.wait_for_everyone()
             if state.is_main_process:
@@ -153,11 +214,6 @@ def _hash(path: Path) -> str:
                 digest.update(piece)
         _KNOWN[key] = digest.hexdigest()[:16]
     return _KNOWN[key]
-
-
-def inputs_of(stage: Stage, root: Path) -> dict[str, Path]:
-    """The folders of a stage's dependencies, as `Stage.run` names them."""
-    return {name: folder_of(before, root) for name, before in dependencies(stage).items()}
 
 
 @contextmanager

@@ -21,10 +21,11 @@ from holdfast.models.loading import Pretrained
 from holdfast.prefix.model import PrefixModel
 from holdfast.prompts import load
 from holdfast.results.metrics import metric
+from holdfast.results.run_folder import RunFolder
 from holdfast.row import Row
-from holdfast.stages.stage import Stage
-from holdfast.tasks.sources import load_task
+from holdfast.stages.stage import Inputs, Stage
 from holdfast.tasks.task import Task
+from holdfast.tasks.task_set import TaskRef
 from holdfast.tasks.templates import choose_demonstrations, render
 from holdfast.tasks.tokenization import encode
 from holdfast.training import checkpoint
@@ -44,14 +45,15 @@ class Train(Stage):
     anew for each example and pass (`"sampled"`, as ProMoT+1-shot does). `loss_on` is `last` (the row's own answer) or
     `all` (the demonstrations' answers too). `max_length` is in tokens, prompt included; longer inputs are cut, targets never
     (`truncation="right"` cuts rows at their end, and so their targets, as the code of the FTICL paper does).
-    `versions` is the fingerprint of model and task, so that changed content means a new folder. `date` is what the chat template
-    writes as today's; None where it writes none.
+    `versions` are the fingerprints of the model and of the run's targets, so that changed content means a new folder.
+    `date` is what the chat template writes as today's; None where it writes none.
     """
 
     KIND: ClassVar[str] = "Train"
+    HASH_LATER: ClassVar[dict[str, object]] = {"date": None}
 
     model: str = ""
-    tasks: tuple[str, ...] = ()
+    tasks: tuple[TaskRef, ...] = ()
     methods: tuple[Method, ...] = ()
     settings: Settings = field(default_factory=Settings)
     prompts: "tuple[Train, ...]" = ()
@@ -66,14 +68,24 @@ class Train(Stage):
     trust_remote_code: bool = False
     date: str | None = None
 
-    def run(self, folder: Path, inputs: dict[str, Path]) -> None:
+    @property
+    def leaves(self) -> tuple[str, ...]:
+        """The folders that the stage leaves: of `model`, `prompt` and `adapter`."""
+        return chooser(self.methods).leaves
+
+    @property
+    def moves_the_model(self) -> bool:
+        """Whether the model itself is trained, so that there is a trade-off to follow, and not a prompt alone."""
+        return self.leaves != ("prompt",)
+
+    def run(self, folder: Path, inputs: Inputs) -> None:
         """Train, then write `model/`, `prompt/` or `adapter/`, and `result.json`."""
-        tasks = [load_task(name) for name in self.tasks]
+        tasks = [ref.task for ref in self.tasks]
         pretrained, model, stream = self._begin(tasks, inputs)
         if self.settings.stop_at is not None and self._validation(tasks, pretrained) is None:
             raise ValueError(
-                f"{self.name}.stop_at: {', '.join(self.tasks)} has no validation examples to measure on; add validation.jsonl, and "
-                "leave validation_limit above 0"
+                f"{self.name}.stop_at: {', '.join(ref.argument for ref in self.tasks)} has no validation examples to measure on; add "
+                "validation.jsonl, and leave validation_limit above 0"
             )
         if PartialState().is_main_process:
             for warning in filter(None, (ask.unread(pretrained.tokenizer, t, pretrained.source) for t in tasks)):
@@ -92,12 +104,22 @@ class Train(Stage):
         if PartialState().is_main_process:
             with writing(folder):
                 chooser(self.methods).export(model, pretrained, folder)
+            self._check_left(folder)
             result |= self._truncated(stream.sample(SAMPLE), folder)
             write_text(folder / "result.json", json.dumps(result, indent=1))
 
     def clear(self, folder: Path) -> None:
         """Remove checkpoints."""
         checkpoint.clear(folder)
+
+    def _check_left(self, folder: Path) -> None:
+        """Refuse a method that leaves something else than it says: the evaluations of a run are planned before it trains."""
+        left = tuple(RunFolder(folder).pieces)
+        if set(left) != set(self.leaves):
+            name = type(chooser(self.methods)).__name__
+            raise ValueError(
+                f"{name}: its export wrote {', '.join(left) or 'nothing'} and `leaves` says {', '.join(self.leaves)}; make them agree"
+            )
 
     def _truncated(self, rows: Sequence[Row], folder: Path) -> dict[str, float]:
         """Which shares of the rows were cut, lost some of what is predicted, or all of it; said where there are any, and logged."""
@@ -120,12 +142,12 @@ class Train(Stage):
             print(said + lost, file=sys.stderr, flush=True)
         return shares
 
-    def at(self, step: int, folder: Path, inputs: dict[str, Path]) -> tuple[Pretrained, PrefixModel]:
-        """The model as it was after `step` steps in this finished stage's folder, behind its prompts; `Settings.curve` kept it.
+    def at(self, step: int, folder: Path, inputs: Inputs) -> tuple[Pretrained, PrefixModel]:
+        """Return the model as it was after `step` steps in this finished stage's folder, behind its prompts; `Settings.curve` kept it.
 
         Step 0 is where the stage started.
         """
-        pretrained, model, stream = self._begin([load_task(name) for name in self.tasks], inputs)
+        pretrained, model, stream = self._begin([ref.task for ref in self.tasks], inputs)
         _, moving = prepare(model, pretrained, stream, self.methods, self.settings.seed)
         if step:
             checkpoint.read_into(moving, checkpoint.point(folder, step))
@@ -136,19 +158,13 @@ class Train(Stage):
         """The first `count` training rows of the tasks, as this stage makes them."""
         return self._stream(tasks, pretrained, model).sample(count)
 
-    def _begin(
-        self, tasks: Sequence[Task], inputs: dict[str, Path]
-    ) -> tuple[Pretrained, PrefixModel, Stream | Mixture]:
-        """What training starts from: the model behind the prompts of earlier stages, and the rows."""
-        start = inputs.get("start")
-        if start is not None and not (start / "model").is_dir():
-            raise ValueError(
-                f"{self.name}: the stage before left no whole model to go on from; with LoRA, leave merge on"
-            )
+    def _begin(self, tasks: Sequence[Task], inputs: Inputs) -> tuple[Pretrained, PrefixModel, Stream | Mixture]:
+        """Return what training starts from: the model behind the prompts of earlier stages, and the rows."""
+        start = inputs["start"].weights().parent if "start" in inputs else None
         pretrained = resolve.load(self.model, start, trust_remote_code=self.trust_remote_code, date=self.date)
         model = PrefixModel(pretrained.model)
         for place in range(len(self.prompts)):
-            model.prompts.append(load.load_prompt(inputs[f"prompts.{place}"] / "prompt", pretrained))
+            model.prompts.append(load.load_prompt(inputs[f"prompts.{place}"].prompt(), pretrained))
         for method in self.methods:
             load.check_length(getattr(method, "length", 0), pretrained)
         return pretrained, model, self._stream(tasks, pretrained, model)

@@ -14,6 +14,7 @@ from holdfast.plugins import refuse_code, unknown
 from holdfast.recipes import base as recipes
 from holdfast.recipes.plan import Fields, literal
 from holdfast.tasks import sources
+from holdfast.tasks.task_set import TaskRef
 
 Settings = dict[str, Any]
 
@@ -62,7 +63,7 @@ class Plan:
         taken: set[str] = set()
         found = []
         for arm in arms:
-            fields = Fields("", ("",), _nested(arm.settings))
+            fields = Fields("", (TaskRef(""),), _nested(arm.settings))
             recipes.find(arm.method)(fields)
             fields.check_all_used()
             known = {f"{stage}.{key}" for stage, values in fields.resolved.items() for key in values} - {*fields.pinned}

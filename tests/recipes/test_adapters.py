@@ -15,6 +15,7 @@ from holdfast.api import tune as runs
 from holdfast.api.tune import tune
 from holdfast.playground.bench import opened
 from holdfast.report.run.page import write_page
+from holdfast.stages.stage import Finished, Inputs
 from holdfast.stages.train import Train
 from tests.recipes.worlds import QUICK, write_world
 
@@ -98,5 +99,7 @@ def test_an_adapter_behind_a_prompt(world: Path) -> None:
 
 
 def test_no_stage_goes_on_from_an_adapter_alone(world: Path) -> None:
+    stage = Train("model-b", str(world / "model"), start=Train("model-a"))
+    inputs = Inputs(start=Finished(Train("model-a"), world / "pick"))
     with pytest.raises(ValueError, match="left no whole model to go on from; with LoRA, leave merge on"):
-        Train("model-b", str(world / "model"), start=Train("model-a"))._begin([], {"start": world / "pick"})
+        stage._begin([], inputs)

@@ -13,6 +13,7 @@ from holdfast.recipes.plan import Fields
 from holdfast.row import Row
 from holdfast.stages.train import Train
 from holdfast.tasks.sources import load_task
+from holdfast.tasks.task_set import TaskRef
 from tests.recipes.worlds import write_world
 from tests.training import tiny
 
@@ -25,7 +26,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def rows(world: Path, pass_: int = 0, **options: Any) -> list[Row]:
     """The rows of a pass in the order of the data; each is four tokens a demonstration, three of its own, target and end."""
     name = str(world / "copy")
-    (stage,) = base.find("fticl")(Fields("", (name,), {"model": options}))
+    (stage,) = base.find("fticl")(Fields("", (TaskRef(name),), {"model": options}))
     assert isinstance(stage, Train)
     loaded = tiny.pretrained()
     stream = stage._stream([load_task(name)], loaded, PrefixModel(loaded.model))

@@ -8,8 +8,9 @@ import pytest
 from holdfast.recipes import base
 from holdfast.recipes.plan import Fields
 from holdfast.stages.train import Train
+from holdfast.tasks.task_set import TaskRef
 
-GIVEN = ("model", ("task",))
+GIVEN = ("model", (TaskRef("task"),))
 
 
 def test_the_first_methods_are_there() -> None:

@@ -8,10 +8,11 @@ from holdfast.methods.prompt_tuning import PromptTuning
 from holdfast.recipes.plan import Fields, literal, parse
 from holdfast.recipes.promot import promot
 from holdfast.stages.train import Train
+from holdfast.tasks.task_set import TaskRef
 
 
 def fields(*assignments: str) -> Fields:
-    return Fields("model", ("task",), parse(list(assignments)), seed=7)
+    return Fields("model", (TaskRef("task"),), parse(list(assignments)), seed=7)
 
 
 def test_an_assignment_reaches_stage_method_and_training_settings() -> None:

@@ -18,7 +18,7 @@ from holdfast.recipes.plan import Fields
 from holdfast.report.table import terminal, text
 from holdfast.results.run_folder import read
 from holdfast.stages.train import Train
-from holdfast.tasks.sources import load_task
+from holdfast.tasks.task_set import TaskRef
 from holdfast.training.settings import Settings
 from tests.recipes.worlds import QUICK, write_world
 from tests.training import tiny
@@ -65,7 +65,7 @@ def test_the_controls_have_no_prompt(world: Path, method: str) -> None:
 
 
 def test_the_second_task_starts_from_the_weights_of_the_first_and_leaves_its_prompt_alone(world: Path) -> None:
-    given = Fields(str(world / "model"), ("a", "b"))
+    given = Fields(str(world / "model"), (TaskRef("a"), TaskRef("b")))
     stages = base.find("promot_sequential")(given)
     first, tuned, second, last = [stage for stage in stages if isinstance(stage, Train)]
     assert [stage.name for stage in stages] == ["prompt-a", "model-a", "prompt-b", "model-b"]
@@ -143,10 +143,10 @@ def test_a_config_with_several_targets_repeats_its_run(multi: runs.Run) -> None:
 
 def test_every_batch_has_equal_parts_and_each_row_its_own_prompt(world: Path) -> None:
     loaded = tiny.pretrained()
-    names = tuple(str(world / name) for name in ("pick", "copy"))
-    stage = Train("model", "", names, prompts=(Train("a"), Train("b")), settings=Settings(batch_size=6))
+    refs = tuple(TaskRef(str(world / name)) for name in ("pick", "copy"))
+    stage = Train("model", "", refs, prompts=(Train("a"), Train("b")), settings=Settings(batch_size=6))
     model = PrefixModel(loaded.model, [SoftPrompt(torch.randn(length, 32)) for length in (3, 5)])
-    stream = stage._stream([load_task(name) for name in names], loaded, model)
+    stream = stage._stream([ref.task for ref in refs], loaded, model)
     rows = stream.batch(2)
     assert [row.prompt for row in rows] == [0, 1, 0, 1, 0, 1]
     assert {row.name.partition("/")[0] for row in rows if row.prompt == 1} == {"copy"}

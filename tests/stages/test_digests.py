@@ -13,6 +13,7 @@ from holdfast.stages.analyse import Analyse
 from holdfast.stages.evaluate import Evaluate, LabelMass
 from holdfast.stages.stage import Stage, configuration, digest
 from holdfast.stages.train import Train
+from holdfast.tasks.task_set import TaskRef
 from holdfast.training.settings import Settings
 
 # Name and digest of every stage of a recipe: on one target, and on two. Whoever changes one of these makes every user train that
@@ -67,7 +68,7 @@ RECIPES = {
 
 
 def plan(targets: int) -> Fields:
-    tasks = ("lab:first-target", "lab:second-target")[:targets]
+    tasks = (TaskRef("lab:first-target"), TaskRef("lab:second-target"))[:targets]
     return Fields("lab", tasks, {}, 3, ("model-hash", "first-hash", "second-hash")[: 1 + targets])
 
 
@@ -87,15 +88,17 @@ def test_stages_that_measure_keep_their_folders() -> None:
     prompt, model = recipes.find("promot")(plan(1))
     assert isinstance(prompt, Train)
     assert isinstance(model, Train)
-    versions = ("model-hash", "first-hash", "general-hash")
-    base = Evaluate("evaluate-base", "lab", general=("lab:kind",), shots=(0, 1), limit=9, versions=versions)
-    along = {"tuned": model, "trained_prompt": prompt, "step": 2, "versions": versions}
-    targets = ("lab:first-target",)
-    assert digest(base) == "3c6ad955"
-    assert digest(LabelMass("label-mass-base", base, targets[0], "first-hash")) == "8db934bb"
-    assert digest(Evaluate("evaluate-tuned-on", "lab", "tuned", "on", targets=targets, **along)) == "a0e17f68"
-    analyse = Analyse("analyse-step-0", model, 0, ("weight_drift",), ("lab:kind",), versions=versions)
-    assert digest(analyse) == "87fdecdf"
+    target = TaskRef("lab:first-target", "target", "first-hash")
+    general = TaskRef("lab:kind", "general", "general-hash")
+    others = (general, TaskRef("probe:a", "diagnostic", "probe-hash"))
+    base = Evaluate("evaluate-base", "lab", tasks=others, shots=(0, 1), limit=9, model_version="model-hash")
+    assert digest(base) == "4409a96e"
+    assert digest(LabelMass("label-mass-base", base, target)) == "f71b73b2"
+    along = {"tuned": model, "trained_prompt": prompt, "step": 2, "model_version": "model-hash"}
+    assert digest(Evaluate("evaluate-tuned-on", "lab", "tuned", "on", tasks=(target,), **along)) == "98ed9ad3"
+    versions = ("model-hash", "general-hash")
+    analyse = Analyse("analyse-step-0", model, 0, ("weight_drift",), (general,), versions=versions)
+    assert digest(analyse) == "a365cb9e"
 
 
 def test_kinds_of_methods_are_their_own() -> None:

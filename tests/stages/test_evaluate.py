@@ -12,6 +12,7 @@ import pytest
 from holdfast.stages import evaluate
 from holdfast.stages.evaluate import Evaluate
 from holdfast.stages.stage import MARK, execute
+from holdfast.tasks.task_set import TaskRef
 from tests.recipes.worlds import write_world
 
 ROOT = Path(__file__).parents[2]
@@ -29,8 +30,7 @@ def stage(world: Path) -> Evaluate:
     return Evaluate(
         "base",
         model=str(world / "model"),
-        targets=(str(world / "pick"),),
-        general=(str(world / "copy"),),
+        tasks=(TaskRef(str(world / "pick")), TaskRef(str(world / "copy"), "general")),
         shots=(0, 1, 2),
         limit=6,
     )

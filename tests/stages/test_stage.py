@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.stages.stage import MARK, Stage, digest, execute, folder_of
+from holdfast.stages.stage import MARK, Inputs, Stage, digest, execute, folder_of
 
 
 @dataclass(frozen=True)
@@ -14,9 +14,9 @@ class Write(Stage):
     text: str = ""
     before: "Write | None" = None
 
-    def run(self, folder: Path, inputs: dict[str, Path]) -> None:
+    def run(self, folder: Path, inputs: Inputs) -> None:
         CALLS.append(self.name)
-        start = (inputs["before"] / "text").read_text() if "before" in inputs else ""
+        start = (inputs["before"].folder / "text").read_text() if "before" in inputs else ""
         if self.text == "fail":
             raise ValueError("failed")
         (folder / "text").write_text(start + self.text)
@@ -52,9 +52,9 @@ def test_a_finished_stage_is_skipped_and_a_failed_one_is_not(tmp_path: Path) -> 
 class Join(Stage):
     parts: tuple[Write, ...] = ()
 
-    def run(self, folder: Path, inputs: dict[str, Path]) -> None:
+    def run(self, folder: Path, inputs: Inputs) -> None:
         (folder / "text").write_text(
-            "".join((inputs[f"parts.{i}"] / "text").read_text() for i in range(len(self.parts)))
+            "".join((inputs[f"parts.{i}"].folder / "text").read_text() for i in range(len(self.parts)))
         )
 
 
@@ -103,6 +103,6 @@ def test_the_weights_along_the_way_may_go(tmp_path: Path) -> None:
 
 @dataclass(frozen=True)
 class Points(Stage):
-    def run(self, folder: Path, inputs: dict[str, Path]) -> None:
+    def run(self, folder: Path, inputs: Inputs) -> None:
         (folder / "points").mkdir()
         (folder / "points" / "1.safetensors").write_bytes(b"weights")

@@ -12,8 +12,8 @@ from holdfast.report.study.study import read
 from holdfast.results.scores import read_outputs, read_scores
 from holdfast.results.tradeoff import points
 from holdfast.stages.evaluate import Evaluate, LabelMass
-from holdfast.stages.stage import execute
 from holdfast.studies import runner
+from holdfast.tasks.task_set import TaskRef
 from tests.training import tiny
 
 ARMS = {
@@ -260,8 +260,9 @@ def test_the_base_is_asked_the_general_tasks_once_for_all_targets(world: Path, t
     names = [path.name.rpartition("-")[0] for path in stages]
     assert (names.count("evaluate-base"), names.count("label-mass-base")) == (3, 2)
     for name, target in zip(("pick", "choose"), targets, strict=True):
-        asked: dict = {"model": str(world / "model"), "general": tuple(others[:1]), "shots": (0, 1), "limit": 3}
-        expected = read_outputs(execute(Evaluate("asked-together", **asked, toward=target), tmp_path))
+        asked: dict = {"model": str(world / "model"), "tasks": (TaskRef(others[0], "general"),)}
+        asked |= {"shots": (0, 1), "limit": 3}
+        expected = Evaluate("asked-together", **asked, toward=TaskRef(target)).outputs(tmp_path)
         found = [
             output
             for output in read_outputs(tmp_path / f"study/runs/{name}--full--0")
@@ -277,12 +278,12 @@ def test_the_base_is_asked_the_general_tasks_once_for_all_targets(world: Path, t
 
 
 def test_where_the_target_has_no_labels_nothing_is_loaded_to_look_for_them(world: Path, tmp_path: Path) -> None:
-    asked: dict = {"model": str(world / "model"), "general": (str(world / "pick"),), "limit": 3}
-    evaluated = Evaluate("evaluate-base", **asked)
-    outputs = read_outputs(execute(evaluated, tmp_path))
+    tasks = (TaskRef(str(world / "pick"), "general"),)
+    evaluated = Evaluate("evaluate-base", str(world / "model"), tasks=tasks, limit=3)
+    outputs = evaluated.outputs(tmp_path)
     (world / "model").rename(world / "away")
     try:
-        folder = execute(LabelMass("label-mass-base", evaluated, str(world / "copy")), tmp_path)
+        found = LabelMass("label-mass-base", evaluated, TaskRef(str(world / "copy"))).outputs(tmp_path)
     finally:
         (world / "away").rename(world / "model")
-    assert LabelMass.read(folder, outputs) == outputs
+    assert found == outputs
