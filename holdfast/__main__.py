@@ -1,4 +1,4 @@
-"""`python -m holdfast`, which is also what `accelerate launch -m holdfast` starts."""
+"""`python -m holdfast`, which is also what `torchrun -m holdfast` and `accelerate launch -m holdfast` start."""
 
 from holdfast.cli.app import main
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from accelerate import PartialState
 
 from holdfast.evaluation.ask import check_askable
 from holdfast.evaluation.harness_samples import write_samples
@@ -26,7 +25,7 @@ from holdfast.results.scores import Circumstances, Output, Score, read_scores
 from holdfast.stages import assemble
 from holdfast.stages.analyse import check_known
 from holdfast.stages.measure import Questions, clear_points, explain, last_trained, measure, prompt_owners
-from holdfast.stages.stage import alone, execute, folder_of
+from holdfast.stages.stage import alone, execute, folder_of, processes
 from holdfast.tasks import sources
 from holdfast.tasks.task import Task
 from holdfast.tasks.task_set import TaskSet
@@ -129,7 +128,7 @@ def tune(
         trained = [execute(stage, root) for stage in stages]
         outputs = measure(stages, questions, root)
         explain(stages, questions, analyses, root, folder)
-        if PartialState().is_main_process:
+        if processes().is_main_process:
             prompts = {r.file_name: folder_of(stage, root) for stage, own in prompt_owners(stages) for r in own}
             assemble.collect(trained, folder, prompts)
             made = Circumstances(
@@ -152,10 +151,10 @@ def _claimed(folder: Path, config: Mapping[str, Any], overwrite: bool) -> Iterat
     assemble.check_folder(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with alone(folder, "another command works here; waiting for it to end"):
-        with PartialState().main_process_first():
+        with processes().main_process_first():
             assemble.claim(folder, config, overwrite=overwrite)
         yield
-        PartialState().wait_for_everyone()
+        processes().wait_for_everyone()
 
 
 def _write_scores(folder: Path, outputs: Sequence[Output], tasks: Sequence[Task], circumstances: Circumstances) -> None:

@@ -7,8 +7,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from accelerate import PartialState
-
 from holdfast import plugins
 from holdfast.analysis.base import Analysis, Subject, is_analysis
 from holdfast.atomic_files import write_text
@@ -27,6 +25,7 @@ from holdfast.tasks.sources import load_task
 from holdfast.tasks.task import Task
 from holdfast.tasks.task_set import TaskRef
 from holdfast.tasks.templates import choose_demonstrations, render
+from holdfast.training.processes import processes
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ class Analyse(Stage):
 
     def run(self, folder: Path, inputs: Inputs) -> None:
         """Write `analysis.jsonl`: one record a finding, with its analysis and step."""
-        if not PartialState().is_main_process:
+        if not processes().is_main_process:
             return
         assert self.tuned is not None
         tuned = inputs["tuned"]

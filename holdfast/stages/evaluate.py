@@ -8,8 +8,6 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from accelerate import PartialState
-
 from holdfast.atomic_files import whole, write_text
 from holdfast.evaluation.ask import ask, with_mass
 from holdfast.evaluation.matrix import Variant
@@ -25,6 +23,7 @@ from holdfast.results.scores import Output, Role, read_outputs, write_jsonl
 from holdfast.stages.stage import Inputs, Stage, content_of, execute
 from holdfast.stages.train import Train
 from holdfast.tasks.task_set import TaskRef
+from holdfast.training.processes import processes
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ class Evaluate(Stage):
 
     def run(self, folder: Path, inputs: Inputs) -> None:
         """Write `outputs.jsonl`; each task and number of shots stands in `parts/` until all are there, so a killed run goes on."""
-        if not PartialState().is_main_process:
+        if not processes().is_main_process:
             return
         label = f"{self.variant}" + (f", prompt {self.prompt}" if self.prompt else "")
         label += f", step {self.step}" if self.step is not None else ""
@@ -156,7 +155,7 @@ class LabelMass(Stage):
 
     def run(self, folder: Path, inputs: Inputs) -> None:
         """Write `mass.json`: a number for each line of the evaluation's `outputs.jsonl`, null where the target has no labels of its own."""
-        if not PartialState().is_main_process:
+        if not processes().is_main_process:
             return
         assert self.evaluated is not None
         assert self.toward is not None

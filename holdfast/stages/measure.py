@@ -6,8 +6,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from accelerate import PartialState
-
 from holdfast.atomic_files import write_text
 from holdfast.results.run_folder import RunFolder
 from holdfast.results.scores import Output
@@ -18,6 +16,7 @@ from holdfast.stages.stage import Stage, execute, folder_of
 from holdfast.stages.train import Train
 from holdfast.tasks.task_set import TaskRef, TaskSet
 from holdfast.training import checkpoint
+from holdfast.training.processes import processes
 
 Owners = list[tuple[Train, tuple[TaskRef, ...]]]  # each stage that trained a prompt, with the targets that it is for
 
@@ -188,7 +187,7 @@ def explain(pipeline: Sequence[Stage], questions: Questions, analyses: Sequence[
     versions = (questions.model_version, *(ref.version for ref in questions.tasks.refs))
     shared: dict[str, Any] = {"analyses": tuple(analyses), "general": questions.tasks.general, "versions": versions}
     folders = [execute(Analyse(f"analyse-step-{step}", last, step, **shared), root) for step in steps]
-    if not PartialState().is_main_process:
+    if not processes().is_main_process:
         return
     records = analyse.read(folders)
     write_text(RunFolder(out).analysis_file, "".join(json.dumps(record) + "\n" for record in records))

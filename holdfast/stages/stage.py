@@ -11,11 +11,10 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, ClassVar
 
-from accelerate import PartialState
-
 from holdfast.atomic_files import write_text
 from holdfast.results.run_folder import RunFolder
 from holdfast.tasks.task_set import TaskRef
+from holdfast.training.processes import processes
 
 try:
     import fcntl
@@ -170,13 +169,13 @@ def execute(stage: Stage, root: Path) -> Path:
         else:
             began = time.time()
             stage.run(folder, Inputs.of(stage, root))
-            state = PartialState()
+            state = processes()
             state.wait_for_everyone()
             if state.is_main_process:
                 done = {"seconds": round(time.time() - began, 1), "files": _hashes(folder), **configuration(stage)}
                 write_text(folder / MARK, json.dumps(done, indent=1))
             state.wait_for_everyone()
-        if PartialState().is_main_process:
+        if processes().is_main_process:
             stage.clear(folder)
     return folder
 
@@ -219,7 +218,7 @@ def _hash(path: Path) -> str:
 @contextmanager
 def alone(folder: Path, waiting: str = "") -> Iterator[None]:
     """While one run works in a folder, others wait, and say so where `waiting` has words. The processes of one launch share the work."""
-    if fcntl is None or PartialState().num_processes > 1:
+    if fcntl is None or processes().num_processes > 1:
         yield
         return
     with (folder / LOCK).open("w") as file:

@@ -9,8 +9,6 @@ from pathlib import Path
 from statistics import fmean
 from typing import ClassVar, Literal
 
-from accelerate import PartialState
-
 from holdfast.atomic_files import write_text, writing
 from holdfast.evaluation import ask
 from holdfast.evaluation.matrix import evaluate
@@ -31,6 +29,7 @@ from holdfast.tasks.tokenization import encode
 from holdfast.training import checkpoint
 from holdfast.training.batches import Mixture, Stream
 from holdfast.training.loop import SAMPLE, Trainer, prepare
+from holdfast.training.processes import processes
 from holdfast.training.settings import Settings
 
 
@@ -87,7 +86,7 @@ class Train(Stage):
                 f"{self.name}.stop_at: {', '.join(ref.argument for ref in self.tasks)} has no validation examples to measure on; add "
                 "validation.jsonl, and leave validation_limit above 0"
             )
-        if PartialState().is_main_process:
+        if processes().is_main_process:
             for warning in filter(None, (ask.unread(pretrained.tokenizer, t, pretrained.source) for t in tasks)):
                 print(f"{self.name}: {warning}", file=sys.stderr, flush=True)
         trainer = Trainer(
@@ -101,7 +100,7 @@ class Train(Stage):
             stage=self.name,
         )
         result = trainer.train()
-        if PartialState().is_main_process:
+        if processes().is_main_process:
             with writing(folder):
                 chooser(self.methods).export(model, pretrained, folder)
             self._check_left(folder)

@@ -27,6 +27,7 @@ from holdfast.training.batches import Mixture, Stream, share, split, total_weigh
 from holdfast.training.interrupt import Interrupt
 from holdfast.training.log import Log
 from holdfast.training.loss import token_loss
+from holdfast.training.processes import on_cpu, processes
 from holdfast.training.settings import Settings
 
 Validate = Callable[[PrefixModel], float]
@@ -67,16 +68,17 @@ class Trainer:
                 log.step(step + 1, **self._step(step))
                 last = step + 1 == self.settings.steps
                 look = last or (step + 1) % self.settings.save_every == 0
-                if look or step + 1 in points or interrupt.requested:
+                interrupted = self._any(interrupt.requested)
+                if look or step + 1 in points or interrupted:
                     self._check_weights(step + 1)
                 if step + 1 in points and self.accelerator.is_main_process:
                     checkpoint.write_file(self._moving, checkpoint.point(self.folder, step + 1))
                 if look:  # Interrupted or not: a run that goes on from here would never look at these weights again.
                     self._check_best(step + 1, progress, log)
-                if look or interrupt.requested:
+                if look or interrupted:
                     progress["token_budget"] = self.budget
                     self._save(step + 1, progress)
-                if interrupt.requested and not last:
+                if interrupted and not last:
                     said = (
                         f"stopped after step {step + 1} of {self.settings.steps}; the same command goes on from there"
                     )
@@ -87,11 +89,19 @@ class Trainer:
         self.model.eval()
         return progress
 
+    def _any(self, requested: bool) -> bool:
+        """Whether any process was interrupted: they stop after the same step, or those that go on would wait for the others."""
+        if self.accelerator.num_processes == 1:
+            return requested
+        return bool(self.accelerator.reduce(torch.tensor(float(requested), device=self.accelerator.device), "sum"))  # pyright: ignore[reportArgumentType]
+
     def _set_up(self) -> Accelerator:
         settings = self.settings
         # Accelerate remembers the precision of the first stage for the whole process; each of ours has its own.
         AcceleratorState._reset_state(reset_partial_state=False)
+        processes()
         self.accelerator = accelerator = Accelerator(
+            cpu=on_cpu(),
             mixed_precision="bf16" if settings.precision == "bf16" else "no",
             log_with=settings.trackers or None,
             project_dir=str(self.folder),

@@ -1,0 +1,49 @@
+"""The processes of one launch: `torchrun`, `accelerate launch`, or just this one."""
+
+import os
+import sys
+from datetime import timedelta
+from functools import cache
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import parse_flag_from_env
+
+# While one process evaluates, the others wait in a collective operation, for hours maybe; the usual limit is 10 to 30 minutes.
+# A process that dies is noticed at once all the same: the launcher ends the others.
+PATIENCE = timedelta(days=7)
+
+
+def processes() -> PartialState:
+    """Return this process's place among those of the launch; the first call connects them.
+
+    Raises:
+        ValueError: there are several, and they cannot be connected: each would train alone, and all write the same files.
+    """
+    state = PartialState(cpu=on_cpu(), timeout=PATIENCE)
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    if world > 1 and state.num_processes == 1:
+        raise ValueError(
+            f"{world} processes were launched (WORLD_SIZE), and on this machine they cannot work together; launch one, or on CPUs "
+            "set ACCELERATE_USE_CPU=1"
+        )
+    _say_where_one_was_launched_for_several()
+    return state
+
+
+def on_cpu() -> bool:
+    """Whether to compute on the CPU: there is nothing else, or Accelerate was told to."""
+    return not torch.accelerator.is_available() or parse_flag_from_env("ACCELERATE_USE_CPU")
+
+
+@cache  # once
+def _say_where_one_was_launched_for_several() -> None:
+    """Accelerate 1.15 takes `--num_processes 2`, sets an address to meet at, and starts one process where no GPUs are to be used."""
+    launched = "ACCELERATE_MIXED_PRECISION" in os.environ and "MASTER_ADDR" in os.environ
+    if launched and not {"WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE"} & os.environ.keys():
+        print(
+            "holdfast: accelerate launch started one process; for several on CPUs use `torchrun --nproc_per_node N -m holdfast ...` or "
+            "`accelerate launch --multi_gpu --num_processes N -m holdfast ...` (without --cpu)",
+            file=sys.stderr,
+            flush=True,
+        )
