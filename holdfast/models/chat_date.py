@@ -26,15 +26,14 @@ def fix_date(tokenizer: Any, date: str | None) -> None:
     Raises:
         ValueError: `date` is not a date.
     """
-    if writes_date(tokenizer):
-        tokenizer.apply_chat_template = partial(_chat, tokenizer, _macro(date or today()))
+    tokenizer.apply_chat_template = partial(_chat, tokenizer, _macro(date or today()))
 
 
 def _chat(tokenizer: Any, macro: str, conversation: Any, tools: Any = None, **options: Any) -> Any:
     """`apply_chat_template` with a template in which the macro goes before transformers' own function of its name."""
     template = tokenizer.get_chat_template(options.pop("chat_template", None), tools)
     return type(tokenizer).apply_chat_template(
-        tokenizer, conversation, tools=tools, chat_template=macro + template, **options
+        tokenizer, conversation, tools=tools, chat_template=macro * (CLOCK in template) + template, **options
     )
 
 
