@@ -21,6 +21,7 @@ from holdfast.methods.base import Method
 from holdfast.methods.full import Full
 from holdfast.stages.stage import MARK, execute
 from holdfast.stages.train import Train
+from holdfast.tasks.task_set import TaskRef
 from holdfast.training import checkpoint
 from holdfast.training.settings import Settings
 from tests.training import tiny
@@ -168,7 +169,7 @@ def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Train:
         (tmp_path / "task" / f"{split}.jsonl").write_text(text)
     monkeypatch.setattr("holdfast.models.resolve.load", lambda *args, **options: tiny.pretrained())
     settings = Settings(steps=4, batch_size=2, save_every=2, dropout=0.1)
-    return Train("model", "tiny", (str(tmp_path / "task"),), (Full(),), settings)
+    return Train("model", "tiny", (TaskRef(str(tmp_path / "task"), "target"),), (Full(),), settings)
 
 
 def content(folder: Path) -> dict[str, Any]:
@@ -199,6 +200,7 @@ SIGKILLED = """
 import sys
 from pathlib import Path
 from holdfast.methods.full import Full
+from holdfast.tasks.task_set import TaskRef
 from holdfast.training import checkpoint
 from tests.training import tiny
 run = tiny.trainer(Path(sys.argv[1]), Full(), steps=6, save_every=1, dropout=0.1)
