@@ -1,5 +1,6 @@
 """A row: the token ids of one sequence and the weight of predicting each. The tokenizer makes rows, the prefix core computes them."""
 
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 
@@ -11,7 +12,9 @@ class Row:
     token can carry a weight only behind a soft prompt. `prompt` is the index of the soft prompt that stands in front,
     or None. `name` says where the row comes from (`rte/train[17]`), for messages. `cut` counts the tokens that truncation
     removed, and `lost` those of them that were to be predicted. `encoded` counts the first tokens, which a model with an
-    encoder encodes; it decodes the rest. None is up to the first label.
+    encoder encodes; it decodes the rest. None is up to the first label. Rows of one step with an equal `group` belong together, such
+    as a preference pair: they go through one forward. `media` says what stands behind placeholder tokens, such as an image's digest, by
+    place.
     """
 
     tokens: tuple[int, ...]
@@ -21,9 +24,22 @@ class Row:
     cut: int = 0
     lost: int = 0
     encoded: int | None = None
+    group: int | None = None
+    media: tuple[tuple[int, Hashable], ...] = ()
 
     def __post_init__(self) -> None:
         assert len(self.tokens) == len(self.weights), (len(self.tokens), len(self.weights))
+
+    @property
+    def key(self) -> tuple[Hashable, ...]:
+        """What each place is, for sharing and for deduplication: its token, and what the token is a placeholder of. [T]
+
+        Two images behind equal placeholder tokens are two beginnings.
+        """
+        if not self.media:
+            return self.tokens
+        behind = dict(self.media)
+        return tuple((token, behind[i]) if i in behind else token for i, token in enumerate(self.tokens))
 
     @property
     def labels(self) -> list[int]:
@@ -34,3 +50,8 @@ class Row:
     def boundary(self) -> int:
         """Where the decoder begins, in a model with an encoder."""
         return next(iter(self.labels), len(self.tokens)) if self.encoded is None else self.encoded
+
+
+def total_weight(rows: Sequence[Row]) -> float:
+    """Return the sum of all label weights: what the token loss of a step is divided by."""
+    return sum(sum(row.weights) for row in rows)

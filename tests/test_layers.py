@@ -25,7 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "analysis": {"inference", "prefix", "models", "tasks", "row", "weights"},
     "decoding": {"inference", "prefix", "models", "tasks", "row", "plugins"},
     "curation": {"inference", "tasks", "row", "plugins"},
-    "methods": {"inference", "prompts", "prefix", "models", "row", "plugins", "weights"},
+    "methods": {"inference", "prompts", "prefix", "models", "tasks", "row", "plugins", "weights"},
     "edits": {"plugins", "weights"},
     "training": {"methods", "prefix", "models", "row", "atomic_files"},
     "evaluation": {"decoding", "inference", "prompts", "prefix", "models", "tasks", "results", "row", "atomic_files"},

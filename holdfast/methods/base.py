@@ -1,17 +1,20 @@
 """The contract of a training method: hooks around one loop, all of them optional."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor, nn
 
-from holdfast.row import Row
+from holdfast.row import Row, total_weight
+from holdfast.tasks.task import Example
 
 if TYPE_CHECKING:
+    from holdfast.inference.model import LanguageModel
     from holdfast.models.loading import Pretrained
-    from holdfast.prefix.model import LabelLogits, PrefixModel
+    from holdfast.prefix.head import LabelLogits
+    from holdfast.prefix.model import PrefixModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +26,29 @@ class ParameterGroup:
     weight_decay: bool = True
 
 
+@dataclass(frozen=True, eq=False)
+class Context:
+    """The surroundings of a method: what it may look at, and what it may generate with.
+
+    `model` holds the transformers model (`.model`) and the prompts that stand before its rows (`.prompts`); `rows` is a sample of
+    the stage's training rows; `inputs` are the folders of the stages that stand in the method's own fields, by field name.
+    """
+
+    model: "PrefixModel"
+    pretrained: "Pretrained"
+    rows: Sequence[Row] = ()
+    inputs: Mapping[str, Path] = field(default_factory=dict)
+
+    def language_model(self, prompt: int | None = None) -> "LanguageModel":
+        """Return the model with its weights of now, text in and text out, behind the prompt of that number or none."""
+        from holdfast.inference.model import Model  # not at the top: listing the methods needs no torch
+
+        attached = None if prompt is None else self.model.attached(prompt)
+        return Model(replace(self.pretrained, model=self.model.model), attached)
+
+
 class Method:
-    """What happens during training, beside the loss of the task.
+    """A training technique as hooks of the one loop, all of them optional.
 
     A subclass is a pydantic dataclass: its fields are its configuration, checked at construction. The loop owns
     `zero_grad`, backward, clipping and the step; a method never touches the optimizer. `model` is the
@@ -45,16 +69,37 @@ class Method:
         """The folders that `export` writes: of `model`, `prompt` and `adapter`. The evaluations of a run follow from them."""
         return ("prompt",) if self.stage == "prompt" else ("model",)
 
-    def prepare(self, model: "PrefixModel", pretrained: "Pretrained", rows: Sequence[Row]) -> None:
-        """Once, before anything moves: add modules, keep a copy of the start, measure. `rows` is a sample of the data."""
+    replaces_loss: ClassVar[bool] = False
+    """Whether `objective` stands in the place of the token loss. At most one method of a composition may say so."""
+
+    prompt: nn.Module | None = None
+    """The removable prompt that this method trains, once it is prepared; None where it trains none."""
+
+    def completions(self, example: Example) -> Sequence[str]:
+        """Return the texts that rows of an example predict. Several make several rows that share a prompt: a group.
+
+        Asked of the method that replaces the loss.
+        """
+        return (example.target,)
+
+    def prepare(self, context: Context) -> None:
+        """Add modules, keep a copy of the start or measure; called once, before anything moves."""
 
     def parameters(self, model: "PrefixModel") -> Iterable[ParameterGroup] | None:
         """The parameters that may move, or None where this method leaves the choice to another."""
         return None
 
-    def batch(self, rows: list[Row]) -> list[Row]:
-        """Change the rows of a step: their tokens or their weights, or rows added."""
+    def batch(self, rows: list[Row], context: Context) -> list[Row]:
+        """Return the rows of a step: with other tokens or weights, or with rows added. Rows of one `group` stay in one forward."""
         return rows
+
+    def objective(self, output: "LabelLogits", rows: Sequence[Row]) -> Tensor:
+        """Return the loss of one forward, a scalar: the sum over its units, of which a step takes the mean (see `units`)."""
+        raise AssertionError(f"{type(self).__name__} has no objective of its own")
+
+    def units(self, rows: Sequence[Row]) -> float:
+        """Return what the objective of these rows is divided by; in a step, that of all its rows."""
+        return total_weight(rows)
 
     def penalty(self, model: "PrefixModel", rows: Sequence[Row], output: "LabelLogits") -> Tensor | None:
         """Added to the loss of a step: a scalar. Called once for each forward, and weighted by its share of the step's tokens."""
@@ -75,6 +120,19 @@ class Method:
 
     def export(self, model: "PrefixModel", pretrained: "Pretrained", folder: Path) -> None:
         """Write what this method trained below `folder`: `model/`, `prompt/` or `adapter/`."""
+
+
+def loss_owner(methods: Sequence[Method]) -> Method | None:
+    """Return the method of a composition that replaces the token loss; None where all keep it.
+
+    Raises:
+        ValueError: two do.
+    """
+    owners = [method for method in methods if method.replaces_loss]
+    if len(owners) > 1:
+        names = ", ".join(type(method).__name__ for method in owners)
+        raise ValueError(f"methods: {names} each replace the loss; keep one")
+    return owners[0] if owners else None
 
 
 def chooser(methods: Sequence[Method]) -> Method:

@@ -1,6 +1,6 @@
 """Several absorbers at once in the place of ProMoT's soft prompt."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from holdfast.methods.base import Method, ParameterGroup
+from holdfast.methods.base import Context, Method, ParameterGroup
 from holdfast.methods.lora_absorber import LoraAbsorber
 from holdfast.methods.prefix_tuning import PrefixTuning
 from holdfast.methods.prompt_tuning import PromptTuning
 from holdfast.prompts.combined import Joined
-from holdfast.row import Row
 
 if TYPE_CHECKING:
     from holdfast.models.loading import Pretrained
@@ -40,47 +39,41 @@ class JoinedAbsorber(Method):
     alpha: float = Field(default=8.0, gt=0)
     seed: int = 0
 
-    def prepare(self, model: "PrefixModel", pretrained: "Pretrained", rows: Sequence[Row]) -> None:
+    def prepare(self, context: Context) -> None:
         """Make each part as its own method does.
 
         Raises:
             ValueError: fewer than two parts are left, or one is not for this model.
         """
-        methods = self._methods()
-        if len(methods) < 2:
+        self._methods = self._make()
+        if len(self._methods) < 2:
             raise ValueError(
                 "prompt.length, prompt.deep, prompt.rank: two of them must be above 0; one part alone is prompt_tuning, "
                 "prefix_tuning or lora_absorber"
             )
-        before = len(model.prompts)
-        for method in methods:
-            method.prepare(model, pretrained, rows)
-        parts = list(model.prompts[before:])
-        del model.prompts[before:]
-        model.prompts.append(Joined(parts))
+        prompts = context.model.prompts
+        before = len(prompts)
+        for method in self._methods:
+            method.prepare(context)
+        self.prompt = Joined(list(prompts[before:]))
+        del prompts[before:]  # They stand before rows together, not each.
+        prompts.append(self.prompt)
 
     def parameters(self, model: "PrefixModel") -> Iterable[ParameterGroup]:
         """All parts', each at its own rate."""
-        for method, part in zip(self._methods(), _joined(model).parts, strict=True):
+        for method in self._methods:
             rate = method.defaults["learning_rate"] / self.defaults["learning_rate"]
-            model.prompts.append(part)  # as if it were the only one
-            groups = list(method.parameters(model) or ())
-            del model.prompts[-1]
+            groups = method.parameters(model) or ()
             yield from (replace(group, learning_rate_scale=rate * group.learning_rate_scale) for group in groups)
 
     def export(self, model: "PrefixModel", pretrained: "Pretrained", folder: Path) -> None:
         """A folder `prompt/` with a PEFT adapter for each part."""
-        _joined(model).save(folder / "prompt", base=pretrained.source, encoder_decoder=pretrained.encoder_decoder)
+        assert isinstance(self.prompt, Joined)
+        self.prompt.save(folder / "prompt", base=pretrained.source, encoder_decoder=pretrained.encoder_decoder)
 
-    def _methods(self) -> list[Method]:
+    def _make(self) -> list[Method]:
         """What makes and trains each part."""
         found = [(self.length, PromptTuning(length=max(1, self.length), seed=self.seed))]
         found += [(self.deep, PrefixTuning(length=max(1, self.deep), seed=self.seed))]
         found += [(self.rank, LoraAbsorber(rank=max(1, self.rank), alpha=self.alpha, seed=self.seed))]
         return [method for size, method in found if size]
-
-
-def _joined(model: "PrefixModel") -> Joined:
-    prompt = model.prompts[-1]
-    assert isinstance(prompt, Joined)
-    return prompt

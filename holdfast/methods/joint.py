@@ -9,7 +9,7 @@ from pydantic.dataclasses import dataclass
 
 from holdfast.methods.base import ParameterGroup
 from holdfast.methods.full import Full
-from holdfast.methods.prompt_tuning import PromptTuning, trained
+from holdfast.methods.prompt_tuning import PromptTuning
 
 if TYPE_CHECKING:
     from holdfast.models.loading import Pretrained
@@ -38,7 +38,7 @@ class Joint(PromptTuning):
 
     def parameters(self, model: "PrefixModel") -> Iterable[ParameterGroup]:
         """The prompt, then all weights."""
-        yield ParameterGroup([trained(model).vectors], self.prompt_rate, weight_decay=False)
+        yield ParameterGroup([self.vectors], self.prompt_rate, weight_decay=False)
         yield from Full().parameters(model)
 
     def export(self, model: "PrefixModel", pretrained: "Pretrained", folder: Path) -> None:

@@ -10,12 +10,11 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from holdfast.methods.base import Method
+from holdfast.methods.base import Context, Method
 from holdfast.prefix.model import PrefixModel
 from holdfast.row import Row
 
 if TYPE_CHECKING:
-    from holdfast.models.loading import Pretrained
     from holdfast.prefix.model import LabelLogits
 
 
@@ -34,9 +33,9 @@ class KlBase(Method):
 
     strength: float = Field(default=0.1, ge=0, allow_inf_nan=False)
 
-    def prepare(self, model: PrefixModel, pretrained: "Pretrained", rows: Sequence[Row]) -> None:
+    def prepare(self, context: Context) -> None:
         """Copy the model before it moves."""
-        self._base = copy.deepcopy(model.model).requires_grad_(False).eval() if self.strength else None
+        self._base = copy.deepcopy(context.model.model).requires_grad_(False).eval() if self.strength else None
 
     def penalty(self, model: PrefixModel, rows: Sequence[Row], output: "LabelLogits") -> Tensor | None:
         """strength * the weighted mean of the tokens' divergences, a scalar."""

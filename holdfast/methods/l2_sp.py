@@ -8,11 +8,10 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from holdfast.methods.base import Method
+from holdfast.methods.base import Context, Method
 from holdfast.row import Row
 
 if TYPE_CHECKING:
-    from holdfast.models.loading import Pretrained
     from holdfast.prefix.model import LabelLogits, PrefixModel
 
 
@@ -30,9 +29,9 @@ class L2Sp(Method):
 
     strength: float = Field(default=0.01, ge=0, allow_inf_nan=False)
 
-    def prepare(self, model: "PrefixModel", pretrained: "Pretrained", rows: Sequence[Row]) -> None:
+    def prepare(self, context: Context) -> None:
         """Copy the weights; which of them will move is not known yet."""
-        weights = model.model.named_parameters() if self.strength else ()
+        weights = context.model.model.named_parameters() if self.strength else ()
         self._start = {name: weight.detach().clone() for name, weight in weights}
 
     def penalty(self, model: "PrefixModel", rows: Sequence[Row], output: "LabelLogits") -> Tensor | None:

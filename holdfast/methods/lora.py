@@ -1,7 +1,7 @@
 """LoRA, by PEFT."""
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -11,10 +11,9 @@ from pydantic.dataclasses import dataclass
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from holdfast.methods.base import Method, ParameterGroup
+from holdfast.methods.base import Context, Method, ParameterGroup
 from holdfast.models import loading
 from holdfast.plugins import unknown
-from holdfast.row import Row
 
 if TYPE_CHECKING:
     from holdfast.models.loading import Pretrained
@@ -48,7 +47,7 @@ class Lora(Method):
         """The adapter and, with `merge`, the merged model."""
         return ("model", "adapter") if self.merge else ("adapter",)
 
-    def prepare(self, model: "PrefixModel", pretrained: "Pretrained", rows: Sequence[Row]) -> None:
+    def prepare(self, context: Context) -> None:
         """Put the adapter into the model, in place.
 
         Raises:
@@ -58,14 +57,14 @@ class Lora(Method):
             r=self.rank,
             lora_alpha=self.alpha,  # pyright: ignore[reportArgumentType]
             lora_dropout=self.dropout,
-            target_modules=self.target if self.target == "all-linear" else self._targets(model.model),
+            target_modules=self.target if self.target == "all-linear" else self._targets(context.model.model),
             init_lora_weights=True if self.init == "default" else self.init,
-            task_type="SEQ_2_SEQ_LM" if pretrained.encoder_decoder else "CAUSAL_LM",
+            task_type="SEQ_2_SEQ_LM" if context.pretrained.encoder_decoder else "CAUSAL_LM",
         )
         with warnings.catch_warnings():
             # PEFT 0.21 asks transformers 5 for gradient checkpointing by a name that is on its way out.
             warnings.filterwarnings("ignore", ".*is_gradient_checkpointing.*", FutureWarning)
-            self._peft: Any = peft.get_peft_model(model.model, config)
+            self._peft: Any = peft.get_peft_model(context.model.model, config)
 
     def _targets(self, model: Any) -> list[str]:
         """The names in `target`, each the end of a module's name, as PEFT reads them."""

@@ -1,15 +1,14 @@
 """A LoRA in the place of ProMoT's soft prompt."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from holdfast.methods.base import Method, ParameterGroup
+from holdfast.methods.base import Context, Method, ParameterGroup
 from holdfast.prompts.low_rank import LowRank, initial
-from holdfast.row import Row
 
 if TYPE_CHECKING:
     from holdfast.models.loading import Pretrained
@@ -35,18 +34,21 @@ class LoraAbsorber(Method):
     target: str = "all-linear"
     seed: int = 0
 
-    def prepare(self, model: "PrefixModel", pretrained: "Pretrained", rows: Sequence[Row]) -> None:
+    def prepare(self, context: Context) -> None:
         """Make the updates, which are zero before training."""
-        model.prompts.append(initial(model.model, self.rank, self.alpha, self.target, self.seed))
+        self.prompt = initial(context.model.model, self.rank, self.alpha, self.target, self.seed)
+        context.model.prompts.append(self.prompt)
 
     def parameters(self, model: "PrefixModel") -> Iterable[ParameterGroup]:
         """Both matrices of every module."""
-        updates = model.prompts[-1]
-        assert isinstance(updates, LowRank)
-        yield ParameterGroup([*updates.down, *updates.up], weight_decay=False)
+        yield ParameterGroup([*self.updates.down, *self.updates.up], weight_decay=False)
 
     def export(self, model: "PrefixModel", pretrained: "Pretrained", folder: Path) -> None:
         """A PEFT LoRA adapter in `prompt/`: the part that comes off."""
-        updates = model.prompts[-1]
-        assert isinstance(updates, LowRank)
-        updates.save(folder / "prompt", base=pretrained.source, encoder_decoder=pretrained.encoder_decoder)
+        self.updates.save(folder / "prompt", base=pretrained.source, encoder_decoder=pretrained.encoder_decoder)
+
+    @property
+    def updates(self) -> LowRank:
+        """The matrices that are trained."""
+        assert isinstance(self.prompt, LowRank)
+        return self.prompt

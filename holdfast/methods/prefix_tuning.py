@@ -1,16 +1,15 @@
 """Prefix tuning: trained keys and values in every layer, the model frozen."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from holdfast.methods.base import ParameterGroup
+from holdfast.methods.base import Context, ParameterGroup
 from holdfast.methods.prompt_tuning import PromptTuning
 from holdfast.prompts.deep_prefix import DeepPrefix, of_vectors, rms
-from holdfast.row import Row
 
 if TYPE_CHECKING:
     from holdfast.models.loading import Pretrained
@@ -34,20 +33,22 @@ class PrefixTuning(PromptTuning):
     hidden: int = Field(default=0, ge=0)
     network_rate: float = Field(default=0.1, ge=0)
 
-    def prepare(self, model: "PrefixModel", pretrained: "Pretrained", rows: Sequence[Row]) -> None:
+    def prepare(self, context: Context) -> None:
         """Make the prefix, from tokens that the training rows really contain.
 
         Raises:
             ValueError: the model has an encoder, or layers that keep no keys and values of one shape.
         """
-        if pretrained.encoder_decoder:
+        if context.pretrained.encoder_decoder:
             raise ValueError("a deep prefix is for models without an encoder; use a soft prompt")
-        vectors = self.start(model, pretrained, rows).vectors.detach().to(model.model.device)
-        model.prompts.append(of_vectors(model.model, vectors, self.hidden, self.seed))
+        model = context.model.model
+        vectors = self.start(context).vectors.detach().to(model.device)
+        self.prompt = of_vectors(model, vectors, self.hidden, self.seed)
+        context.model.prompts.append(self.prompt)
 
     def parameters(self, model: "PrefixModel") -> Iterable[ParameterGroup]:
         """The network, or each layer's keys and each layer's values with a rate of their own."""
-        prefix = _trained(model)
+        prefix = self.prefix
         if prefix.encoder is not None:
             yield ParameterGroup(list(prefix.encoder.parameters()), self.network_rate, weight_decay=False)
             return
@@ -56,11 +57,10 @@ class PrefixTuning(PromptTuning):
 
     def export(self, model: "PrefixModel", pretrained: "Pretrained", folder: Path) -> None:
         """A PEFT prefix-tuning adapter."""
-        _trained(model).save(folder / "prompt", base=pretrained.source)
+        self.prefix.save(folder / "prompt", base=pretrained.source)
 
-
-def _trained(model: "PrefixModel") -> DeepPrefix:
-    """The prefix of this stage: the last one."""
-    prefix = model.prompts[-1]
-    assert isinstance(prefix, DeepPrefix)
-    return prefix
+    @property
+    def prefix(self) -> DeepPrefix:
+        """The keys and values that are trained."""
+        assert isinstance(self.prompt, DeepPrefix)
+        return self.prompt

@@ -1,13 +1,14 @@
 """Prompt tuning: a few trained vectors in front of the input, the model frozen."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
+from torch import nn
 
-from holdfast.methods.base import Method, ParameterGroup
+from holdfast.methods.base import Context, Method, ParameterGroup
 from holdfast.models.describe import embedding_rms
 from holdfast.prompts.soft_prompt import SoftPrompt, initial
 from holdfast.row import Row
@@ -36,33 +37,42 @@ class PromptTuning(Method):
     init: str = "vocabulary"
     seed: int = 0
 
-    def prepare(self, model: "PrefixModel", pretrained: "Pretrained", rows: Sequence[Row]) -> None:
+    def prepare(self, context: Context) -> None:
         """Make the prompt, from tokens that the training rows really contain."""
-        model.prompts.append(self.start(model, pretrained, rows))
+        self.prompt = self.start(context)
+        context.model.prompts.append(self.prompt)
 
-    def start(self, model: "PrefixModel", pretrained: "Pretrained", rows: Sequence[Row]) -> SoftPrompt:
-        """The prompt before training."""
-        special = set(pretrained.tokenizer.all_special_ids)
+    def start(self, context: Context) -> SoftPrompt:
+        """Return the prompt before training."""
+        tokenizer = context.pretrained.tokenizer
+        special = set(tokenizer.all_special_ids)
         answers: set[tuple[int, ...]] = set()
-        for row in rows:
+        for row in context.rows:
             answers |= {tuple(token for token in answer if token not in special) for answer in _answers(row)}
         return initial(
-            model.model,
-            pretrained.tokenizer,
+            context.model.model,
+            tokenizer,
             self.length,
             self.init,
             seed=self.seed,
-            tokens=[row.tokens for row in rows],
-            labels=sorted(pretrained.tokenizer.decode(answer) for answer in answers if answer),
+            tokens=[row.tokens for row in context.rows],
+            labels=sorted(tokenizer.decode(answer) for answer in answers if answer),
         )
 
     def parameters(self, model: "PrefixModel") -> Iterable[ParameterGroup]:
-        """The last prompt only."""
-        yield ParameterGroup([trained(model).vectors], embedding_rms(model.model), weight_decay=False)
+        """The prompt only."""
+        yield ParameterGroup([self.vectors], embedding_rms(model.model), weight_decay=False)
 
     def export(self, model: "PrefixModel", pretrained: "Pretrained", folder: Path) -> None:
         """A PEFT prompt-tuning adapter."""
-        trained(model).save(folder / "prompt", base=pretrained.source, encoder_decoder=pretrained.encoder_decoder)
+        assert isinstance(self.prompt, SoftPrompt)
+        self.prompt.save(folder / "prompt", base=pretrained.source, encoder_decoder=pretrained.encoder_decoder)
+
+    @property
+    def vectors(self) -> nn.Parameter:
+        """The vectors [P, D] that are trained."""
+        assert isinstance(self.prompt, SoftPrompt)
+        return self.prompt.vectors
 
 
 def _answers(row: Row) -> list[list[int]]:
@@ -75,10 +85,3 @@ def _answers(row: Row) -> list[list[int]]:
         else:
             answers.append([row.tokens[i]])
     return answers
-
-
-def trained(model: "PrefixModel") -> SoftPrompt:
-    """The prompt of this stage: the last one."""
-    prompt = model.prompts[-1]
-    assert isinstance(prompt, SoftPrompt)
-    return prompt

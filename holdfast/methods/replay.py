@@ -1,7 +1,7 @@
 """Replay of general text."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -9,12 +9,11 @@ import numpy as np
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from holdfast.methods.base import Method
+from holdfast.methods.base import Context, Method
 from holdfast.row import Row
 
 if TYPE_CHECKING:
-    from holdfast.models.loading import Pretrained
-    from holdfast.prefix.model import PrefixModel
+    pass
 
 
 @dataclass
@@ -39,7 +38,7 @@ class Replay(Method):
     def __post_init__(self) -> None:
         self._step = 0
 
-    def prepare(self, model: "PrefixModel", pretrained: "Pretrained", rows: Sequence[Row]) -> None:
+    def prepare(self, context: Context) -> None:
         """Read and tokenize the texts.
 
         Raises:
@@ -49,20 +48,20 @@ class Replay(Method):
         self._rows: list[Row] = []
         if self.rate == 0:
             return
-        if pretrained.encoder_decoder:
+        if context.pretrained.encoder_decoder:
             raise ValueError(
                 "replay: a model with an encoder predicts answers to inputs, and plain texts are neither; tune on a general "
                 "task beside the target (holdfast tune MODEL TARGET GENERAL), or use kl_base or l2_sp"
             )
-        length = min(self.text_length, pretrained.max_length)
+        length = min(self.text_length, context.pretrained.max_length)
         for name, text in read(self.texts):
-            tokens = tuple(pretrained.tokenizer(text)["input_ids"][:length])
+            tokens = tuple(context.pretrained.tokenizer(text)["input_ids"][:length])
             if len(tokens) > 1:
                 self._rows.append(Row(tokens, (0.0, *[1.0] * (len(tokens) - 1)), name=name))
         if not self._rows:
             raise ValueError(f"replay: {self.texts} holds no text of two tokens or more")
 
-    def batch(self, rows: list[Row]) -> list[Row]:
+    def batch(self, rows: list[Row], context: Context) -> list[Row]:
         """Texts added, weighted so that they are `rate` of the total weight. Step n draws the same texts after a resume."""
         if self.rate == 0:
             return rows

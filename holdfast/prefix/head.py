@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 from transformers.modeling_outputs import BaseModelOutput, BaseModelOutputWithPast
@@ -68,6 +69,20 @@ class LabelLogits:
     def made(self, states: Tensor) -> Tensor:
         """Return the logits [n, V] of n of the states."""
         return states if self.model is None else behind_body(self.model, states)
+
+    def log_likelihoods(self, rows: int) -> Tensor:
+        """Return the weighted log-likelihood of each row's labels: [rows], in float32. Logits are made in parts, as `total` does."""
+
+        def each(states: Tensor, labels: Tensor) -> Tensor:
+            logits = states if self.model is None else behind_body(self.model, states)
+            return -F.cross_entropy(logits.float(), labels, reduction="none")
+
+        if self.model is None:
+            values = each(self.states, self.labels)
+        else:
+            split = (tensor.split(labels_at_once(self.model)) for tensor in (self.states, self.labels))
+            values = torch.cat([checkpoint(each, *part, use_reentrant=False) for part in zip(*split, strict=True)])  # pyright: ignore[reportArgumentType]
+        return values.new_zeros(rows).index_add(0, self.row, values * self.weights)
 
 
 def labels_at_once(model: Any) -> int:

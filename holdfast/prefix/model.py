@@ -61,6 +61,10 @@ class PrefixModel(nn.Module):
             found = compute(self.model, rows, prompts, self.budget, by_path=along)
         return LabelLogits(found, labels, weights, row, None if whole else self.model)
 
+    def number(self, prompt: nn.Module) -> int:
+        """Return the number that rows name a prompt by (`Row.prompt`)."""
+        return next(number for number, module in enumerate(self.prompts) if module is prompt)
+
     def length(self, prompt: int) -> int:
         """The positions that a prompt takes."""
         return int(self.prompts[prompt].length)  # pyright: ignore[reportArgumentType]

@@ -13,7 +13,7 @@ from holdfast.atomic_files import write_text, writing
 from holdfast.evaluation import ask
 from holdfast.evaluation.matrix import evaluate
 from holdfast.inference.model import Model
-from holdfast.methods.base import Method, chooser
+from holdfast.methods.base import Method, chooser, loss_owner
 from holdfast.models import resolve
 from holdfast.models.loading import Pretrained
 from holdfast.prefix.model import PrefixModel
@@ -28,7 +28,7 @@ from holdfast.tasks.templates import choose_demonstrations, render
 from holdfast.tasks.tokenization import encode
 from holdfast.training import checkpoint
 from holdfast.training.batches import Mixture, Stream
-from holdfast.training.loop import SAMPLE, Trainer, prepare
+from holdfast.training.loop import SAMPLE, Trainer, contexts_of, prepare
 from holdfast.training.processes import processes
 from holdfast.training.settings import Settings
 
@@ -98,6 +98,7 @@ class Train(Stage):
             folder,
             validate=self._validation(tasks, pretrained),
             stage=self.name,
+            inputs=self._method_inputs(inputs),
         )
         result = trainer.train()
         if processes().is_main_process:
@@ -147,7 +148,8 @@ class Train(Stage):
         Step 0 is where the stage started.
         """
         pretrained, model, stream = self._begin([ref.task for ref in self.tasks], inputs)
-        _, moving = prepare(model, pretrained, stream, self.methods, self.settings.seed)
+        contexts = contexts_of(model, pretrained, stream, self._method_inputs(inputs))
+        _, moving = prepare(contexts, self.methods, self.settings.seed)
         if step:
             checkpoint.read_into(moving, checkpoint.point(folder, step))
         model.requires_grad_(False).eval()
@@ -156,6 +158,9 @@ class Train(Stage):
     def sample(self, tasks: Sequence[Task], pretrained: Pretrained, model: PrefixModel, count: int) -> list[Row]:
         """The first `count` training rows of the tasks, as this stage makes them."""
         return self._stream(tasks, pretrained, model).sample(count)
+
+    def _method_inputs(self, inputs: Inputs) -> list[dict[str, Path]]:
+        return [inputs.within(f"methods.{number}") for number in range(len(self.methods))]
 
     def _begin(self, tasks: Sequence[Task], inputs: Inputs) -> tuple[Pretrained, PrefixModel, Stream | Mixture]:
         """Return what training starts from: the model behind the prompts of earlier stages, and the rows."""
@@ -174,7 +179,7 @@ class Train(Stage):
         for place, task in enumerate(tasks):
             if not task.splits.get("train"):
                 raise ValueError(f"{task.name}: no train split to train on; add train.jsonl")
-            row = partial(self._row, task, place, pretrained, model)
+            row = partial(self._rows, task, place, pretrained, model)
             streams.append(Stream(row, len(task.splits["train"]), size, seed))
         return streams[0] if len(streams) == 1 else Mixture(streams, size)
 
@@ -184,7 +189,9 @@ class Train(Stage):
             return None
         return place if self.prompts else len(model.prompts) - 1
 
-    def _row(self, task: Task, place: int, pretrained: Pretrained, model: PrefixModel, index: int, epoch: int) -> Row:
+    def _rows(
+        self, task: Task, place: int, pretrained: Pretrained, model: PrefixModel, index: int, epoch: int
+    ) -> list[Row]:
         examples = task.splits["train"]
         example = examples[index]
         shown = choose_demonstrations(
@@ -198,17 +205,22 @@ class Train(Stage):
         )
         prompt = self._prompt_of(place, model)
         before = 0 if prompt is None else model.length(prompt)
-        return encode(
-            pretrained.tokenizer,
-            render(task.template, example, shown, pretrained.tokenizer),
-            max_length=min(self.max_length, pretrained.max_length) - before,
-            eos=True,
-            name=f"{task.name}/train[{index}]",
-            prompt=prompt,
-            loss_on=self.loss_on,
-            truncation=self.truncation,
-            encoder_decoder=pretrained.encoder_decoder,
-        )
+        owner = loss_owner(self.methods)
+        texts = (example.target,) if owner is None else owner.completions(example)
+        return [
+            encode(
+                pretrained.tokenizer,
+                render(task.template, replace(example, target=text), shown, pretrained.tokenizer),
+                max_length=min(self.max_length, pretrained.max_length) - before,
+                eos=True,
+                name=f"{task.name}/train[{index}]",
+                prompt=prompt,
+                loss_on=self.loss_on,
+                truncation=self.truncation,
+                encoder_decoder=pretrained.encoder_decoder,
+            )
+            for text in texts
+        ]
 
     def _validation(self, tasks: Sequence[Task], pretrained: Pretrained) -> Callable[[PrefixModel], float] | None:
         """The metric on the tasks' validation examples; of several tasks, the mean of their metrics, each on a scale from 0 to 1."""

@@ -34,6 +34,7 @@ class Shape:
 SHAPES = (
     Shape("input/target", ("input",), "target", Template()),
     Shape("prompt/completion", ("prompt",), "completion", Template(input="{{ prompt }}", delimiter="")),
+    Shape("prompt/chosen", ("prompt",), "chosen", Template(input="{{ prompt }}", delimiter="")),
     Shape("messages", ("messages",), "messages", Template(input=CONVERSATION, chat="auto")),
     Shape("instruction/output", ("instruction",), "output", Template(input=INSTRUCTION, delimiter="")),
     Shape("text/label", ("text",), "label", Template(input="{{ text }}\nAnswer:")),
@@ -97,9 +98,12 @@ def to_example(
     if answers is not None and target not in answers:
         answers = (target, *answers)
     fields = {key: value for key, value in values.items() if key not in (shape.target, "answers")}
+    rejected = values.get("rejected")
+    if settings.target is None and rejected is not None:
+        rejected = _text("rejected", fields.pop("rejected"))
     if shape.reads == ("instruction",):
         fields["input"] = _text("input", fields.get("input") or "")
-    return Example(fields, target, choices, answers)
+    return Example(fields, target, choices, answers, rejected if isinstance(rejected, str) else None)
 
 
 def _target(value: object, key: str, words: Mapping[str, str]) -> str:

@@ -84,7 +84,9 @@ def _digests(template: Template, examples: Sequence[Example], seed: int) -> list
 
 
 def _content(example: Example) -> str:
-    return _canonical([dict(example.fields), example.target, example.choices, example.answers])
+    content: list[object] = [dict(example.fields), example.target, example.choices, example.answers]
+    # Only where there is one: tasks without keep their version, and with it users' finished runs.
+    return _canonical(content if example.rejected is None else [*content, example.rejected])
 
 
 def _canonical(value: object) -> str:

@@ -25,13 +25,15 @@ class Example:
 
     `fields` is what a template may use (`{"input": ...}`, `{"premise": ..., "hypothesis": ...}`); `target` is the
     answer that is trained on; `choices`, where given, is the closed list of answers, and the target is one of them;
-    `answers`, where given, lists every accepted answer, the target among them.
+    `answers`, where given, lists every accepted answer, the target among them; `rejected`, where given, is an answer that
+    the target is preferred to.
     """
 
     fields: Mapping[str, object]
     target: str
     choices: tuple[str, ...] | None = None
     answers: tuple[str, ...] | None = None
+    rejected: str | None = None
 
     @property
     def accepted(self) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ import contextlib
 import copy
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,14 +16,14 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import broadcast_object_list, gather_object, set_seed
 from torch import Tensor, nn
 
-from holdfast.methods.base import Method, ParameterGroup, chooser
+from holdfast.methods.base import Context, Method, ParameterGroup, chooser, loss_owner
 from holdfast.models import describe
 from holdfast.models.loading import Pretrained
 from holdfast.prefix.head import LabelLogits
 from holdfast.prefix.model import PrefixModel
-from holdfast.row import Row
+from holdfast.row import Row, total_weight
 from holdfast.training import checkpoint, memory
-from holdfast.training.batches import Mixture, Stream, share, split, total_weight
+from holdfast.training.batches import Mixture, Stream, share, split, whole_groups
 from holdfast.training.interrupt import Interrupt
 from holdfast.training.log import Log
 from holdfast.training.loss import token_loss
@@ -51,6 +51,7 @@ class Trainer:
     validate: Validate | None = None
     stage: str = "model"
     quiet: bool = False
+    inputs: Sequence[Mapping[str, Path]] = ()
 
     def train(self) -> dict[str, Any]:
         """Train, or go on from the last checkpoint; leaves the best weights in the model and returns how it went."""
@@ -110,7 +111,9 @@ class Trainer:
             raise ValueError(
                 f"batch_size={settings.batch_size} is smaller than the {accelerator.num_processes} processes; raise it"
             )
-        groups, self._moving = prepare(self.model, self.pretrained, self.stream, self.methods, settings.seed)
+        inputs = self.inputs or [{} for _ in self.methods]
+        self._contexts = contexts_of(self.model, self.pretrained, self.stream, inputs)
+        groups, self._moving = prepare(self._contexts, self.methods, settings.seed)
         set_dropout(self.model.model, settings.dropout)
         self.model.to(accelerator.device)
         optimizer = settings.make_optimizer(groups)
@@ -137,12 +140,13 @@ class Trainer:
         """Bytes that a token of a step costs, penalties included: of the data's rows or of those that methods add, whichever cost more."""
         state, states = checkpoint.random_state(), copy.deepcopy([method.state_dict() for method in self.methods])
         rows = sample
-        for method in self.methods:
-            rows = method.batch(rows)
+        for method, context in zip(self.methods, self._contexts, strict=True):
+            rows = method.batch(rows, context)
         rows = [row for row in rows if row.labels]
-        loss = partial(self._loss, self.model.train(), weight=total_weight(rows))
+        loss = partial(self._loss, self.model.train(), divisors=Divisors.of(rows, self.methods))
         # What methods add stands last, and may fill forwards of its own.
-        kept = max(memory.kept_per_token(self.model, loss, order) for order in (sample, rows[::-1]))
+        backwards = [row for group in whole_groups(rows)[::-1] for row in group]
+        kept = max(memory.kept_per_token(self.model, loss, order) for order in (rows, backwards))
         checkpoint.restore_random_state(state)
         for method, before in zip(self.methods, states, strict=True):
             method.load_state_dict(before)
@@ -165,10 +169,10 @@ class Trainer:
         self.model.train()
         rate = self.settings.set_rate(self.optimizer, step)
         rows = self.stream.batch(step)
-        for method in self.methods:
-            rows = method.batch(rows)
+        for method, context in zip(self.methods, self._contexts, strict=True):
+            rows = method.batch(rows, context)
         rows = self._taught(step, rows)
-        loss = self._forwards(rows, total_weight(rows))
+        loss = self._forwards(rows, Divisors.of(rows, self.methods))
         total = float(self.accelerator.reduce(loss, "sum"))  # pyright: ignore[reportArgumentType]
         if not math.isfinite(total):
             raise ValueError(
@@ -208,7 +212,7 @@ class Trainer:
     def _taught(self, step: int, rows: Sequence[Row]) -> list[Row]:
         """The rows that have something to predict: a forward of others alone would have nothing to do."""
         found = [row for row in rows if row.labels]
-        if len(found) < (processes := self.accelerator.num_processes):
+        if len(whole_groups(found)) < (processes := self.accelerator.num_processes):
             few = f"only {len(found)} rows of the batch have" if found else "no row of the batch has"
             enough = f", and there are {processes} processes" if found else ""
             raise ValueError(
@@ -221,14 +225,14 @@ class Trainer:
         """A setting as `--set` calls it: the stages of several targets share theirs."""
         return f"{self.stage.partition('-')[0]}.{name}"
 
-    def _forwards(self, rows: Sequence[Row], weight: float) -> Tensor:
+    def _forwards(self, rows: Sequence[Row], divisors: "Divisors") -> Tensor:
         """The gradients of a step, in as many forwards as the memory asks for; returns this process's share of the loss."""
         world = self.accelerator.num_processes
         mine = share(rows, self.accelerator.process_index, world)
         while True:
             parts = split(mine, self.budget)
             try:
-                return self._accumulate(parts, weight, world)
+                return self._accumulate(parts, divisors, world)
             except (RuntimeError, MemoryError) as error:
                 if not memory.out_of_memory(error):
                     raise
@@ -239,29 +243,30 @@ class Trainer:
                 torch.cuda.empty_cache()
             self._log.note(f"out of memory; goes on with forwards of up to {self.budget} tokens")
 
-    def _accumulate(self, parts: Sequence[Sequence[Row]], weight: float, world: int) -> Tensor:
+    def _accumulate(self, parts: Sequence[Sequence[Row]], divisors: "Divisors", world: int) -> Tensor:
         loss = torch.zeros((), device=self.accelerator.device)
         for i, part in enumerate(parts):
             last = i + 1 == len(parts)
             with contextlib.nullcontext() if last else self.accelerator.no_sync(self.wrapped):
-                one = self._part_loss(part, weight)
-                # DistributedDataParallel averages gradients over processes, and the weight is already that of them all.
+                one = self._part_loss(part, divisors)
+                # DistributedDataParallel averages gradients over processes, and the divisors are already those of them all.
                 self.accelerator.backward(one * world)
             loss += one.detach()
         return loss
 
-    def _part_loss(self, rows: Sequence[Row], weight: float) -> Tensor:
-        return self._loss(self.wrapped, rows, weight)
+    def _part_loss(self, rows: Sequence[Row], divisors: "Divisors") -> Tensor:
+        return self._loss(self.wrapped, rows, divisors)
 
-    def _loss(self, model: nn.Module, rows: Sequence[Row], weight: float) -> Tensor:
+    def _loss(self, model: nn.Module, rows: Sequence[Row], divisors: "Divisors") -> Tensor:
         """These rows' share of a step's loss, penalties included, by the model as it is or as Accelerate wraps it."""
         with self.accelerator.autocast():  # Also for the loss: it may have the LM head still to run.
             output = model(rows)
-            loss = self._token_loss(output) / weight
+            owner = loss_owner(self.methods)
+            loss = (self._token_loss(output) if owner is None else owner.objective(output, rows)) / divisors.units
             for method in self.methods:
                 extra = method.penalty(self.model, rows, output)
                 if extra is not None:
-                    loss = loss + extra * (float(output.weights.sum()) / weight)
+                    loss = loss + extra * (float(output.weights.sum()) / divisors.tokens)
         return loss
 
     def _token_loss(self, output: LabelLogits) -> Tensor:
@@ -323,16 +328,41 @@ class Trainer:
         return {"step": 0, "best": None, "best_step": None, "token_budget": None}
 
 
+@dataclass(frozen=True)
+class Divisors:
+    """The sums over a whole step that its losses are divided by, however it is split into forwards and processes.
+
+    `units` divides the loss (label weights, or what the method that replaces the loss counts), `tokens`, the label weights, shares out
+    penalties.
+    """
+
+    units: float
+    tokens: float
+
+    @staticmethod
+    def of(rows: Sequence[Row], methods: Sequence[Method]) -> "Divisors":
+        """Return those of a step's rows."""
+        owner, tokens = loss_owner(methods), total_weight(rows)
+        return Divisors(tokens if owner is None else owner.units(rows), tokens)
+
+
+def contexts_of(
+    model: PrefixModel, pretrained: Pretrained, stream: Stream | Mixture, inputs: Sequence[Mapping[str, Path]]
+) -> list[Context]:
+    """Return the context of each method: all see the same model and rows, and each the stages in its own fields (`inputs`)."""
+    rows = stream.sample(SAMPLE)
+    return [Context(model, pretrained, rows, given) for given in inputs]
+
+
 def prepare(
-    model: PrefixModel, pretrained: Pretrained, stream: Stream | Mixture, methods: Sequence[Method], seed: int
+    contexts: Sequence[Context], methods: Sequence[Method], seed: int
 ) -> tuple[list[ParameterGroup], dict[str, nn.Parameter]]:
-    """What the methods do before anything moves; returns the groups that may move, and all their parameters by name."""
+    """Let the methods do what comes before anything moves; return the groups that may move, and all their parameters by name."""
     set_seed(seed)
-    sample, choosing = stream.sample(SAMPLE), chooser(methods)
-    for method in sorted(
-        methods, key=lambda method: method is not choosing
-    ):  # It may add modules, which others then see.
-        method.prepare(model, pretrained, sample)
+    model, choosing = contexts[0].model, chooser(methods)
+    # The one that chooses goes first: it may add modules, which the others then see.
+    for method, context in sorted(zip(methods, contexts, strict=True), key=lambda pair: pair[0] is not choosing):
+        method.prepare(context)
     model.requires_grad_(False)
     groups = list(choosing.parameters(model) or ())
     for group in groups:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from holdfast.row import Row
+from holdfast.training.batches import whole_groups
 
 MOST = {"cpu": 4096, "cuda": 65536}  # More at once is not faster: on a CPU, fewer even stay in its cache.
 SHARE = 0.6  # Of the free memory; the rest is for what a backward pass holds for a moment, and for others.
@@ -38,8 +39,9 @@ def token_budget(
 def kept_per_token(model: nn.Module, loss: Callable[[Sequence[Row]], Tensor], rows: Sequence[Row]) -> float:
     """Bytes that a forward of some of these rows keeps for its backward pass, by token of the rows; weights apart."""
     chosen: list[Row] = []
-    while len(chosen) < len(rows) and sum(len(row.tokens) for row in chosen) < SAMPLE:
-        chosen.append(rows[len(chosen)])
+    for group in whole_groups(rows):
+        if sum(len(row.tokens) for row in chosen) < SAMPLE:
+            chosen += group
     weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
     kept: dict[int, int] = {}
 

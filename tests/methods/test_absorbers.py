@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from holdfast.methods.base import Method
+from holdfast.methods.base import Context, Method
 from holdfast.methods.full import Full
 from holdfast.methods.joined_absorber import JoinedAbsorber
 from holdfast.methods.lora_absorber import LoraAbsorber
@@ -79,4 +79,4 @@ def test_a_deep_prefix_for_an_encoder_is_refused() -> None:
     loaded = tiny.pretrained()
     loaded.model = prefix_tiny.tiny("T5")
     with pytest.raises(ValueError, match="a deep prefix is for models without an encoder; use a soft prompt"):
-        PrefixTuning().prepare(PrefixModel(loaded.model), loaded, [])
+        PrefixTuning().prepare(Context(PrefixModel(loaded.model), loaded))

@@ -8,11 +8,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from holdfast.methods.base import Context
 from holdfast.methods.full import Full
 from holdfast.methods.replay import Replay
+from holdfast.prefix.model import PrefixModel
 from holdfast.row import Row
 from tests.training import tiny
 
+CONTEXT = Context(PrefixModel(tiny.pretrained().model), tiny.pretrained())
 TEXTS = ["w3 w4 w5 w6 w7 w8 w9 w10", "w11 w12", "w13 w14 w15 w16", "w17"]
 
 
@@ -25,8 +28,7 @@ def texts(tmp_path: Path) -> str:
 
 def ready(method: Replay) -> Replay:
     """The method after `prepare`."""
-    loaded = tiny.pretrained()
-    method.prepare(None, loaded, [])  # pyright: ignore[reportArgumentType]
+    method.prepare(CONTEXT)
     return method
 
 
@@ -42,7 +44,7 @@ def test_texts_have_their_share_of_the_weight_whatever_the_lengths(texts: str) -
     def holds(count: int, rate: float) -> None:
         method.rate = rate
         given_rows = tiny.rows(count)
-        rows = method.batch(list(given_rows))
+        rows = method.batch(list(given_rows), CONTEXT)
         added = rows[count:]
         assert rows[:count] == given_rows
         assert len(added) == max(1, round(rate / (1 - rate) * count))

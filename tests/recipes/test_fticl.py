@@ -30,7 +30,7 @@ def rows(world: Path, pass_: int = 0, **options: Any) -> list[Row]:
     assert isinstance(stage, Train)
     loaded = tiny.pretrained()
     stream = stage._stream([load_task(name)], loaded, PrefixModel(loaded.model))
-    return [stream.row(index, pass_) for index in range(24)]  # pyright: ignore[reportAttributeAccessIssue]
+    return [row for index in range(24) for row in stream._rows(index, pass_)]  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def test_the_same_first_demonstrations_stand_before_every_row_but_their_own(world: Path) -> None:

@@ -13,7 +13,7 @@ from holdfast.methods.full import Full
 from holdfast.methods.lora import Lora
 from holdfast.methods.prompt_tuning import PromptTuning
 from holdfast.row import Row
-from holdfast.training.loop import Trainer
+from holdfast.training.loop import Divisors, Trainer
 from tests.training import tiny
 
 METHODS = {"full": Full, "lora": lambda: Lora(rank=4), "prompt": lambda: PromptTuning(length=5)}
@@ -50,8 +50,8 @@ def test_averaging_over_forwards_instead_of_tokens_would_be_seen(
     """Planted bug: the mean of each forward's own mean."""
     honest = Trainer._part_loss
 
-    def mean_of_means(self: Trainer, rows: list[Row], weight: float) -> torch.Tensor:
-        return honest(self, rows, sum(sum(row.weights) for row in rows)) / 3
+    def mean_of_means(self: Trainer, rows: list[Row], divisors: Divisors) -> torch.Tensor:
+        return honest(self, rows, Divisors.of(rows, self.methods)) / 3
 
     tiny.trainer(tmp_path / "whole", Full(), batch_size=8).train()
     monkeypatch.setattr(Trainer, "_part_loss", mean_of_means)
@@ -206,10 +206,10 @@ def test_hooks_run_in_their_order(tmp_path: Path) -> None:
     calls: list[str] = []
 
     class Spy(Method):
-        def prepare(self, model: Any, pretrained: Any, rows: Any) -> None:
+        def prepare(self, context: Any) -> None:
             calls.append("prepare")
 
-        def batch(self, rows: list[Row]) -> list[Row]:
+        def batch(self, rows: list[Row], context: Any) -> list[Row]:
             calls.append("batch")
             return rows
 

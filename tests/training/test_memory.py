@@ -16,7 +16,7 @@ from holdfast.methods.lora import Lora
 from holdfast.methods.prompt_tuning import PromptTuning
 from holdfast.row import Row
 from holdfast.training import memory
-from holdfast.training.loop import Trainer
+from holdfast.training.loop import Divisors, Trainer
 from tests.training import tiny
 
 CPU = torch.device("cpu")
@@ -30,11 +30,11 @@ def fail(monkeypatch: pytest.MonkeyPatch, above: int, error: BaseException, firs
     """Memory runs out in every forward of more than so many tokens, the first few forwards excepted."""
     honest, sizes = Trainer._part_loss, []
 
-    def part_loss(self: Trainer, rows: list[Row], weight: float) -> torch.Tensor:
+    def part_loss(self: Trainer, rows: list[Row], divisors: Divisors) -> torch.Tensor:
         sizes.append(tokens(rows))
         if tokens(rows) > above and len(sizes) > first:
             raise error
-        return honest(self, rows, weight)
+        return honest(self, rows, divisors)
 
     monkeypatch.setattr(Trainer, "_part_loss", part_loss)
     return sizes
@@ -154,7 +154,9 @@ def test_stage_one_keeps_nothing_for_the_model(tmp_path: Path) -> None:
     full = tiny.trainer(tmp_path / "full", Full(), steps=0)
     full.train()
     kept = [
-        memory.kept_per_token(one.model.train(), partial(one._loss, one.model, weight=1.0), tiny.rows())
+        memory.kept_per_token(
+            one.model.train(), partial(one._loss, one.model, divisors=Divisors(1.0, 1.0)), tiny.rows()
+        )
         for one in (run, full)
     ]
     # Measured: 4.0 kB against 6.6 kB, weight gradients need the input of every matrix. Equal if the model were not frozen.
@@ -169,8 +171,10 @@ def test_checkpointing_keeps_little_and_changes_nothing(tmp_path: Path) -> None:
         run.train()
         run.model.model.requires_grad_(True)
         rows = [Row(row.tokens, row.weights, 0) for row in tiny.rows()]
-        kept = memory.kept_per_token(run.model.train(), partial(run._loss, run.model, weight=1.0), rows)
-        loss = run._loss(run.model, rows, 1.0)
+        kept = memory.kept_per_token(
+            run.model.train(), partial(run._loss, run.model, divisors=Divisors(1.0, 1.0)), rows
+        )
+        loss = run._loss(run.model, rows, Divisors(1.0, 1.0))
         loss.backward()
         found[on] = loss.detach(), kept, [p.grad for p in run.model.parameters()]
     torch.testing.assert_close(found[True][0], found[False][0], atol=1e-5, rtol=0)
