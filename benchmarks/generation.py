@@ -14,7 +14,9 @@ from transformers import GenerationConfig
 
 from benchmarks import harness, words
 from holdfast.inference.generation import generate
+from holdfast.inference.sampling import Sampling
 from holdfast.inference.stopping import Stops
+from holdfast.inference.transformers_engine import TransformersEngine
 
 SHOTS, VECTORS = 4, 100
 VOCABULARY, LAYERS, WIDTH = 32_000, 6, 256
@@ -75,7 +77,7 @@ def cases(small: bool) -> Iterator[harness.Result]:
         stops = Stops(None, eos=ends)
 
         def ours(stops: Stops = stops, prompt: Tensor | None = prompt) -> list[list[int]]:
-            return generate(model, asked, stops, max_new_tokens=new, prompt=prompt)
+            return generate(TransformersEngine(model, prompt, 16384), asked, stops, Sampling(max_new_tokens=new))
 
         def theirs(ends: list[int] = ends, prompt: Tensor | None = prompt) -> list[list[int]]:
             return padded(model, asked, prompt, ends, new)

@@ -5,9 +5,9 @@
         print(score.task, score.prompt, score.value, score.delta, score.verdict)
     holdfast.load(run, prompt="on").generate(["..."])  # for the tuned task; prompt="off" for everything else
 
-`tune`, `evaluate`, `edit_model` and `study` do what the commands of these names do, `load` gives a `Model` that generates and scores
-text. `Example`, `Task` and `Template` say what is asked, `Run` and `Score` what came out. `Method` and `Edit` are for subclasses
-of your own: `method="path/to/file.py:MyMethod"`.
+`tune`, `evaluate`, `edit_model` and `study` do what the commands of these names do, `load` gives a `Model` that scores text and
+continues it as a `Sampling` says. `Example`, `Task` and `Template` say what is asked, `Run` and `Score` what came out. `Method` and
+`Edit` are for subclasses of your own: `method="path/to/file.py:MyMethod"`.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from holdfast.api.tune import Run, tune
     from holdfast.edits.base import Edit
     from holdfast.inference.model import Model
+    from holdfast.inference.sampling import Sampling
     from holdfast.methods.base import Method
     from holdfast.results.scores import Score
     from holdfast.studies.runner import study
@@ -29,6 +30,7 @@ __all__ = [
     "Method",
     "Model",
     "Run",
+    "Sampling",
     "Score",
     "Task",
     "Template",
@@ -42,6 +44,7 @@ __all__ = [
 _HOME = {
     "holdfast.edits.base": ("Edit",),
     "holdfast.inference.model": ("Model",),
+    "holdfast.inference.sampling": ("Sampling",),
     "holdfast.api.measuring": ("evaluate", "load"),
     "holdfast.methods.base": ("Method",),
     "holdfast.api.tune": ("Run", "tune"),

@@ -41,7 +41,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "studies": {"api", "recipes", "stages", "models", "tasks", "results", "report", "plugins", "atomic_files"},
     "playground": {"api", "plugins", "stages", "evaluation", "inference", "prompts", "prefix", "models", "tasks", "results", "report"},
-    "cli": {"api", "studies", "playground", "recipes", "stages", "prefix", "models", "tasks", "results", "report"},
+    "cli": {"api", "inference", "studies", "playground", "recipes", "stages", "prefix", "models", "tasks", "results", "report"},
     "__init__": {"api", "studies", "stages", "inference", "methods", "edits", "tasks", "results"},
     "__main__": {"cli"},
 }  # fmt: skip

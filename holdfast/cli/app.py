@@ -127,16 +127,24 @@ def generate(
     max_new_tokens: Annotated[int, typer.Option(min=1)] = 64,
     stop: Annotated[list[str] | None, typer.Option(help="Generation ends here; repeat it.")] = None,
     num_beams: Annotated[int, typer.Option(min=1)] = 1,
+    temperature: Annotated[float, typer.Option(min=0, help="Draw tokens; 0 takes the likeliest each time.")] = 0.0,
+    top_k: Annotated[int, typer.Option(min=0, help="Draw among so many of the likeliest tokens; 0: all.")] = 0,
+    top_p: Annotated[float, typer.Option(help="Draw among the likeliest tokens that have this probability.")] = 1.0,
+    samples: Annotated[int, typer.Option(min=1, help="Draw so many continuations of each prompt.")] = 1,
+    seed: Seed = 0,
     trust_remote_code: Trust = False,
 ) -> None:
     """Batch inference: JSONL or lines in, JSONL out, prompt attached or not."""
     from holdfast.api import measuring
+    from holdfast.inference.sampling import Sampling
 
+    sampling = Sampling(max_new_tokens, tuple(stop or ()), num_beams, temperature, top_k, top_p, seed, samples)
     given = input_.read_text(encoding="utf-8") if input_ else sys.stdin.read()
     texts = measuring.prompts_of(given, str(input_ or "stdin"))
     loaded = measuring.load(model, prompt=prompt, trust_remote_code=trust_remote_code)
-    outputs = loaded.generate(texts, max_new_tokens=max_new_tokens, stop=tuple(stop or ()), num_beams=num_beams)
-    output.lines({"prompt": text, "output": output} for text, output in zip(texts, outputs, strict=True))
+    outputs = loaded.generate(texts, sampling)
+    prompts = (text for text in texts for _ in range(samples))
+    output.lines({"prompt": text, "output": answer} for text, answer in zip(prompts, outputs, strict=True))
     if loaded.truncated:
         print(
             f"holdfast: {loaded.truncated} of {len(texts)} prompts did not fit into the model's {loaded.pretrained.max_length} "

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from holdfast.evaluation import label_mass, matrix
-from holdfast.inference.model import LanguageModel, Model
+from holdfast.inference.language_model import LanguageModel
 from holdfast.results import symptoms
 from holdfast.results.scores import Output
 from holdfast.tasks.harness_examples import PREFIX
@@ -28,12 +28,12 @@ def ask(model: LanguageModel, task: Task, *, target: Task | None = None, **how: 
         outputs = harness.evaluate(model, task, **how)
     else:
         outputs = matrix.evaluate(model, task, **how)
-    return outputs if target is None or not isinstance(model, Model) else with_mass(model, task, target, outputs)
+    return outputs if target is None else with_mass(model, task, target, outputs)
 
 
-def with_mass(model: Model, task: Task, target: Task, outputs: Sequence[Output]) -> list[Output]:
+def with_mass(model: LanguageModel, task: Task, target: Task, outputs: Sequence[Output]) -> list[Output]:
     """The outputs of a task with the probability that each answer begins as one of the `target`'s does (`label_mass.with_mass`)."""
-    chats = task.template.chat and getattr(model.pretrained.tokenizer, "chat_template", None)
+    chats = task.template.chat and getattr(model.tokenizer, "chat_template", None)
     labels = symptoms.foreign_labels(target, task)
     return label_mass.with_mass(model, outputs, labels, "" if chats else task.template.delimiter)
 

@@ -24,7 +24,8 @@ import numpy as np
 import torch
 
 from holdfast.evaluation.matrix import FEWEST_NEW_TOKENS, Variant, clean, decoding_in_words, items_of
-from holdfast.inference.model import LanguageModel, Model
+from holdfast.inference.language_model import LanguageModel
+from holdfast.inference.sampling import Sampling
 from holdfast.results.scores import Output, Role
 from holdfast.tasks.harness import harness_tasks, task_manager
 from holdfast.tasks.harness_examples import PREFIX
@@ -60,7 +61,7 @@ class HarnessModel(LM):
         answers = [""] * len(requests)
         for (stop, new, beams), places in alike.items():
             texts = [requests[place].args[0] for place in places]
-            found = self.model.generate(texts, max_new_tokens=new, stop=stop, num_beams=beams)
+            found = self.model.generate(texts, Sampling(max_new_tokens=new, stop=stop, num_beams=beams))
             for place, answer in zip(places, found, strict=True):
                 answers[place] = answer
         return answers
@@ -68,23 +69,18 @@ class HarnessModel(LM):
     @property
     def tokenizer_name(self) -> str:
         """What the harness keys its cache of rendered chats by."""
-        return str(self._tokenizer.name_or_path).replace("/", "__")
+        return str(self.model.tokenizer.name_or_path).replace("/", "__")
 
     def chat_template(self, chat_template: bool | str = False) -> str | None:
         """The tokenizer's chat template, where one is asked for."""
-        return self._tokenizer.chat_template if chat_template else None
+        return self.model.tokenizer.chat_template if chat_template else None
 
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
         """The conversation as text."""
-        return self._tokenizer.apply_chat_template(
+        return self.model.tokenizer.apply_chat_template(
             chat_history, tokenize=False, add_generation_prompt=add_generation_prompt,
             continue_final_message=not add_generation_prompt,
         )  # fmt: skip
-
-    @property
-    def _tokenizer(self) -> Any:
-        assert isinstance(self.model, Model), "only a model with a tokenizer has a chat template"
-        return self.model.pretrained.tokenizer
 
 
 def evaluate(
@@ -140,7 +136,9 @@ def _written(model: LanguageModel, task: Task, outputs: list[Output]) -> list[Ou
     """The outputs with what the model writes of its own accord, where choices were ranked."""
     ranked = [place for place, output in enumerate(outputs) if output.logprobs is not None]
     stop = task.template.stop
-    texts = model.generate([outputs[i].input for i in ranked], max_new_tokens=FEWEST_NEW_TOKENS, stop=stop)
+    texts = model.generate(
+        [outputs[i].input for i in ranked], Sampling(max_new_tokens=FEWEST_NEW_TOKENS, stop=tuple(stop))
+    )
     for place, text in zip(ranked, texts, strict=True):
         outputs[place] = replace(outputs[place], generated=clean(text, stop))
     return outputs

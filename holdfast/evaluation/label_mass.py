@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from holdfast.inference.model import Model
+from holdfast.inference.language_model import LanguageModel
 from holdfast.results.metrics import accepted
 from holdfast.results.scores import Output
 from holdfast.results.symptoms import plain
 
 
-def with_mass(model: Model, outputs: Sequence[Output], labels: Sequence[str], delimiter: str) -> list[Output]:
+def with_mass(model: LanguageModel, outputs: Sequence[Output], labels: Sequence[str], delimiter: str) -> list[Output]:
     """The outputs with `scores["first_token_mass"]`: how probable it was that the answer begins as one of the labels does.
 
     One look at the first token, and nothing is written. Labels that are right for an item, or among its choices, are left out for it.

@@ -4,9 +4,10 @@ import math
 import random
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Literal
 
-from holdfast.inference.model import LanguageModel, Model
+from holdfast.inference.language_model import LanguageModel
+from holdfast.inference.sampling import Sampling
 from holdfast.results.metrics import metric
 from holdfast.results.scores import Output, Role
 from holdfast.tasks.task import Example, Task
@@ -31,22 +32,18 @@ def evaluate(
     num_beams: int = 1,
     max_new_tokens: int | None = None,
     generate_choices: bool = False,
-    tokenizer: Any = None,
 ) -> list[Output]:
     """Ask the items of the test split and mark each answer with the task's metric, where that exists for one item.
 
     Choices are ranked by log-likelihood where the metric is accuracy; with `generate_choices` the model also writes freely
     (`Output.generated`). Otherwise it generates until a stop string of the template. `limit` items are drawn by the task's name and
     `seed` alone, and demonstrations by the item and `demonstration_seed` alone, so every variant is asked the same. Demonstrations
-    come from the train split, else validation, and never from the test split. `tokenizer` (that of a `Model` by default) serves chat
-    templates and counts tokens.
+    come from the train split, else validation, and never from the test split.
 
     Raises:
         ValueError: the test split is empty, an item lacks choices that the metric needs, or the template does not fit.
     """
     kind, asked = metric(task.metric), task.splits.get("test", ())
-    if isinstance(model, Model):
-        tokenizer = tokenizer or model.pretrained.tokenizer
     chosen = items(task, limit, seed)
     pool = task.splits.get("train") or task.splits.get("validation") or ()
     texts = [
@@ -56,15 +53,15 @@ def evaluate(
             choose_demonstrations(
                 task.template, pool, shots, mode=demonstrations, seed=demonstration_seed, index=i, exclude=asked[i]
             ),
-            tokenizer,
+            model.tokenizer,
         )
         for i in chosen
     ]
-    examples, new = [asked[i] for i in chosen], max_new_tokens or longest_answer(task, model, tokenizer)
+    examples, new = [asked[i] for i in chosen], max_new_tokens or longest_answer(task, model)
     logprobs = _rank(model, task, chosen, examples, texts) if kind.pick else [None] * len(chosen)
     generates = kind.pick is None or generate_choices
     answers = _generate(model, task, texts, new, num_beams) if generates else [None] * len(chosen)
-    truncated = _truncated(model, tokenizer, examples, texts, new if generates else 0)
+    truncated = _truncated(model, examples, texts, new if generates else 0)
     shown = demonstrations_in_words(shots, demonstrations, demonstration_seed)
     decoding = decoding_in_words(ranked=kind.pick is not None, written=generates, num_beams=num_beams)
     outputs = [
@@ -111,16 +108,12 @@ def items_of(name: str, n: int, limit: int | None, seed: int) -> list[int]:
     return sorted(random.Random(f"{name}:{seed}").sample(range(n), limit))
 
 
-def longest_answer(task: Task, model: LanguageModel, tokenizer: Any) -> int:
-    """How many tokens an answer may have: 1.5 times the longest training target, at least 16, at most half the model's positions.
-
-    Without a tokenizer a character counts as a token.
-    """
+def longest_answer(task: Task, model: LanguageModel) -> int:
+    """How many tokens an answer may have: 1.5 times the longest training target, at least 16, at most half the model's positions."""
     examples = task.splits.get("train") or [example for split in task.splits.values() for example in split]
     texts = sorted((task.template.delimiter + example.target for example in examples), key=len)[-64:]
-    counts = [len(ids) for ids in _ids(tokenizer, texts)] if tokenizer is not None else [len(texts[-1])]
-    bound = max(FEWEST_NEW_TOKENS, math.ceil(1.5 * max(counts)))
-    return min(bound, _room(model) // 2)
+    bound = max(FEWEST_NEW_TOKENS, math.ceil(1.5 * max(model.count_tokens(texts))))
+    return min(bound, model.room // 2)
 
 
 def _rank(
@@ -143,8 +136,8 @@ def _choices(example: Example, text: Rendered) -> list[str]:
 
 def _generate(model: LanguageModel, task: Task, texts: Sequence[Rendered], new: int, num_beams: int) -> list[str]:
     stop = task.template.stop
-    found = model.generate([text.prompt for text in texts], max_new_tokens=new, stop=stop, num_beams=num_beams)
-    return [clean(answer, stop) for answer in found]
+    sampling = Sampling(max_new_tokens=new, stop=tuple(stop), num_beams=num_beams)
+    return [clean(answer, stop) for answer in model.generate([text.prompt for text in texts], sampling)]
 
 
 def clean(answer: str, stop: Sequence[str]) -> str:
@@ -152,24 +145,7 @@ def clean(answer: str, stop: Sequence[str]) -> str:
     return answer[: min((place for s in stop if (place := answer.find(s)) >= 0), default=None)].strip()
 
 
-def _truncated(
-    model: LanguageModel, tokenizer: Any, examples: Sequence[Example], texts: Sequence[Rendered], new: int
-) -> list[bool]:
+def _truncated(model: LanguageModel, examples: Sequence[Example], texts: Sequence[Rendered], new: int) -> list[bool]:
     """Which items do not fit the model's positions beside their longest choice and the new tokens: their input is cut."""
-    room = _room(model)
-    if tokenizer is None or room >= 2**29:
-        return [False] * len(texts)
-    whole = [text.prompt + max(_choices(e, text), key=len, default="") for e, text in zip(examples, texts, strict=True)]
-    if isinstance(model, Model) and model.pretrained.encoder_decoder:
-        whole, new = [text.prompt for text in texts], 0
-    return [len(ids) + new > room for ids in _ids(tokenizer, whole)]
-
-
-def _ids(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
-    return tokenizer(list(texts), verbose=False)["input_ids"]
-
-
-def _room(model: LanguageModel) -> int:
-    if not isinstance(model, Model):
-        return 2**30
-    return model.pretrained.max_length - (0 if model.prompt is None else len(model.prompt))
+    longest = [max(_choices(e, text), key=len, default="") for e, text in zip(examples, texts, strict=True)]
+    return model.cuts([(text.prompt, choice) for text, choice in zip(texts, longest, strict=True)], new)

@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from holdfast.inference import decoder_batch, encoder_decoder_batch
-from holdfast.inference.decoder_batch import Request
+from holdfast.inference.decoder_batch import compact
+from holdfast.inference.engine import Continuation
 from holdfast.inference.finite import check_numbers
+from holdfast.inference.sampling import Sampling
+from holdfast.inference.stopping import Stops
 
 DEAD = -1e9  # The score of a beam that only fills a place.
 
@@ -25,13 +27,15 @@ class _Search:
     running: list[list[int]] = field(default_factory=lambda: [[]])
     finished: list[tuple[float, list[int]]] = field(default_factory=list)
 
-    def extend(self, candidates: list[tuple[float, int, int]], asked: Request) -> list[tuple[float, int, int]] | None:
+    def extend(
+        self, candidates: list[tuple[float, int, int]], stops: Stops, sampling: Sampling
+    ) -> list[tuple[float, int, int]] | None:
         """Sort (score, beam, token), best first, into finished and running; the running ones, or None when done."""
-        kept, stops, width = [], asked.stops, asked.num_beams
+        kept, width = [], sampling.num_beams
         for rank, (score, beam, token) in enumerate(candidates):
             tokens = [*self.running[beam], token]
             ended = token in stops.eos
-            if ended or len(tokens) == asked.limit or stops.reached(tokens):
+            if ended or len(tokens) == sampling.max_new_tokens or stops.reached(tokens):
                 if rank < width:
                     self.finished.append((score / len(tokens), tokens[:-1] if ended else tokens))
             elif len(kept) < width:
@@ -47,20 +51,19 @@ class _Search:
         return kept
 
 
-def search(
-    begun: decoder_batch.Batch | encoder_decoder_batch.Answers, logits: Tensor, asked: Request
-) -> list[list[int]]:
+def search(begun: Continuation, logits: Tensor, stops: Stops, sampling: Sampling) -> list[list[int]]:
     """The best finished beam of each row: new tokens, without the end-of-sequence token.
 
     Args:
         begun: B prompts, their own tokens seen.
         logits: `[B, V]`, what follows them.
-        asked: Its `num_beams` is W.
+        sampling: Its `num_beams` is W.
     """
-    width = asked.num_beams
+    width = sampling.num_beams
     searches = [_Search() for _ in logits]
     live = list(range(len(searches)))
-    start, looked_at = begun.filled, max(2, 1 + len(asked.stops.eos)) * width
+    looked_at = max(2, 1 + len(stops.eos)) * width
+    wide = False  # Whether every prompt has its W rows.
     scores = torch.log_softmax(logits.float(), -1)  # [B, V], as if every prompt had one beam
     while True:
         vocabulary = logits.shape[-1]
@@ -69,17 +72,18 @@ def search(
         kept: dict[int, list[tuple[float, int, int]]] = {}
         for place, (values, indices) in enumerate(zip(best.tolist(), index.tolist(), strict=True)):
             candidates = [(value, *divmod(i, vocabulary)) for value, i in zip(values, indices, strict=True)]
-            if running := searches[live[place]].extend(candidates, asked):
+            if running := searches[live[place]].extend(candidates, stops, sampling):
                 kept[place] = running
         if not kept:
             return [one.finished[0][1] for one in searches]
-        if begun.filled == start:
+        if not wide:
             begun.repeat(width)
+            wide = True
         parents = list(range(len(live) * width))
         for place, running in kept.items():
             parents[place * width : (place + 1) * width] = [place * width + beam for _, beam, _ in running]
-        begun.cache.reorder(torch.tensor(parents, device=logits.device), start)
-        order = decoder_batch.compact(list(kept), len(live))
+        begun.reorder(torch.tensor(parents, device=logits.device))
+        order = compact(list(kept), len(live))
         begun.keep([place * width + beam for place in order for beam in range(width)])
         live = [live[place] for place in order]
         sums, _, tokens = zip(*(beam for place in order for beam in kept[place]), strict=True)

@@ -7,23 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from holdfast.inference.stopping import Stops
-from holdfast.prefix.attached import Prompt
 from holdfast.prefix.cache import Prefix, RowCache, next_token, step
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """How prompts are to be continued: behind `prompt`, by at most `limit` new tokens each, greedily (one beam) or by beam search.
-
-    `budget` is the most places of one beam each that are computed together.
-    """
-
-    stops: Stops
-    limit: int
-    prompt: Prompt | None
-    num_beams: int
-    budget: int
 
 
 @dataclass(slots=True)
@@ -31,7 +15,7 @@ class Batch:
     """B prompts behind one prefix of P places, T places of their own (padded on the left), and room for what comes.
 
     `mask` [B, P + T + room] is False at the padding; `position` [B] is where each row's next token stands; `filled`
-    counts the places that the cache holds.
+    counts the places that the cache holds, `begun` of them since before the first new token.
     """
 
     model: Any
@@ -39,6 +23,7 @@ class Batch:
     mask: Tensor
     position: Tensor
     filled: int
+    begun: int
 
     def advance(self, tokens: Tensor) -> Tensor:
         """Append a token to each row `[B]`; the logits `[B, V]` of what follows it."""
@@ -56,6 +41,10 @@ class Batch:
         """Every row becomes so many equal rows, side by side."""
         self.cache.repeat(times)
         self.mask, self.position = self.mask.repeat_interleave(times, 0), self.position.repeat_interleave(times, 0)
+
+    def reorder(self, order: Tensor) -> None:
+        """Row i goes on with what row `order[i]` `[B]` wrote; both continue the same prompt."""
+        self.cache.reorder(order, self.begun)
 
 
 def start(
@@ -80,7 +69,7 @@ def start(
     else:
         last = torch.arange(1, rows + 1, device=device) * width - 1
         logits = step(model, cache, tokens, positions, mask[:, :filled], last)
-    return Batch(model, cache, mask, positions[:, -1] + 1, filled), logits
+    return Batch(model, cache, mask, positions[:, -1] + 1, filled, filled), logits
 
 
 def compact(going: Sequence[int], rows: int) -> list[int]:

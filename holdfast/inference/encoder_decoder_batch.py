@@ -21,7 +21,7 @@ from holdfast.row import Row
 
 @dataclass(slots=True)
 class Answers:
-    """B answers while they are written, as `evaluation.batch.Batch` is for prompts that are continued.
+    """B answers while they are written, as `decoder_batch.Batch` is for prompts that are continued.
 
     `both` holds the keys and values of what each answer has so far (`cache`), and those that each decoder layer makes of the
     encoder's states, once. `filled` counts the places of the first.
@@ -48,6 +48,10 @@ class Answers:
         self.cache.repeat(times)
         rows = torch.arange(len(self.encoded.mask), device=self.encoded.mask.device)
         self._encoder_rows(rows.repeat_interleave(times))
+
+    def reorder(self, order: Tensor) -> None:
+        """Row i goes on with what row `order[i]` `[B]` wrote; both answer the same input, so the encoder's states stay."""
+        self.cache.reorder(order, 1)  # The first place holds the decoder's start token.
 
     def _encoder_rows(self, rows: Tensor) -> None:
         self.encoded = self.encoded.take(rows)

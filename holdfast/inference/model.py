@@ -1,43 +1,27 @@
-"""A language model as measuring sees it: three verbs over texts."""
+"""A pretrained model with its tokenizer as a language model: texts in, texts and likelihoods out."""
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any
 
 import numpy as np
 import torch
 
+from holdfast.inference.engine import Engine
 from holdfast.inference.generation import generate
-from holdfast.inference.prefix_scoring import label_logits
-from holdfast.inference.scoring import LogLikelihood, score
+from holdfast.inference.language_model import Progress
+from holdfast.inference.sampling import GREEDY, Sampling
+from holdfast.inference.scoring import LogLikelihood
 from holdfast.inference.stopping import Stops
+from holdfast.inference.transformers_engine import TransformersEngine
 from holdfast.models.describe import sentinels
 from holdfast.models.loading import Pretrained
 from holdfast.prefix.attached import Prompt, of
-from holdfast.prefix.cache import inference
 from holdfast.row import Row
 from holdfast.tasks.tokenization import encode_pairs, encode_prompt
 
-Progress = Callable[[int], None]
-
-
-class LanguageModel(Protocol):
-    """What evaluation asks of a model. `Model` answers with a transformers model; a test may answer from a table."""
-
-    def loglikelihood(self, pairs: Sequence[tuple[str, str]]) -> list[LogLikelihood]:
-        """The log-likelihood of each (context, continuation)'s continuation."""
-        ...
-
-    def generate(
-        self, texts: Sequence[str], *, max_new_tokens: int, stop: Sequence[str] = (), num_beams: int = 1
-    ) -> list[str]:
-        """The most likely continuation of each text."""
-        ...
-
-    def rolling(self, texts: Sequence[str]) -> list[float]:
-        """The log-likelihood of each whole text."""
-        ...
+UNLIMITED = 2**29  # A model with room for so many tokens has no end.
 
 
 @dataclass(slots=True, eq=False)
@@ -45,7 +29,7 @@ class Model:
     """A pretrained model, with a soft prompt attached or not, that generates and scores text.
 
         model = holdfast.load("run")
-        model.generate(["Question: how much is 2 + 2? Answer:"], max_new_tokens=8, stop=["."])
+        model.generate(["Question: how much is 2 + 2? Answer:"], Sampling(max_new_tokens=8, stop=(".",)))
         model.loglikelihood([("The capital of France is", " Paris"), ("The capital of France is", " Rome")])
 
     Give it many texts at once: what they have in common (the soft prompt, the same demonstrations) is computed once. A
@@ -56,12 +40,30 @@ class Model:
         prompt: What is attached before every text: a soft prompt's vectors `[P, D]`, or a deep prefix; None where nothing is.
         batch_tokens: The most places (rows x length) computed together: more is faster, and takes more memory.
         truncated: How many texts were too long so far, and lost the beginning of their input.
+        decode: A technique that puts an engine around the model's, and so changes what is scored and written (`holdfast.decoding`).
     """
 
     pretrained: Pretrained
     prompt: Prompt | None = None
     batch_tokens: int = 8192
     truncated: int = 0
+    decode: Callable[[Engine], Engine] | None = None
+
+    @property
+    def engine(self) -> Engine:
+        """What computes logits for this model's token ids."""
+        engine = TransformersEngine(self.pretrained.model, self.prompt, self.batch_tokens)
+        return engine if self.decode is None else self.decode(engine)
+
+    @property
+    def tokenizer(self) -> Any:
+        """The tokenizer, which also knows the chat template."""
+        return self.pretrained.tokenizer
+
+    @property
+    def room(self) -> int:
+        """Positions that what is attached leaves."""
+        return self.pretrained.max_length - (0 if self.prompt is None else len(self.prompt))
 
     def loglikelihood(
         self, pairs: Sequence[tuple[str, str]], *, progress: Progress | None = None
@@ -97,33 +99,23 @@ class Model:
         return [_either(*ways) for ways in zip(found[: len(rows)], found[len(rows) :], strict=True)]
 
     def generate(
-        self,
-        texts: Sequence[str],
-        *,
-        max_new_tokens: int = 64,
-        stop: Sequence[str] = (),
-        num_beams: int = 1,
-        progress: Progress | None = None,
+        self, texts: Sequence[str], sampling: Sampling = GREEDY, *, progress: Progress | None = None
     ) -> list[str]:
-        """The most likely continuation of each text, without the text: greedy, or by beam search.
+        """Return the continuations of each text, without the text: greedy, by beam search, or drawn.
 
-        A continuation ends at an end-of-sequence token, before the first of the `stop` strings, or after so many new
-        tokens. A text too long for the model loses its beginning.
+        A continuation ends at an end-of-sequence token, before the first stop string, or after so many new tokens. A text too long for
+        the model loses its beginning. Texts by beam search are its best finished ones; N samples of one text stand side by side.
 
         Args:
             texts: Prompts.
-            max_new_tokens: At least 1.
-            stop: None of them empty.
-            num_beams: 1 is greedy.
+            sampling: How tokens are chosen, and where a text ends.
             progress: Called with the number of texts finished since the last call.
 
         Raises:
             ValueError: the model has no room for a prompt beside the new tokens.
         """
-        prompts = [self._prompt(text, max_new_tokens) for text in texts]
-        return self.generate_tokens(
-            prompts, max_new_tokens=max_new_tokens, stop=stop, num_beams=num_beams, progress=progress
-        )
+        prompts = [self._prompt(text, sampling.max_new_tokens) for text in texts]
+        return self.generate_tokens(prompts, sampling, progress=progress)
 
     def rolling(self, texts: Sequence[str], *, progress: Progress | None = None) -> list[float]:
         """The log-likelihood of each whole text, the first token behind the beginning- (or end-) of-sequence token.
@@ -144,7 +136,7 @@ class Model:
         owners: list[int] = []
         for number, text in enumerate(texts):
             tokens = self.pretrained.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
-            windows = _windows((self._start, *tokens), self._room)
+            windows = _windows((self._start, *tokens), self.room)
             rows += windows
             owners += [number] * len(windows)
         values = [0.0] * len(texts)
@@ -155,9 +147,9 @@ class Model:
     def next_tokens(self, text: str, count: int = 5) -> list[tuple[str, float]]:
         """The likeliest tokens behind a text, as text, each with its probability; likeliest first."""
         tokens = self._prompt(text, 1)
-        row = Row((*tokens, 0), (*[0.0] * len(tokens), 1.0), prompt=None if self.prompt is None else 0)
-        with inference(self.pretrained.model):
-            logits = label_logits(self.pretrained.model, [row], () if self.prompt is None else (self.prompt,))[0]
+        row = Row((*tokens, 0), (*[0.0] * len(tokens), 1.0), encoded=len(tokens))
+        with torch.inference_mode():
+            logits = self.engine.label_logits([row])[0]
         found = torch.topk(logits.float().softmax(-1), min(count, len(logits)))
         names = [self.pretrained.tokenizer.decode([token]) for token in found.indices.tolist()]
         return list(zip(names, found.values.tolist(), strict=True))
@@ -190,43 +182,40 @@ class Model:
         Raises:
             ValueError: a row has more tokens than the model, or predicts its first token from nothing.
         """
-        prompts = () if self.prompt is None else (self.prompt,)
-        rows = [replace(row, prompt=0 if prompts else None) for row in rows]
-        return score(self.pretrained.model, rows, prompts, batch_tokens=self.batch_tokens, progress=progress)
+        return self.engine.score(rows, progress)
 
     def generate_tokens(
-        self,
-        prompts: Sequence[Sequence[int]],
-        *,
-        max_new_tokens: int,
-        stop: Sequence[str] = (),
-        num_beams: int = 1,
-        progress: Progress | None = None,
+        self, prompts: Sequence[Sequence[int]], sampling: Sampling, *, progress: Progress | None = None
     ) -> list[str]:
-        """`generate` for callers that hold token ids.
+        """Continue token ids, as `generate` does texts.
 
         Raises:
             ValueError: a prompt is empty, or too long for the model beside the new tokens.
         """
-        stops = Stops(self.pretrained.tokenizer, stop, self._ends, self._sentinels)
-        found = generate(
-            self.pretrained.model,
-            prompts,
-            stops,
-            max_new_tokens=max_new_tokens,
-            prompt=self.prompt,
-            num_beams=num_beams,
-            batch_tokens=self.batch_tokens,
-            progress=progress,
-        )
-        return [stops.text(tokens) for tokens in found]
+        stops = Stops(self.pretrained.tokenizer, sampling.stop, self._ends, self._sentinels)
+        return [stops.text(tokens) for tokens in generate(self.engine, prompts, stops, sampling, progress)]
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Return how many tokens each text has, with those that the tokenizer puts around it."""
+        return [len(ids) for ids in self.pretrained.tokenizer(list(texts), verbose=False)["input_ids"]] if texts else []
+
+    def cuts(self, pairs: Sequence[tuple[str, str]], new: int) -> list[bool]:
+        """Return whether each context must lose its beginning to fit beside its continuation and so many new tokens.
+
+        An encoder reads the context alone.
+        """
+        if self.room >= UNLIMITED:
+            return [False] * len(pairs)
+        if self.pretrained.encoder_decoder:
+            return [count > self.room for count in self.count_tokens([context for context, _ in pairs])]
+        return [count + new > self.room for count in self.count_tokens([context + text for context, text in pairs])]
 
     def _rows(self, context: str, continuations: Sequence[str]) -> list[Row]:
         """The rows that score continuations of one context."""
         tokenizer, soft = self.pretrained.tokenizer, 0 if of(self.prompt).soft else None
         encodes = self.pretrained.encoder_decoder
         rows = encode_pairs(
-            tokenizer, context, continuations, max_length=self._room, prompt=soft, encoder_decoder=encodes
+            tokenizer, context, continuations, max_length=self.room, prompt=soft, encoder_decoder=encodes
         )
         if context or soft is not None or encodes:
             return rows
@@ -242,21 +231,16 @@ class Model:
 
     def _prompt(self, text: str, new: int) -> tuple[int, ...]:
         tokenizer, encodes = self.pretrained.tokenizer, self.pretrained.encoder_decoder
-        room = self._room if encodes else self._room - new
+        room = self.room if encodes else self.room - new
         tokens = encode_prompt(tokenizer, text, max_length=2**30, encoder_decoder=encodes)
         if room < 1:
             raise ValueError(
-                f"{new} new tokens leave no room for a prompt in the {self._room} positions of {self.pretrained.source}; ask for fewer"
+                f"{new} new tokens leave no room for a prompt in the {self.room} positions of {self.pretrained.source}; ask for fewer"
             )
         if len(tokens) > room:
             self.truncated += 1
             tokens = encode_prompt(tokenizer, text, max_length=room, encoder_decoder=encodes)
         return tokens or (self._start,)
-
-    @property
-    def _room(self) -> int:
-        """Positions that the soft prompt leaves."""
-        return self.pretrained.max_length - (0 if self.prompt is None else len(self.prompt))
 
     @property
     def _sentinels(self) -> tuple[int, int] | None:

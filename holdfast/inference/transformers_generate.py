@@ -1,10 +1,10 @@
 """Generation through `model.generate`, for models whose state is not keys and values, and for encoder-decoders.
 
-Prompts of one length go together, so that there is no padding that a recurrent state or a position could notice.
+Prompts of one length go together, so that there is no padding that a recurrent state or a position could notice. A model computes
+quicker so than anew at every token (`holdfast.inference.recomputed_batch`), and only its own way of drawing would remain open.
 """
 
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,35 +18,23 @@ from transformers import (
     StoppingCriteriaList,
 )
 
-from holdfast.inference.decoder_batch import Request
 from holdfast.inference.finite import check_numbers
+from holdfast.inference.sampling import Sampling
 from holdfast.inference.stopping import Stops
-from holdfast.prefix.attached import of
+from holdfast.prefix.attached import Attached
 from holdfast.prefix.cache import embed
 
 
 def generate(
-    model: Any, prompts: Sequence[tuple[int, ...]], asked: Request
+    model: Any, batches: Iterable[Sequence[tuple[int, ...]]], prompt: Attached, stops: Stops, sampling: Sampling
 ) -> Iterator[tuple[tuple[int, ...], list[int]]]:
-    """(prompt, new tokens), one length after another."""
-    by_length: dict[int, list[tuple[int, ...]]] = defaultdict(list)
-    for tokens in prompts:
-        by_length[len(tokens)].append(tokens)
-    given = of(asked.prompt)
-    if given.layers:
-        raise ValueError(
-            f"{type(model).__name__} shares no keys and values, so it cannot continue behind a deep prefix"
-        )
-    soft = len(given)
-    with _settings(model, asked):
-        for length, members in sorted(by_length.items()):
-            count = max(1, asked.budget // (soft + length + asked.limit))
-            for begin in range(0, len(members), count):
-                chosen = members[begin : begin + count]
-                yield from zip(chosen, _batch(model, chosen, asked.stops, given.vectors), strict=True)
+    """(prompt, new tokens), batch by batch, each of equally long prompts; greedily or by beam search."""
+    with _settings(model, stops, sampling):
+        for chosen in batches:
+            yield from zip(chosen, _batch(model, chosen, stops, prompt.vectors), strict=True)
 
 
-def _batch(model: Any, prompts: list[tuple[int, ...]], stops: Stops, prompt: Tensor | None) -> list[list[int]]:
+def _batch(model: Any, prompts: Sequence[tuple[int, ...]], stops: Stops, prompt: Tensor | None) -> list[list[int]]:
     tokens = torch.tensor(prompts, device=model.device)
     if prompt is None:
         inputs, mask, start = {"input_ids": tokens}, torch.ones_like(tokens), tokens.shape[1]
@@ -93,14 +81,14 @@ class _Numbers(LogitsProcessor):
 
 
 @contextmanager
-def _settings(model: Any, asked: Request) -> Iterator[None]:
+def _settings(model: Any, stops: Stops, sampling: Sampling) -> Iterator[None]:
     """Within, plain decoding: what a model's own generation settings add is left out, its special tokens excepted."""
     own = model.generation_config
-    ends = sorted(asked.stops.eos)
+    ends = sorted(stops.eos)
     model.generation_config = GenerationConfig(
-        max_new_tokens=asked.limit,
+        max_new_tokens=sampling.max_new_tokens,
         do_sample=False,
-        num_beams=asked.num_beams,
+        num_beams=sampling.num_beams,
         eos_token_id=ends or None,
         pad_token_id=ends[0] if ends else 0,
         bos_token_id=own.bos_token_id,

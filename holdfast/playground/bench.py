@@ -8,6 +8,7 @@ from typing import Any
 from holdfast.api import measuring
 from holdfast.evaluation.matrix import clean
 from holdfast.inference.model import Model
+from holdfast.inference.sampling import Sampling
 from holdfast.plugins import refuse_code
 from holdfast.prefix.attached import detached
 from holdfast.prompts.load import load_prompt
@@ -83,7 +84,7 @@ class Bench:
         known = self.tasks.get(task)
         stop = known.template.stop if known else ()
         for state, model in self.models.items():
-            (text,) = model.generate([prompt], max_new_tokens=new, stop=stop)
+            (text,) = model.generate([prompt], Sampling(max_new_tokens=new, stop=tuple(stop)))
             yield Reply(state, clean(text, stop), model.next_tokens(prompt, LIKELIEST))
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from holdfast.inference.model import Model
+from holdfast.inference.sampling import Sampling
 from holdfast.models import loading
 
 SHARED = Path(__file__).parents[3] / "shared" / "models" / "stories260k"
@@ -70,4 +71,4 @@ def test_the_same_texts_are_generated(both: tuple[Model, Any]) -> None:
     texts = [f"{story} {question}" for story in STORIES for question in ASKED]
     options = {"until": ["."], "max_gen_toks": 24, "do_sample": False}
     other = theirs.generate_until(request("generate_until", *((text, options) for text in texts)), disable_tqdm=True)
-    assert ours.generate(texts, max_new_tokens=24, stop=["."]) == other
+    assert ours.generate(texts, Sampling(max_new_tokens=24, stop=(".",))) == other

@@ -108,8 +108,8 @@ def test_the_items_follow_from_task_and_seed_alone() -> None:
 
 def test_the_longest_training_target_bounds_the_answer() -> None:
     long = Task("t", {"train": questions(3, "train", target="x" * 99), "test": questions(1, "q", target="x" * 999)})
-    assert longest_answer(long, TableModel(), None) == 150  # 1.5 x (delimiter and 99 characters)
-    assert longest_answer(CAPITALS, TableModel(), None) == 16
+    assert longest_answer(long, TableModel()) == 150  # 1.5 x (delimiter and 99 characters)
+    assert longest_answer(CAPITALS, TableModel()) == 16
     model = TableModel(writes=lambda _: "")
     evaluate(model, long, max_new_tokens=7)
     assert model.limits == [7]
@@ -213,8 +213,8 @@ def test_items_that_do_not_fit_the_model_are_counted_and_answers_bound_in_tokens
     assert [o.truncated for o in evaluate(prompted, written, max_new_tokens=22)] == [False, True, True]
     assert {s.truncated for s in score(evaluate(plain, written), [written])} == {1}
     long = Task("t", {"train": (Example({"input": "z"}, "z" * 14),), "test": examples}, ranked.template)
-    assert longest_answer(long, plain, small.tokenizer()) == 21
-    assert longest_answer(replace(long, splits={"train": (Example({}, "z" * 60),)}), plain, small.tokenizer()) == 32
+    assert longest_answer(long, plain) == 21
+    assert longest_answer(replace(long, splits={"train": (Example({}, "z" * 60),)}), plain) == 32
 
 
 def test_the_batch_and_the_order_of_the_items_change_no_answer() -> None:

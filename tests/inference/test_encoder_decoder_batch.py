@@ -12,13 +12,14 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig
 
-from holdfast.inference import encoder_decoder_batch, generation
-from holdfast.inference.generation import generate
+from holdfast.inference import encoder_decoder_batch
 from holdfast.inference.model import Model
+from holdfast.inference.sampling import Sampling
 from holdfast.inference.stopping import Stops
 from holdfast.models import describe
 from holdfast.prefix.encoder_decoder import Encoded
 from tests.encoder_decoder import KINDS, model, pretrained, prompt_of, tokenizer
+from tests.inference.engines import generate
 
 NEW = 10
 NOISE = 1e-4  # On log-likelihoods of the order of 10 rounding makes 1e-5; every bug below makes more than 0.1.
@@ -119,7 +120,7 @@ def test_the_comparison_notices_a_planted_bug(bug: Callable[[Any], None], monkey
     cut = [new[: new.index(ends)] if ends in new else new for new in expected]
     stops = Stops(tokenizer("t5"), eos=[1, ends])
     assert generate(plain, prompts("t5"), stops, max_new_tokens=NEW, prompt=prompt) == cut
-    monkeypatch.setattr(generation.encoder_decoder_batch, "writes", lambda plain: True)
+    monkeypatch.setattr(encoder_decoder_batch, "writes", lambda plain: True)
     bug(monkeypatch)
     assert generate(plain, prompts("t5"), stops, max_new_tokens=NEW, prompt=prompt) != cut
 
@@ -188,7 +189,7 @@ def test_generation_takes_sentinels_off_and_scoring_counts_them() -> None:
     assert raw[0] == pair[0]  # It does open its answer.
     between = raw[: raw.index(pair[1])] if pair[1] in raw else raw
     expected = loaded.tokenizer.decode([token for token in between if token != pair[0]])
-    assert ours.generate([QUESTIONS[0]], max_new_tokens=NEW) == [expected]
+    assert ours.generate([QUESTIONS[0]], Sampling(max_new_tokens=NEW)) == [expected]
 
     target = loaded.tokenizer("Paris", add_special_tokens=False)["input_ids"]
     ways = []

@@ -10,13 +10,13 @@ import torch
 
 from holdfast.evaluation import matrix
 from holdfast.inference.finite import check_numbers
-from holdfast.inference.generation import generate
 from holdfast.inference.model import Model
 from holdfast.inference.scoring import score
 from holdfast.inference.stopping import Stops
 from holdfast.row import Row
 from holdfast.tasks.sources import load_task
 from tests.inference import small_models
+from tests.inference.engines import generate
 from tests.training import tiny
 
 SAYS = "predictions are not numbers.*weights are damaged"

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig
 
-from holdfast.inference import decoder_batch, generation
-from holdfast.inference.generation import generate
+from holdfast.inference import decoder_batch, transformers_engine
 from holdfast.inference.stopping import Stops
 from holdfast.prefix import cache
 from tests.inference import small_models
+from tests.inference.engines import generate
 from tests.inference.small_models import EOS, sequences
 
 NEW = 12
@@ -117,7 +117,7 @@ def dropped_rows_leave_the_wrong_cache(patch: pytest.MonkeyPatch) -> None:
 
 def the_soft_prompt_is_ignored(patch: pytest.MonkeyPatch) -> None:
     real = cache.prefill
-    patch.setattr(generation, "prefill", lambda model, prompt, tokens: real(model, prompt * 0, tokens))
+    patch.setattr(transformers_engine, "prefill", lambda model, prompt, tokens: real(model, prompt * 0, tokens))
 
 
 BUGS = [
@@ -139,7 +139,7 @@ def test_the_comparison_notices_a_planted_bug(bug: Callable[[Any], None], monkey
     cut = [new[: new.index(expected[1][2])] if expected[1][2] in new else new for new in expected]
     options: Any = {"max_new_tokens": NEW, "prompt": prompt, "batch_tokens": 150}
     assert generate(model, PROMPTS, ends, **options) == cut
-    monkeypatch.setattr(generation, "shares", lambda model: True)
+    monkeypatch.setattr(transformers_engine, "shares", lambda model: True)
     bug(monkeypatch)
     with contextlib.suppress(RuntimeError, IndexError):  # A shared cache can also show as shapes that do not fit.
         assert generate(model, PROMPTS, ends, **options) != cut

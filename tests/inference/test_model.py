@@ -7,12 +7,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from holdfast.inference.model import LanguageModel, Model
-from holdfast.inference.scoring import LogLikelihood
+from holdfast.inference.language_model import LanguageModel
+from holdfast.inference.model import Model
+from holdfast.inference.sampling import Sampling
 from holdfast.models import loading
 from holdfast.models.loading import Pretrained
 from holdfast.row import Row
 from tests.inference import small_models
+from tests.inference.table import TableModel
 
 NOISE = 5e-5  # As in test_scoring.py.
 SHARED = Path(__file__).parents[3] / "shared" / "models"
@@ -34,18 +36,10 @@ def logprobs(of: Model, tokens: list[int]) -> Tensor:
 
 
 def test_it_is_a_language_model_and_so_is_a_table() -> None:
-    class Table:
-        def loglikelihood(self, pairs: Any) -> list[LogLikelihood]:
-            return [LogLikelihood(-1.0, True, 1) for _ in pairs]
-
-        def generate(self, texts: Any, *, max_new_tokens: int, stop: Any = (), num_beams: int = 1) -> list[str]:
-            return ["" for _ in texts]
-
-        def rolling(self, texts: Any) -> list[float]:
-            return [0.0 for _ in texts]
-
-    asked: list[LanguageModel] = [Table(), model()]
+    asked: list[LanguageModel] = [TableModel({"a hat": -1.0}), model()]
     assert [len(one.loglikelihood([(CONTEXT, " a hat")])) for one in asked] == [1, 1]
+    assert [one.cuts([(CONTEXT, " a hat")], 4) for one in asked] == [[False], [False]]
+    assert model(max_position_embeddings=32).cuts([(CONTEXT, " a hat"), (CONTEXT * 9, "")], 4) == [False, True]
 
 
 def test_the_likelihood_of_a_continuation_is_the_sum_over_its_tokens() -> None:
@@ -79,9 +73,9 @@ def test_the_soft_prompt_stands_before_every_verb() -> None:
     (found,) = with_prompt.loglikelihood([(CONTEXT, " a hat")])
     assert found.value == pytest.approx(same.value, abs=NOISE)
     assert abs(of.loglikelihood([(CONTEXT, " a hat")])[0].value - same.value) > 0.1
-    same_text = of.generate_tokens([tokens + ids(CONTEXT)], max_new_tokens=8)
-    assert with_prompt.generate([CONTEXT], max_new_tokens=8) == same_text
-    assert of.generate([CONTEXT], max_new_tokens=8) != same_text
+    same_text = of.generate_tokens([tokens + ids(CONTEXT)], Sampling(max_new_tokens=8))
+    assert with_prompt.generate([CONTEXT], Sampling(max_new_tokens=8)) == same_text
+    assert of.generate([CONTEXT], Sampling(max_new_tokens=8)) != same_text
 
 
 def test_a_whole_text_longer_than_the_model_is_read_in_windows() -> None:
@@ -104,42 +98,46 @@ def test_what_is_too_long_loses_its_beginning_and_is_counted() -> None:
     of = model(max_position_embeddings=32)
     long = "the cat sat on the mat\n" * 9 + CONTEXT
     room = ids(long)[-(32 - 4) :]
-    assert of.generate([long, CONTEXT], max_new_tokens=4) == of.generate_tokens([room, ids(CONTEXT)], max_new_tokens=4)
+    assert of.generate([long, CONTEXT], Sampling(max_new_tokens=4)) == of.generate_tokens(
+        [room, ids(CONTEXT)], Sampling(max_new_tokens=4)
+    )
     assert of.truncated == 1
     of.loglikelihood([(long, " a hat"), (CONTEXT, " a hat")])
     assert of.truncated == 2
     with pytest.raises(ValueError, match="32 new tokens leave no room for a prompt in the 32 positions"):
-        of.generate([CONTEXT], max_new_tokens=32)
+        of.generate([CONTEXT], Sampling(max_new_tokens=32))
     with pytest.raises(ValueError, match=r"prompt 1 has .* shorten the prompt or lower max_new_tokens"):
-        of.generate_tokens([ids(long)], max_new_tokens=4)
+        of.generate_tokens([ids(long)], Sampling(max_new_tokens=4))
 
 
 def test_a_text_ends_before_the_stop_string_and_without_special_tokens() -> None:
     of = model()
     texts = [CONTEXT, "the cat", ""]
-    free = of.generate(texts, max_new_tokens=16)
+    free = of.generate(texts, Sampling(max_new_tokens=16))
     stop = [free[0][4:6], free[1][5:7]]
-    ended = of.generate(texts, max_new_tokens=16, stop=stop)
+    ended = of.generate(texts, Sampling(max_new_tokens=16, stop=tuple(stop)))
     assert ended == [min((text.split(s)[0] for s in stop), key=len) for text in free]
     assert ended != free
-    assert of.generate(texts, max_new_tokens=16, num_beams=3) != free
+    assert of.generate(texts, Sampling(max_new_tokens=16, num_beams=3)) != free
 
 
 def test_every_end_of_sequence_token_of_the_model_ends_a_text() -> None:
     of = model()
-    free = of.generate([CONTEXT], max_new_tokens=8)[0]
+    free = of.generate([CONTEXT], Sampling(max_new_tokens=8))[0]
     fourth = ids(free)
     settings = of.pretrained.model.generation_config
     plain = of.pretrained.model.generate(torch.tensor([ids(CONTEXT)]), do_sample=False, max_new_tokens=8)[0].tolist()
     new = plain[len(ids(CONTEXT)) :]
     settings.eos_token_id = [settings.eos_token_id, new[3]]
-    assert of.generate([CONTEXT], max_new_tokens=8)[0] == small_models.tokenizer().decode(new[: new.index(new[3])])
+    assert of.generate([CONTEXT], Sampling(max_new_tokens=8))[0] == small_models.tokenizer().decode(
+        new[: new.index(new[3])]
+    )
     assert fourth
 
 
 def test_an_encoder_model_answers_and_refuses_whole_texts() -> None:
     of = Model(Pretrained(small_models.t5(), small_models.tokenizer(), "tiny", "0"))
-    assert len(of.generate([CONTEXT], max_new_tokens=4)) == 1
+    assert len(of.generate([CONTEXT], Sampling(max_new_tokens=4))) == 1
     assert of.loglikelihood([(CONTEXT, " a hat")])[0].tokens == len(ids("a hat"))  # A decoder begins a text.
     with pytest.raises(ValueError, match="use loglikelihood"):
         of.rolling(["the cat"])
@@ -152,11 +150,14 @@ def test_a_model_wrapped_by_adapters_shares_prefixes_too() -> None:
     from holdfast.prefix.cache import shares
 
     plain = model()
-    expected = plain.generate([CONTEXT, "the cat"], max_new_tokens=8), plain.loglikelihood([(CONTEXT, " a hat")])
+    expected = (
+        plain.generate([CONTEXT, "the cat"], Sampling(max_new_tokens=8)),
+        plain.loglikelihood([(CONTEXT, " a hat")]),
+    )
     wrapped = get_peft_model(plain.pretrained.model, LoraConfig(r=2, target_modules=["q_proj"]))  # starts as no change
     assert shares(wrapped)
     of = Model(Pretrained(wrapped, small_models.tokenizer(), "tiny", "0"))
-    assert of.generate([CONTEXT, "the cat"], max_new_tokens=8) == expected[0]
+    assert of.generate([CONTEXT, "the cat"], Sampling(max_new_tokens=8)) == expected[0]
     assert of.loglikelihood([(CONTEXT, " a hat")])[0].value == pytest.approx(expected[1][0].value, abs=NOISE)
 
 
@@ -164,7 +165,7 @@ def test_a_model_wrapped_by_adapters_shares_prefixes_too() -> None:
 def test_a_real_model_continues_a_story_and_prefers_sense() -> None:
     of = Model(loading.load(SHARED / "stories260k"))
     story = "Once upon a time, there was a little girl named"
-    text = of.generate([story, "One day, a cat"], max_new_tokens=24, stop=["."])[0]
+    text = of.generate([story, "One day, a cat"], Sampling(max_new_tokens=24, stop=(".",)))[0]
     tokens = torch.tensor([of.pretrained.tokenizer(story)["input_ids"]])
     plain = of.pretrained.model.generate(tokens, do_sample=False, max_new_tokens=24)[0, tokens.shape[1] :]
     assert text == of.pretrained.tokenizer.decode(plain).split(".")[0]

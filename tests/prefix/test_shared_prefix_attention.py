@@ -8,10 +8,10 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from holdfast.inference import generation
-from holdfast.inference.generation import generate
 from holdfast.inference.stopping import Stops
 from holdfast.prefix import cache
 from holdfast.prefix.attention import shared_prefix_attention
+from tests.inference.engines import generate
 from tests.prefix.tiny import ALONE, PACKS, prompt_of, tiny
 
 ROWS, PREFIX, OWN, WIDTH = 3, 5, 4, 8

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from holdfast.inference import prefix_scoring
-from holdfast.inference.generation import generate
 from holdfast.inference.stopping import Stops
 from holdfast.prefix import packed, reference
 from holdfast.prefix.attached import Attached, Prompt, detached
@@ -25,6 +24,7 @@ from holdfast.prompts import load
 from holdfast.prompts.deep_prefix import DeepPrefix, of_vectors
 from holdfast.prompts.soft_prompt import SoftPrompt
 from holdfast.row import Row
+from tests.inference.engines import generate
 from tests.prefix.test_parity import RAGGED, TOLERANCE
 from tests.prefix.tiny import compare, prompt_of, rows_of, tiny
 

@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from holdfast.inference import prefix_scoring
-from holdfast.inference.generation import generate
 from holdfast.inference.stopping import Stops
 from holdfast.prefix import packed, reference
 from holdfast.prefix.attached import Attached, detached
@@ -19,6 +18,7 @@ from holdfast.prefix.model import PrefixModel
 from holdfast.prompts import load
 from holdfast.prompts.low_rank import LowRank, initial
 from holdfast.row import Row
+from tests.inference.engines import generate
 from tests.prefix.test_parity import RAGGED, TOLERANCE
 from tests.prefix.tiny import prompt_of, rows_of, tiny
 

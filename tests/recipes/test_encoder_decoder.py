@@ -15,6 +15,7 @@ import holdfast
 from holdfast.api import tune as runs
 from holdfast.api.tune import tune
 from holdfast.cli.app import app
+from holdfast.inference.sampling import Sampling
 from holdfast.methods.full import Full
 from holdfast.methods.lora import Lora
 from holdfast.methods.prompt_tuning import PromptTuning
@@ -104,7 +105,7 @@ def test_the_model_and_the_prompt_load_in_the_libraries_with_equal_numbers(promo
             input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=6, do_sample=False, num_beams=1
         )
     new = [token for token in theirs[0].tolist()[1:] if token not in (0, 1)]
-    assert on.generate(["w5 w9 w8"], max_new_tokens=6) == [_words(pieces, new)]
+    assert on.generate(["w5 w9 w8"], Sampling(max_new_tokens=6)) == [_words(pieces, new)]
 
 
 def _likelihood(logits: torch.Tensor, target: list[int]) -> torch.Tensor:

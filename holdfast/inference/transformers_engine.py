@@ -1,0 +1,187 @@
+"""An engine on a transformers model: what rows have in common is computed once, wherever the model can do that.
+
+What prompts have in common (a soft prompt, the same demonstrations) stands in a cache. Behind it stand the prompts' own tokens, padded
+on the left between the two: masked out, and not counted in positions, so that neither padding nor the company of other prompts changes
+a result. A model with an encoder encodes its prompts and writes answers (`holdfast.inference.encoder_decoder_batch`). Models that can do
+neither go prompt by prompt of equal length (`holdfast.inference.transformers_generate`, `holdfast.inference.recomputed_batch`).
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from torch import Tensor
+
+from holdfast.inference import decoder_batch, encoder_decoder_batch, prefix_scoring, scoring, transformers_generate
+from holdfast.inference.engine import Continuation, PromptBatch
+from holdfast.inference.recomputed_batch import RecomputedBatch
+from holdfast.inference.sampling import Sampling
+from holdfast.inference.scoring import LogLikelihood
+from holdfast.inference.stopping import Stops
+from holdfast.models.describe import max_length, window
+from holdfast.prefix.attached import Prompt, of, updated
+from holdfast.prefix.cache import Prefix, inference, prefill, shares, together
+from holdfast.prefix.grouping import families
+from holdfast.row import Row
+
+
+@dataclass(slots=True)
+class TransformersEngine:
+    """A transformers model with a prompt attached, or none.
+
+    Attributes:
+        model: The model; it is not changed.
+        prompt: A soft prompt `[P, D]`, or whatever is attached before every row.
+        batch_tokens: The most places (rows x their length, prefix and new tokens included) computed together.
+    """
+
+    model: Any
+    prompt: Prompt | None = None
+    batch_tokens: int = 8192
+    _prefix: tuple[tuple[int, ...], Prefix] | None = field(
+        default=None, init=False, repr=False
+    )  # the one computed last
+
+    @property
+    def vocabulary(self) -> int:
+        """V: the size of the model's output, padding included."""
+        return self.model.get_output_embeddings().weight.shape[0]
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Within, no gradients, and low-rank updates stay attached. What was computed of a prefix is forgotten at the end."""
+        with inference(self.model), updated(self.model, of(self.prompt)):
+            try:
+                yield
+            finally:
+                self._prefix = None
+
+    def label_logits(self, rows: Sequence[Row]) -> Tensor:
+        """The logits `[N, V]` at the places that carry a weight; `Row.prompt` is ignored."""
+        with inference(self.model):
+            return prefix_scoring.label_logits(self.model, self._behind(rows), self._prompts)
+
+    def score(self, rows: Sequence[Row], progress: Callable[[int], None] | None = None) -> list[LogLikelihood]:
+        """The log-likelihood of each row's tokens that carry a weight; `Row.prompt` is ignored."""
+        rows = self._behind(rows)
+        return scoring.score(self.model, rows, self._prompts, batch_tokens=self.batch_tokens, progress=progress)
+
+    def batches(self, prompts: Sequence[tuple[int, ...]], limit: int, width: int) -> Iterator[PromptBatch]:
+        """Different prompts in batches of at most `batch_tokens` places, with `limit` new tokens and `width` rows each.
+
+        Raises:
+            ValueError: a prompt has no tokens or does not fit; or the model can't continue behind the attached prompt.
+        """
+        self._check(prompts, limit)
+        budget, soft = self.batch_tokens // width, len(of(self.prompt))
+        if shares(self.model):
+            return self._families(prompts, limit, budget)
+        if encoder_decoder_batch.writes(self.model):
+            chosen = encoder_decoder_batch.batches(prompts, of(self.prompt).soft, limit, budget)
+            return (PromptBatch(part) for part in chosen)
+        if of(self.prompt).layers:
+            raise ValueError(
+                f"{type(self.model).__name__} shares no keys and values, so it cannot continue behind a deep prefix"
+            )
+        return (PromptBatch(part) for part in _equal_lengths(prompts, soft + limit, budget))
+
+    def start(self, batch: PromptBatch, room: int) -> tuple[Continuation, Tensor]:
+        """Read a batch of prompts; its continuation, with room for so many tokens, and the logits `[B, V]` of each first new token."""
+        if shares(self.model):
+            shared = batch.prompts[0][: batch.shared]
+            if self._prefix is None or self._prefix[0] != shared:
+                self._prefix = shared, prefill(self.model, self.prompt, shared)
+            prefix = self._prefix[1]
+            suffixes = [tokens[batch.shared :] for tokens in batch.prompts]
+            one = self._together(prefix.length, batch.longest, room + 1)
+            return decoder_batch.start(self.model, prefix, suffixes, room, together=one)
+        if encoder_decoder_batch.writes(self.model):
+            return encoder_decoder_batch.start(self.model, batch.prompts, self.prompt, room)
+        settings = self.model.generation_config
+        if settings.forced_bos_token_id is not None or settings.forced_eos_token_id is not None:
+            raise ValueError(
+                f"{type(self.model).__name__} is made to write a certain first or last token, which only greedy and beam search of this "
+                "model alone do; leave the temperature at 0"
+            )
+        begun = RecomputedBatch(self.model, self.prompt, list(batch.prompts), [[] for _ in batch.prompts])
+        return begun, begun.logits()
+
+    def finished(
+        self, prompts: Sequence[tuple[int, ...]], stops: Stops, sampling: Sampling
+    ) -> Iterator[tuple[tuple[int, ...], list[int]]] | None:
+        """(prompt, new tokens) by `model.generate`, where the model's state is not keys and values and nothing is drawn."""
+        if sampling.draws or shares(self.model) or encoder_decoder_batch.writes(self.model):
+            return None
+        batches = self.batches(prompts, sampling.max_new_tokens, sampling.width)
+        parts = (batch.prompts for batch in batches)
+        return transformers_generate.generate(self.model, parts, of(self.prompt), stops, sampling)
+
+    @property
+    def _prompts(self) -> tuple[Prompt, ...]:
+        return () if self.prompt is None else (self.prompt,)
+
+    def _behind(self, rows: Sequence[Row]) -> list[Row]:
+        return [replace(row, prompt=None if self.prompt is None else 0) for row in rows]
+
+    def _together(self, prefix: int, longest: int, limit: int) -> bool:
+        """Whether rows share the prefix's places in memory too; `prefix` counts those of the attached prompt and of shared tokens."""
+        return prefix > 0 and together(self.model, len(of(self.prompt)) + longest + limit)
+
+    def _check(self, prompts: Sequence[Sequence[int]], limit: int) -> None:
+        most, soft = max_length(self.model), len(of(self.prompt))
+        for number, tokens in enumerate(prompts, 1):
+            if not tokens:
+                raise ValueError(
+                    f"prompt {number} has no tokens; begin it with a beginning-of-sequence token or some text"
+                )
+            if soft + len(tokens) + limit > most and not self.model.config.is_encoder_decoder:
+                raise ValueError(
+                    f"prompt {number} has {len(tokens)} tokens; with {soft} positions of the attached prompt and {limit} new tokens that "
+                    f"is more than the model's {most} positions; shorten the prompt or lower max_new_tokens"
+                )
+
+    def _families(self, prompts: Sequence[tuple[int, ...]], limit: int, budget: int) -> Iterator[PromptBatch]:
+        """Prompts family by family, in batches within the budget.
+
+        The token that predicts a first new one stays out of what is shared, so that each row has one of its own.
+        """
+        soft = len(of(self.prompt))
+        for family in families([tokens[:-1] for tokens in prompts]):
+            members = [prompts[i] for i in family.members]
+            longest, prefix = max(map(len, members)), soft + family.length
+            apart = prefix if self._together(prefix, longest, limit) else 0
+            for chosen in self._within(members, limit, budget, apart):
+                yield PromptBatch(chosen, family.length, longest)
+
+    def _within(
+        self, prompts: list[tuple[int, ...]], limit: int, budget: int, apart: int
+    ) -> Iterator[list[tuple[int, ...]]]:
+        """Prompts by length, longest first, in batches within the budget; `apart` places are there once for all rows.
+
+        A sliding window counts places, padding included. Where it is shorter than a text, only equal lengths go together.
+        """
+        prompts = sorted(prompts, key=len, reverse=True)
+        sees, soft = window(self.model), len(of(self.prompt))
+        begin = 0
+        for end in range(1, len(prompts) + 1):
+            longest = soft + len(prompts[begin]) + limit
+            if end < len(prompts):
+                equal = len(prompts[end]) == len(prompts[begin])
+                places = apart + (end + 1 - begin) * (longest - apart)
+                if places <= budget and (equal or sees is None or longest <= sees):
+                    continue
+            yield prompts[begin:end]
+            begin = end
+
+
+def _equal_lengths(prompts: Sequence[tuple[int, ...]], more: int, budget: int) -> Iterator[list[tuple[int, ...]]]:
+    """Prompts of one length together, short ones first; each takes `more` places beside its tokens."""
+    by_length: dict[int, list[tuple[int, ...]]] = defaultdict(list)
+    for tokens in prompts:
+        by_length[len(tokens)].append(tokens)
+    for length, members in sorted(by_length.items()):
+        count = max(1, budget // (more + length))
+        for begin in range(0, len(members), count):
+            yield members[begin : begin + count]
