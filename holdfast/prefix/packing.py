@@ -10,8 +10,9 @@ what: `end[k]`, the index after the last token below k. Token q sees token k exa
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
+from heapq import heappush, heapreplace
 from itertools import pairwise
 
 import numpy as np
@@ -24,6 +25,7 @@ Line = tuple[int, tuple[int, ...]]  # what is computed of a row: its soft prompt
 
 ATTENTION = 3  # A packed row this many widths long spends as much on attention as on all the rest (measured on a CPU).
 SHARE = 8  # Rows with this many first tokens in common are kept in one packed row; splitting them would compute more.
+WORSE = 6  # The search for the best number of packed rows ends after so many that cost more than the best one so far.
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,7 @@ class Packed:
         return Packed(*(getattr(self, field.name).to(device, non_blocking=True) for field in fields(self)))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Bundle:
     """Lines that stay together: their places in the sorted order, the prompt before them, the tokens they take."""
 
@@ -86,7 +88,7 @@ def pack(
     if budget is not None:
         budget = max(budget, *(lengths[prompt] + len(tokens) for prompt, tokens in lines))
     bins = _cheapest(ranked, lengths, budget, width)
-    layouts = [_Layout(lengths) for _ in bins]
+    layouts = [_Layout(lengths, sum(lengths[ranked[i][0]] + len(ranked[i][1]) for i in members)) for members in bins]
     paths: dict[int, tuple[int, np.ndarray]] = {}
     for number, (layout, members) in enumerate(zip(layouts, bins, strict=True)):
         for rank in sorted(members):
@@ -151,17 +153,41 @@ def _line(row: Row, lengths: Sequence[int]) -> Line:
 
 def _cheapest(ranked: list[Line], lengths: Sequence[int], budget: int | None, width: int | None) -> list[list[int]]:
     """Sorted lines in that number of packed rows that costs least: the places of each packed row's lines."""
+    if budget is None and width is None:
+        return [list(range(len(ranked)))]  # What one packed row holds is computed once.
     common = [0, *(shared(a[1], b[1]) if a[0] == b[0] else 0 for a, b in pairwise(ranked))]
     total = sum(len(tokens) - again for (_, tokens), again in zip(ranked, common, strict=True))
-    best, least = [], math.inf
-    for count in sorted({min(round(2 ** (i / 4)), len(ranked)) for i in range(64)}):
-        bins, load = _spread(_bundles(ranked, common, lengths, total / count, budget), lengths, count)
+    best, least, worse = [], math.inf, 0
+    bundles: list[Bundle] = []
+    for count in _counts(ranked, lengths, total, budget, width):
+        if not bundles or max(common) >= SHARE:  # Rows with little in common are bundles of their own for every number.
+            bundles = _bundles(ranked, common, lengths, total / count, budget)
+        bins, load = _spread(bundles, lengths, count)
         cost = len(bins) * load * (1 if width is None else ATTENTION * width + load)
         if cost < least and (budget is None or load <= budget):
-            best, least = bins, cost
-        elif cost > 2 * least:
-            break
+            best, least, worse = bins, cost, 0
+        elif best:
+            worse += 1
+            if worse == WORSE:
+                break
     return best
+
+
+def _counts(
+    ranked: list[Line], lengths: Sequence[int], total: int, budget: int | None, width: int | None
+) -> Iterator[int]:
+    """Numbers of packed rows worth trying, ascending in steps of 2 ** (1/4) from below the estimated best one.
+
+    C packed rows of `total` tokens and prompts of P places cost about `(total + C P) (3 D + P + total / C)` (see ATTENTION),
+    which is least where `C = total / sqrt(P (3 D + P))`; more than `total` / longest row of them are not filled.
+    """
+    soft = sum(lengths[prompt] for prompt in {prompt for prompt, _ in ranked})
+    estimate = 0 if width is None else total / max(1, *(len(tokens) for _, tokens in ranked))
+    if width is not None and soft:
+        estimate = min(estimate, total / math.sqrt(soft * (ATTENTION * width + soft)))
+    lowest = max(estimate / 8, 0 if budget is None else total / budget)  # No fewer fit the budget.
+    grid = {min(round(2 ** (i / 4)), len(ranked)) for i in range(64)}
+    yield from sorted(count for count in grid if count >= lowest or count == len(ranked))
 
 
 def _bundles(
@@ -174,7 +200,8 @@ def _bundles(
         size = bundles[-1].size + len(tokens) - again if again >= SHARE else math.inf
         beginning = again if bundles and len(bundles[-1].members) == 1 else min(beginning, again)
         if size - beginning <= share and (budget is None or lengths[prompt] + size <= budget):
-            bundles[-1] = Bundle([*bundles[-1].members, rank], prompt, int(size))
+            bundles[-1].members.append(rank)
+            bundles[-1].size = int(size)
         else:
             bundles.append(Bundle([rank], prompt, len(tokens)))
     return bundles
@@ -184,29 +211,36 @@ def _spread(bundles: list[Bundle], lengths: Sequence[int], count: int) -> tuple[
     """Bundles in at most so many packed rows, and the longest one's length: the longest bundle first, each to where the
     packed row stays shortest."""
     bins: list[list[int]] = [[] for _ in range(count)]
-    prompts: list[set[int]] = [set() for _ in range(count)]
     loads = [0] * count
+    # Heaps of (load, packed row), in which a load is brought up to date when it comes first: of all packed rows, and of those
+    # that hold a prompt.
+    shortest = [(0, number) for number in range(count)]
+    holding: dict[int, list[tuple[int, int]]] = {}
     for bundle in sorted(bundles, key=lambda bundle: -bundle.size):
-        after = [
-            load + bundle.size + lengths[bundle.prompt] * (bundle.prompt not in held)
-            for load, held in zip(loads, prompts, strict=True)
-        ]
-        best = min(range(count), key=after.__getitem__)
+        holders = holding.setdefault(bundle.prompt, [])
+        for heap in (holders, shortest):
+            while heap and heap[0][0] < loads[heap[0][1]]:
+                heapreplace(heap, (loads[heap[0][1]], heap[0][1]))
+        (load, best), prompt = shortest[0], lengths[bundle.prompt]
+        if holders and holders[0] <= (load + prompt, best):
+            load, best = holders[0]
+        else:
+            load += prompt
+            heappush(holders, (load, best))
         bins[best] += bundle.members
-        prompts[best].add(bundle.prompt)
-        loads[best] = after[best]
+        loads[best] = load + bundle.size
     return [members for members in bins if members], max(loads)
 
 
 class _Layout:
     """One packed row while it is filled, in sorted order."""
 
-    def __init__(self, lengths: Sequence[int]) -> None:
+    def __init__(self, lengths: Sequence[int], room: int) -> None:
         self.lengths = lengths
         self.tokens: list[int] = []
         self.positions: list[int] = []
         self.prompts: list[int] = []
-        self.end = np.empty(0, np.int64)
+        self.ends = np.zeros(room, np.int64)  # Allocated once, for as many places as the lines could need.
         self.soft_index: list[int] = []
         self.soft_source: list[int] = []
         self.last: Line = (-1, ())  # the line added last, and the places of its prompt and tokens
@@ -215,6 +249,10 @@ class _Layout:
     @property
     def cursor(self) -> int:
         return len(self.tokens)
+
+    @property
+    def end(self) -> np.ndarray:
+        return self.ends[: self.cursor]
 
     def add(self, line: Line) -> np.ndarray:
         """Place what the line before does not already hold; the places of this line's prompt and tokens [P + T]."""
@@ -231,8 +269,7 @@ class _Layout:
         self.positions += range(kept, kept + len(new))
         self.tokens += new
         self.prompts += [prompt] * len(new)
-        self.end = np.concatenate([self.end, np.zeros(len(new), np.int64)])
-        self.end[self.path] = self.cursor
+        self.ends[self.path] = self.cursor
         self.last = line
         return self.path
 
