@@ -5,7 +5,7 @@ through the model once; what its rows have of their own is packed as a tree behi
 one question share the question, and questions share what else they have in common.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,20 +13,22 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from holdfast.models.describe import max_length, window
+from holdfast.models.describe import max_length
 from holdfast.prefix import encoder_decoder, reference
 from holdfast.prefix.attached import Prompt, of, updated
 from holdfast.prefix.attention import masks
-from holdfast.prefix.cache import Prefix, agrees, embed, prefill, random_tokens, step
+from holdfast.prefix.cache import Prefix, agrees, embed, prefill, random_tokens, shares, step
 from holdfast.prefix.grouping import families
 from holdfast.prefix.packed import MULTIPLE
 from holdfast.prefix.packing import SHARE, label_places, pack, shared
+from holdfast.prefix.reach import crosses, filling, reach, reach_of_depth
 from holdfast.row import Row
 
 BATCH_TOKENS = 8192  # Places computed together.
 PACKED = (
     256  # Packed rows are this long, or as long as their prefix: then attention costs no more than twice the least.
 )
+DENSE = 1024  # Rows with more tokens of their own attend by the model's own mask: one of ours has T x T entries, and is slower.
 LOGITS = 2**28  # The most logits held at once, as far as a single row needs no more.
 
 
@@ -83,23 +85,29 @@ def predict(
     model: Any, rows: Sequence[Row], prompts: Sequence[Prompt] = (), batch_tokens: int = BATCH_TOKENS
 ) -> Iterator[Predicted]:
     """`label_logits` in parts, each label in one of them, in an order that spares work. See there."""
-    groups: dict[tuple[int | None, bool], list[_Line]] = {}
-    packs = not model.config.is_encoder_decoder and agrees(model, _packed_and_alone)
-    sees, number = window(model), 0
+    groups: dict[int | None, list[_Line]] = {}
+    number = 0
     for row in rows:
         prompt = of(None if row.prompt is None else prompts[row.prompt])
         line = _Line(row, number, label_places(row, prompt.soft))
         if line.places:
             _check(model, line, len(prompt))
-            shares = packs and (sees is None or len(prompt) + len(line.tokens) <= sees)
-            groups.setdefault((row.prompt, shares), []).append(line)
+            groups.setdefault(row.prompt, []).append(line)
         number += len(line.places)
-    for (prompt, shares), lines in groups.items():
-        if shares:
-            with updated(model, of(None if prompt is None else prompts[prompt])):
-                yield from _behind(model, None if prompt is None else prompts[prompt], lines, batch_tokens)
-        else:
+    for prompt, lines in groups.items():
+        if model.config.is_encoder_decoder:
             yield from _alone(model, prompts, lines, batch_tokens)
+            continue
+        soft = 0 if prompt is None else len(prompts[prompt])
+        within = reach_of_depth(model, deep_tree_and_alone, soft + max(len(line.tokens) for line in lines))
+        if within or shares(model):
+            with updated(model, of(None if prompt is None else prompts[prompt])):
+                alone = yield from _behind(
+                    model, None if prompt is None else prompts[prompt], lines, batch_tokens, within
+                )
+        else:
+            alone = lines
+        yield from _alone(model, prompts, alone, batch_tokens)
 
 
 def _check(model: Any, line: _Line, soft: int) -> None:
@@ -111,30 +119,63 @@ def _check(model: Any, line: _Line, soft: int) -> None:
         )
 
 
-def _behind(model: Any, prompt: Prompt | None, lines: list[_Line], batch_tokens: int) -> Iterator[Predicted]:
-    """Rows of one prompt, family by family. The token that predicts a first label stays out of the prefix."""
+def _behind(
+    model: Any, prompt: Prompt | None, lines: list[_Line], batch_tokens: int, within: int
+) -> Generator[Predicted, None, list[_Line]]:
+    """Rows of one prompt, family by family; returns those that are best computed alone.
+
+    The token that predicts a first label stays out of the prefix. Rows of up to `within` places are packed behind it. Longer ones
+    continue it side by side, with the model's own mask (its windows, say), where positions do not turn between.
+    """
+    alone: list[_Line] = []
+    soft = 0 if prompt is None else len(prompt)
     for family in families([line.tokens[: max(0, line.places[0] - 1)] for line in lines]):
         members = [lines[i] for i in family.members]
         pays = prompt is not None or (len(members) > 1 and family.length >= SHARE)
         length = family.length if pays else 0
+        packable: list[_Line] = []
+        longer: list[_Line] = []
+        for line in members:
+            depth, new = soft + len(line.tokens), len(line.tokens) - length
+            if new > max(DENSE, soft + length):  # A mask of our making would cost more than what is shared.
+                alone.append(line)
+            elif depth <= within:
+                packable.append(line)
+            elif soft + length >= SHARE and shares(model) and not crosses(model, soft + length, depth):
+                longer.append(line)
+            else:
+                alone.append(line)
+        if not packable and not longer:
+            continue
         prefix = prefill(model, prompt, members[0].tokens[:length])
-        if first := [line.number for line in members if line.places[0] == 0]:
+        if first := [line.number for line in packable + longer if line.places[0] == 0]:
             assert prefix.logits is not None
             place = torch.tensor(first, device=prefix.logits.device)
             yield Predicted(place, prefix.logits[None], torch.zeros_like(place))
-        members = [line for line in members if line.places[-1] > 0]
+        packable = [line for line in packable if line.places[-1] > 0]
+        if packable:
+            budget = _budget(model, prefix.length, max(len(line.tokens) for line in packable) - length)
 
-        def new(line: _Line, before: _Line | None, length: int = length) -> int:
-            common = shared(before.tokens[length:], line.tokens[length:]) if before else 0
-            return len(line.tokens) - length - common
+            def new_tokens(line: _Line, before: _Line | None, length: int = length) -> int:
+                common = shared(before.tokens[length:], line.tokens[length:]) if before else 0
+                return len(line.tokens) - length - common
 
-        for chunk in _chunks(members, batch_tokens, _most_labels(model), new):
-            yield _packed(model, prefix, length, chunk)
+            for chunk in _chunks(packable, batch_tokens, _most_labels(model), new_tokens):
+                yield _packed(model, prefix, length, chunk, budget)
+        yield from _continued(model, prefix, length, [line for line in longer if line.places[-1] > 0], batch_tokens)
+    return alone
 
 
-def _packed(model: Any, prefix: Prefix, length: int, lines: list[_Line]) -> Predicted:
+def _budget(model: Any, before: int, longest: int) -> int:
+    """The length of packed rows behind so many places: as long as is cheap, and no longer than the model proves to take."""
+    wanted = max(PACKED, before, longest)
+    places = reach(model, wide_tree_and_alone, before + wanted)
+    return wanted if places >= before + wanted else max(longest, (places - before) // MULTIPLE * MULTIPLE)
+
+
+def _packed(model: Any, prefix: Prefix, length: int, lines: list[_Line], budget: int | None = None) -> Predicted:
     """One forward: what rows have behind their first `length` tokens, packed, behind the prefix that holds these."""
-    packed = pack([line.behind(length) for line in lines], budget=max(PACKED, prefix.length), multiple=MULTIPLE)
+    packed = pack([line.behind(length) for line in lines], budget=budget, multiple=MULTIPLE)
     packed = packed.to(model.device)
     attention = model.config._attn_implementation
     # There is no block mask with a cache: flex_attention reads the additive one too.
@@ -147,15 +188,39 @@ def _packed(model: Any, prefix: Prefix, length: int, lines: list[_Line]) -> Pred
     return Predicted(_places(lines, model.device, first=1), logits, which)
 
 
+def _continued(model: Any, prefix: Prefix, length: int, lines: list[_Line], batch_tokens: int) -> Iterator[Predicted]:
+    """What rows have behind their first `length` tokens, those of one length side by side: nothing is padded."""
+    by_length: dict[int, list[_Line]] = {}
+    for line in lines:
+        by_length.setdefault(len(line.tokens), []).append(line)
+    for total, members in by_length.items():
+        for chunk in _chunks(
+            members, batch_tokens, _most_labels(model), lambda line, before: prefix.length + len(line.tokens)
+        ):
+            tokens = torch.tensor([line.tokens[length:] for line in chunk], device=model.device)
+            positions = torch.arange(prefix.length, prefix.length + total - length, device=model.device)
+            flat = [
+                row * (total - length) + place - 1 - length
+                for row, line in enumerate(chunk)
+                for place in line.places
+                if place > 0
+            ]
+            index, which = torch.tensor(flat, device=model.device).unique(return_inverse=True)
+            mask = positions.new_ones(len(chunk), prefix.length + total - length)
+            cache = prefix.open(*tokens.shape)
+            logits = step(model, cache, tokens, positions.expand(len(chunk), -1), mask, index)
+            yield Predicted(_places(chunk, model.device, first=1), logits, which)
+
+
 def _alone(model: Any, prompts: Sequence[Prompt], lines: list[_Line], batch_tokens: int) -> Iterator[Predicted]:
     """Rows that the model does not compute behind a cache; with an encoder, those of one input stand side by side."""
     if model.config.is_encoder_decoder and agrees(model, encoder_decoder.padded_and_alone):
-        compute, labels = encoder_decoder.label_logits, _most_labels(model)
+        compute, most = encoder_decoder.label_logits, min(batch_tokens, _most_labels(model))
         lines = sorted(lines, key=lambda line: (line.row.boundary, line.row.tokens))
     else:
-        compute, labels = reference.label_logits, min(batch_tokens, _most_labels(model))  # Every place has logits.
+        compute, most = reference.label_logits, batch_tokens
         lines = sorted(lines, key=lambda line: len(line.row.tokens))
-    for chunk in _chunks(lines, min(batch_tokens, labels), labels, lambda line, before: len(line.row.tokens)):
+    for chunk in _chunks(lines, most, _most_labels(model), lambda line, before: len(line.row.tokens)):
         logits = compute(model, [line.row for line in chunk], prompts)
         place = _places(chunk, logits.device)
         yield Predicted(place, logits, torch.arange(len(place), device=place.device))
@@ -188,12 +253,32 @@ def _most_labels(model: Any) -> int:
     return max(1, LOGITS // model.get_input_embeddings().weight.shape[0])
 
 
-def _packed_and_alone(model: Any) -> tuple[Tensor, Tensor]:
-    """The probe: a short tree of rows behind a soft prompt and common tokens, and each row alone."""
-    tokens = random_tokens(model, 11)
-    prompt = embed(model, None, tokens[:2])[0]
-    branches = (tokens[2:7], [*tokens[2:5], *tokens[7:9]], [*tokens[2:4], *tokens[9:]])
-    rows = [Row((*branch,), (*[0.0] * (len(branch) - 2), 1.0, 1.0), prompt=0) for branch in branches]
-    parts = _behind(model, prompt, [_Line(row, 2 * i, row.labels) for i, row in enumerate(rows)], BATCH_TOKENS)
-    together = torch.cat([part.logits[part.which][part.place.argsort()] for part in parts])
-    return reference.label_logits(model, rows, [prompt]), together
+def deep_tree_and_alone(model: Any, places: int) -> tuple[Tensor, Tensor]:
+    """The attempt of `reach_of_depth`: a short tree of rows of so many places behind a soft prompt and common tokens, and each alone."""
+    tokens = random_tokens(model, places + 4)
+    prompt, common, own = embed(model, None, tokens[:2])[0], tokens[2 : places - 5], tokens[places - 5 :]
+    rows = []
+    for branch in (own[:6], [*own[:3], *own[5:7], own[0]], [*own[:2], *own[7:9], *own[1:3]]):
+        rows.append(Row((*common, *branch), (*[0.0] * (len(common) + 4), 1.0, 1.0), prompt=0))
+    return _tree_and_alone(model, prompt, rows, len(common))
+
+
+def wide_tree_and_alone(model: Any, places: int) -> tuple[Tensor, Tensor]:
+    """The attempt of `reach`: short rows in one packed row behind a prefix, so many places in all, and each alone."""
+    lengths = [
+        length + 1 for length in filling((places - 5) // MULTIPLE * MULTIPLE // 4 * 3)
+    ]  # A token more each: 4 places, not 3.
+    tokens = random_tokens(model, 5 + sum(lengths))
+    prompt, common, rest = embed(model, None, tokens[:2])[0], tokens[2:5], tokens[5:]
+    rows = []
+    for length in lengths:
+        own, rest = rest[:length], rest[length:]
+        rows.append(Row((*common, *own), (*[0.0] * (1 + length), 1.0, 1.0), prompt=0))
+    return _tree_and_alone(model, prompt, rows, len(common))
+
+
+def _tree_and_alone(model: Any, prompt: Tensor, rows: list[Row], common: int) -> tuple[Tensor, Tensor]:
+    labels = [len(row.labels) for row in rows]
+    lines = [_Line(row, sum(labels[:i]), row.labels) for i, row in enumerate(rows)]
+    part = _packed(model, prefill(model, prompt, rows[0].tokens[:common]), common, lines)
+    return reference.label_logits(model, rows, [prompt]), part.logits[part.which][part.place.argsort()]

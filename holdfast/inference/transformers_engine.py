@@ -20,10 +20,11 @@ from holdfast.inference.recomputed_batch import RecomputedBatch
 from holdfast.inference.sampling import Sampling
 from holdfast.inference.scoring import LogLikelihood
 from holdfast.inference.stopping import Stops
-from holdfast.models.describe import max_length, window
-from holdfast.prefix.attached import Prompt, of, updated
-from holdfast.prefix.cache import Prefix, inference, prefill, shares, together
+from holdfast.models.describe import max_length
+from holdfast.prefix.attached import Attached, Prompt, of, updated
+from holdfast.prefix.cache import Prefix, inference, prefill, shares
 from holdfast.prefix.grouping import families
+from holdfast.prefix.reach import crosses, pads, together
 from holdfast.row import Row
 
 
@@ -89,7 +90,8 @@ class TransformersEngine:
 
     def start(self, batch: PromptBatch, room: int) -> tuple[Continuation, Tensor]:
         """Read a batch of prompts; its continuation, with room for so many tokens, and the logits `[B, V]` of each first new token."""
-        if shares(self.model):
+        turns = crosses(self.model, len(of(self.prompt)) + batch.shared, self._end(max(map(len, batch.prompts)), room))
+        if shares(self.model) and not turns:
             shared = batch.prompts[0][: batch.shared]
             if self._prefix is None or self._prefix[0] != shared:
                 self._prefix = shared, prefill(self.model, self.prompt, shared)
@@ -105,7 +107,9 @@ class TransformersEngine:
                 f"{type(self.model).__name__} is made to write a certain first or last token, which only greedy and beam search of this "
                 "model alone do; leave the temperature at 0"
             )
-        begun = RecomputedBatch(self.model, self.prompt, list(batch.prompts), [[] for _ in batch.prompts])
+        attached = of(self.prompt)
+        plain = None if self.prompt is None else Attached(attached.vectors, attached.layers)  # Updates are there (`running`).
+        begun = RecomputedBatch(self.model, plain, list(batch.prompts), [[] for _ in batch.prompts])
         return begun, begun.logits()
 
     def finished(
@@ -124,6 +128,10 @@ class TransformersEngine:
 
     def _behind(self, rows: Sequence[Row]) -> list[Row]:
         return [replace(row, prompt=None if self.prompt is None else 0) for row in rows]
+
+    def _end(self, length: int, room: int) -> int:
+        """The places of a prompt's last forward, with so many new tokens read."""
+        return len(of(self.prompt)) + length + room
 
     def _together(self, prefix: int, longest: int, limit: int) -> bool:
         """Whether rows share the prefix's places in memory too; `prefix` counts those of the attached prompt and of shared tokens."""
@@ -149,7 +157,13 @@ class TransformersEngine:
         """
         soft = len(of(self.prompt))
         for family in families([tokens[:-1] for tokens in prompts]):
-            members = [prompts[i] for i in family.members]
+            # Where positions turn behind the common beginning, a text goes by itself, and behind as much of itself as can be.
+            ends = {i: self._end(len(prompts[i]), limit - 1) for i in family.members}
+            turning = [i for i, end in ends.items() if crosses(self.model, soft + family.length, end)]
+            yield from (PromptBatch([prompts[i]], len(prompts[i]) - 1, len(prompts[i])) for i in turning)
+            members = [prompts[i] for i in family.members if i not in turning]
+            if not members:
+                continue
             longest, prefix = max(map(len, members)), soft + family.length
             apart = prefix if self._together(prefix, longest, limit) else 0
             for chosen in self._within(members, limit, budget, apart):
@@ -160,17 +174,17 @@ class TransformersEngine:
     ) -> Iterator[list[tuple[int, ...]]]:
         """Prompts by length, longest first, in batches within the budget; `apart` places are there once for all rows.
 
-        A sliding window counts places, padding included. Where it is shorter than a text, only equal lengths go together.
+        A model's own mask counts places, padding included. Beyond the length that it proves to pad rightly, only equal lengths go together.
         """
         prompts = sorted(prompts, key=len, reverse=True)
-        sees, soft = window(self.model), len(of(self.prompt))
+        soft = len(of(self.prompt))
         begin = 0
         for end in range(1, len(prompts) + 1):
             longest = soft + len(prompts[begin]) + limit
             if end < len(prompts):
                 equal = len(prompts[end]) == len(prompts[begin])
                 places = apart + (end + 1 - begin) * (longest - apart)
-                if places <= budget and (equal or sees is None or longest <= sees):
+                if places <= budget and (equal or pads(self.model, longest)):
                     continue
             yield prompts[begin:end]
             begin = end

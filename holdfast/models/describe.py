@@ -1,5 +1,6 @@
 """Facts of a loaded model that its configuration states: room, window, width, first tokens."""
 
+import re
 from typing import Any
 
 import torch
@@ -51,6 +52,33 @@ def window(model: Any) -> int | None:
     kinds = getattr(config, "layer_types", None)
     slides = getattr(config, "use_sliding_window", True) if kinds is None else any("sliding" in kind for kind in kinds)
     return int(size) if size and slides else None
+
+
+# An integer of such a name counts widths, numbers or tokens, and is no length of a text.
+OTHER = re.compile(
+    r"(^|_)(vocab|hidden|intermediate|ffn|inner|embd|embed|dims?|heads?|layers?|experts?|groups?|states?|conv|kernel|ids?|token|label2id|num|topk"
+    r"|rank|theta|scalar|factor|buckets|seed|d)(_|$)"
+)
+
+
+def limits(model: Any) -> tuple[int, ...]:
+    """Return every integer of the configuration that may be a length in tokens beyond which the model computes otherwise, ascending.
+
+    Windows and chunks have many names; what is named as something else is left out, and a sliding window that no layer uses.
+    """
+    found: set[int] = set()
+    values = list(model.config.get_text_config().to_dict().items())
+    while values:
+        name, value = values.pop()
+        if OTHER.search(str(name).lower()) or (name == "sliding_window" and window(model) is None):
+            continue
+        if isinstance(value, dict):
+            values += value.items()
+        elif isinstance(value, list | tuple):
+            values += [(name, entry) for entry in value]
+        elif isinstance(value, int) and value > 1:  # True is 1.
+            found.add(value)
+    return tuple(sorted(found))
 
 
 def embedding_rms(model: Any) -> float:

@@ -127,10 +127,15 @@ def in_groups(
     for own, numbers in groups.items():
         with updated(model, of(None if own < 0 else prompts[own])):
             parts.append(compute([rows[number] for number in numbers]))
+    return in_order(rows, list(groups.values()), parts)
+
+
+def in_order(rows: Sequence[Row], groups: Sequence[Sequence[int]], parts: Sequence[Tensor]) -> Tensor:
+    """What was computed for each label of groups of rows (their numbers), in the order of the rows: [N, ...]."""
     if len(parts) == 1:
         return parts[0]
-    owners = torch.tensor([number for numbers in groups.values() for number in numbers for _ in rows[number].labels])
-    return torch.cat(parts)[owners.argsort(stable=True).to(parts[0].device)]
+    owners = torch.tensor([number for numbers in groups for number in numbers for _ in rows[number].labels])
+    return torch.cat(list(parts))[owners.argsort(stable=True).to(parts[0].device)]
 
 
 def recomputed(model: Any) -> bool:

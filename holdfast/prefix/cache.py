@@ -16,7 +16,6 @@ import torch
 from torch import Tensor, nn
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
-from holdfast.models.describe import window
 from holdfast.prefix.attached import KeysValues, Prompt, of
 from holdfast.prefix.attention.shared_prefix_attention import attention_together
 from holdfast.prefix.packed import head_at
@@ -223,40 +222,35 @@ def inference(model: Any) -> Iterator[None]:
 
 # What a model raises that cannot compute rows in our way (a NotImplementedError is a RuntimeError).
 REFUSALS = (TypeError, ValueError, RuntimeError, AttributeError, IndexError)
-_SEEN: WeakKeyDictionary[nn.Module, dict[tuple[str, str], bool]] = WeakKeyDictionary()
+_SEEN: WeakKeyDictionary[nn.Module, dict[tuple[Any, ...], bool]] = WeakKeyDictionary()
 
 
 def shares(model: Any) -> bool:
     """Whether this loaded model continues rows behind a cached prefix as it continues each row alone.
 
     Tried once per attention kind, with numbers: a short and a long row, padded between prefix and suffix; then the
-    short one is dropped and the long one goes a step on.
+    short one is dropped and the long one goes a step on. `holdfast.prefix.reach` tries it on longer rows.
     """
-    return agrees(model, _continue)
+    return agrees(model, continued, 10, False)
 
 
-def together(model: Any, length: int) -> bool:
-    """Whether steps of one token may share their prefix in texts of that length; tried with numbers, as `shares` is."""
-    sees = window(model)
-    return (sees is None or length <= sees) and agrees(model, _continue_together)
-
-
-def agrees(model: Any, attempt: Callable[[Any], tuple[Tensor, Tensor]]) -> bool:
+def agrees(model: Any, attempt: Callable[..., tuple[Tensor, Tensor]], *arguments: int, refused: bool = False) -> bool:
     """Whether two ways to compute logits `[N, V]` agree on this model; tried once for each attention kind.
 
     Rounding makes their root mean square difference a few epsilons of the logits' spread, a wrong mask or position
-    makes it of the order of 1; the bound lies between, at the geometric mean. What the model refuses does not agree.
+    makes it of the order of 1; the bound lies between, at the geometric mean. What the model refuses does not agree, or
+    counts as `refused`.
     """
-    key = attempt.__name__, str(getattr(model.config, "_attn_implementation", None))
+    key = attempt.__name__, arguments, str(getattr(model.config, "_attn_implementation", None))
     seen = _SEEN.setdefault(model, {})
     if key not in seen:
         try:
             with inference(model), unrounded(model):
-                one, other = attempt(model)
+                one, other = attempt(model, *arguments)
         except torch.OutOfMemoryError:
             raise  # says nothing about the model, and must not be remembered as if it did
         except REFUSALS:
-            seen[key] = False
+            seen[key] = refused
         else:
             difference = (one.float() - other.float()).pow(2).mean().sqrt() / one.float().std()
             seen[key] = float(difference) < torch.finfo(one.dtype).eps ** 0.5
@@ -268,22 +262,27 @@ def unrounded(model: Any) -> torch.autocast:
     return torch.autocast(model.device.type, enabled=False)
 
 
-def _continue_together(model: Any) -> tuple[Tensor, Tensor]:
-    return _continue(model, together=True)
-
-
-def _continue(model: Any, *, together: bool = False) -> tuple[Tensor, Tensor]:
-    tokens = random_tokens(model, 8)
+def continued(model: Any, length: int, together: bool) -> tuple[Tensor, Tensor]:
+    """The attempt of `shares`, in texts of so many places: logits behind each text alone, and behind the cached prefix."""
+    width = length - 6  # of the long row's own tokens, before its last step; the prefix takes 5 places
+    tokens = random_tokens(model, length - 2)
     prompt, device = embed(model, None, tokens[:2])[0], model.device
-    alone = [model(inputs_embeds=embed(model, prompt, tokens[:n]), use_cache=False).logits[0, -1] for n in (5, 7, 8)]
-    cache = prefill(model, prompt, tokens[:3]).open(rows=2, room=5, together=together)
-    mask = torch.tensor([[1] * 5 + [0, 0, 1, 1], [1] * 9], device=device)
-    positions = torch.tensor([[0, 0, 5, 6], [5, 6, 7, 8]], device=device)
-    suffixes = torch.tensor([[0, 0, *tokens[3:5]], tokens[3:7]], device=device)
-    first = step(model, cache, suffixes, positions, mask, positions.new_tensor([3, 7]))
+    alone = []
+    for count in (5, length - 3, length - 2):
+        inputs = embed(model, prompt, tokens[:count])
+        last = torch.tensor([inputs.shape[1] - 1], device=device)
+        with head_at(model, last) as applied:
+            logits = model(inputs_embeds=inputs, use_cache=False).logits[0]
+        alone.append(logits[0 if applied else -1])
+    cache = prefill(model, prompt, tokens[:3]).open(rows=2, room=width + 1, together=together)
+    padding = [0] * (width - 2)
+    mask = torch.tensor([[1] * 5 + padding + [1, 1], [1] * (5 + width)], device=device)
+    positions = torch.tensor([[*padding, 5, 6], list(range(5, 5 + width))], device=device)
+    suffixes = torch.tensor([[*padding, *tokens[3:5]], tokens[3 : 3 + width]], device=device)
+    first = step(model, cache, suffixes, positions, mask, positions.new_tensor([width - 1, 2 * width - 1]))
     cache.keep([1])
-    last = suffixes.new_tensor([tokens[7]])
-    then = next_token(model, cache, last, positions[1:, -1] + 1, mask.new_ones(1, 10, dtype=torch.bool))
+    last = suffixes.new_tensor([tokens[3 + width]])
+    then = next_token(model, cache, last, positions[1:, -1] + 1, mask.new_ones(1, length, dtype=torch.bool))
     return torch.stack(alone), torch.cat([first, then])
 
 

@@ -1,7 +1,7 @@
 """A language model behind soft prompts, as the training loop wraps it: rows in, logits at the label places out."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -10,10 +10,12 @@ from torch import Tensor, nn
 
 from holdfast.models import describe
 from holdfast.prefix import encoder_decoder, packed, reference
-from holdfast.prefix.attached import Attached, Prompt, detached, of, recomputed
+from holdfast.prefix.attached import Attached, Prompt, detached, in_order, of, recomputed
 from holdfast.prefix.cache import REFUSALS, agrees, layers_of, unrounded
 from holdfast.prefix.head import LabelLogits, labels_at_once, separable
-from holdfast.prefix.packing import label_tensors
+from holdfast.prefix.packed import MULTIPLE
+from holdfast.prefix.packing import label_tensors, pack
+from holdfast.prefix.reach import filling, reach, reach_of_depth
 from holdfast.row import Row
 
 
@@ -46,20 +48,38 @@ class PrefixModel(nn.Module):
                 predicts its first token from nothing.
         """
         prompts: list[Prompt] = [prompt() for prompt in self.prompts]
-        longest = self._longest(rows, [len(prompt) for prompt in prompts])
+        depths = self._depths(rows, [len(prompt) for prompt in prompts])
         labels, weights, row = (tensor.to(self.model.device) for tensor in label_tensors(rows))
         deep = any(of(prompt).deep for prompt in prompts)
-        if not self.packs(longest, deep=deep):
-            return LabelLogits(reference.label_logits(self.model, rows, prompts), labels, weights, row)
         whole = len(labels) <= labels_at_once(self.model) or not separable(self.model, prompts)
+        within = self._packs_up_to(max(depths), deep)
+        # Each row by its own length: one that is too long goes alone, and leaves the others packed.
+        groups: list[list[int]] = []
+        parts: list[Tensor] = []
+        for compute, packs in ((self._packed, True), (self._alone, False)):
+            group = [i for i, depth in enumerate(depths) if (depth <= within) is packs]
+            if any(rows[i].labels for i in group):
+                groups.append(group)
+                parts.append(compute([rows[i] for i in group], prompts, whole))
+        return LabelLogits(in_order(rows, groups, parts), labels, weights, row, None if whole else self.model)
+
+    def _packed(self, rows: Sequence[Row], prompts: Sequence[Prompt], whole: bool) -> Tensor:
+        """Rows together, in packed rows no longer than the budget and the model's reach, or behind an encoder."""
         if self.model.config.is_encoder_decoder:
             compute = encoder_decoder.label_logits if whole else encoder_decoder.label_states
-            found = compute(self.model, rows, prompts)
-        else:
-            compute = packed.label_logits if whole else packed.label_states
-            along = self.budget is None and not deep and by_path(self.model)
-            found = compute(self.model, rows, prompts, self.budget, by_path=along)
-        return LabelLogits(found, labels, weights, row, None if whole else self.model)
+            return compute(self.model, rows, prompts)
+        layers = sum(of(prompt).deep for prompt in prompts)
+        wanted = layers + sum(of(prompt).soft for prompt in prompts) + sum(len(row.tokens) for row in rows)
+        if self.budget is not None:
+            wanted = min(wanted, layers + self.budget)
+        places = reach(self.model, many_and_alone, wanted, layers > 0)
+        budget = self.budget if places >= wanted else places // MULTIPLE * MULTIPLE - layers
+        compute = packed.label_logits if whole else packed.label_states
+        along = budget is None and not layers and by_path(self.model)
+        return compute(self.model, rows, prompts, budget, by_path=along)
+
+    def _alone(self, rows: Sequence[Row], prompts: Sequence[Prompt], whole: bool) -> Tensor:
+        return (reference.label_logits if whole else reference.label_states)(self.model, rows, prompts)
 
     def number(self, prompt: nn.Module) -> int:
         """Return the number that rows name a prompt by (`Row.prompt`)."""
@@ -75,15 +95,24 @@ class PrefixModel(nn.Module):
             return detached(self.prompts[prompt]())
 
     def packs(self, length: int = 0, *, deep: bool = False) -> bool:
-        """Whether rows of that length, their prompt included, are computed packed; with `deep`, behind deep prefixes.
+        """Whether rows of that length, their prompt included, are computed packed; with `deep`, behind deep prefixes."""
+        return self._packs_up_to(length, deep) >= length and capability(self.model, deep=deep).packed
+
+    def _packs_up_to(self, length: int, deep: bool) -> int:
+        """Up to how many places, at most `length`, a row with its prompt may be packed; -1 where none may.
 
         A mask of our making replaces the model's own, sliding window included: longer rows would see too much.
         """
-        window = describe.window(self.model)
-        return (window is None or length <= window) and capability(self.model, deep=deep).packed
+        if not capability(self.model, deep=deep).packed:
+            return -1
+        if self.model.config.is_encoder_decoder:
+            return length
+        depth = reach_of_depth(self.model, long_and_alone, length, deep)
+        places = reach(self.model, many_and_alone, depth, deep)  # A row's places are rounded up.
+        return depth if places >= depth else places // MULTIPLE * MULTIPLE
 
-    def _longest(self, rows: Sequence[Row], prompt_lengths: Sequence[int]) -> int:
-        """Positions of the longest row with its prompt, checked against what the model has."""
+    def _depths(self, rows: Sequence[Row], prompt_lengths: Sequence[int]) -> list[int]:
+        """Positions of each row with its prompt, checked against what the model has."""
         encodes = self.model.config.is_encoder_decoder
         before = [0 if row.prompt is None else prompt_lengths[row.prompt] for row in rows]
         own = [row.boundary if encodes else len(row.tokens) for row in rows]
@@ -96,7 +125,7 @@ class PrefixModel(nn.Module):
                 )
         if not any(any(row.weights) for row in rows):
             raise ValueError("no token of this batch carries a loss weight, so there is nothing to predict")
-        return max(map(sum, zip(own, before, strict=True)))
+        return list(map(sum, zip(own, before, strict=True)))
 
 
 _SEEN: WeakKeyDictionary[nn.Module, dict[tuple[str, bool], Capability]] = WeakKeyDictionary()
@@ -127,7 +156,7 @@ def by_path(model: Any) -> bool:
 
 
 def _by_path_and_by_mask(model: Any) -> tuple[Tensor, Tensor]:
-    rows, vectors = _short_rows(model, first=True)
+    rows, vectors = _random_rows(model, (5, 3, 4), first=True)
     return tuple(packed.label_logits(model, rows, [vectors], by_path=along) for along in (True, False))  # pyright: ignore[reportReturnType]
 
 
@@ -136,7 +165,7 @@ def _probe(model: Any, deep: bool) -> Capability:
     if model.config.is_encoder_decoder:
         right = not deep and agrees(model, encoder_decoder.padded_and_alone)
         return Capability(right, f"inputs encoded side by side {'equal' if right else 'do not equal'} each alone")
-    rows, vectors = _short_rows(model, first=not deep)
+    rows, vectors = _random_rows(model, (5, 3, 4), first=not deep)
     training = {module: module.training for module in model.modules()}
     model.eval()
     try:
@@ -151,14 +180,14 @@ def _probe(model: Any, deep: bool) -> Capability:
     finally:
         for module, mode in training.items():
             module.training = mode
-    difference = float((alone - together).abs().max() / alone.std())
+    difference = float((alone - together).pow(2).mean().sqrt() / alone.std())
     bound = torch.finfo(vectors.dtype).eps ** 0.5
     return Capability(
         difference < bound, f"packed rows differ by {difference:.1g} of the logits' spread (bound {bound:.1g})"
     )
 
 
-def _short_rows(model: Any, *, first: bool) -> tuple[list[Row], Tensor]:
+def _random_rows(model: Any, lengths: Sequence[int], *, first: bool) -> tuple[list[Row], Tensor]:
     """Random rows, every token predicted (the first one too, or not), and the vectors [P, D] of a random prompt."""
     random = torch.Generator().manual_seed(0)
     vocabulary = model.get_input_embeddings().weight.shape[0]
@@ -168,7 +197,25 @@ def _short_rows(model: Any, *, first: bool) -> tuple[list[Row], Tensor]:
             (float(first), *[1.0] * (length - 1)),
             prompt=0,
         )
-        for length in (5, 3, 4)
+        for length in lengths
     ]
     words = torch.randint(vocabulary, (4,), generator=random).to(model.device)
     return rows, model.get_input_embeddings()(words)
+
+
+def many_and_alone(model: Any, places: int, deep: bool) -> tuple[Tensor, Tensor]:
+    """The attempt of `reach`: short rows in one packed row of so many places, and each alone."""
+    rows, vectors = _random_rows(model, filling(places // MULTIPLE * MULTIPLE - 4), first=not deep)
+    return _in_one_and_alone(model, rows, vectors, deep)
+
+
+def long_and_alone(model: Any, places: int, deep: bool) -> tuple[Tensor, Tensor]:
+    """The attempt of `reach_of_depth`: a row of so many places, its prompt included, in a packed row and alone."""
+    (row,), vectors = _random_rows(model, [places - 3], first=False)
+    return _in_one_and_alone(model, [replace(row, weights=(*[0.0] * (places - 7), *[1.0] * 4))], vectors, deep)
+
+
+def _in_one_and_alone(model: Any, rows: list[Row], vectors: Tensor, deep: bool) -> tuple[Tensor, Tensor]:
+    prompt = Attached(layers=layers_of(model, vectors)) if deep else vectors
+    layout = pack(rows, [0 if deep else len(vectors)], multiple=MULTIPLE).to(model.device)
+    return packed.forward(model, layout, [prompt]), reference.label_logits(model, rows, [prompt])

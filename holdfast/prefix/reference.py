@@ -1,8 +1,8 @@
 """Every row on its own behind its soft prompt: slow, and obviously right.
 
 What the other implementations are tested against, and the way for models that cannot take a mask of our making: those
-without attention, those whose positions come from the mask, and those with an encoder. Rows of equal shape go together,
-so that nothing is ever padded.
+without attention, those whose positions come from the mask, and those with an encoder; also for rows too long for one. Rows
+of equal shape go together, so that nothing is ever padded. The LM head runs at label places only.
 """
 
 from collections import defaultdict
@@ -15,6 +15,7 @@ from torch import Tensor
 from holdfast.models.describe import decoder_start
 from holdfast.prefix.attached import Attached, Prompt, check_not_recomputed, constant, of, updated
 from holdfast.prefix.cache import takes
+from holdfast.prefix.packed import head_at, seen_by_head
 from holdfast.prefix.packing import label_places
 from holdfast.row import Row
 
@@ -34,24 +35,54 @@ def label_logits(model: Any, rows: Sequence[Row], prompts: Sequence[Prompt]) -> 
     Raises:
         ValueError: a row predicts its first token from nothing.
     """
+    return _computed(model, rows, prompts, before_head=False)
+
+
+def label_states(model: Any, rows: Sequence[Row], prompts: Sequence[Prompt]) -> Tensor:
+    """`label_logits` before the LM head: the hidden states [N, D] that it reads at the label places."""
+    return _computed(model, rows, prompts, before_head=True)
+
+
+def _computed(model: Any, rows: Sequence[Row], prompts: Sequence[Prompt], before_head: bool) -> Tensor:
     encodes = bool(model.config.is_encoder_decoder)
     groups: dict[tuple[int | None, int, int], list[int]] = defaultdict(list)
     for number, row in enumerate(rows):
         places = label_places(row, 0 if row.prompt is None else of(prompts[row.prompt]).soft)
         if places:
-            groups[row.prompt, len(row.tokens), row.boundary if encodes else 0].append(number)
+            # What nothing is predicted from is left out: the last label, and what follows it.
+            length, first = (len(row.tokens), row.boundary) if encodes else (places[-1], 0)
+            groups[row.prompt, length, first].append(number)
     picked: dict[int, Tensor] = {}
-    for (prompt, _, first), members in groups.items():
-        tokens = torch.tensor([rows[number].tokens for number in members], device=model.device)
-        given = of(None if prompt is None else prompts[prompt])
-        with updated(model, given):
-            logits = (_decoded if encodes else _continued)(model, tokens, given, first)
-        picked |= {number: line[rows[number].labels] for number, line in zip(members, logits, strict=True)}
+    for (prompt, length, first), members in groups.items():
+        tokens = torch.tensor(
+            [rows[number].tokens[:length] for number in members], dtype=torch.long, device=model.device
+        )
+        attached = of(None if prompt is None else prompts[prompt])
+        # The place that predicts a token: the one before it, behind the soft prompt; the decoder's own start token, where there is one.
+        size, before = (length - first, -first) if encodes else (attached.soft + length, attached.soft - 1)
+        flat = [row * size + before + place for row, number in enumerate(members) for place in rows[number].labels]
+        index = torch.tensor(flat, device=model.device)
+        with updated(model, attached):
+            if before_head:
+                with seen_by_head(model) as seen:
+                    _run(model, tokens, attached, first)
+                found = seen[0][index]
+            else:
+                with head_at(model, index) as applied:
+                    logits = _run(model, tokens, attached, first).flatten(0, 1)
+                found = logits if applied else logits[index]
+        picked |= dict(zip(members, found.split([len(rows[number].labels) for number in members]), strict=True))
     return torch.cat([picked[number] for number in sorted(picked)])
 
 
-def _continued(model: Any, tokens: Tensor, prompt: Attached, first: int) -> Tensor:
-    """Tokens [B, T] behind the prompt -> logits [B, T, V], each of predicting the token at its place."""
+def _run(model: Any, tokens: Tensor, prompt: Attached, first: int) -> Tensor:
+    """Tokens [B, T] behind the prompt, the first ones encoded where the model encodes -> what the model makes of them."""
+    if model.config.is_encoder_decoder:
+        assert not prompt.layers, "a deep prefix is for models without an encoder"
+        inputs, target = _embed(model, tokens[:, :first], prompt.vectors), tokens[:, first:]
+        start = torch.full_like(target[:, :1], decoder_start(model))
+        shifted = torch.cat([start, target[:, :-1]], dim=1)
+        return model(inputs_embeds=inputs, decoder_input_ids=shifted, use_cache=False).logits
     inputs = _embed(model, tokens, prompt.vectors)
     behind: dict[str, Any] = {"use_cache": False}
     if prompt.layers:
@@ -61,20 +92,7 @@ def _continued(model: Any, tokens: Tensor, prompt: Attached, first: int) -> Tens
         behind |= {"attention_mask": tokens.new_ones(len(tokens), end)}
         if takes(model, "position_ids"):
             behind |= {"position_ids": torch.arange(prompt.deep, end, device=tokens.device)[None]}
-    logits = model(inputs_embeds=inputs, **behind).logits
-    return logits.roll(1, dims=1)[
-        :, -tokens.shape[1] :
-    ]  # With P = 0 the first is meaningless, and no label stands there.
-
-
-def _decoded(model: Any, tokens: Tensor, prompt: Attached, first: int) -> Tensor:
-    """Tokens [B, T], the first ones encoded behind the prompt, the rest decoded -> logits [B, T, V], 0 if encoded."""
-    assert not prompt.layers, "a deep prefix is for models without an encoder"
-    inputs, target = _embed(model, tokens[:, :first], prompt.vectors), tokens[:, first:]
-    start = torch.full_like(target[:, :1], decoder_start(model))
-    shifted = torch.cat([start, target[:, :-1]], dim=1)
-    logits = model(inputs_embeds=inputs, decoder_input_ids=shifted, use_cache=False).logits
-    return torch.cat([logits.new_zeros(len(tokens), first, logits.shape[-1]), logits], dim=1)
+    return model(inputs_embeds=inputs, **behind).logits
 
 
 def _embed(model: Any, tokens: Tensor, prompt: Tensor | None) -> Tensor:

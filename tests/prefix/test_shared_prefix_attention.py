@@ -9,7 +9,8 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from holdfast.inference import generation
 from holdfast.inference.stopping import Stops
-from holdfast.prefix import cache
+from holdfast.models import describe
+from holdfast.prefix import cache, reach
 from holdfast.prefix.attention import shared_prefix_attention
 from tests.inference.engines import generate
 from tests.prefix.tiny import ALONE, PACKS, prompt_of, tiny
@@ -47,10 +48,10 @@ def test_attention_equals_that_over_a_copied_prefix(heads: int, softcap: float |
 @pytest.mark.parametrize("name", [*PACKS, "Bloom", "Mamba"])
 def test_models_that_can_are_found_out(name: str) -> None:
     model = tiny(name)
-    assert cache.together(model, 20) == (name not in ALONE)
+    assert reach.together(model, 20) == (name not in ALONE)
     assert model.config._attn_implementation != shared_prefix_attention.NAME
-    if cache.window(model):
-        assert not cache.together(model, 25), "the prefix would be seen from beyond the window"
+    if describe.window(model):
+        assert not reach.together(model, 25), "the prefix would be seen from beyond the window"
 
 
 def steps(model: Any, prompts: list[list[int]], **options: Any) -> list[list[int]]:
@@ -104,6 +105,6 @@ def test_the_probe_notices_a_planted_bug(bug: str, monkeypatch: pytest.MonkeyPat
 
     AttentionInterface.register(shared_prefix_attention.NAME, attention)
     try:
-        assert not cache.together(tiny("Llama"), 10)
+        assert not reach.together(tiny("Llama"), 10)
     finally:
         AttentionInterface.register(shared_prefix_attention.NAME, shared_prefix_attention.attention)

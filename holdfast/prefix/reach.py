@@ -1,0 +1,114 @@
+"""How long rows may be for a way to compute them that was proved on short ones: tried with numbers, where that can be afforded.
+
+A model may look back a limited number of places (a sliding window, chunks, GPT-Neo's local layers) or turn its positions by the longest
+one of a forward (longrope). Its configuration states where this begins, under one of many names. So every integer there that may be a
+length counts (`describe.limits`): rows that are longer are computed both ways once, and compared.
+
+Cost: a limit is tried when rows first go beyond it, with half as much again, so with at most twice the work of one batch of that length,
+and 3,072 places at the most. Limits above AFFORDABLE are not tried: rows stay within them, and what is longer goes the plain way.
+"""
+
+from collections.abc import Callable
+from itertools import cycle, islice
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+from holdfast.models import describe
+from holdfast.prefix.cache import agrees, continued, random_tokens, takes
+
+BASE = 10  # Places of the shortest attempt: no model is known whose locality begins below.
+AFFORDABLE = 2048
+_LIMITS: WeakKeyDictionary[nn.Module, tuple[int, ...]] = WeakKeyDictionary()
+
+Attempt = Callable[..., tuple[Tensor, Tensor]]
+
+
+def reach(model: Any, attempt: Attempt, length: int, *options: bool, most: int = 2**30) -> int:
+    """Return up to how many places, at most `length`, an attempt agrees; 0 where it does not agree at all.
+
+    Args:
+        attempt: `attempt(model, places, *options)` computes rows of so many places in two ways, as `agrees` compares them.
+        most: No attempt has more places than this.
+    """
+    if not agrees(model, attempt, BASE, *options):
+        return 0
+    limits = [limit for limit in limits_of(model) if BASE <= limit < length]
+    near = [limit for limit in limits if limit <= AFFORDABLE]
+    within = min([length, *limits[len(near) :]])
+
+    def agrees_beyond(limit: int) -> bool:
+        return agrees(model, attempt, _beyond(limit, most), *options)
+
+    if not near or agrees_beyond(near[-1]):
+        return within
+    low, high = 0, len(near) - 1  # It agrees beyond all before `low`, and does not beyond `high`.
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (middle + 1, high) if agrees_beyond(near[middle]) else (low, middle)
+    if agrees(model, attempt, near[low], *options):
+        return near[low]
+    return min(near[low], _beyond(near[low - 1], most) if low else BASE)
+
+
+def reach_of_depth(model: Any, attempt: Attempt, length: int, *options: bool) -> int:
+    """Return `reach` for attempts whose rows see all of their places, so that no window and no turn of positions may be crossed."""
+    ends = [end for end in (describe.window(model), *turns(model)) if end is not None]
+    return reach(model, attempt, min([length, *ends]), *options, most=describe.max_length(model))
+
+
+def limits_of(model: Any) -> tuple[int, ...]:
+    """Return `describe.limits`, read once for each model."""
+    if model not in _LIMITS:
+        _LIMITS[model] = describe.limits(model)
+    return _LIMITS[model]
+
+
+def turns(model: Any) -> tuple[int, ...]:
+    """Return the lengths beyond which a forward's longest position changes what it computes at all others (longrope).
+
+    Costs two forwards of 16 tokens for each limit, whatever its size: rows with positions up to the limit, alone and beside others.
+    """
+    if not takes(model, "position_ids") or model.config.is_encoder_decoder:
+        return ()
+    inside = [limit for limit in limits_of(model) if BASE <= limit < describe.max_length(model) < 2**30]
+    return tuple(limit for limit in inside if not agrees(model, _beside_short_and_long, limit, refused=True))
+
+
+def crosses(model: Any, first: int, last: int) -> bool:
+    """Whether a text of `last` places cannot continue keys and values of its first `first` places, because positions turn between."""
+    return any(first <= turn < last for turn in turns(model))
+
+
+def together(model: Any, length: int) -> bool:
+    """Whether steps of one token may share their prefix in texts of that length; tried with numbers, as `cache.shares` is."""
+    return reach_of_depth(model, continued, length, True) >= length
+
+
+def pads(model: Any, length: int) -> bool:
+    """Whether texts of different lengths, up to this one, may be continued side by side, padded behind their common prefix."""
+    return reach_of_depth(model, continued, length, False) >= length
+
+
+def filling(places: int) -> list[int]:
+    """Lengths of short rows that take so many places when they are packed, or just fewer; a row's last token takes none."""
+    return list(islice(cycle((5, 3, 4)), max(1, places // 3)))  # 3 places each, on average.
+
+
+def _beyond(limit: int, most: int) -> int:
+    """Half as long again: what is seen too much or too little is then no rounding, in any precision."""
+    return min(limit + max(8, limit // 2), most)
+
+
+def _beside_short_and_long(model: Any, limit: int) -> tuple[Tensor, Tensor]:
+    """Logits of one row with positions up to the limit, beside another within it, and beside one beyond it."""
+    tokens = torch.tensor(random_tokens(model, 16), device=model.device).view(2, 8)
+    spread = torch.linspace(0, 1, 8, device=model.device).pow(3).mul(limit - 1).long()  # Near and far ones.
+    mask = torch.ones_like(tokens)
+    logits = []
+    for longest in (limit - 1, min(limit + 8, describe.max_length(model) - 1)):
+        positions = torch.stack([spread, spread + (longest - limit + 1)])
+        logits.append(model(input_ids=tokens, attention_mask=mask, position_ids=positions, use_cache=False).logits[0])
+    return logits[0], logits[1]
