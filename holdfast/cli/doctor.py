@@ -8,7 +8,7 @@ import torch
 
 from holdfast.api.tune import library_versions
 from holdfast.models import describe, resolve
-from holdfast.prefix.model import capability
+from holdfast.prefix.model import capability, takes_vectors
 
 
 def examine(model: str | None = None, *, trust_remote_code: bool = False) -> dict[str, Any]:
@@ -34,5 +34,8 @@ def examine(model: str | None = None, *, trust_remote_code: bool = False) -> dic
         "sliding window": describe.window(pretrained.model),
         "attention": pretrained.model.config._attn_implementation,
         "prefix core": f"{together if can.packed else 'reference: slower, same results'} ({can.why})",
+        "soft prompts": "yes"
+        if takes_vectors(pretrained.model)
+        else "none: the model takes tokens only; use full or lora",
         "chat template": bool(pretrained.tokenizer.chat_template),
     }

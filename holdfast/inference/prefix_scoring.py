@@ -265,15 +265,13 @@ def deep_tree_and_alone(model: Any, places: int) -> tuple[Tensor, Tensor]:
 
 def wide_tree_and_alone(model: Any, places: int) -> tuple[Tensor, Tensor]:
     """The attempt of `reach`: short rows in one packed row behind a prefix, so many places in all, and each alone."""
-    lengths = [
-        length + 1 for length in filling((places - 5) // MULTIPLE * MULTIPLE // 4 * 3)
-    ]  # A token more each: 4 places, not 3.
+    lengths = filling((places - 5) // MULTIPLE * MULTIPLE)
     tokens = random_tokens(model, 5 + sum(lengths))
     prompt, common, rest = embed(model, None, tokens[:2])[0], tokens[2:5], tokens[5:]
     rows = []
     for length in lengths:
         own, rest = rest[:length], rest[length:]
-        rows.append(Row((*common, *own), (*[0.0] * (1 + length), 1.0, 1.0), prompt=0))
+        rows.append(Row((*common, *own), (*[0.0] * (2 + length), 1.0), prompt=0))
     return _tree_and_alone(model, prompt, rows, len(common))
 
 

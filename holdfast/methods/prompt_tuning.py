@@ -10,7 +10,7 @@ from torch import nn
 
 from holdfast.methods.base import Context, Method, ParameterGroup
 from holdfast.models.describe import embedding_rms
-from holdfast.prompts.soft_prompt import SoftPrompt, initial
+from holdfast.prompts.soft_prompt import SoftPrompt, check_takes_vectors, initial
 from holdfast.row import Row
 
 if TYPE_CHECKING:
@@ -38,7 +38,12 @@ class PromptTuning(Method):
     seed: int = 0
 
     def prepare(self, context: Context) -> None:
-        """Make the prompt, from tokens that the training rows really contain."""
+        """Make the prompt, from tokens that the training rows really contain.
+
+        Raises:
+            ValueError: the model computes no vectors but those of words.
+        """
+        check_takes_vectors(context.model.model)
         self.prompt = self.start(context)
         context.model.prompts.append(self.prompt)
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from holdfast.models import describe
 from holdfast.prefix import encoder_decoder, packed, reference
 from holdfast.prefix.attached import Attached, Prompt, detached, in_order, of, recomputed
-from holdfast.prefix.cache import REFUSALS, agrees, layers_of, unrounded
+from holdfast.prefix.cache import REFUSALS, agrees, embed, layers_of, random_tokens, unrounded
 from holdfast.prefix.head import LabelLogits, labels_at_once, separable
 from holdfast.prefix.packed import MULTIPLE
 from holdfast.prefix.packing import label_tensors, pack
@@ -145,6 +145,25 @@ def capability(model: Any, *, deep: bool = False) -> Capability:
     return seen[attention, deep]
 
 
+def takes_vectors(model: Any) -> bool:
+    """Whether the model computes vectors that are no word's; tried once for each loaded model.
+
+    Not where every layer looks up an embedding of its own by token id (Gemma 4): a vector has none.
+    """
+    return agrees(model, _of_vectors)
+
+
+def _of_vectors(model: Any) -> tuple[Tensor, Tensor]:
+    """The attempt of `takes_vectors`: vectors between words. That they are computed at all is what is asked."""
+    words = embed(model, None, random_tokens(model, 8))
+    vectors = (words[:, :4] + words[:, 4:]) / 2
+    decoder = {}
+    if model.config.is_encoder_decoder:
+        decoder = {"decoder_input_ids": torch.tensor([[describe.decoder_start(model)]], device=vectors.device)}
+    logits = model(inputs_embeds=vectors, **decoder, use_cache=False).logits[0]
+    return logits, logits
+
+
 def by_path(model: Any) -> bool:
     """Whether rows are packed into one, and attention goes along paths: on a CPU, where torch's dense kernel scores all pairs.
 
@@ -204,8 +223,9 @@ def _random_rows(model: Any, lengths: Sequence[int], *, first: bool) -> tuple[li
 
 
 def many_and_alone(model: Any, places: int, deep: bool) -> tuple[Tensor, Tensor]:
-    """The attempt of `reach`: short rows in one packed row of so many places, and each alone."""
-    rows, vectors = _random_rows(model, filling(places // MULTIPLE * MULTIPLE - 4), first=not deep)
+    """The attempt of `reach`: short rows in one packed row of so many places, and each alone; their last tokens predicted."""
+    rows, vectors = _random_rows(model, filling(places // MULTIPLE * MULTIPLE - 4), first=False)
+    rows = [replace(row, weights=(*[0.0] * (len(row.tokens) - 1), 1.0)) for row in rows]
     return _in_one_and_alone(model, rows, vectors, deep)
 
 

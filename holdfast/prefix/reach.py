@@ -93,8 +93,13 @@ def pads(model: Any, length: int) -> bool:
 
 
 def filling(places: int) -> list[int]:
-    """Lengths of short rows that take so many places when they are packed, or just fewer; a row's last token takes none."""
-    return list(islice(cycle((5, 3, 4)), max(1, places // 3)))  # 3 places each, on average.
+    """Return lengths of short rows that take about so many places, and no more, when they are packed; a row's last token takes none.
+
+    The more places, the longer the rows: each is predicted at its end, and a row of logits may take a megabyte.
+    """
+    scale = max(1, places // 128)
+    lengths = [5 * scale, 3 * scale, 4 * scale]
+    return list(islice(cycle(lengths), max(1, places // (4 * scale - 1))))
 
 
 def _beyond(limit: int, most: int) -> int:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from holdfast.models.describe import embedding_rms
+from holdfast.prefix.model import takes_vectors
 from holdfast.prompts.peft_files import read_adapter, write_adapter
 
 FREQUENT = 5000  # Lester et al. sample the most common tokens of their vocabulary, this many.
@@ -92,6 +93,19 @@ class SoftPrompt(nn.Module):
                 f"an adapter of type {kind} with {', '.join(sorted(tensors))}; a soft prompt is of type PROMPT_TUNING with {KEY}"
             )
         return cls(tensors[KEY])
+
+
+def check_takes_vectors(model: Any) -> None:
+    """Refuse to train a soft prompt for a model that cannot compute one.
+
+    Raises:
+        ValueError: the model takes tokens only.
+    """
+    if not takes_vectors(model):
+        raise ValueError(
+            f"{type(model).__name__} takes tokens only: its layers look embeddings up by token id, and a soft prompt has none; use a "
+            "method without a soft prompt (full, lora)"
+        )
 
 
 def initial(

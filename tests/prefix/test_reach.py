@@ -171,7 +171,9 @@ def test_a_long_row_attends_by_the_models_own_mask(monkeypatch: pytest.MonkeyPat
 
 def test_a_users_few_shot_scores_are_those_of_the_plain_model_whatever_a_window_is_called() -> None:
     """Twelve questions behind demonstrations that nearly fill GPT-Neo's window: off by nats when rows went beyond it together."""
-    config = transformers.GPTNeoConfig(**LOCAL["local layers by place"][2], **small_models.COMMON | {"bos_token_id": 1})
+    config = transformers.GPTNeoConfig(
+        **LOCAL["local layers by place"][2] | {"max_position_embeddings": 512}, **small_models.COMMON
+    )
     torch.manual_seed(0)
     plain = transformers.GPTNeoForCausalLM(config).eval()
     asked = Model(Pretrained(plain, small_models.tokenizer(), "tiny", "0"))

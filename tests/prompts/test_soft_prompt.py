@@ -7,12 +7,19 @@ from typing import Any
 import peft
 import pytest
 import torch
+import transformers
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
+from holdfast.cli.doctor import examine
+from holdfast.methods.base import Context
+from holdfast.methods.prompt_tuning import PromptTuning
 from holdfast.models.describe import embedding_rms
+from holdfast.models.loading import Pretrained
 from holdfast.prefix.model import PrefixModel
-from holdfast.prompts.soft_prompt import SoftPrompt, initial
+from holdfast.prompts.soft_prompt import SoftPrompt, initial, takes_vectors
+from holdfast.row import Row
+from tests.inference import small_models
 from tests.prefix.tiny import WIDTH, prompt_of, rows_of, tiny
 
 # PEFT asks transformers for a property that transformers is about to rename.
@@ -180,3 +187,36 @@ def test_a_broken_folder_is_one_clear_line(broken: str, tmp_path: Path) -> None:
         SoftPrompt.load(tmp_path)
     assert str(caught.value).startswith(str(tmp_path))
     assert "\n" not in str(caught.value)
+
+
+def gemma4() -> Any:
+    """Every layer looks up an embedding of its own by token id."""
+    config = transformers.Gemma4TextConfig(
+        **small_models.COMMON,
+        **small_models.WIDTH,
+        num_key_value_heads=2,
+        max_position_embeddings=128,
+        layer_types=["sliding_attention", "full_attention"],
+        sliding_window=16,
+        num_kv_shared_layers=0,
+        vocab_size_per_layer_input=small_models.VOCABULARY,
+        hidden_size_per_layer_input=8,
+    )
+    torch.manual_seed(0)
+    return transformers.Gemma4ForCausalLM(config).eval()
+
+
+def test_a_model_that_takes_tokens_only_is_refused_before_a_prompt_is_trained(tmp_path: Path) -> None:
+    plain = gemma4()
+    pretrained = Pretrained(plain, small_models.tokenizer(), "tiny", "0")
+    row = Row((5, 6, 7), (0.0, 0.0, 1.0))
+    with pytest.raises(ValueError, match=r"Gemma4ForCausalLM takes tokens only: .* use a method without a soft prompt"):
+        PromptTuning(length=3).prepare(Context(PrefixModel(plain), pretrained, [row]))
+    plain.save_pretrained(tmp_path)
+    small_models.tokenizer().save_pretrained(tmp_path)
+    assert "takes tokens only" in examine(str(tmp_path))["soft prompts"]
+
+
+@pytest.mark.parametrize("make", [small_models.llama, small_models.t5, small_models.mamba])
+def test_models_that_compute_vectors_are_not_refused(make: Any) -> None:
+    assert takes_vectors(make())
