@@ -108,7 +108,9 @@ class TransformersEngine:
                 "model alone do; leave the temperature at 0"
             )
         attached = of(self.prompt)
-        plain = None if self.prompt is None else Attached(attached.vectors, attached.layers)  # Updates are there (`running`).
+        plain = (
+            None if self.prompt is None else Attached(attached.vectors, attached.layers)
+        )  # Updates are there (`running`).
         begun = RecomputedBatch(self.model, plain, list(batch.prompts), [[] for _ in batch.prompts])
         return begun, begun.logits()
 

@@ -12,7 +12,6 @@ import torch
 import transformers
 
 from holdfast.inference import prefix_scoring
-from holdfast.inference.generation import generate
 from holdfast.inference.model import Model
 from holdfast.inference.stopping import Stops
 from holdfast.models import describe
@@ -24,6 +23,7 @@ from holdfast.prefix.model import PrefixModel
 from holdfast.prompts.soft_prompt import SoftPrompt
 from holdfast.row import Row
 from tests.inference import small_models
+from tests.inference.engines import generate
 from tests.prefix.tiny import LLAMA, SPECIAL, VOCABULARY, WIDTH, prompt_of, rows_of, tiny
 
 TOLERANCE = 1e-4

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from holdfast.inference import generation
+from holdfast.inference import transformers_engine
 from holdfast.inference.stopping import Stops
 from holdfast.models import describe
 from holdfast.prefix import cache, reach
@@ -68,9 +68,9 @@ def test_texts_are_those_of_a_copied_prefix(
     name: str, prompts: list[list[int]], beams: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = tiny(name)
-    monkeypatch.setattr(generation, "together", lambda model, length: False)
+    monkeypatch.setattr(transformers_engine, "together", lambda model, length: False)
     expected = steps(model, prompts, num_beams=beams)
-    monkeypatch.setattr(generation, "together", lambda model, length: True)
+    monkeypatch.setattr(transformers_engine, "together", lambda model, length: True)
     assert steps(model, prompts, num_beams=beams) == expected
 
 
