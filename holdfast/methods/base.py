@@ -11,7 +11,7 @@ from holdfast.row import Row, total_weight
 from holdfast.tasks.task import Example
 
 if TYPE_CHECKING:
-    from holdfast.inference.model import LanguageModel
+    from holdfast.inference.language_model import LanguageModel
     from holdfast.models.loading import Pretrained
     from holdfast.prefix.head import LabelLogits
     from holdfast.prefix.model import PrefixModel
