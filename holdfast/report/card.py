@@ -9,7 +9,7 @@ import yaml
 from holdfast.atomic_files import write_text
 from holdfast.report import sentences
 from holdfast.report.run import disguises
-from holdfast.results import run_folder, units, verdict
+from holdfast.results import run_folder, units, verdicts
 from holdfast.results.run_folder import Folder
 from holdfast.results.summary import STATE, Line, Summary, change
 
@@ -107,7 +107,7 @@ def _table(summary: Summary) -> str:
         f"{table}\n\nPoints of 100 (metrics without an upper end in their own unit), each with its 95 % interval. "
         "The change is tuned minus base on the same items; for a run with a soft prompt it is read with the prompt "
         "attached on the target and removed on general tasks. "
-        f"*Kept*: the interval of the change excludes a loss of {verdict.MARGIN:.0f} points."
+        f"*Kept*: the interval of the change excludes a loss of {verdicts.POINTS:.0f} points."
     )
 
 
@@ -116,7 +116,7 @@ def _row(line: Line, states: list[str | None]) -> list[str]:
     moved = units.with_interval(score, "delta") if score and score.delta is not None else "–"
     values = [units.with_interval(found) if found else "–" for found in (line.base, *map(line.tuned.get, states))]
     start = [_escape(line.task), str(line.shots), _escape(line.metric)]
-    return [*start, *values, moved, str(line.any.n), (verdict.long(score) if score else "") or "–"]
+    return [*start, *values, moved, str(line.any.n), (verdicts.long(score) if score else "") or "–"]
 
 
 def _loading(run: Folder, repo: str | None) -> str:
@@ -182,7 +182,7 @@ def _limits(run: Folder, summary: Summary) -> str:
     found = [
         "Every number holds for the tasks, templates, shots and items measured, and says nothing about others.",
         "Intervals cover the choice of items, not the seed of training: this is one run.",
-        MANY[verdict.corrected(run.scores)],
+        MANY[verdicts.corrected(run.scores)],
     ]
     said = summary.words("general")
     for start, group in (("Lost", said.get("lost", [])), ("Not resolvable at this n", said.get("not resolvable", []))):

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from holdfast.report import sentences
 from holdfast.report.run import disguises
-from holdfast.results import run_folder, units, verdict
+from holdfast.results import run_folder, units, verdicts
 from holdfast.results.scores import Score, Verdict
 from holdfast.results.summary import STATE, Summary, share
 
@@ -65,7 +65,7 @@ def _table(summary: Summary) -> Table:
         if place and judged[place - 1].role != line.role:
             table.add_section()
             table.add_row()
-        said = verdict.of_score(line.headline) if line.headline else None
+        said = verdicts.of_score(line.headline) if line.headline else None
         table.add_row(
             line.task,
             str(line.shots),
@@ -74,7 +74,7 @@ def _table(summary: Summary) -> Table:
             *[value(line.tuned.get(state)) for state in states],
             _delta(line.headline),
             str(line.any.n),
-            Text(verdict.SHORT[said] if said else "-", style=STYLE[said] if said else ""),
+            Text(verdicts.SHORT[said] if said else "-", style=STYLE[said] if said else ""),
         )
     return table
 

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from holdfast.results.metric_facts import facts
 from holdfast.results.scores import Output
 
 Array = NDArray[np.float64]
@@ -26,7 +27,9 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Metric:
-    """A way to mark answers. More is better; a value lies in 0 to `scale` (1 for shares, 100 for BLEU, chrF and ROUGE).
+    """A way to mark answers. More is better; a value lies in 0 to `scale` (1 for shares, 100 for BLEU, chrF and ROUGE; None: not known).
+
+    A metric that another program `recorded` is in its own unit; ours count in shares of the scale.
 
     `measure(output)` is one item's row of s statistics. `total(sums [..., s], n)` is the value of n items with these column
     sums, before scaling; None is the mean of one statistic, which lies in 0 to 1. `pick(output)` is the answer where it is chosen by the
@@ -34,11 +37,17 @@ class Metric:
     """
 
     name: str
-    scale: float
+    scale: float | None
     measure: Callable[[Output], Sequence[float]]
     total: Callable[[Array, int], Array] | None = None
     pick: Callable[[Output], str] | None = None
     signature: Callable[[Sequence[Output]], str] = lambda outputs: ""
+    recorded: bool = False
+
+    @property
+    def unit(self) -> float:
+        """Return what turns the mean of the statistics, or `total`, into the value."""
+        return 1.0 if self.recorded or self.scale is None else self.scale
 
     @property
     def is_mean(self) -> bool:
@@ -52,7 +61,7 @@ class Metric:
     def aggregate(self, sums: Array, n: int) -> Array:
         """Values `[...]` of n items each, from the sums of their statistics `[..., s]`."""
         value = sums[..., 0] / n if self.total is None else self.total(sums, n)
-        return self.scale * value
+        return self.unit * value
 
     def value(self, outputs: Sequence[Output]) -> float:
         """The metric over these items, which must not be none."""
@@ -69,15 +78,14 @@ def metric(name: str) -> Metric:
         return METRICS[name]
     kind, colon, recorded = name.partition(":")
     if kind == "recorded" and colon:
-        return Metric(recorded, 1.0, lambda output: (output.scores[recorded],), signature=lambda _: "as recorded")
+        scale = facts(recorded).scale
+        said = "as recorded" + ("" if scale else ", of unknown scale")
+        return Metric(
+            recorded, scale, lambda output: (output.scores[recorded],), signature=lambda _: said, recorded=True
+        )
     near = difflib.get_close_matches(name, METRICS, n=1, cutoff=0.4)
     hint = f"did you mean {near[0]!r}? " if near else ""
     raise ValueError(f"metric {name!r} is unknown; {hint}there are {', '.join(METRICS)}")
-
-
-def scale(name: str) -> float:
-    """The greatest value that scores of this name take: a known metric's scale, 1 for shares and recorded marks."""
-    return METRICS[name].scale if name in METRICS else 1.0
 
 
 # Choices, ranked by log-likelihood.

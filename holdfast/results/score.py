@@ -1,24 +1,19 @@
 """Compute every score of a run from its outputs: values, paired changes, symptoms, verdicts, each in its circumstances."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from holdfast.results import symptoms
-from holdfast.results.metrics import Metric, metric
+from holdfast.results.metrics import Array, Metric, metric
 from holdfast.results.scores import Circumstances, Output, Score
-from holdfast.results.statistics import RESAMPLES, Estimate, paired, single
+from holdfast.results.statistics import RESAMPLES, Estimate, covariance, paired, pseudovalues, single
 from holdfast.results.verdicts import MARGIN, judge
 from holdfast.tasks.task import Task
 
 AGAIN = "base-again"  # the base measured a second time
 OWN = "own-stage"  # a target right after the stage that trained on it, before later ones moved the model
 CellKey = tuple[str, str | None, str, int, int | None]  # variant, prompt, task, shots, step
-ALONG = (
-    "format_share",
-    "collapse_share",
-    "first_token_mass",
-)  # the symptoms that are followed over the steps of training
 
 
 @dataclass(frozen=True)
@@ -69,7 +64,7 @@ def score(
         found = {kind.name: _estimates(kind, cell, base, drawn)}
         if targets and cell[0].role == "general":
             signs = symptoms.symptoms(base, cell, symptoms.foreign_to_all(targets, task))
-            found |= {name: signs[name] for name in signs if key[4] is None or name in ALONG}
+            found |= {name: signs[name] for name in signs if key[4] is None or name in symptoms.ALONG}
         scores += [
             _score(name, kind if name == kind.name else None, cell, task, *estimates, runner)
             for name, estimates in found.items()
@@ -81,7 +76,32 @@ def score(
             assert moved is not None
             named = {"transfer": moved.value, "transfer_low": moved.low, "transfer_high": moved.high}
             scores[-len(found)] = replace(scores[-len(found)], **named)
-    return judge(scores, margin=margin, floor=floor)
+    return judge(_with_covariances(scores, cells, known), margin=margin, floor=floor)
+
+
+def _with_covariances(
+    scores: Sequence[Score], cells: Mapping[CellKey, Sequence[Output]], tasks: Mapping[str, Task]
+) -> list[Score]:
+    """Return the scores, each task's own metric with `Score.covariances`: that of a mean is the covariance of the items over n."""
+    series: dict[CellKey, tuple[list[int], Array]] = {}
+    shots: dict[str, list[int]] = {}
+    for key, cell in cells.items():
+        kind, ordered = metric(tasks[key[2]].metric), sorted(cell, key=lambda output: output.index)
+        series[key] = [output.index for output in ordered], pseudovalues(kind, kind.statistics(ordered))
+        shots.setdefault(key[2], []).append(key[3])
+    found = []
+    for score in scores:
+        covariances = {}
+        if score.metric == metric(tasks[score.task].metric).name:
+            items, values = series[score.variant, score.prompt, score.task, score.shots, score.step]
+            for count in dict.fromkeys(shots[score.task]):
+                base: CellKey = ("base", None, score.task, count, None)
+                same: CellKey = (score.variant, score.prompt, score.task, count, score.step)
+                for key in dict.fromkeys((base, same)):
+                    if key in series and series[key][0] == items:
+                        covariances[f"{key[0]} {count}"] = covariance(series[key][1], values)
+        found.append(replace(score, covariances=covariances))
+    return found
 
 
 def _beside(cell: Sequence[Output], other: Sequence[Output] | None) -> list[Output] | None:

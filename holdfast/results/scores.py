@@ -55,7 +55,9 @@ class Score(Circumstances):
     what guessing among the choices would give, as a share of the scale; `truncated` counts the items whose input had to be
     cut to fit the model; `signature` says exactly what the metric computed. Where the items were asked behind several `sets` of
     demonstrations, the value is of the first, and `over_sets` the standard deviation between them: apart from the interval, which is
-    about items.
+    about items. `covariances` are the sampling covariances of this value with those of the same task on the same items: of the base and,
+    for a tuned score, of the tuned model in the same state, by `answered` ("base 0", "tuned 1": variant and shots). The interval of a
+    mean over shots and that of the retention follow from them; records of older versions have none.
     """
 
     variant: Literal["base", "tuned"]
@@ -86,12 +88,18 @@ class Score(Circumstances):
     step: int | None = None
     sets: int = 1
     over_sets: float | None = None
+    covariances: dict[str, float] = field(default_factory=dict)
 
     @property
     def key(self) -> tuple[str | int | None, ...]:
         """What tells this score from every other one of a run; the step only where there is one."""
         key = (self.variant, self.prompt, self.task, self.shots, self.metric)
         return key if self.step is None else (*key, self.step)
+
+    @property
+    def answered(self) -> str:
+        """Variant and shots: what tells this score from the others that its covariances are with."""
+        return f"{self.variant} {self.shots}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ these choices are worth.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 
@@ -32,7 +32,7 @@ _CELLS = 4_000_000  # the most counts held at once, 32 MB
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A value over n items with its 95 % interval and standard error, in the metric's unit.
+    """A value over n items (or tasks, where it is a mean over tasks) with its 95 % interval and standard error (0: not known).
 
     `p` is the two-sided probability of a change at least this large if base and tuned were exchangeable; None for a single score.
     """
@@ -40,50 +40,76 @@ class Estimate:
     value: float
     low: float
     high: float
-    stderr: float
-    n: int
+    stderr: float = 0.0
+    n: int = 0
     p: float | None = None
+
+    def scaled(self, factor: float) -> "Estimate":
+        """Return the estimate in a unit that is `factor` times as fine."""
+        size = abs(factor)
+        return Estimate(self.value * factor, self.low * factor, self.high * factor, self.stderr * size, self.n, self.p)
 
 
 def single(metric: Metric, items: Array, *, seed: int = 0, resamples: int = RESAMPLES) -> Estimate:
     """The value of a metric over items with statistics `[n, s]`, n >= 1."""
     n = _count(items)
     value = float(metric.aggregate(items.sum(0), n))
-    if metric.is_mean and _binary(items):
+    if _is_share(metric, items):
         right = round(items.sum())
         low, high = wilson(right, n)
-        return Estimate(value, metric.scale * low, metric.scale * high, metric.scale * _binomial_error(right, n), n)
+        return Estimate(value, metric.unit * low, metric.unit * high, metric.unit * _binomial_error(right, n), n)
     draws = np.concatenate([metric.aggregate(counts @ items, n) for counts in _resampled(n, seed, resamples)])
     # What one more item of each kind would add, n times: for a mean, its distance from the mean.
     kinds = (n - 1) * (value - metric.aggregate(items.sum(0) - items, max(1, n - 1)))
-    least, most = (kinds.min(), kinds.max()) if kinds.any() else (-value, metric.scale - value)
+    # Where all items are alike: as far as the scale reaches, or, where that is not known, as far as the value is from zero.
+    ends = (-value, metric.scale - value) if metric.scale is not None else (-abs(value), abs(value))
+    least, most = (kinds.min(), kinds.max()) if kinds.any() else ends
     low, high = _quantiles(draws, n)
     low, high = min(low, value + unseen(n) * least), max(high, value + unseen(n) * most)
-    return Estimate(value, max(0.0, low), min(metric.scale, high), float(draws.std()), n)
+    if metric.scale is not None:
+        low, high = max(0.0, low), min(metric.scale, high)
+    return Estimate(value, float(low), float(high), float(draws.std()), n)
 
 
 def paired(metric: Metric, base: Array, tuned: Array, *, seed: int = 0, resamples: int = RESAMPLES) -> Estimate:
     """The change tuned - base of a metric, from both variants' statistics `[n, s]` of the same items in the same order."""
     n = _count(base)
     assert base.shape == tuned.shape, (base.shape, tuned.shape)
-    if metric.is_mean and _binary(base) and _binary(tuned):
-        return _paired_shares(base[:, 0], tuned[:, 0], metric.scale)
+    if _is_share(metric, base) and _is_share(metric, tuned):
+        return _paired_shares(base[:, 0], tuned[:, 0], metric.unit)
     old, new = base.sum(0), tuned.sum(0)
     value = float(metric.aggregate(new, n) - metric.aggregate(old, n))
     draws = np.concatenate(
         [metric.aggregate(c @ tuned, n) - metric.aggregate(c @ base, n) for c in _resampled(n, seed, resamples)]
     )
     # What it changes if one item is answered as by the other variant, n times: for a mean, the item's own difference. From
-    # a handful of differences their size cannot be told, and the whole scale takes their place.
+    # a handful of differences their size cannot be told, and the whole scale takes their place; of an unknown one, the range of values.
     swaps = n * (metric.aggregate(new, n) - metric.aggregate(new + base - tuned, n))
     few = (base != tuned).any(1).sum() < FEWEST
-    reach = unseen(n) * (metric.scale if few else float(np.abs(swaps).max()))
+    both = np.concatenate([base, tuned])
+    widest = metric.scale if metric.scale is not None else float(np.ptp(both)) or float(np.abs(both).max())
+    reach = unseen(n) * (widest if few else float(np.abs(swaps).max()))
     low, high = _quantiles(draws, n)
     low, high = min(low, value - reach), max(high, value + reach)
     p = randomisation(metric, base, tuned, seed=seed, trials=resamples)
     if p >= 1 - LEVEL:
         low, high = min(low, 0.0), max(high, 0.0)
-    return Estimate(value, max(-metric.scale, low), min(metric.scale, high), float(draws.std()), n, p)
+    if metric.scale is not None:
+        low, high = max(-metric.scale, low), min(metric.scale, high)
+    return Estimate(value, low, high, float(draws.std()), n, p)
+
+
+def pseudovalues(metric: Metric, items: Array) -> Array:
+    """Return each item's part in a value `[n]`: its own value for a mean, else the jackknife's n * value - (n - 1) * value without it."""
+    n = _count(items)
+    if metric.is_mean or n == 1:
+        return metric.unit * items[:, 0] if metric.is_mean else np.atleast_1d(metric.aggregate(items.sum(0), 1))
+    return n * metric.aggregate(items.sum(0), n) - (n - 1) * metric.aggregate(items.sum(0) - items, n - 1)
+
+
+def covariance(first: Array, second: Array) -> float:
+    """Return the sampling covariance of two values on the same n items, from each item's part in them (`pseudovalues`)."""
+    return float(((first - first.mean()) * (second - second.mean())).mean() / len(first))
 
 
 def jackknife(value: float, without: Array) -> Estimate:
@@ -134,7 +160,7 @@ def tango(better: int, worse: int, n: int) -> tuple[float, float]:
         variance = (2 * only_before + delta * (1 - delta)) / n
         return (change - delta) / math.sqrt(variance) if variance > 0 else math.copysign(math.inf, change - delta)
 
-    return _bisect(excess, Z, -1.0, change), _bisect(excess, -Z, change, 1.0)
+    return falls_to(Z, excess, -1.0, change), falls_to(-Z, excess, change, 1.0)
 
 
 @cache
@@ -156,7 +182,9 @@ def randomisation(metric: Metric, base: Array, tuned: Array, *, seed: int = 0, t
     for start in range(0, trials, rows):
         swapped = rng.integers(0, 2, (min(rows, trials - start), len(moves)), dtype=np.uint8).astype(np.float64) @ moves
         change = np.abs(metric.aggregate(new + swapped, n) - metric.aggregate(old - swapped, n))
-        extreme += int((change >= observed - 1e-9 * metric.scale).sum())  # 1e-9: equal changes, summed in another order
+        extreme += int(
+            (change >= observed - 1e-9 * (metric.scale or 1.0)).sum()
+        )  # 1e-9: equal changes, summed in another order
     return (extreme + 1) / (trials + 1)
 
 
@@ -186,8 +214,8 @@ def _quantiles(draws: Array, n: int) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _bisect(function, level: float, low: float, high: float) -> float:
-    """Where a falling function crosses a level between two points; the nearer end where it does not."""
+def falls_to(level: float, function: Callable[[float], float], low: float, high: float) -> float:
+    """Return where a falling function reaches a level between two points, by bisection; the nearer end where it does not."""
     if function(low) <= level:
         return low
     for _ in range(60):
@@ -196,8 +224,10 @@ def _bisect(function, level: float, low: float, high: float) -> float:
     return (low + high) / 2
 
 
-def _binary(items: Array) -> bool:
-    return items.shape[1] == 1 and bool(((items == 0) | (items == 1)).all())
+def _is_share(metric: Metric, items: Array) -> bool:
+    """Return whether the value is a share of right items; a recorded metric of 0 to 100 whose items are all 0 or 1 is none."""
+    share = metric.is_mean and metric.scale in (None, metric.unit)
+    return share and items.shape[1] == 1 and bool(((items == 0) | (items == 1)).all())
 
 
 def _binomial_error(right: int, n: int) -> float:

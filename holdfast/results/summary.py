@@ -5,11 +5,13 @@ All numbers here are in points: 0 to 100, whatever unit the metric is stored in,
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 
-from holdfast.results import units, verdict
+from holdfast.results import units, verdicts
+from holdfast.results.means import PairedTask, over_shots, over_tasks, paired_task, ratio
 from holdfast.results.scores import ROLES, Role, Score, Verdict
+from holdfast.results.statistics import Estimate
 
 # The soft prompt belongs to the target and is removed for everything else, so these are the scores that count.
 HEADLINE: dict[Role, tuple[str | None, ...]] = {
@@ -18,19 +20,6 @@ HEADLINE: dict[Role, tuple[str | None, ...]] = {
     "diagnostic": ("off", None, "on"),
 }
 STATE = {"on": "prompt attached", "off": "prompt removed", None: "tuned"}
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A number with its 95 % interval; `n` items (or tasks, where it is a mean over tasks)."""
-
-    value: float
-    low: float
-    high: float
-    n: int = 0
-
-    def scaled(self, factor: float, shift: float = 0.0) -> "Estimate":
-        return Estimate(self.value * factor + shift, self.low * factor + shift, self.high * factor + shift, self.n)
 
 
 @dataclass(frozen=True)
@@ -73,11 +62,11 @@ def lines(scores: Sequence[Score]) -> list[Line]:
 
 def change(score: Score | None, name: str = "delta") -> Estimate | None:
     """A score's difference to the base (or its `transfer`) in points; None where there is none, or where the metric has no upper end."""
-    scale = units.factor(score.metric, score.value) if score else None
+    scale = units.factor(score.metric) if score else None
     value, low, high = (getattr(score, f"{name}{end}", None) for end in ("", "_low", "_high"))
     if score is None or scale is None or value is None or low is None or high is None:
         return None
-    return Estimate(value, low, high, score.n).scaled(scale)
+    return Estimate(value, low, high, n=score.n).scaled(scale)
 
 
 @dataclass(frozen=True)
@@ -132,8 +121,8 @@ class Summary:
             return None
         found = [line.headline for line in _averaged(self._first_shots)]
         if len(found) == 1 and found[0]:
-            return verdict.of_score(found[0])
-        return verdict.word(self.gain.low, self.gain.high, verdict.MARGIN)
+            return verdicts.of_score(found[0])
+        return verdicts.verdict(self.gain, margin=verdicts.POINTS)[0]
 
     @cached_property
     def target_value(self) -> Estimate | None:
@@ -161,27 +150,35 @@ class Summary:
         return _mean([(task, moved) for task, moved in found if moved])
 
     @cached_property
+    def _general(self) -> list[PairedTask]:
+        """The general tasks that a mean may hold, each with its shots."""
+        pairs: dict[str, list[tuple[Score, Score, Estimate]]] = {}
+        for line in _averaged(self.first_metric("general")):
+            if line.base and line.headline and (moved := change(line.headline)):
+                pairs.setdefault(line.task, []).append((line.base, line.headline, moved))
+        return [paired_task(found, units.factor(found[0][0].metric) or 1.0) for found in pairs.values()]
+
+    @cached_property
     def general_change(self) -> Estimate | None:
         """Mean change over the general tasks, in points, all shots; `n` counts tasks."""
-        found = self.first_metric("general")
-        moved = _mean_change(found)
-        return moved and replace(moved, n=len({line.task for line in _averaged(found)}))
+        tasks = self._general
+        return over_tasks([task.parts()[2] for task in tasks]).estimate(len(tasks)) if tasks else None
 
     @cached_property
     def retention(self) -> Estimate | None:
-        """The tuned model's mean score over the general tasks, in per cent of the base's mean.
+        """The tuned model's mean score over the general tasks, in per cent of the base's mean (`holdfast.results.means.ratio`).
 
-        A ratio of means and not a mean of ratios: a task on which the base is near zero would otherwise decide
-        everything. The interval is that of `general_change` over the base's mean. None where the base's mean is not two
-        standard errors above chance: nothing was there to be kept, and the ratio would be noise.
+        None where no general task was compared, or where it is not resolvable: the base's mean is not above chance (of a task without
+        choices: zero) by more than its 95 % interval reaches down, so that nothing is known to have been there.
         """
-        found = [line.base for line in _averaged(self.first_metric("general")) if line.base]
-        if not found or not self.general_change:
+        if not self._general:
             return None
-        means = [_task_means((s.task, value(s)) for s in found) for value in (_points, _chance, _error)]
-        level, chance = (math.fsum(values) / len(values) for values in means[:2])
-        error = math.hypot(*means[2]) / len(means[2])
-        return self.general_change.scaled(100 / level, 100.0) if level > max(0.0, chance + 2 * error) else None
+        base = over_tasks([task.parts()[0] for task in self._general])
+        chance = _task_means(
+            (line.task, _chance(line.base)) for line in _averaged(self.first_metric("general")) if line.base
+        )
+        kept = ratio(self._general)
+        return kept and kept.scaled(100.0) if base.value - base.below > math.fsum(chance) / len(chance) else None
 
     @cached_property
     def means(self) -> tuple[tuple[float, float], tuple[float, float]] | None:
@@ -211,7 +208,7 @@ class Summary:
         found = [
             (abs(line.base.again - line.base.value) * scale, line)
             for line in [*self.first_metric("target"), *self.first_metric("general")]
-            if line.base and line.base.again is not None and (scale := units.factor(line.metric, line.base.value))
+            if line.base and line.base.again is not None and (scale := units.factor(line.metric))
         ]
         return max(found, key=lambda pair: pair[0]) if found else None
 
@@ -219,7 +216,7 @@ class Summary:
         """The role's lines by their verdicts (own metric of each task, the prompt state that counts)."""
         found: dict[Verdict, list[Line]] = {}
         for line in self.first_metric(role):
-            said = verdict.of_score(line.headline) if line.headline else None
+            said = verdicts.of_score(line.headline) if line.headline else None
             if said:
                 found.setdefault(said, []).append(line)
         return found
@@ -239,15 +236,11 @@ def _mean_points(scores: Sequence[Score | None]) -> float:
 
 def _points(score: Score | None) -> float:
     assert score is not None
-    return score.value * (units.factor(score.metric, score.value) or 1.0)
+    return score.value * (units.factor(score.metric) or 1.0)
 
 
 def _chance(score: Score) -> float:
     return 100 * score.chance
-
-
-def _error(score: Score) -> float:
-    return score.stderr * (units.factor(score.metric, score.value) or 1.0)
 
 
 def _averaged(found: Sequence[Line]) -> list[Line]:
@@ -263,8 +256,8 @@ def _task_means(values: Iterable[tuple[str, float]]) -> list[float]:
 
 
 def _in_points(score: Score) -> Estimate:
-    scale = units.factor(score.metric, score.value) or 1.0
-    return Estimate(score.value, score.low, score.high, score.n).scaled(scale)
+    scale = units.factor(score.metric) or 1.0
+    return Estimate(score.value, score.low, score.high, score.stderr, score.n).scaled(scale)
 
 
 def _mean_change(found: Sequence[Line]) -> Estimate | None:
@@ -272,17 +265,11 @@ def _mean_change(found: Sequence[Line]) -> Estimate | None:
 
 
 def _mean(found: Sequence[tuple[str, Estimate]]) -> Estimate | None:
-    """Mean over tasks of what was found of each, with an interval; `n` counts tasks, or items where there is one only.
-
-    Within a task, shots are asked of the same items: their half-widths are averaged, as if they erred together, which
-    can only widen. Tasks are independent: their half-widths add in quadrature. Each side is treated by itself.
-    """
+    """Return the mean over tasks of what was found of each; `n` counts tasks, or items where there is one number only."""
     if not found:
         return None
-    values = _task_means((task, estimate.value) for task, estimate in found)
-    below = _task_means((task, estimate.value - estimate.low) for task, estimate in found)
-    above = _task_means((task, estimate.high - estimate.value) for task, estimate in found)
-    count = len(values)
-    mean = math.fsum(values) / count
-    n = found[0][1].n if len(found) == 1 else count
-    return Estimate(mean, mean - math.hypot(*below) / count, mean + math.hypot(*above) / count, n)
+    groups: dict[str, list[Estimate]] = {}
+    for task, estimate in found:
+        groups.setdefault(task, []).append(estimate)
+    n = found[0][1].n if len(found) == 1 else len(groups)
+    return over_tasks([over_shots(group) for group in groups.values()]).estimate(n)

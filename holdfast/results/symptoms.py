@@ -17,10 +17,7 @@ from holdfast.results.scores import Output
 from holdfast.results.statistics import Estimate, jackknife, paired, ratio, single
 from holdfast.tasks.task import Task
 
-SYMPTOMS = (
-    "format_share", "empty_share", "run_on_share", "collapse_share", "modal_share", "distinct_1", "distinct_2", "length_ratio",
-    "first_token_mass",
-)  # fmt: skip
+ALONG = ("format_share", "collapse_share", "first_token_mass")  # those that are followed over the steps of training
 CLOSED, WORDS = 50, 5  # the most answers, and words of an answer, that make a closed set
 LONG = 64  # characters, about as many as the fewest tokens that evaluation lets a model write
 

@@ -247,7 +247,7 @@ class Train(Stage):
                     seed=self.settings.seed,
                     demonstrations=self.sampling,
                 )
-                values.append(kind.value(outputs) / (kind.scale if len(asked) > 1 else 1.0))
+                values.append(kind.value(outputs) / (kind.unit if len(asked) > 1 else 1.0))
             return fmean(values)
 
         return validate

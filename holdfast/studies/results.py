@@ -133,7 +133,7 @@ def _answered(target: str, arm: str, runs: Sequence[Sequence[Score]]) -> list[An
 
 
 def _points(score: Score | None) -> float | None:
-    scale = units.factor(score.metric, score.value) if score else None
+    scale = units.factor(score.metric) if score else None
     return None if score is None or scale is None else score.value * scale
 
 
@@ -197,6 +197,8 @@ def _draws(folders: Sequence[Path]) -> dict[str, Array]:
             if role == "target" and shots != fewest:
                 continue
             kind = metric(kinds[task])
+            if kind.scale is None:
+                continue
             outputs.sort(key=lambda output: output.index)
             values = kind.aggregate(_counts(task, len(outputs)) @ kind.statistics(outputs), len(outputs))
             found.setdefault((role, task), []).append(100 / kind.scale * values)

@@ -16,7 +16,8 @@ from holdfast.report.card import write_card
 from holdfast.report.run.page import write_comparison, write_page
 from holdfast.results.run_folder import write_results
 from holdfast.results.scores import Output, Score
-from holdfast.results.verdict import word
+from holdfast.results.statistics import Estimate
+from holdfast.results.verdicts import verdict
 from holdfast.tasks.task import Example, Task
 
 N = 96
@@ -164,7 +165,7 @@ def _scores(chance: random.Random, task: Made, common: dict[str, Any], items: An
         if common["variant"] == "tuned":
             delta, low, high, _ = _interval(chance, [scale * (a - b) for a, b in zip(values, before, strict=True)])
             score = replace(score, delta=delta, delta_low=low, delta_high=high, p=_mcnemar(values, before))
-            said = word(low / scale, high / scale, 0.05)
+            said, _ = verdict(Estimate(delta / scale, low / scale, high / scale, n=len(values)), margin=0.05)
             needed = round(len(values) * (low / scale / 0.05) ** 2) if said == "not resolvable" else None
             score = score if metric == "format_share" else replace(score, verdict=said, needed=needed)
         found.append(score)

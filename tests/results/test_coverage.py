@@ -83,7 +83,7 @@ def test_a_loss_that_is_not_there_is_called_in_at_most_5_percent(case: str) -> N
     swap = rng.random(POPULATION) < 0.5
     base[swap], tuned[swap] = tuned[swap], base[swap]
     for n in (20, 80):
-        words = [verdict(e, margin=0.05 * m.scale)[0] for e in studies(m, base, tuned, n, rng)]
+        words = [verdict(e, margin=0.05 * m.unit)[0] for e in studies(m, base, tuned, n, rng)]
         print(
             f"{case}, n = {n}: lost {words.count('lost') / STUDIES:.1%}, gained {words.count('gained') / STUDIES:.1%}"
         )

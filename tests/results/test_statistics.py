@@ -144,7 +144,7 @@ def test_agreement_on_every_item_is_not_certainty(name: str, n: int) -> None:
     items = np.ones((n, width))
     change = paired(m, items, items)
     assert (change.value, change.stderr, change.p) == (0, 0, 1)
-    assert (change.low, change.high) == pytest.approx((-m.scale * unseen(n), m.scale * unseen(n)))
+    assert (change.low, change.high) == pytest.approx((-m.unit * unseen(n), m.unit * unseen(n)))
 
 
 @pytest.mark.parametrize("n", [1, 20])

@@ -28,6 +28,8 @@ def pair(
         variant="tuned",
         prompt=prompt,
         value=base + delta,
+        low=base + delta - half,
+        high=base + delta + half,
         delta=delta,
         delta_low=delta - half,
         delta_high=delta + half,
@@ -84,9 +86,13 @@ def test_retention_is_the_ratio_of_means_and_tasks_count_once() -> None:
     assert moved is not None
     assert kept is not None
     # Mean change (-20 + 6) / 2 = -7; half-widths 4 (mean of 3 and 5) and 3 make sqrt(16 + 9) / 2 = 2.5.
-    # Base mean (50 + 30) / 2 = 40: retention 1 - 7 / 40, half-width 2.5 / 40.
     assert (moved.value, moved.low, moved.high, moved.n) == pytest.approx((-7, -9.5, -4.5, 2))
-    assert (kept.value, kept.low, kept.high) == pytest.approx((82.5, 76.25, 88.75))
+    # Means 40 and 33: retention 82.5 %. All half-widths are 2.5, so change and tuned correlate by 1/2, and at a share R below 1 that of
+    # 33 - 40 R = R * change + (1 - R) * tuned is 2.5 sqrt(R^2 + (1 - R)^2 + R (1 - R)): the limits are where it is just reached.
+    assert kept.value == pytest.approx(82.5)
+    for limit in (kept.low / 100, kept.high / 100):
+        assert abs(33 - 40 * limit) == pytest.approx(2.5 * (1 - limit + limit**2) ** 0.5, abs=1e-6)
+    assert kept.low < 82.5 < kept.high
 
 
 def test_symptoms_and_metrics_without_an_upper_end_stay_out_of_the_mean() -> None:
@@ -139,7 +145,7 @@ def test_the_sentence_on_general_tasks_names_what_was_lost_and_what_is_not_known
     scores = pair("t", "target", 0.5, 0.01, 0.02, prompt="on") + pair("a", "general", 0.5, -0.2, 0.05)
     scores += pair("b", "general", 0.5, 0.0, 0.2) + pair("c", "general", 0.5, 0.0, 0.01)
     assert sentences.verdict_on(Summary.of(scores)) == (
-        "No gain on t: the change is +1.0 points [-1.0, 3.0]. Retained 86.7 % [72.9, 100.4] of the base's mean score "
+        "No gain on t: the change is +1.0 points [-1.0, 3.0]. Retained 86.7 % [74.3, 100.5] of the base's mean score "
         "on 3 general tasks; lost on a (0-shot). Not resolvable at this n: b (0-shot)."
     )
 

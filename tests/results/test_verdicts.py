@@ -1,5 +1,6 @@
 """What may be said about many scores together, on numbers that a reader can check in the head."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -7,8 +8,9 @@ import pytest
 
 from holdfast.results.metrics import metric
 from holdfast.results.scores import Score
-from holdfast.results.statistics import Estimate, paired
-from holdfast.results.verdicts import holm, judge, noise_floor, retention, spread, summarise, verdict
+from holdfast.results.statistics import Estimate, covariance, paired
+from holdfast.results.summary import Summary
+from holdfast.results.verdicts import corrected, holm, judge, long, margin_of, of_score, verdict, with_spread
 
 
 def tuned(task: str, value: float, delta: float, half: float, p: float = 0.5, by: str = "accuracy", **more) -> Score:
@@ -71,10 +73,8 @@ def test_diagnostics_correct_no_verdict_on_a_general_task_and_count_in_no_mean()
     lost = tuned("a", 0.6, -0.1, 0.05, p=0.02)
     disguised = [replace(tuned(f"leetspeak:{i}", 0.6, 0.0, 0.05, p=0.5), role="diagnostic") for i in range(9)]
     assert judge([lost, *disguised])[0].verdict == "lost"
-    assert summarise([lost, *disguised]) == summarise([lost])
     planted = [lost, *(replace(score, role="general") for score in disguised)]
     assert judge(planted)[0].verdict != "lost"
-    assert summarise(planted) != summarise([lost])
 
 
 def test_a_margin_is_a_share_of_the_metrics_scale() -> None:
@@ -103,22 +103,8 @@ def test_what_was_not_there_is_not_kept() -> None:
     )
 
 
-def test_the_summary_by_hand() -> None:
-    scores = [
-        tuned("a", 0.6, -0.2, 0.03, stderr=0.01, chance=0.5),
-        tuned("b", 30.0, 10.0, 4.0, by="bleu", stderr=1.0),
-    ]
-    s = summarise(scores)
-    assert s.tasks == 2
-    assert (s.base, s.tuned, s.change) == pytest.approx((0.5, 0.45, -0.05))
-    # Half widths 0.03 and 0.04 make 0.05, over two tasks 0.025.
-    assert (s.low, s.high) == pytest.approx((-0.075, -0.025))
-    assert (s.base_above, s.tuned_above) == pytest.approx(((0.6 + 0.2) / 2, (0.2 + 0.3) / 2))
-    assert s.retention == pytest.approx(0.9)
-
-
-def test_the_interval_of_a_mean_covers_it() -> None:
-    """1,000 times five tasks of 60 items: MOVER over Tango's intervals."""
+def test_the_interval_of_the_mean_change_that_users_read_covers_it() -> None:
+    """1,000 times five tasks of 60 items: MOVER over Tango's intervals, read from `Summary.general_change`."""
     rng, held = np.random.default_rng(0), 0
     for _ in range(1000):
         scores = []
@@ -126,35 +112,84 @@ def test_the_interval_of_a_mean_covers_it() -> None:
             kind = rng.choice(4, 60, p=[0.5, 0.06, 0.10, 0.34])
             before, after = np.isin(kind, (0, 2)).astype(float), np.isin(kind, (0, 1)).astype(float)
             e = paired(metric("accuracy"), before[:, None], after[:, None])
-            scores.append(replace(tuned(task, after.mean(), e.value, 0.0), delta_low=e.low, delta_high=e.high))
-        s = summarise(scores)
-        held += s.low <= -0.04 <= s.high
-    assert (
-        930 <= held <= 985
-    )  # the noise of 1,000 studies is 7; intervals kept honest at n = 60 add up to a little too much
+            new = replace(
+                tuned(task, after.mean(), e.value, 0.1),
+                delta_low=e.low,
+                delta_high=e.high,
+                covariances={"tuned 0": covariance(after, after), "base 0": covariance(before, after)},
+            )
+            own = {"base 0": covariance(before, before)}
+            old = replace(new, variant="base", prompt=None, value=before.mean(), delta=None, covariances=own)
+            scores += [old, new]
+        change = Summary.of(scores).general_change
+        assert change is not None
+        held += change.low <= -4.0 <= change.high
+    assert 930 <= held <= 975  # the noise of 1,000 studies is 7
 
 
-def test_nothing_measured_cannot_be_summarised() -> None:
-    with pytest.raises(ValueError, match="nothing to summarise"):
-        summarise([Score("base", None, "a", "general", 0, "accuracy", 0.5, 0.4, 0.6, 100)])
+def test_the_spread_between_sets_of_demonstrations_is_their_standard_deviation() -> None:
+    # Values 0.5 and 0.7: standard deviation 0.2 / sqrt(2). A score that no other set has was asked once.
+    first, other = tuned("a", 0.5, 0.0, 0.1), tuned("a", 0.7, 0.0, 0.1)
+    (both, alone) = with_spread([first, tuned("b", 0.5, 0.0, 0.1)], [[other]])
+    assert (both.value, both.sets, both.over_sets) == (0.5, 2, pytest.approx(0.2 / 2**0.5))
+    assert (alone.sets, alone.over_sets) == (1, None)
 
 
-def test_retention_needs_something_to_keep() -> None:
-    assert retention(0.8, 0.6, 0.05) == pytest.approx(0.75)
-    assert retention(0.55, 0.5, 0.05, chance=0.5) is None  # one standard error above chance
-    assert retention(0.0, 0.0, 0.0) is None
+SCORE = Score(
+    "tuned", "off", "t", "general", 0, "accuracy", 0.5, 0.4, 0.6, 96, delta=0.0, delta_low=-0.01, delta_high=0.01
+)
 
 
-def test_the_spread_over_seeds_and_over_demonstrations_is_kept_apart() -> None:
-    # Seeds' means 1 and 3: sd sqrt(2). Within the seeds sd sqrt(2) and 0: mean variance 1.
-    s = spread(np.array([[0.0, 2.0], [3.0, 3.0]]))
-    assert (s.mean, s.over_seeds, s.over_demonstrations) == pytest.approx((2, 2**0.5, 1))
-    s = spread(np.array([[1.0]]))
-    assert (s.over_seeds, s.over_demonstrations) == (None, None)
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [
+        (-0.12, -0.001, "lost"),
+        (0.001, 0.12, "gained"),
+        (-0.049, 0.05, "kept"),
+        (-0.05, 0.01, "not resolvable"),
+        (-0.01, 0.3, "kept"),  # a loss of the margin is excluded; whether there is a gain is another question
+        (0.0, 0.04, "kept"),  # an interval that touches zero has not left it
+        (-0.2, 0.0, "not resolvable"),
+        (math.nan, 0.1, "not resolvable"),
+    ],
+)
+def test_without_a_test_of_its_own_the_interval_of_the_change_decides_the_word(
+    low: float, high: float, said: str
+) -> None:
+    moved = (low + high) / 2 if math.isfinite(low) else 0.0
+    assert of_score(replace(SCORE, value=0.5 + moved, delta=moved, delta_low=low, delta_high=high)) == said
 
 
-def test_the_noise_floor_is_the_largest_difference_of_two_evaluations() -> None:
-    first = [tuned("a", 0.5, 0, 0), tuned("b", 30, 0, 0, by="bleu"), tuned("c", 0.1, 0, 0)]
-    second = [tuned("a", 0.51, 0, 0), tuned("b", 28, 0, 0, by="bleu"), tuned("d", 0.9, 0, 0)]
-    assert noise_floor(first, second) == pytest.approx(0.02)
-    assert noise_floor(first, first) == 0
+def test_one_margin_in_every_unit_and_no_more_than_half_of_what_was_there() -> None:
+    """Five points of a share and of BLEU; 5 % of the base where no scale is known; half of what is above chance where that is less."""
+    assert margin_of(SCORE) == pytest.approx(0.05)
+    assert margin_of(replace(SCORE, metric="bleu", value=30.0)) == pytest.approx(5.0)
+    assert margin_of(replace(SCORE, metric="perplexity", value=10.1, delta=0.1)) == pytest.approx(0.5)
+    assert margin_of(replace(SCORE, metric="never_heard_of", value=300.0)) == pytest.approx(15.0)
+    assert margin_of(replace(SCORE, chance=0.46)) == pytest.approx(0.02)
+
+
+@pytest.mark.parametrize(("low", "high", "said"), [(1.0, 3.0, "lost"), (-3.0, -1.0, "gained"), (-0.2, 0.4, "kept")])
+def test_where_less_is_better_a_fall_is_a_gain_also_when_it_is_judged_while_measuring(
+    low: float, high: float, said: str
+) -> None:
+    moved = (low + high) / 2
+    score = replace(
+        SCORE, metric="perplexity", value=12.0 + moved, delta=moved, delta_low=low, delta_high=high, p=0.001
+    )
+    assert of_score(score) == said
+    assert [s.verdict for s in judge([score])] == [said]
+
+
+def test_a_verdict_that_was_given_when_measuring_is_kept_as_it_is() -> None:
+    judged = replace(SCORE, delta=-0.1, delta_low=-0.2, delta_high=-0.01, verdict="not resolvable", needed=410)
+    assert of_score(judged) == "not resolvable"
+    assert long(judged) == "not resolvable at this n (about 410 would tell)"
+    assert corrected([SCORE, judged])
+    assert not corrected([SCORE])
+
+
+def test_no_verdict_on_the_base_on_symptoms_and_without_an_interval() -> None:
+    assert of_score(replace(SCORE, variant="base", delta=None, delta_low=None, delta_high=None)) is None
+    assert of_score(replace(SCORE, metric="format_share", delta_low=0.3, delta_high=0.5)) is None
+    assert of_score(replace(SCORE, delta_low=None)) is None

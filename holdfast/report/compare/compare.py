@@ -11,7 +11,7 @@ from rich.text import Text
 
 from holdfast.report import table
 from holdfast.report.chart import svg
-from holdfast.results import run_folder, units, verdict
+from holdfast.results import run_folder, units, verdicts
 from holdfast.results.run_folder import Folder
 from holdfast.results.scores import Score, Verdict
 from holdfast.results.summary import Line, Summary
@@ -127,5 +127,5 @@ def _points(values: Sequence[float | None], plus: bool = False) -> list[str]:
 def _changed(score: Score | None) -> Text:
     if score is None or score.delta is None:
         return Text("-")
-    said = verdict.of_score(score)
+    said = verdicts.of_score(score)
     return Text(f"{units.shown(score, 'delta')} {SIGN[said]}", table.STYLE[said] if said else "")

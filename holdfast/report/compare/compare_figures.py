@@ -10,7 +10,7 @@ from holdfast.report.compare.compare import Side
 from holdfast.report.run import course_figures, figures
 from holdfast.report.sentences import Number, Piece
 from holdfast.report.study.study import Course
-from holdfast.results import tradeoff, units, verdict
+from holdfast.results import tradeoff, units, verdicts
 from holdfast.results.run_folder import Folder
 from holdfast.results.summary import Summary, change
 
@@ -61,11 +61,11 @@ def forest(sides: Sequence[Side]) -> tuple[list[tuple[str, list[Row]]], Markup] 
         return None
     estimates = [found for side in shown for line in side.lines if line and (found := change(line.headline))]
     limits = [limit for found in estimates for limit in (found.low, found.high)]
-    scale = svg.Scale.around([-verdict.MARGIN, verdict.MARGIN, *limits])
+    scale = svg.Scale.around([-verdicts.POINTS, verdicts.POINTS, *limits])
     groups: dict[str, list[Row]] = {}
     for side in shown:
         rows = groups.setdefault("Target" if side.role == "target" else "General tasks", [])
-        drawing = svg.track(_marks(side), scale, band=verdict.MARGIN)
+        drawing = svg.track(_marks(side), scale, band=verdicts.POINTS)
         rows.append(Row(side, drawing, not rows or rows[-1].side.task != side.task))
     return list(groups.items()), svg.axis(scale)
 
@@ -104,7 +104,7 @@ def _marks(side: Side) -> list[svg.Mark]:
     for line in side.lines:
         score = line.headline if line else None
         if score and (moved := change(score)):
-            said = verdict.of_score(score)
-            kind = verdict.SHORT[said] if said else "neutral"
+            said = verdicts.of_score(score)
+            kind = verdicts.SHORT[said] if said else "neutral"
             found.append(svg.Mark(moved.value, moved.low, moved.high, "filled", kind))
     return found

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from holdfast.results import units, verdict
+from holdfast.results import units, verdicts
 from holdfast.results.summary import Estimate, Line, Summary, change
 
 LEAST = 10.0  # points: twice what a free answer is right by chance, generously
@@ -64,7 +64,7 @@ def pairs(summary: Summary) -> Iterator[Pair]:
     """Every lost (task, shots) that was also asked in disguise."""
     for plain, disguises in _beside(summary):
         loss = change(plain.headline)
-        if not loss or not plain.headline or verdict.of_score(plain.headline) != "lost":
+        if not loss or not plain.headline or verdicts.of_score(plain.headline) != "lost":
             continue
         for other in disguises:
             if remains := change(other.headline):
@@ -104,7 +104,7 @@ def is_weak(line: Line) -> bool:
     """Whether the base hardly solves the task: nothing could be hidden there."""
     if line.base is None:
         return True
-    scale = units.factor(line.base.metric, line.base.value) or 1.0
+    scale = units.factor(line.base.metric) or 1.0
     return line.base.low * scale < max(LEAST, 100 * line.base.chance)
 
 

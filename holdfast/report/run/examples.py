@@ -126,7 +126,7 @@ def _answer(output: Output, state: str, metric: str) -> Answer:
     written = cut(output.generated) if output.generated is not None else None
     if value is None:
         return Answer(state, cut(output.output), "", None, written)
-    scale = units.factor(metric, value)
+    scale = units.factor(metric)
     points = value * scale if scale else None
     right = {0.0: False, 100.0: True}.get(points) if points is not None else None
     shown = units.points(points) if points is not None else f"{value:.3g}"

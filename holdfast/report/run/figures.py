@@ -8,7 +8,7 @@ from typing import Any
 from markupsafe import Markup
 
 from holdfast.report.chart import svg
-from holdfast.results import units, verdict
+from holdfast.results import units, verdicts
 from holdfast.results.scores import Score, Verdict
 from holdfast.results.summary import STATE, Estimate, Line, Summary, change
 
@@ -54,7 +54,7 @@ def readings(line: Line) -> list[Reading]:
             line.tuned[state],
             name,
             SHAPE[state],
-            verdict.of_score(line.tuned[state]),
+            verdicts.of_score(line.tuned[state]),
             line.tuned[state] is line.headline,
         )
         for state, name in STATE.items()
@@ -70,8 +70,8 @@ def forest(groups: Sequence[tuple[str, Sequence[Line]]]) -> Plot | None:
     if not found:
         return None
     limits = [limit for estimate in found for limit in (estimate.low, estimate.high)]
-    scale = svg.Scale.around([-verdict.MARGIN, verdict.MARGIN, *limits])
-    drawings = [svg.track(_changes(line), scale, band=verdict.MARGIN) for line in lines]
+    scale = svg.Scale.around([-verdicts.POINTS, verdicts.POINTS, *limits])
+    drawings = [svg.track(_changes(line), scale, band=verdicts.POINTS) for line in lines]
     return _plot(groups, drawings, svg.axis(scale))
 
 
@@ -83,7 +83,7 @@ def by_role(summary: Summary) -> list[tuple[str, Sequence[Line]]]:
 def symptom(summary: Summary, metric: str) -> Plot | None:
     """A symptom on general tasks, base against tuned, from 0 to 100; None where it has no upper end."""
     lines = [line for line in summary.symptom(metric) if line.base and line.tuned]
-    if not lines or units.factor(metric, max(line.any.value for line in lines)) is None:
+    if not lines or units.factor(metric) is None:
         return None
     scale = svg.Scale(-2.0, 102.0)
     drawings = []
@@ -121,7 +121,7 @@ def _mean_text(scores: Sequence[Score]) -> str:
     if not scores:
         return "–"
     mean = math.fsum(score.value for score in scores) / len(scores)
-    scale = units.factor(scores[0].metric, max(score.value for score in scores))
+    scale = units.factor(scores[0].metric)
     return f"{mean:.2f}" if scale is None else units.points(mean * scale)
 
 
@@ -210,13 +210,13 @@ def _changes(line: Line) -> list[svg.Mark]:
     for reading in readings(line):
         estimate = change(reading.score) or Estimate(0.0, 0.0, 0.0)
         marks.append(
-            _mark(estimate, reading.shape, verdict.SHORT[reading.word] if reading.word else "neutral", reading.counts)
+            _mark(estimate, reading.shape, verdicts.SHORT[reading.word] if reading.word else "neutral", reading.counts)
         )
     return marks
 
 
 def _value_mark(score: Score, shape: str, kind: str, strong: bool = True) -> svg.Mark:
-    scale = units.factor(score.metric, score.value) or 1.0
+    scale = units.factor(score.metric) or 1.0
     return _mark(Estimate(score.value, score.low, score.high).scaled(scale), shape, kind, strong)
 
 
@@ -228,4 +228,4 @@ def cell(score: Score | None, largest: float) -> Cell:
     """A score's cell on a map whose largest change is `largest` points."""
     estimate = change(score)
     tint = round(100 * estimate.value / largest) * units.sign(score.metric) if estimate and score else 0
-    return Cell(score, verdict.of_score(score) if score else None, tint)
+    return Cell(score, verdicts.of_score(score) if score else None, tint)

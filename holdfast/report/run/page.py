@@ -21,7 +21,7 @@ from holdfast.report.chart import line_chart
 from holdfast.report.compare import compare_figures
 from holdfast.report.compare.compare import missed, side_by_side, trade_off
 from holdfast.report.run import analysis_figures, course_figures, disguises, examples, figures
-from holdfast.results import run_folder, units, verdict
+from holdfast.results import run_folder, units, verdicts
 from holdfast.results.run_folder import Folder
 from holdfast.results.scores import ROLES, Score
 from holdfast.results.summary import STATE, Estimate, Summary, change, share
@@ -47,7 +47,7 @@ def page(run: Folder) -> str:
         scores=listed,
         left_out=len(run.scores) - len(listed),
         cut=[line.any for line in summary.lines if line.any.truncated and not units.is_symptom(line.metric)],
-        corrected=verdict.corrected(run.scores),
+        corrected=verdicts.corrected(run.scores),
         summary=summary,
         subject=_subject(run, summary),
         lead=sentences.lead(summary),
@@ -92,7 +92,7 @@ def comparison(runs: Sequence[Folder], floor: float | None = None) -> str:
         runs=list(zip(range(1, len(runs) + 1), runs, summaries, strict=True)),
         missed=missed(runs, summaries, floor) if floor is not None else [],
         floor=floor,
-        corrected=any(verdict.corrected(run.scores) for run in runs),
+        corrected=any(verdicts.corrected(run.scores) for run in runs),
         lead=compare_figures.lead(runs, summaries),
         scatter=trade_off(summaries),
         courses=compare_figures.courses(runs),
@@ -123,14 +123,14 @@ def _environment() -> Environment:
         style=_asset("style.css") + Markup(line_chart.style()),
         script=script,
         script_hash=_hash(script),
-        verdict=verdict,
+        verdict=verdicts,
     )
     environment.globals.update(shown=shown, cell=cell, interval=interval, estimate=estimate, key=key, state=state)
     environment.globals.update(
         points=units.points,
         meaning=units.meaning,
         interval_text=sentences.interval,
-        word_of=verdict.of_score,
+        word_of=verdicts.of_score,
         changed=change,
     )
     environment.globals.update(is_number=lambda piece: isinstance(piece, sentences.Number))
