@@ -5,7 +5,8 @@ from statistics import fmean
 from typing import NamedTuple
 
 from holdfast.results.scores import Score, Verdict
-from holdfast.results.summary import Estimate, Line, Summary
+from holdfast.results.statistics import Estimate
+from holdfast.results.summary import Line, Shift, Summary
 from holdfast.results.units import points
 
 CARRIED = 10.0  # points of format share: less is not said to be carried to other tasks
@@ -27,7 +28,7 @@ def interval(estimate: Estimate) -> str:
 
 def verdict_on(summary: Summary) -> str:
     """All that is said about a run, as text."""
-    return " ".join(plain(sentence) for sentence in [*headline(summary), unresolved(summary)] if sentence)
+    return " ".join(plain(s) for s in [*headline(summary), collapse(summary), unresolved(summary)] if s)
 
 
 def plain(sentence: list[Piece]) -> str:
@@ -40,7 +41,42 @@ def lead(summary: Summary) -> list[Piece]:
     target = _target(summary, limits=False)
     end = target.pop()
     assert isinstance(end, str)
-    return [*target, end.removesuffix("."), "; ", *_general_briefly(summary), "."]
+    return [*target, end.removesuffix("."), "; ", *_general_briefly(summary), *_collapse_briefly(summary), "."]
+
+
+def collapse(summary: Summary) -> list[Piece]:
+    """Return how the tuned task's format has spread to the general tasks, with the intervals of the rise; empty where it has not."""
+    pieces: list[Piece] = []
+    for shift in summary.collapsed:
+        start, end = _shift_in_words(
+            summary, shift, many="answers to general tasks", single="an answer to a general task"
+        )
+        limits: list[Piece] = [": ", Number(points(shift.change.value, True), "collapse"), " points "]
+        limits += [Number(interval(shift.change), "collapse"), ")"]
+        pieces += [" " if pieces else "", start[0].upper() + start[1:], Number(f"{points(shift.tuned)} %", "collapse")]
+        pieces += [end, Number(f"{points(shift.base)} %", "collapse"), *limits, "."]
+    return pieces
+
+
+def _collapse_briefly(summary: Summary) -> list[Piece]:
+    """The same without intervals, to stand at the end of the verdict."""
+    pieces: list[Piece] = []
+    for shift in summary.collapsed:
+        start, end = _shift_in_words(summary, shift, many="their answers", single="an answer to them")
+        pieces += [", and " if pieces else "; but ", start, Number(f"{points(shift.tuned)} %", "collapse")]
+        pieces += [end, Number(f"{points(shift.base)} %", "collapse"), ")"]
+    return pieces
+
+
+def _shift_in_words(summary: Summary, shift: Shift, *, many: str, single: str) -> tuple[str, str]:
+    """What stands before the tuned model's share, and between it and the base's."""
+    targets = _names(summary.first_metric("target")) or "the tuned task"
+    at = f"at {shift.shots} shot{'' if shift.shots == 1 else 's'} "
+    if shift.metric == "first_token_mass":
+        return f"{at}{single} begins as a label of {targets} with probability ", " (base "
+    if shift.metric == "format_share":
+        return at, f" of {many} are now labels of {targets} (base "
+    return at, f" of {many} are now labels, empty, or did not stop (base "
 
 
 def lost(summary: Summary) -> str:
@@ -83,9 +119,11 @@ def first_stage(scores: Sequence[Score]) -> str:
     names = _names(summary.first_metric("target"))
     said = f"The prompt of stage 1 alone scores {points(alone.value)} on {names}; the model tuned behind it "
     said += f"{points(tuned.value)} {interval(tuned)}"
-    if alone.value < tuned.low:
-        return f"{said}."
-    return f"{said}: no better. `--method prompt_tuning` has that, and leaves the model as it is."
+    if alone.value >= tuned.value:
+        return f"{said}: no better. `--method prompt_tuning` has that, and leaves the model as it is."
+    if alone.value >= tuned.low:
+        return f"{said}; whether that is better is not resolvable at this n. `--method prompt_tuning` would leave the model as it is."
+    return f"{said}."
 
 
 def transfer(summary: Summary) -> str:
@@ -177,9 +215,9 @@ def _general(summary: Summary) -> list[Piece]:
     if not count:
         return ["No general task was compared, so nothing can be said about forgetting."]
     tasks: list[Piece] = [Number(str(count), "tasks"), " general task" + ("s" if count > 1 else "")]
-    end = _losses(found)
+    end = _losses(found, " of score" if summary.collapsed else "")
     if summary.retention is None:
-        weak: list[Piece] = [" The base is too weak there for a share that was retained."]
+        weak: list[Piece] = [" The share that was retained is not resolvable: the base is not above chance there."]
         return ["Compared on ", *tasks, *end, *weak]
     size, limits = f"{points(summary.retention.value)} %", interval(summary.retention)
     start: list[Piece] = ["Retained ", Number(size, "retention"), " ", Number(limits, "retention")]
@@ -201,19 +239,19 @@ def _general_briefly(summary: Summary) -> list[Piece]:
     if lost:
         return ["lost on ", Number(str(lost), "tasks"), " of ", *tasks, *kept]
     if not unclear:
-        return ["lost on none of ", *tasks, *kept]
+        return ["no score was lost on " if summary.collapsed else "lost on none of ", *tasks, *kept]
     open_ones: list[Piece] = ["; on ", Number(str(unclear), "tasks"), " of them a loss cannot be excluded"]
-    return ["no loss was found on ", *tasks, *kept, *open_ones]
+    return [f"no loss{' of score' if summary.collapsed else ''} was found on ", *tasks, *kept, *open_ones]
 
 
-def _losses(found: dict[Verdict, list[Line]]) -> list[Piece]:
-    """The end of the sentence on general tasks: which were lost, or whether none was."""
+def _losses(found: dict[Verdict, list[Line]], of: str) -> list[Piece]:
+    """The end of the sentence on general tasks: which were lost, or whether none was; `of` says by what, where that is not all."""
     if lost := found.get("lost"):
         return [f"; lost on {_list(lost)}."]
     open_tasks = len({line.task for line in found.get("not resolvable", [])})
     if not open_tasks:
-        return ["; none was lost."]
-    return ["; no loss was found, but on ", Number(str(open_tasks), "tasks"), " of them none could be excluded."]
+        return [f"; no loss{of} was found." if of else "; none was lost."]
+    return [f"; no loss{of} was found, but on ", Number(str(open_tasks), "tasks"), " of them none could be excluded."]
 
 
 def _names(found: list[Line]) -> str:

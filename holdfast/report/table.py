@@ -102,6 +102,8 @@ def _facts(summary: Summary) -> list[str]:
         found.append(f"retention      {size} % {sentences.interval(kept)} of the base's mean on general tasks")
         where = f"mean of {moved.n} task{'s' if moved.n > 1 else ''}"
         found.append(f"general change {change} points {sentences.interval(moved)}, {where}")
+    elif summary.general_change:
+        found.append("retention      not resolvable: the base is not above chance on general tasks")
     if "first_token_mass" in summary.symptoms and (mass := share(summary.symptom("first_token_mass"))):
         base, tuned = (units.points(value) for value in mass)
         found.append(f"label mass     {base} % -> {tuned} %: {units.meaning('first_token_mass')}")

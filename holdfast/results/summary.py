@@ -70,6 +70,17 @@ def change(score: Score | None, name: str = "delta") -> Estimate | None:
 
 
 @dataclass(frozen=True)
+class Shift:
+    """How far a symptom rose on the general tasks at so many shots: means over tasks, in points; `change` with its interval."""
+
+    metric: str
+    shots: int
+    base: float
+    tuned: float
+    change: Estimate
+
+
+@dataclass(frozen=True)
 class Summary:
     """What a run is said to have gained and kept. Build it with `Summary.of(scores)`."""
 
@@ -102,6 +113,28 @@ class Summary:
     def collapse(self) -> str | None:
         """The symptom that tells most of what was measured: the tuned task's format elsewhere, else any malformed answer."""
         return next((name for name in ("format_share", "collapse_share") if name in self.symptoms), None)
+
+    def shift(self, metric: str) -> Shift | None:
+        """Return where a symptom rose most on the general tasks: by the margin of a loss or more, and by its interval for certain."""
+        shifts = []
+        for shots in dict.fromkeys(line.shots for line in self.symptom(metric)):
+            pairs = [
+                (line.base, line.headline, moved)
+                for line in self.symptom(metric)
+                if line.shots == shots and line.base and line.headline and (moved := change(line.headline))
+            ]
+            if pairs:
+                risen = over_tasks([over_shots([moved]) for _, _, moved in pairs]).estimate(len(pairs))
+                before, after = (_mean_points([pair[side] for pair in pairs]) for side in (0, 1))
+                shifts.append(Shift(metric, shots, before, after, risen))
+        shifts = [shift for shift in shifts if shift.change.low > 0 and shift.change.value >= verdicts.POINTS]
+        return max(shifts, key=lambda shift: shift.change.value, default=None)
+
+    @property
+    def collapsed(self) -> list[Shift]:
+        """The rises that a verdict must name: of the format (or of malformed answers), and of its labels at the first token."""
+        names = [name for name in (self.collapse, "first_token_mass") if name]
+        return [shift for name in names if (shift := self.shift(name))]
 
     @property
     def _first_shots(self) -> list[Line]:

@@ -1,24 +1,27 @@
 """From the runs of a study to what is said of it: means over seeds, matched target scores, paired tests, what stage 1 predicts."""
 
 import itertools
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
 
-from holdfast.report.study.study import Answered, Cell, Comparison, Course, Look, Prediction, Spread, Study
 from holdfast.results import tradeoff, units
 from holdfast.results.metrics import Array, metric
 from holdfast.results.run_folder import read_findings
 from holdfast.results.scores import ROLES, Output, Score, read_outputs, read_scores
+from holdfast.results.study import FEWEST_TARGETS, Answered, Cell, Comparison, Course, Look, Prediction, Spread, Study
 from holdfast.results.summary import Line, Summary, share
 from holdfast.results.verdicts import holm
 from holdfast.studies.plan import Arm
 
 RESAMPLES = 2000
+EXCHANGES = 9_999  # random orders of the targets, where there are too many to try all
 SHARE = 0.9  # of the way from the base to the best arm: where arms are matched by default
 OUTSIDE = "embeddings and head"  # where `weight_drift` looks beside the blocks
 Runs = Mapping[tuple[str, str, int], Path]  # the folders of the finished runs by target, arm and seed
@@ -234,7 +237,7 @@ def _predictions(
 ) -> list[Prediction]:
     """Stage-1 score against what is kept at the end and at the matched score, and against the advantage over the first arm."""
     levels = {cell.task: cell.level for cell in cells}
-    rows: dict[str, list[tuple[float, float]]] = {}
+    rows: dict[str, list[tuple[str, float, float]]] = {}
     by_place = {(course.task, course.arm, course.seed): course for course in courses}
     for place, course in by_place.items():
         if course.stage_one is None or not course.points:
@@ -251,11 +254,40 @@ def _predictions(
         }
         for name, value in measures.items():
             if value is not None:
-                rows.setdefault(name, []).append((course.stage_one, value))
-    found = []
-    for name, pairs in rows.items():
-        one, other = zip(*pairs, strict=True)
-        if len(pairs) >= 4 and len(set(one)) > 1 and len(set(other)) > 1:
-            result = stats.spearmanr(one, other)
-            found.append(Prediction(name, float(result.statistic), float(result.pvalue), len(pairs)))  # pyright: ignore[reportAttributeAccessIssue]
-    return found
+                rows.setdefault(name, []).append((course.task, course.stage_one, value))
+    return [found for name, group in rows.items() if (found := predicts(name, group))]
+
+
+def predicts(measure: str, pairs: Sequence[tuple[str, float, float]]) -> Prediction | None:
+    """Return whether one number predicts `measure`, from (target, number, measure) of each run; None where either never varies.
+
+    Runs of one target resemble each other, whatever the arm and the seed, so the targets' means are correlated and whole targets
+    exchanged: every order of up to 7 targets, else `EXCHANGES` random ones. Equal rank correlations are told apart by that of the means
+    themselves, which makes the steps of p as fine as the number of orders allows.
+    """
+    by_target: dict[str, list[tuple[float, float]]] = {}
+    for target, one, other in pairs:
+        by_target.setdefault(target, []).append((one, other))
+    means = np.array([np.mean(group, 0) for group in by_target.values()])
+    count = len(means)
+    runs = np.array([pair[1:] for pair in pairs], dtype=float)
+    if len(pairs) < 4 or np.ptp(runs[:, 0]) == 0 or np.ptp(runs[:, 1]) == 0:
+        return None
+    if count < FEWEST_TARGETS or np.ptp(means[:, 0]) == 0 or np.ptp(means[:, 1]) == 0:
+        return Prediction(measure, 0.0, None, len(pairs), count)
+    ranks = np.stack([stats.rankdata(column) for column in means.T], 1)
+    if count <= 7:
+        orders = np.array(list(itertools.permutations(range(count))))
+    else:
+        rng = np.random.default_rng(0)
+        orders = np.array([np.arange(count), *(rng.permutation(count) for _ in range(EXCHANGES))])
+    # The first order is the one observed. 1e-6 of the second statistic breaks ties of the first and moves nothing else.
+    size = np.abs(_correlation(ranks, orders)) + 1e-6 * np.abs(_correlation(means, orders))
+    p = float((size >= size[0] - 1e-12).mean())
+    return Prediction(measure, float(_correlation(ranks, orders[:1])[0]), p, len(pairs), count)
+
+
+def _correlation(columns: Array, orders: NDArray[np.int64]) -> Array:
+    """Return the correlations of the first column `[T]` with the second in each order `[N, T]`."""
+    first, second = (columns - columns.mean(0)).T
+    return second[orders] @ first / math.sqrt(float((first**2).sum() * (second**2).sum()))

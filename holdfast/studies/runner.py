@@ -22,9 +22,9 @@ from holdfast.api import tune as runs
 from holdfast.atomic_files import write_text
 from holdfast.models import chat_date, resolve
 from holdfast.models.fingerprint import fingerprint
-from holdfast.report.study.study import Study
 from holdfast.report.study.study_page import write_study_page
 from holdfast.results.scores import read_scores
+from holdfast.results.study import Study
 from holdfast.results.summary import Summary
 from holdfast.studies import results
 from holdfast.studies.plan import Arm, Plan, arms_of, make, tasks_of

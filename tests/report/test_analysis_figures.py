@@ -9,9 +9,9 @@ import pytest
 from holdfast.report import sentences
 from holdfast.report.run.analysis_figures import lives, of_arms, panels
 from holdfast.report.run.page import page
-from holdfast.report.study.study import Look
 from holdfast.results.run_folder import read
 from holdfast.results.scores import Score
+from holdfast.results.study import Look
 from tests.report.test_page import test_no_number_is_on_the_page_without_a_source as no_number_without_a_source
 
 

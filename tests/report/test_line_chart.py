@@ -9,8 +9,8 @@ import pytest
 
 from holdfast.report.chart import line_chart, svg
 from holdfast.report.run import course_figures
-from holdfast.report.study.study import Cell, Course, Spread, Study
 from holdfast.report.study.study_page import files, page
+from holdfast.results.study import Cell, Course, Spread, Study
 from holdfast.results.tradeoff import Point
 
 # Machado, Oliveira and Fernandes 2009, severity 1: protanopia, deuteranopia, tritanopia; of linear RGB.

@@ -7,8 +7,8 @@ import pytest
 from holdfast.report import sentences
 from holdfast.report.run.page import minus
 from holdfast.report.study import study_overview
-from holdfast.report.study.study import Cell, Comparison, Spread, Study
 from holdfast.report.study.study_page import finding, page
+from holdfast.results.study import Cell, Comparison, Spread, Study
 
 
 def cell(arm: str, matched: float | None, n: int = 3, stage_one: Spread | None = None) -> Cell:

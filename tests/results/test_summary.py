@@ -166,15 +166,60 @@ def test_the_verdict_is_one_sentence_that_leaves_the_names_to_another(change: fl
     assert sentences.lost(summary) == ("Lost on a (0-shot)." if change else "")
 
 
-@pytest.mark.parametrize(("alone", "said"), [(0.95, "no better. `--method prompt_tuning`"), (0.2, "scores 20.0 on t")])
+@pytest.mark.parametrize(
+    ("alone", "said"),
+    [
+        (0.97, ": no better. `--method prompt_tuning`"),
+        (
+            0.93,
+            "; whether that is better is not resolvable at this n.",
+        ),  # 93 and 96 [90, 100]: not found is not excluded
+        (0.2, "scores 20.0 on t"),
+    ],
+)
 def test_what_the_prompt_of_stage_1_reached_alone_is_said(alone: float, said: str) -> None:
     base, end = pair("t", "target", 0.1, 0.86, 0.05, prompt="on")
     end = replace(end, low=0.9, high=1.0)
     before = pair("t", "target", 0.1, alone - 0.1, 0.05, prompt="on")[1]
     found = sentences.first_stage([base, end, replace(before, step=0)])
     assert said in found
-    assert ("no better" in found) == (alone > 0.9)
+    assert ("no better" in found) == (alone > 0.96)
+    assert ("not resolvable" in found) == (0.9 <= alone < 0.96)
     assert sentences.first_stage([base, end]) == ""
+
+
+def test_a_collapse_is_named_with_its_numbers_where_no_loss_of_score_was_found() -> None:
+    """Exact match is 0 before and after at 0 shots, and half of the answers are now labels: "no loss was found" does not say that."""
+    scores = [*pair("sst2", "target", 0.5, 0.3, 0.05)]
+    for task in ("a", "b"):
+        scores += pair(task, "general", 0.0, 0.0, 0.08, metric="exact_match")
+        scores += pair(task, "general", 0.6, 0.0, 0.01, metric="exact_match", shots=4)
+        scores += pair(task, "general", 0.0, 0.5, 0.1, metric="format_share")
+        scores += pair(task, "general", 0.0, 0.1, 0.05, metric="format_share", shots=4)
+        scores += pair(task, "general", 0.004, 0.498, 0.1, metric="first_token_mass")
+    summary = Summary.of(scores)
+    assert sentences.plain(sentences.lead(summary)) == (
+        "Gained 30.0 points on sst2; no loss of score was found on 2 general tasks, where 100.0 % of the base's mean score is kept; on 2 "
+        "of them a loss cannot be excluded; but at 0 shots 50.0 % of their answers are now labels of sst2 (base 0.0 %), and at 0 shots an "
+        "answer to them begins as a label of sst2 with probability 50.2 % (base 0.4 %)."
+    )
+    # Two tasks, each with a half-width of 10 points: sqrt(200) / 2 = 7.1.
+    assert (
+        "At 0 shots 50.0 % of answers to general tasks are now labels of sst2 (base 0.0 %: +50.0 points [42.9, 57.1])."
+        in sentences.verdict_on(summary)
+    )
+    assert "no loss of score was found" in sentences.verdict_on(summary)
+
+
+def test_a_format_that_did_not_spread_for_certain_is_not_called_a_collapse() -> None:
+    scores = [*pair("sst2", "target", 0.5, 0.3, 0.05), *pair("a", "general", 0.5, 0.0, 0.01)]
+    scores += pair("a", "general", 0.02, 0.06, 0.08, metric="format_share")  # [-2, 14]
+    scores += pair("a", "general", 0.02, 0.03, 0.01, metric="first_token_mass")  # certain, and 3 points
+    summary = Summary.of(scores)
+    assert summary.collapsed == []
+    assert sentences.plain(sentences.lead(summary)).startswith(
+        "Gained 30.0 points on sst2; lost on none of 1 general task"
+    )
 
 
 def test_a_mean_corrected_for_chance_stands_beside_the_plain_one() -> None:

@@ -2,7 +2,8 @@
 
 import pytest
 
-from holdfast.report.study.study import Spread, brief
+from holdfast.report.study.study import brief
+from holdfast.results.study import Spread
 from holdfast.results.tradeoff import Point, area, matched
 
 COURSE = [Point(0, 40.0, 100.0), Point(10, 60.0, 80.0), Point(20, 55.0, 70.0), Point(40, 100.0, 50.0)]

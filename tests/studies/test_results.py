@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from holdfast.report.study.study import Comparison, Course, read
 from holdfast.report.study.study_markdown import markdown
 from holdfast.results.scores import Output, Score, read_scores, write_jsonl
+from holdfast.results.study import Comparison, Course, read
 from holdfast.results.tradeoff import Point
 from holdfast.studies import results
 from holdfast.studies.plan import Arm

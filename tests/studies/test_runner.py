@@ -8,8 +8,8 @@ import pytest
 
 from holdfast.api import measuring
 from holdfast.models import loading
-from holdfast.report.study.study import read
 from holdfast.results.scores import read_outputs, read_scores
+from holdfast.results.study import read
 from holdfast.results.tradeoff import points
 from holdfast.stages.evaluate import Evaluate, LabelMass
 from holdfast.studies import runner

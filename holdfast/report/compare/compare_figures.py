@@ -9,9 +9,9 @@ from holdfast.report.chart import line_chart, svg
 from holdfast.report.compare.compare import Side
 from holdfast.report.run import course_figures, figures
 from holdfast.report.sentences import Number, Piece
-from holdfast.report.study.study import Course
 from holdfast.results import tradeoff, units, verdicts
 from holdfast.results.run_folder import Folder
+from holdfast.results.study import Course
 from holdfast.results.summary import Summary, change
 
 NAMED, DRAWN = 3, 6  # runs that the sentence names one by one, and that share the rows of the forest plot

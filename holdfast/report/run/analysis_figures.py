@@ -9,7 +9,7 @@ from typing import Any
 from holdfast.report import sentences
 from holdfast.report.chart import line_chart
 from holdfast.report.run import course_figures
-from holdfast.report.study.study import Look
+from holdfast.results.study import Look
 
 MOST = 6  # lines in a panel; of more blocks, as many evenly spaced ones, the first and the last among them
 BLOCK = re.compile(r"(?:^|\.)(?:layers?|h|blocks?)\.(\d+)(?:\.|$)")

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from holdfast.report.chart import line_chart
-from holdfast.report.study.study import Course
 from holdfast.results import tradeoff, units
 from holdfast.results.scores import Score
+from holdfast.results.study import Course
 
 MEASURES = {
     "target": "Score on the target, points",

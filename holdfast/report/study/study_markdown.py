@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from holdfast.report.study.study import NOTE, Answered, Cell, Comparison, Study, brief, said, shown
+from holdfast.report.study.study import NOTE, brief, said, shown
+from holdfast.results.study import Answered, Cell, Comparison, Study
 
 
 def markdown(study: Study, name: str) -> str:

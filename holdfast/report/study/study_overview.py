@@ -8,8 +8,8 @@ from markupsafe import Markup
 
 from holdfast.report.chart import svg
 from holdfast.report.sentences import Number, Piece
-from holdfast.report.study.study import Cell, Spread, Study
 from holdfast.results import units
+from holdfast.results.study import Cell, Spread, Study
 
 CLOSE = 0.05  # points of area: less is the same on the page
 GENERIC = "What each method keeps of the general tasks, where it has learned the target equally well."

@@ -11,9 +11,10 @@ from holdfast.report.chart import line_chart
 from holdfast.report.run import analysis_figures, course_figures
 from holdfast.report.run.page import minus, render
 from holdfast.report.study import study_overview
-from holdfast.report.study.study import Cell, Comparison, Spread, Study, read, said, shown
+from holdfast.report.study.study import said, shown
 from holdfast.report.study.study_markdown import markdown
 from holdfast.results import units
+from holdfast.results.study import Cell, Comparison, Spread, Study, read
 
 COLUMNS = {
     "target": "Target",
