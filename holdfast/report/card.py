@@ -11,7 +11,7 @@ from holdfast.report import sentences
 from holdfast.report.run import disguises
 from holdfast.results import run_folder, units, verdicts
 from holdfast.results.run_folder import Folder
-from holdfast.results.summary import STATE, Line, Summary, change
+from holdfast.results.summary import STATE, Summary, TaskResult, change
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")  # owner/name; anything else is a path or a local name
 MANY = {
@@ -111,7 +111,7 @@ def _table(summary: Summary) -> str:
     )
 
 
-def _row(line: Line, states: list[str | None]) -> list[str]:
+def _row(line: TaskResult, states: list[str | None]) -> list[str]:
     score = line.headline
     moved = units.with_interval(score, "delta") if score and score.delta is not None else "–"
     values = [units.with_interval(found) if found else "–" for found in (line.base, *map(line.tuned.get, states))]

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from holdfast.results.scores import Score, Verdict
 from holdfast.results.statistics import Estimate
-from holdfast.results.summary import Line, Shift, Summary
+from holdfast.results.summary import Shift, Summary, TaskResult
 from holdfast.results.units import points
 
 CARRIED = 10.0  # points of format share: less is not said to be carried to other tasks
@@ -244,7 +244,7 @@ def _general_briefly(summary: Summary) -> list[Piece]:
     return [f"no loss{' of score' if summary.collapsed else ''} was found on ", *tasks, *kept, *open_ones]
 
 
-def _losses(found: dict[Verdict, list[Line]], of: str) -> list[Piece]:
+def _losses(found: dict[Verdict, list[TaskResult]], of: str) -> list[Piece]:
     """The end of the sentence on general tasks: which were lost, or whether none was; `of` says by what, where that is not all."""
     if lost := found.get("lost"):
         return [f"; lost on {_list(lost)}."]
@@ -254,12 +254,12 @@ def _losses(found: dict[Verdict, list[Line]], of: str) -> list[Piece]:
     return [f"; no loss{of} was found, but on ", Number(str(open_tasks), "tasks"), " of them none could be excluded."]
 
 
-def _names(found: list[Line]) -> str:
+def _names(found: list[TaskResult]) -> str:
     names = list(dict.fromkeys(line.task for line in found))
     return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
 
 
-def _list(found: list[Line], most: int = 4) -> str:
+def _list(found: list[TaskResult], most: int = 4) -> str:
     """Task names, with the shots where a task was lost at some and not at others; long lists are cut."""
     shots: dict[str, list[int]] = {}
     for line in found:

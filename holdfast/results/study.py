@@ -43,7 +43,7 @@ class Spread:
 
 
 @dataclass(frozen=True)
-class Course:
+class Trajectory:
     """One run: its arm and seed, and its points from step 0 on."""
 
     task: str
@@ -55,7 +55,7 @@ class Course:
 
 
 @dataclass(frozen=True)
-class Look:
+class AnalysisPoint:
     """What an analysis found of one run after so many steps: the mean over the blocks or tasks that it looked at."""
 
     task: str
@@ -98,7 +98,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Answered:
+class TaskScore:
     """What an arm scores on one task that it was asked, over its seeds, in points: the target with the prompt, any other without."""
 
     task: str
@@ -155,9 +155,9 @@ class Study:
     cells: list[Cell]
     comparisons: list[Comparison] = field(default_factory=list)
     predictions: list[Prediction] = field(default_factory=list)
-    courses: list[Course] = field(default_factory=list)
-    answered: list[Answered] = field(default_factory=list)
-    looks: list[Look] = field(default_factory=list)
+    courses: list[Trajectory] = field(default_factory=list)
+    answered: list[TaskScore] = field(default_factory=list)
+    looks: list[AnalysisPoint] = field(default_factory=list)
     failed: list[tuple[str, str]] = field(default_factory=list)
 
     def records(self) -> list[dict[str, Any]]:
@@ -187,18 +187,18 @@ def read(folder: Path) -> Study:
         record = json.loads(line)
         found[record["record"]].append(record)
     cells = [Cell(**_spreads(one)) for one in found["cell"]]
-    courses = [Course(**{**one, "points": [Point(**p) for p in one["points"]]}) for one in found["course"]]
+    courses = [Trajectory(**{**one, "points": [Point(**p) for p in one["points"]]}) for one in found["course"]]
     return Study(
         cells,
         [Comparison(**one) for one in found["comparison"]],
         [Prediction(**o) for o in found["prediction"]],
         courses,
-        [Answered(**_spreads(one)) for one in found["answered"]],
-        [Look(**one) for one in found["look"]],
+        [TaskScore(**_spreads(one)) for one in found["answered"]],
+        [AnalysisPoint(**one) for one in found["look"]],
     )
 
 
-SPREADS = {f.name for kind in (Cell, Answered) for f in fields(kind) if "Spread" in str(f.type)}
+SPREADS = {f.name for kind in (Cell, TaskScore) for f in fields(kind) if "Spread" in str(f.type)}
 
 
 def _spreads(record: dict[str, Any]) -> dict[str, Any]:

@@ -23,7 +23,7 @@ STATE = {"on": "prompt attached", "off": "prompt removed", None: "tuned"}
 
 
 @dataclass(frozen=True)
-class Line:
+class TaskResult:
     """One task at one number of shots by one metric: the base's score and the tuned model's, by prompt state."""
 
     task: str
@@ -46,7 +46,7 @@ class Line:
         return found
 
 
-def lines(scores: Sequence[Score]) -> list[Line]:
+def lines(scores: Sequence[Score]) -> list[TaskResult]:
     """Scores grouped into lines: target first, then general tasks, then diagnostics, in the order of the file, shots ascending."""
     groups: dict[tuple[str, int, str], list[Score]] = {}
     for score in scores:
@@ -56,7 +56,7 @@ def lines(scores: Sequence[Score]) -> list[Line]:
     for (task, shots, metric), group in groups.items():
         base = next((score for score in group if score.variant == "base"), None)
         tuned = {score.prompt: score for score in group if score.variant == "tuned"}
-        found.append(Line(task, group[0].role, shots, metric, base, tuned))
+        found.append(TaskResult(task, group[0].role, shots, metric, base, tuned))
     return sorted(found, key=lambda line: (ROLES.index(line.role), order[line.task], line.shots))
 
 
@@ -84,14 +84,14 @@ class Shift:
 class Summary:
     """What a run is said to have gained and kept. Build it with `Summary.of(scores)`."""
 
-    lines: list[Line]
+    lines: list[TaskResult]
 
     @classmethod
     def of(cls, scores: Sequence[Score], step: int | None = None) -> "Summary":
         """Of the weights that the run keeps, or of those after `step` steps."""
         return cls(lines([score for score in scores if score.variant == "base" or score.step == step]))
 
-    def first_metric(self, role: Role) -> list[Line]:
+    def first_metric(self, role: Role) -> list[TaskResult]:
         """A role's lines by each task's own metric: the first in the file that judges the answers."""
         own: dict[str, str] = {}
         for line in self.lines:
@@ -99,7 +99,7 @@ class Summary:
                 own.setdefault(line.task, line.metric)
         return [line for line in self.lines if line.role == role and own.get(line.task) == line.metric]
 
-    def symptom(self, metric: str) -> list[Line]:
+    def symptom(self, metric: str) -> list[TaskResult]:
         """The lines of one symptom on general tasks."""
         return [line for line in self.lines if line.metric == metric and line.role == "general"]
 
@@ -125,7 +125,7 @@ class Summary:
             ]
             if pairs:
                 risen = over_tasks([over_shots([moved]) for _, _, moved in pairs]).estimate(len(pairs))
-                before, after = (_mean_points([pair[side] for pair in pairs]) for side in (0, 1))
+                before, after = _mean_points([old for old, _, _ in pairs]), _mean_points([new for _, new, _ in pairs])
                 shifts.append(Shift(metric, shots, before, after, risen))
         shifts = [shift for shift in shifts if shift.change.low > 0 and shift.change.value >= verdicts.POINTS]
         return max(shifts, key=lambda shift: shift.change.value, default=None)
@@ -137,7 +137,7 @@ class Summary:
         return [shift for name in names if (shift := self.shift(name))]
 
     @property
-    def _first_shots(self) -> list[Line]:
+    def _first_shots(self) -> list[TaskResult]:
         """The target's lines at the fewest shots, where the gain is read."""
         target = self.first_metric("target")
         return [line for line in target if line.shots == min(other.shots for other in target)]
@@ -164,7 +164,7 @@ class Summary:
         return _mean([(score.task, _in_points(score)) for score in found if score])
 
     @property
-    def sequence(self) -> list[Line]:
+    def sequence(self) -> list[TaskResult]:
         """The target's lines whose model was moved on by later targets: those of the earlier targets of a sequence."""
         found = self.first_metric("target")
         return [line for line in found if line.headline and line.headline.transfer is not None]
@@ -236,7 +236,7 @@ class Summary:
         return mean(_points), mean(above_chance)
 
     @cached_property
-    def noise(self) -> tuple[float, Line] | None:
+    def noise(self) -> tuple[float, TaskResult] | None:
         """The largest difference between the two measurements of the base, in points, and where; None where there was one only."""
         found = [
             (abs(line.base.again - line.base.value) * scale, line)
@@ -245,9 +245,9 @@ class Summary:
         ]
         return max(found, key=lambda pair: pair[0]) if found else None
 
-    def words(self, role: Role) -> dict[Verdict, list[Line]]:
+    def words(self, role: Role) -> dict[Verdict, list[TaskResult]]:
         """The role's lines by their verdicts (own metric of each task, the prompt state that counts)."""
-        found: dict[Verdict, list[Line]] = {}
+        found: dict[Verdict, list[TaskResult]] = {}
         for line in self.first_metric(role):
             said = verdicts.of_score(line.headline) if line.headline else None
             if said:
@@ -255,7 +255,7 @@ class Summary:
         return found
 
 
-def share(found: Sequence[Line]) -> tuple[float, float] | None:
+def share(found: Sequence[TaskResult]) -> tuple[float, float] | None:
     """(base, tuned) means of a symptom over its lines, in points; the prompt state that counts."""
     both = [line for line in found if line.base and line.headline]
     if not both:
@@ -276,7 +276,7 @@ def _chance(score: Score) -> float:
     return 100 * score.chance
 
 
-def _averaged(found: Sequence[Line]) -> list[Line]:
+def _averaged(found: Sequence[TaskResult]) -> list[TaskResult]:
     """The lines that a mean may hold: more is better, 0 to 100, and measured on both models."""
     return [line for line in found if line.base and change(line.headline) and units.sign(line.metric) > 0]
 
@@ -293,7 +293,7 @@ def _in_points(score: Score) -> Estimate:
     return Estimate(score.value, score.low, score.high, score.stderr, score.n).scaled(scale)
 
 
-def _mean_change(found: Sequence[Line]) -> Estimate | None:
+def _mean_change(found: Sequence[TaskResult]) -> Estimate | None:
     return _mean([(line.task, estimate) for line in _averaged(found) if (estimate := change(line.headline))])
 
 

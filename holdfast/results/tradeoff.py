@@ -4,7 +4,6 @@ A single checkpoint says little: a method that trains less forgets less. So runs
 target score, and over all target scores together.
 """
 
-import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -78,12 +77,6 @@ def area(course: Sequence[Point], low: float, high: float) -> float | None:
             reached = top
         previous = point
     return total / (high - low)
-
-
-def ranks(values: Sequence[float]) -> list[float]:
-    """Ranks from 1; equals share the middle one."""
-    order = sorted(values)
-    return [(bisect.bisect_left(order, v) + bisect.bisect_right(order, v) + 1) / 2 for v in values]
 
 
 def _point(summary: Summary, step: int) -> Point | None:

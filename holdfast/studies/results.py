@@ -15,8 +15,18 @@ from holdfast.results import tradeoff, units
 from holdfast.results.metrics import Array, metric
 from holdfast.results.run_folder import read_findings
 from holdfast.results.scores import ROLES, Output, Score, read_outputs, read_scores
-from holdfast.results.study import FEWEST_TARGETS, Answered, Cell, Comparison, Course, Look, Prediction, Spread, Study
-from holdfast.results.summary import Line, Summary, share
+from holdfast.results.study import (
+    FEWEST_TARGETS,
+    AnalysisPoint,
+    Cell,
+    Comparison,
+    Prediction,
+    Spread,
+    Study,
+    TaskScore,
+    Trajectory,
+)
+from holdfast.results.summary import Summary, TaskResult, share
 from holdfast.results.verdicts import holm
 from holdfast.studies.plan import Arm
 
@@ -31,7 +41,7 @@ def study(targets: Sequence[str], arms: Sequence[Arm], seeds: int, runs: Runs, m
     """Everything that follows from the finished runs."""
     scores = {place: read_scores(folder) for place, folder in runs.items()}
     courses = [
-        Course(target, arm, seed, tradeoff.stage_one(found), tradeoff.points(found))
+        Trajectory(target, arm, seed, tradeoff.stage_one(found), tradeoff.points(found))
         for (target, arm, seed), found in scores.items()
     ]
     cells, answered, comparisons = [], [], []
@@ -57,7 +67,7 @@ def study(targets: Sequence[str], arms: Sequence[Arm], seeds: int, runs: Runs, m
     return Study(cells, _corrected(comparisons), _predictions(cells, courses, scores, arms), courses, answered, looks)
 
 
-def _looks(runs: Runs) -> list[Look]:
+def _looks(runs: Runs) -> list[AnalysisPoint]:
     """What the runs' analyses found over their steps, each measure's mean over the blocks or tasks that it was taken of."""
     found = []
     for (target, arm, seed), folder in runs.items():
@@ -65,11 +75,11 @@ def _looks(runs: Runs) -> list[Look]:
         for record in read_findings(folder):
             if record["step"] is not None and record["where"] != OUTSIDE:
                 groups.setdefault((record["analysis"], record["measure"], record["step"]), []).append(record["value"])
-        found += [Look(target, arm, seed, *key, statistics.fmean(values)) for key, values in groups.items()]
+        found += [AnalysisPoint(target, arm, seed, *key, statistics.fmean(values)) for key, values in groups.items()]
     return found
 
 
-def level(courses: Sequence[Course], match: float | None) -> float | None:
+def level(courses: Sequence[Trajectory], match: float | None) -> float | None:
     """The target score at which arms are matched: `match`, else 90 % of the way from the base to the best arm's mean."""
     ends: dict[str, list[float]] = {}
     for course in courses:
@@ -81,7 +91,7 @@ def level(courses: Sequence[Course], match: float | None) -> float | None:
     return base + SHARE * (max(map(statistics.fmean, ends.values())) - base)
 
 
-def _start(courses: Sequence[Course]) -> float:
+def _start(courses: Sequence[Trajectory]) -> float:
     """The base's own target score: the lowest start, because a trained prompt can only stand before it."""
     return min(course.points[0].target for course in courses if course.points)
 
@@ -89,7 +99,7 @@ def _start(courses: Sequence[Course]) -> float:
 Measures = dict[str, float | None]
 
 
-def _measures(scores: Sequence[Score], own: Sequence[Course], arm: str, seed: int, match: float | None) -> Measures:
+def _measures(scores: Sequence[Score], own: Sequence[Trajectory], arm: str, seed: int, match: float | None) -> Measures:
     summary = Summary.of(scores)
     course = next(c for c in own if (c.arm, c.seed) == (arm, seed))
     at, shares = level(own, match), share(summary.symptom("format_share"))
@@ -107,7 +117,9 @@ def _measures(scores: Sequence[Score], own: Sequence[Course], arm: str, seed: in
     }
 
 
-def _cell(task: str, arm: Arm, own: Sequence[Course], measured: Mapping[int, Measures], match: float | None) -> Cell:
+def _cell(
+    task: str, arm: Arm, own: Sequence[Trajectory], measured: Mapping[int, Measures], match: float | None
+) -> Cell:
     names = next(iter(measured.values()))
     spreads: dict[str, Any] = {name: Spread.of([found[name] for found in measured.values()]) for name in names}
     return Cell(task, arm.name, arm.method, arm.settings, len(measured), level(own, match), **spreads)
@@ -121,9 +133,9 @@ def _drift(run: Path) -> float | None:
     return statistics.fmean(moved) if moved else None
 
 
-def _answered(target: str, arm: str, runs: Sequence[Sequence[Score]]) -> list[Answered]:
+def _answered(target: str, arm: str, runs: Sequence[Sequence[Score]]) -> list[TaskScore]:
     """Every task of an arm by its own metric, over the seeds."""
-    lines: dict[tuple[str, str, int], list[Line]] = {}
+    lines: dict[tuple[str, str, int], list[TaskResult]] = {}
     for scores in runs:
         summary = Summary.of(scores)
         for line in (found for role in ROLES for found in summary.first_metric(role)):
@@ -131,7 +143,7 @@ def _answered(target: str, arm: str, runs: Sequence[Sequence[Score]]) -> list[An
     found = []
     for (asked, role, shots), own in lines.items():
         values = [_points(line.headline) for line in own]
-        found.append(Answered(target, arm, asked, role, shots, _points(own[0].base), Spread.of(values)))
+        found.append(TaskScore(target, arm, asked, role, shots, _points(own[0].base), Spread.of(values)))
     return found
 
 
@@ -231,7 +243,7 @@ def _corrected(found: list[Comparison]) -> list[Comparison]:
 
 def _predictions(
     cells: Sequence[Cell],
-    courses: Sequence[Course],
+    courses: Sequence[Trajectory],
     scores: Mapping[tuple[str, str, int], Sequence[Score]],
     arms: Sequence[Arm],
 ) -> list[Prediction]:

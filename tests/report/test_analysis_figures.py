@@ -11,7 +11,7 @@ from holdfast.report.run.analysis_figures import lives, of_arms, panels
 from holdfast.report.run.page import page
 from holdfast.results.run_folder import read
 from holdfast.results.scores import Score
-from holdfast.results.study import Look
+from holdfast.results.study import AnalysisPoint
 from tests.report.test_page import test_no_number_is_on_the_page_without_a_source as no_number_without_a_source
 
 
@@ -61,7 +61,10 @@ def test_a_study_has_a_line_for_each_arm_over_its_seeds() -> None:
     found += [("c", 0, 0, 0.0), ("c", 1, 0, 0.0), ("c", 0, 4, 0.2), ("c", 1, 4, 0.2), ("c", 1, 8, 0.9)]
     (panel,) = of_arms(
         ["a", "b", "c"],
-        [Look("t", arm, seed, "weight_drift", "relative_norm", step, value) for arm, seed, step, value in found],
+        [
+            AnalysisPoint("t", arm, seed, "weight_drift", "relative_norm", step, value)
+            for arm, seed, step, value in found
+        ],
     )
     assert [(line.label, line.number) for line in panel.lines] == [("a", 0), ("c", 2)]
     assert [place[1:] for place in panel.lines[0].places] == [(0, 0, 0), pytest.approx((20, 10, 30))]

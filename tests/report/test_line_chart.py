@@ -10,7 +10,7 @@ import pytest
 from holdfast.report.chart import line_chart, svg
 from holdfast.report.run import course_figures
 from holdfast.report.study.study_page import files, page
-from holdfast.results.study import Cell, Course, Spread, Study
+from holdfast.results.study import Cell, Spread, Study, Trajectory
 from holdfast.results.tradeoff import Point
 
 # Machado, Oliveira and Fernandes 2009, severity 1: protanopia, deuteranopia, tritanopia; of linear RGB.
@@ -59,8 +59,8 @@ def test_labels_are_pulled_apart_and_stay_in_order_and_inside() -> None:
     assert min(b - a for a, b in pairwise(crowded)) == pytest.approx(2.5)
 
 
-def course(arm: str, seed: int, *points: tuple[int, float, float | None]) -> Course:
-    return Course("t", arm, seed, None, [Point(*point, format_share=0.0) for point in points])
+def course(arm: str, seed: int, *points: tuple[int, float, float | None]) -> Trajectory:
+    return Trajectory("t", arm, seed, None, [Point(*point, format_share=0.0) for point in points])
 
 
 def test_a_mean_is_over_the_same_seeds_at_every_step() -> None:
@@ -96,7 +96,7 @@ def study(names: list[str]) -> Study:
     spread = Spread(1.0, None, 1)
     cells = [Cell("x/t & u", n, n, {}, 2, None, spread, spread, spread, spread, None, None, None, None) for n in names]
     courses = [
-        Course(
+        Trajectory(
             "x/t & u",
             name,
             seed,

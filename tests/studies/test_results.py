@@ -10,7 +10,7 @@ import pytest
 
 from holdfast.report.study.study_markdown import markdown
 from holdfast.results.scores import Output, Score, read_scores, write_jsonl
-from holdfast.results.study import Comparison, Course, read
+from holdfast.results.study import Comparison, Trajectory, read
 from holdfast.results.tradeoff import Point
 from holdfast.studies import results
 from holdfast.studies.plan import Arm
@@ -84,7 +84,7 @@ def test_p_values_are_corrected_within_a_measure() -> None:
 def test_arms_are_matched_below_the_best_arms_mean() -> None:
     """The bugs: the level of the best single run (97), which no arm's mean reaches; and the score of a prompt as the base's (91)."""
     courses = [
-        Course("t", arm, seed, None, [Point(0, start, 100.0), Point(4, end, 50.0)])
+        Trajectory("t", arm, seed, None, [Point(0, start, 100.0), Point(4, end, 50.0)])
         for arm, seed, start, end in (("full", 0, 40.0, 100.0), ("full", 1, 40.0, 80.0), ("promot", 0, 60.0, 85.0))
     ]
     assert results.level(courses, None) == pytest.approx(40 + 0.9 * (90 - 40))

@@ -39,7 +39,7 @@ class Place(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Line:
+class Curve:
     """A line and its label; `number` (from 0) gives its colour and dash."""
 
     label: str
@@ -62,7 +62,7 @@ class Panel:
 
     title: str
     across: str
-    lines: Sequence[Line]
+    lines: Sequence[Curve]
     described: str
     ticks: Sequence[tuple[float, str]] | None = None
     zero: float | None = None
@@ -106,7 +106,7 @@ def inline(panel: Panel, *, tall: bool = False) -> Markup:
     )
 
 
-def file(title: str, panels: Sequence[Panel], key: Sequence[Line] = ()) -> str:
+def file(title: str, panels: Sequence[Panel], key: Sequence[Curve] = ()) -> str:
     """Panels side by side as an SVG file, readable in light and dark; `key` names the lines below, one a row."""
     left, inside, head, between = 44, 300 if len(panels) > 1 else 480, 56, 28
     height, foot = (220 if len(panels) > 1 else 300), 44
@@ -197,7 +197,7 @@ def _inside(panel: Panel, height: int) -> list[Markup]:
     return parts
 
 
-def _line(line: Line, across: Scale, up: Scale, label: float | None) -> list[Markup]:
+def _line(line: Curve, across: Scale, up: Scale, label: float | None) -> list[Markup]:
     middle = [(across.at(p.x), _down(up, p.y)) for p in line.places]
     border = [(across.at(p.x), _down(up, p.high)) for p in line.places]
     border += [(across.at(p.x), _down(up, p.low)) for p in reversed(line.places)]

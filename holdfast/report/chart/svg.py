@@ -116,7 +116,7 @@ def curve(points: Sequence[tuple[float, float]], *, title: str, description: str
 
 
 @dataclass(frozen=True)
-class Point:
+class ScatterPoint:
     """A run in the trade-off: (value, low, high) across and up, and the label beside its dot."""
 
     label: str
@@ -124,7 +124,7 @@ class Point:
     up: tuple[float, float, float]
 
 
-def scatter(points: Sequence[Point], *, title: str, description: str) -> Markup:
+def scatter(points: Sequence[ScatterPoint], *, title: str, description: str) -> Markup:
     """Points with both intervals; the zero line across is where nothing was forgotten."""
     across = Scale.around([0.0, *(value for point in points for value in point.across)], room=0.08)
     up = Scale.around([value for point in points for value in point.up], room=0.08)

@@ -14,7 +14,7 @@ from holdfast.report.chart import svg
 from holdfast.results import run_folder, units, verdicts
 from holdfast.results.run_folder import Folder
 from holdfast.results.scores import Score, Verdict
-from holdfast.results.summary import Line, Summary
+from holdfast.results.summary import Summary, TaskResult
 
 ABREAST = 6  # runs in one table of 80 columns; more are put below
 SIGN: dict[Verdict | None, str] = {"gained": "+", "kept": "=", "lost": "!", "not resolvable": "?", None: ""}
@@ -29,7 +29,7 @@ class Side:
     role: str
     shots: int
     metric: str
-    lines: list[Line | None]
+    lines: list[TaskResult | None]
 
     @property
     def base(self) -> Score | None:
@@ -72,7 +72,7 @@ def missed(runs: Sequence[Folder], summaries: Sequence[Summary], floor: float) -
 
 def side_by_side(summaries: Sequence[Summary]) -> list[Side]:
     """Every (task, shots) of any run by its own metric, target first, in the order in which the runs name them."""
-    found: dict[tuple[str, str, int, str], list[Line | None]] = {}
+    found: dict[tuple[str, str, int, str], list[TaskResult | None]] = {}
     for place, summary in enumerate(summaries):
         for line in [*summary.first_metric("target"), *summary.first_metric("general")]:
             row = found.setdefault((line.task, line.role, line.shots, line.metric), [None] * len(summaries))
@@ -88,7 +88,9 @@ def trade_off(summaries: Sequence[Summary]) -> Markup | None:
     for number, summary in enumerate(summaries, 1):
         up, across = summary.target_value, summary.general_change
         if up and across:
-            points.append(svg.Point(str(number), (across.value, across.low, across.high), (up.value, up.low, up.high)))
+            points.append(
+                svg.ScatterPoint(str(number), (across.value, across.low, across.high), (up.value, up.low, up.high))
+            )
     if not points:
         return None
     described = "; ".join(

@@ -11,14 +11,14 @@ from holdfast.report.run import course_figures, figures
 from holdfast.report.sentences import Number, Piece
 from holdfast.results import tradeoff, units, verdicts
 from holdfast.results.run_folder import Folder
-from holdfast.results.study import Course
+from holdfast.results.study import Trajectory
 from holdfast.results.summary import Summary, change
 
 NAMED, DRAWN = 3, 6  # runs that the sentence names one by one, and that share the rows of the forest plot
 
 
 @dataclass(frozen=True)
-class Row:
+class ComparedRow:
     """A (task, shots) of the forest plot, with a mark for each run that measured it."""
 
     side: Side
@@ -54,7 +54,7 @@ def lead(runs: Sequence[Folder], summaries: Sequence[Summary]) -> list[Piece]:
     return [*found, f"; {most + 1} ({runs[most].name}) gained most, ", Number(units.points(gain), "gain"), *end]
 
 
-def forest(sides: Sequence[Side]) -> tuple[list[tuple[str, list[Row]]], Markup] | None:
+def forest(sides: Sequence[Side]) -> tuple[list[tuple[str, list[ComparedRow]]], Markup] | None:
     """(groups of rows, axis): every run's change on the same axis, a line for each; None of too many runs, or where nothing changed."""
     shown = [side for side in sides if any(line and change(line.headline) for line in side.lines)]
     if not shown or len(shown[0].lines) > DRAWN:
@@ -62,29 +62,29 @@ def forest(sides: Sequence[Side]) -> tuple[list[tuple[str, list[Row]]], Markup] 
     estimates = [found for side in shown for line in side.lines if line and (found := change(line.headline))]
     limits = [limit for found in estimates for limit in (found.low, found.high)]
     scale = svg.Scale.around([-verdicts.POINTS, verdicts.POINTS, *limits])
-    groups: dict[str, list[Row]] = {}
+    groups: dict[str, list[ComparedRow]] = {}
     for side in shown:
         rows = groups.setdefault("Target" if side.role == "target" else "General tasks", [])
         drawing = svg.track(_marks(side), scale, band=verdicts.POINTS)
-        rows.append(Row(side, drawing, not rows or rows[-1].side.task != side.task))
+        rows.append(ComparedRow(side, drawing, not rows or rows[-1].side.task != side.task))
     return list(groups.items()), svg.axis(scale)
 
 
-def heat(sides: Sequence[Side]) -> list[tuple[Side, list[figures.Cell]]]:
+def heat(sides: Sequence[Side]) -> list[tuple[Side, list[figures.HeatCell]]]:
     """Tasks and shots by runs: the change of each, tinted by its share of the largest."""
     scores = [line.headline for side in sides for line in side.lines if line]
     largest = max((abs(found.value) for score in scores if (found := change(score))), default=0.0) or 1.0
     return [(side, [figures.cell(line.headline if line else None, largest) for line in side.lines]) for side in sides]
 
 
-def courses(runs: Sequence[Folder]) -> tuple[line_chart.Panel, list[line_chart.Line]] | None:
+def courses(runs: Sequence[Folder]) -> tuple[line_chart.Panel, list[line_chart.Curve]] | None:
     """(figure, key): what each run keeps at each target score on its way; None where none was followed."""
     names = [f"{number} {run.name}" for number, run in enumerate(runs, 1)]
-    found = [Course("", name, 0, None, tradeoff.points(run.scores)) for name, run in zip(names, runs, strict=True)]
+    found = [Trajectory("", name, 0, None, tradeoff.points(run.scores)) for name, run in zip(names, runs, strict=True)]
     if not any(len(course.points) > 2 for course in found):
         return None
     panel = course_figures.against(names, found, [str(number) for number in range(1, len(runs) + 1)])
-    return (panel, [line_chart.Line(name, number, ()) for number, name in enumerate(names)]) if panel else None
+    return (panel, [line_chart.Curve(name, number, ()) for number, name in enumerate(names)]) if panel else None
 
 
 def _said(summary: Summary) -> list[Piece]:

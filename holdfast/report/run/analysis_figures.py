@@ -9,7 +9,7 @@ from typing import Any
 from holdfast.report import sentences
 from holdfast.report.chart import line_chart
 from holdfast.report.run import course_figures
-from holdfast.results.study import Look
+from holdfast.results.study import AnalysisPoint
 
 MOST = 6  # lines in a panel; of more blocks, as many evenly spaced ones, the first and the last among them
 BLOCK = re.compile(r"(?:^|\.)(?:layers?|h|blocks?)\.(\d+)(?:\.|$)")
@@ -81,7 +81,7 @@ def lives(found: sentences.Located) -> line_chart.Panel:
     """Where the format lives: before and after the last stage, with the prompt attached and removed."""
     ends = {"prompt attached": (found.alone, found.on), "prompt removed": (found.base, found.off)}
     drawn = [
-        line_chart.Line(name, number, [line_chart.Place(float(x), y, y, y) for x, y in enumerate(values)])
+        line_chart.Curve(name, number, [line_chart.Place(float(x), y, y, y) for x, y in enumerate(values)])
         for number, (name, values) in enumerate(ends.items())
     ]
     said = "; ".join(f"{name}: {before:.1f} before, {after:.1f} after" for name, (before, after) in ends.items())
@@ -91,7 +91,7 @@ def lives(found: sentences.Located) -> line_chart.Panel:
     )
 
 
-def of_arms(arms: Sequence[str], looks: Sequence[Look]) -> list[line_chart.Panel]:
+def of_arms(arms: Sequence[str], looks: Sequence[AnalysisPoint]) -> list[line_chart.Panel]:
     """Of one target of a study: a panel for each measure, a line for each arm, which is the mean over seeds of each run's own mean."""
     found = []
     for kind, measure in [(one, measure) for one in KINDS for measure in one.measures]:
@@ -133,7 +133,7 @@ def _panel(
         most = max(map(len, groups[name].values()))
         own = {step: values for step, values in sorted(groups[name].items()) if len(values) == most}
         places = [line_chart.Place(course_figures.place(s, steps), fmean(v), min(v), max(v)) for s, v in own.items()]
-        drawn.append(line_chart.Line(label, numbers.index(name), places))
+        drawn.append(line_chart.Curve(label, numbers.index(name), places))
         said.append(f"{name}: " + ", ".join(f"{fmean(own[s]):.3g} at step {s}" for s in sorted({min(own), max(own)})))
     holds = () if kind.zero is None else (kind.zero,)
     ticks = course_figures.ticks(steps)
@@ -153,7 +153,9 @@ def _over_blocks(kind: Kind, records: Sequence[Mapping[str, Any]]) -> tuple[line
     said = ", ".join(f"{place.y:.3g} in block {place.x:.0f}" for place in places)
     ticks = [(place.x, f"{place.x:.0f}") for place in places if len(places) <= 12 or place.x % (len(places) // 6) == 0]
     holds = () if kind.zero is None else (kind.zero,)
-    panel = line_chart.Panel(kind.title, "block", [line_chart.Line("", 0, places)], f"{said}.", ticks, kind.zero, holds)
+    panel = line_chart.Panel(
+        kind.title, "block", [line_chart.Curve("", 0, places)], f"{said}.", ticks, kind.zero, holds
+    )
     return panel, f"{kind.said} Of the weights that the run keeps, block by block."
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from holdfast.report.chart import line_chart
 from holdfast.results import tradeoff, units
 from holdfast.results.scores import Score
-from holdfast.results.study import Course
+from holdfast.results.study import Trajectory
 
 MEASURES = {
     "target": "Score on the target, points",
@@ -34,7 +34,7 @@ class Moment:
     high: float
 
 
-def moments(courses: Sequence[Course], measure: str) -> list[Moment]:
+def moments(courses: Sequence[Trajectory], measure: str) -> list[Moment]:
     """One arm's course by a measure, at the steps that all of its seeds reach: further on the mean would be of other seeds."""
     found: dict[int, list[float]] = {}
     for course in courses:
@@ -63,7 +63,7 @@ def _numbers(arms: Sequence[str]) -> list[str]:
     return [str(number) for number in range(1, len(arms) + 1)]
 
 
-def over_steps(arms: Sequence[str], courses: Sequence[Course]) -> list[line_chart.Panel]:
+def over_steps(arms: Sequence[str], courses: Sequence[Trajectory]) -> list[line_chart.Panel]:
     """A panel for each measure of one target, a line for each arm that was followed; none where no arm was.
 
     Steps are on a logarithmic axis that begins at 0, because what is lost is lost early.
@@ -77,7 +77,7 @@ def over_steps(arms: Sequence[str], courses: Sequence[Course]) -> list[line_char
     for measure, title in MEASURES.items():
         courses_of = {arm: moments(own, measure) for arm, own in followed.items()}
         drawn = [
-            line_chart.Line(
+            line_chart.Curve(
                 names[arm], numbers[arm], [line_chart.Place(place(m.step, steps), m.mean, m.low, m.high) for m in own]
             )
             for arm, own in courses_of.items()
@@ -92,7 +92,7 @@ def over_steps(arms: Sequence[str], courses: Sequence[Course]) -> list[line_char
 
 def of_run(scores: Sequence[Score]) -> list[line_chart.Panel]:
     """The same of one run, where it was measured on the way."""
-    return over_steps([""], [Course("", "", 0, None, tradeoff.points(scores))])
+    return over_steps([""], [Trajectory("", "", 0, None, tradeoff.points(scores))])
 
 
 def trade_off(scores: Sequence[Score]) -> line_chart.Panel | None:
@@ -108,7 +108,7 @@ def trade_off(scores: Sequence[Score]) -> line_chart.Panel | None:
     return line_chart.Panel(
         MEASURES["retention"],
         "score on the target, points",
-        [line_chart.Line("", 0, places)],
+        [line_chart.Curve("", 0, places)],
         f"{said}.",
         None,
         *AXES["retention"],
@@ -116,7 +116,7 @@ def trade_off(scores: Sequence[Score]) -> line_chart.Panel | None:
 
 
 def against(
-    arms: Sequence[str], courses: Sequence[Course], names: Sequence[str] | None = None
+    arms: Sequence[str], courses: Sequence[Trajectory], names: Sequence[str] | None = None
 ) -> line_chart.Panel | None:
     """Retention against target score along training, a line for each arm (means over seeds at each step); None without retention.
 
@@ -132,7 +132,7 @@ def against(
             if m.step in scores
         ]
         if places:
-            drawn.append(line_chart.Line(label, number, places))
+            drawn.append(line_chart.Curve(label, number, places))
             end = places[-1]
             said.append(f"{arm}: target {units.points(end.x)}, keeps {units.points(end.y)} %")
     if not drawn:
@@ -142,18 +142,18 @@ def against(
     )
 
 
-def key(arms: Sequence[str]) -> list[line_chart.Line]:
+def key(arms: Sequence[str]) -> list[line_chart.Curve]:
     """The arms with their numbers, where numbers stand at their lines."""
     shown = labels(arms)
     if shown != _numbers(arms):
         return []
     return [
-        line_chart.Line(f"{label}  {arm}", number, ())
+        line_chart.Curve(f"{label}  {arm}", number, ())
         for number, (label, arm) in enumerate(zip(shown, arms, strict=True))
     ]
 
 
-def table(arms: Sequence[str], courses: Sequence[Course]) -> list[tuple[str, int, list[Moment | None]]]:
+def table(arms: Sequence[str], courses: Sequence[Trajectory]) -> list[tuple[str, int, list[Moment | None]]]:
     """(arm, step, a moment of each measure): the numbers of the figures."""
     found = []
     for arm in arms:
@@ -180,7 +180,7 @@ def ticks(steps: Sequence[int]) -> list[tuple[float, str]]:
     return [(place(step, steps), str(step)) for step in reversed(kept)]
 
 
-def _was_followed(courses: Sequence[Course]) -> bool:
+def _was_followed(courses: Sequence[Trajectory]) -> bool:
     """Whether there is more than a start and an end: the end of a run without points on the way is written as step 1."""
     return any(course.points and course.points[-1].step > 1 for course in courses)
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from holdfast.results import units, verdicts
-from holdfast.results.summary import Estimate, Line, Summary, change
+from holdfast.results.summary import Estimate, Summary, TaskResult, change
 
 LEAST = 10.0  # points: twice what a free answer is right by chance, generously
 PROBE, PLAIN = "probe:", "english"
@@ -25,8 +25,8 @@ Word = Literal["hidden", "lost", "cannot be told"]
 class Pair:
     """A lost task, the same in disguise, and what that allows one to say."""
 
-    plain: Line
-    disguise: Line
+    plain: TaskResult
+    disguise: TaskResult
     loss: Estimate
     remains: Estimate
     word: Word
@@ -71,9 +71,9 @@ def pairs(summary: Summary) -> Iterator[Pair]:
                 yield Pair(plain, other, loss, remains, word(loss, remains, weak=is_weak(other)))
 
 
-def groups(summary: Summary) -> list[tuple[str, list[Line]]]:
+def groups(summary: Summary) -> list[tuple[str, list[TaskResult]]]:
     """The diagnostics under their headings, each behind the plain task that it disguises, where that was asked."""
-    found: dict[str, list[Line]] = {}
+    found: dict[str, list[TaskResult]] = {}
     paired = _beside(summary)
     alone = [line for line in summary.first_metric("diagnostic") if not any(line in (p, *ds) for p, ds in paired)]
     for line in [*(line for plain, disguises in paired for line in (plain, *disguises)), *alone]:
@@ -84,7 +84,7 @@ def groups(summary: Summary) -> list[tuple[str, list[Line]]]:
     return list(found.items())
 
 
-def _beside(summary: Summary) -> list[tuple[Line, list[Line]]]:
+def _beside(summary: Summary) -> list[tuple[TaskResult, list[TaskResult]]]:
     """Each (task, shots) that was asked in disguise, with its disguises."""
     diagnostics = summary.first_metric("diagnostic")
     plain = [*summary.first_metric("general"), *diagnostics]
@@ -92,7 +92,7 @@ def _beside(summary: Summary) -> list[tuple[Line, list[Line]]]:
     return [(line, disguises) for line, disguises in found if disguises]
 
 
-def _disguises(line: Line, plain: Line) -> bool:
+def _disguises(line: TaskResult, plain: TaskResult) -> bool:
     """Whether a line asks the same as another in disguise."""
     if (line.shots, line.metric) != (plain.shots, plain.metric):
         return False
@@ -100,7 +100,7 @@ def _disguises(line: Line, plain: Line) -> bool:
     return translated or line.task.endswith(f":{plain.task}")
 
 
-def is_weak(line: Line) -> bool:
+def is_weak(line: TaskResult) -> bool:
     """Whether the base hardly solves the task: nothing could be hidden there."""
     if line.base is None:
         return True

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from holdfast.results import units
 from holdfast.results.scores import Output
-from holdfast.results.summary import STATE, Line, Summary
+from holdfast.results.summary import STATE, Summary, TaskResult
 
 FALLS, RISES = 2, 1
 RULE = (
@@ -31,7 +31,7 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Item:
+class ShownItem:
     """One item as it was asked, with the answers side by side."""
 
     shots: int
@@ -50,7 +50,7 @@ class TaskExamples:
     fell: int
     rose: int
     of: int
-    items: list[Item]
+    items: list[ShownItem]
 
 
 def choose(outputs: Sequence[Output], summary: Summary) -> list[TaskExamples]:
@@ -85,7 +85,7 @@ class Change(NamedTuple):
     item: int  # its index
 
 
-def _changes(line: Line, items: Mapping[int, Answers]) -> Iterator[Change]:
+def _changes(line: TaskResult, items: Mapping[int, Answers]) -> Iterator[Change]:
     """The change of every item that both models answered, in the prompt state that counts."""
     state = line.headline.prompt if line.headline else None
     for index, answers in items.items():
@@ -107,18 +107,18 @@ def _difference(before: Output, after: Output, name: str) -> float | None:
     return after.scores[name] - before.scores[name]
 
 
-def _by_task(summary: Summary) -> list[list[Line]]:
-    groups: dict[str, list[Line]] = {}
+def _by_task(summary: Summary) -> list[list[TaskResult]]:
+    groups: dict[str, list[TaskResult]] = {}
     for line in [*summary.first_metric("target"), *summary.first_metric("general")]:
         groups.setdefault(line.task, []).append(line)
     return list(groups.values())
 
 
-def _item(answers: Answers, metric: str) -> Item:
+def _item(answers: Answers, metric: str) -> ShownItem:
     order = {("base", None): "base", **{("tuned", prompt): name for prompt, name in STATE.items()}}
     first = next(iter(answers.values()))
     shown = [_answer(answers[key], name, metric) for key, name in order.items() if key in answers]
-    return Item(first.shots, first.index, cut(first.input, end=True), cut(first.target), shown)
+    return ShownItem(first.shots, first.index, cut(first.input, end=True), cut(first.target), shown)
 
 
 def _answer(output: Output, state: str, metric: str) -> Answer:

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from holdfast.report.chart import svg
 from holdfast.results import units, verdicts
 from holdfast.results.scores import Score, Verdict
-from holdfast.results.summary import STATE, Estimate, Line, Summary, change
+from holdfast.results.summary import STATE, Estimate, Summary, TaskResult, change
 
 SHAPE: dict[str | None, str] = {"on": "filled", None: "filled", "off": "open"}
 
@@ -27,10 +27,10 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class Row:
+class ForestRow:
     """A line of the forest plot, or of a symptom's plot, with its drawing."""
 
-    line: Line
+    line: TaskResult
     readings: list[Reading]
     drawing: Markup
     first: (
@@ -42,12 +42,12 @@ class Row:
 class Plot:
     """Rows on one axis, under headings."""
 
-    groups: list[tuple[str, list[Row]]]
+    groups: list[tuple[str, list[ForestRow]]]
     axis: Markup
     states: list[tuple[str, str]]  # (name, shape), for the key
 
 
-def readings(line: Line) -> list[Reading]:
+def readings(line: TaskResult) -> list[Reading]:
     """The tuned scores of a line, prompt attached first."""
     return [
         Reading(
@@ -62,7 +62,7 @@ def readings(line: Line) -> list[Reading]:
     ]
 
 
-def forest(groups: Sequence[tuple[str, Sequence[Line]]]) -> Plot | None:
+def forest(groups: Sequence[tuple[str, Sequence[TaskResult]]]) -> Plot | None:
     """Changes with their intervals, one row per (task, shots), under the groups' headings; None without any change in points."""
     groups = [(heading, [line for line in found if any(map(change, line.tuned.values()))]) for heading, found in groups]
     lines = [line for _, found in groups for line in found]
@@ -75,7 +75,7 @@ def forest(groups: Sequence[tuple[str, Sequence[Line]]]) -> Plot | None:
     return _plot(groups, drawings, svg.axis(scale))
 
 
-def by_role(summary: Summary) -> list[tuple[str, Sequence[Line]]]:
+def by_role(summary: Summary) -> list[tuple[str, Sequence[TaskResult]]]:
     """What the verdict on a run is made of: the target's lines and those of the general tasks."""
     return [("Target", summary.first_metric("target")), ("General tasks", summary.first_metric("general"))]
 
@@ -126,7 +126,7 @@ def _mean_text(scores: Sequence[Score]) -> str:
 
 
 @dataclass(frozen=True)
-class Cell:
+class HeatCell:
     """A cell of the heat map: the score, its verdict and its tint from -100 (lost) to 100 (gained)."""
 
     score: Score | None
@@ -134,7 +134,7 @@ class Cell:
     tint: int
 
 
-def heat(summary: Summary) -> tuple[list[str], list[int], list[tuple[str, str, list[list[Cell]]]]]:
+def heat(summary: Summary) -> tuple[list[str], list[int], list[tuple[str, str, list[list[HeatCell]]]]]:
     """(states, shots, [(task, role, cells by state then shots)]): the change of each task's own metric.
 
     The tint is the change over the largest change of the map, so that it shows where, and the number says how much.
@@ -193,19 +193,20 @@ def thin(points: list[tuple[float, float]], most: int = 400) -> list[tuple[float
     return kept if kept[-1] == points[-1] else [*kept, points[-1]]
 
 
-def _plot(groups: Sequence[tuple[str, Sequence[Line]]], drawings: Sequence[Markup], axis: Markup) -> Plot:
+def _plot(groups: Sequence[tuple[str, Sequence[TaskResult]]], drawings: Sequence[Markup], axis: Markup) -> Plot:
     drawn, rows = iter(drawings), []
     for heading, lines in groups:
         before = [None, *(line.task for line in lines)]
         own = [
-            Row(line, readings(line), next(drawn), line.task != task) for line, task in zip(lines, before, strict=False)
+            ForestRow(line, readings(line), next(drawn), line.task != task)
+            for line, task in zip(lines, before, strict=False)
         ]
         rows += [(heading, own)] if own else []
     states = [state for state in STATE if any(state in line.tuned for _, lines in groups for line in lines)]
     return Plot(rows, axis, [(STATE[state], SHAPE[state]) for state in states])
 
 
-def _changes(line: Line) -> list[svg.Mark]:
+def _changes(line: TaskResult) -> list[svg.Mark]:
     marks = []
     for reading in readings(line):
         estimate = change(reading.score) or Estimate(0.0, 0.0, 0.0)
@@ -224,8 +225,8 @@ def _mark(estimate: Estimate, shape: Any, kind: str, strong: bool) -> svg.Mark:
     return svg.Mark(estimate.value, estimate.low, estimate.high, shape, kind, strong)
 
 
-def cell(score: Score | None, largest: float) -> Cell:
+def cell(score: Score | None, largest: float) -> HeatCell:
     """A score's cell on a map whose largest change is `largest` points."""
     estimate = change(score)
     tint = round(100 * estimate.value / largest) * units.sign(score.metric) if estimate and score else 0
-    return Cell(score, verdicts.of_score(score) if score else None, tint)
+    return HeatCell(score, verdicts.of_score(score) if score else None, tint)

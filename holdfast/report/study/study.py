@@ -1,26 +1,69 @@
 """A study in a terminal of 80 columns, and the texts that its other tables share."""
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
 from holdfast.report import table
 from holdfast.results import units
-from holdfast.results.study import FEWEST_TARGETS, Cell, Comparison, Prediction, Spread, Study
+from holdfast.results.study import FEWEST_TARGETS, Cell, Comparison, Prediction, Spread, Study, TaskScore
+
+MEASURED = ("target", "kept", "matched", "area", "format_share", "stage_one", "drift", "transfer")
+SHORT = {  # as a terminal has room for
+    "target": "target", "kept": "kept", "matched": "matched", "area": "area", "format_share": "form", "stage_one": "stage 1",
+    "transfer": "BWT",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class StudyTable:
+    """What every table of one target is made of: arms by what was measured of them, and the tests against the first arm."""
+
+    cells: list[Cell]
+    columns: dict[str, list[Spread | None]]  # a measure that any arm has: an entry for each arm
+    measures: list[str]  # of the comparisons
+    tests: list[tuple[str, list[Comparison | None]]]  # an arm with its comparison by each measure
+    against: str
+    answered: list[tuple[str, int, list[TaskScore]]]  # (task, shots, an entry for each arm that was asked)
+
+    @classmethod
+    def of(cls, study: Study, task: str) -> "StudyTable":
+        """Return the table of one target."""
+        cells = [cell for cell in study.cells if cell.task == task]
+        columns = {name: [getattr(cell, name) for cell in cells] for name in MEASURED}
+        compared = [one for one in study.comparisons if one.task == task]
+        measures = list(dict.fromkeys(one.measure for one in compared))
+        places = {(one.arm, one.measure): one for one in compared}
+        arms = dict.fromkeys(one.arm for one in compared)
+        answered = [one for one in study.answered if one.task == task]
+        return cls(
+            cells,
+            {name: column for name, column in columns.items() if any(column)},
+            measures,
+            [(arm, [places.get((arm, measure)) for measure in measures]) for arm in arms],
+            compared[0].against if compared else "",
+            [
+                (asked, shots, [one for one in answered if (one.asked, one.shots) == (asked, shots)])
+                for asked, shots in dict.fromkeys((one.asked, one.shots) for one in answered)
+            ],
+        )
+
+    def entry(self, name: str, arm: int) -> str:
+        """Return an arm's measure as text, with how many of its seeds count where not all do."""
+        return shown(self.columns[name][arm], self.cells[arm].seeds if name == "matched" else 0)
 
 
 def terminal(study: Study) -> RenderableType:
     """Tables that fit 80 columns: each target's arms, the differences to the first arm, and what stage 1 predicts."""
     parts: list[RenderableType] = []
     for task in dict.fromkeys(cell.task for cell in study.cells):
-        cells = [cell for cell in study.cells if cell.task == task]
-        level = f", matched at {cells[0].level:.1f}" if cells[0].level is not None else ""
-        parts += [Text(f"{task}{level}", style="bold"), _arms(cells), Text()]
-        compared = [one for one in study.comparisons if one.task == task]
-        if compared:
-            parts += [Text(f"Against {compared[0].against}, in points (p over items / over seeds, after Holm)")]
-            parts += [_compared(compared), Text()]
+        made = StudyTable.of(study, task)
+        level = f", matched at {made.cells[0].level:.1f}" if made.cells[0].level is not None else ""
+        parts += [Text(f"{task}{level}", style="bold"), _arms(made), Text()]
+        if made.tests:
+            parts += [Text(f"Against {made.against}, in points (p over items / over seeds, after Holm)")]
+            parts += [_compared(made), Text()]
     parts.append(Text(NOTE, style="dim"))
     parts += [Text(said(one)) for one in study.predictions]
     return Group(*parts)
@@ -59,22 +102,16 @@ def shown(found: Spread | None, seeds: int = 0, plus: bool = False) -> str:
     return text if found.n >= seeds else f"{text} ({found.n}/{seeds})"
 
 
-def _arms(cells: Sequence[Cell]) -> RenderableType:
+def _arms(made: StudyTable) -> RenderableType:
     grid = table.plain()
     grid.add_column("arm", overflow="fold", min_width=12)
-    titles = ("n", "target", "kept", "matched", "area", "form", "stage 1", "BWT")
-    columns = [
-        [str(c.seeds) for c in cells],
-        [shown(c.target) for c in cells],
-        [shown(c.kept) for c in cells],
-        [shown(c.matched, c.seeds) for c in cells],
-        *([_mean(getattr(c, name)) for c in cells] for name in ("area", "format_share", "stage_one", "transfer")),
-    ]
-    used = [place for place, column in enumerate(columns) if set(column) != {"-"}]
-    for place in used:
-        grid.add_column(titles[place], justify="right", no_wrap=True)
-    for row, cell in enumerate(cells):
-        grid.add_row(brief(cell.arm), *[columns[place][row] for place in used])
+    names = [name for name in made.columns if name in SHORT]
+    for title in ("n", *(SHORT[name] for name in names)):
+        grid.add_column(title, justify="right", no_wrap=True)
+    spreads = ("target", "kept", "matched")  # of the others the mean alone, for want of room
+    for arm, cell in enumerate(made.cells):
+        entries = [made.entry(n, arm) if n in spreads else _mean(made.columns[n][arm]) for n in names]
+        grid.add_row(brief(cell.arm), str(cell.seeds), *entries)
     return grid
 
 
@@ -90,15 +127,13 @@ def _mean(found: Spread | None) -> str:
     return "-" if found is None else units.points(found.mean)
 
 
-def _compared(found: Sequence[Comparison]) -> RenderableType:
+def _compared(made: StudyTable) -> RenderableType:
     grid = table.plain()
     grid.add_column("arm", overflow="fold", min_width=12)
-    measures = list(dict.fromkeys(one.measure for one in found))
-    for measure in measures:
+    for measure in made.measures:
         grid.add_column(measure, justify="right", no_wrap=True)
-    places = {(one.arm, one.measure): one for one in found}
-    for arm in dict.fromkeys(one.arm for one in found):
-        grid.add_row(brief(arm), *[_difference(places.get((arm, measure))) for measure in measures])
+    for arm, row in made.tests:
+        grid.add_row(brief(arm), *map(_difference, row))
     return grid
 
 

@@ -2,24 +2,27 @@
 
 from collections.abc import Sequence
 
-from holdfast.report.study.study import NOTE, brief, said, shown
-from holdfast.results.study import Answered, Cell, Comparison, Study
+from holdfast.report.study.study import NOTE, StudyTable, brief, said, shown
+from holdfast.results.study import Comparison, Study
+
+TITLES = {
+    "target": "target", "kept": "kept, %", "matched": "kept{}, %", "area": "area, %", "format_share": "format share, %",
+    "stage_one": "stage 1", "drift": "drift, %", "transfer": "BWT",
+}  # fmt: skip
 
 
 def markdown(study: Study, name: str) -> str:
     """`study.md`: for each target its arms, every task that they were asked, and the tests against the first arm."""
     parts = [f"# {name}"]
     for task in dict.fromkeys(cell.task for cell in study.cells):
-        cells = [cell for cell in study.cells if cell.task == task]
-        parts += [f"## {task}", _arms(cells)]
-        if answered := [one for one in study.answered if one.task == task]:
-            parts += ["Each task, in points (target with the prompt, others without):", _answered(answered)]
-        if compared := [one for one in study.comparisons if one.task == task]:
-            against = _name(compared[0].against)
-            caption = (
-                f"Difference to {against}, in points, with its 95 % interval over seeds (p over items, over seeds):"
-            )
-            parts += [caption, _compared(compared)]
+        made = StudyTable.of(study, task)
+        parts += [f"## {task}", _arms(made)]
+        if made.answered:
+            parts += ["Each task, in points (target with the prompt, others without):", _answered(made)]
+        if made.tests:
+            caption = f"Difference to {_name(made.against)}, in points, with its 95 % interval over seeds (p over items, over seeds):"
+            tests = [[_name(arm), *map(_difference, row)] for arm, row in made.tests]
+            parts += [caption, _table(("arm", *made.measures), tests)]
     parts.append(NOTE)
     parts += [f"- {said(one)}" for one in study.predictions]
     return "\n\n".join(parts) + "\n"
@@ -37,39 +40,27 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def _arms(cells: Sequence[Cell]) -> str:
-    level = "" if cells[0].level is None else f" at {cells[0].level:.1f}"
-    head = ["arm", "seeds", "target", "kept, %", f"kept{level}, %", "area, %"]
-    head += ["format share, %", "stage 1", "drift, %", "BWT"]
-    rows = []
-    for cell in cells:
-        values = [shown(cell.target), shown(cell.kept), shown(cell.matched, cell.seeds), shown(cell.area)]
-        values += [shown(one) for one in (cell.format_share, cell.stage_one, cell.drift, cell.transfer)]
-        rows.append([_name(cell.arm), str(cell.seeds), *values])
-    return _table(head, rows)
+def _arms(made: StudyTable) -> str:
+    level = "" if made.cells[0].level is None else f" at {made.cells[0].level:.1f}"
+    rows = [
+        [_name(cell.arm), str(cell.seeds), *(made.entry(name, arm) for name in made.columns)]
+        for arm, cell in enumerate(made.cells)
+    ]
+    return _table(("arm", "seeds", *(TITLES[name].format(level) for name in made.columns)), rows)
 
 
-def _answered(answered: Sequence[Answered]) -> str:
+def _answered(made: StudyTable) -> str:
     """A row for each task and number of demonstrations, a column for each arm."""
-    arms = list(dict.fromkeys(one.arm for one in answered))
-    places = {(one.asked, one.shots, one.arm): one for one in answered}
+    arms = list(dict.fromkeys(score.arm for _, _, scores in made.answered for score in scores))
     rows = []
-    for asked, shots in dict.fromkeys((one.asked, one.shots) for one in answered):
-        own = [places.get((asked, shots, arm)) for arm in arms]
-        base = next((one.base for one in own if one and one.base is not None), None)
-        scores = [shown(one.score) if one else "-" for one in own]
+    for task, shots, scores in made.answered:
+        by_arm = {score.arm: score for score in scores}
+        base = next((score.base for score in scores if score.base is not None), None)
+        entries = [shown(by_arm[arm].score) if arm in by_arm else "-" for arm in arms]
         rows.append(
-            [f"{asked}, {shots} shot{'' if shots == 1 else 's'}", "-" if base is None else f"{base:.1f}", *scores]
+            [f"{task}, {shots} shot{'' if shots == 1 else 's'}", "-" if base is None else f"{base:.1f}", *entries]
         )
     return _table(("task", "base", *map(_name, arms)), rows)
-
-
-def _compared(compared: Sequence[Comparison]) -> str:
-    measures = list(dict.fromkeys(one.measure for one in compared))
-    places = {(one.arm, one.measure): one for one in compared}
-    arms = dict.fromkeys(one.arm for one in compared)
-    rows = [[_name(arm), *(_difference(places.get((arm, measure))) for measure in measures)] for arm in arms]
-    return _table(("arm", *measures), rows)
 
 
 def _difference(one: Comparison | None) -> str:

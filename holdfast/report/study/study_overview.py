@@ -16,7 +16,7 @@ GENERIC = "What each method keeps of the general tasks, where it has learned the
 
 
 @dataclass(frozen=True)
-class Arm:
+class ArmOverview:
     """A row of the map: the area on each target (None where the arm was not tried), its tint, and the mean where all are there."""
 
     name: str
@@ -54,7 +54,7 @@ def lead(study: Study) -> list[Piece]:
     return [*start, f"{next_one} comes next with ", _percent(less), "."]
 
 
-def overview(study: Study) -> tuple[list[Arm], list[str]]:
+def overview(study: Study) -> tuple[list[ArmOverview], list[str]]:
     """(arms, targets): the area of every arm on every target, tinted by what it lacks to 100 as a share of the most that any lacks."""
     targets = list(dict.fromkeys(cell.task for cell in study.cells))
     places = {(cell.arm, cell.task): cell.area for cell in study.cells}
@@ -66,7 +66,7 @@ def overview(study: Study) -> tuple[list[Arm], list[str]]:
         values = [area.mean for area in found if area]
         tints = [round(100 * max(0.0, 100 - area.mean) / most) if area else 0 for area in found]
         mean = fmean(values) if len(values) == len(targets) else None
-        arms.append(Arm(name, list(zip(found, tints, strict=True)), mean))
+        arms.append(ArmOverview(name, list(zip(found, tints, strict=True)), mean))
     return (arms, targets) if lacks else ([], targets)
 
 
@@ -101,7 +101,7 @@ def _mark(shape: str, value: Spread) -> svg.Mark:
     return svg.Mark(value.mean, low, high, "filled" if shape == "filled" else "open", kind)
 
 
-def _wins(arms: Sequence[Arm], name: str) -> str:
+def _wins(arms: Sequence[ArmOverview], name: str) -> str:
     """On how many of the targets an arm's area is the largest, or as large."""
     own = next(arm for arm in arms if arm.name == name)
     columns = [[arm.areas[place][0] for arm in arms] for place in range(len(own.areas))]

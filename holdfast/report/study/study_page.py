@@ -11,7 +11,7 @@ from holdfast.report.chart import line_chart
 from holdfast.report.run import analysis_figures, course_figures
 from holdfast.report.run.page import minus, render
 from holdfast.report.study import study_overview
-from holdfast.report.study.study import said, shown
+from holdfast.report.study.study import StudyTable, said, shown
 from holdfast.report.study.study_markdown import markdown
 from holdfast.results import units
 from holdfast.results.study import Cell, Comparison, Spread, Study, read
@@ -80,15 +80,15 @@ def _targets(study: Study) -> list[str]:
 
 def _target(study: Study, task: str) -> dict[str, Any]:
     """What is shown of one target."""
-    cells = [cell for cell in study.cells if cell.task == task]
-    answered = [one for one in study.answered if one.task == task]
+    made = StudyTable.of(study, task)
+    cells = made.cells
     courses = [course for course in study.courses if course.task == task]
     arms = [cell.arm for cell in cells]
     compared = [one for one in study.comparisons if one.task == task]
     return {
         "task": task,
         "finding": finding(cells, compared),
-        "columns": _columns(cells),
+        "columns": _columns(made),
         "cells": list(enumerate(cells, 1)),
         "level": cells[0].level,
         "figure": course_figures.against(arms, courses),
@@ -96,22 +96,11 @@ def _target(study: Study, task: str) -> dict[str, Any]:
         "why": analysis_figures.of_arms(arms, [look for look in study.looks if look.task == task]),
         "table": course_figures.table(arms, courses),
         "key": course_figures.key(arms),
-        "asked": [
-            (asked, shots, [one for one in answered if (one.asked, one.shots) == (asked, shots)])
-            for asked, shots in dict.fromkeys((one.asked, one.shots) for one in answered)
-        ],
-        "against": compared[0].against if compared else "",
-        "compared": _compared(compared),
+        "asked": made.answered,
+        "against": made.against,
+        "compared": (made.measures, made.tests),
         "ends": study_overview.ends(cells),
     }
-
-
-def _compared(compared: Sequence[Comparison]) -> tuple[list[str], list[tuple[str, list[Comparison | None]]]]:
-    """(measures, [(arm, its comparison by each)])."""
-    measures = list(dict.fromkeys(one.measure for one in compared))
-    places = {(one.arm, one.measure): one for one in compared}
-    arms = dict.fromkeys(one.arm for one in compared)
-    return measures, [(arm, [places.get((arm, measure)) for measure in measures]) for arm in arms]
 
 
 def finding(cells: Sequence[Cell], compared: Sequence[Comparison]) -> str:
@@ -136,17 +125,19 @@ def finding(cells: Sequence[Cell], compared: Sequence[Comparison]) -> str:
     return f"{said}."
 
 
-def _columns(cells: Sequence[Cell]) -> list[tuple[str, str, list[Markup]]]:
+def _columns(made: StudyTable) -> list[tuple[str, str, list[Markup]]]:
     """(title, name, an entry for each arm) of the measures that any arm has."""
-    level = "–" if cells[0].level is None else units.points(cells[0].level)
+    level = "–" if made.cells[0].level is None else units.points(made.cells[0].level)
     return [
         (
-            title.format(level),
+            COLUMNS[name].format(level),
             name,
-            [spread(getattr(c, name), c.seeds if name == "matched" else 0, name in SIGNED) for c in cells],
+            [
+                spread(value, cell.seeds if name == "matched" else 0, name in SIGNED)
+                for value, cell in zip(column, made.cells, strict=True)
+            ],
         )
-        for name, title in COLUMNS.items()
-        if any(getattr(cell, name) for cell in cells)
+        for name, column in made.columns.items()
     ]
 
 
