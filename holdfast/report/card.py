@@ -184,6 +184,7 @@ def _limits(run: Folder, summary: Summary) -> str:
         "Intervals cover the choice of items, not the seed of training: this is one run.",
         MANY[verdicts.corrected(run.scores)],
     ]
+    found += filter(None, [sentences.older(summary)])
     said = summary.words("general")
     for start, group in (("Lost", said.get("lost", [])), ("Not resolvable at this n", said.get("not resolvable", []))):
         tasks = [f"{_escape(line.task)} ({line.shots}-shot)" for line in group]

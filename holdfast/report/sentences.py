@@ -107,6 +107,17 @@ def noise(summary: Summary) -> str:
     )
 
 
+def older(summary: Summary) -> str:
+    """Return what the intervals of means rest on where the records are of an older version; empty where they hold all that is needed."""
+    if not summary.assumes_errors:
+        return ""
+    return (
+        "These scores do not say how the errors of base and tuned model and of shots go together (an older version wrote them): the "
+        "intervals of means over tasks take shots to err as one and read the rest from the intervals of the changes; measure again for "
+        "exact ones."
+    )
+
+
 def first_stage(scores: Sequence[Score]) -> str:
     """What the prompt of stage 1 reached alone on the target, beside what the model tuned behind it does; empty where it is not known.
 

@@ -8,7 +8,7 @@ chrF) are recomputed and not averaged.
 A resampled interval knows only the kinds of item that it has seen: if the two variants agree on every item, or differ on
 two of fifty, it is far too narrow, and at worst empty. It is therefore never narrower than what an unseen kind of item could do
 whose share is `unseen(n)`, the upper end of Wilson's interval for 0 of n; and it reaches zero unless the randomisation test
-rejects zero. For shares and no disagreement this is exactly Tango's interval. `tests/evaluation/test_coverage.py` holds what
+rejects zero. For shares and no disagreement this is exactly Tango's interval. `tests/results/test_coverage.py` holds what
 these choices are worth.
 """
 

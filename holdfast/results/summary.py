@@ -191,6 +191,11 @@ class Summary:
                 pairs.setdefault(line.task, []).append((line.base, line.headline, moved))
         return [paired_task(found, units.factor(found[0][0].metric) or 1.0) for found in pairs.values()]
 
+    @property
+    def assumes_errors(self) -> bool:
+        """Whether records of an older version leave open how errors go together: several shots are then taken to err as one."""
+        return any(task.covariance is None for task in self._general)
+
     @cached_property
     def general_change(self) -> Estimate | None:
         """Mean change over the general tasks, in points, all shots; `n` counts tasks."""

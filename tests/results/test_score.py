@@ -1,5 +1,6 @@
 """Scores carry what was asked and how, from whoever asked to the file and the page; a real run shows its collapse."""
 
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -10,9 +11,11 @@ import pytest
 import holdfast
 from holdfast.api.tune import Run, tune
 from holdfast.evaluation.matrix import evaluate
+from holdfast.report.run.page import write_page
 from holdfast.results import run_folder
 from holdfast.results.score import score
 from holdfast.results.scores import Circumstances, read_outputs
+from holdfast.results.summary import Summary
 from holdfast.tasks.task import Example, Task
 from tests.inference.table import TableModel
 from tests.recipes.worlds import write_world
@@ -89,3 +92,19 @@ def test_outputs_of_an_older_version_say_nothing_that_is_not_known() -> None:
     old = [replace(o, decoding="", demonstrations="") for o in evaluate(TableModel(writes=lambda _: "a"), task)]
     (found,) = score(old, [task])
     assert (found.decoding, found.demonstrations) == ("", "")
+
+
+def test_a_run_of_an_older_version_is_read_and_says_what_its_intervals_rest_on(collapsed: Run, tmp_path: Path) -> None:
+    """Without covariances and circumstances, as older versions wrote them: value and change stay, the page says what is assumed."""
+    page = (collapsed.folder / "report.html").read_text()
+    assert "an older version wrote them" not in page
+    newer = ("covariances", "demonstrations", "decoding")
+    for name in ("scores.jsonl", "outputs.jsonl"):
+        records = map(json.loads, (collapsed.folder / name).read_text().splitlines())
+        lines = [json.dumps({key: value for key, value in record.items() if key not in newer}) for record in records]
+        (tmp_path / name).write_text("\n".join(lines) + "\n")
+    old, new = (Summary.of(run_folder.read(folder).scores) for folder in (tmp_path, collapsed.folder))
+    assert old.general_change is not None
+    assert new.general_change is not None
+    assert old.general_change.value == new.general_change.value
+    assert "an older version wrote them" in write_page(tmp_path).read_text()

@@ -54,6 +54,7 @@ def page(run: Folder) -> str:
         lost=sentences.lost(summary),
         first_stage=sentences.first_stage(run.scores),
         noise=sentences.noise(summary),
+        older=sentences.older(summary),
         unresolved=sentences.plain(sentences.unresolved(summary)),
         collapse=share(summary.symptom(summary.collapse)) if summary.collapse else None,
         forest=figures.forest(figures.by_role(summary)),
