@@ -18,7 +18,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "results": {"atomic_files", "tasks"},
     "lab": {"atomic_files", "tasks"},
     "lab/export.py": {"lab", "models"},
-    "models": {"weights", "row", "lab", "atomic_files"},
+    "models": {"weights", "row", "lab", "tasks", "atomic_files"},
     "prefix": {"models", "row"},
     "prompts": {"prefix", "models", "row", "atomic_files"},
     "inference": {"prompts", "prefix", "models", "tasks", "row"},

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from holdfast.models.architecture import of_run
 from holdfast.report.card import HUB_ID, card
 from holdfast.results import run_folder
 
@@ -27,7 +28,7 @@ def push(path: str | Path, repo: str, *, public: bool = False, report: bool = Fa
         )
     if not HUB_ID.fullmatch(repo):
         raise ValueError(f"{repo}: not the name of a repository; write OWNER/NAME")
-    files: dict[str, Path | bytes] = {"README.md": card(run, repo).encode()}
+    files: dict[str, Path | bytes] = {"README.md": card(run, of_run(run.path), repo).encode()}
     layout = run_folder.RunFolder(run.path)
     always = (layout.scores_file, layout.config_file, layout.log_file)
     for path in (*always, *((layout.page,) if report else ())):

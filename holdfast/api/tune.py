@@ -12,6 +12,7 @@ import yaml
 from holdfast.evaluation.ask import check_askable
 from holdfast.evaluation.harness_samples import write_samples
 from holdfast.models import chat_date, resolve
+from holdfast.models.architecture import of_run
 from holdfast.models.fingerprint import fingerprint
 from holdfast.models.loading import load_tokenizer
 from holdfast.plugins import refuse_code
@@ -162,7 +163,7 @@ def _write_scores(folder: Path, outputs: Sequence[Output], tasks: Sequence[Task]
     scores = score(outputs, tasks, circumstances=circumstances)
     write_samples(folder, write_results(folder, outputs, scores, tasks), tasks)
     write_page(folder)
-    write_card(folder)
+    write_card(folder, of_run(folder))
 
 
 def _nested(fields: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -22,14 +22,14 @@ def examine(model: str | None = None, *, trust_remote_code: bool = False) -> dic
     if model is None:
         return facts
     pretrained = resolve.load(model, trust_remote_code=trust_remote_code)
-    can = capability(pretrained.model)
-    together = "each input encoded once, side by side" if pretrained.encoder_decoder else "packed"
+    can, architecture = capability(pretrained.model), pretrained.architecture
+    together = "packed" if architecture.one_sequence else "each input encoded once, side by side"
     count = sum(p.numel() for p in pretrained.model.parameters())
     return facts | {
         "model": model,
         "parameters": count,
         "weights hash": pretrained.hash,
-        "kind": "encoder-decoder" if pretrained.encoder_decoder else "decoder-only",
+        "kind": architecture.description,
         "positions": pretrained.max_length,
         "sliding window": describe.window(pretrained.model),
         "attention": pretrained.model.config._attn_implementation,

@@ -10,6 +10,7 @@ from holdfast.cli.options import Trust, TrustCode
 
 def report(run: Annotated[Path, typer.Argument(help="Folder of a run.")]) -> None:
     """Rebuild the page and the model card from scores.jsonl, or a study's page from study.jsonl."""
+    from holdfast.models.architecture import of_run
     from holdfast.report.card import write_card
     from holdfast.report.run.page import write_page
     from holdfast.report.study.study_page import write_study_page
@@ -18,7 +19,7 @@ def report(run: Annotated[Path, typer.Argument(help="Folder of a run.")]) -> Non
         print(write_study_page(run))
         return
     print(write_page(run))
-    print(write_card(run))
+    print(write_card(run, of_run(run)))
 
 
 def push(

@@ -15,7 +15,6 @@ from holdfast.inference.sampling import GREEDY, Sampling
 from holdfast.inference.scoring import LogLikelihood
 from holdfast.inference.stopping import Stops
 from holdfast.inference.transformers_engine import TransformersEngine
-from holdfast.models.describe import sentinels
 from holdfast.models.loading import Pretrained
 from holdfast.prefix.attached import Prompt, of
 from holdfast.row import Row
@@ -130,7 +129,7 @@ class Model:
         Raises:
             ValueError: the model has an encoder, so that a text as such has no likelihood.
         """
-        if self.pretrained.encoder_decoder:
+        if not self.pretrained.architecture.plain_texts:
             raise ValueError("a model with an encoder predicts answers, not texts; use loglikelihood")
         rows: list[Row] = []
         owners: list[int] = []
@@ -202,22 +201,22 @@ class Model:
     def cuts(self, pairs: Sequence[tuple[str, str]], new: int) -> list[bool]:
         """Return whether each context must lose its beginning to fit beside its continuation and so many new tokens.
 
-        An encoder reads the context alone.
+        An encoder reads the context alone, and the rest has positions of its own.
         """
         if self.room >= UNLIMITED:
             return [False] * len(pairs)
-        if self.pretrained.encoder_decoder:
-            return [count > self.room for count in self.count_tokens([context for context, _ in pairs])]
-        return [count + new > self.room for count in self.count_tokens([context + text for context, text in pairs])]
+        architecture = self.pretrained.architecture
+        texts = [architecture.layout.bounded(context, text) for context, text in pairs]
+        return [architecture.positions(count, new) > self.room for count in self.count_tokens(texts)]
 
     def _rows(self, context: str, continuations: Sequence[str]) -> list[Row]:
         """The rows that score continuations of one context."""
         tokenizer, soft = self.pretrained.tokenizer, 0 if of(self.prompt).soft else None
-        encodes = self.pretrained.encoder_decoder
+        architecture = self.pretrained.architecture
         rows = encode_pairs(
-            tokenizer, context, continuations, max_length=self.room, prompt=soft, encoder_decoder=encodes
+            tokenizer, context, continuations, max_length=self.room, prompt=soft, layout=architecture.layout
         )
-        if context or soft is not None or encodes:
+        if context or soft is not None or not architecture.needs_beginning:
             return rows
         # An empty context stands for the beginning of a text, which not every tokenizer writes.
         return [self._begun(row, text) for row, text in zip(rows, continuations, strict=True)]
@@ -230,21 +229,21 @@ class Model:
         return Row((self._start, *tokens), (0.0, *[1.0] * len(tokens)))
 
     def _prompt(self, text: str, new: int) -> tuple[int, ...]:
-        tokenizer, encodes = self.pretrained.tokenizer, self.pretrained.encoder_decoder
-        room = self.room if encodes else self.room - new
-        tokens = encode_prompt(tokenizer, text, max_length=2**30, encoder_decoder=encodes)
+        tokenizer, architecture = self.pretrained.tokenizer, self.pretrained.architecture
+        room = self.room - architecture.positions(0, new)
+        tokens = encode_prompt(tokenizer, text, max_length=2**30, layout=architecture.layout)
         if room < 1:
             raise ValueError(
                 f"{new} new tokens leave no room for a prompt in the {self.room} positions of {self.pretrained.source}; ask for fewer"
             )
         if len(tokens) > room:
             self.truncated += 1
-            tokens = encode_prompt(tokenizer, text, max_length=room, encoder_decoder=encodes)
+            tokens = encode_prompt(tokenizer, text, max_length=room, layout=architecture.layout)
         return tokens or (self._start,)
 
     @property
     def _sentinels(self) -> tuple[int, int] | None:
-        return sentinels(self.pretrained.tokenizer) if self.pretrained.encoder_decoder else None
+        return self.pretrained.architecture.sentinels(self.pretrained.tokenizer)
 
     @property
     def _start(self) -> int:

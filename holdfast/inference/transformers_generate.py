@@ -21,6 +21,7 @@ from transformers import (
 from holdfast.inference.finite import check_numbers
 from holdfast.inference.sampling import Sampling
 from holdfast.inference.stopping import Stops
+from holdfast.models.architecture import architecture_of
 from holdfast.prefix.attached import Attached
 from holdfast.prefix.cache import embed
 
@@ -37,12 +38,11 @@ def generate(
 def _batch(model: Any, prompts: Sequence[tuple[int, ...]], stops: Stops, prompt: Tensor | None) -> list[list[int]]:
     tokens = torch.tensor(prompts, device=model.device)
     if prompt is None:
-        inputs, mask, start = {"input_ids": tokens}, torch.ones_like(tokens), tokens.shape[1]
+        inputs, mask, read = {"input_ids": tokens}, torch.ones_like(tokens), tokens.shape[1]
     else:
         embeds = torch.cat([embed(model, prompt, row) for row in prompts])
-        inputs, mask, start = {"inputs_embeds": embeds}, tokens.new_ones(embeds.shape[:2]), 0
-    if model.config.is_encoder_decoder:
-        start = 1  # the decoder's start token
+        inputs, mask, read = {"inputs_embeds": embeds}, tokens.new_ones(embeds.shape[:2]), 0
+    start = architecture_of(model).before_new(read)
     criteria = StoppingCriteriaList([_Reached(stops, start)])
     numbers = LogitsProcessorList([_Numbers()])
     output = model.generate(**inputs, attention_mask=mask, stopping_criteria=criteria, logits_processor=numbers)

@@ -69,7 +69,7 @@ class JoinedAbsorber(Method):
     def export(self, model: "PrefixModel", pretrained: "Pretrained", folder: Path) -> None:
         """A folder `prompt/` with a PEFT adapter for each part."""
         assert isinstance(self.prompt, Joined)
-        self.prompt.save(folder / "prompt", base=pretrained.source, encoder_decoder=pretrained.encoder_decoder)
+        self.prompt.save(folder / "prompt", base=pretrained.source, task_type=pretrained.architecture.task_type)
 
     def _make(self) -> list[Method]:
         """What makes and trains each part."""

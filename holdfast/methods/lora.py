@@ -59,7 +59,7 @@ class Lora(Method):
             lora_dropout=self.dropout,
             target_modules=self.target if self.target == "all-linear" else self._targets(context.model.model),
             init_lora_weights=True if self.init == "default" else self.init,
-            task_type="SEQ_2_SEQ_LM" if context.pretrained.encoder_decoder else "CAUSAL_LM",
+            task_type=context.pretrained.architecture.task_type,
         )
         with warnings.catch_warnings():
             # PEFT 0.21 asks transformers 5 for gradient checkpointing by a name that is on its way out.

@@ -45,7 +45,7 @@ class LoraAbsorber(Method):
 
     def export(self, model: "PrefixModel", pretrained: "Pretrained", folder: Path) -> None:
         """A PEFT LoRA adapter in `prompt/`: the part that comes off."""
-        self.updates.save(folder / "prompt", base=pretrained.source, encoder_decoder=pretrained.encoder_decoder)
+        self.updates.save(folder / "prompt", base=pretrained.source, task_type=pretrained.architecture.task_type)
 
     @property
     def updates(self) -> LowRank:

@@ -39,7 +39,7 @@ class PrefixTuning(PromptTuning):
         Raises:
             ValueError: the model has an encoder, or layers that keep no keys and values of one shape.
         """
-        if context.pretrained.encoder_decoder:
+        if not context.pretrained.architecture.deep_prefixes:
             raise ValueError("a deep prefix is for models without an encoder; use a soft prompt")
         model = context.model.model
         vectors = self.start(context).vectors.detach().to(model.device)

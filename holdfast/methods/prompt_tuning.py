@@ -71,7 +71,7 @@ class PromptTuning(Method):
     def export(self, model: "PrefixModel", pretrained: "Pretrained", folder: Path) -> None:
         """A PEFT prompt-tuning adapter."""
         assert isinstance(self.prompt, SoftPrompt)
-        self.prompt.save(folder / "prompt", base=pretrained.source, encoder_decoder=pretrained.encoder_decoder)
+        self.prompt.save(folder / "prompt", base=pretrained.source, task_type=pretrained.architecture.task_type)
 
     @property
     def vectors(self) -> nn.Parameter:

@@ -48,7 +48,7 @@ class Replay(Method):
         self._rows: list[Row] = []
         if self.rate == 0:
             return
-        if context.pretrained.encoder_decoder:
+        if not context.pretrained.architecture.plain_texts:
             raise ValueError(
                 "replay: a model with an encoder predicts answers to inputs, and plain texts are neither; tune on a general "
                 "task beside the target (holdfast tune MODEL TARGET GENERAL), or use kl_base or l2_sp"

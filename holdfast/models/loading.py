@@ -11,13 +11,15 @@ from typing import Any
 
 import peft
 import torch
+import transformers
 from safetensors import safe_open
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
+from transformers import AutoConfig, AutoTokenizer
 from transformers.utils import logging as hf_logging
 
+from holdfast.models.architecture import Architecture, architecture_of, of_config
 from holdfast.models.chat_date import fix_date
-from holdfast.models.describe import decoder_start, max_length
+from holdfast.models.describe import max_length
 from holdfast.models.fingerprint import fingerprint
 
 _told: set[tuple[str, ...]] = set()  # what was said of which model: a run loads its model several times
@@ -45,9 +47,9 @@ class Pretrained:
         return self.identity
 
     @property
-    def encoder_decoder(self) -> bool:
-        """Whether the prompt goes into an encoder and the target into a decoder."""
-        return bool(self.model.config.is_encoder_decoder)
+    def architecture(self) -> Architecture:
+        """What the model's architecture decides, and what it can do."""
+        return architecture_of(self.model)
 
     @property
     def max_length(self) -> int:
@@ -82,10 +84,11 @@ def load(
     options = {"trust_remote_code": trust_remote_code}
     try:
         config = AutoConfig.from_pretrained(source, **options)
-        kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+        architecture = of_config(config)
+        auto_class = getattr(transformers, architecture.auto_class)
         with quiet(), _no_warnings():
             # A weight of another shape is refused below, with its name.
-            loaded: Any = kind.from_pretrained(
+            loaded: Any = auto_class.from_pretrained(
                 source,
                 dtype=DTYPES[dtype],
                 use_safetensors=True,
@@ -103,8 +106,7 @@ def load(
     _check_weights(str(source), report)
     prepare_tokenizer(tokenizer, str(source))
     fix_date(tokenizer, date)
-    if config.is_encoder_decoder:
-        decoder_start(model)
+    architecture.check(model)
     model.requires_grad_(False).eval().to(device)
     return Pretrained(model, tokenizer, str(source), files=folder if folder.exists() else None)
 

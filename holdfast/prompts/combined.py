@@ -37,11 +37,11 @@ class Joined(nn.Module):
         """Why one of them is not for this model; empty where all are."""
         return next((said for part in self.parts if (said := part.mismatch(model))), "")  # pyright: ignore[reportCallIssue]
 
-    def save(self, folder: str | Path, *, base: str = "", encoder_decoder: bool = False) -> None:
+    def save(self, folder: str | Path, *, base: str = "", task_type: str = "CAUSAL_LM") -> None:
         """Write each as a PEFT adapter into a folder `1`, `2`, ... of its own, and then a configuration that names them."""
         names = [str(number) for number in range(1, len(self.parts) + 1)]
         for name, part in zip(names, self.parts, strict=True):
-            part.save(Path(folder) / name, base=base, encoder_decoder=encoder_decoder)  # pyright: ignore[reportCallIssue]
+            part.save(Path(folder) / name, base=base, task_type=task_type)  # pyright: ignore[reportCallIssue]
         write_config(folder, {"peft_type": KIND, "base_model_name_or_path": base, "parts": names})
 
 

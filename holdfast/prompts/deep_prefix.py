@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from holdfast.models.architecture import architecture_of
 from holdfast.prefix.attached import Attached, KeysValues
 from holdfast.prefix.cache import embed, inference, layers_of
 from holdfast.prompts.peft_files import write_adapter
@@ -48,7 +49,7 @@ class DeepPrefix(nn.Module):
 
     def mismatch(self, model: Any) -> str:
         """Why the prefix is not for this model; empty where it is."""
-        if model.config.is_encoder_decoder:
+        if not architecture_of(model).deep_prefixes:
             return "a deep prefix is for models without an encoder, and this one has one"
         own, needed = (_shape(prefix().layers) for prefix in (self, of_words(model, [0])))
         said = "{} layers of {} heads of {}"
@@ -56,9 +57,8 @@ class DeepPrefix(nn.Module):
             "" if own == needed else f"this deep prefix has {said.format(*own)}, and the model {said.format(*needed)}"
         )
 
-    def save(self, folder: str | Path, *, base: str = "", encoder_decoder: bool = False) -> None:
+    def save(self, folder: str | Path, *, base: str = "", task_type: str = "CAUSAL_LM") -> None:
         """Write a PEFT prefix-tuning adapter, readable by `PeftModel.from_pretrained(model, folder)`."""
-        assert not encoder_decoder
         with torch.no_grad():
             layers = self().layers
         count, heads, width = _shape(layers)
@@ -66,7 +66,7 @@ class DeepPrefix(nn.Module):
         flat = flat.permute(2, 0, 1, 3).flatten(1)
         config = {
             "peft_type": "PREFIX_TUNING",
-            "task_type": "CAUSAL_LM",
+            "task_type": task_type,
             "base_model_name_or_path": base,
             "num_virtual_tokens": len(flat),
             "num_layers": count,

@@ -46,12 +46,12 @@ class LowRank(nn.Module):
                 return f"this LoRA is for a module {name} from {sizes[0]} to {sizes[1]}, and the model has {found}"
         return ""
 
-    def save(self, folder: str | Path, *, base: str = "", encoder_decoder: bool = False) -> None:
+    def save(self, folder: str | Path, *, base: str = "", task_type: str = "CAUSAL_LM") -> None:
         """Write a PEFT LoRA adapter, readable by `PeftModel.from_pretrained(model, folder)`."""
         rank = self.down[0].shape[0]
         config = {
             "peft_type": "LORA",
-            "task_type": "SEQ_2_SEQ_LM" if encoder_decoder else "CAUSAL_LM",
+            "task_type": task_type,
             "base_model_name_or_path": base,
             "r": rank,
             "lora_alpha": self.scale * rank,

@@ -42,7 +42,7 @@ class SoftPrompt(nn.Module):
         width, needed = self.vectors.shape[1], model.get_input_embeddings().weight.shape[1]
         return "" if width == needed else f"this prompt is {width} wide, and the model needs {needed}"
 
-    def save(self, folder: str | Path, *, base: str = "", encoder_decoder: bool = False) -> None:
+    def save(self, folder: str | Path, *, base: str = "", task_type: str = "CAUSAL_LM") -> None:
         """Write a PEFT prompt-tuning adapter, readable by `PeftModel.from_pretrained(model, folder)`.
 
         `base` is where the model came from; the configuration comes last, so that a folder with one is whole.
@@ -50,7 +50,7 @@ class SoftPrompt(nn.Module):
         length, width = self.vectors.shape
         config = {
             "peft_type": "PROMPT_TUNING",
-            "task_type": "SEQ_2_SEQ_LM" if encoder_decoder else "CAUSAL_LM",
+            "task_type": task_type,
             "base_model_name_or_path": base,
             "num_virtual_tokens": length,
             "token_dim": width,

@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 import yaml
 
@@ -27,13 +27,20 @@ PROMPTS = {
 }
 
 
-def write_card(path: str | Path) -> Path:
+class LoadedAs(Protocol):
+    """What a card says of a model's architecture: its class in transformers, and whether a batch is padded before its rows."""
+
+    auto_class: ClassVar[str]
+    left_padding: ClassVar[bool]
+
+
+def write_card(path: str | Path, architecture: LoadedAs) -> Path:
     """Write README.md into a run's folder and return its path. Works with any of `model/`, `prompt/` and `adapter/`."""
     run = run_folder.read(path)
-    return write_text(run.path / "README.md", card(run))
+    return write_text(run.path / "README.md", card(run, architecture))
 
 
-def card(run: Folder, repo: str | None = None) -> str:
+def card(run: Folder, architecture: LoadedAs, repo: str | None = None) -> str:
     """The card as Markdown with its YAML head; its code loads from the run's folder, or from `repo` (owner/name) on a hub."""
     summary = Summary.of(run.scores)
     head = yaml.safe_dump(_metadata(run, summary), sort_keys=False, allow_unicode=True)
@@ -44,7 +51,7 @@ def card(run: Folder, repo: str | None = None) -> str:
         _trained(run, summary),
         "## Before and after\n\n" + _table(summary),
         _escape(sentences.transfer(summary)),
-        "## Loading\n\n" + _loading(run, repo),
+        "## Loading\n\n" + _loading(run, architecture, repo),
         "## Limits\n\n" + _limits(run, summary),
         "## Repeating this run\n\n" + _repeat(run),
     ]
@@ -119,18 +126,17 @@ def _row(line: TaskResult, states: list[str | None]) -> list[str]:
     return [*start, *values, moved, str(line.any.n), (verdicts.long(score) if score else "") or "–"]
 
 
-def _loading(run: Folder, repo: str | None) -> str:
+def _loading(run: Folder, architecture: LoadedAs, repo: str | None) -> str:
     """Code for what exists: the base or the trained model, then the adapter, then the prompt on top."""
     has = set(run.pieces)
     if not has:
         return "This folder holds scores and no weights."
     start = (repo or f"{run.name}/model") if "model" in has else run.base_model or "BASE MODEL"
-    kind = "AutoModelForSeq2SeqLM" if run.encoder_decoder else "AutoModelForCausalLM"
     code = [
-        f"from transformers import {kind}, AutoTokenizer",
+        f"from transformers import {architecture.auto_class}, AutoTokenizer",
         "",
         f'tokenizer = AutoTokenizer.from_pretrained("{start}")',
-        f'model = {kind}.from_pretrained("{start}")',
+        f'model = {architecture.auto_class}.from_pretrained("{start}")',
     ]
     joined = "prompt" in has and run.kind(run.prompts[0]) == "JOINED"  # which PEFT can not attach at once
     if "adapter" in has or ("prompt" in has and not joined):
@@ -147,7 +153,7 @@ def _loading(run: Folder, repo: str | None) -> str:
         if len(run.prompts) > 1 and not joined:
             code.append("# one of them at a time: load the model anew for another")
     text = "```python\n" + "\n".join(code) + "\n```"
-    return text + (_removable(run, repo) if "prompt" in has else "")
+    return text + (_removable(run, architecture, repo) if "prompt" in has else "")
 
 
 def _piece(run: Folder, place: str, repo: str | None) -> str:
@@ -155,7 +161,7 @@ def _piece(run: Folder, place: str, repo: str | None) -> str:
     return f'"{repo}", subfolder="{place}"' if repo else f'"{run.name}/{place}"'
 
 
-def _removable(run: Folder, repo: str | None) -> str:
+def _removable(run: Folder, architecture: LoadedAs, repo: str | None) -> str:
     """How the prompt comes off, and what PEFT does to a batch behind a soft one."""
     text = (
         "\n\nThe prompt is a separate file that changes no weight. Leave it off and it is as if it had never been there"
@@ -164,7 +170,7 @@ def _removable(run: Folder, repo: str | None) -> str:
     text += (
         ".\n\n" if kind == "JOINED" else "; inside PEFT, `with tuned.disable_adapter():` takes it off for a while.\n\n"
     )
-    if kind == "PROMPT_TUNING" and not run.encoder_decoder:
+    if kind == "PROMPT_TUNING" and architecture.left_padding:
         text += (
             "With PEFT, generate one text at a time: it places a soft prompt before the padding on the left of a batch, "
             "which changes the answers. "

@@ -143,17 +143,6 @@ class Folder:
             return "PROMPT_TUNING"
 
     @property
-    def encoder_decoder(self) -> bool:
-        """Whether the model has an encoder, as its own configuration or its adapter's says."""
-        for name in ("model/config.json", *(f"{piece}/adapter_config.json" for piece in (*self.prompts, "adapter"))):
-            try:
-                config = json.loads((self.path / name).read_text())
-            except (OSError, ValueError):
-                continue
-            return bool(config.get("is_encoder_decoder")) or config.get("task_type") == "SEQ_2_SEQ_LM"
-        return False
-
-    @property
     def one(self) -> Score:
         """A score of the tuned model (else of the base), for the circumstances that all scores of a run share."""
         return next((score for score in self.scores if score.variant == "tuned"), self.scores[0])

@@ -217,7 +217,7 @@ class Train(Stage):
                 prompt=prompt,
                 loss_on=self.loss_on,
                 truncation=self.truncation,
-                encoder_decoder=pretrained.encoder_decoder,
+                layout=pretrained.architecture.layout,
             )
             for text in texts
         ]

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from holdfast.row import Row
 from holdfast.tasks.templates import Rendered, Span
@@ -15,6 +15,45 @@ Tokens = tuple[list[int], list[Span], int]
 TAIL, MARGIN, AGREEING = 384, 96, 16
 
 
+@dataclass(frozen=True, slots=True)
+class EncodeRequest:
+    """A rendered example, and how `encode` is to make a row of it."""
+
+    tokenizer: Any
+    rendered: Rendered
+    max_length: int
+    eos: bool = False
+    name: str = ""
+    prompt: int | None = None
+    loss_on: str = "last"
+    truncation: str = "input"
+
+    @property
+    def heading(self) -> str:
+        """The beginning of a message about this example."""
+        return f"{self.name}: " if self.name else ""
+
+
+class TextLayout(Protocol):
+    """How a prompt and its target become the tokens of a row. A model's `Architecture` says which layout it has."""
+
+    def row(self, request: EncodeRequest) -> Row:
+        """Return the row of a rendered example; see `encode`."""
+        ...
+
+    def rows(self, requests: Sequence[EncodeRequest]) -> list[Row]:
+        """Return the rows of several targets behind one prompt, which is tokenised once."""
+        ...
+
+    def prompt(self, tokenizer: Any, text: str, max_length: int) -> tuple[int, ...]:
+        """Return the tokens to generate from; see `encode_prompt`."""
+        ...
+
+    def bounded(self, context: str, target: str) -> str:
+        """Return the part of both texts that must fit into the model's positions."""
+        ...
+
+
 def encode(
     tokenizer: Any,
     rendered: Rendered,
@@ -25,7 +64,7 @@ def encode(
     prompt: int | None = None,
     loss_on: Literal["last", "all"] = "last",
     truncation: Literal["input", "right"] = "input",
-    encoder_decoder: bool = False,
+    layout: TextLayout | None = None,
 ) -> Row:
     """The row of a rendered example; a token that holds any character of the target carries weight 1.
 
@@ -42,16 +81,14 @@ def encode(
 
     A first token with no soft prompt (`prompt`) before it cannot be predicted and weighs 0.
 
-    With `encoder_decoder` the two are apart: the prompt as the tokenizer ends an input (T5: with its end token), and the
-    target without space at its beginning, every token predicted. `max_length` bounds each, and truncation, from either
-    side, touches the input alone.
+    That is the layout of one sequence, which `layout` replaces (`holdfast.tasks.two_sequences`).
 
     Raises:
         ValueError: the target does not fit into `max_length` tokens; it has no token; the tokenizer has no offsets; or
             `loss_on="all"`, and the demonstrations are where an encoder reads them.
     """
-    asked = _Asked(tokenizer, rendered, max_length, eos, name, prompt, loss_on, truncation)
-    return _apart(asked) if encoder_decoder else _together(asked)
+    request = EncodeRequest(tokenizer, rendered, max_length, eos, name, prompt, loss_on, truncation)
+    return (layout or ONE_SEQUENCE).row(request)
 
 
 def encode_pairs(
@@ -61,7 +98,7 @@ def encode_pairs(
     *,
     max_length: int,
     prompt: int | None = None,
-    encoder_decoder: bool = False,
+    layout: TextLayout | None = None,
 ) -> list[Row]:
     """Return a row for each continuation of one context that scores it: the boundary where training puts it, and no end token.
 
@@ -72,17 +109,50 @@ def encode_pairs(
     Raises:
         ValueError: as `encode` does.
     """
-    asked = [
-        _Asked(tokenizer, Rendered(context, text), max_length, False, "", prompt, "last", "input")
-        for text in continuations
-    ]
-    if encoder_decoder:
-        source = _input(tokenizer, context, max_length, "input")
-        return [_apart(each, source) for each in asked]
-    if len(continuations) < 2 or len(context) <= 2 * TAIL:
-        return [_together(each) for each in asked]
-    joined = _joined(tokenizer, context, _tokens(tokenizer, context, ""), continuations)
-    return [_together(each, tokens) for each, tokens in zip(asked, joined, strict=True)]
+    requests = [EncodeRequest(tokenizer, Rendered(context, text), max_length, prompt=prompt) for text in continuations]
+    return (layout or ONE_SEQUENCE).rows(requests)
+
+
+def encode_prompt(tokenizer: Any, text: str, *, max_length: int, layout: TextLayout | None = None) -> tuple[int, ...]:
+    """The tokens to generate from, at most `max_length`: begun as in training, no end token, the oldest cut first.
+
+    Raises:
+        ValueError: `max_length` is below 1, or the tokenizer has no offsets.
+    """
+    if max_length < 1:
+        raise ValueError(f"max_length={max_length} leaves no room for a prompt; ask for fewer new tokens")
+    return (layout or ONE_SEQUENCE).prompt(tokenizer, text, max_length)
+
+
+class OneSequence:
+    """Prompt and target are one text, tokenised as the model will meet it."""
+
+    def row(self, request: EncodeRequest) -> Row:
+        """Return the row of the whole text."""
+        return _whole(request)
+
+    def rows(self, requests: Sequence[EncodeRequest]) -> list[Row]:
+        """Return the rows of several targets behind one prompt."""
+        if len(requests) < 2 or len(requests[0].rendered.prompt) <= 2 * TAIL:
+            return [_whole(request) for request in requests]
+        tokenizer, context = requests[0].tokenizer, requests[0].rendered.prompt
+        targets = [request.rendered.target for request in requests]
+        joined = _joined(tokenizer, context, _tokens(tokenizer, context), targets)
+        return [_whole(request, tokens) for request, tokens in zip(requests, joined, strict=True)]
+
+    def prompt(self, tokenizer: Any, text: str, max_length: int) -> tuple[int, ...]:
+        """Return the text's tokens without their end; of too many, those behind the beginning-of-sequence token are cut."""
+        ids, _, start = _tokens(tokenizer, text)
+        start = min(start, max_length)
+        cut = max(len(ids) - max_length, 0)
+        return (*ids[:start], *ids[start + cut :])
+
+    def bounded(self, context: str, target: str) -> str:
+        """Return both texts: they share the model's positions."""
+        return context + target
+
+
+ONE_SEQUENCE = OneSequence()
 
 
 def _joined(tokenizer: Any, context: str, whole: Tokens, continuations: Sequence[str]) -> list[Tokens | None]:
@@ -114,125 +184,47 @@ def _joined(tokenizer: Any, context: str, whole: Tokens, continuations: Sequence
     return found
 
 
-def encode_prompt(tokenizer: Any, text: str, *, max_length: int, encoder_decoder: bool = False) -> tuple[int, ...]:
-    """The tokens to generate from, at most `max_length`: begun as in training, no end token, the oldest cut first.
-
-    Raises:
-        ValueError: `max_length` is below 1, or the tokenizer has no offsets.
-    """
-    if max_length < 1:
-        raise ValueError(f"max_length={max_length} leaves no room for a prompt; ask for fewer new tokens")
-    if encoder_decoder:
-        return _input(tokenizer, text, max_length, "input")[0]
-    ids, _, start = _tokens(tokenizer, text, "")
-    start = min(start, max_length)
-    cut = max(len(ids) - max_length, 0)
-    return (*ids[:start], *ids[start + cut :])
-
-
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """What `encode` is asked for."""
-
-    tokenizer: Any
-    rendered: Rendered
-    max_length: int
-    eos: bool
-    name: str
-    prompt: int | None
-    loss_on: str
-    truncation: str
-
-
-def _together(asked: _Asked, tokens: Tokens | None = None) -> Row:
+def _whole(request: EncodeRequest, tokens: Tokens | None = None) -> Row:
     """A row in which prompt and target are one text; `tokens` are that text's, where they are known."""
-    tokenizer, rendered, max_length = asked.tokenizer, asked.rendered, asked.max_length
-    text = rendered.prompt + rendered.target + (rendered.end if asked.eos else "")
+    tokenizer, rendered, max_length = request.tokenizer, request.rendered, request.max_length
+    text = rendered.prompt + rendered.target + (rendered.end if request.eos else "")
     boundary = len(rendered.prompt)
-    ids, spans, start = tokens or _tokens(tokenizer, text, asked.name)
+    ids, spans, start = tokens or _tokens(tokenizer, text, request.heading)
     first = next((i for i in range(start, len(ids)) if spans[i][1] > boundary or not boundary), len(ids))
     if first == len(ids):
         raise ValueError(
-            f"{_called(asked.name)}the tokenizer makes no token of the target {rendered.target!r}; change the target"
+            f"{request.heading}the tokenizer makes no token of the target {rendered.target!r}; change the target"
         )
     weights = [0.0] * first + [1.0] * (len(ids) - first)
-    if asked.loss_on == "all":
+    if request.loss_on == "all":
         for i in range(start, first):
             weights[i] = float(any(_overlap(spans[i], answer) for answer in rendered.answers))
-    if asked.eos and ids[-1] != tokenizer.eos_token_id:
+    if request.eos and ids[-1] != tokenizer.eos_token_id:
         ids.append(tokenizer.eos_token_id)
         weights.append(1.0)
     predicted = len(ids) - first
     cut, lost = max(len(ids) - max_length, 0), 0
-    if asked.truncation == "right":
+    if request.truncation == "right":
         lost = sum(weight > 0 for weight in weights[max_length:])
         del ids[max_length:], weights[max_length:]
     elif predicted + 1 > max_length:
         raise ValueError(
-            f"{_called(asked.name)}the target is {predicted} tokens long and must fit with one token before it into "
+            f"{request.heading}the target is {predicted} tokens long and must fit with one token before it into "
             f"max_length={max_length}; raise the length, or shorten or remove the example"
         )
     else:
         start = min(start, max_length - predicted)
         del ids[start : start + cut], weights[start : start + cut]
-    if asked.prompt is None:
+    if request.prompt is None:
         weights[0] = 0.0
-    return Row(tuple(ids), tuple(weights), asked.prompt, asked.name, cut, lost)
+    return Row(tuple(ids), tuple(weights), request.prompt, request.name, cut, lost)
 
 
-def _apart(asked: _Asked, source: tuple[tuple[int, ...], int] | None = None) -> Row:
-    """A row whose prompt an encoder reads (`source`, where it is known) and whose target a decoder writes."""
-    if asked.loss_on == "all":
-        raise ValueError(
-            "loss_on=all: demonstrations are read by this model's encoder, which predicts nothing; use loss_on=last"
-        )
-    read, cut = source or _input(asked.tokenizer, asked.rendered.prompt, asked.max_length, asked.truncation)
-    target = _target(asked)
-    weights = (0.0,) * len(read) + (1.0,) * len(target)
-    return Row((*read, *target), weights, asked.prompt, asked.name, cut, encoded=len(read))
-
-
-def _input(tokenizer: Any, text: str, max_length: int, truncation: str) -> tuple[tuple[int, ...], int]:
-    """What an encoder reads, and how many tokens of the text were cut; what the tokenizer puts around it stays."""
-    encoded = tokenizer(text, return_special_tokens_mask=True, return_attention_mask=False, verbose=False)
-    ids, added = encoded["input_ids"], encoded["special_tokens_mask"]
-    if not ids:
-        return (tokenizer.eos_token_id,), 0
-    start = next((i for i, special in enumerate(added) if not special), len(ids))
-    stop = next((i for i in range(len(ids), start, -1) if not added[i - 1]), start)
-    cut = min(max(len(ids) - max_length, 0), stop - start)
-    if truncation == "right":
-        return (*ids[: stop - cut], *ids[stop:]), cut
-    return (*ids[:start], *ids[start + cut :]), cut
-
-
-def _target(asked: _Asked) -> list[int]:
-    """What a decoder writes."""
-    tokenizer, rendered = asked.tokenizer, asked.rendered
-    text = rendered.target.lstrip() + (rendered.end if asked.eos else "")
-    encoded = tokenizer(text_target=text, return_special_tokens_mask=True, verbose=False)
-    ids, added = encoded["input_ids"], encoded["special_tokens_mask"]
-    if all(added):
-        raise ValueError(
-            f"{_called(asked.name)}the tokenizer makes no token of the target {rendered.target!r}; change the target"
-        )
-    while added.pop():
-        ids.pop()
-    if asked.eos:
-        ids.append(tokenizer.eos_token_id)
-    if len(ids) > asked.max_length:
-        raise ValueError(
-            f"{_called(asked.name)}the target is {len(ids)} tokens long and must fit into max_length={asked.max_length}; "
-            "raise the length, or shorten or remove the example"
-        )
-    return ids
-
-
-def _tokens(tokenizer: Any, text: str, name: str) -> Tokens:
+def _tokens(tokenizer: Any, text: str, heading: str = "") -> Tokens:
     """Ids and character spans of `text`, and how many tokens the tokenizer puts before it; none that it puts behind."""
     if not getattr(tokenizer, "is_fast", False):
         raise ValueError(
-            f"{_called(name)}{type(tokenizer).__name__} does not say which characters a token holds; use a tokenizer "
+            f"{heading}{type(tokenizer).__name__} does not say which characters a token holds; use a tokenizer "
             "with a tokenizer.json"
         )
     encoded = tokenizer(
@@ -255,7 +247,3 @@ def _tokens(tokenizer: Any, text: str, name: str) -> Tokens:
 
 def _overlap(one: Span, other: Span) -> bool:
     return one[1] > other[0] and one[0] < other[1]
-
-
-def _called(name: str) -> str:
-    return f"{name}: " if name else ""

@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerFast
 from holdfast.cli.doctor import examine
 from holdfast.methods.base import Context
 from holdfast.methods.prompt_tuning import PromptTuning
+from holdfast.models.architecture import architecture_of
 from holdfast.models.describe import embedding_rms
 from holdfast.models.loading import Pretrained
 from holdfast.prefix.model import PrefixModel
@@ -130,7 +131,7 @@ def test_the_given_vectors_are_copied() -> None:
 def test_peft_reads_what_we_save_and_computes_the_same(name: str, tmp_path: Path) -> None:
     model = tiny(name)
     prompt = SoftPrompt(prompt_of(7))
-    prompt.save(tmp_path, base="acme/base", encoder_decoder=model.config.is_encoder_decoder)
+    prompt.save(tmp_path, base="acme/base", task_type=architecture_of(model).task_type)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["adapter_config.json", "adapter_model.safetensors"]
     rows = rows_of((9, 9))
     ours = PrefixModel(model, [prompt])(rows).logits.detach()

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from holdfast.models.architecture import of_run
 from holdfast.report.card import write_card
 from holdfast.report.run.page import write_comparison, write_page
 from holdfast.results.run_folder import write_results
@@ -211,5 +212,5 @@ if __name__ == "__main__":
     out = parser.parse_args().folder
     runs = [make(out / "rte-promot"), make(out / "rte-finetune", prompts=(None,)), make(out / "rte-mild", forget=0.3)]
     for run in runs:
-        print(write_page(run), write_card(run), sep="\n")
+        print(write_page(run), write_card(run, of_run(run)), sep="\n")
     print(write_comparison(runs, out, 0.95))

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from holdfast.models.architecture import of_run
 from holdfast.report.card import write_card
 from holdfast.results.run_folder import read
 
@@ -16,7 +17,7 @@ def parts(path: Path) -> tuple[dict, str]:
 
 
 def test_metadata_holds_every_headline_number_before_and_after(run: Path) -> None:
-    head, _ = parts(write_card(run))
+    head, _ = parts(write_card(run, of_run(run)))
     assert head["library_name"] == "transformers"
     assert head["base_model"] == "acme/small-1b"
     assert head["tags"] == ["holdfast", "promot"]
@@ -36,14 +37,14 @@ def test_metadata_holds_every_headline_number_before_and_after(run: Path) -> Non
 def test_the_hubs_own_reader_accepts_the_card(run: Path) -> None:
     from huggingface_hub import ModelCard
 
-    data = ModelCard.load(write_card(run)).data.to_dict()
+    data = ModelCard.load(write_card(run, of_run(run))).data.to_dict()
     assert {result["dataset"]["name"] for result in data["model-index"][0]["results"]} == {
         score.task for score in read(run).scores
     }
 
 
 def test_the_table_has_a_row_per_line_with_interval_and_verdict(run: Path) -> None:
-    _, body = parts(write_card(run))
+    _, body = parts(write_card(run, of_run(run)))
     score = next(
         s for s in read(run).scores if s.task == "xsum" and s.prompt == "off" and s.shots == 0 and s.metric == "rougeL"
     )
@@ -70,7 +71,7 @@ def test_the_code_loads_exactly_the_pieces_that_exist(
         shutil.rmtree(run / piece)
     for piece in pieces:
         (run / piece).mkdir()
-    head, body = parts(write_card(run))
+    head, body = parts(write_card(run, of_run(run)))
     loading = body.split("## Loading")[1].split("## Limits")[0]
     for wanted in there:
         assert wanted in loading
@@ -84,7 +85,7 @@ def test_the_code_loads_exactly_the_pieces_that_exist(
 def test_a_local_base_model_is_named_in_the_text_but_not_as_a_hub_id(run: Path) -> None:
     path = run / "scores.jsonl"
     path.write_text(path.read_text().replace("acme/small-1b", "/data/models/mine"))
-    head, body = parts(write_card(run))
+    head, body = parts(write_card(run, of_run(run)))
     assert "base_model" not in head
     assert "`/data/models/mine`" in body
 
@@ -92,5 +93,5 @@ def test_a_local_base_model_is_named_in_the_text_but_not_as_a_hub_id(run: Path) 
 def test_names_cannot_break_the_table(run: Path) -> None:
     path = run / "scores.jsonl"
     path.write_text(path.read_text().replace('"task": "trec"', '"task": "tr|ec <b>x</b>"'))
-    _, body = parts(write_card(run))
+    _, body = parts(write_card(run, of_run(run)))
     assert "| tr\\|ec \\<b\\>x\\</b\\> | 0 |" in body

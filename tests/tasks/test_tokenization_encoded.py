@@ -8,6 +8,7 @@ import pytest
 from holdfast.models import describe, loading
 from holdfast.tasks.templates import Rendered
 from holdfast.tasks.tokenization import encode, encode_pairs, encode_prompt
+from holdfast.tasks.two_sequences import TWO_SEQUENCES
 from tests.encoder_decoder import KINDS, tokenizer, write
 
 TEXT = "Q: what is the capital of France? A:"
@@ -17,7 +18,7 @@ TEXT = "Q: what is the capital of France? A:"
 def test_input_and_target_are_tokenised_apart_and_each_has_its_end_token(kind: str) -> None:
     pieces = tokenizer(kind)
     row = encode(
-        pieces, Rendered(TEXT, " Paris"), max_length=64, eos=True, encoder_decoder=True, prompt=0, name="qa[0]"
+        pieces, Rendered(TEXT, " Paris"), max_length=64, eos=True, layout=TWO_SEQUENCES, prompt=0, name="qa[0]"
     )
     source, target = row.tokens[: row.boundary], row.tokens[row.boundary :]
     assert list(source) == pieces(TEXT)["input_ids"]
@@ -25,15 +26,15 @@ def test_input_and_target_are_tokenised_apart_and_each_has_its_end_token(kind: s
     assert source[-1] == target[-1] == pieces.eos_token_id
     assert row.weights == (0.0,) * len(source) + (1.0,) * len(target)
     assert (row.prompt, row.name, row.cut, row.lost) == (0, "qa[0]", 0, 0)
-    scored = encode_pairs(pieces, TEXT, ["Paris"], max_length=64, encoder_decoder=True)[0]
+    scored = encode_pairs(pieces, TEXT, ["Paris"], max_length=64, layout=TWO_SEQUENCES)[0]
     assert scored.tokens == row.tokens[:-1]  # A scored choice has no end.
-    assert encode_prompt(pieces, TEXT, max_length=64, encoder_decoder=True) == source
+    assert encode_prompt(pieces, TEXT, max_length=64, layout=TWO_SEQUENCES) == source
 
 
 @pytest.mark.parametrize("target", ["Paris", " Paris", "\nParis", "  Paris"])
 def test_the_delimiter_between_input_and_target_is_nothing_to_a_decoder(target: str) -> None:
     rows = [
-        encode(tokenizer("t5"), Rendered(TEXT, text), max_length=64, eos=True, encoder_decoder=True)
+        encode(tokenizer("t5"), Rendered(TEXT, text), max_length=64, eos=True, layout=TWO_SEQUENCES)
         for text in ("Paris", target)
     ]
     assert rows[0].tokens == rows[1].tokens
@@ -45,22 +46,22 @@ def test_a_long_input_loses_its_beginning_or_its_end_and_the_target_nothing() ->
     kept: Any = {"input": whole[len(whole) - 10 :], "right": [*whole[:9], whole[-1]]}
     for truncation, expected in kept.items():
         row = encode(
-            pieces, Rendered(text, "w5 w6"), max_length=10, eos=True, encoder_decoder=True, truncation=truncation
+            pieces, Rendered(text, "w5 w6"), max_length=10, eos=True, layout=TWO_SEQUENCES, truncation=truncation
         )
         assert list(row.tokens[: row.boundary]) == expected
         assert list(row.tokens[row.boundary :]) == pieces("w5 w6")["input_ids"]
         assert (row.cut, row.lost) == (len(whole) - 10, 0)
-    assert list(encode_prompt(pieces, text, max_length=10, encoder_decoder=True)) == whole[len(whole) - 10 :]
+    assert list(encode_prompt(pieces, text, max_length=10, layout=TWO_SEQUENCES)) == whole[len(whole) - 10 :]
 
 
 def test_what_cannot_be_trained_is_refused_with_the_fix() -> None:
     pieces = tokenizer("t5")
     with pytest.raises(ValueError, match=r"rte/train\[3\]: the target is 3 tokens long .* max_length=2; raise"):
-        encode(pieces, Rendered(TEXT, "w5"), max_length=2, eos=True, encoder_decoder=True, name="rte/train[3]")
+        encode(pieces, Rendered(TEXT, "w5"), max_length=2, eos=True, layout=TWO_SEQUENCES, name="rte/train[3]")
     with pytest.raises(ValueError, match="makes no token of the target ' '"):
-        encode(pieces, Rendered(TEXT, " "), max_length=64, eos=True, encoder_decoder=True)
+        encode(pieces, Rendered(TEXT, " "), max_length=64, eos=True, layout=TWO_SEQUENCES)
     with pytest.raises(ValueError, match=r"read by this model's encoder.*use loss_on=last"):
-        encode(pieces, Rendered(TEXT, "Rome"), max_length=64, eos=True, encoder_decoder=True, loss_on="all")
+        encode(pieces, Rendered(TEXT, "Rome"), max_length=64, eos=True, layout=TWO_SEQUENCES, loss_on="all")
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,0 +1,66 @@
+"""The architecture of a model decides; everybody else asks it for what it can do."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+
+from holdfast.models.architecture import Architecture, DecoderOnly, EncoderDecoder, architecture_of, of_run
+from holdfast.row import Row
+from tests import encoder_decoder
+from tests.prefix import tiny
+
+
+@pytest.fixture(scope="module")
+def models() -> dict[type[Architecture], Any]:
+    return {DecoderOnly: tiny.tiny("Llama"), EncoderDecoder: encoder_decoder.pretrained("t5").model}
+
+
+def test_a_model_is_of_the_architecture_that_its_configuration_says(models: dict[type[Architecture], Any]) -> None:
+    for architecture, model in models.items():
+        assert type(architecture_of(model)) is architecture
+        assert type(model).__name__ in str(getattr(transformers, architecture.auto_class)._model_mapping.values())
+
+
+def test_a_row_takes_the_positions_of_what_stands_in_one_sequence(models: dict[type[Architecture], Any]) -> None:
+    row = Row(tuple(range(7)), (0.0,) * 5 + (1.0,) * 2)
+    taken = {kind: architecture_of(model).row_positions(row) for kind, model in models.items()}
+    assert taken == {DecoderOnly: 7, EncoderDecoder: 5}
+    assert [architecture_of(model).encoded(row) for model in models.values()] == [0, 5]
+
+
+@pytest.mark.parametrize("architecture", [DecoderOnly, EncoderDecoder])
+def test_forward_gets_what_the_architecture_says_it_needs(
+    models: dict[type[Architecture], Any], architecture: type[Architecture]
+) -> None:
+    model, tokens = models[architecture], torch.tensor([[3, 4, 5, 6]])
+    inputs = architecture_of(model).decoder_inputs(tokens[:, :2])
+    with torch.no_grad():
+        logits = model(tokens, **inputs, use_cache=False).logits
+    assert logits.shape[:2] == (1, 2 if architecture is EncoderDecoder else 4)
+
+
+def test_folder_of_a_run_says_which_class_loads_its_model(tmp_path: Path) -> None:
+    assert of_run(tmp_path).auto_class == "AutoModelForCausalLM"  # Scores alone: nothing says otherwise.
+    for files, auto_class in (
+        ({"model/config.json": {"is_encoder_decoder": True}}, "AutoModelForSeq2SeqLM"),
+        ({"model/config.json": {"model_type": "llama"}}, "AutoModelForCausalLM"),
+        ({"prompt/adapter_config.json": {"task_type": "SEQ_2_SEQ_LM"}}, "AutoModelForSeq2SeqLM"),
+        ({"prompt/rte/adapter_config.json": {"task_type": "SEQ_2_SEQ_LM"}}, "AutoModelForSeq2SeqLM"),
+        (
+            {
+                "prompt/adapter_config.json": {"peft_type": "JOINED"},
+                "prompt/1/adapter_config.json": {"task_type": "SEQ_2_SEQ_LM"},
+            },
+            "AutoModelForSeq2SeqLM",
+        ),
+        ({"adapter/adapter_config.json": {"task_type": "CAUSAL_LM"}}, "AutoModelForCausalLM"),
+    ):
+        run = tmp_path / str(len(list(tmp_path.iterdir())))
+        for name, config in files.items():
+            (run / name).parent.mkdir(parents=True, exist_ok=True)
+            (run / name).write_text(json.dumps(config))
+        assert of_run(run).auto_class == auto_class, files
