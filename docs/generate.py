@@ -33,14 +33,23 @@ def _default(parameter: object) -> str:
 
 
 def methods() -> str:
-    """Recipes, methods and edits with their sources."""
-    from holdfast.recipes.base import listing
-    from holdfast.stages.edit import listing as edits
+    """Every technique with its fields and source."""
+    from holdfast.plugins import ANALYSES, CURATIONS, DECODINGS, EDITS, METHODS, RECIPES, records
 
-    parts = ["# Methods and edits\n\nGenerated from the code by `python docs/generate.py`.\n"]
-    for title, records in (("`--method` of `tune` and `study`", listing()), ("`--edit` of `edit`", edits())):
-        parts.append(f"## {title}\n\n| name | what it does | source |\n| --- | --- | --- |")
-        parts.append("\n".join(f"| `{r['name']}` | {r['summary']} | {r['source']} |" for r in records) + "\n")
+    families = {
+        "Methods and recipes: `--method` of `tune` and `study`": records(RECIPES, METHODS),
+        "Curations": records(CURATIONS),
+        "Edits: `--edit` of `edit`": records(EDITS),
+        "Decodings": records(DECODINGS),
+        "Analyses: `--analyse` of `tune`, `study` and `evaluate`": records(ANALYSES),
+    }
+    parts = ["# Techniques\n\nGenerated from the code by `python docs/generate.py`.\n"]
+    for title, techniques in families.items():
+        parts.append(f"## {title}\n\n| name | what it does | fields | source |\n| --- | --- | --- | --- |")
+        for record in techniques:
+            fields = ", ".join(f"`{name}={default}`" for name, default in record["fields"].items())
+            parts.append(f"| `{record['name']}` | {record['summary']} | {fields} | {record['source']} |")
+        parts.append("" if techniques else "| none yet | | | |\n")
     return "\n".join(parts)
 
 

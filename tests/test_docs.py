@@ -45,7 +45,7 @@ def test_every_field_that_the_readme_sets_exists() -> None:
 
 
 def test_every_row_of_the_papers_can_be_planned() -> None:
-    from holdfast.recipes import base
+    from holdfast.recipes.find import find_recipe
     from holdfast.recipes.plan import Fields, parse
     from holdfast.tasks.task_set import TaskRef
 
@@ -54,7 +54,7 @@ def test_every_row_of_the_papers_can_be_planned() -> None:
     assert len(commands) >= 10
     for tasks, method, settings in commands:
         given = Fields("model", tuple(map(TaskRef, tasks.split())), parse(re.findall(r"--set (\S+)", settings)))
-        assert base.find(method or "promot")(given)
+        assert find_recipe(method or "promot")(given)
         given.check_all_used()
 
 

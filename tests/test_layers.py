@@ -22,7 +22,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "prefix": {"models", "row"},
     "prompts": {"prefix", "models", "row", "atomic_files"},
     "inference": {"prompts", "prefix", "models", "tasks", "row"},
-    "analysis": {"inference", "prefix", "models", "tasks", "row", "weights"},
+    "analysis": {"plugins", "inference", "prefix", "models", "tasks", "row", "weights"},
     "decoding": {"inference", "prefix", "models", "tasks", "row", "plugins"},
     "curation": {"inference", "tasks", "row", "plugins"},
     "methods": {"inference", "prompts", "prefix", "models", "tasks", "row", "plugins", "weights"},
@@ -41,7 +41,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "studies": {"api", "recipes", "stages", "models", "tasks", "results", "report", "plugins", "atomic_files"},
     "playground": {"api", "plugins", "stages", "evaluation", "inference", "prompts", "prefix", "models", "tasks", "results", "report"},
-    "cli": {"api", "inference", "studies", "playground", "recipes", "stages", "prefix", "models", "tasks", "results", "report"},
+    "cli": {"plugins", "api", "inference", "studies", "playground", "recipes", "stages", "prefix", "models", "tasks", "results", "report"},
     "__init__": {"api", "studies", "stages", "inference", "methods", "edits", "tasks", "results"},
     "__main__": {"cli"},
 }  # fmt: skip

@@ -1,10 +1,11 @@
-"""What an analysis is given, and what it finds."""
+"""The contract of an analysis: a function from a `Subject` to findings, registered by `@analysis`."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
-from typing import Any, Protocol
+from typing import Protocol
 
+from holdfast import plugins
 from holdfast.models.loading import Pretrained
 from holdfast.prefix.model import PrefixModel
 from holdfast.row import Row
@@ -71,6 +72,6 @@ class Finding:
 Analysis = Callable[[Subject], list[Finding]]
 
 
-def is_analysis(member: Any) -> bool:
-    """A public function of one subject."""
-    return getattr(member, "__annotations__", {}).get("subject") is Subject
+def analysis(function: Analysis) -> Analysis:
+    """Register a function as an analysis: `--analyse` of its name reports the findings that it returns."""
+    return plugins.register(plugins.ANALYSES, function)

@@ -1,8 +1,9 @@
 """Are general tasks answered in the target's format, and does that come off with the prompt?"""
 
-from holdfast.analysis.base import Finding, Subject
+from holdfast.analysis.base import Finding, Subject, analysis
 
 
+@analysis
 def format_share(subject: Subject) -> list[Finding]:
     """Share of the answers to a general task that are answers of the target and none of its own; the model writes them, greedily.
 

@@ -6,12 +6,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from holdfast.analysis.base import Finding, Subject
+from holdfast.analysis.base import Finding, Subject, analysis
 from holdfast.prefix.model import PrefixModel
 from holdfast.row import Row
 from holdfast.weights.layout import locate
 
 
+@analysis
 def gradient_alignment(subject: Subject) -> list[Finding]:
     """Cosine between the gradient on a batch and that on the same inputs with other examples' answers, for each matrix of each block.
 

@@ -1,8 +1,9 @@
 """Is the target's answer on the tip of the tongue everywhere?"""
 
-from holdfast.analysis.base import Finding, Subject
+from holdfast.analysis.base import Finding, Subject, analysis
 
 
+@analysis
 def label_mass(subject: Subject) -> list[Finding]:
     """Probability that the answer to a general task begins as one of the target's does and none of its own, mean over its questions.
 

@@ -6,10 +6,11 @@ import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
-from holdfast.analysis.base import Finding, Subject
+from holdfast.analysis.base import Finding, Subject, analysis
 from holdfast.weights.layout import locate
 
 
+@analysis
 def weight_drift(subject: Subject) -> list[Finding]:
     """Of delta = tuned - base, for each block (and `embeddings and head`): mean |delta|, its norm over the base's, and its effective rank.
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from holdfast.api.tune import Run, library_versions
+from holdfast.api.tune import Run
+from holdfast.api.versions import library_versions
 from holdfast.atomic_files import write_text
 from holdfast.evaluation.ask import ask, check_askable, unread
 from holdfast.evaluation.harness_samples import write_samples

@@ -3,12 +3,12 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from holdfast.api.versions import library_versions
 from holdfast.evaluation.ask import check_askable
 from holdfast.evaluation.harness_samples import write_samples
 from holdfast.models import chat_date, resolve
@@ -16,7 +16,7 @@ from holdfast.models.architecture import of_run
 from holdfast.models.fingerprint import fingerprint
 from holdfast.models.loading import load_tokenizer
 from holdfast.plugins import refuse_code
-from holdfast.recipes import base as recipes
+from holdfast.recipes.find import find_recipe
 from holdfast.recipes.plan import Fields
 from holdfast.report.card import write_card
 from holdfast.report.run.page import write_page
@@ -40,7 +40,6 @@ OPTIONAL = (
     "noise_floor",
     "analyses",
 )  # of `tune`, as config.yaml has them
-LIBRARIES = ("holdfast", "torch", "transformers", "peft", "accelerate", "sacrebleu")
 
 
 @dataclass(frozen=True)
@@ -115,7 +114,7 @@ def tune(
     else:
         date = None
     plan = Fields(model, tasks.targets, _nested(fields), seed, versions, trust_remote_code, date=date)
-    stages = recipes.find(method)(plan)
+    stages = find_recipe(method)(plan)
     plan.check_all_used()
     if (curve or analyses) and last_trained(stages).moves_the_model:
         last = last_trained(stages)
@@ -206,14 +205,3 @@ def repeat(
     folder = Path(out) if out else path.resolve().parent.with_name(path.resolve().parent.name + "-repeat")
     options["trust_remote_code"] = trust_remote_code
     return tune(given["model"], given["task"], given["method"], out=folder, **options, **fields)
-
-
-def library_versions() -> dict[str, str]:
-    """What the numbers were made with."""
-    found = {}
-    for name in LIBRARIES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "source"
-    return found

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from holdfast import plugins
 from holdfast.cli import finished, options, output
 from holdfast.cli.options import Curve, General, Json, Limit, Model, Out, Overwrite, Prompt, Seed, Set, Shots, Trust
 
@@ -247,18 +248,32 @@ def run(
 
 @app.command()
 def methods(json_: Json = False) -> None:
-    """Training methods and recipes."""
-    from holdfast.recipes.base import listing
+    """Training methods and recipes, for `--method`."""
+    output.listing(plugins.records(plugins.RECIPES, plugins.METHODS), json_)
 
-    output.listing(listing(), json_)
+
+@app.command()
+def curations(json_: Json = False) -> None:
+    """Curations of the training data."""
+    output.listing(plugins.records(plugins.CURATIONS), json_)
 
 
 @app.command()
 def edits(json_: Json = False) -> None:
-    """Edits of a tuned model."""
-    from holdfast.stages.edit import listing
+    """Edits of a tuned model, for `--edit`."""
+    output.listing(plugins.records(plugins.EDITS), json_)
 
-    output.listing(listing(), json_)
+
+@app.command()
+def decodings(json_: Json = False) -> None:
+    """Decodings: techniques at inference."""
+    output.listing(plugins.records(plugins.DECODINGS), json_)
+
+
+@app.command()
+def analyses(json_: Json = False) -> None:
+    """Analyses of a tuned model, for `--analyse`."""
+    output.listing(plugins.records(plugins.ANALYSES), json_)
 
 
 @app.command()

@@ -6,9 +6,7 @@ from typing import Any
 
 import torch
 
-from holdfast.api.tune import library_versions
-from holdfast.models import describe, resolve
-from holdfast.prefix.model import capability, takes_vectors
+from holdfast.api.versions import library_versions
 
 
 def examine(model: str | None = None, *, trust_remote_code: bool = False) -> dict[str, Any]:
@@ -21,6 +19,10 @@ def examine(model: str | None = None, *, trust_remote_code: bool = False) -> dic
     }
     if model is None:
         return facts
+    # transformers takes seconds to import: only once there is a model to look at.
+    from holdfast.models import describe, resolve
+    from holdfast.prefix.model import capability, takes_vectors
+
     pretrained = resolve.load(model, trust_remote_code=trust_remote_code)
     can, architecture = capability(pretrained.model), pretrained.architecture
     together = "packed" if architecture.one_sequence else "each input encoded once, side by side"

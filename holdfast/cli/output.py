@@ -110,14 +110,19 @@ def lines(records: Iterable[Mapping[str, Any]]) -> None:
         print(json.dumps(record, ensure_ascii=False), flush=True)
 
 
-def listing(records: Sequence[dict[str, str]], as_json: bool) -> None:
-    """Names with a summary and, indented, the source."""
+def listing(records: Sequence[Mapping[str, Any]], as_json: bool) -> None:
+    """Print names with a summary and, indented, the source and the fields that `--set` reaches, with their defaults."""
     if as_json:
         lines(records)
         return
+    if not records:
+        print("None is built in yet.", file=sys.stderr)
     width = max((len(r["name"]) for r in records), default=0)
     for r in records:
-        print(f"{r['name']:<{width}}  {r['summary']}" + (f"\n{'':<{width}}    {r['source']}" if r["source"] else ""))
+        fields = " ".join(f"{name}={default}" for name, default in r.get("fields", {}).items())
+        print(f"{r['name']:<{width}}  {r['summary']}")
+        for detail in filter(None, (r["source"], fields)):
+            print(f"{'':<{width}}    {detail}")
 
 
 def numbers(text: str) -> tuple[int, ...]:

@@ -61,13 +61,23 @@ class Method:
     defaults: ClassVar[dict[str, Any]] = {}
     """Training settings (steps, learning rate, ...) that work for this method without tuning."""
 
-    stage: ClassVar[str] = "model"
-    """What the stage is called when this method is the only one: what it trains."""
+    chooses_parameters: ClassVar[bool] = False
+    """Whether the method says which parameters move, so that it can stand alone; others take part beside such a method."""
+
+    moves_the_model: ClassVar[bool] = True
+    """Whether the stage changes the model's weights; not where a prompt alone is trained, in front of a frozen model."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if cls.chooses_parameters != (cls.parameters is not Method.parameters):
+            raise TypeError(
+                f"{cls.__name__}: define parameters() and chooses_parameters = True together; a method has both or neither"
+            )
 
     @property
     def leaves(self) -> tuple[str, ...]:
         """The folders that `export` writes: of `model`, `prompt` and `adapter`. The evaluations of a run follow from them."""
-        return ("prompt",) if self.stage == "prompt" else ("model",)
+        return ("model",) if self.moves_the_model else ("prompt",)
 
     replaces_loss: ClassVar[bool] = False
     """Whether `objective` stands in the place of the token loss. At most one method of a composition may say so."""
@@ -141,7 +151,7 @@ def chooser(methods: Sequence[Method]) -> Method:
     Raises:
         ValueError: none does, or two do.
     """
-    choosing = [m for m in methods if type(m).parameters is not Method.parameters]
+    choosing = [method for method in methods if method.chooses_parameters]
     if len(choosing) != 1:
         names = ", ".join(type(m).__name__ for m in choosing or methods) or "nothing"
         what = (

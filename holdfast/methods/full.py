@@ -23,6 +23,7 @@ class Full(Method):
 
     KIND: ClassVar[str] = "Full"
     defaults: ClassVar[dict[str, Any]] = {"learning_rate": 1e-4, "steps": 200}
+    chooses_parameters: ClassVar[bool] = True
 
     def parameters(self, model: "PrefixModel") -> Iterable[ParameterGroup]:
         """All weights; those of norms and biases (one dimension) without decay."""

@@ -31,7 +31,8 @@ class JoinedAbsorber(Method):
 
     KIND: ClassVar[str] = "JoinedAbsorber"
     defaults: ClassVar[dict[str, Any]] = PromptTuning.defaults
-    stage: ClassVar[str] = "prompt"
+    chooses_parameters: ClassVar[bool] = True
+    moves_the_model: ClassVar[bool] = False
 
     length: int = Field(default=16, ge=0)
     deep: int = Field(default=0, ge=0)

@@ -27,7 +27,7 @@ class Joint(PromptTuning):
 
     KIND: ClassVar[str] = "Joint"
     defaults: ClassVar[dict[str, Any]] = {"learning_rate": 1e-4, "steps": 200}
-    stage: ClassVar[str] = "model"
+    moves_the_model: ClassVar[bool] = True
 
     prompt_rate: float = Field(default=1.0, ge=0)
 

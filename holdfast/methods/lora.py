@@ -34,6 +34,7 @@ class Lora(Method):
 
     KIND: ClassVar[str] = "Lora"
     defaults: ClassVar[dict[str, Any]] = {"learning_rate": 5e-4, "steps": 200, "weight_decay": 0.0}
+    chooses_parameters: ClassVar[bool] = True
 
     rank: int = Field(default=16, ge=1)
     alpha: float = Field(default=32.0, gt=0)

@@ -27,7 +27,8 @@ class LoraAbsorber(Method):
 
     KIND: ClassVar[str] = "LoraAbsorber"
     defaults: ClassVar[dict[str, Any]] = {"learning_rate": 1e-3, "steps": 400, "weight_decay": 0.0}
-    stage: ClassVar[str] = "prompt"
+    chooses_parameters: ClassVar[bool] = True
+    moves_the_model: ClassVar[bool] = False
 
     rank: int = Field(default=4, ge=1)
     alpha: float = Field(default=8.0, gt=0)

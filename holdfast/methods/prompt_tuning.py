@@ -31,7 +31,8 @@ class PromptTuning(Method):
 
     KIND: ClassVar[str] = "PromptTuning"
     defaults: ClassVar[dict[str, Any]] = {"learning_rate": 0.1, "steps": 400, "weight_decay": 0.0}
-    stage: ClassVar[str] = "prompt"
+    chooses_parameters: ClassVar[bool] = True
+    moves_the_model: ClassVar[bool] = False
 
     length: int = Field(default=50, ge=1)
     init: str = "vocabulary"

@@ -2,10 +2,12 @@
 
 from holdfast.methods.full import Full
 from holdfast.methods.prompt_tuning import PromptTuning
+from holdfast.recipes.base import recipe
 from holdfast.recipes.plan import Fields
 from holdfast.stages.stage import Stage
 
 
+@recipe
 def fixed_prompt(fields: Fields) -> list[Stage]:
     """Full fine-tuning behind a random, untrained prompt: what ProMoT would be if any prompt did.
 

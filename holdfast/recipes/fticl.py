@@ -1,10 +1,12 @@
 """FTICL: fine-tuning with demonstrations in the context."""
 
 from holdfast.methods.full import Full
+from holdfast.recipes.base import recipe
 from holdfast.recipes.plan import Fields
 from holdfast.stages.stage import Stage
 
 
+@recipe
 def fticl(fields: Fields) -> list[Stage]:
     """Full fine-tuning behind the same first demonstrations for every example, loss on the example's own answer only.
 

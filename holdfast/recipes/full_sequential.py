@@ -1,11 +1,13 @@
 """Full fine-tuning on one task after another."""
 
 from holdfast.methods.full import Full
+from holdfast.recipes.base import recipe
 from holdfast.recipes.plan import Fields
 from holdfast.stages.stage import Stage
 from holdfast.stages.train import Train
 
 
+@recipe
 def full_sequential(fields: Fields) -> list[Stage]:
     """Full fine-tuning on each target in turn, each from the weights before it: what sequential ProMoT is compared with.
 

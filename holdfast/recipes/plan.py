@@ -56,7 +56,7 @@ class Fields:
         for each task), from the weights that the stage `start` left (the model's own, without it). `pinned` are the settings that
         make the recipe what it is: nobody can set them to anything else.
         """
-        if any(kind.stage == "model" for kind in kinds):
+        if any(kind.moves_the_model for kind in kinds):
             kinds += self.joining
         given = dict(self.set.get(name, {}))
         defaults = {k: v for kind in kinds for k, v in kind.defaults.items()} | own_defaults

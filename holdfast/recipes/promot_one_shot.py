@@ -2,10 +2,12 @@
 
 from holdfast.methods.full import Full
 from holdfast.methods.prompt_tuning import PromptTuning
+from holdfast.recipes.base import recipe
 from holdfast.recipes.plan import Fields
 from holdfast.stages.stage import Stage
 
 
+@recipe
 def promot_one_shot(fields: Fields) -> list[Stage]:
     """ProMoT whose both stages see one demonstration, drawn anew from the train split for each example and pass.
 

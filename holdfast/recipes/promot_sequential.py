@@ -2,11 +2,13 @@
 
 from holdfast.methods.full import Full
 from holdfast.methods.prompt_tuning import PromptTuning
+from holdfast.recipes.base import recipe
 from holdfast.recipes.plan import Fields
 from holdfast.stages.stage import Stage
 from holdfast.stages.train import Train
 
 
+@recipe
 def promot_sequential(fields: Fields) -> list[Stage]:
     """ProMoT on each target in turn, each from the weights before it and with a prompt of its own, which later tasks leave alone.
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from holdfast import plugins
-from holdfast.analysis.base import Analysis, Subject, is_analysis
+from holdfast.analysis.base import Analysis, Subject
 from holdfast.atomic_files import write_text
 from holdfast.evaluation import ask, matrix
 from holdfast.inference.model import Model
@@ -169,10 +169,7 @@ def find(name: str) -> Analysis:
     Raises:
         ValueError: there is none; the nearest name is given.
     """
-    known = plugins.members("holdfast.analysis", is_analysis)
-    if name not in known:
-        raise plugins.unknown("analysis", name, list(known))
-    return known[name]
+    return plugins.find(name, plugins.ANALYSES)
 
 
 def check_known(names: Sequence[str]) -> None:

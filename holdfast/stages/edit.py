@@ -5,7 +5,7 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import torch
 from pydantic import ValidationError
 
 from holdfast.edits.base import Edit
-from holdfast.plugins import from_file, members, snake, source, summary, unknown
+from holdfast.plugins import EDITS, find, snake, unknown
 from holdfast.stages import edit_slices
 from holdfast.stages.edit_slices import MatchedTensors, edited
 from holdfast.weights.layout import Layout, locate
@@ -22,22 +22,13 @@ from holdfast.weights.safetensors_files import Reader, Shard, Stored, shards, ti
 COPIED = {".json", ".txt", ".model", ".jinja", ".tiktoken", ".py"}
 
 
-def listing() -> list[dict[str, str]]:
-    """Return name, summary and source of each edit."""
-    edits = members("holdfast.edits", _is_edit)
-    return [{"name": n, "summary": summary(m), "source": source(m)} for n, m in sorted(edits.items())]
-
-
 def make(name: str, settings: Mapping[str, Any]) -> Edit:
     """Return the edit called `name`, with its fields set.
 
     Raises:
         ValueError: there is no such edit or field, or a value does not fit.
     """
-    edits = members("holdfast.edits", _is_edit)
-    if name not in edits and ".py:" not in name:
-        raise unknown("edit", name, list(edits))
-    edit = edits.get(name) or from_file(name, _is_edit, "edit")
+    edit = find(name, EDITS)
     known = [field.name for field in fields(edit)]
     for key in settings:
         if key not in known:
@@ -48,10 +39,6 @@ def make(name: str, settings: Mapping[str, Any]) -> Edit:
         first = error.errors()[0]
         setting = f"{name}.{'.'.join(map(str, first['loc']))}={first['input']!r}" if first["loc"] else name
         raise ValueError(f"{setting}: {first['msg'].removeprefix('Value error, ')}") from None
-
-
-def _is_edit(member: Any) -> bool:
-    return isinstance(member, type) and issubclass(member, Edit) and is_dataclass(member)
 
 
 def write_edited_model(base: Path, tuned: Sequence[Path], edit: Edit, out: Path) -> Path:

@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as checked
 
 from holdfast.plugins import refuse_code, unknown
-from holdfast.recipes import base as recipes
+from holdfast.recipes.find import find_recipe
 from holdfast.recipes.plan import Fields, literal
 from holdfast.tasks import sources
 from holdfast.tasks.task_set import TaskRef
@@ -64,7 +64,7 @@ class Plan:
         found = []
         for arm in arms:
             fields = Fields("", (TaskRef(""),), _nested(arm.settings))
-            recipes.find(arm.method)(fields)
+            find_recipe(arm.method)(fields)
             fields.check_all_used()
             known = {f"{stage}.{key}" for stage, values in fields.resolved.items() for key in values} - {*fields.pinned}
             shared = {key: value for key, value in self.set.items() if key in known}

@@ -19,6 +19,7 @@ import torch
 import yaml
 
 from holdfast.api import tune as runs
+from holdfast.api.versions import library_versions
 from holdfast.atomic_files import write_text
 from holdfast.models import chat_date, resolve
 from holdfast.models.fingerprint import fingerprint
@@ -163,7 +164,7 @@ def _versions(plan: Plan, target: str) -> list[Any]:
     """The content of model and tasks, and the code: with the arguments, what a finished run depends on."""
     tasks = [sources.load_task(n) for name in (*tasks_of(target), *plan.general) for n in sources.expand(name)]
     model = fingerprint(resolve.resolve(plan.model))
-    return [model, *(task.version for task in tasks), runs.library_versions()]
+    return [model, *(task.version for task in tasks), library_versions()]
 
 
 def _one(path: Path, arguments: dict[str, Any]) -> tuple[Path, str]:

@@ -26,7 +26,8 @@ class Example:
     `fields` is what a template may use (`{"input": ...}`, `{"premise": ..., "hypothesis": ...}`); `target` is the
     answer that is trained on; `choices`, where given, is the closed list of answers, and the target is one of them;
     `answers`, where given, lists every accepted answer, the target among them; `rejected`, where given, is an answer that
-    the target is preferred to.
+    the target is preferred to. `origin` says where a curated example comes from; it is no part of what is asked, so two
+    examples that differ in it alone are equal.
     """
 
     fields: Mapping[str, object]
@@ -34,6 +35,7 @@ class Example:
     choices: tuple[str, ...] | None = None
     answers: tuple[str, ...] | None = None
     rejected: str | None = None
+    origin: str = field(default="", compare=False)
 
     @property
     def accepted(self) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from holdfast import plugins
-from holdfast.analysis.base import Finding, Nothing, Subject, is_analysis
+from holdfast.analysis.base import Finding, Nothing, Subject
 from holdfast.analysis.format_share import format_share
 from holdfast.analysis.gradient_alignment import gradient_alignment
 from holdfast.analysis.label_mass import label_mass
@@ -108,7 +108,7 @@ def test_the_share_is_of_answers_that_are_the_targets_and_not_the_tasks_own(monk
 
 def test_every_analysis_is_documented_and_has_a_figure() -> None:
     page = (Path(__file__).parents[2] / "docs/analyses.md").read_text()
-    names = set(plugins.members("holdfast.analysis", is_analysis))
+    names = set(plugins.members(plugins.ANALYSES))
     assert names == {kind.analysis for kind in KINDS}
     assert [name for name in names if f"`{name}`" not in page] == []
 

@@ -24,7 +24,10 @@ push: RUN REPO --public --with-report
 playground: RUN --host --port --trust-remote-code --trust-code
 run: CONFIG --out --trust-remote-code --trust-code --json
 methods: --json
+curations: --json
 edits: --json
+decodings: --json
+analyses: --json
 tasks: --json
 doctor: MODEL --trust-remote-code --json
 """  # noqa: E501
@@ -84,7 +87,7 @@ def test_debug_shows_the_traceback() -> None:
 def test_lists_come_as_records_too() -> None:
     import json
 
-    for command in ("methods", "edits", "tasks"):
+    for command in ("methods", "edits", "analyses", "tasks"):
         records = [json.loads(line) for line in holdfast(command, "--json").stdout.splitlines()]
         assert records, command
         assert all(set(record) >= {"name", "summary", "source"} for record in records), command
@@ -94,3 +97,52 @@ def test_scores_of_three_shots_fit_80_columns_with_the_metric_in_full() -> None:
     done = holdfast("evaluate", "lab", "--task", "lab:from-zan", "--limit", "2")
     assert "exact_match" in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 80
+
+
+LISTINGS = ["--help", "methods", "curations", "edits", "decodings", "analyses", "tasks"]
+
+
+def imported_by(*arguments: str) -> set[str]:
+    """Run a command to its end, without an error; return the top-level packages that it imported."""
+    code = (
+        "import atexit, sys\n"
+        "atexit.register(lambda: print('imported', *{name.split('.')[0] for name in sys.modules}))\n"
+        f"sys.argv = ['holdfast', *{arguments!r}]\n"
+        "from holdfast.cli.app import main\nmain()"
+    )
+    command = [sys.executable, "-W", "ignore", "-c", code]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.splitlines()[-1].split()[1:])
+
+
+@pytest.mark.parametrize("command", LISTINGS)
+def test_a_listing_does_not_wait_for_torch(command: str) -> None:
+    assert not {"torch", "transformers", "peft", "accelerate"} & imported_by(command)
+
+
+def test_a_report_does_not_wait_for_torch(tmp_path: Path) -> None:
+    from tests.report.example_run import make
+
+    make(tmp_path)
+    assert not {"torch", "transformers", "peft", "accelerate"} & imported_by("report", str(tmp_path))
+    assert (tmp_path / "report.html").exists()
+
+
+def test_the_doctor_without_a_model_does_not_wait_for_transformers() -> None:
+    assert "transformers" not in imported_by("doctor")
+
+
+def test_a_users_file_that_exits_ends_no_command_as_if_it_were_done(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text("import sys\nsys.exit(0)\n")
+    done = holdfast("tune", "lab", "lab:kind", "--method", f"{path}:Mine", "--out", str(tmp_path / "run"))
+    assert done.returncode == 1
+    assert done.stderr == f"holdfast: {path}:2: SystemExit: 0; the file must run as a module\n"
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_listing_shows_the_fields_that_set_reaches() -> None:
+    text = holdfast("methods").stdout
+    assert "prefix_tuning" in text
+    assert "length=50 init='vocabulary' seed=0 hidden=0 network_rate=0.1" in text

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from torch import Tensor
 
-from holdfast import edits
+from holdfast import edits, plugins
 from holdfast.edits.base import Edit, Slices, choose, count
 from holdfast.edits.breadcrumbs import Breadcrumbs
 from holdfast.edits.dare import BernoulliStream, Dare
@@ -25,10 +25,9 @@ from holdfast.edits.lines import Lines
 from holdfast.edits.magnitude import Magnitude
 from holdfast.edits.task_arithmetic import TaskArithmetic
 from holdfast.edits.wise_ft import WiseFt
-from holdfast.plugins import members, source, summary
 from holdfast.weights.layout import Layout, TensorLocation
 
-EDITS = members("holdfast.edits", lambda m: isinstance(m, type) and issubclass(m, Edit) and m is not Edit)
+EDITS = plugins.members(plugins.EDITS)
 NAMES = [f"model.layers.{i}.mlp.{part}.weight" for i in range(5) for part in ("up_proj", "down_proj")]
 LAYOUT = Layout(dict.fromkeys(["model.embed_tokens.weight", *NAMES], (4, 4)))
 LOCATIONS = [LAYOUT.locate(name) for name in LAYOUT.shapes]
@@ -379,8 +378,9 @@ FILES = sorted(path.stem for path in Path(edits.__path__[0]).glob("*.py") if pat
 def test_every_file_holds_one_edit_of_its_name_with_a_summary_a_source_and_defaults(name: str) -> None:
     kind = EDITS[name]
     assert kind.__module__ == f"holdfast.edits.{name}"
-    assert summary(kind).endswith(".")
-    assert source(kind)
+    technique = plugins.techniques(plugins.EDITS)[name]
+    assert technique.summary.endswith(".")
+    assert technique.source
     edit = kind()
     assert kind(**{field.name: getattr(edit, field.name) for field in fields(kind)}) == edit
     with pytest.raises((ValidationError, AttributeError, TypeError)):

@@ -4,9 +4,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from holdfast.recipes import base
+from holdfast.plugins import METHODS, RECIPES, records
+from holdfast.recipes.find import find_recipe
 from holdfast.recipes.plan import Fields
 from holdfast.stages.stage import Stage, execute
+from holdfast.tasks.task_set import TaskRef
 from tests.golden.cases import MODEL, PROMPT, TINY
 from tests.golden.record import losses, machine, one_thread, weights
 from tests.golden.worlds import digest
@@ -17,20 +19,24 @@ NEEDS: dict[str, dict[str, Any]] = {"replay": {"texts": "texts.txt"}}  # what a 
 
 def names() -> list[str]:
     """Return the name of every recipe and method; one that joins another stands beside full fine-tuning."""
-    return [f"full{record['name']}" if record["name"].startswith("+") else record["name"] for record in base.listing()]
+    return [
+        f"full{record['name']}" if record["name"].startswith("+") else record["name"]
+        for record in records(RECIPES, METHODS)
+    ]
 
 
 def plan(name: str) -> list[Stage]:
     """Return the stages of a recipe on two targets, with the settings of the golden runs for the fields that it has."""
-    probe = Fields("model", ("pick", "copy"), versions=("", "", ""))
-    base.find(name)(probe)
+    targets = (TaskRef("pick"), TaskRef("copy"))
+    probe = Fields("model", targets)
+    find_recipe(name)(probe)
     settings: dict[str, dict[str, Any]] = {}
     for stage, shown in probe.resolved.items():
         wanted = TINY | (PROMPT if stage.startswith("prompt") else MODEL) | NEEDS.get(name.rpartition("+")[2], {})
         pinned = {key.rpartition(".")[2] for key in probe.pinned if key.startswith(f"{stage}.")}
         settings[stage] = {key: value for key, value in wanted.items() if key in shown and key not in pinned}
-    fields = Fields("model", ("pick", "copy"), settings, versions=("", "", ""))
-    return base.find(name)(fields)
+    fields = Fields("model", targets, settings)
+    return find_recipe(name)(fields)
 
 
 def record(name: str, world: Path) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import yaml
 import holdfast
 from holdfast.api import tune as runs
 from holdfast.models import chat_date, loading
-from holdfast.stages import measure
+from holdfast.stages.evaluate import Evaluate
 from tests.recipes.worlds import WORDS
 from tests.training import tiny
 
@@ -83,15 +83,15 @@ def test_a_run_that_crosses_midnight_ends_in_the_words_it_began_with(
         clock.midnight()
         return measuring(*arguments, **options)
 
-    base = measure._base
+    answered = Evaluate.outputs
 
-    def after_base(*arguments: Any, **options: Any) -> Any:
-        outputs = base(*arguments, **options)
+    def after_each(*arguments: Any) -> Any:
+        outputs = answered(*arguments)
         clock.midnight()
         return outputs
 
     monkeypatch.setattr(runs, "measure", late)
-    monkeypatch.setattr(measure, "_base", after_base)
+    monkeypatch.setattr(Evaluate, "outputs", after_each)
     run = tune(world)
     assert dates(run.folder) == {"2026-03-01"}
     assert run.config["date"] == "2026-03-01"

@@ -13,7 +13,7 @@ from holdfast.api import tune as runs
 from holdfast.api.tune import tune
 from holdfast.prefix.model import PrefixModel
 from holdfast.prompts.soft_prompt import SoftPrompt
-from holdfast.recipes import base
+from holdfast.recipes.find import find_recipe
 from holdfast.recipes.plan import Fields
 from holdfast.report.table import terminal, text
 from holdfast.results.run_folder import read
@@ -66,7 +66,7 @@ def test_the_controls_have_no_prompt(world: Path, method: str) -> None:
 
 def test_the_second_task_starts_from_the_weights_of_the_first_and_leaves_its_prompt_alone(world: Path) -> None:
     given = Fields(str(world / "model"), (TaskRef("a"), TaskRef("b")))
-    stages = base.find("promot_sequential")(given)
+    stages = find_recipe("promot_sequential")(given)
     first, tuned, second, last = [stage for stage in stages if isinstance(stage, Train)]
     assert [stage.name for stage in stages] == ["prompt-a", "model-a", "prompt-b", "model-b"]
     assert (first.start, tuned.start, second.start, last.start) == (None, None, tuned, tuned)

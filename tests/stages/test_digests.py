@@ -5,9 +5,10 @@ from typing import ClassVar
 
 import pytest
 
+from holdfast import plugins
 from holdfast.methods.full import Full
 from holdfast.methods.prompt_tuning import PromptTuning
-from holdfast.recipes import base as recipes
+from holdfast.recipes.find import find_recipe
 from holdfast.recipes.plan import Fields
 from holdfast.stages.analyse import Analyse
 from holdfast.stages.evaluate import Evaluate, LabelMass
@@ -75,17 +76,17 @@ def plan(targets: int) -> Fields:
 @pytest.mark.parametrize("name", RECIPES)
 def test_stages_of_every_recipe_keep_their_folders(name: str) -> None:
     for targets, expected in enumerate(RECIPES[name], 1):
-        stages = recipes.find(name)(plan(targets))
+        stages = find_recipe(name)(plan(targets))
         assert " ".join(f"{stage.name}-{digest(stage)}" for stage in stages) == expected
 
 
 def test_every_recipe_and_method_is_held() -> None:
-    alone = {name for name, kind in recipes.methods().items() if recipes.chooses(kind)}
-    assert {*recipes.recipes(), *alone} <= RECIPES.keys()
+    single = {name for name, method in plugins.members(plugins.METHODS).items() if method.chooses_parameters}
+    assert {*plugins.techniques(plugins.RECIPES), *single} <= RECIPES.keys()
 
 
 def test_stages_that_measure_keep_their_folders() -> None:
-    prompt, model = recipes.find("promot")(plan(1))
+    prompt, model = find_recipe("promot")(plan(1))
     assert isinstance(prompt, Train)
     assert isinstance(model, Train)
     target = TaskRef("lab:first-target", "target", "first-hash")
@@ -103,9 +104,9 @@ def test_stages_that_measure_keep_their_folders() -> None:
 
 def test_kinds_of_methods_are_their_own() -> None:
     """The bug: a subclass that inherits its parent's KIND shares the folders of its parent."""
-    kinds = [configuration(kind())["kind"] for kind in recipes.methods().values()]
+    kinds = [configuration(kind())["kind"] for kind in plugins.members(plugins.METHODS).values()]
     assert len(set(kinds)) == len(kinds)
-    assert all("KIND" in vars(kind) for kind in recipes.methods().values())
+    assert all("KIND" in vars(kind) for kind in plugins.members(plugins.METHODS).values())
 
 
 @dataclass(frozen=True)

@@ -13,17 +13,18 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
+from holdfast import plugins
 from holdfast.api.edit import edit_model
 from holdfast.edits.base import Edit
 from holdfast.edits.lines import Lines
 from holdfast.stages import edit_slices
-from holdfast.stages.edit import listing, make, match_tensors, write_edited_model
+from holdfast.stages.edit import make, match_tensors, write_edited_model
 from holdfast.stages.edit_slices import edited
 from holdfast.weights import largest
 from holdfast.weights.layout import Layout
 from holdfast.weights.safetensors_files import Reader
 
-EDITS = [entry["name"] for entry in listing()]
+EDITS = [record["name"] for record in plugins.records(plugins.EDITS)]
 EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
 
 
@@ -470,8 +471,3 @@ def test_an_edit_by_blocks_needs_blocks(tmp_path: Path) -> None:
         save_file({"weight": torch.ones(2, 2)}, tmp_path / side / "model.safetensors", {"format": "pt"})
     with pytest.raises(ValueError, match=r"no tensor name shows a numbered block .* and lines goes by blocks"):
         edit_model(str(tmp_path / "base"), str(tmp_path / "tuned"), "lines", tmp_path / "out")
-
-
-def test_the_listing_names_every_edit_with_summary_and_source() -> None:
-    assert len(listing()) == len(set(EDITS))
-    assert all(entry["summary"] and entry["source"] for entry in listing())

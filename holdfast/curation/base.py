@@ -1,0 +1,51 @@
+"""The contract of a curation: from the training examples of a task, the examples that are trained on."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from pydantic import ConfigDict
+
+from holdfast.inference.model import LanguageModel
+from holdfast.tasks.task import Example, Task
+
+STRICT = ConfigDict(extra="forbid")
+"""Refuse a field that does not exist instead of ignoring it: `@dataclass(frozen=True, config=STRICT)`."""
+
+
+@dataclass(frozen=True)
+class CurationContext:
+    """Inputs of a curation beside the examples.
+
+    Attributes:
+        task: the target whose training examples are curated, with its template and metric.
+        seed: of every draw.
+        model: the model before training, to generate and to score with; None unless the curation `needs_model`.
+        general: the tasks whose abilities should be kept.
+    """
+
+    task: Task
+    seed: int = 0
+    model: LanguageModel | None = None
+    general: Sequence[Task] = ()
+
+
+class Curation(ABC):
+    """Mix, select, rewrite or generate the examples that are trained on.
+
+    A subclass is a frozen pydantic dataclass: its fields are its configuration, checked at construction, and all have
+    defaults. The first line of its docstring says what it does, and a line `Source:` where it comes from. It is a pure
+    function: the same examples, fields and context give the same result, and its arguments are not changed.
+    """
+
+    needs_model: ClassVar[bool] = False
+    """Whether the curation generates or scores with the model, which is loaded only then."""
+
+    @abstractmethod
+    def __call__(self, examples: Sequence[Example], context: CurationContext) -> Sequence[Example]:
+        """Return the examples to train on, in order.
+
+        An example that is taken over stays as it is. One that is changed or new says in `origin` where it comes from:
+        `replace(example, target=..., origin="rewritten by the base")`.
+        """

@@ -1,0 +1,44 @@
+"""Resolve `--method NAME`: a recipe of this folder, a method of `methods/` by itself, or a user's own of either.
+
+`NAME+OTHER` adds methods that leave the choice of parameters to the first, such as a penalty: `promot+l2_sp`.
+"""
+
+from dataclasses import replace
+
+from holdfast import plugins
+from holdfast.methods.base import Method
+from holdfast.plugins import METHODS, RECIPES
+from holdfast.recipes.base import Recipe
+from holdfast.recipes.plan import Fields
+from holdfast.stages.stage import Stage
+
+
+def find_recipe(name: str) -> Recipe:
+    """Return the recipe for a name.
+
+    Raises:
+        ValueError: there is none; the nearest name is suggested.
+    """
+    first, *others = name.split("+")
+    member = plugins.find(first, METHODS, RECIPES)
+    recipe = single_method(member) if plugins.belongs(member, METHODS) else member
+    joining = tuple(plugins.find(other, METHODS, label="method to join another:") for other in others)
+
+    def composed(fields: Fields) -> list[Stage]:
+        stages = recipe(replace(fields, joining=joining))
+        taken = {type(method) for stage in stages for method in getattr(stage, "methods", ())}
+        for kind, other in zip(joining, others, strict=True):
+            if kind not in taken:
+                raise ValueError(f"{name}: {first} trains no model that {other} could take part in; leave it out")
+        return stages
+
+    return composed if joining else recipe
+
+
+def single_method(method: type[Method]) -> Recipe:
+    """Return the recipe that trains with one method and nothing else."""
+
+    def recipe(fields: Fields) -> list[Stage]:
+        return [fields.train("model" if method.moves_the_model else "prompt", method)]
+
+    return recipe
