@@ -193,13 +193,14 @@ class Mine(Curation):
 DECODING = """
 from pydantic.dataclasses import dataclass
 from holdfast.decoding.base import STRICT, Decoding
+from holdfast.inference.sampling import GREEDY
 
 @dataclass(frozen=True, config=STRICT)
 class Mine(Decoding):
     prefix: str = "Answer: "
 
-    def generate(self, texts, **options):
-        return self.model.generate([self.prefix + text for text in texts], **options)
+    def generate(self, texts, sampling=GREEDY, *, progress=None):
+        return self.model.generate([self.prefix + text for text in texts], sampling, progress=progress)
 """
 RECIPE = """
 from holdfast.methods.lora import Lora
@@ -237,10 +238,10 @@ def test_a_users_own_decoding_wraps_a_model_and_is_one(own: Callable[..., type])
     class Echo:
         room = 7
 
-        def generate(self, texts, **options):
+        def generate(self, texts, sampling, *, progress=None):
             return [f"<{text}>" for text in texts]
 
-        def rolling(self, texts):
+        def rolling(self, texts, *, progress=None):
             return [float(len(text)) for text in texts]
 
     decoding = own(DECODING, "Mine", DECODINGS)(prefix="A: ")
@@ -248,8 +249,17 @@ def test_a_users_own_decoding_wraps_a_model_and_is_one(own: Callable[..., type])
     assert model.generate(["x"]) == ["<A: A: x>"]
     assert model.rolling(["abc"]) == [3.0], "not changed, so the model inside answers"
     assert model.room == 7
-    with pytest.raises(AttributeError):
-        _ = decoding.model
+    assert not hasattr(decoding, "model"), "the configuration itself stays without a model"
+
+
+def test_a_decoding_answers_everything_that_a_language_model_answers() -> None:
+    """The bug: a verb that is added to the protocol and not passed on."""
+    from holdfast.decoding.base import Decoding
+    from holdfast.inference.language_model import LanguageModel
+
+    verbs = {name for name in vars(LanguageModel) if not name.startswith("_")}
+    assert len(verbs) >= 6
+    assert verbs <= vars(Decoding).keys()
 
 
 def test_a_users_own_recipe_composes_an_absorber_and_a_tuner(own: Callable[..., Callable]) -> None:

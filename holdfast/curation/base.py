@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from pydantic import ConfigDict
 
-from holdfast.inference.model import LanguageModel
+from holdfast.inference.language_model import LanguageModel
 from holdfast.tasks.task import Example, Task
 
 STRICT = ConfigDict(extra="forbid")

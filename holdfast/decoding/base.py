@@ -2,11 +2,13 @@
 
 import copy
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 from pydantic import ConfigDict
+from typing_extensions import Self
 
-from holdfast.inference.model import LanguageModel
+from holdfast.inference.language_model import LanguageModel, Progress
+from holdfast.inference.sampling import GREEDY, Sampling
 from holdfast.inference.scoring import LogLikelihood
 
 STRICT = ConfigDict(extra="forbid")
@@ -14,36 +16,60 @@ STRICT = ConfigDict(extra="forbid")
 
 
 class Decoding:
-    """Change what a language model is asked, or how it answers; everything else is passed on to the model inside.
+    """Change the questions or the answers of a language model; everything else is passed on to the model inside.
 
     A subclass is a frozen pydantic dataclass: its fields are its configuration, checked at construction, and all have
     defaults. The first line of its docstring says what it does, and a line `Source:` where it comes from. It overrides
-    the methods that it changes, and asks `self.model` in them.
+    the methods that it changes, and asks `self.model` in them. A decoding is a language model once it is wrapped around one.
     """
 
     model: LanguageModel
     """The model inside; there is none before `wrap`."""
 
-    def wrap(self, model: LanguageModel) -> LanguageModel:
-        """Return this technique around `model`: a language model itself. A technique on logits overrides this."""
+    def wrap(self, model: LanguageModel) -> Self:
+        """Return this technique around `model`. A technique on logits overrides this, and wraps the model's engine."""
         wrapped = copy.copy(self)
         object.__setattr__(wrapped, "model", model)  # The dataclass is frozen; its configuration does not change.
-        return cast(LanguageModel, wrapped)
+        return wrapped
 
-    def loglikelihood(self, pairs: Sequence[tuple[str, str]], **options: Any) -> list[LogLikelihood]:
-        """Return the log-likelihood of each continuation behind its context."""
-        return self.model.loglikelihood(pairs, **options)
+    @property
+    def tokenizer(self) -> Any:
+        """The tokenizer of the model inside."""
+        return self.model.tokenizer
 
-    def generate(self, texts: Sequence[str], **options: Any) -> list[str]:
-        """Return a continuation of each text."""
-        return self.model.generate(texts, **options)
+    @property
+    def room(self) -> int:
+        """The most tokens of a text, its continuation included."""
+        return self.model.room
 
-    def rolling(self, texts: Sequence[str], **options: Any) -> list[float]:
+    def loglikelihood(
+        self, pairs: Sequence[tuple[str, str]], *, progress: Progress | None = None
+    ) -> list[LogLikelihood]:
+        """Return the log-likelihood of each (context, continuation)'s continuation."""
+        return self.model.loglikelihood(pairs, progress=progress)
+
+    def generate(
+        self, texts: Sequence[str], sampling: Sampling = GREEDY, *, progress: Progress | None = None
+    ) -> list[str]:
+        """Return the continuations of each text."""
+        return self.model.generate(texts, sampling, progress=progress)
+
+    def rolling(self, texts: Sequence[str], *, progress: Progress | None = None) -> list[float]:
         """Return the log-likelihood of each whole text."""
-        return self.model.rolling(texts, **options)
+        return self.model.rolling(texts, progress=progress)
 
-    def __getattr__(self, name: str) -> Any:
-        """Return an attribute of the model inside, such as its tokenizer or room."""
-        if name.startswith("_") or name == "model":  # Copying looks for both before there is a model.
-            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
-        return getattr(self.model, name)
+    def first_token_mass(self, contexts: Sequence[str], answers: Sequence[Sequence[str]]) -> list[float]:
+        """Return the probability that the first token behind a context begins one of its `answers`."""
+        return self.model.first_token_mass(contexts, answers)
+
+    def next_tokens(self, text: str, count: int = 5) -> list[tuple[str, float]]:
+        """Return the likeliest tokens behind a text, each with its probability."""
+        return self.model.next_tokens(text, count)
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Return the number of tokens of each text."""
+        return self.model.count_tokens(texts)
+
+    def cuts(self, pairs: Sequence[tuple[str, str]], new: int) -> list[bool]:
+        """Return whether each context must lose its beginning to fit beside its continuation and `new` tokens."""
+        return self.model.cuts(pairs, new)
