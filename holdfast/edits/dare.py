@@ -35,10 +35,13 @@ class Dare(Streamed):
     def over(self, slices: Slices, location: TensorLocation) -> Apply:
         if self.density == 0:
             return lambda base, tuned: base
+        # A density of 1e-40 is a share as well; what it is divided by must stay a number in float32.
+        limit = torch.finfo(torch.float32).max
+        weight = max(-limit, min(self.scale / self.density, limit))
         draws = BernoulliStream(self.density, f"{self.seed} {location.name}")
 
         def apply(base: Tensor, tuned: Sequence[Tensor]) -> Tensor:
-            rescaled = torch.lerp(base, only(tuned), self.scale / self.density)
+            rescaled = torch.lerp(base, only(tuned), weight)
             return choose(draws(base.numel()), rescaled, base)
 
         return apply

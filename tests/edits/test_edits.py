@@ -268,6 +268,13 @@ def test_dare_keeps_the_share_and_the_mean_and_draws_by_name() -> None:
     assert not torch.equal(result, Dare(0.25, seed=1)(base, [tuned], LOCATIONS[1]))
 
 
+def test_dare_of_next_to_nothing_keeps_nothing() -> None:
+    """The bug: 1 / 1e-136 is no number in float32, and the edit ended in a traceback."""
+    base, tuned = pair(100, 0)
+    for scale in (1.0, -1.0):
+        assert torch.equal(Dare(1e-136, scale)(base, [tuned], LOCATIONS[1]), base)
+
+
 @pytest.mark.parametrize("density", [0.25, 0.2, 0.001, 0.9999])
 def test_draws_are_the_same_in_any_number_at_a_time_and_true_with_their_probability(density: float) -> None:
     whole = BernoulliStream(density, "0 name")(200_000)
