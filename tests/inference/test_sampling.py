@@ -186,3 +186,10 @@ def test_a_model_behind_a_combined_engine_scores_and_writes_as_before() -> None:
     masses = [one.first_token_mass(texts, [[" a", " the"]] * 3) for one in (wrapped, plain)]
     assert masses[0] == pytest.approx(masses[1], abs=1e-5)
     assert Sampling() == GREEDY
+
+
+def test_a_token_without_probability_is_not_drawn_even_by_a_zero() -> None:
+    """Of a uniform number in [0, 1) the least is 0 itself, and it belongs to the first token that has a share."""
+    sampler = Sampler([(1,)], Sampling(temperature=1.0))
+    sampler.generators[0].random = lambda: 0.0
+    assert sampler(torch.tensor([[-torch.inf, 0.0, 1.0]]), [0]).tolist() == [1]
