@@ -36,8 +36,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "recipes": {"stages", "training", "methods", "tasks", "plugins"},
     "report": {"results", "atomic_files"},
     "api": {
-        "recipes", "stages", "evaluation", "inference", "prompts", "prefix", "models", "lab", "tasks", "results", "report", "atomic_files",
-        "plugins",
+        "recipes", "stages", "evaluation", "decoding", "inference", "prompts", "prefix", "models", "lab", "tasks", "results", "report",
+        "atomic_files", "plugins",
     },
     "studies": {"api", "recipes", "stages", "models", "tasks", "results", "report", "plugins", "atomic_files"},
     "playground": {"api", "plugins", "stages", "evaluation", "inference", "prompts", "prefix", "models", "tasks", "results", "report"},

@@ -3,19 +3,23 @@
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Literal
+
+from pydantic import ValidationError
 
 from holdfast.api.tune import Run
 from holdfast.api.versions import library_versions
 from holdfast.atomic_files import write_text
+from holdfast.decoding.base import Decoding
 from holdfast.evaluation.ask import ask, check_askable, unread
 from holdfast.evaluation.harness_samples import write_samples
 from holdfast.evaluation.progress import AskingProgress, task_items
 from holdfast.inference.model import Model
 from holdfast.lab import world
 from holdfast.models import resolve
-from holdfast.plugins import refuse_code
+from holdfast.plugins import DECODINGS, find, refuse_code, snake, unknown
 from holdfast.prefix.attached import detached
 from holdfast.prompts.load import load_prompt
 from holdfast.results.run_folder import RunFolder, write_results
@@ -55,6 +59,25 @@ def load(
     return Model(pretrained, detached(load_prompt(prompt_folder, pretrained)()) if prompt_folder else None)
 
 
+def decoding(name: str, settings: Mapping[str, Any] = {}) -> Decoding:
+    """Return the decoding called `name` (or `path/to/file.py:Name`) with its fields set.
+
+    Raises:
+        ValueError: there is no such decoding or field, or a value does not fit.
+    """
+    technique = find(name, DECODINGS)
+    known = [field.name for field in fields(technique)]
+    for key in settings:
+        if key not in known:
+            raise unknown(f"field of decoding {name!r}:", key, known)
+    try:
+        return technique(**settings)
+    except ValidationError as error:
+        first = error.errors()[0]
+        setting = f"decode.{'.'.join(map(str, first['loc']))}={first['input']!r}"
+        raise ValueError(f"{setting}: {first['msg'].removeprefix('Value error, ')}") from None
+
+
 def _prompt_of(run: Path, asked: str | None) -> Path | None:
     """The folder of the prompt that is asked of a run: the only one, that of a target, or any other."""
     own = RunFolder(run).prompts
@@ -86,12 +109,14 @@ def evaluate(
     demonstrations: Literal["first", "sampled"] = "first",
     sets: int = 1,
     out: str | Path | None = None,
+    decode: Decoding | None = None,
     trust_remote_code: bool = False,
 ) -> list[Score]:
     """The scores of a model on tasks, without training; `model` and `prompt` are as in `load`.
 
     Demonstrations are the first of the train split, the same for all items, or sampled for each item; in so many `sets`, the
     spread between which `Score.over_sets` says.
+    With `decode` everything is asked of that technique around the model.
     With `out`, `scores.jsonl`, `outputs.jsonl` and the harness's samples are written into that folder.
 
     Raises:
@@ -104,6 +129,7 @@ def evaluate(
     loaded = [t for name in sources.arguments(tasks) for t in sources.load_tasks(name)]
     check_askable(loaded, max(shots))
     measured = load(model, prompt=prompt, trust_remote_code=trust_remote_code)
+    answering = measured if decode is None else decode.wrap(measured)
     name = str(model.folder if isinstance(model, Run) else model)
     state = "on" if measured.prompt is not None else "off" if prompt == "off" else None
     how: dict[str, Any] = {"role": "target", "limit": limit, "seed": seed, "demonstrations": demonstrations}
@@ -118,7 +144,10 @@ def evaluate(
         for task, k, number in asked:
             again = f", demonstrations {number + 1} of {sets}" if sets > 1 and k else ""
             progress.begin(f"{task.name}, {k} shot{'' if k == 1 else 's'}{again}")
-            outputs[number] += ask(measured, task, shots=k, demonstration_seed=number, **how)
+            answers = ask(answering, task, shots=k, demonstration_seed=number, **how)
+            if decode is not None:
+                answers = [replace(o, decoding=f"{snake(type(decode).__name__)}: {o.decoding}") for o in answers]
+            outputs[number] += answers
             progress.done()
     made = Circumstances(model=name, model_hash=measured.pretrained.hash, seed=seed, versions=library_versions())
     scores, *others = (score(part, loaded, circumstances=made) for part in outputs)

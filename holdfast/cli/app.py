@@ -95,6 +95,8 @@ def evaluate(
     demonstrations: options.Demonstrations = "first",
     sets: options.Sets = 1,
     analyse: options.AnalyseRun = None,
+    decode: options.Decode = None,
+    set_: options.DecodeSet = None,
     out: Out = None,
     trust_remote_code: Trust = False,
     trust_code: options.TrustCode = False,
@@ -109,6 +111,7 @@ def evaluate(
     if analyse:
         found = measuring.explain(model, analyse, task or (), shots=min(asked), trust_code=trust_code, **how)
     how |= {"demonstrations": demonstrations, "sets": sets}
+    how |= {"decode": output.decoding(decode, set_)}
     scores = measuring.evaluate(model, tasks, prompt=prompt, shots=asked, seed=seed, **how)
     output.scores(scores, json_, lambda: output.table(scores))
     output.findings(found, json_)
@@ -133,6 +136,8 @@ def generate(
     top_p: Annotated[float, typer.Option(help="Draw among the likeliest tokens that have this probability.")] = 1.0,
     samples: Annotated[int, typer.Option(min=1, help="Draw so many continuations of each prompt.")] = 1,
     seed: Seed = 0,
+    decode: options.Decode = None,
+    set_: options.DecodeSet = None,
     trust_remote_code: Trust = False,
 ) -> None:
     """Batch inference: JSONL or lines in, JSONL out, prompt attached or not."""
@@ -142,13 +147,14 @@ def generate(
     sampling = Sampling(max_new_tokens, tuple(stop or ()), num_beams, temperature, top_k, top_p, seed, samples)
     given = input_.read_text(encoding="utf-8") if input_ else sys.stdin.read()
     texts = measuring.prompts_of(given, str(input_ or "stdin"))
+    technique = output.decoding(decode, set_)
     loaded = measuring.load(model, prompt=prompt, trust_remote_code=trust_remote_code)
-    outputs = loaded.generate(texts, sampling)
+    outputs = (loaded if technique is None else technique.wrap(loaded)).generate(texts, sampling)
     prompts = (text for text in texts for _ in range(samples))
     output.lines({"prompt": text, "output": answer} for text, answer in zip(prompts, outputs, strict=True))
-    if loaded.truncated:
+    if truncated := sum(loaded.cuts([(text, "") for text in texts], max_new_tokens)):
         print(
-            f"holdfast: {loaded.truncated} of {len(texts)} prompts did not fit into the model's {loaded.pretrained.max_length} "
+            f"holdfast: {truncated} of {len(texts)} prompts did not fit into the model's {loaded.pretrained.max_length} "
             "positions beside the new tokens, and lost their beginning",
             file=sys.stderr,
         )

@@ -146,6 +146,20 @@ def assignment(text: str) -> tuple[str, Any]:
     return name.strip(), literal(value)
 
 
+def decoding(name: str | None, assignments: Sequence[str] | None) -> Any:
+    """Return the technique of `--decode` with the fields of `--set decode.field=value`; None where none is named."""
+    from holdfast.api import measuring
+    from holdfast.recipes.plan import parse
+
+    settings = parse(list(assignments or ()))
+    for section in settings:
+        if section != "decode" or name is None:
+            raise ValueError(
+                f"--set {section}.{next(iter(settings[section]))}: only decode.field=value, beside --decode NAME, is set here"
+            )
+    return None if name is None else measuring.decoding(name, settings.get("decode", {}))
+
+
 def guarded(command: Callable[[], None]) -> None:
     """Run a command; what is wrong becomes one line on stderr (a traceback with --debug) and exit code 1."""
     debug = DEBUG in sys.argv

@@ -1,13 +1,16 @@
-"""The contract of a decoding: a language model around a language model."""
+"""The contract of a decoding: a language model around a language model, or an engine around an engine."""
 
 import copy
-from collections.abc import Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from pydantic import ConfigDict
-from typing_extensions import Self
 
+from holdfast.inference.engine import Engine
 from holdfast.inference.language_model import LanguageModel, Progress
+from holdfast.inference.model import Model
 from holdfast.inference.sampling import GREEDY, Sampling
 from holdfast.inference.scoring import LogLikelihood
 
@@ -26,8 +29,8 @@ class Decoding:
     model: LanguageModel
     """The model inside; there is none before `wrap`."""
 
-    def wrap(self, model: LanguageModel) -> Self:
-        """Return this technique around `model`. A technique on logits overrides this, and wraps the model's engine."""
+    def wrap(self, model: LanguageModel) -> LanguageModel:
+        """Return this technique around `model`. A technique on logits derives from `LogitsDecoding`."""
         wrapped = copy.copy(self)
         object.__setattr__(wrapped, "model", model)  # The dataclass is frozen; its configuration does not change.
         return wrapped
@@ -73,3 +76,28 @@ class Decoding:
     def cuts(self, pairs: Sequence[tuple[str, str]], new: int) -> list[bool]:
         """Return whether each context must lose its beginning to fit beside its continuation and `new` tokens."""
         return self.model.cuts(pairs, new)
+
+
+class LogitsDecoding(Decoding):
+    """Change the logits of a model at every token, in whatever is asked of it: likelihoods, greedy, beams or samples.
+
+    A subclass puts an engine around the model's own: usually a `CombinedEngine`, whose `combine` makes the logits that follow from those
+    of the model and, where there are any, of others.
+    """
+
+    def wrap(self, model: LanguageModel) -> LanguageModel:
+        """Return the model with its engine wrapped.
+
+        Raises:
+            ValueError: the model gives texts and no logits.
+        """
+        if not isinstance(model, Model):
+            raise ValueError(
+                f"{type(self).__name__} changes logits, and this model gives texts alone; take a transformers model"
+            )
+        outer, inner = self.around(model), model.decode
+        return replace(model, decode=outer if inner is None else lambda engine: outer(inner(engine)))
+
+    @abstractmethod
+    def around(self, model: Model) -> Callable[[Engine], Engine]:
+        """Load what the technique needs beside the model, once; return what puts it around the model's engine."""
