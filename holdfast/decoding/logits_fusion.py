@@ -1,0 +1,144 @@
+"""Dynamic logits fusion: small models that were tuned steer a large one that was not, token by token.
+
+M are the logits of the large model, S those of a small one, E_t those of the small one after fine-tuning on task t. What follows is drawn
+from P(a) = softmax(M + sum_t a_t (E_t - S)). The weights a are found anew for every token: the large model shall move as far from itself
+as the small one moved from itself, in both directions of the Kullback-Leibler divergence.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import torch
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+from torch import Tensor
+
+from holdfast.decoding.base import STRICT, LogitsDecoding
+from holdfast.inference.engine import CombinedEngine, Engine
+from holdfast.inference.model import Model
+from holdfast.inference.transformers_engine import TransformersEngine
+from holdfast.models import resolve
+
+POINTS, STEPS = (
+    9,
+    10,
+)  # Weights tried between 0 and the largest (1 among them), then steps of golden section beside the best.
+GOLDEN = (5**0.5 - 1) / 2
+SWEEPS = 2  # How often the weight of each of several experts is found, the others held.
+Objective = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True, config=STRICT)
+class LogitsFusion(LogitsDecoding):
+    """Add to a model's logits what fine-tuning changed in a small one of the same vocabulary, weighted anew at each token.
+
+    Source: Fan et al. 2024, On Giant's Shoulders: Effortless Weak to Strong by Dynamic Logits Fusion, arXiv:2406.15480
+    """
+
+    small: str = ""
+    """The small model before fine-tuning."""
+
+    experts: str = ""
+    """The small model after it; several fine-tuned on different tasks with commas between."""
+
+    largest: float = Field(default=2.0, gt=0)
+    """No weight is larger."""
+
+    trust_remote_code: bool = False
+
+    def around(self, model: Model) -> Callable[[Engine], Engine]:
+        """Load the small models; what puts them around the large one's engine.
+
+        Raises:
+            ValueError: a model is not named, cannot be loaded, or has another vocabulary.
+        """
+        names = [self.small, *(name.strip() for name in self.experts.split(","))]
+        if not all(names):
+            raise ValueError(
+                "logits_fusion needs a small model and what fine-tuning made of it: --set decode.small=MODEL "
+                "--set decode.experts=MODEL[,MODEL]"
+            )
+        engines: list[Engine] = []
+        for name in names:
+            inside = Path(name) / "model"  # a run's folder: the weights that it keeps
+            loaded = resolve.load(str(inside) if inside.is_dir() else name, trust_remote_code=self.trust_remote_code)
+            if loaded.tokenizer.get_vocab() != model.tokenizer.get_vocab():
+                raise ValueError(
+                    f"{name}: its tokenizer is not that of {model.pretrained.source}, so their logits are of different tokens; "
+                    "take models of one family"
+                )
+            engines.append(TransformersEngine(loaded.model, None, model.batch_tokens))
+        return lambda engine: FusedEngine((engine, *engines), self.largest)
+
+
+class FusedEngine(CombinedEngine):
+    """A large model, a small one, and what fine-tuning made of the small one."""
+
+    def __init__(self, engines: tuple[Engine, ...], largest: float) -> None:
+        super().__init__(engines)
+        self.largest = largest
+
+    def combine(self, logits: Sequence[Tensor]) -> Tensor:
+        """The fused logits `[N, V]`, V being the large model's."""
+        return fused(logits[0], logits[1], logits[2:], self.largest)
+
+
+def fused(large: Tensor, small: Tensor, experts: Sequence[Tensor], largest: float) -> Tensor:
+    """Return log-probabilities `[N, V]` of the large model's logits `[N, V]`, steered by experts.
+
+    Models of one vocabulary may have padded their outputs to several sizes: what only some have is -inf.
+
+    Args:
+        small: `[N, V_s]`
+        experts: `[N, V_t]` each.
+        largest: The bound of every weight.
+    """
+    size = min(part.shape[-1] for part in (large, small, *experts))
+    base, before = (part[:, :size].float().log_softmax(-1) for part in (large, small))
+    after = [part[:, :size].float().log_softmax(-1) for part in experts]
+    deltas = [part - before for part in after]
+    moved = [(divergence(part, before), divergence(before, part)) for part in after]
+    weights = [base.new_zeros(len(base)) for _ in experts]
+    for _ in range(SWEEPS if len(experts) > 1 else 1):
+        for number, delta in enumerate(deltas):
+            others = [w[:, None] * d for i, (w, d) in enumerate(zip(weights, deltas, strict=True)) if i != number]
+            start = sum(others, base)
+            weights[number] = minimum(partial(distance, base, start, delta, moved), largest, base)
+    steered = [weight[:, None] * delta for weight, delta in zip(weights, deltas, strict=True)]
+    logits = sum(steered, base).log_softmax(-1)
+    return torch.nn.functional.pad(logits, (0, large.shape[-1] - size), value=-torch.inf)
+
+
+def distance(
+    base: Tensor, start: Tensor, delta: Tensor, moved: Sequence[tuple[Tensor, Tensor]], weight: Tensor
+) -> Tensor:
+    """Return how far softmax(start + weight x delta) is from having moved as each expert did, `[N]`: the sum of squared differences."""
+    steered = (start + weight[:, None] * delta).log_softmax(-1)
+    forth, back = divergence(steered, base), divergence(base, steered)
+    return torch.stack([(forth - one).square() + (back - other).square() for one, other in moved]).sum(0)
+
+
+def divergence(one: Tensor, other: Tensor) -> Tensor:
+    """Return KL(one || other) in nats, `[N]`, from log-probabilities `[N, V]`."""
+    return (one.exp() * (one - other)).sum(-1)
+
+
+def minimum(objective: Objective, largest: float, like: Tensor) -> Tensor:
+    """Return the weight of each row in [0, largest] `[N]` at which its objective is least; of equal ones the smallest that was tried.
+
+    So an expert that changed nothing, where every weight is right, gets 0.
+    """
+    grid = torch.linspace(0, largest, POINTS, device=like.device)
+    values = torch.stack([objective(point.expand(len(like))) for point in grid])
+    place = values.argmin(0)
+    best, least = grid[place], values.gather(0, place[None])[0]
+    low, high = grid[(place - 1).clamp(min=0)], grid[(place + 1).clamp(max=POINTS - 1)]
+    for _ in range(STEPS):
+        width = GOLDEN * (high - low)
+        left, right = high - width, low + width
+        at_left, at_right = objective(left), objective(right)
+        for point, value in ((left, at_left), (right, at_right)):
+            best, least = torch.where(value < least, point, best), torch.minimum(value, least)
+        low, high = torch.where(at_left <= at_right, low, left), torch.where(at_left <= at_right, right, high)
+    return best
