@@ -67,6 +67,10 @@ class Method:
     moves_the_model: ClassVar[bool] = True
     """Whether the stage changes the model's weights; not where a prompt alone is trained, in front of a frozen model."""
 
+    stages: ClassVar[tuple[str, ...]] = ()
+    """Fields that hold a stage which must be done before, such as one that finds a mask. A recipe fills them (`Fields.train`), and
+    `Context.inputs` has the stages' folders; nobody sets them."""
+
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         if cls.chooses_parameters != (cls.parameters is not Method.parameters):

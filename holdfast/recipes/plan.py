@@ -10,6 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from holdfast.methods.base import Method, chooser
 from holdfast.plugins import unknown
+from holdfast.stages.stage import Stage
 from holdfast.stages.train import Train
 from holdfast.tasks.sources import short
 from holdfast.tasks.task_set import TaskRef
@@ -48,19 +49,20 @@ class Fields:
         prompts: Sequence[Train] = (),
         start: Train | None = None,
         pinned: Mapping[str, Any] = MappingProxyType({}),
+        stages: Mapping[str, Stage] = MappingProxyType({}),
         **own_defaults: Any,
     ) -> Train:
         """A training stage with the settings of `name`: the methods' defaults, then the recipe's own, then what the user set.
 
         It trains on `tasks` (every target task, if none is named), behind the frozen prompts that the stages `prompts` trained (one
         for each task), from the weights that the stage `start` left (the model's own, without it). `pinned` are the settings that
-        make the recipe what it is: nobody can set them to anything else.
+        make the recipe what it is: nobody can set them to anything else. `stages` are those in the methods' own fields (`Method.stages`).
         """
         if any(kind.moves_the_model for kind in kinds):
             kinds += self.joining
         given = dict(self.set.get(name, {}))
         defaults = {k: v for kind in kinds for k, v in kind.defaults.items()} | own_defaults
-        known = [f.name for f in fields(Settings)] + list(OWN) + [f.name for kind in kinds for f in fields(kind)]  # pyright: ignore[reportArgumentType]
+        known = [f.name for f in fields(Settings)] + list(OWN) + [key for kind in kinds for key in settings_of(kind)]
         for key in given:
             if key not in known:
                 raise unknown(f"field of stage {name!r}:", f"{name}.{key}", [f"{name}.{k}" for k in known])
@@ -70,13 +72,14 @@ class Fields:
                     f"{name}.{key}={given[key]!r}: is {value!r} in this recipe; leave it out, or use another recipe"
                 )
         self.pinned += [f"{name}.{key}" for key in pinned]
-        options = {"seed": self.seed, **defaults, **given, **pinned}
+        options = {"seed": self.seed, **defaults, **given, **pinned, **stages}
         methods = tuple(_make(name, kind, options) for kind in kinds)
         chooser(methods)
         settings = _make(name, Settings, options)
         own = {k: _check(name, k, options[k]) for k in OWN if k in options}
         shown = {f.name: getattr(settings, f.name) for f in fields(settings)}
-        shown |= {f.name: getattr(m, f.name) for m in methods for f in fields(m)}  # pyright: ignore[reportArgumentType]
+        for method in methods:
+            shown |= {key: getattr(method, key) for key in settings_of(type(method))}
         stage = Train(
             f"{name}-{short(tasks[0].argument)}" if tasks and len(self.tasks) > 1 else name,
             self.model,
@@ -103,6 +106,11 @@ class Fields:
         for name in self.set:
             if name not in self.resolved:
                 raise unknown("stage", name, list(self.resolved))
+
+
+def settings_of(method: type[Method]) -> list[str]:
+    """Return the fields of a method that a user may set: all but those that hold a stage."""
+    return [f.name for f in fields(method) if f.name not in method.stages]  # pyright: ignore[reportArgumentType]
 
 
 def _make(stage: str, kind: type, options: Mapping[str, Any]) -> Any:
