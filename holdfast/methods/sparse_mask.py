@@ -1,0 +1,96 @@
+"""Sparse fine-tuning behind a mask that a dense training found."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+from torch import Tensor
+
+from holdfast.methods.base import Context, Method, ParameterGroup
+from holdfast.models import loading
+from holdfast.weights.largest import Bits, magnitudes, select_top
+
+if TYPE_CHECKING:
+    from holdfast.models.loading import Pretrained
+    from holdfast.prefix.model import PrefixModel
+
+SLICE = 1 << 16  # numbers that are compared at a time
+
+
+@dataclass
+class SparseMask(Method):
+    """Only the weights that moved furthest in a dense training move; all others stay where they are, to the bit.
+
+    `dense` is the stage that trained all weights from the same start, and `density` the share of all weights that may move: the
+    largest changes over the whole model together. The recipe `lt_sft` has both phases.
+
+    Source: Ansell et al. 2022, "Composable sparse fine-tuning for cross-lingual transfer" (ACL), section 3
+    """
+
+    KIND: ClassVar[str] = "SparseMask"
+    defaults: ClassVar[dict[str, Any]] = {"learning_rate": 1e-4, "steps": 200}
+    chooses_parameters: ClassVar[bool] = True
+    stages: ClassVar[tuple[str, ...]] = ("dense",)
+
+    density: float = Field(default=0.01, gt=0, le=1)
+    dense: Any = None
+
+    def prepare(self, context: Context) -> None:
+        """Find the weights that may move, and keep a copy of the start.
+
+        Raises:
+            ValueError: no dense stage was given.
+        """
+        if "dense" not in context.inputs:
+            raise ValueError("sparse_mask: there is no dense training to take the mask from; use --method lt_sft")
+        weights = dict(context.model.model.named_parameters())
+        moved = dict(loading.load(context.inputs["dense"] / "model").model.named_parameters())
+        slices = [(name, first) for name in weights for first in range(0, weights[name].numel(), SLICE)]
+
+        def changes(every: int) -> Iterator[Bits]:
+            for name, first in slices[::every]:
+                start, end = (
+                    tensor.detach().reshape(-1)[first : first + SLICE] for tensor in (weights[name], moved[name])
+                )
+                yield magnitudes(start.cpu(), end)
+
+        size = sum(weight.numel() for weight in weights.values())
+        select = select_top(changes, size, max(1, round(self.density * size)))
+        self._masks = {name: torch.empty(weight.numel(), dtype=torch.bool) for name, weight in weights.items()}
+        for (name, first), bits in zip(slices, changes(1), strict=True):
+            self._masks[name][first : first + SLICE] = torch.from_numpy(select(bits))
+        self._masks = {name: mask.view(weights[name].shape) for name, mask in self._masks.items() if bool(mask.any())}
+        self._start = {name: weights[name].detach().clone() for name in self._masks}
+
+    def parameters(self, model: "PrefixModel") -> Iterable[ParameterGroup]:
+        """The tensors in which anything may move; those of one dimension without decay."""
+        moving = [weight for name, weight in model.model.named_parameters() if name in self._masks]
+        yield ParameterGroup([weight for weight in moving if weight.ndim > 1])
+        yield ParameterGroup([weight for weight in moving if weight.ndim <= 1], weight_decay=False)
+
+    def after_backward(self, model: "PrefixModel") -> None:
+        """Gradients outside the mask are zero, before they are clipped."""
+        for weight, mask, _ in self._masked(model):
+            if weight.grad is not None:
+                weight.grad.mul_(mask)
+
+    def after_step(self, model: "PrefixModel") -> None:
+        """Weights outside the mask are put back: the optimizer's weight decay moves them without any gradient."""
+        with torch.no_grad():
+            for weight, mask, start in self._masked(model):
+                weight.copy_(torch.where(mask, weight, start))
+
+    def export(self, model: "PrefixModel", pretrained: "Pretrained", folder: Path) -> None:
+        """The whole model, as transformers reads it."""
+        loading.save(pretrained, folder / "model")
+
+    def _masked(self, model: "PrefixModel") -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Each tensor that moves in part, with its mask and its start on its own device."""
+        for name, weight in model.model.named_parameters():
+            if name in self._masks:
+                self._masks[name] = mask = self._masks[name].to(weight.device)
+                self._start[name] = start = self._start[name].to(weight.device)
+                yield weight, mask, start
