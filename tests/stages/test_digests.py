@@ -34,6 +34,7 @@ RECIPES = {
     "joint": ("model-01eaa7cc", "model-18e2e114"),
     "lora": ("model-39c5ba48", "model-a204c5c5"),
     "lora_absorber": ("prompt-7cc16302", "prompt-0995505a"),
+    "lt_sft": ("dense-bb8320b3 model-d846b738", "dense-fcac09e1 model-75824d6b"),
     "prefix_tuning": ("prompt-d588be8f", "prompt-cb1d48e9"),
     "promot": (
         "prompt-f994c251 model-9c101bbf",
@@ -65,6 +66,7 @@ RECIPES = {
         "model-lab-second-target-7b22ab32",
     ),
     "prompt_tuning": ("prompt-f994c251", "prompt-5ffdc555"),
+    "sparse_mask": ("model-d780f28e", "model-1dfe77fe"),
 }
 
 
