@@ -8,38 +8,27 @@ from typing import Any
 
 import yaml
 
+from holdfast.api.request import Request, RunPlan, plan_run
 from holdfast.api.versions import library_versions
-from holdfast.evaluation.ask import check_askable
 from holdfast.evaluation.harness_samples import write_samples
-from holdfast.models import chat_date, resolve
 from holdfast.models.architecture import of_run
-from holdfast.models.fingerprint import fingerprint
-from holdfast.models.loading import load_tokenizer
 from holdfast.plugins import refuse_code
-from holdfast.recipes.find import find_recipe
-from holdfast.recipes.plan import Fields
+from holdfast.recipes.pipeline import Techniques
+from holdfast.recipes.plan import nested
 from holdfast.report.card import write_card
 from holdfast.report.run.page import write_page
 from holdfast.results.run_folder import RunFolder, write_results
 from holdfast.results.score import score
 from holdfast.results.scores import Circumstances, Output, Score, read_scores
 from holdfast.stages import assemble
-from holdfast.stages.analyse import check_known
-from holdfast.stages.measure import Questions, clear_points, explain, last_trained, measure, prompt_owners
-from holdfast.stages.stage import alone, execute, folder_of, processes
+from holdfast.stages.curate import Curate
+from holdfast.stages.measure import clear_points, explain, measure, prompt_owners
+from holdfast.stages.stage import alone, dependencies, execute, folder_of
 from holdfast.tasks import sources
-from holdfast.tasks.task import Task
-from holdfast.tasks.task_set import TaskSet
+from holdfast.training.processes import processes
 
-OPTIONAL = (
-    "general",
-    "shots",
-    "limit",
-    "seed",
-    "date",
-    "noise_floor",
-    "analyses",
-)  # of `tune`, as config.yaml has them
+OPTIONAL = ("curate", "edit", "decode", "general", "shots", "limit", "seed", "date", "noise_floor", "analyses")
+"""Arguments of `tune` that a config.yaml may have."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +59,9 @@ def tune(
     method: str = "promot",
     general: str | Path | Sequence[str | Path] = (),
     *,
+    curate: str | None = None,
+    edit: str | None = None,
+    decode: str | None = None,
     shots: Sequence[int] = (0, 1),
     limit: int | None = None,
     seed: int = 0,
@@ -87,6 +79,9 @@ def tune(
     and probes among these are diagnostics: they say whether what was lost is only hidden, and count in no mean.
 
     Several tasks are targets together: mixed, or one after another where the recipe says so; each is measured behind its own prompt.
+    A technique for each moment may be named: `curate` acts on the training data, `method` trains, `edit` acts on the weights
+    afterwards, `decode` on the answers; the run is measured alike whatever they are.
+
     `fields` sets any field of any stage: `prompt={"steps": 200}`, `model_={"learning_rate": 1e-4}` (the underscore keeps it apart
     from the argument) or `**{"prompt.steps": 200}`. The same call on the same `out` goes on where it was stopped. With `curve`, that
     many points along the last stage are measured too: what the trade-off is made of. `analyses` run at the same points and at step 0.
@@ -97,52 +92,22 @@ def tune(
     Raises:
         ValueError: anything about the input is wrong; nothing was written then.
     """
-    model, general = str(model), sources.arguments(general)
-    tasks = TaskSet.read(sources.arguments(task), general)
-    check_askable([ref.task for ref in tasks.refs], max(shots), trained=[ref.task for ref in tasks.targets])
-    model_version = fingerprint(resolve.resolve(model))
-    versions = (model_version, *(ref.version for ref in tasks.targets))
-    targets = [ref.argument for ref in tasks.targets]
-    config: dict[str, Any] = {"command": "tune", "model": model, "task": targets[0] if len(targets) == 1 else targets}
-    config |= {"method": method, "general": list(general), "shots": list(shots), "limit": limit, "seed": seed}
-    names = "+".join(ref.file_name for ref in tasks.targets)
-    folder = Path(out or f"runs/{names}-{method.rpartition(':')[2]}")
-    if any(ref.task.template.chat for ref in tasks.refs) and chat_date.writes_date(
-        load_tokenizer(resolve.resolve(model), trust_remote_code=trust_remote_code)
-    ):
-        config["date"] = date = str(date or _begun(folder, config) or chat_date.today())
-    else:
-        date = None
-    plan = Fields(model, tasks.targets, _nested(fields), seed, versions, trust_remote_code, date=date)
-    stages = find_recipe(method)(plan)
-    plan.check_all_used()
-    if (curve or analyses) and last_trained(stages).moves_the_model:
-        last = last_trained(stages)
-        stages = [plan.changed(last, curve=curve or 1) if stage is last else stage for stage in stages]
-    check_known(analyses)
-    config |= ({"noise_floor": True} if noise_floor else {}) | ({"analyses": list(analyses)} if analyses else {})
-    config |= {"stages": plan.resolved, "versions": library_versions()}
-    questions = Questions(model, model_version, tasks, tuple(shots), limit, noise_floor, trust_remote_code, date)
-    with _claimed(folder, config, overwrite):
+    request = Request(
+        str(model), sources.arguments(task), Techniques(method, curate, edit, decode), sources.arguments(general),
+        tuple(shots), limit, seed, curve, tuple(analyses), noise_floor, trust_remote_code, date, nested(fields),
+    )  # fmt: skip
+    tasks = request.read_tasks()
+    folder = Path(out) if out is not None else Path("runs") / request.folder_name(tasks)
+    plan = plan_run(request, tasks, folder)
+    with _claimed(folder, plan.config, overwrite):
         root = Path(stage_root or RunFolder(folder).stages)
-        trained = [execute(stage, root) for stage in stages]
-        outputs = measure(stages, questions, root)
-        explain(stages, questions, analyses, root, folder)
+        trained = [execute(stage, root) for stage in plan.pipeline.stages]
+        outputs = measure(plan.pipeline.stages, plan.questions, root)
+        explain(plan.pipeline.stages, plan.questions, analyses, root, folder)
         if processes().is_main_process:
-            prompts = {r.file_name: folder_of(stage, root) for stage, own in prompt_owners(stages) for r in own}
-            assemble.collect(trained, folder, prompts)
-            made = Circumstances(
-                model=model, model_hash=model_version, recipe=method, seed=seed, versions=library_versions()
-            )
-            _write_scores(folder, outputs, [ref.task for ref in tasks.refs], made)
+            _write_run(folder, root, plan, outputs)
             clear_points(trained)
     return Run(folder)
-
-
-def _begun(folder: Path, config: Mapping[str, Any]) -> str | None:
-    """The date of the run in a folder, where it is the run that this call goes on with."""
-    before = assemble.recorded(folder)
-    return before.get("date") if all(before.get(key) == value for key, value in config.items()) else None
 
 
 @contextmanager
@@ -157,25 +122,25 @@ def _claimed(folder: Path, config: Mapping[str, Any], overwrite: bool) -> Iterat
         processes().wait_for_everyone()
 
 
-def _write_scores(folder: Path, outputs: Sequence[Output], tasks: Sequence[Task], circumstances: Circumstances) -> None:
-    """Write scores of everything; the answers only of the base and of the weights that are kept."""
-    scores = score(outputs, tasks, circumstances=circumstances)
+def _write_run(folder: Path, root: Path, plan: RunPlan, outputs: Sequence[Output]) -> None:
+    """Write the run's folder: what the stages left, the answers of the base and of the weights that are kept, scores, page and card."""
+    stages, request = plan.pipeline.stages, plan.request
+    folders = [folder_of(stage, root) for stage in stages]
+    prompts = {ref.file_name: folder_of(stage, root) for stage, own in prompt_owners(stages) for ref in own}
+    curates = [stage for before in stages for stage in dependencies(before).values() if isinstance(stage, Curate)]
+    assemble.collect(folders, folder, prompts, {c.task.file_name: folder_of(c, root) for c in curates})
+    tasks = [ref.task for ref in plan.tasks.refs]
+    made = Circumstances(
+        model=request.model,
+        model_hash=plan.questions.model_version,
+        recipe=request.techniques.label,
+        seed=request.seed,
+        versions=library_versions(),
+    )
+    scores = score(outputs, tasks, circumstances=made)
     write_samples(folder, write_results(folder, outputs, scores, tasks), tasks)
     write_page(folder)
     write_card(folder, of_run(folder))
-
-
-def _nested(fields: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    nested: dict[str, dict[str, Any]] = {}
-    for key, value in fields.items():
-        stage, dot, name = key.partition(".")
-        if dot:
-            nested.setdefault(stage, {})[name] = value
-        elif isinstance(value, Mapping):
-            nested.setdefault(stage.rstrip("_"), {}).update(value)
-        else:
-            raise ValueError(f"{key}={value!r}: name the stage too, such as **{{'model.{key}': {value!r}}}")
-    return nested
 
 
 def repeat(
@@ -200,7 +165,7 @@ def repeat(
     if not isinstance(given, dict) or any(key not in given for key in needed):
         raise ValueError(f"{path}: not the config.yaml of a run; it needs {', '.join(needed)}")
     refuse_code(given, path, trust_code=trust_code)
-    fields = {f"{stage}.{key}": value for stage, values in given["stages"].items() for key, value in values.items()}
+    fields = {f"{stage}_": values for stage, values in given["stages"].items()}
     options = {key: given[key] for key in OPTIONAL if key in given}
     folder = Path(out) if out else path.resolve().parent.with_name(path.resolve().parent.name + "-repeat")
     options["trust_remote_code"] = trust_remote_code

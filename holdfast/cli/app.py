@@ -40,6 +40,9 @@ def tune(
     ],
     method: Annotated[str, typer.Option(help="See `holdfast methods`, or path/to/file.py:MyMethod.")] = "promot",
     general: General = None,
+    curate: options.Curate = None,
+    edit: options.EditOf = None,
+    decode: options.Decode = None,
     shots: Shots = "0,1",
     limit: Limit = None,
     seed: Seed = 0,
@@ -58,14 +61,15 @@ def tune(
     from holdfast.api import tune as runs
     from holdfast.recipes.plan import parse
 
-    fields: dict[str, Any] = {
-        f"{stage}.{key}": v for stage, given in parse(set_ or []).items() for key, v in given.items()
-    }
+    fields: dict[str, Any] = {f"{stage}_": values for stage, values in parse(set_ or []).items()}
     run = runs.tune(
         model,
         task,
         method,
         general or (),
+        curate=curate,
+        edit=edit,
+        decode=decode,
         shots=output.numbers(shots),
         limit=limit,
         seed=seed,

@@ -13,6 +13,15 @@ Set = Annotated[list[str] | None, typer.Option("--set", help="Any field of any s
 Decode = Annotated[str | None, typer.Option(help="See `holdfast decodings`, or path/to/file.py:MyDecoding.")]
 DecodeSet = Annotated[list[str] | None, typer.Option("--set", help="A field of the decoding: decode.small=MODEL.")]
 EditSet = Annotated[list[str] | None, typer.Option("--set", help="A field of the edit: alpha=0.5.")]
+Curate = Annotated[
+    str | None, typer.Option(help="Before training: see `holdfast curations`, or path/to/file.py:MyCuration.")
+]
+EditOf = Annotated[
+    str | None,
+    typer.Option(
+        help="After training: see `holdfast edits`. --set edit.alpha=sweep chooses a field on validation examples."
+    ),
+]
 Limit = Annotated[int | None, typer.Option(min=1, help="At most this many test items of each task.")]
 Demonstrations = Annotated[
     Literal["first", "sampled"], typer.Option(help="The first of the train split for all items, or sampled for each.")
@@ -54,7 +63,7 @@ StudyOut = Annotated[Path, typer.Option(help="Folder of the study; the same comm
 Arms = Annotated[
     list[str] | None,
     typer.Option(
-        help="A method, or one with settings: full@model.learning_rate=1e-3. Repeat it; the first is compared with."
+        help="A method, or one with settings: full@model.learning_rate=1e-3, or full|edit=lines. Repeat it; the first is compared with."
     ),
 ]
 Targets = Annotated[list[str] | None, typer.Option(help="A target task, or several joined by ' + '; repeat it.")]

@@ -10,9 +10,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from holdfast.methods.base import Method, chooser
 from holdfast.plugins import unknown
+from holdfast.stages.curate import Curate
 from holdfast.stages.stage import Stage
 from holdfast.stages.train import Train
-from holdfast.tasks.sources import short
 from holdfast.tasks.task_set import TaskRef
 from holdfast.training.settings import Settings
 
@@ -27,7 +27,7 @@ class Fields:
     """
 
     model: str
-    tasks: tuple[TaskRef, ...]
+    tasks: tuple[TaskRef | Curate, ...]
     set: dict[str, dict[str, Any]] = field(default_factory=dict)
     seed: int = 0
     versions: tuple[str, ...] = ()
@@ -45,7 +45,7 @@ class Fields:
         self,
         name: str,
         *kinds: type[Method],
-        tasks: tuple[TaskRef, ...] = (),
+        tasks: tuple[TaskRef | Curate, ...] = (),
         prompts: Sequence[Train] = (),
         start: Train | None = None,
         pinned: Mapping[str, Any] = MappingProxyType({}),
@@ -81,7 +81,7 @@ class Fields:
         for method in methods:
             shown |= {key: getattr(method, key) for key in settings_of(type(method))}
         stage = Train(
-            f"{name}-{short(tasks[0].argument)}" if tasks and len(self.tasks) > 1 else name,
+            f"{name}-{tasks[0].file_label}" if tasks and len(self.tasks) > 1 else name,
             self.model,
             tasks or self.tasks,
             methods,
@@ -98,8 +98,12 @@ class Fields:
 
     def changed(self, stage: Train, **settings: Any) -> Train:
         """A stage of the plan with other settings, which the configuration then shows."""
-        self.resolved[stage.name.removesuffix(f"-{short(stage.tasks[0].argument)}")] |= settings
+        self.resolved[stage.name.removesuffix(f"-{stage.tasks[0].file_label}")] |= settings
         return replace(stage, settings=replace(stage.settings, **settings))
+
+    def settings(self, name: str) -> dict[str, Any]:
+        """Return what the user set of a stage."""
+        return dict(self.set.get(name, {}))
 
     def check_all_used(self) -> None:
         """Refuse settings for a stage that the recipe does not have."""
@@ -149,3 +153,23 @@ def literal(text: str) -> Any:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):
         return {"true": True, "false": False, "none": None}.get(text.lower(), text)
+
+
+def nested(fields: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return fields of stages by stage: of `{"prompt.steps": 200}` or `{"prompt": {"steps": 200}}` (`prompt_` does as well).
+
+    Raises:
+        ValueError: a field names no stage.
+    """
+    stages: dict[str, dict[str, Any]] = {}
+    for key, value in fields.items():
+        stage, dot, name = key.partition(".")
+        if dot:
+            stages.setdefault(stage, {})[name] = value
+        elif isinstance(value, Mapping):
+            stages.setdefault(stage.rstrip("_"), {}).update(value)
+        else:
+            raise ValueError(
+                f"{key}={value!r}: name the stage too, such as model.{key} (in Python, **{{'model.{key}': {value!r}}})"
+            )
+    return stages

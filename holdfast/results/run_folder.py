@@ -51,6 +51,11 @@ class RunFolder:
         return self.path / "analysis.jsonl"
 
     @property
+    def sweep_file(self) -> Path:
+        """The points of an edit's dial, where it was chosen on validation data."""
+        return self.path / "sweep.jsonl"
+
+    @property
     def page(self) -> Path:
         return self.path / "report.html"
 

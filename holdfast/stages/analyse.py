@@ -12,13 +12,13 @@ from holdfast.analysis.base import Analysis, Subject
 from holdfast.atomic_files import write_text
 from holdfast.evaluation import ask, matrix
 from holdfast.inference.model import Model
-from holdfast.models import resolve
 from holdfast.models.loading import Pretrained
 from holdfast.prefix.model import PrefixModel
 from holdfast.prompts import load
 from holdfast.results import symptoms
 from holdfast.results.run_folder import RunFolder
 from holdfast.results.scores import Output
+from holdfast.stages.loader import Loader
 from holdfast.stages.stage import Inputs, Stage
 from holdfast.stages.train import Train
 from holdfast.tasks.sources import load_task
@@ -52,8 +52,8 @@ class Analyse(Stage):
             return
         assert self.tuned is not None
         tuned = inputs["tuned"]
-        pretrained, model = self.tuned.at(self.step, tuned.folder, tuned.inputs)
-        subject = self.subject(self.tuned, pretrained, model)
+        pretrained, model = self.tuned.at(self.step, tuned.folder, tuned.inputs())
+        subject = self.subject(self.tuned, self.tuned.read_tasks(tuned.inputs()), pretrained, model, inputs.loader)
         records = [
             {"analysis": name, "step": self.step, **asdict(finding)}
             for name in self.analyses
@@ -61,15 +61,16 @@ class Analyse(Stage):
         ]
         write_text(RunFolder(folder).analysis_file, "".join(json.dumps(record) + "\n" for record in records))
 
-    def subject(self, tuned: Train, pretrained: Pretrained, model: PrefixModel) -> Subject:
-        """What the analyses look at."""
-        targets = [ref.task for ref in tuned.tasks]
+    def subject(
+        self, tuned: Train, targets: Sequence[Task], pretrained: Pretrained, model: PrefixModel, loader: Loader
+    ) -> Subject:
+        """Return what the analyses look at; `targets` are the tasks that were trained on."""
         shuffled = [replace(target, splits={**target.splits, "train": shuffle(target)}) for target in targets]
         general = [ref.task for ref in self.general]
         return Subject(
             pretrained,
             model,
-            resolve.load(tuned.model, trust_remote_code=tuned.trust_remote_code, date=tuned.date),
+            loader.load(tuned.model, trust_remote_code=tuned.trust_remote_code, date=tuned.date),
             tuned.sample(targets, pretrained, model, self.rows),
             tuned.sample(shuffled, pretrained, model, self.rows),
             Questions(pretrained, model, targets[0], general, self.limit, self.shots),

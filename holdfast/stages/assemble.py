@@ -4,6 +4,7 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import yaml
@@ -13,27 +14,38 @@ from holdfast.results.run_folder import PIECES, RunFolder
 from holdfast.stages.stage import LOCK, MARK
 
 
-def collect(stages: Sequence[Path], out: Path, prompts: Mapping[str, Path]) -> None:
-    """Put `model/`, `prompt/` and `adapter/` of the stages into the run's folder (by hard link where the disk can), and one `log.jsonl`.
+def collect(
+    stages: Sequence[Path], out: Path, prompts: Mapping[str, Path], curated: Mapping[str, Path] = MappingProxyType({})
+) -> None:
+    """Put what the stages left into the run's folder: weights (by hard link where the disk can), curated data, and one `log.jsonl`.
 
     A later stage's part replaces an earlier one's of the same kind. Of several different `prompts` (the stage's folder, by target) each
-    has a folder of its own, `prompt/TARGET/`.
+    has a folder of its own, `prompt/TARGET/`; and so has the data of several `curated` targets.
     """
-    for kind in PIECES:
-        found = [folder / kind for folder in stages if (folder / kind).is_dir()]
-        several = kind == "prompt" and len(set(prompts.values())) > 1
-        parts = (
-            {name: folder / kind for name, folder in prompts.items()} if several else {"": found[-1]} if found else {}
-        )
-        shutil.rmtree(out / kind, ignore_errors=True)
-        part = out / f"{kind}.part"
-        shutil.rmtree(part, ignore_errors=True)
-        for name, folder in parts.items():
-            shutil.copytree(folder, part / name, copy_function=_link)
-        if parts:
-            os.replace(part, out / kind)
+    for piece in PIECES:
+        left = [folder / piece for folder in stages if (folder / piece).is_dir()]
+        parts = {"": left[-1]} if left else {}
+        if piece == "prompt" and len(set(prompts.values())) > 1:
+            parts = {name: folder / piece for name, folder in prompts.items()}
+        _copy(parts, out / piece)
+    data = {name: RunFolder(folder).data for name, folder in curated.items()}
+    _copy(data if len(data) != 1 else {"": next(iter(data.values()))}, RunFolder(out).data)
+    for sweep in (RunFolder(folder).sweep_file for folder in stages):
+        if sweep.exists():
+            write_text(RunFolder(out).sweep_file, sweep.read_text(encoding="utf-8"))
     logs = [log.read_text() for folder in stages if (log := RunFolder(folder).log_file).exists()]
     write_text(RunFolder(out).log_file, "".join(logs))
+
+
+def _copy(parts: Mapping[str, Path], target: Path) -> None:
+    """Put folders into one, by their names; the old one goes once the new one is whole."""
+    part = target.with_name(f"{target.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    for name, folder in parts.items():
+        shutil.copytree(folder, part / name, copy_function=_link)
+    shutil.rmtree(target, ignore_errors=True)
+    if parts:
+        os.replace(part, target)
 
 
 def _link(source: str, target: str) -> None:
@@ -114,7 +126,8 @@ def _empty(out: Path) -> None:
         run.model,
         run.prompt,
         run.adapter,
-        out / "data",
+        run.data,
+        run.sweep_file,
         run.stages,
         run.config_file,
         run.scores_file,

@@ -13,6 +13,7 @@ import torch
 from pydantic import ValidationError
 
 from holdfast.edits.base import Edit
+from holdfast.models import resolve
 from holdfast.plugins import EDITS, find, snake, unknown
 from holdfast.stages import edit_slices
 from holdfast.stages.edit_slices import MatchedTensors, edited
@@ -20,6 +21,7 @@ from holdfast.weights.layout import Layout, locate
 from holdfast.weights.safetensors_files import Reader, Shard, Stored, shards, tied_copies, write
 
 COPIED = {".json", ".txt", ".model", ".jinja", ".tiktoken", ".py"}
+DOWNLOADED = ["model*.safetensors", *(f"*{suffix}" for suffix in sorted(COPIED - {".py"}))]
 
 
 def make(name: str, settings: Mapping[str, Any]) -> Edit:
@@ -39,6 +41,39 @@ def make(name: str, settings: Mapping[str, Any]) -> Edit:
         first = error.errors()[0]
         setting = f"{name}.{'.'.join(map(str, first['loc']))}={first['input']!r}" if first["loc"] else name
         raise ValueError(f"{setting}: {first['msg'].removeprefix('Value error, ')}") from None
+
+
+def weights_folder(argument: str | Path) -> Path:
+    """Return the folder of weights for a MODEL argument: a model's folder, a run's, `lab`, or a hub id (downloaded).
+
+    Raises:
+        ValueError: there is no such folder or hub id, or a run that trained no whole model.
+    """
+    folder = Path(resolve.resolve(str(argument)))
+    if not folder.exists():
+        return _download(str(argument))
+    if (folder / "model").is_dir() and not (folder / "config.json").exists():
+        return folder / "model"
+    if (folder / "config.yaml").exists() and not (folder / "config.json").exists():
+        raise ValueError(
+            f"{folder}: this run trained no whole model (no model/ inside), so there are no weights to edit"
+        )
+    if not (folder / "config.json").exists():
+        raise ValueError(f"{folder}: no config.json; a model is a folder as `save_pretrained` writes it")
+    return folder
+
+
+def _download(hub_id: str) -> Path:
+    if hub_id.startswith((".", "/", "~")) or hub_id.count("/") > 1:
+        raise ValueError(f"{hub_id}: there is no such model folder")
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(hub_id, allow_patterns=DOWNLOADED, ignore_patterns=["*/*"]))
+    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(f"{hub_id}: is no folder, and could not be had from the hub either ({reason})") from None
 
 
 def write_edited_model(base: Path, tuned: Sequence[Path], edit: Edit, out: Path) -> Path:

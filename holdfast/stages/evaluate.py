@@ -9,18 +9,22 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from holdfast.atomic_files import whole, write_text
+from holdfast.decoding.base import Decoding
 from holdfast.evaluation.ask import ask, with_mass
 from holdfast.evaluation.matrix import Variant
 from holdfast.evaluation.progress import AskingProgress, task_items
+from holdfast.inference.language_model import LanguageModel
 from holdfast.inference.model import Model
-from holdfast.models import resolve
 from holdfast.models.loading import Pretrained
+from holdfast.plugins import snake
 from holdfast.prefix.attached import Prompt, detached
 from holdfast.prefix.model import PrefixModel
 from holdfast.prompts import load
 from holdfast.results import symptoms
 from holdfast.results.scores import Output, Role, read_outputs, write_jsonl
-from holdfast.stages.stage import Inputs, Stage, content_of, execute
+from holdfast.stages.edit_model import EditModel
+from holdfast.stages.loader import Loader, weights_of
+from holdfast.stages.stage import Inputs, Stage, content_of, execute, folder_of
 from holdfast.stages.train import Train
 from holdfast.tasks.task_set import TaskRef
 from holdfast.training.processes import processes
@@ -30,21 +34,23 @@ from holdfast.training.processes import processes
 class Evaluate(Stage):
     """Ask one variant every task at every number of shots and keep each answer in `outputs.jsonl`.
 
-    `base` is the untuned model; `tuned` the stage whose weights are measured; `trained_prompt` the stage whose `prompt/` is attached
-    when `prompt` is "on". With `step`, `tuned` is measured as it was after that many steps; step 0 is the model that it started from.
+    `base` is the untuned model; `tuned` the stage whose weights are measured, trained or edited; `trained_prompt` the stage whose
+    `prompt/` is attached when `prompt` is "on". With `step`, `tuned` is measured as it was after that many steps; step 0 is the model
+    that it started from.
     `base-again` is the base measured a second time, with other demonstrations (`demonstrations="sampled"`) and in other batches: how
     far that moves a number is its noise floor. `own-stage` is `tuned` right after the stage that trained on the targets, before later
     ones. `tasks` stand in the order of the answers: targets, general tasks, diagnostics. With `toward`, general tasks are also asked
     how probable an answer of that task is (of the base, which other targets share, `LabelMass` asks). `date` is as in `Train`.
+    `decoding` is what the answers are written with; None: the model alone.
     """
 
     KIND: ClassVar[str] = "Evaluate"
-    HASH_LATER: ClassVar[dict[str, object]] = {"date": None}
+    HASH_LATER: ClassVar[dict[str, object]] = {"date": None, "decoding": None}
 
     model: str = ""
     variant: Variant = "base"
     prompt: Literal["on", "off"] | None = None
-    tuned: Train | None = None
+    tuned: Train | EditModel | None = None
     trained_prompt: Train | None = None
     tasks: tuple[TaskRef, ...] = ()
     shots: tuple[int, ...] = (0,)
@@ -57,6 +63,7 @@ class Evaluate(Stage):
     model_version: str = ""
     trust_remote_code: bool = False
     date: str | None = None
+    decoding: Decoding | None = None
 
     def hashed(self) -> dict[str, Any]:
         """Return the fields; tasks by their role, and the fingerprints of the model and of the tasks in one list, as folders have it."""
@@ -75,7 +82,7 @@ class Evaluate(Stage):
         counts = [task_items(ref.task, self.limit) for ref in self.tasks]
         parts = folder / "parts"
         written: list[Path] = []
-        model: Model | None = None
+        model: LanguageModel | None = None
         with AskingProgress(label, [count for count in counts for _ in self.shots]) as progress:
             for ref in self.tasks:
                 task = ref.task
@@ -86,7 +93,8 @@ class Evaluate(Stage):
                     if path.exists():
                         progress.skip()
                         continue
-                    model = model or self.load(inputs)
+                    if model is None:
+                        model = self.load(inputs) if self.decoding is None else self.decoding.wrap(self.load(inputs))
                     progress.begin(f"{task.name}, {shots} shot{'' if shots == 1 else 's'}")
                     outputs = ask(
                         model,
@@ -102,7 +110,11 @@ class Evaluate(Stage):
                         demonstrations=self.demonstrations,
                         demonstration_seed=1,
                     )
-                    write_jsonl(path, [replace(output, step=self.step) for output in outputs])
+                    outputs = [replace(output, step=self.step) for output in outputs]
+                    if self.decoding is not None:
+                        name = snake(type(self.decoding).__name__)
+                        outputs = [replace(output, decoding=f"{name}: {output.decoding}") for output in outputs]
+                    write_jsonl(path, outputs)
                     progress.done()
         with whole(folder / "outputs.jsonl") as whole_file, whole_file.open("wb") as file:
             for path in written:
@@ -111,15 +123,19 @@ class Evaluate(Stage):
             os.fsync(file.fileno())
         shutil.rmtree(parts, ignore_errors=True)
 
+    def weights(self, root: Path) -> tuple[Path | None, int]:
+        """Return what tells the weights that are measured from others: the folder of the stage that left them, and the step."""
+        return (None if self.tuned is None else weights_of(folder_of(self.tuned, root))), self.step or 0
+
     def load(self, inputs: Inputs) -> Model:
         """Return the model that this stage measures."""
         tuned = inputs.get("tuned")
         if self.step and tuned is not None:
-            assert self.tuned is not None
-            pretrained, model = self.tuned.at(self.step, tuned.folder, tuned.inputs)
+            assert isinstance(self.tuned, Train)
+            pretrained, model = self.tuned.at(self.step, tuned.folder, tuned.inputs())
             return Model(pretrained, self._attached(inputs, pretrained, model))
         folder = None if tuned is None else tuned.folder
-        pretrained = resolve.load(self.model, folder, trust_remote_code=self.trust_remote_code, date=self.date)
+        pretrained = inputs.loader.load(self.model, folder, trust_remote_code=self.trust_remote_code, date=self.date)
         return Model(pretrained, self._attached(inputs, pretrained), self.batch_tokens)
 
     def _attached(self, inputs: Inputs, pretrained: Pretrained, model: PrefixModel | None = None) -> Prompt | None:
@@ -130,9 +146,9 @@ class Evaluate(Stage):
             return model.attached(len(model.prompts) - 1)
         return detached(load.load_prompt(inputs["trained_prompt"].prompt(), pretrained)())
 
-    def outputs(self, root: Path) -> list[Output]:
+    def outputs(self, root: Path, loader: Loader | None = None) -> list[Output]:
         """Return the answers; the stage is run where that was not done."""
-        return read_outputs(execute(self, root))
+        return read_outputs(execute(self, root, loader))
 
 
 @dataclass(frozen=True)
@@ -162,7 +178,7 @@ class LabelMass(Stage):
         target, evaluated = self.toward.task, inputs["evaluated"]
         tasks = {ref.task.name: ref.task for ref in self.evaluated.tasks if ref.role == "general"}
         asked = {name for name, task in tasks.items() if symptoms.foreign_labels(target, task)}
-        model = self.evaluated.load(evaluated.inputs) if asked else None
+        model = self.evaluated.load(evaluated.inputs(inputs.loader)) if asked else None
         masses: list[float | None] = []
         for (name, _), group in groupby(read_outputs(evaluated.folder), key=lambda output: (output.task, output.shots)):
             outputs = list(group)
@@ -170,10 +186,15 @@ class LabelMass(Stage):
             masses += [output.scores.get("first_token_mass") for output in marked]
         write_text(folder / "mass.json", json.dumps(masses))
 
-    def outputs(self, root: Path) -> list[Output]:
+    def weights(self, root: Path) -> tuple[Path | None, int]:
+        """Return what tells the weights that are measured from others."""
+        assert self.evaluated is not None
+        return self.evaluated.weights(root)
+
+    def outputs(self, root: Path, loader: Loader | None = None) -> list[Output]:
         """Return the evaluation's answers, each with its mass; both stages are run where that was not done."""
         assert self.evaluated is not None
-        masses = json.loads((execute(self, root) / "mass.json").read_text())
+        masses = json.loads((execute(self, root, loader) / "mass.json").read_text())
         return [
             output if mass is None else replace(output, scores={**output.scores, "first_token_mass": mass})
             for output, mass in zip(self.evaluated.outputs(root), masses, strict=True)

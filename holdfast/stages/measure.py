@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from holdfast.atomic_files import write_text
+from holdfast.decoding.base import Decoding
 from holdfast.results.run_folder import RunFolder
 from holdfast.results.scores import Output
 from holdfast.stages import analyse
 from holdfast.stages.analyse import Analyse
+from holdfast.stages.edit_model import EditModel
 from holdfast.stages.evaluate import Evaluate, LabelMass
+from holdfast.stages.loader import Loader
 from holdfast.stages.stage import Stage, execute, folder_of
 from holdfast.stages.train import Train
 from holdfast.tasks.task_set import TaskRef, TaskSet
@@ -22,8 +25,9 @@ Owners = list[tuple[Train, tuple[TaskRef, ...]]]  # each stage that trained a pr
 
 
 @dataclass(frozen=True)
-class Questions:
-    """What every variant of a run is asked. With `twice` the base is measured a second time.
+class EvaluationSettings:
+    """What every variant of a run is asked. With `twice` the base is measured a second time; with `decoding` the weights that the run
+    keeps answer through it, and nothing else does.
 
     Which items `limit` draws does not depend on the run's seed: runs that differ by their seed are asked the same, and share the base.
     """
@@ -36,6 +40,7 @@ class Questions:
     twice: bool = False
     trust_remote_code: bool = False
     date: str | None = None
+    decoding: Decoding | None = None
 
     @property
     def others(self) -> tuple[TaskRef, ...]:
@@ -54,32 +59,28 @@ class Questions:
         return Evaluate(name, self.model, tasks=tasks, **{"shots": self.shots, **shared, **changes})
 
 
-def plan_measurements(pipeline: Sequence[Stage], questions: Questions) -> list[Evaluate | LabelMass]:
+def plan_measurements(pipeline: Sequence[Stage], questions: EvaluationSettings) -> list[Evaluate | LabelMass]:
     """Return every evaluation of a run, in the order of its answers. Nothing is run: a plan can be printed and counted.
 
     Of several prompts each is measured on its own targets only: the general tasks belong to none of them. A prompt alone leaves the
     model as it is, and without it there is nothing to measure but the base.
     """
     last, tasks = last_trained(pipeline), questions.tasks
-    owners = prompt_owners(pipeline)
+    owners, along = prompt_owners(pipeline), _plan_along(last, prompt_owners(pipeline), questions)
     plan = _plan_base(questions) + _plan_after_own_stages(pipeline, owners, questions)
+    tuned = {"variant": "tuned", "tuned": final_weights(pipeline), "decoding": questions.decoding}
+    everything = {"tasks": tasks.refs, "toward": tasks.targets[0]}
     if not owners:
-        everything = {"variant": "tuned", "tuned": last, "toward": tasks.targets[0]}
-        return [
-            *plan,
-            questions.ask("evaluate-tuned-plain", tasks.refs, **everything),
-            *_plan_along(last, owners, questions),
-        ]
+        return [*plan, questions.ask("evaluate-tuned-plain", **everything, **tuned), *along]
     for stage, own in owners:
-        tuned = {"variant": "tuned", "prompt": "on", "tuned": last, "trained_prompt": stage}
+        on = {"prompt": "on", "trained_prompt": stage}
         if len(owners) == 1:
-            plan.append(questions.ask("evaluate-tuned-on", tasks.refs, toward=tasks.targets[0], **tuned))
+            plan.append(questions.ask("evaluate-tuned-on", **everything, **tuned, **on))
         else:
-            plan.append(questions.ask(f"evaluate-tuned-on-{own[0].file_name}", own, **tuned))
+            plan.append(questions.ask(f"evaluate-tuned-on-{own[0].file_name}", own, **tuned, **on))
     if last.moves_the_model:
-        off = {"variant": "tuned", "prompt": "off", "tuned": last, "toward": tasks.targets[0]}
-        plan.append(questions.ask("evaluate-tuned-off", tasks.refs, **off))
-    return plan + _plan_along(last, owners, questions)
+        plan.append(questions.ask("evaluate-tuned-off", **everything, **tuned, prompt="off"))
+    return plan + along
 
 
 def last_trained(pipeline: Sequence[Stage]) -> Train:
@@ -90,15 +91,20 @@ def last_trained(pipeline: Sequence[Stage]) -> Train:
     return trained[-1]
 
 
+def final_weights(pipeline: Sequence[Stage]) -> Train | EditModel:
+    """Return the stage whose weights a run keeps: the edit of the last training stage, where there is one."""
+    return next(stage for stage in reversed(pipeline) if isinstance(stage, Train | EditModel))
+
+
 def prompt_owners(pipeline: Sequence[Stage]) -> Owners:
     """Return each stage that trained a prompt, with the targets whose last prompt that is."""
     trained = [stage for stage in pipeline if isinstance(stage, Train) and "prompt" in stage.leaves]
-    numbers = {ref: number for number, stage in enumerate(trained) for ref in stage.tasks}
+    numbers = {ref: number for number, stage in enumerate(trained) for ref in stage.targets}
     ordered = dict.fromkeys(numbers.values())
     return [(trained[number], tuple(ref for ref in numbers if numbers[ref] == number)) for number in ordered]
 
 
-def _plan_base(questions: Questions) -> list[Evaluate | LabelMass]:
+def _plan_base(questions: EvaluationSettings) -> list[Evaluate | LabelMass]:
     """What is asked beside the targets is asked once for all targets and seeds that share a folder of stages, because nothing in it
     depends on them: how probable a target's labels are there is a stage of its own."""
     tasks, plan = questions.tasks, []
@@ -114,13 +120,13 @@ def _plan_base(questions: Questions) -> list[Evaluate | LabelMass]:
 
 
 def _plan_after_own_stages(
-    pipeline: Sequence[Stage], owners: Owners, questions: Questions
+    pipeline: Sequence[Stage], owners: Owners, questions: EvaluationSettings
 ) -> list[Evaluate | LabelMass]:
     """Each target right after the last stage that trained the model on it, where later stages moved the model on.
 
     What was measured last needs no measurement of its own: it is the tuned model.
     """
-    moving = {ref: s for s in pipeline if isinstance(s, Train) and s.moves_the_model for ref in s.tasks}
+    moving = {ref: s for s in pipeline if isinstance(s, Train) and s.moves_the_model for ref in s.targets}
     plan: list[Evaluate | LabelMass] = []
     for ref, stage in moving.items():
         if stage != last_trained(pipeline):
@@ -132,7 +138,7 @@ def _plan_after_own_stages(
     return plan
 
 
-def _plan_along(last: Train, owners: Owners, questions: Questions) -> list[Evaluate | LabelMass]:
+def _plan_along(last: Train, owners: Owners, questions: EvaluationSettings) -> list[Evaluate | LabelMass]:
     """The targets behind their prompts, at the fewest shots, and the general tasks without, at each step whose weights are kept.
 
     Where prompts were trained before the last stage, step 0 says what each reaches alone; a single one is also asked the general
@@ -158,16 +164,21 @@ def _plan_along(last: Train, owners: Owners, questions: Questions) -> list[Evalu
     return plan
 
 
-def measure(pipeline: Sequence[Stage], questions: Questions, root: Path) -> list[Output]:
+def measure(pipeline: Sequence[Stage], questions: EvaluationSettings, root: Path) -> list[Output]:
     """Run the evaluations of a run whose stages are done, and return their answers; what is there already is not asked again."""
-    last, outputs = last_trained(pipeline), []
+    last, loader = last_trained(pipeline), Loader()
     reached = steps_reached(last, root)
-    only_prompt = bool(prompt_owners(pipeline)) and not last.moves_the_model
-    for stage in plan_measurements(pipeline, questions):
-        step = stage.step if isinstance(stage, Evaluate) else None
-        if step is None or step <= reached:
-            outputs += stage.outputs(root)
-    if only_prompt:  # Without its prompt, the tuned model is the base.
+    planned = plan_measurements(pipeline, questions)
+    stages = [stage for stage in planned if not isinstance(stage, Evaluate) or (stage.step or 0) <= reached]
+    groups = list(dict.fromkeys(stage.weights(root) for stage in stages))
+    for stage in sorted(stages, key=lambda stage: groups.index(stage.weights(root))):
+        execute(
+            stage, root, loader
+        )  # in an order in which each weights are loaded once; the answers keep that of the plan
+    outputs: list[Output] = []
+    for stage in stages:
+        outputs += stage.outputs(root)
+    if prompt_owners(pipeline) and not last.moves_the_model:  # Without its prompt, the tuned model is the base.
         outputs += [replace(o, variant="tuned", prompt="off") for o in outputs if o.variant == "base"]
     return outputs
 
@@ -177,7 +188,9 @@ def steps_reached(stage: Train, root: Path) -> int:
     return json.loads((folder_of(stage, root) / "result.json").read_text())["step"]
 
 
-def explain(pipeline: Sequence[Stage], questions: Questions, analyses: Sequence[str], root: Path, out: Path) -> None:
+def explain(
+    pipeline: Sequence[Stage], questions: EvaluationSettings, analyses: Sequence[str], root: Path, out: Path
+) -> None:
     """Write `analysis.jsonl` below `out`: the findings at step 0 of the last stage and at each step whose weights were kept."""
     last = last_trained(pipeline)
     if not analyses or not last.moves_the_model:
@@ -186,7 +199,8 @@ def explain(pipeline: Sequence[Stage], questions: Questions, analyses: Sequence[
     steps = [0, *(step for step in last.settings.points if step <= reached)]
     versions = (questions.model_version, *(ref.version for ref in questions.tasks.refs))
     shared: dict[str, Any] = {"analyses": tuple(analyses), "general": questions.tasks.general, "versions": versions}
-    folders = [execute(Analyse(f"analyse-step-{step}", last, step, **shared), root) for step in steps]
+    loader = Loader()
+    folders = [execute(Analyse(f"analyse-step-{step}", last, step, **shared), root, loader) for step in steps]
     if not processes().is_main_process:
         return
     records = analyse.read(folders)

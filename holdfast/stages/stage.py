@@ -4,15 +4,17 @@ import hashlib
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
 from fnmatch import fnmatch
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 from holdfast.atomic_files import write_text
 from holdfast.results.run_folder import RunFolder
+from holdfast.stages.loader import Loader
 from holdfast.tasks.task_set import TaskRef
 from holdfast.training.processes import processes
 
@@ -117,10 +119,9 @@ class Finished:
     stage: Stage
     folder: Path
 
-    @property
-    def inputs(self) -> "Inputs":
-        """What the stage itself stood on."""
-        return Inputs.of(self.stage, self.folder.parent)
+    def inputs(self, loader: Loader | None = None) -> "Inputs":
+        """Return what the stage itself stood on."""
+        return Inputs.of(self.stage, self.folder.parent, loader)
 
     def weights(self) -> Path:
         """Return the folder of the whole model that the stage left."""
@@ -143,10 +144,14 @@ class Finished:
 class Inputs(dict[str, Finished]):
     """The finished stages that a stage stands on, by field: `inputs["start"].weights()`, `inputs["prompts.0"].prompt()`."""
 
+    def __init__(self, finished: Mapping[str, Finished] = MappingProxyType({}), loader: Loader | None = None) -> None:
+        super().__init__(finished)
+        self.loader = loader or Loader()  # of models that the stage leaves as they are
+
     @classmethod
-    def of(cls, stage: Stage, root: Path) -> "Inputs":
+    def of(cls, stage: Stage, root: Path, loader: Loader | None = None) -> "Inputs":
         """Return the inputs of a stage whose dependencies are done below `root`."""
-        return cls({name: Finished(s, folder_of(s, root)) for name, s in dependencies(stage).items()})
+        return cls({name: Finished(s, folder_of(s, root)) for name, s in dependencies(stage).items()}, loader)
 
     def within(self, field: str) -> dict[str, Path]:
         """Return the folders of the stages in the fields of one part, such as `methods.1`, by the names of its fields."""
@@ -154,13 +159,13 @@ class Inputs(dict[str, Finished]):
         return {name.removeprefix(prefix): made.folder for name, made in self.items() if name.startswith(prefix)}
 
 
-def execute(stage: Stage, root: Path) -> Path:
-    """Run what a stage depends on, then the stage, unless it is done already; returns its folder.
+def execute(stage: Stage, root: Path, loader: Loader | None = None) -> Path:
+    """Run what a stage depends on, then the stage, unless it is done already; returns its folder. Stages share `loader`'s model.
 
     Under `accelerate launch` every process comes here: training runs in all of them, and `run` decides what only one does.
     """
     for before in dependencies(stage).values():
-        execute(before, root)
+        execute(before, root, loader)
     folder = folder_of(stage, root)
     folder.mkdir(parents=True, exist_ok=True)
     with alone(folder):
@@ -168,7 +173,7 @@ def execute(stage: Stage, root: Path) -> Path:
             check(folder)
         else:
             began = time.time()
-            stage.run(folder, Inputs.of(stage, root))
+            stage.run(folder, Inputs.of(stage, root, loader))
             state = processes()
             state.wait_for_everyone()
             if state.is_main_process:

@@ -21,6 +21,7 @@ from holdfast.prompts import load
 from holdfast.results.metrics import metric
 from holdfast.results.run_folder import RunFolder
 from holdfast.row import Row
+from holdfast.stages.curate import Curate
 from holdfast.stages.stage import Inputs, Stage
 from holdfast.tasks.task import Task
 from holdfast.tasks.task_set import TaskRef
@@ -52,7 +53,7 @@ class Train(Stage):
     HASH_LATER: ClassVar[dict[str, object]] = {"date": None}
 
     model: str = ""
-    tasks: tuple[TaskRef, ...] = ()
+    tasks: tuple[TaskRef | Curate, ...] = ()
     methods: tuple[Method, ...] = ()
     settings: Settings = field(default_factory=Settings)
     prompts: "tuple[Train, ...]" = ()
@@ -68,6 +69,11 @@ class Train(Stage):
     date: str | None = None
 
     @property
+    def targets(self) -> tuple[TaskRef, ...]:
+        """The tasks as they are measured: of curated data, the task that it was made from."""
+        return tuple(task.task if isinstance(task, Curate) else task for task in self.tasks)
+
+    @property
     def leaves(self) -> tuple[str, ...]:
         """The folders that the stage leaves: of `model`, `prompt` and `adapter`."""
         return chooser(self.methods).leaves
@@ -79,7 +85,7 @@ class Train(Stage):
 
     def run(self, folder: Path, inputs: Inputs) -> None:
         """Train, then write `model/`, `prompt/` or `adapter/`, and `result.json`."""
-        tasks = [ref.task for ref in self.tasks]
+        tasks = self.read_tasks(inputs)
         pretrained, model, stream = self._begin(tasks, inputs)
         if self.settings.stop_at is not None and self._validation(tasks, pretrained) is None:
             raise ValueError(
@@ -142,12 +148,19 @@ class Train(Stage):
             print(said + lost, file=sys.stderr, flush=True)
         return shares
 
+    def read_tasks(self, inputs: Inputs) -> list[Task]:
+        """Return the tasks that are trained on; of curated data, with the rows that a stage before wrote."""
+        return [
+            task.task if isinstance(task, TaskRef) else task.read(inputs[f"tasks.{number}"])
+            for number, task in enumerate(self.tasks)
+        ]
+
     def at(self, step: int, folder: Path, inputs: Inputs) -> tuple[Pretrained, PrefixModel]:
         """Return the model as it was after `step` steps in this finished stage's folder, behind its prompts; `Settings.curve` kept it.
 
         Step 0 is where the stage started.
         """
-        pretrained, model, stream = self._begin([ref.task for ref in self.tasks], inputs)
+        pretrained, model, stream = self._begin(self.read_tasks(inputs), inputs)
         contexts = contexts_of(model, pretrained, stream, self._method_inputs(inputs))
         _, moving = prepare(contexts, self.methods, self.settings.seed)
         if step:

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,26 +11,36 @@ from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as checked
 
 from holdfast.plugins import refuse_code, unknown
-from holdfast.recipes.find import find_recipe
-from holdfast.recipes.plan import Fields, literal
+from holdfast.recipes.pipeline import Techniques, compose
+from holdfast.recipes.plan import Fields, literal, nested
 from holdfast.tasks import sources
 from holdfast.tasks.task_set import TaskRef
 
 Settings = dict[str, Any]
+MOMENTS = ("curate", "edit", "decode")  # beside the method
 
 
 @dataclass(frozen=True)
 class Arm:
-    """A method with its own settings (`{"model.learning_rate": 1e-3}`), and the name that the study gives it."""
+    """The techniques of an arm with their own settings (`{"model.learning_rate": 1e-3}`), and the name that the study gives it."""
 
     name: str
     method: str
     settings: Settings = field(default_factory=dict)
+    curate: str | None = None
+    edit: str | None = None
+    decode: str | None = None
+
+    @property
+    def techniques(self) -> Techniques:
+        """The technique of each moment."""
+        return Techniques(self.method, self.curate, self.edit, self.decode)
 
 
 @checked
 class Plan:
-    """A study. `arms` maps names to settings; a name is the method itself, or the settings hold `method`; a setting that is a list
+    """A study. `arms` maps names to settings; a name is the method itself, or the settings hold `method`, and also `curate`, `edit` and
+    `decode`, where the arm has such techniques; a setting that is a list
     makes one arm for each of its values. `set` holds settings for every arm that has them; an arm's own go before. The first arm is
     what the others are compared with. Tasks joined by ` + ` are one target of several tasks. `match` is the target score, in points,
     at which retention is compared; None: 90 % of the way from the base to the best arm. `limit` is items of each task, `curve` points
@@ -63,15 +73,12 @@ class Plan:
         taken: set[str] = set()
         found = []
         for arm in arms:
-            fields = Fields("", (TaskRef(""),), _nested(arm.settings))
-            find_recipe(arm.method)(fields)
-            fields.check_all_used()
+            fields = Fields("", (TaskRef(""),), nested(arm.settings))
+            compose(arm.techniques, fields)
             known = {f"{stage}.{key}" for stage, values in fields.resolved.items() for key in values} - {*fields.pinned}
             shared = {key: value for key, value in self.set.items() if key in known}
             taken |= shared.keys()
-            found.append(
-                Arm(arm.name, arm.method, {key: literal_of(v) for key, v in {**shared, **arm.settings}.items()})
-            )
+            found.append(replace(arm, settings={key: literal_of(v) for key, v in {**shared, **arm.settings}.items()}))
         if missing := sorted(self.set.keys() - taken):
             raise unknown("setting of any arm:", missing[0], sorted({key for arm in found for key in arm.settings}))
         names = [arm.name for arm in found]
@@ -135,11 +142,25 @@ def make(given: Mapping[str, Any], where: str = "study") -> Plan:
 
 
 def arms_of(methods: Sequence[str]) -> dict[str, Settings | None]:
-    """`["full@model.learning_rate=1e-3", "promot"]` as the `arms` of a plan; several settings are parted by commas."""
-    found: dict[str, Settings | None] = {}
+    """Return the `arms` of a plan: of `full@model.learning_rate=1e-3`, `promot`, or `full|edit=lines@edit.alpha=0.7`.
+
+    Behind bars stand the techniques of other moments, behind the at sign settings, parted by commas.
+
+    Raises:
+        ValueError: an arm is not of this form.
+    """
+    arms: dict[str, Settings | None] = {}
     for text in methods:
-        method, at, rest = text.partition("@")
-        settings: Settings = {"method": method} if at else {}
+        head, at, rest = text.partition("@")
+        method, *others = head.split("|")
+        settings: Settings = {"method": method} if at or others else {}
+        for other in others:
+            moment, equals, name = other.partition("=")
+            if not equals or moment not in MOMENTS:
+                raise ValueError(
+                    f"--method {text}: write method|edit=NAME, also with {', '.join(MOMENTS)}, such as full|edit=lines"
+                )
+            settings[moment] = name
         for part in rest.split(",") if at else ():
             key, equals, value = part.partition("=")
             if not equals or "." not in key:
@@ -147,8 +168,8 @@ def arms_of(methods: Sequence[str]) -> dict[str, Settings | None]:
                     f"--method {text}: write method@stage.field=value, such as full@model.learning_rate=1e-3"
                 )
             settings[key.strip()] = literal(value)
-        found[text] = settings
-    return found
+        arms[text] = settings
+    return arms
 
 
 def literal_of(value: Any) -> Any:
@@ -158,8 +179,8 @@ def literal_of(value: Any) -> Any:
 
 def _arms(name: str, given: Settings) -> list[Arm]:
     """One arm, or one for each combination of the settings that are lists, named by them."""
-    method = str(given.get("method", name))
-    settings = {key: literal_of(value) for key, value in given.items() if key != "method"}
+    method, others = str(given.get("method", name)), {moment: given.get(moment) for moment in MOMENTS}
+    settings = {key: literal_of(value) for key, value in given.items() if key not in ("method", *MOMENTS)}
     swept = {key: [literal_of(v) for v in value] for key, value in settings.items() if isinstance(value, list)}
     found = []
     for values in itertools.product(*swept.values()):
@@ -167,15 +188,5 @@ def _arms(name: str, given: Settings) -> list[Arm]:
         suffix = ",".join(
             f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}" for key, value in chosen.items()
         )
-        found.append(Arm(f"{name}@{suffix}" if suffix else name, method, {**settings, **chosen}))
+        found.append(Arm(f"{name}@{suffix}" if suffix else name, method, {**settings, **chosen}, **others))
     return found
-
-
-def _nested(settings: Settings) -> dict[str, dict[str, Any]]:
-    nested: dict[str, dict[str, Any]] = {}
-    for key, value in settings.items():
-        stage, dot, name = key.partition(".")
-        if not dot:
-            raise ValueError(f"{key}={value!r}: name the stage too, such as model.{key}")
-        nested.setdefault(stage, {})[name] = value
-    return nested

@@ -122,7 +122,7 @@ def _cell(
 ) -> Cell:
     names = next(iter(measured.values()))
     spreads: dict[str, Any] = {name: Spread.of([found[name] for found in measured.values()]) for name in names}
-    return Cell(task, arm.name, arm.method, arm.settings, len(measured), level(own, match), **spreads)
+    return Cell(task, arm.name, arm.techniques.label, arm.settings, len(measured), level(own, match), **spreads)
 
 
 def _drift(run: Path) -> float | None:

@@ -28,7 +28,7 @@ from holdfast.results.scores import read_scores
 from holdfast.results.study import Study
 from holdfast.results.summary import Summary
 from holdfast.studies import results
-from holdfast.studies.plan import Arm, Plan, arms_of, make, tasks_of
+from holdfast.studies.plan import MOMENTS, Arm, Plan, arms_of, make, tasks_of
 from holdfast.tasks import sources
 
 DONE = "done.json"  # in a run's folder, written last: what the run was made of
@@ -126,6 +126,8 @@ def _arguments(plan: Plan, folder: Path, target: str, arm: Arm, seed: int) -> di
         "date": plan.date,
         "out": place(folder, target, arm, seed),
         "stage_root": folder / "stages",
+        # Only what an arm has: the marks of runs from before these techniques stay valid.
+        **{moment: name for moment in MOMENTS if (name := getattr(arm, moment))},
         **arm.settings,
     }
 

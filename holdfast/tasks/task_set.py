@@ -47,6 +47,11 @@ class TaskRef:
         return task
 
     @property
+    def file_label(self) -> str:
+        """The argument as part of a stage's name; nothing is read for it."""
+        return short(self.argument)
+
+    @property
     def file_name(self) -> str:
         """The task's name as part of a file's name."""
         return short(self.task.name)

@@ -1,12 +1,20 @@
 """Stages: dependencies first, finished ones skipped, the completion mark last, the folder named by the configuration."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import pydantic
 import pytest
 
-from holdfast.stages.stage import MARK, Inputs, Stage, digest, execute, folder_of
+from holdfast.methods.base import Context, Method
+from holdfast.methods.full import Full
+from holdfast.stages.stage import MARK, Inputs, Stage, dependencies, digest, execute, folder_of
+from holdfast.stages.train import Train
+from holdfast.tasks.task_set import TaskRef
+from holdfast.training.settings import Settings
+from tests.recipes.worlds import write_world
+from tests.training import tiny
 
 
 @dataclass(frozen=True)
@@ -106,3 +114,28 @@ class Points(Stage):
     def run(self, folder: Path, inputs: Inputs) -> None:
         (folder / "points").mkdir()
         (folder / "points" / "1.safetensors").write_bytes(b"weights")
+
+
+@pydantic.dataclasses.dataclass
+class Masked(Method):
+    """A method that needs the result of a stage."""
+
+    mask: pydantic.InstanceOf[Write] | None = None
+
+    def prepare(self, context: Context) -> None:
+        CALLS.append((context.inputs["mask"] / "text").read_text())
+        raise KeyboardInterrupt
+
+
+def test_a_stage_in_the_field_of_a_method_runs_first_and_the_method_is_given_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("holdfast.models.resolve.load", lambda *args, **options: tiny.pretrained())
+    world = write_world(tmp_path, pick=["w3", "w4"])
+    task = TaskRef(str(world / "pick"))
+    stage = Train("model", "tiny", (task,), (Full(), Masked(Write("mask", "kept"))), Settings(steps=1))
+    assert list(dependencies(stage)) == ["methods.1.mask"]
+    with pytest.raises(KeyboardInterrupt):
+        execute(stage, tmp_path / "stages")
+    assert CALLS == ["mask", "kept"]
+    assert digest(stage) != digest(replace(stage, methods=(Full(), Masked(Write("mask", "other")))))

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from holdfast.recipes.pipeline import Techniques
 from holdfast.studies import plan
 
 
@@ -42,9 +43,27 @@ def test_settings_of_all_leave_alone_what_makes_a_recipe() -> None:
 def test_options_name_arms_too() -> None:
     found = resolved(plan.arms_of(["full@model.learning_rate=1e-3,model.steps=9", "lora"]))
     assert found[0] == plan.Arm(
-        "full@model.learning_rate=1e-3,model.steps=9", "full", {"model.learning_rate": 1e-3, "model.steps": 9}
+        "full@model.learning_rate=1e-3,model.steps=9",
+        "full",
+        {"model.learning_rate": 1e-3, "model.steps": 9},
     )
     assert found[1] == plan.Arm("lora", "lora", {})
+
+
+def test_options_name_the_techniques_of_other_moments() -> None:
+    text = "full+l2_sp|edit=lines@edit.alpha=0.7,model.steps=9"
+    (arm, swept) = resolved(plan.arms_of([text, "full|edit=lines@edit.alpha=sweep"]), set={"edit.beta": 0.1})
+    assert arm.techniques == Techniques("full+l2_sp", edit="lines")
+    assert arm.techniques.label == "full+l2_sp|edit=lines"
+    assert arm.settings == {"edit.beta": 0.1, "edit.alpha": 0.7, "model.steps": 9}
+    assert swept.settings["edit.alpha"] == "sweep"
+    by_file = resolved({"mine": {"method": "full", "edit": "lines", "edit.alpha": [0.2, 0.4]}})
+    assert [(a.name, a.techniques.edit) for a in by_file] == [
+        ("mine@edit.alpha=0.2", "lines"),
+        ("mine@edit.alpha=0.4", "lines"),
+    ]
+    with pytest.raises(ValueError, match=r"write method\|edit=NAME, also with curate, edit, decode"):
+        plan.arms_of(["full|lines"])
 
 
 @pytest.mark.parametrize(

@@ -247,7 +247,7 @@ def test_a_run_is_repeated_with_its_analyses(world: Path, study, monkeypatch: py
     monkeypatch.setattr(runner.runs, "tune", lambda *arguments, **options: asked.update(options))
     runner.runs.repeat(world / "study/runs/pick--promot--0/config.yaml")
     assert asked["analyses"] == ["gradient_alignment", "weight_drift", "label_mass", "format_share"]
-    assert asked["model.curve"] == 1
+    assert asked["model_"]["curve"] == 1
 
 
 def test_the_base_is_asked_the_general_tasks_once_for_all_targets(world: Path, tmp_path: Path) -> None:

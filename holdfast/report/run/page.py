@@ -20,11 +20,12 @@ from holdfast.report import sentences
 from holdfast.report.chart import line_chart
 from holdfast.report.compare import compare_figures
 from holdfast.report.compare.compare import missed, side_by_side, trade_off
-from holdfast.report.run import analysis_figures, course_figures, disguises, examples, figures
+from holdfast.report.run import analysis_figures, course_figures, disguises, examples, figures, sweep_figure
 from holdfast.results import run_folder, units, verdicts
 from holdfast.results.run_folder import Folder
 from holdfast.results.scores import ROLES, Score
 from holdfast.results.summary import STATE, Estimate, Summary, change, share
+from holdfast.results.sweep import read_sweep
 
 ASSETS = Path(__file__).parents[1] / "assets"
 MOST_ROWS = 4000  # of the table of all scores: about 1.3 MB
@@ -71,6 +72,7 @@ def page(run: Folder) -> str:
         steps=course_figures.of_run(run.scores),
         traded=course_figures.trade_off(run.scores),
         analyses=analysis_figures.panels(run.analysis),
+        sweep=sweep_figure.panel(read_sweep(run_folder.RunFolder(run.path).sweep_file)),
         located=sentences.located(lives),
         lives=analysis_figures.lives(lives) if lives else None,
         figure=line_chart.inline,

@@ -1,0 +1,111 @@
+"""A run as it is asked for, and as it is planned: everything that is checked before anything is written."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from holdfast.api.versions import library_versions
+from holdfast.evaluation.ask import check_askable
+from holdfast.models import chat_date, resolve
+from holdfast.models.fingerprint import fingerprint
+from holdfast.models.loading import load_tokenizer
+from holdfast.recipes.pipeline import Pipeline, Techniques, compose
+from holdfast.recipes.plan import Fields
+from holdfast.stages import assemble
+from holdfast.stages.analyse import check_known
+from holdfast.stages.measure import EvaluationSettings
+from holdfast.stages.sweep_edit import SweepEdit
+from holdfast.tasks.task_set import TaskSet
+
+
+@dataclass(frozen=True)
+class Request:
+    """The arguments of `tune`; `settings` has the fields of stages by the stage's name (`{"prompt": {"steps": 200}}`)."""
+
+    model: str
+    targets: tuple[str, ...]
+    techniques: Techniques
+    general: tuple[str, ...]
+    shots: tuple[int, ...]
+    limit: int | None
+    seed: int
+    curve: int
+    analyses: tuple[str, ...]
+    noise_floor: bool
+    trust_remote_code: bool
+    date: str | None
+    settings: dict[str, dict[str, Any]]
+
+    def read_tasks(self) -> TaskSet:
+        """Return the tasks, each read once.
+
+        Raises:
+            ValueError: a task cannot be read, trained on or measured.
+        """
+        tasks = TaskSet.read(self.targets, self.general)
+        trained = [ref.task for ref in tasks.targets]
+        check_askable([ref.task for ref in tasks.refs], max(self.shots), trained=trained)
+        return tasks
+
+    def folder_name(self, tasks: TaskSet) -> str:
+        """Return the name of the run's folder, where none is given."""
+        names = (self.techniques.method, self.techniques.curate, self.techniques.edit, self.techniques.decode)
+        used = [name.rpartition(":")[2] for name in names if name]
+        return "-".join(["+".join(ref.file_name for ref in tasks.targets), *used])
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What `config.yaml` says first. Options that were not used are left out, as in runs from before there were these."""
+        one = len(self.targets) == 1
+        config: dict[str, Any] = {"command": "tune", "model": self.model}
+        config |= {"task": self.targets[0] if one else list(self.targets), "method": self.techniques.method}
+        moments = {"curate": self.techniques.curate, "edit": self.techniques.edit, "decode": self.techniques.decode}
+        config |= {moment: name for moment, name in moments.items() if name}
+        config |= {"general": list(self.general), "shots": list(self.shots), "limit": self.limit, "seed": self.seed}
+        return config
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """A run before it begins: what was asked for, its tasks, its pipeline, what every variant is asked, and its `config.yaml`."""
+
+    request: Request
+    tasks: TaskSet
+    pipeline: Pipeline
+    questions: EvaluationSettings
+    config: dict[str, Any]
+
+
+def plan_run(request: Request, tasks: TaskSet, folder: Path) -> RunPlan:
+    """Return the plan of a run in a folder; a run that goes on keeps the date on which it began.
+
+    Raises:
+        ValueError: there is no such technique or setting, or techniques do not fit together.
+    """
+    model, trust = request.model, request.trust_remote_code
+    version, config, date = fingerprint(resolve.resolve(model)), request.config, None
+    chats = any(ref.task.template.chat for ref in tasks.refs)
+    if chats and chat_date.writes_date(load_tokenizer(resolve.resolve(model), trust_remote_code=trust)):
+        config["date"] = date = str(request.date or _begun(folder, config) or chat_date.today())
+    versions = (version, *(ref.version for ref in tasks.targets))
+    fields = Fields(model, tasks.targets, request.settings, request.seed, versions, trust, date=date)
+    pipeline = compose(request.techniques, fields, (*tasks.general, *tasks.diagnostics))
+    check_known(request.analyses)
+    for stage in pipeline.stages:
+        if isinstance(stage, SweepEdit):
+            stage.check_tasks()
+    pipeline = pipeline.with_curve(fields, request.curve or bool(request.analyses))
+    config |= {"noise_floor": True} if request.noise_floor else {}
+    config |= {"analyses": list(request.analyses)} if request.analyses else {}
+    config |= {"stages": fields.resolved, "versions": library_versions()}
+    questions = EvaluationSettings(
+        model, version, tasks, request.shots, request.limit, request.noise_floor, trust, date, pipeline.decoding
+    )
+    return RunPlan(request, tasks, pipeline, questions, config)
+
+
+def _begun(folder: Path, config: Mapping[str, Any]) -> str | None:
+    """Return the date of the run in a folder, where it is the run that this call goes on with."""
+    before = assemble.recorded(folder)
+    return before.get("date") if all(before.get(key) == value for key, value in config.items()) else None

@@ -1,0 +1,165 @@
+"""Compose a run of a technique for each moment: curate the data, train by a recipe, edit the weights, decode."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from pydantic import ValidationError
+
+from holdfast import plugins
+from holdfast.curation.base import Curation
+from holdfast.decoding.base import Decoding
+from holdfast.edits.base import Edit
+from holdfast.plugins import CURATIONS, DECODINGS, EDITS, Family, unknown
+from holdfast.recipes.find import find_recipe
+from holdfast.recipes.plan import Fields
+from holdfast.stages.curate import Curate
+from holdfast.stages.edit_model import EditModel
+from holdfast.stages.measure import last_trained, prompt_owners
+from holdfast.stages.stage import Stage
+from holdfast.stages.sweep_edit import SweepEdit
+from holdfast.stages.train import Train
+from holdfast.tasks.task_set import TaskRef
+
+SWEEP = "sweep"
+SWEPT = {"weight": 2.0, "floor": None, "points": 11, "limit": 100}  # the settings of a sweep, beside those of the edit
+
+
+@dataclass(frozen=True)
+class Techniques:
+    """The names of a run's techniques, as the options of `tune` and the arms of a study give them."""
+
+    method: str = "promot"
+    curate: str | None = None
+    edit: str | None = None
+    decode: str | None = None
+
+    @property
+    def label(self) -> str:
+        """All of them in one word: `full|edit=lines`."""
+        others = {"curate": self.curate, "edit": self.edit, "decode": self.decode}
+        return "|".join([self.method, *(f"{moment}={name}" for moment, name in others.items() if name)])
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """The stages of a run in their order, and how the tuned model is decoded. Nothing has run."""
+
+    stages: tuple[Stage, ...]
+    decoding: Decoding | None = None
+
+    def with_curve(self, plan: Fields, points: int) -> "Pipeline":
+        """Return the pipeline with so many points kept along its last training stage, where the model itself is trained there."""
+        last = last_trained(self.stages)
+        if not points or not last.moves_the_model:
+            return self
+        changed = plan.changed(last, curve=points)
+        stages = (_after(stage, last, changed) for stage in self.stages)
+        return replace(self, stages=tuple(stages))
+
+
+def compose(techniques: Techniques, plan: Fields, others: Sequence[TaskRef] = ()) -> Pipeline:
+    """Return the pipeline of a run; `plan` is asked for the settings of every stage, and `others` are the tasks beside the targets.
+
+    Raises:
+        ValueError: there is no such technique or setting, or the techniques do not fit together.
+    """
+    general = tuple(ref for ref in others if ref.role == "general")
+    if techniques.curate is not None:
+        plan.tasks = _curated(techniques.curate, plan, general)
+    stages = find_recipe(techniques.method)(plan)
+    if techniques.edit is not None:
+        stages.append(_edited(techniques.edit, plan, stages, general))
+    decoding = None
+    if techniques.decode is not None:
+        decoding = configure(DECODINGS, techniques.decode, plan.settings("decode"), "decode")
+        plan.resolved["decode"] = _shown(decoding)
+    plan.check_all_used()
+    return Pipeline(tuple(stages), decoding)
+
+
+def configure(family: Family, name: str, settings: Mapping[str, Any], section: str) -> Any:
+    """Return a technique with its fields set; `section` is what stands before the point of `--set`.
+
+    Raises:
+        ValueError: there is no such technique or field, or a value does not fit.
+    """
+    technique = plugins.find(name, family)
+    known = [f.name for f in fields(technique)]
+    for key in settings:
+        if key not in known:
+            raise unknown(f"field of {family.name} {name!r}:", f"{section}.{key}", [f"{section}.{k}" for k in known])
+    try:
+        return technique(**settings)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"]))
+        raise ValueError(
+            f"{section}.{field}={first['input']!r}: {first['msg'].removeprefix('Value error, ')}"
+        ) from None
+
+
+def _curated(name: str, plan: Fields, general: tuple[TaskRef, ...]) -> tuple[Curate, ...]:
+    technique: Curation = configure(CURATIONS, name, plan.settings("curate"), "curate")
+    plan.resolved["curate"] = _shown(technique)
+    shared: dict[str, Any] = {"technique": technique, "general": general, "seed": plan.seed}
+    if technique.needs_model:
+        shared |= {"model": plan.model, "model_version": plan.versions[0] if plan.versions else ""}
+        shared |= {"trust_remote_code": plan.trust_remote_code, "date": plan.date}
+    return tuple(Curate(f"curate-{ref.file_label}", ref, **shared) for ref in plan.tasks if isinstance(ref, TaskRef))
+
+
+def _edited(name: str, plan: Fields, stages: Sequence[Stage], general: tuple[TaskRef, ...]) -> EditModel:
+    last = last_trained(stages)
+    if "model" not in last.leaves:
+        why = "leave model.merge on" if "adapter" in last.leaves else "use a method that trains the model"
+        raise ValueError(f"edit={name}: the last stage leaves no whole model whose weights could be edited; {why}")
+    settings = plan.settings("edit")
+    dials = [key for key, value in settings.items() if value == SWEEP]
+    if len(dials) > 1:
+        raise ValueError(f"edit: {' and '.join(dials)} are both swept; sweep one of them")
+    fixed = {key: value for key, value in settings.items() if value != SWEEP and (not dials or key not in SWEPT)}
+    edit: Edit = configure(EDITS, name, fixed, "edit")
+    version = plan.versions[0] if plan.versions else ""
+    if not dials:
+        plan.resolved["edit"] = _shown(edit)
+        return EditModel("edit", plan.model, last, edit, version)
+    rule = SWEPT | {key: value for key, value in settings.items() if key in SWEPT}
+    owners = prompt_owners(stages)
+    if len(owners) > 1:
+        raise ValueError(f"edit.{dials[0]}=sweep: several targets have a prompt each; give edit.{dials[0]} a value")
+    grid = _grid(name, fixed, dials[0], int(rule["points"]))
+    targets = tuple(task.task if isinstance(task, Curate) else task for task in plan.tasks)
+    plan.resolved["edit"] = _shown(edit) | {dials[0]: SWEEP} | rule
+    return SweepEdit(
+        "edit", plan.model, last, edit, version, dials[0], grid, (*targets, *general), owners[0][0] if owners else None,
+        float(rule["weight"]), rule["floor"], int(rule["limit"]), plan.trust_remote_code, plan.date,
+    )  # fmt: skip
+
+
+def _grid(name: str, fixed: Mapping[str, Any], dial: str, points: int) -> tuple[float, ...]:
+    """Return the values of the dial, from 1 down to 0, that the edit takes."""
+    if points < 2:
+        raise ValueError(f"edit.points={points}: a sweep needs two values at least")
+    values, wrong = [], ""
+    for number in range(points):
+        value = round(1 - number / (points - 1), 6)
+        try:
+            configure(EDITS, name, {**fixed, dial: value}, "edit")
+            values.append(value)
+        except ValueError as error:
+            wrong = str(error)
+    if len(values) < 2:
+        raise ValueError(f"edit.{dial}=sweep: cannot be swept from 0 to 1 ({wrong})")
+    return tuple(values)
+
+
+def _after(stage: Stage, last: Train, changed: Train) -> Stage:
+    """Return a stage of the pipeline where its training stage was exchanged."""
+    if stage is last:
+        return changed
+    return replace(stage, tuned=changed) if isinstance(stage, EditModel) and stage.tuned is last else stage
+
+
+def _shown(technique: Any) -> dict[str, Any]:
+    return {f.name: getattr(technique, f.name) for f in fields(technique)}

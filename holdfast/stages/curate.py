@@ -1,0 +1,75 @@
+"""A curation stage: before training, the training examples of a task are mixed, selected, rewritten or generated."""
+
+import json
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+from holdfast.atomic_files import write_text
+from holdfast.curation.base import Curation, CurationContext
+from holdfast.inference.model import Model
+from holdfast.models import resolve
+from holdfast.results.run_folder import RunFolder
+from holdfast.stages.stage import Finished, Inputs, Stage, content_of
+from holdfast.tasks.task import Task
+from holdfast.tasks.task_set import TaskRef
+from holdfast.tasks.write import read_rows, write_task
+from holdfast.training.processes import processes
+
+
+@dataclass(frozen=True)
+class Curate(Stage):
+    """Curate the training examples of `task`, and write the task with them into `data/`, for later stages to train on.
+
+    The model, which some techniques generate with, is the one before training. `general` are the tasks that should be kept.
+    """
+
+    KIND: ClassVar[str] = "Curate"
+
+    task: TaskRef = field(default_factory=lambda: TaskRef(""))
+    technique: Curation | None = None
+    model: str = ""
+    general: tuple[TaskRef, ...] = ()
+    seed: int = 0
+    model_version: str = ""
+    trust_remote_code: bool = False
+    date: str | None = None
+
+    @property
+    def file_label(self) -> str:
+        """The task's argument as part of a stage's name."""
+        return self.task.file_label
+
+    def hashed(self) -> dict[str, Any]:
+        """Return the fields; tasks and model by their fingerprints too."""
+        return content_of(self) | {"versions": [ref.version for ref in (self.task, *self.general)]}
+
+    def run(self, folder: Path, inputs: Inputs) -> None:
+        """Write `data/`, and `result.json` with the number of rows of each origin."""
+        if not processes().is_main_process:
+            return
+        assert self.technique is not None
+        task, model = self.task.task, None
+        if self.technique.needs_model:
+            loaded = resolve.load(self.model, trust_remote_code=self.trust_remote_code, date=self.date)
+            model = Model(loaded)
+        context = CurationContext(task, self.seed, model, tuple(ref.task for ref in self.general))
+        given = task.splits.get("train", ())
+        # A row that was taken over is the same object; whatever a technique made says itself where it comes from.
+        taken = {id(example): f"as it was: {task.name}/train[{number}]" for number, example in enumerate(given)}
+        rows = [
+            row if row.origin else replace(row, origin=taken.get(id(row), "made by the curation"))
+            for row in self.technique(given, context)
+        ]
+        if not rows:
+            raise ValueError(f"{self.name}: no training example of {task.name} is left after curation; ask for less")
+        write_task(replace(task, splits={**task.splits, "train": tuple(rows)}), RunFolder(folder).data)
+        origins = [row.origin.partition(":")[0] for row in rows]
+        counts = {origin: origins.count(origin) for origin in sorted(set(origins))}
+        write_text(
+            folder / "result.json", json.dumps({"rows": len(rows), "given": len(given), "origins": counts}, indent=1)
+        )
+
+    def read(self, finished: Finished) -> Task:
+        """Return the task with the curated training examples, and its own other splits."""
+        return replace(self.task.task, splits={**self.task.task.splits, "train": read_rows(finished.task(), "train")})

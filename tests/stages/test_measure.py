@@ -1,0 +1,144 @@
+"""The evaluations of a run as a table, before anything has run; and each file of a run is read once, each model loaded once."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from holdfast.api.tune import tune
+from holdfast.models import loading
+from holdfast.recipes.pipeline import Techniques, compose
+from holdfast.recipes.plan import Fields
+from holdfast.stages.evaluate import Evaluate
+from holdfast.stages.measure import EvaluationSettings, plan_measurements
+from holdfast.tasks import records
+from holdfast.tasks.task import Example, Task
+from holdfast.tasks.task_set import TaskRef, TaskSet
+from tests.recipes.worlds import QUICK, write_world
+
+
+def ref(name: str, role: Any = "target") -> TaskRef:
+    """A task that is in memory alone."""
+    made = TaskRef(name, role, f"{name}-version")
+    made.__dict__["task"] = Task(name, {"test": (Example({"input": "x"}, "y"),)})
+    return made
+
+
+A, B, KEPT, PROBE = ref("a"), ref("b"), ref("kept", "general"), ref("probe", "diagnostic")
+
+
+def plan(targets: tuple[TaskRef, ...], curve: int = 0, twice: bool = False, **techniques: str) -> list[tuple[Any, ...]]:
+    """The plan of a run as rows: name, variant, prompt, tasks, shots, step."""
+    fields = Fields("model", targets, {} if techniques["method"] == "prompt_tuning" else {"model": {"steps": 8}})
+    pipeline = compose(Techniques(**techniques), fields, (KEPT, PROBE)).with_curve(fields, curve)
+    questions = EvaluationSettings("model", "m", TaskSet(targets, (KEPT,), (PROBE,)), (0, 1), twice=twice)
+    rows = []
+    for stage in plan_measurements(pipeline.stages, questions):
+        asked = stage if isinstance(stage, Evaluate) else stage.evaluated
+        assert asked is not None
+        tasks = " ".join(task.argument for task in asked.tasks)
+        rows.append((stage.name, asked.variant, asked.prompt, tasks, asked.shots, asked.step))
+    return rows
+
+
+BASE = [
+    ("evaluate-base", "base", None, "a", (0, 1), None),
+    ("label-mass-base", "base", None, "kept probe", (0, 1), None),
+]
+
+
+def test_a_run_without_a_prompt_is_measured_once_as_it_is() -> None:
+    expected = [*BASE, ("evaluate-tuned-plain", "tuned", None, "a kept probe", (0, 1), None)]
+    assert plan((A,), method="full") == plan((A,), method="lora") == expected
+
+
+def test_a_run_with_a_prompt_is_measured_with_and_without_it_and_along_its_course() -> None:
+    assert plan((A,), method="promot", curve=2, twice=True) == [
+        *BASE,
+        ("evaluate-base-again", "base-again", None, "a", (0, 1), None),
+        ("evaluate-base-again", "base-again", None, "kept probe", (0, 1), None),
+        ("evaluate-tuned-on", "tuned", "on", "a kept probe", (0, 1), None),
+        ("evaluate-tuned-off", "tuned", "off", "a kept probe", (0, 1), None),
+        ("evaluate-prompt", "tuned", "on", "a", (0,), 0),
+        ("evaluate-prompt-general", "tuned", "on", "kept", (0,), 0),
+        ("evaluate-step-4", "tuned", "on", "a", (0,), 4),
+        ("evaluate-step-4", "tuned", "off", "kept", (0, 1), 4),
+        ("evaluate-step-8", "tuned", "on", "a", (0,), 8),
+        ("evaluate-step-8", "tuned", "off", "kept", (0, 1), 8),
+    ]
+
+
+def test_of_several_targets_each_is_measured_behind_its_own_prompt() -> None:
+    on = [row for row in plan((A, B), method="promot") if row[2] == "on"]
+    assert on == [
+        ("evaluate-tuned-on-a", "tuned", "on", "a", (0, 1), None),
+        ("evaluate-tuned-on-b", "tuned", "on", "b", (0, 1), None),
+        ("evaluate-prompt", "tuned", "on", "a", (0,), 0),
+        ("evaluate-prompt", "tuned", "on", "b", (0,), 0),
+    ]
+
+
+def test_in_a_sequence_earlier_targets_are_measured_after_their_own_stage() -> None:
+    assert [row for row in plan((A, B), method="full_sequential") if row[1] == "own-stage"] == [
+        ("evaluate-own-a", "own-stage", None, "a", (0, 1), None)
+    ]
+
+
+def test_a_prompt_alone_needs_no_measurement_without_it() -> None:
+    assert [row[0] for row in plan((A,), method="prompt_tuning")] == [*(row[0] for row in BASE), "evaluate-tuned-on"]
+
+
+def test_an_edited_run_is_measured_as_any_other_and_the_edit_is_what_is_measured() -> None:
+    assert plan((A,), method="promot", edit="lines", curve=2) == plan((A,), method="promot", curve=2)
+    fields = Fields("model", (A,))
+    stages = compose(Techniques("full", edit="lines"), fields, (KEPT,)).stages
+    questions = EvaluationSettings("model", "m", TaskSet((A,), (KEPT,)))
+    tuned = next(s for s in plan_measurements(stages, questions) if isinstance(s, Evaluate) and s.variant == "tuned")
+    assert tuned.tuned is stages[-1]
+    assert fields.resolved["edit"] == {"alpha": 0.5, "beta": None}
+
+
+@pytest.mark.parametrize(
+    ("settings", "techniques", "message"),
+    [
+        ({}, {"method": "prompt_tuning", "edit": "lines"}, "leaves no whole model whose weights could be edited"),
+        ({"model": {"merge": False}}, {"method": "lora", "edit": "lines"}, "leave model.merge on"),
+        ({"edit": {"alpah": 1}}, {"method": "full", "edit": "lines"}, "'edit.alpah'; did you mean 'edit.alpha'"),
+        ({"edit": {"alpha": -1}}, {"method": "full", "edit": "lines"}, "edit.alpha=-1: "),
+        ({"edit": {"alpha": 1}}, {"method": "full"}, "unknown stage 'edit'"),
+        ({"edit": {"alpha": "sweep", "beta": "sweep"}}, {"method": "full", "edit": "lines"}, "both swept"),
+        ({}, {"method": "full", "edit": "linse"}, "unknown edit 'linse'; did you mean 'lines'"),
+        ({}, {"method": "full", "curate": "nothing"}, "unknown curation 'nothing'"),
+    ],
+)
+def test_techniques_that_do_not_fit_are_refused_before_anything_runs(
+    settings: dict[str, Any], techniques: dict[str, str], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        compose(Techniques(**techniques), Fields("model", (A,), settings), (KEPT,))
+
+
+def test_a_run_reads_each_file_once_and_loads_each_model_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before, the smallest ProMoT run parsed its target's files 11 times, and loaded and hashed its model 9 times."""
+    world = write_world(tmp_path, pick=["w3", "w4"], copy=None)
+    read, loaded, hashed = Counter[str](), Counter[str](), Counter[str]()
+    parse, load, weigh = records.read_records, loading.load, loading.weights_hash
+
+    def count(counter: Counter[str], function: Any) -> Any:
+        def counted(argument: Any, *rest: Any, **options: Any) -> Any:
+            counter[str(argument)[:200]] += 1
+            return function(argument, *rest, **options)
+
+        return counted
+
+    monkeypatch.setattr("holdfast.tasks.readers.read_records", count(read, parse))
+    monkeypatch.setattr(loading, "load", count(loaded, load))
+    monkeypatch.setattr(loading, "weights_hash", count(hashed, weigh))
+    general = [str(world / "copy")]
+    tune(str(world / "model"), str(world / "pick"), "promot", general, out=tmp_path / "run", shots=(0,), **QUICK)
+    assert set(read.values()) == {1}
+    assert len(read) == 6, "three splits of two tasks"
+    # Twice to be trained, once to be measured; and the tuned model once, to be measured with and without its prompt.
+    assert sorted(loaded.values()) == [1, 3]
+    assert sum(hashed.values()) == 0
