@@ -22,6 +22,7 @@ from holdfast.evaluation.harness_samples import write_samples
 from holdfast.inference.model import Model
 from holdfast.lab import world
 from holdfast.models import resolve
+from holdfast.models.architecture import of_run
 from holdfast.report.card import write_card
 from holdfast.report.run.page import write_page
 from holdfast.results.metrics import metric
@@ -112,7 +113,7 @@ def steps(count: int, items: int, folder: Path, *, real: bool = False) -> Iterat
     )
     yield "write the harness's samples", lambda: write_samples(folder, outputs, made)
     yield "page", lambda: write_page(folder)
-    yield "model card", lambda: write_card(folder)
+    yield "model card", lambda: write_card(folder, of_run(folder))
 
 
 def main() -> None:

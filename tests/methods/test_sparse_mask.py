@@ -1,6 +1,7 @@
 """LT-SFT: exactly the share that moved furthest moves again, from the start, and nothing else does."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -68,22 +69,17 @@ def test_without_a_dense_stage_the_recipe_is_named(tmp_path: Path) -> None:
 
 def test_the_recipe_trains_twice_and_its_configuration_repeats_it(tmp_path: Path) -> None:
     world = write_world(tmp_path / "world", pick=["w3", "w4"], copy=None)
-    both = {f"{stage}.{key}": value for stage in ("dense", "model") for key, value in (("steps", 2), ("batch_size", 4))}
-    run = tune(
-        world / "model",
-        world / "pick",
-        "lt_sft",
-        world / "copy",
-        limit=4,
-        out=tmp_path / "run",
-        **both,
-        **{"model.density": 0.1},
-    )
+    both: dict[str, Any] = {
+        f"{stage}.{key}": value for stage in ("dense", "model") for key, value in (("steps", 2), ("batch_size", 4))
+    }
+    both["model.density"] = 0.1
+    run = tune(world / "model", world / "pick", "lt_sft", world / "copy", limit=4, out=tmp_path / "run", **both)
     tensors = load_file(run.folder / "model" / "model.safetensors")
     start = load_file(world / "model" / "model.safetensors")
     moved = sum(int((tensors[name] != start[name]).sum()) for name in start)
     assert 0 < moved <= round(0.1 * sum(tensor.numel() for tensor in start.values()))
     assert set(run.config["stages"]) == {"dense", "model"}
     assert "dense" not in run.config["stages"]["model"]
+    dense_set: dict[str, Any] = {"model.dense": 1}
     with pytest.raises(ValueError, match=r"model\.dense"):
-        tune(world / "model", world / "pick", "lt_sft", out=tmp_path / "other", **{"model.dense": 1})
+        tune(world / "model", world / "pick", "lt_sft", out=tmp_path / "other", **dense_set)
