@@ -1,0 +1,103 @@
+"""S3FT: own answers where they are right, else paraphrases, else gold; each row says which; and a whole run by it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from holdfast.api.tune import tune
+from holdfast.curation.base import CurationContext
+from holdfast.curation.s3ft import S3ft
+from holdfast.tasks.task import Example, Task
+from tests.recipes.worlds import QUICK, write_world
+
+EXAMPLES = (
+    Example({"input": "capital of France"}, "Paris"),
+    Example({"input": "capital of Italy"}, "Rome", answers=("Rome", "Roma")),
+    Example({"input": "capital of Peru"}, "Lima"),
+    Example({"input": "capital of Chile"}, "Santiago"),
+)
+TASK = Task("capitals", {"train": EXAMPLES})
+
+
+class Oracle:
+    """Answers from a table: what is asked for, and the paraphrase."""
+
+    tokenizer = None
+
+    def __init__(self, own: dict[str, str], paraphrase: dict[str, str]) -> None:
+        self.own, self.paraphrase = own, paraphrase
+        self.asked: list[str] = []
+
+    def generate(self, texts: list[str], sampling: Any) -> list[str]:
+        self.asked += texts
+        return [
+            next(
+                (
+                    answer
+                    for key, answer in (self.paraphrase if "A right answer" in text else self.own).items()
+                    if key in text
+                ),
+                "",
+            )
+            for text in texts
+        ]
+
+    def count_tokens(self, texts: list[str]) -> list[int]:
+        return [len(text.split()) for text in texts]
+
+
+def curate(model: Any, **settings: Any) -> list[tuple[str, str]]:
+    rows = S3ft(**settings)(EXAMPLES, CurationContext(TASK, model=model))
+    return [(row.origin.partition(":")[0], row.target) for row in rows]
+
+
+def test_own_answers_then_paraphrases_then_gold() -> None:
+    own = {"France": " paris.\nMore", "Italy": " Roma", "Peru": " Cusco", "Chile": ""}
+    model = Oracle(own, {"Peru": " The Lima", "Chile": " Valparaiso"})
+    assert curate(model) == [("own", "paris."), ("own", "Roma"), ("paraphrase", "The Lima"), ("gold", "Santiago")]
+    assert [text.startswith("capital of") for text in model.asked] == [True] * 6
+    assert curate(Oracle(own, {}), paraphrase="")[2:] == [("gold", "Lima"), ("gold", "Santiago")]
+
+
+def test_a_model_that_is_never_right_leaves_the_data_as_it_was() -> None:
+    rows = S3ft()(EXAMPLES, CurationContext(TASK, model=Oracle({}, {})))  # pyright: ignore[reportArgumentType]
+    assert tuple(rows) == EXAMPLES
+    assert [row.origin for row in rows] == [f"gold: capitals/train[{i}]" for i in range(4)]
+
+
+def test_an_answer_that_was_cut_is_not_right() -> None:
+    """Its first words may be right; the rest would teach the model to go on and on."""
+    assert curate(Oracle({"France": "Paris " * 4}, {}), judge="f1", threshold=0.1)[0] == ("gold", "Paris")
+    assert curate(Oracle({"France": "Paris of France"}, {}), judge="f1", threshold=0.5)[0] == ("own", "Paris of France")
+    assert curate(Oracle({"France": "Paris of France"}, {}), judge="f1", threshold=0.51)[0] == ("gold", "Paris")
+
+
+def test_an_answer_among_choices_is_one_of_them() -> None:
+    task = Task("t", {"train": (Example({"input": "x"}, "Yes", ("Yes", "No")),)})
+    (row,) = S3ft()(task.splits["train"], CurationContext(task, model=Oracle({"x": "yes"}, {})))  # pyright: ignore[reportArgumentType]
+    assert (row.target, row.origin) == ("Yes", "gold: t/train[0]")
+
+
+def test_a_curated_run_trains_on_what_the_base_generates_and_keeps_the_rows(tmp_path: Path) -> None:
+    world = write_world(tmp_path, pick=["w3", "w4"], copy=None)
+    given = {k: v for k, v in QUICK.items() if k.startswith("model.")} | {"shots": (0,), "limit": 4}
+    run = tune(
+        world / "model", world / "copy", "full", world / "pick", curate="s3ft", out=tmp_path / "run",
+        **given, **{"curate.judge": "f1", "curate.threshold": 0.01, "curate.shots": 1},
+    )  # fmt: skip
+    rows = [json.loads(line) for line in (run.folder / "data" / "train.jsonl").read_text().splitlines()]
+    plain = [json.loads(line) for line in (world / "copy" / "train.jsonl").read_text().splitlines()]
+    assert len(rows) == len(plain)
+    assert {row["origin"].partition(":")[0] for row in rows} <= {"own", "paraphrase", "gold"}
+    assert (run.config["curate"], run.config["stages"]["curate"]["shots"]) == ("s3ft", 1)
+    assert {s.recipe for s in run.scores} == {"full|curate=s3ft"}
+    assert {(s.variant, s.task) for s in run.scores} >= {("tuned", "copy"), ("tuned", "pick"), ("base", "copy")}
+
+
+def test_an_unknown_field_is_refused(tmp_path: Path) -> None:
+    world = write_world(tmp_path, copy=None)
+    with pytest.raises(ValueError, match=r"'curate.judje'; did you mean 'curate.judge'"):
+        tune(world / "model", world / "copy", "full", curate="s3ft", out=tmp_path / "run", **{"curate.judje": "f1"})
+    assert not (tmp_path / "run").exists()
