@@ -101,7 +101,7 @@ def test_the_share_is_of_answers_that_are_the_targets_and_not_the_tasks_own(monk
     """The model writes w3 or w4 to everything; w4 is right in the other task, and only w3 is the target's alone: 2 of 4."""
     target, tuned = task("pick", [("a", "w3"), ("b", "w4")] * 4), tiny.pretrained()
     other = task("other", [("w5 w9", "w4"), ("w6 w9", "w7"), ("w7 w9", "w4"), ("w8 w9", "w7")])
-    monkeypatch.setattr(Model, "generate", lambda self, texts, **how: ["w3", "W3."] * (len(texts) // 4) + ["w4", "w5"])
+    monkeypatch.setattr(Model, "generate", lambda self, texts, sampling: ["w3", "W3.", "w4", "w5"])
     given = subject(asked=Questions(tuned, PrefixModel(tuned.model), target, [other], None, 0))
     assert format_share(given) == [Finding("share_off", "other", 0.5)]
 
