@@ -22,7 +22,7 @@ ROUNDS = 12  # of a fixed point: after half of them the parts move by less than 
 
 @dataclass(frozen=True)
 class Part:
-    """A mean with the distances to its limits and its variance; of one task, or of several."""
+    """A mean in points, the distances `below` and `above` to its 95 % limits, and its variance; of one task, or of several."""
 
     value: float
     below: float
@@ -40,6 +40,7 @@ def over_shots(values: Sequence[Estimate], covariance: Array | None = None) -> P
     Without it the errors are taken to go together, which can only widen, and to be of the size that the records say.
     """
     if covariance is None:
+        # The outer product is the covariance at correlation 1, the greatest that these errors can have.
         errors = np.array([_error(estimate) for estimate in values])
         covariance, correlations = np.outer(errors, errors), np.ones((len(values), len(values)))
     else:
@@ -47,18 +48,19 @@ def over_shots(values: Sequence[Estimate], covariance: Array | None = None) -> P
     variances = np.diag(covariance)
     below = np.array([estimate.value - estimate.low for estimate in values])
     above = np.array([estimate.high - estimate.value for estimate in values])
+    # fsum: the mean must not depend on the order in which the tasks or shots were written down.
     mean = math.fsum(estimate.value for estimate in values) / len(values)
     return Part(
         mean,
         _reach(below, variances, correlations),
         _reach(above, variances, correlations),
-        max(0.0, float(covariance.mean())),
+        max(0.0, float(covariance.mean())),  # 0: an estimated covariance may sum to a rounding error below it
     )
 
 
 def over_tasks(parts: Sequence[Part]) -> Part:
-    """Return the mean of independent tasks."""
-    independent = np.eye(len(parts))
+    """Return the mean of independent tasks, each with the same weight."""
+    independent = np.eye(len(parts))  # different tasks ask different items, so their errors do not go together
     variances = np.array([part.variance for part in parts])
     below, above = (np.array([getattr(part, side) for part in parts]) for side in ("below", "above"))
     mean = math.fsum(part.value for part in parts) / len(parts)
@@ -82,8 +84,11 @@ def _reach(sides: Array, variances: Array, correlations: Array) -> float:
         errors = np.sqrt(moved)
         shared = errors * (correlations @ errors)
         total = float(shared.sum())
-        if total <= 0:
+        if (
+            total <= 0
+        ):  # errors that cancel exactly, or none at all: the mean cannot move, and there is nothing to divide by
             return 0.0
+        # How far each part goes towards its limit when the mean reaches its own; a part without a distance is at its limit already.
         part = np.divide(Z * shared / math.sqrt(total), sides, out=np.ones_like(sides), where=sides > 0)
         moved = np.maximum(0.0, variances + (limits - variances) * np.clip(part, 0.0, 1.0))
     errors = np.sqrt(moved)
@@ -110,7 +115,7 @@ class PairedTask:
         shots = len(self.base)
         old, new = self.covariance[:shots, :shots], self.covariance[shots:, shots:]
         across = self.covariance[:shots, shots:]
-        moved = old + new - across - across.T
+        moved = old + new - across - across.T  # Cov(t_i - b_i, t_j - b_j); `across` is not symmetric when shots differ
         return over_shots(self.base, old), over_shots(self.tuned, new), over_shots(self.change, moved)
 
     def covariances(self) -> Array:
@@ -119,6 +124,8 @@ class PairedTask:
         if self.covariance is not None:
             return self.covariance.reshape(2, shots, 2, shots).mean((1, 3))
         base, tuned, change = (part.variance for part in self.parts())
+        # Var(change) = base + tuned - 2 * shared, solved for `shared`. The three variances come from three separate
+        # intervals, so the result may leave the range that a covariance can have.
         bound = math.sqrt(base * tuned)
         shared = min(bound, max(-bound, (base + tuned - change) / 2))
         return np.array([[base, shared], [shared, tuned]])
@@ -129,6 +136,7 @@ def paired_task(pairs: Sequence[tuple[Score, Score, Estimate]], factor: float) -
     base, tuned = [old for old, _, _ in pairs], [new for _, new, _ in pairs]
     values = [[Estimate(s.value, s.low, s.high, s.stderr, s.n).scaled(factor) for s in side] for side in (base, tuned)]
     covariance = np.array([[_covariance(a, b) for b in (*base, *tuned)] for a in (*base, *tuned)])
+    # All or nothing: a matrix with some entries guessed need not be positive semidefinite.
     known = None if np.isnan(covariance).any() else covariance * factor**2
     return PairedTask(tuple(values[0]), tuple(values[1]), tuple(change for _, _, change in pairs), known)
 
@@ -142,6 +150,7 @@ def ratio(tasks: Sequence[PairedTask]) -> Estimate | None:
     """
     parts = [task.parts() for task in tasks]
     base, tuned, change = (over_tasks(column) for column in zip(*parts, strict=True))
+    # A base whose interval reaches zero leaves the ratio without an upper end; 1e-9 takes rounding for zero.
     if base.value <= 0 or base.value - base.below <= 1e-9 * base.value:
         return None
     (old, shared), (_, new) = sum(task.covariances() for task in tasks) / len(tasks) ** 2  # pyright: ignore[reportGeneralTypeIssues]
@@ -161,7 +170,7 @@ def ratio(tasks: Sequence[PairedTask]) -> Estimate | None:
 
     value = tuned.value / base.value
     most = max(1.0, value)
-    while limit(most, "above") >= 0:
+    while limit(most, "above") >= 0:  # ends: the base's lower limit is above zero, so a large share is excluded at last
         most *= 2
     low = falls_to(0.0, lambda share: limit(share, "below"), 0.0, value)
     high = falls_to(0.0, lambda share: limit(share, "above"), value, most)
@@ -175,6 +184,7 @@ def _error(estimate: Estimate) -> float:
 
 def _covariance(a: Score, b: Score) -> float:
     """Return the sampling covariance of two scores on the same items; NaN where neither record holds it."""
+    # Either may hold it: a tuned score records its covariance with the base's, the base's own record has none with it.
     return a.covariances.get(b.answered, b.covariances.get(a.answered, math.nan))
 
 
@@ -190,4 +200,5 @@ def _correlations(covariance: Array) -> Array:
 
 def _correlation(covariance: float, first: float, second: float, undefined: float = 0.0) -> float:
     both = first * second
+    # Clipped: rounding may bring the correlation of two equal series above 1, and a square root below zero with it.
     return max(-1.0, min(1.0, covariance / math.sqrt(both))) if both > 0 else undefined

@@ -39,7 +39,7 @@ ENDLESS = ("length_ratio",)  # a symptom without a greatest value
 
 @dataclass(frozen=True, slots=True)
 class MetricFacts:
-    """What a metric's number means. `scale` is its greatest value, its lowest being 0; None where it has none or it is not known."""
+    """The meaning of a metric's number. `scale` is its greatest value, its lowest being 0; None where it has none or it is not known."""
 
     scale: float | None
     more_is_better: bool = True
@@ -53,12 +53,14 @@ class MetricFacts:
 
 def facts(metric: str) -> MetricFacts:
     """Return what is known of a metric, or of a variant of it (`acc_norm`, `rougeLsum_max`); of an unknown one no scale is assumed."""
-    name = metric.casefold()
-    if symptom := next((said for symptom, said in SYMPTOMS.items() if _is(name, (symptom,))), None):
+    name = metric.casefold()  # the lm-evaluation-harness writes rougeL and ROUGE in its own cases
+    if symptom := next((text for symptom, text in SYMPTOMS.items() if _is(name, (symptom,))), None):
         return MetricFacts(None if _is(name, ENDLESS) else 1.0, symptom=symptom)
     if _is(name, LESS_IS_BETTER):
         return MetricFacts(None, more_is_better=False)
-    if name.endswith(DIFFERENCE):
+    if name.endswith(
+        DIFFERENCE
+    ):  # before the shares: `bleu_diff` also begins with the name of a metric that has a scale
         return MetricFacts(None)
     if _is(name, SHARES):
         return MetricFacts(1.0)
@@ -66,4 +68,5 @@ def facts(metric: str) -> MetricFacts:
 
 
 def _is(name: str, names: tuple[str, ...]) -> bool:
+    # Only with a separator: `f1_macro` is a variant of `f1`, but `emoji` is none of `em`. The harness writes filters behind a comma.
     return any(name == known or name.startswith((f"{known}_", f"{known}-", f"{known},")) for known in names)

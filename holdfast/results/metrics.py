@@ -1,4 +1,4 @@
-"""What an answer is worth: per-item statistics, and how their sums become one number.
+"""The metrics: statistics of each item, and the function by which their sums become one number.
 
 Every metric is reduced to a matrix of sufficient statistics `[n, s]`, one row an item, and a function of the column sums.
 So resampling the items is a matrix product, and a corpus metric is resampled as honestly as a mean. Everything is read
@@ -27,7 +27,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Metric:
-    """A way to mark answers. More is better; a value lies in 0 to `scale` (1 for shares, 100 for BLEU, chrF and ROUGE; None: not known).
+    """A rule that marks answers. More is better; a value lies in 0 to `scale` (1 for shares, 100 for BLEU, chrF, ROUGE; None: not known).
 
     A metric that another program `recorded` is in its own unit; ours count in shares of the scale.
 
@@ -51,39 +51,41 @@ class Metric:
 
     @property
     def is_mean(self) -> bool:
-        """Whether the value is the mean over items, so that each item has a value of its own."""
+        """Return whether the value is the mean over items, so that each item has a value of its own."""
         return self.total is None
 
     def statistics(self, outputs: Sequence[Output]) -> Array:
-        """The items' statistics, `[n, s]`."""
+        """Return the items' statistics, `[n, s]`."""
+        # float64: the randomisation test takes changes that differ by 1e-9 for equal. The reshape gives an empty split its two
+        # dimensions, so that the user sees the error of `statistics`, which says what to do.
         return np.array([self.measure(output) for output in outputs], dtype=np.float64).reshape(len(outputs), -1)
 
     def aggregate(self, sums: Array, n: int) -> Array:
-        """Values `[...]` of n items each, from the sums of their statistics `[..., s]`."""
+        """Return values `[...]` of n items each, from the sums of their statistics `[..., s]`."""
         value = sums[..., 0] / n if self.total is None else self.total(sums, n)
         return self.unit * value
 
     def value(self, outputs: Sequence[Output]) -> float:
-        """The metric over these items, which must not be none."""
+        """Return the metric over these items, of which there must be at least one."""
         return float(self.aggregate(self.statistics(outputs).sum(0), len(outputs)))
 
 
 def metric(name: str) -> Metric:
-    """The metric of this name; `recorded:NAME` is the mean of `Output.scores[NAME]`, as another program marked the items.
+    """Return the metric of this name; `recorded:NAME` is the mean of `Output.scores[NAME]`, as another program marked the items.
 
     Raises:
         ValueError: there is none; the message names the nearest.
     """
     if name in METRICS:
         return METRICS[name]
-    kind, colon, recorded = name.partition(":")
-    if kind == "recorded" and colon:
+    prefix, colon, recorded = name.partition(":")
+    if prefix == "recorded" and colon:
         scale = facts(recorded).scale
-        said = "as recorded" + ("" if scale else ", of unknown scale")
+        computed = "as recorded" + ("" if scale else ", of unknown scale")
         return Metric(
-            recorded, scale, lambda output: (output.scores[recorded],), signature=lambda _: said, recorded=True
+            recorded, scale, lambda output: (output.scores[recorded],), signature=lambda _: computed, recorded=True
         )
-    near = difflib.get_close_matches(name, METRICS, n=1, cutoff=0.4)
+    near = difflib.get_close_matches(name, METRICS, n=1, cutoff=0.4)  # 0.4: `acc` must still lead to `accuracy`
     hint = f"did you mean {near[0]!r}? " if near else ""
     raise ValueError(f"metric {name!r} is unknown; {hint}there are {', '.join(METRICS)}")
 
@@ -92,7 +94,7 @@ def metric(name: str) -> Metric:
 
 
 def ranked(output: Output, *, normalised: bool = False) -> str:
-    """The choice with the greatest log-likelihood, summed over its tokens, or per UTF-8 byte where `normalised`.
+    """Return the choice with the greatest log-likelihood, summed over its tokens, or per UTF-8 byte where `normalised`.
 
     The first of equals wins. Choices that are spelled alike are one answer.
 
@@ -112,11 +114,13 @@ def ranked(output: Output, *, normalised: bool = False) -> str:
             "the model's weights or its arithmetic are not finite, so nothing that it says can be marked"
         )
     if normalised:
+        # Bytes and not tokens, so that models with different tokenizers are compared by one rule. An empty choice has none to divide by.
         values = [value / max(1, len(choice.encode())) for value, choice in zip(values, output.choices, strict=True)]
     return output.choices[int(np.argmax(values))]
 
 
 def _accuracy(name: str, pick: Callable[[Output], str], says: str) -> Metric:
+    # The chosen text is compared and not its index: choices that are spelled alike are one answer.
     return Metric(name, 1.0, lambda output: (float(pick(output) in accepted(output)),), None, pick, lambda _: says)
 
 
@@ -124,18 +128,19 @@ def _accuracy(name: str, pick: Callable[[Output], str], says: str) -> Metric:
 
 
 def accepted(output: Output) -> tuple[str, ...]:
-    """Every answer that counts as right."""
+    """Return every answer that counts as right: the item's list, else its one target."""
     return output.answers or (output.target,)
 
 
 def loose(text: str) -> str:
-    """Lower case, without punctuation, English articles and superfluous space: how SQuAD compares answers."""
+    """Return the text in lower case, without punctuation, English articles and superfluous space, as SQuAD compares answers."""
+    # Punctuation goes first, as in SQuAD's script: between full stops the last letter of "U.S.A." would count as an article.
     text = "".join(c for c in text.casefold() if c not in string.punctuation)
     return " ".join(re.sub(r"\b(a|an|the)\b", " ", text).split())
 
 
 def _exact_match(output: Output) -> tuple[float]:
-    """Equal to an accepted answer: loosely where the item lists `answers`, to the letter (stripped) where it has one target."""
+    """Return 1 for an accepted answer: compared loosely with the item's list of `answers`, to the letter (stripped) with its one target."""
     if output.answers:
         return (float(any(loose(output.output) == loose(answer) for answer in output.answers)),)
     return (float(output.output.strip() == output.target.strip()),)
@@ -147,17 +152,19 @@ def _exact_match_signature(outputs: Sequence[Output]) -> str:
 
 
 def _starts_with(output: Output) -> tuple[float]:
-    """Begins with an accepted answer, to the letter; space in front does not count."""
+    """Return 1 for a text that begins with an accepted answer, to the letter; space in front does not count."""
     return (float(any(output.output.strip().startswith(answer.strip()) for answer in accepted(output))),)
 
 
 def _f1(output: Output) -> tuple[float]:
-    """F1 of the bags of words after `loose`, for the accepted answer that fits best (Rajpurkar et al. 2016)."""
+    """Return the F1 of the bags of words after `loose`, for the accepted answer that fits best (Rajpurkar et al. 2016)."""
     return (max(_overlap(loose(output.output).split(), loose(answer).split()) for answer in accepted(output)),)
 
 
 def _overlap(ours: list[str], theirs: list[str]) -> float:
-    if not ours or not theirs:
+    if (
+        not ours or not theirs
+    ):  # of an answer without words precision or recall is 0 / 0; two empty ones agree, as by SQuAD
         return float(ours == theirs)
     common = sum((Counter(ours) & Counter(theirs)).values())
     return 2 * common / (len(ours) + len(theirs))
@@ -166,21 +173,22 @@ def _overlap(ours: list[str], theirs: list[str]) -> float:
 # Texts. The libraries count; the arithmetic over sums is written out for arrays.
 
 
-@cache
-def _rouge_scorer(kind: str) -> Any:
+@cache  # a scorer is built once and not for every item
+def _rouge_scorer(name: str) -> Any:
+    # Imported here: it loads nltk, which commands that only list or report need not wait for.
     from rouge_score.rouge_scorer import RougeScorer
 
-    return RougeScorer([kind], use_stemmer=False)
+    return RougeScorer([name], use_stemmer=False)
 
 
-def _rouge(kind: str) -> Metric:
-    """ROUGE F1 of an item for the accepted answer that fits best. The library knows the letters a-z and digits only."""
+def _rouge(name: str) -> Metric:
+    """Return the metric ROUGE F1 for the accepted answer that fits best. The library knows the letters a-z and digits only."""
 
     def measure(output: Output) -> tuple[float]:
-        return (_rouge_scorer(kind).score_multi(accepted(output), output.output)[kind].fmeasure,)
+        return (_rouge_scorer(name).score_multi(accepted(output), output.output)[name].fmeasure,)
 
     return Metric(
-        kind, 100.0, measure, signature=lambda _: f"rouge-score:{version('rouge-score')}|stemmer:no|mean of F1"
+        name, 100.0, measure, signature=lambda _: f"rouge-score:{version('rouge-score')}|stemmer:no|mean of F1"
     )
 
 
@@ -192,7 +200,7 @@ def _sacrebleu(name: str) -> Any:
 
 
 def _corpus(name: str, library: str, total: Callable[[Array, int], Array]) -> Metric:
-    """A metric of sacrebleu with the library's default settings; the accepted answers are its references."""
+    """Return a metric of sacrebleu with the library's default settings; the accepted answers are its references."""
 
     def measure(output: Output) -> Sequence[float]:
         # The call that sacrebleu's own significance tests rest on; the public ones give the score without the counts.
@@ -203,29 +211,34 @@ def _corpus(name: str, library: str, total: Callable[[Array, int], Array]) -> Me
 
         scorer = {"BLEU": BLEU, "CHRF": CHRF}[library]()
         counts = {len(accepted(output)) for output in outputs}
-        scorer.num_refs = counts.pop() if len(counts) == 1 else -1
+        scorer.num_refs = counts.pop() if len(counts) == 1 else -1  # -1 is the library's word for "varies" (nrefs:var)
         return str(scorer.get_signature())
 
     return Metric(name, 100.0, measure, total, signature=signature)
 
 
 def bleu_from_sums(sums: Array, n: int) -> Array:
-    """BLEU-4 in 0 to 1 from `[..., 10]` = (length, reference length, 4 x matches, 4 x n-grams) (Papineni et al. 2002).
+    """Return BLEU-4 in 0 to 1 from `[..., 10]` = (length, reference length, 4 x matches, 4 x n-grams) (Papineni et al. 2002).
 
     Orders without a match are smoothed as by sacrebleu's default `exp` (Chen and Cherry 2014, method 3).
     """
     length, reference = sums[..., 0], sums[..., 1]
     matches, grams = sums[..., 2:6], sums[..., 6:10]
-    halvings = np.cumsum((matches == 0) & (grams > 0), axis=-1)
+    halvings = np.cumsum(
+        (matches == 0) & (grams > 0), axis=-1
+    )  # each further order without a match counts half of the one before
     smoothed = np.where(matches > 0, matches, 0.5**halvings)
+    # Without any match, or with texts shorter than four words, sacrebleu gives 0 and does not smooth.
     defined = (matches > 0).any(-1) & (grams > 0).all(-1)
     log_precision = np.log(smoothed / np.maximum(grams, 1)).mean(-1)
-    log_penalty = np.minimum(0, 1 - reference / np.maximum(length, 1))
+    log_penalty = np.minimum(
+        0, 1 - reference / np.maximum(length, 1)
+    )  # brevity only: longer answers lose by their precision
     return np.where(defined, np.exp(log_precision + log_penalty), 0.0)
 
 
 def chrf_from_sums(sums: Array, n: int) -> Array:
-    """chrF2 in 0 to 1 from `[..., 18]` = 6 x (n-grams, reference n-grams, matches) (Popović 2015).
+    """Return chrF2 in 0 to 1 from `[..., 18]` = 6 x (n-grams, reference n-grams, matches) (Popović 2015).
 
     Precision and recall are averaged over the orders that occur on both sides.
     """
@@ -234,7 +247,7 @@ def chrf_from_sums(sums: Array, n: int) -> Array:
     orders = np.maximum(occurs.sum(-1), 1)
     precision = np.where(occurs, matches / np.maximum(ours, 1), 0).sum(-1) / orders
     recall = np.where(occurs, matches / np.maximum(theirs, 1), 0).sum(-1) / orders
-    weighted = 4 * precision + recall
+    weighted = 4 * precision + recall  # F-beta with beta = 2: (1 + 4) * P * R / (4 * P + R)
     return np.where(weighted > 0, 5 * precision * recall / np.where(weighted > 0, weighted, 1), 0.0)
 
 

@@ -18,7 +18,7 @@ PIECES = ("model", "prompt", "adapter")  # the weights that a run, or one of its
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The layout of a run's folder: every other module asks here where a part lies. Nothing is read before it is asked for.
+    """The layout of a run's folder: every other module takes the paths of its parts from here. Nothing is read before it is needed.
 
     The folder of a training stage has `model/`, `prompt/`, `adapter/` and `log.jsonl` in the same places.
     """
@@ -27,7 +27,8 @@ class RunFolder:
 
     @property
     def is_run(self) -> bool:
-        """Whether this is the folder of a run of `tune`, finished or not."""
+        """Return whether this is the folder of a run of `tune`, finished or not."""
+        # Not the scores: they come last, and `evaluate` writes some into folders that were never tuned.
         return self.config_file.exists()
 
     @property
@@ -65,7 +66,7 @@ class RunFolder:
 
     @property
     def stages(self) -> Path:
-        """The folders of the run's stages, where it does not share them with others."""
+        """Return the path of the folders of the run's stages; a run of a study shares them with others and has none here."""
         return self.path / "stages"
 
     @property
@@ -82,38 +83,39 @@ class RunFolder:
 
     @property
     def data(self) -> Path:
-        """A task's folder: the rows that were trained on, where they were curated."""
+        """Return the path of the task whose rows were trained on, where they were curated."""
         return self.path / "data"
 
     @property
     def pieces(self) -> list[str]:
-        """Those of `model`, `prompt` and `adapter` that exist."""
+        """Return those of `model`, `prompt` and `adapter` that exist."""
         return [piece for piece in PIECES if (self.path / piece).is_dir()]
 
     @property
     def prompts(self) -> dict[str, Path]:
-        """The folders of the prompts by target; the only one has no name."""
+        """Return the folders of the prompts by target; the only one has no name."""
         if not self.prompt.is_dir():
             return {}
         if (self.prompt / "adapter_config.json").exists():  # Its folders, where it has any, are its parts.
             return {"": self.prompt}
+        # Sorted, because the order of a directory is the file system's. A prompt without a configuration still lies there.
         return {path.name: path for path in sorted(self.prompt.iterdir()) if path.is_dir()} or {"": self.prompt}
 
     @property
     def config(self) -> dict[str, Any]:
-        """The configuration, as `config.yaml` has it."""
+        """Return the configuration, as `config.yaml` has it."""
         return yaml.safe_load(self.config_file.read_text(encoding="utf-8"))
 
     @property
     def targets(self) -> list[str]:
-        """The TASK arguments that the run trained on; `config.yaml` has one as text and several as a list."""
+        """Return the TASK arguments that the run trained on; `config.yaml` has one as text and several as a list."""
         task = self.config["task"]
         return [task] if isinstance(task, str) else list(task)
 
 
 @dataclass(frozen=True)
 class Folder:
-    """What a run left. `absent` says in plain words what is missing, for the page to repeat."""
+    """The content of a run's folder. `absent` says in plain words what is missing, for the page to repeat."""
 
     path: Path
     scores: list[Score]
@@ -121,9 +123,8 @@ class Folder:
     log: list[dict[str, Any]]
     config: str
     absent: list[str]
-    truncated: list[str] = field(
-        default_factory=list
-    )  # for each stage that cut training rows, how many and what was lost
+    # for each stage that cut training rows, how many and what was lost
+    truncated: list[str] = field(default_factory=list)
     analysis: list[dict[str, Any]] = field(default_factory=list)
 
     @property
@@ -132,16 +133,17 @@ class Folder:
 
     @property
     def pieces(self) -> list[str]:
-        """Which of `model`, `prompt` and `adapter` exist."""
+        """Return those of `model`, `prompt` and `adapter` that exist."""
         return RunFolder(self.path).pieces
 
     @property
     def prompts(self) -> list[str]:
-        """Where the prompts lie: `prompt`, or `prompt/TARGET` for each of several targets."""
+        """Return the prompts' paths in the folder: `prompt`, or `prompt/TARGET` for each of several targets."""
+        # With "/" on every system: the paths are printed into cards and pages, and are subfolders on a hub.
         return [path.relative_to(self.path).as_posix() for path in RunFolder(self.path).prompts.values()]
 
     def kind(self, prompt: str) -> str:
-        """The type that PEFT gives the prompt in this place; a soft prompt's where nothing says so."""
+        """Return the type that PEFT gives the prompt at this path (`PREFIX_TUNING`, ...); `PROMPT_TUNING` where nothing says so."""
         try:
             return str(json.loads((self.path / prompt / "adapter_config.json").read_text())["peft_type"])
         except (OSError, ValueError, KeyError):
@@ -149,23 +151,13 @@ class Folder:
 
     @property
     def one(self) -> Score:
-        """A score of the tuned model (else of the base), for the circumstances that all scores of a run share."""
+        """Return a score of the tuned model (else of the base), for the circumstances that all scores of a run share."""
         return next((score for score in self.scores if score.variant == "tuned"), self.scores[0])
 
     @property
     def base_model(self) -> str:
-        """The model that training started from: what the base scores were measured on."""
+        """Return the model that training started from: that which the base scores were measured on."""
         return next((score.model for score in self.scores if score.variant == "base" and score.model), "")
-
-
-def prompts(run: Path) -> dict[str, Path]:
-    """The folders of a run's prompts by target; the only one has no name."""
-    place = run / "prompt"
-    if not place.is_dir():
-        return {}
-    if (place / "adapter_config.json").exists():  # Its folders, where it has any, are its parts.
-        return {"": place}
-    return {path.name: path for path in sorted(place.iterdir()) if path.is_dir()} or {"": place}
 
 
 def write_results(
@@ -177,13 +169,18 @@ def write_results(
     the format of the tuned task, which decides the examples on the page.
     """
     marked = mark((output for output in outputs if output.step is None), tasks)
+    # The scores last: a folder that has them counts as finished, and then its answers must be there.
     write_jsonl(RunFolder(folder).outputs_file, marked)
     write_jsonl(RunFolder(folder).scores_file, scores)
     return marked
 
 
 def read(path: str | Path) -> Folder:
-    """Read a run's folder. Everything but the scores may be missing; missing scores are a ValueError."""
+    """Read a run's folder. Everything but the scores may be missing.
+
+    Raises:
+        ValueError: there are no scores, or a file is not whole; the message names the file (and line) and what to do.
+    """
     path = Path(path)
     layout = RunFolder(path)
     if not layout.scores_file.exists():
@@ -214,10 +211,12 @@ def read(path: str | Path) -> Folder:
 
 
 def expanded(paths: Sequence[Path]) -> list[Path]:
-    """Folders of runs; one that is none itself and holds some (`runs/demo`) stands for these."""
-    return [
-        run for path in paths for run in ([path] if RunFolder(path).scores_file.exists() else _inside(path) or [path])
-    ]
+    """Return the folders of runs; one that is none itself and holds some (`runs/demo`) stands for these."""
+    runs = []
+    for path in paths:
+        # A folder without any run stays in the list, so that reading it says what is wrong with it.
+        runs += [path] if RunFolder(path).scores_file.exists() else _inside(path) or [path]
+    return runs
 
 
 def _inside(path: Path) -> list[Path]:
@@ -225,7 +224,7 @@ def _inside(path: Path) -> list[Path]:
 
 
 def _no_scores(path: Path) -> str:
-    """Why a folder cannot be reported on, and what to do."""
+    """Return the error of a folder that cannot be reported on: its reason, and what to do."""
     if not path.is_dir():
         return f"{path}: there is no such folder; `holdfast tune MODEL TASK --out {path}` makes a run there"
     if runs := _inside(path):
@@ -249,6 +248,7 @@ def _scores(path: Path) -> list[Score]:
         raise ValueError(f"{path / 'scores.jsonl'}: a record is not a whole score ({error}); evaluate again") from None
     if not scores:
         raise ValueError(f"{path / 'scores.jsonl'}: the file is empty, so there is nothing to report; evaluate again")
+    # Lines are grouped by these keys, and of two equal ones only the last would be shown.
     keys = set()
     for score in scores:
         if score.key in keys:
@@ -258,45 +258,49 @@ def _scores(path: Path) -> list[Score]:
 
 
 def _truncated(path: Path) -> list[str]:
-    """What the log says about training rows that were too long."""
-    found: dict[str, str] = {}
+    """Return a sentence for each stage whose log says that training rows were too long and cut."""
+    messages: dict[str, str] = {}
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        # Text first: a log has a line for every step and such a record once a stage, so the others are not parsed for it.
         if '"truncated_share"' not in line:
             continue
         record = json.loads(line)
         if record["truncated_share"]:
             cut, lost, empty = (100 * record[f"{name}_share"] for name in ("truncated", "target_cut", "target_lost"))
-            said = f"stage {record['stage']}: {cut:.0f} % of {record['rows']} training rows were cut to fit"
+            message = f"stage {record['stage']}: {cut:.0f} % of {record['rows']} training rows were cut to fit"
             more = f", {lost:.0f} % lost tokens of their target and {empty:.0f} % all of it" if lost else ""
-            found[record["stage"]] = said + more
-    return list(found.values())
+            messages[record["stage"]] = message + more  # by stage: a resumed run writes the record again
+    return list(messages.values())
 
 
 def read_findings(folder: Path) -> list[dict[str, Any]]:
-    """The findings of the run's analyses; none where nothing was analysed."""
+    """Return the findings of the run's analyses, each with `analysis`, `step`, `measure`, `where` and `value`; [] without analyses.
+
+    Raises:
+        ValueError: a line of `analysis.jsonl` is no finding; the message names it.
+    """
     path = RunFolder(folder).analysis_file
     if not path.exists():
         return []
-    found = []
+    findings = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         try:
             record = json.loads(line)
-            found.append({name: record[name] for name in ("analysis", "step", "measure", "where", "value")})
+            findings.append({name: record[name] for name in ("analysis", "step", "measure", "where", "value")})
         except (ValueError, KeyError):
             raise ValueError(
                 f"{path}:{number}: not a finding of an analysis; give the command of the run again"
             ) from None
-    return found
-
-
-def _is_finite(value: object) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
+    return findings
 
 
 def _log(path: Path) -> list[dict[str, Any]]:
-    """The training log's lines with a finite loss or validation score.
+    """Return the training log's lines with a finite loss or validation score.
 
     A last line that a killed run left unfinished is dropped; any other must be whole.
+
+    Raises:
+        ValueError: a line before the last is not JSON.
     """
     if not path.exists():
         return []
@@ -306,10 +310,12 @@ def _log(path: Path) -> list[dict[str, Any]]:
         try:
             record = json.loads(line)
         except json.JSONDecodeError as error:
-            if number == len(lines):
+            if number == len(lines):  # the only line that a killed process can have left half written
                 break
             raise ValueError(f"{path}:{number}: this line is not JSON ({error.msg}); remove it") from None
-        measured = {name: record[name] for name in ("loss", "validation") if _is_finite(record.get(name))}
+        values = {name: record.get(name) for name in ("loss", "validation")}
+        # A diverged run logs NaN or infinity, which a curve has no point for.
+        measured = {name: v for name, v in values.items() if isinstance(v, int | float) and math.isfinite(v)}
         if isinstance(record.get("step"), int) and measured:
             kept = {name: record[name] for name in ("stage", "step", "metric") if name in record}
             records.append(kept | measured)

@@ -18,7 +18,7 @@ CellKey = tuple[str, str | None, str, int, int | None]  # variant, prompt, task,
 
 @dataclass(frozen=True)
 class Resampling:
-    """How a resampled interval draws its items."""
+    """The seed and the number of resamples from which a resampled interval is made."""
 
     seed: int = 0
     resamples: int = RESAMPLES
@@ -50,32 +50,38 @@ def score(
     cells: dict[CellKey, list[Output]] = defaultdict(list)
     for output in outputs:
         cells[output.variant, output.prompt, output.task, output.shots, output.step].append(output)
-    asked = dict.fromkeys(cell[0].task for cell in cells.values() if cell[0].role == "target")
-    targets = [known[name] for name in asked if name in known]
+    target_names = dict.fromkeys(cell[0].task for cell in cells.values() if cell[0].role == "target")
+    targets = [known[name] for name in target_names if name in known]
     scores: list[Score] = []
     for key, cell in cells.items():
         if key[2] not in known:
             raise ValueError(f"outputs of the task {key[2]!r}, which is not among those given: {', '.join(known)}")
-        if key[0] in (AGAIN, OWN):
+        if key[0] in (
+            AGAIN,
+            OWN,
+        ):  # no scores of their own: they become a field of the score that they are compared with
             continue
+        # In the order of the items, because a change is paired item by item and batches may have come in any order.
         task, cell = known[key[2]], sorted(cell, key=lambda output: output.index)
         base = None if key[0] == "base" else _beside(cell, cells.get(("base", None, *key[2:4], None)))
-        kind = metric(task.metric)
-        found = {kind.name: _estimates(kind, cell, base, drawn)}
+        task_metric = metric(task.metric)
+        estimated = {task_metric.name: _estimates(task_metric, cell, base, drawn)}
         if targets and cell[0].role == "general":
             signs = symptoms.symptoms(base, cell, symptoms.foreign_to_all(targets, task))
-            found |= {name: signs[name] for name in signs if key[4] is None or name in symptoms.ALONG}
+            # Along the way only the symptoms that are drawn as curves: the others would fill scores.jsonl unread.
+            estimated |= {name: signs[name] for name in signs if key[4] is None or name in symptoms.ALONG}
         scores += [
-            _score(name, kind if name == kind.name else None, cell, task, *estimates, runner)
-            for name, estimates in found.items()
+            _score(name, task_metric if name == task_metric.name else None, cell, task, *estimates, runner)
+            for name, estimates in estimated.items()
         ]
+        # The task's own metric is the first of `estimated`, so its score stands `len(estimated)` from the end.
         if key[0] == "base" and (second := cells.get((AGAIN, *key[1:]))):
-            scores[-len(found)] = replace(scores[-len(found)], again=kind.value(second))
+            scores[-len(estimated)] = replace(scores[-len(estimated)], again=task_metric.value(second))
         if key[0] == "tuned" and (before := _beside(cell, cells.get((OWN, *key[1:])))):
-            _, moved = _estimates(kind, cell, before, drawn)
+            _, moved = _estimates(task_metric, cell, before, drawn)
             assert moved is not None
             named = {"transfer": moved.value, "transfer_low": moved.low, "transfer_high": moved.high}
-            scores[-len(found)] = replace(scores[-len(found)], **named)
+            scores[-len(estimated)] = replace(scores[-len(estimated)], **named)
     return judge(_with_covariances(scores, cells, known), margin=margin, floor=floor)
 
 
@@ -86,10 +92,10 @@ def _with_covariances(
     series: dict[CellKey, tuple[list[int], Array]] = {}
     shots: dict[str, list[int]] = {}
     for key, cell in cells.items():
-        kind, ordered = metric(tasks[key[2]].metric), sorted(cell, key=lambda output: output.index)
-        series[key] = [output.index for output in ordered], pseudovalues(kind, kind.statistics(ordered))
+        task_metric, ordered = metric(tasks[key[2]].metric), sorted(cell, key=lambda output: output.index)
+        series[key] = [output.index for output in ordered], pseudovalues(task_metric, task_metric.statistics(ordered))
         shots.setdefault(key[2], []).append(key[3])
-    found = []
+    completed = []
     for score in scores:
         covariances = {}
         if score.metric == metric(tasks[score.task].metric).name:
@@ -97,18 +103,25 @@ def _with_covariances(
             for count in dict.fromkeys(shots[score.task]):
                 base: CellKey = ("base", None, score.task, count, None)
                 same: CellKey = (score.variant, score.prompt, score.task, count, score.step)
-                for key in dict.fromkeys((base, same)):
-                    if key in series and series[key][0] == items:
+                for key in dict.fromkeys((base, same)):  # for a base score the two are one
+                    if (
+                        key in series and series[key][0] == items
+                    ):  # other items: no covariance that the sample could tell
                         covariances[f"{key[0]} {count}"] = covariance(series[key][1], values)
-        found.append(replace(score, covariances=covariances))
-    return found
+        completed.append(replace(score, covariances=covariances))
+    return completed
 
 
 def _beside(cell: Sequence[Output], other: Sequence[Output] | None) -> list[Output] | None:
-    """Another cell's answers to the same items in the same order; None where there is no such cell."""
+    """Return another cell's answers to the same items in the same order; None where there is no such cell.
+
+    Raises:
+        ValueError: the two cells were asked different items, or in different words.
+    """
     if other is None:
         return None
     other = sorted(other, key=lambda output: output.index)
+    # The input too: with another template or other demonstrations the index is the same and the item is not.
     if [(o.index, o.input) for o in other] != [(o.index, o.input) for o in cell]:
         raise ValueError(
             f"{cell[0].task}, {cell[0].shots} shots: {other[0].variant} and {cell[0].variant} were asked different items or in "
@@ -118,23 +131,24 @@ def _beside(cell: Sequence[Output], other: Sequence[Output] | None) -> list[Outp
 
 
 def _estimates(
-    kind: Metric, cell: Sequence[Output], base: Sequence[Output] | None, drawn: Resampling
+    task_metric: Metric, cell: Sequence[Output], base: Sequence[Output] | None, drawn: Resampling
 ) -> tuple[Estimate, Estimate | None]:
-    own = kind.statistics(cell)
-    value = single(kind, own, **asdict(drawn))
-    return value, None if base is None else paired(kind, kind.statistics(base), own, **asdict(drawn))
+    items = task_metric.statistics(cell)
+    value = single(task_metric, items, **asdict(drawn))
+    return value, None if base is None else paired(task_metric, task_metric.statistics(base), items, **asdict(drawn))
 
 
 def _score(
     name: str,
-    kind: Metric | None,
+    task_metric: Metric | None,
     cell: Sequence[Output],
     task: Task,
     value: Estimate,
     change: Estimate | None,
     runner: Circumstances,
 ) -> Score:
-    first, ranked = cell[0], kind is not None and cell[0].logprobs is not None
+    first, ranked = cell[0], task_metric is not None and cell[0].logprobs is not None
+    # A set: choices that are spelled alike are one answer. Only of the task's own metric, because symptoms are not guessed.
     guess = [1 / len(set(output.choices)) for output in cell if output.choices] if ranked else []
     return Score(
         variant=first.variant,  # pyright: ignore[reportArgumentType]
@@ -155,7 +169,7 @@ def _score(
         chance=sum(guess) / len(cell),
         truncated=sum(output.truncated for output in cell),
         step=first.step,
-        signature=kind.signature(cell) if kind else "",
+        signature=task_metric.signature(cell) if task_metric else "",
         **asdict(_circumstances(runner, task, first)),
     )
 

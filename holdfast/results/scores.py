@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 from holdfast.atomic_files import whole
 
 Verdict = Literal["gained", "kept", "lost", "not resolvable"]
-# What a task is asked for: to learn it, to see whether it is kept, or to see whether what was lost is only hidden (a task in disguise, a
+# The purpose of a task: to learn it, to see whether it is kept, or to see whether what was lost is only hidden (a task in disguise, a
 # probe). Diagnostics stand beside the general tasks and count in none of their means, families of tests or signs of collapse.
 Role = Literal["target", "general", "diagnostic"]
 ROLES: tuple[Role, ...] = get_args(Role)
@@ -92,13 +92,14 @@ class Score(Circumstances):
 
     @property
     def key(self) -> tuple[str | int | None, ...]:
-        """What tells this score from every other one of a run; the step only where there is one."""
+        """Return the fields that identify this score among all of a run; the step only where there is one."""
         key = (self.variant, self.prompt, self.task, self.shots, self.metric)
+        # The order is relied upon: `judge` finds the noise floor of a score by the part that follows variant and prompt.
         return key if self.step is None else (*key, self.step)
 
     @property
     def answered(self) -> str:
-        """Variant and shots: what tells this score from the others that its covariances are with."""
+        """Return variant and shots: the key of this score in the `covariances` of others of its task."""
         return f"{self.variant} {self.shots}"
 
 
@@ -137,24 +138,35 @@ def write_jsonl(path: Path, records: Iterable[Any]) -> None:
     with whole(path) as part, part.open("w", encoding="utf-8") as file:
         for record in records:
             file.write(json.dumps(asdict(record), ensure_ascii=False) + "\n")
+        # To the disk before the file is renamed: after a crash its name must not lead to an empty file.
         file.flush()
         os.fsync(file.fileno())
 
 
 def read_scores(path: Path) -> list[Score]:
-    """The scores of a run; `path` is `scores.jsonl` or the run's folder."""
+    """Return the scores of a run; `path` is `scores.jsonl` or the run's folder.
+
+    Raises:
+        ValueError: there is no such file, or a line is not JSON.
+        TypeError: a record lacks a field of a score.
+    """
     return [Score(**_known(Score, record)) for record in _records(path, "scores.jsonl")]
 
 
 def read_outputs(path: Path) -> list[Output]:
-    """The items behind the scores; `path` is `outputs.jsonl` or the run's folder."""
-    found = []
+    """Return the items that the scores are made of; `path` is `outputs.jsonl` or the run's folder.
+
+    Raises:
+        ValueError: there is no such file, or a line is not JSON.
+        TypeError: a record lacks a field of an output.
+    """
+    outputs = []
     for record in _records(path, "outputs.jsonl"):
-        for name in ("answers", "choices", "logprobs"):
+        for name in ("answers", "choices", "logprobs"):  # JSON has lists only
             if record.get(name) is not None:
                 record[name] = tuple(record[name])
-        found.append(Output(**_known(Output, record)))
-    return found
+        outputs.append(Output(**_known(Output, record)))
+    return outputs
 
 
 def _records(path: Path, name: str) -> list[dict[str, Any]]:
@@ -175,7 +187,7 @@ def _records(path: Path, name: str) -> list[dict[str, Any]]:
     return records
 
 
-def _known(kind: type, record: dict[str, Any]) -> dict[str, Any]:
-    """Records of a newer version may carry more than this one knows; what is unknown is left out."""
-    names = {f.name for f in fields(kind)}
+def _known(record_type: type, record: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields that this version knows: records of a newer one may carry more."""
+    names = {f.name for f in fields(record_type)}
     return {name: value for name, value in record.items() if name in names}

@@ -51,7 +51,11 @@ class Estimate:
 
 
 def single(metric: Metric, items: Array, *, seed: int = 0, resamples: int = RESAMPLES) -> Estimate:
-    """The value of a metric over items with statistics `[n, s]`, n >= 1."""
+    """Return the value of a metric over items with statistics `[n, s]`, n >= 1, and its interval.
+
+    Raises:
+        ValueError: there are no items.
+    """
     n = _count(items)
     value = float(metric.aggregate(items.sum(0), n))
     if _is_share(metric, items):
@@ -72,7 +76,11 @@ def single(metric: Metric, items: Array, *, seed: int = 0, resamples: int = RESA
 
 
 def paired(metric: Metric, base: Array, tuned: Array, *, seed: int = 0, resamples: int = RESAMPLES) -> Estimate:
-    """The change tuned - base of a metric, from both variants' statistics `[n, s]` of the same items in the same order."""
+    """Return the change tuned - base of a metric, from both variants' statistics `[n, s]` of the same items in the same order.
+
+    Raises:
+        ValueError: there are no items.
+    """
     n = _count(base)
     assert base.shape == tuned.shape, (base.shape, tuned.shape)
     if _is_share(metric, base) and _is_share(metric, tuned):
@@ -92,7 +100,9 @@ def paired(metric: Metric, base: Array, tuned: Array, *, seed: int = 0, resample
     low, high = _quantiles(draws, n)
     low, high = min(low, value - reach), max(high, value + reach)
     p = randomisation(metric, base, tuned, seed=seed, trials=resamples)
-    if p >= 1 - LEVEL:
+    if (
+        p >= 1 - LEVEL
+    ):  # the test is exact at every n and the percentile interval is not, so the test has the last word on zero
         low, high = min(low, 0.0), max(high, 0.0)
     if metric.scale is not None:
         low, high = max(-metric.scale, low), min(metric.scale, high)
@@ -113,7 +123,7 @@ def covariance(first: Array, second: Array) -> float:
 
 
 def jackknife(value: float, without: Array) -> Estimate:
-    """A statistic of n items that resampling would distort (repeated items are not new), from its values without each `[n]`.
+    """Return a statistic of n items that resampling would distort (repeated items are not new), from its values without each `[n]`.
 
     The interval is value +- 1.96 jackknife standard errors (Tukey 1958); of one item it is empty.
     """
@@ -123,37 +133,40 @@ def jackknife(value: float, without: Array) -> Estimate:
 
 
 def ratio(above: Array, below: Array, *, seed: int = 0, resamples: int = RESAMPLES) -> Estimate:
-    """sum(above) / sum(below) over paired items `[n]`, where the sum below is not zero; percentile interval."""
-    n, both = len(above), np.stack([above, below], 1)
+    """Return sum(above) / sum(below) over paired items `[n]`, where the sum below is not zero; percentile interval."""
+    n, both = len(above), np.stack([above, below], 1)  # drawn as pairs: an item's two numbers go together
     sums = np.concatenate([counts @ both for counts in _resampled(n, seed, resamples)])
+    # A draw of items whose sum below is zero has no ratio; to count it as infinite would empty the upper limit of its meaning.
     draws = sums[:, 0][sums[:, 1] > 0] / sums[:, 1][sums[:, 1] > 0]
     low, high = _quantiles(draws, n)
     return Estimate(float(above.sum() / below.sum()), low, high, float(draws.std()), n)
 
 
 def unseen(n: int) -> float:
-    """The share that a kind of item may have which did not occur in n: the upper end of Wilson's interval for 0 of n."""
+    """Return the share that a sort of item may have which did not occur in n: the upper end of Wilson's interval for 0 of n."""
     return Z**2 / (n + Z**2)
 
 
 def wilson(right: int, n: int) -> tuple[float, float]:
-    """Score interval of a share (Wilson 1927)."""
+    """Return the score interval of a share, `right` of `n` (Wilson 1927)."""
     share, weight = right / n, unseen(n)
     centre = share + weight * (0.5 - share)
     half = math.sqrt(weight * ((1 - weight) * share * (1 - share) + weight / 4))
+    # The formula's ends are exact there, and rounding would put them a hair outside of 0 to 1.
     return (0.0 if right == 0 else centre - half, 1.0 if right == n else centre + half)
 
 
-@cache
+@cache  # 120 evaluations each, and simulated coverage asks for the same few counts thousands of times
 def tango(better: int, worse: int, n: int) -> tuple[float, float]:
-    """Score interval of the change of a share between paired samples (Tango 1998), by bisection.
+    """Return the score interval of the change of a share between paired samples (Tango 1998), by bisection.
 
     Of n items, `better` are right only after and `worse` only before.
     """
     change = (better - worse) / n
 
     def excess(delta: float) -> float:
-        """(observed - delta) in standard errors, with the variance that the likelihood gives under this delta; falls in delta."""
+        """Return (observed - delta) in standard errors, with the variance that the likelihood gives under this delta; falls in delta."""
+        # The greatest likelihood of the share of items that are right only before, under this delta: a quadratic's larger root.
         linear = (2 * n - better + worse) * delta - better - worse
         root = math.sqrt(max(0.0, linear**2 + 8 * n * worse * delta * (1 - delta)))
         only_before = (root - linear) / (4 * n)
@@ -165,27 +178,26 @@ def tango(better: int, worse: int, n: int) -> tuple[float, float]:
 
 @cache
 def mcnemar(better: int, worse: int) -> float:
-    """Two-sided exact probability of so uneven a split of the items that changed (McNemar 1947)."""
+    """Return the two-sided exact probability of so uneven a split of the items that changed (McNemar 1947)."""
     return float(stats.binomtest(better, better + worse).pvalue) if better + worse else 1.0
 
 
 def randomisation(metric: Metric, base: Array, tuned: Array, *, seed: int = 0, trials: int = RESAMPLES) -> float:
-    """Two-sided probability of a change at least this large when each item's two answers are swapped at random.
+    """Return the two-sided probability of a change at least this large when each item's two answers are swapped at random.
 
     Approximate randomisation (Noreen 1989; Riezler and Maxwell 2005): valid at every n for any metric.
     """
     n = _count(base)
-    moves = (base - tuned)[(base != tuned).any(1)]
+    moves = (base - tuned)[(base != tuned).any(1)]  # to swap two equal answers changes nothing, so only these are drawn
     old, new = base.sum(0), tuned.sum(0)
     observed = abs(float(metric.aggregate(new, n) - metric.aggregate(old, n)))
     rng, extreme, rows = np.random.default_rng((seed, 1)), 0, max(1, _CELLS // max(1, len(moves)))
     for start in range(0, trials, rows):
         swapped = rng.integers(0, 2, (min(rows, trials - start), len(moves)), dtype=np.uint8).astype(np.float64) @ moves
         change = np.abs(metric.aggregate(new + swapped, n) - metric.aggregate(old - swapped, n))
-        extreme += int(
-            (change >= observed - 1e-9 * (metric.scale or 1.0)).sum()
-        )  # 1e-9: equal changes, summed in another order
-    return (extreme + 1) / (trials + 1)
+        # 1e-9: equal changes, summed in another order
+        extreme += int((change >= observed - 1e-9 * (metric.scale or 1.0)).sum())
+    return (extreme + 1) / (trials + 1)  # + 1: the observed order is one of those possible, so p is never zero
 
 
 def _paired_shares(base: NDArray[np.float64], tuned: NDArray[np.float64], scale: float) -> Estimate:
@@ -197,17 +209,18 @@ def _paired_shares(base: NDArray[np.float64], tuned: NDArray[np.float64], scale:
 
 
 def _resampled(n: int, seed: int, resamples: int) -> Iterator[Array]:
-    """How often each of n items is drawn, `[rows, n]` at a time: the multinomial counts of the bootstrap (Efron 1979)."""
+    """Yield the number of times that each of n items is drawn, `[rows, n]` at a time: the counts of the bootstrap (Efron 1979)."""
+    # A stream of its own, (seed, 0), so that the swaps of `randomisation` at (seed, 1) are independent of these draws.
     rng, rows = np.random.default_rng((seed, 0)), max(1, _CELLS // n)
     for start in range(0, resamples, rows):
         size = min(rows, resamples - start)
-        drawn = rng.integers(0, n, (size, n)) + n * np.arange(size)[:, None]
+        drawn = rng.integers(0, n, (size, n)) + n * np.arange(size)[:, None]  # each row counts in n bins of its own
         yield np.bincount(drawn.ravel(), minlength=size * n).reshape(size, n).astype(np.float64)
 
 
 def _quantiles(draws: Array, n: int) -> tuple[float, float]:
-    """Percentile interval, widened for small n as Student's t widens the normal's (Hesterberg 2015, "expanded percentile")."""
-    if n == 1:
+    """Return the percentile interval, widened for small n as Student's t does the normal's (Hesterberg 2015, "expanded percentile")."""
+    if n == 1:  # Student's t has no degree of freedom left; all draws are the one item
         return float(draws.min()), float(draws.max())
     tail = float(stats.norm.cdf(math.sqrt(n / (n - 1)) * stats.t.ppf((1 - LEVEL) / 2, n - 1)))
     low, high = np.quantile(draws, [tail, 1 - tail])
@@ -218,7 +231,7 @@ def falls_to(level: float, function: Callable[[float], float], low: float, high:
     """Return where a falling function reaches a level between two points, by bisection; the nearer end where it does not."""
     if function(low) <= level:
         return low
-    for _ in range(60):
+    for _ in range(60):  # of an interval of length 2 leaves 2**-59, less than what float64 tells apart near 1
         middle = (low + high) / 2
         low, high = (middle, high) if function(middle) > level else (low, middle)
     return (low + high) / 2

@@ -27,24 +27,25 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[float | None]) -> "Spread | None":
-        """Of the values that there are; None of none."""
-        found = [value for value in values if value is not None]
-        if not found:
+        """Return the spread of the values that are not None; None where all are."""
+        numbers = [value for value in values if value is not None]
+        if not numbers:
             return None
-        return cls(statistics.fmean(found), statistics.stdev(found) if len(found) > 1 else None, len(found))
+        return cls(statistics.fmean(numbers), statistics.stdev(numbers) if len(numbers) > 1 else None, len(numbers))
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """95 % over seeds, by Student's t; None of one seed."""
+        """Return the 95 % interval over seeds, by Student's t; None of one seed."""
         if self.sd is None:
             return None
+        # n is the number of seeds, often three, for which the normal's 1.96 is less than half of what is needed.
         half = float(stats.t.ppf((1 + LEVEL) / 2, self.n - 1)) * self.sd / self.n**0.5
         return self.mean - half, self.mean + half
 
 
 @dataclass(frozen=True)
 class Trajectory:
-    """One run: its arm and seed, and its points from step 0 on."""
+    """The course of one run: its target, arm and seed, and its points from step 0 on."""
 
     task: str
     arm: str
@@ -56,7 +57,7 @@ class Trajectory:
 
 @dataclass(frozen=True)
 class AnalysisPoint:
-    """What an analysis found of one run after so many steps: the mean over the blocks or tasks that it looked at."""
+    """A measure of an analysis on one run after so many steps: the mean over the blocks or tasks that were analysed."""
 
     task: str
     arm: str
@@ -99,11 +100,14 @@ class Cell:
 
 @dataclass(frozen=True)
 class TaskScore:
-    """What an arm scores on one task that it was asked, over its seeds, in points: the target with the prompt, any other without."""
+    """An arm's scores on one task over its seeds, in points: the target with the prompt, any other without.
+
+    `task` is the target that the arm was tuned on, `asked` the task that was evaluated.
+    """
 
     task: str
     arm: str
-    asked: str
+    asked: str  # as in records of older versions, so that their studies are still read
     role: str
     shots: int
     base: float | None
@@ -134,7 +138,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Prediction:
-    """Does the score of stage 1 predict `measure`? Spearman's rank correlation of the targets' means, from `n` runs on `targets` targets.
+    """Spearman's rank correlation of the stage-1 score with `measure`, over the targets' means, from `n` runs on `targets` targets.
 
     `p` is two-sided, of whole targets exchanged: runs of one target resemble each other. It is None of fewer than `FEWEST_TARGETS`, where
     nothing can be told; records of older versions, which counted runs, have no `targets`.
@@ -150,7 +154,7 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Study:
-    """Everything that a study found."""
+    """The results of a study: all records of `study.jsonl`, and the runs that `failed` (name, reason), which no file holds."""
 
     cells: list[Cell]
     comparisons: list[Comparison] = field(default_factory=list)
@@ -161,11 +165,11 @@ class Study:
     failed: list[tuple[str, str]] = field(default_factory=list)
 
     def records(self) -> list[dict[str, Any]]:
-        """As JSON objects, each with its kind under `record`."""
-        return [asdict(one) for one in self._all()]
+        """Return the results as JSON objects, each with its type under `record`."""
+        return [asdict(record) for record in self._all()]
 
     def write(self, folder: Path) -> None:
-        """`study.jsonl`."""
+        """Write `study.jsonl` into a folder."""
         write_jsonl(folder / FILE, self._all())
 
     def _all(self) -> list[Any]:
@@ -173,7 +177,7 @@ class Study:
 
 
 def read(folder: Path) -> Study:
-    """A study from its folder.
+    """Return the study that a folder holds.
 
     Raises:
         ValueError: there is no study.
@@ -181,24 +185,28 @@ def read(folder: Path) -> Study:
     path = folder / FILE
     if not path.exists():
         raise ValueError(f"{path}: there is no such file; `holdfast study` writes it")
-    kinds = ("cell", "answered", "comparison", "prediction", "course", "look")
-    found: dict[str, list[Any]] = {kind: [] for kind in kinds}
+    # The names in the files, some of them older than the classes': every study that was ever written can be read.
+    names = ("cell", "answered", "comparison", "prediction", "course", "look")
+    groups: dict[str, list[Any]] = {name: [] for name in names}
     for line in path.read_text(encoding="utf-8").rstrip("\n").split("\n"):
         record = json.loads(line)
-        found[record["record"]].append(record)
-    cells = [Cell(**_spreads(one)) for one in found["cell"]]
-    courses = [Trajectory(**{**one, "points": [Point(**p) for p in one["points"]]}) for one in found["course"]]
+        groups[record["record"]].append(record)
+    cells = [Cell(**_spreads(values)) for values in groups["cell"]]
+    courses = [
+        Trajectory(**{**values, "points": [Point(**p) for p in values["points"]]}) for values in groups["course"]
+    ]
     return Study(
         cells,
-        [Comparison(**one) for one in found["comparison"]],
-        [Prediction(**o) for o in found["prediction"]],
+        [Comparison(**values) for values in groups["comparison"]],
+        [Prediction(**o) for o in groups["prediction"]],
         courses,
-        [TaskScore(**_spreads(one)) for one in found["answered"]],
-        [AnalysisPoint(**one) for one in found["look"]],
+        [TaskScore(**_spreads(values)) for values in groups["answered"]],
+        [AnalysisPoint(**values) for values in groups["look"]],
     )
 
 
-SPREADS = {f.name for kind in (Cell, TaskScore) for f in fields(kind) if "Spread" in str(f.type)}
+# By the annotations, so that a further spread in a record is read without a second list to keep.
+SPREADS = {f.name for f in (*fields(Cell), *fields(TaskScore)) if "Spread" in str(f.type)}
 
 
 def _spreads(record: dict[str, Any]) -> dict[str, Any]:

@@ -9,13 +9,14 @@ import string
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from itertools import chain
 
 import numpy as np
 
 from holdfast.results.metrics import Array, Metric, accepted
 from holdfast.results.scores import Output
 from holdfast.results.statistics import Estimate, jackknife, paired, ratio, single
-from holdfast.tasks.task import Task
+from holdfast.tasks.task import Example, Task
 
 ALONG = ("format_share", "collapse_share", "first_token_mass")  # those that are followed over the steps of training
 CLOSED, WORDS = 50, 5  # the most answers, and words of an answer, that make a closed set
@@ -23,31 +24,32 @@ LONG = 64  # characters, about as many as the fewest tokens that evaluation lets
 
 
 def written(output: Output) -> str | None:
-    """What the model wrote freely; None where it only ranked choices."""
+    """Return the text that the model wrote freely; None where it only ranked choices."""
     if output.generated is not None:
         return output.generated
     return output.output if output.logprobs is None else None
 
 
 def plain(text: str) -> str:
-    """Lower case, single spaces, no punctuation at either end: what makes two answers the same format."""
+    """Return the text in lower case, with single spaces and no punctuation at either end, in which two answers of one format are equal."""
     return " ".join(text.casefold().split()).strip(string.punctuation + " ")
 
 
 def answer_set(task: Task) -> frozenset[str]:
-    """The task's closed set of answers, each `plain`: its choices, else its training targets; empty where it is not closed.
+    """Return the task's closed set of answers, each `plain`: its choices, else its training targets; empty where it is not closed.
 
     Closed means: at most 50 different answers of at most five words, and each given twice on average.
     """
-    examples = task.splits.get("train") or [example for split in task.splits.values() for example in split]
-    choices = {plain(choice) for example in examples for choice in example.choices or ()}
+    examples = _examples(task)
+    choices = {plain(choice) for choice in chain.from_iterable(example.choices or () for example in examples)}
     answers = choices or {plain(example.target) for example in examples}
+    # Twice on average: in a handful of examples any answers are few, and free text would pass for a set of labels.
     closed = len(answers) <= CLOSED and 2 * len(answers) <= len(examples)
     return frozenset(answers) if closed and all(len(a.split()) <= WORDS for a in answers) else frozenset()
 
 
 def foreign_answers(target: Task, general: Task) -> frozenset[str]:
-    """The tuned task's answers that are no answers of the general task: what it should never write there."""
+    """Return the tuned task's answers that are no answers of the general task, so that none should be written there."""
     return answer_set(target) - answer_set(general)
 
 
@@ -57,23 +59,29 @@ def foreign_to_all(targets: Iterable[Task], general: Task) -> frozenset[str]:
 
 
 def foreign_labels(target: Task, general: Task) -> tuple[str, ...]:
-    """`foreign_answers` as the tuned task spells them, in the order in which it gives them."""
+    """Return `foreign_answers` as the tuned task spells them, in the order in which they first occur."""
     foreign = foreign_answers(target, general)
-    examples = target.splits.get("train") or [example for split in target.splits.values() for example in split]
-    spelled = dict.fromkeys(text for example in examples for text in example.choices or (example.target,))
+    # A dict and not a set: the order enters what is evaluated, and must be the same in every process.
+    spelled = dict.fromkeys(chain.from_iterable(example.choices or (example.target,) for example in _examples(target)))
     return tuple(text for text in spelled if plain(text) in foreign)
 
 
+def _examples(task: Task) -> Sequence[Example]:
+    """Return the training examples, else those of all splits."""
+    return task.splits.get("train") or list(chain.from_iterable(task.splits.values()))
+
+
 def in_format(output: Output, foreign: frozenset[str]) -> bool:
-    """Whether an answer is the tuned task's and not this item's."""
+    """Return whether an answer is one of the tuned task's (`foreign`, each `plain`) and none of this item's."""
     text = plain(written(output) or "")
-    return text in foreign and text not in {plain(own) for own in (*accepted(output), *(output.choices or ()))}
+    # An item may list answers that its task's set lacks; "yes" to a yes/no question is no sign of collapse.
+    return text in foreign and text not in {plain(answer) for answer in (*accepted(output), *(output.choices or ()))}
 
 
 def symptoms(
     base: Sequence[Output] | None, outputs: Sequence[Output], foreign: frozenset[str]
 ) -> dict[str, tuple[Estimate, Estimate | None]]:
-    """How the answers of one cell look: {name: (value, change from the base)}; only the last where choices were only ranked.
+    """Return the symptoms of one cell's answers: {name: (value, change from the base)}; only the last where choices were only ranked.
 
     format_share     answers of the tuned task's closed set; left out where it has none of its own
     empty_share      nothing, or only space and punctuation
@@ -87,28 +95,30 @@ def symptoms(
     `base` holds the same items in the same order.
     """
     massed = _mass(base, outputs)
+    # All or none: texts of some items and ranked choices of others would not be one sample.
     if any(written(output) is None for output in (*outputs, *(base or ()))):
         return massed
-    bound = max(LONG, 1.5 * max(len(text) for output in outputs for text in accepted(output)))
+    bound = max(LONG, 1.5 * max(map(len, chain.from_iterable(map(accepted, outputs)))))
     faults: dict[str, Callable[[Output], bool]] = {
         "format_share": lambda output: in_format(output, foreign),
         "empty_share": lambda output: not plain(written(output) or ""),
         "run_on_share": lambda output: len(written(output) or "") > bound,
     }
-    found: dict[str, tuple[Estimate, Estimate | None]] = {}
+    signs: dict[str, tuple[Estimate, Estimate | None]] = {}
     for name, fault in (*faults.items(), ("collapse_share", lambda output: any(f(output) for f in faults.values()))):
-        if foreign or name != "format_share":
-            found[name] = _share(name, [fault(o) for o in outputs], None if base is None else [fault(o) for o in base])
-    found["modal_share"] = _share("modal_share", _modal(outputs), None if base is None else _modal(base))
+        if foreign or name != "format_share":  # a share of an empty set is 0 whatever was written, and says nothing
+            signs[name] = _share(name, [fault(o) for o in outputs], None if base is None else [fault(o) for o in base])
+    signs["modal_share"] = _share("modal_share", _modal(outputs), None if base is None else _modal(base))
     for order in (1, 2):
-        own, theirs = _distinct(outputs, order), None if base is None else _distinct(base, order)
-        change = None if theirs is None else _within(-1, jackknife(own[0] - theirs[0], own[1] - theirs[1]), 1)
-        found[f"distinct_{order}"] = (_within(0, jackknife(*own), 1), change)
-    if base is not None and any(written(output) for output in base):
+        ours, theirs = _distinct(outputs, order), None if base is None else _distinct(base, order)
+        # The differences without each item, and not two intervals: the items are the same, so what is hard in them cancels.
+        change = None if theirs is None else _within(-1, jackknife(ours[0] - theirs[0], ours[1] - theirs[1]), 1)
+        signs[f"distinct_{order}"] = (_within(0, jackknife(*ours), 1), change)
+    if base is not None and any(written(output) for output in base):  # of a base that wrote nothing there is no ratio
         lengths = ratio(*(np.array([len(written(o) or "") for o in side], float) for side in (outputs, base)))
         change = replace(lengths, value=lengths.value - 1, low=lengths.low - 1, high=lengths.high - 1)
-        found["length_ratio"] = (lengths, change)
-    return found | massed
+        signs["length_ratio"] = (lengths, change)
+    return signs | massed
 
 
 def mark(outputs: Iterable[Output], tasks: Iterable[Task]) -> list[Output]:
@@ -129,20 +139,20 @@ def mark(outputs: Iterable[Output], tasks: Iterable[Task]) -> list[Output]:
     ]
 
 
-def _share(name: str, own: Sequence[bool], theirs: Sequence[bool] | None) -> tuple[Estimate, Estimate | None]:
+def _share(name: str, flags: Sequence[bool], theirs: Sequence[bool] | None) -> tuple[Estimate, Estimate | None]:
     metric = Metric(name, 1.0, lambda output: ())
-    new = np.array(own, float)[:, None]
+    new = np.array(flags, float)[:, None]
     return single(metric, new), None if theirs is None else paired(metric, np.array(theirs, float)[:, None], new)
 
 
 def _mass(base: Sequence[Output] | None, outputs: Sequence[Output]) -> dict[str, tuple[Estimate, Estimate | None]]:
-    """The mean of `first_token_mass` where every item has it."""
+    """Return the mean of `first_token_mass`, as `symptoms` does; empty unless every item has it."""
     name = "first_token_mass"
     if any(name not in output.scores for output in (*outputs, *(base or ()))):
         return {}
-    kind = Metric(name, 1.0, lambda output: (output.scores[name],))
-    own = kind.statistics(outputs)
-    return {name: (single(kind, own), None if base is None else paired(kind, kind.statistics(base), own))}
+    metric = Metric(name, 1.0, lambda output: (output.scores[name],))
+    items = metric.statistics(outputs)
+    return {name: (single(metric, items), None if base is None else paired(metric, metric.statistics(base), items))}
 
 
 def _within(least: float, estimate: Estimate, most: float) -> Estimate:
@@ -156,17 +166,19 @@ def _modal(outputs: Sequence[Output]) -> list[bool]:
 
 
 def _distinct(outputs: Sequence[Output], order: int) -> tuple[float, Array]:
-    """Different n-grams per n-gram (Li et al. 2016), of all outputs, and without each one of them `[n]`."""
+    """Return different n-grams per n-gram (Li et al. 2016), of all outputs, and without each one of them `[n]`."""
     grams = []
     for output in outputs:
         words = (written(output) or "").casefold().split()
         grams.append(Counter(zip(*(words[i:] for i in range(order)), strict=False)))
     every: Counter[tuple[str, ...]] = Counter()
-    for own in grams:
-        every.update(own)
+    for counts in grams:
+        every.update(counts)
     total, different = every.total(), len(every)
+    # An n-gram is lost with an output exactly where this output holds all of its occurrences: no second count of all texts.
     without = [
-        _per(different - sum(every[gram] == times for gram, times in own.items()), total - own.total()) for own in grams
+        _per(different - sum(every[gram] == times for gram, times in counts.items()), total - counts.total())
+        for counts in grams
     ]
     return _per(different, total), np.array(without)
 

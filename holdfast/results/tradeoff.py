@@ -13,8 +13,10 @@ from holdfast.results.summary import Summary, share
 
 @dataclass(frozen=True)
 class Point:
-    """After so many steps of the last stage: score on the target (points, at the fewest shots), retention (per cent of the base's
-    mean on general tasks) and share of general answers in the target's format (points). None: not measured, or undefined.
+    """A point of a run's course, after so many steps of the last stage. None: not measured, or undefined.
+
+    `target` is the score on the target (points, at the fewest shots), `retention` per cent of the base's mean on general tasks,
+    `format_share` the share of general answers in the target's format (points).
     """
 
     step: int
@@ -24,30 +26,35 @@ class Point:
 
 
 def points(scores: Sequence[Score]) -> list[Point]:
-    """The course of a run, step 0 (where the model is still the base) first; without points along the way, only its end.
+    """Return the course of a run, step 0 (where the model is still the base) first; without points along the way, only its end.
 
     Behind a prompt that an earlier stage trained, step 0 has that prompt's score; else the base's own.
     """
     end = Summary.of(scores)
     steps = sorted({score.step for score in scores if score.step})
-    found = [point for step in steps if (point := _point(Summary.of(scores, step), step))]
-    if not steps and (last := _point(end, 1)):
-        found = [last]
+    course = [point for step in steps if (point := _point(Summary.of(scores, step), step))]
+    if not steps and (last := _point(end, 1)):  # 1 is no step that was counted: it only has to follow 0 on the axis
+        course = [last]
     first = Summary.of(scores, 0).target_value
     before = first.value if first else _base(end)
+    # At step 0 all is kept by definition; but where the end's retention is undefined, so is a share of the same base here.
     kept = 100.0 if end.retention or not any(line.role == "general" for line in end.lines) else None
     shares = share(end.symptom("format_share"))
-    return ([] if before is None else [Point(0, before, kept, shares[0] if shares else None)]) + found
+    return ([] if before is None else [Point(0, before, kept, shares[0] if shares else None)]) + course
 
 
 def stage_one(scores: Sequence[Score]) -> float | None:
-    """What the prompt of an earlier stage reached alone on the target, in points; None where there was none."""
-    found = Summary.of(scores, 0).target_value
-    return found.value if found else None
+    """Return the score of an earlier stage's prompt alone on the target, in points; None where there was none."""
+    first = Summary.of(scores, 0).target_value
+    return first.value if first else None
 
 
 def matched(course: Sequence[Point], level: float) -> float | None:
-    """Retention where the target score first reaches `level`, interpolated between the two points around it; None if it never does."""
+    """Return the retention where the target score first reaches `level` (points), interpolated between the two points around it.
+
+    None where it never does, or where the retention is undefined there.
+    """
+    # The first pair is the start with itself, for a run that has reached the level before any step.
     for before, after in zip([course[0], *course], course, strict=False):
         if after.target >= level:
             if before.retention is None or after.retention is None:
@@ -58,7 +65,7 @@ def matched(course: Sequence[Point], level: float) -> float | None:
 
 
 def area(course: Sequence[Point], low: float, high: float) -> float | None:
-    """Mean of `matched` over target scores from `low` to `high`, per cent; where the run does not get, nothing is kept (0).
+    """Return the mean of `matched` over target scores from `low` to `high`, per cent; a score that is never reached counts 0.
 
     100 is a run that reaches `high` and keeps everything. The curve is piecewise linear, and so integrated exactly.
     """
@@ -71,7 +78,7 @@ def area(course: Sequence[Point], low: float, high: float) -> float | None:
         total += (reached - low) * (previous.retention or 0.0)
     for point in course[1:]:
         top = min(high, point.target)
-        if top > reached:
+        if top > reached:  # a point below an earlier one adds nothing: each score counts where it is first reached
             ends = [matched([previous, point], level) or 0.0 for level in (reached, top)]
             total += (top - reached) * sum(ends) / 2
             reached = top

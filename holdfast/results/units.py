@@ -29,13 +29,14 @@ def factor(metric: str) -> float | None:
 
 
 def points(value: float, plus: bool = False) -> str:
-    """A value in points with one decimal; zero has no sign."""
+    """Return a value in points with one decimal; zero has no sign."""
     text = f"{value:+.1f}" if plus else f"{value:.1f}"
+    # After rounding: -0.04 is no loss that one decimal can show.
     return "0.0" if text in ("-0.0", "+0.0") else text
 
 
 def shown(score: Score, name: str = "value") -> str:
-    """One of a score's numbers as a reader sees it: points with one decimal, or three digits in its own unit."""
+    """Return one of a score's numbers as a reader sees it: points with one decimal, or three digits in its own unit."""
     value = getattr(score, name)
     if name in COUNTS and value is not None:
         return str(value)
@@ -52,6 +53,6 @@ def shown(score: Score, name: str = "value") -> str:
 
 
 def with_interval(score: Score, name: str = "value") -> str:
-    """`value [low, high]`, or the same of `delta` or `transfer`."""
+    """Return `value [low, high]`, or the same of `delta` or `transfer`."""
     low, high = ("low", "high") if name == "value" else (f"{name}_low", f"{name}_high")
     return f"{shown(score, name)} [{shown(score, low)}, {shown(score, high)}]"

@@ -25,6 +25,7 @@ SHORT: dict[Verdict, str] = {"gained": "gained", "kept": "kept", "lost": "lost",
 def holm(ps: Sequence[float]) -> list[float]:
     """Return probabilities corrected for their number, so that one false alarm among all of them stays as rare as one (Holm 1979)."""
     order = np.argsort(ps, kind="stable")
+    # The maximum so far: a larger p must not be corrected to a smaller number than one before it.
     corrected = np.maximum.accumulate(np.asarray(ps, dtype=float)[order] * np.arange(len(ps), 0, -1))
     in_order = np.empty(len(ps))
     in_order[order] = np.minimum(1.0, corrected)
@@ -101,6 +102,7 @@ def judge(scores: Iterable[Score], *, margin: float = MARGIN, floor: float = 0.0
     state. Scores along the way (with a step) describe a course and get no verdict.
     """
     scores = list(scores)
+    # By task, shots and metric: another task's noise says nothing of this one's.
     noise = {s.key[2:]: abs(s.again - s.value) for s in scores if s.variant == "base" and s.again is not None}
     families: dict[tuple[str | None, str], list[int]] = defaultdict(list)
     for i, score in enumerate(scores):
@@ -123,7 +125,7 @@ def change_of(score: Score) -> Estimate:
     assert score.delta_high is not None, score.key
     value, low, high = score.delta, score.delta_low, score.delta_high
     if not facts(score.metric).more_is_better:
-        value, low, high = -value, -high, -low
+        value, low, high = -value, -high, -low  # the ends change places, or `low` would be the greater
     return Estimate(value, low, high, n=score.n, p=score.p)
 
 
