@@ -52,6 +52,24 @@ class Row:
         return next(iter(self.labels), len(self.tokens)) if self.encoded is None else self.encoded
 
 
+def sharing_keys(rows: Sequence[Row]) -> list[tuple[int, ...]]:
+    """Return each row's `key` in numbers, which can be sorted; keys of these rows are equal where their numbers are.
+
+    Numbers below 0 stand for placeholders and what is behind them.
+    """
+    if not any(row.media for row in rows):
+        return [row.tokens for row in rows]
+    numbers: dict[Hashable, int] = {}
+    keys = []
+    for row in rows:
+        places = dict(row.media)
+        key = list(row.tokens)
+        for i in places:
+            key[i] = numbers.setdefault(row.key[i], -1 - len(numbers))
+        keys.append(tuple(key))
+    return keys
+
+
 def total_weight(rows: Sequence[Row]) -> float:
     """Return the sum of all label weights: what the token loss of a step is divided by."""
     return sum(sum(row.weights) for row in rows)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 
+from holdfast.models.architecture import architecture_of
 from holdfast.models.describe import decoder_start
 from holdfast.prefix import reference
 from holdfast.prefix.attached import Prompt, of
@@ -88,7 +89,7 @@ def writes(model: Any) -> bool:
     """
     settings = model.generation_config
     forced = settings.forced_bos_token_id is not None or settings.forced_eos_token_id is not None
-    return bool(model.config.is_encoder_decoder) and not forced and agrees(model, _step_by_step)
+    return not architecture_of(model).one_sequence and not forced and agrees(model, _step_by_step)
 
 
 def _step_by_step(model: Any) -> tuple[Tensor, Tensor]:

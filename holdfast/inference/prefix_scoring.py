@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from holdfast.models.architecture import architecture_of
 from holdfast.models.describe import max_length
 from holdfast.prefix import encoder_decoder, reference
 from holdfast.prefix.attached import Prompt, of, updated
@@ -22,7 +23,7 @@ from holdfast.prefix.grouping import families
 from holdfast.prefix.packed import MULTIPLE
 from holdfast.prefix.packing import SHARE, label_places, pack, shared
 from holdfast.prefix.reach import crosses, filling, reach, reach_of_depth
-from holdfast.row import Row
+from holdfast.row import Row, sharing_keys
 
 BATCH_TOKENS = 8192  # Places computed together.
 PACKED = (
@@ -52,16 +53,24 @@ class _Line:
     row: Row
     number: int
     places: list[int]
+    whole_key: tuple[int, ...]  # what all of its tokens are compared by; see `sharing_keys`
 
     @property
     def tokens(self) -> tuple[int, ...]:
         return self.row.tokens[: self.places[-1]]
 
+    @property
+    def key(self) -> tuple[int, ...]:
+        """What the computed tokens are compared by."""
+        return self.whole_key[: self.places[-1]]
+
     def behind(self, length: int) -> Row:
         """What is computed behind the first `length` tokens; a label at place 0 is the prefix's to predict."""
         wanted = set(self.places) - {0}
         tokens = self.row.tokens[length:]
-        return Row(tokens, tuple(float(place in wanted) for place in range(length, length + len(tokens))))
+        media = tuple((place - length, medium) for place, medium in self.row.media if place >= length)
+        weights = tuple(float(place in wanted) for place in range(length, length + len(tokens)))
+        return Row(tokens, weights, media=media)
 
 
 def label_logits(model: Any, rows: Sequence[Row], prompts: Sequence[Prompt] = ()) -> Tensor:
@@ -87,15 +96,15 @@ def predict(
     """`label_logits` in parts, each label in one of them, in an order that spares work. See there."""
     groups: dict[int | None, list[_Line]] = {}
     number = 0
-    for row in rows:
+    for row, key in zip(rows, sharing_keys(rows), strict=True):
         prompt = of(None if row.prompt is None else prompts[row.prompt])
-        line = _Line(row, number, label_places(row, prompt.soft))
+        line = _Line(row, number, label_places(row, prompt.soft), key)
         if line.places:
             _check(model, line, len(prompt))
             groups.setdefault(row.prompt, []).append(line)
         number += len(line.places)
     for prompt, lines in groups.items():
-        if model.config.is_encoder_decoder:
+        if not architecture_of(model).one_sequence:
             yield from _alone(model, prompts, lines, batch_tokens)
             continue
         soft = 0 if prompt is None else len(prompts[prompt])
@@ -111,10 +120,12 @@ def predict(
 
 
 def _check(model: Any, line: _Line, soft: int) -> None:
-    needed, limit = soft + len(line.tokens), max_length(model)
-    if needed > limit and not model.config.is_encoder_decoder:
+    read = line.row.boundary
+    tokens = architecture_of(model).positions(read, len(line.tokens) - read)
+    needed, limit = soft + tokens, max_length(model)
+    if needed > limit:
         raise ValueError(
-            f"row {line.row.name or '(unnamed)'}: {len(line.tokens)} tokens behind a prompt of {soft} need {needed} "
+            f"row {line.row.name or '(unnamed)'}: {tokens} tokens behind a prompt of {soft} need {needed} "
             f"positions, and the model has {limit}; shorten the input or the prompt"
         )
 
@@ -129,7 +140,7 @@ def _behind(
     """
     alone: list[_Line] = []
     soft = 0 if prompt is None else len(prompt)
-    for family in families([line.tokens[: max(0, line.places[0] - 1)] for line in lines]):
+    for family in families([line.key[: max(0, line.places[0] - 1)] for line in lines]):
         members = [lines[i] for i in family.members]
         pays = prompt is not None or (len(members) > 1 and family.length >= SHARE)
         length = family.length if pays else 0
@@ -157,7 +168,7 @@ def _behind(
             budget = _budget(model, prefix.length, max(len(line.tokens) for line in packable) - length)
 
             def new_tokens(line: _Line, before: _Line | None, length: int = length) -> int:
-                common = shared(before.tokens[length:], line.tokens[length:]) if before else 0
+                common = shared(before.key[length:], line.key[length:]) if before else 0
                 return len(line.tokens) - length - common
 
             for chunk in _chunks(packable, batch_tokens, _most_labels(model), new_tokens):
@@ -214,9 +225,9 @@ def _continued(model: Any, prefix: Prefix, length: int, lines: list[_Line], batc
 
 def _alone(model: Any, prompts: Sequence[Prompt], lines: list[_Line], batch_tokens: int) -> Iterator[Predicted]:
     """Rows that the model does not compute behind a cache; with an encoder, those of one input stand side by side."""
-    if model.config.is_encoder_decoder and agrees(model, encoder_decoder.padded_and_alone):
+    if not architecture_of(model).one_sequence and agrees(model, encoder_decoder.padded_and_alone):
         compute, most = encoder_decoder.label_logits, min(batch_tokens, _most_labels(model))
-        lines = sorted(lines, key=lambda line: (line.row.boundary, line.row.tokens))
+        lines = sorted(lines, key=lambda line: (line.row.boundary, line.whole_key))
     else:
         compute, most = reference.label_logits, batch_tokens
         lines = sorted(lines, key=lambda line: len(line.row.tokens))
@@ -277,6 +288,6 @@ def wide_tree_and_alone(model: Any, places: int) -> tuple[Tensor, Tensor]:
 
 def _tree_and_alone(model: Any, prompt: Tensor, rows: list[Row], common: int) -> tuple[Tensor, Tensor]:
     labels = [len(row.labels) for row in rows]
-    lines = [_Line(row, sum(labels[:i]), row.labels) for i, row in enumerate(rows)]
+    lines = [_Line(row, sum(labels[:i]), row.labels, row.tokens) for i, row in enumerate(rows)]
     part = _packed(model, prefill(model, prompt, rows[0].tokens[:common]), common, lines)
     return reference.label_logits(model, rows, [prompt]), part.logits[part.which][part.place.argsort()]

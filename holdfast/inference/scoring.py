@@ -56,7 +56,7 @@ def score(
     """
     distinct: dict[tuple[Any, ...], int] = {}
     numbers = [
-        distinct.setdefault((row.tokens, tuple(row.labels), row.prompt, row.boundary), len(distinct)) for row in rows
+        distinct.setdefault((row.key, tuple(row.labels), row.prompt, row.boundary), len(distinct)) for row in rows
     ]
     firsts = dict(zip(reversed(numbers), reversed(rows), strict=True))
     asked = [firsts[number] for number in range(len(firsts))]

@@ -20,6 +20,7 @@ from holdfast.inference.recomputed_batch import RecomputedBatch
 from holdfast.inference.sampling import Sampling
 from holdfast.inference.scoring import LogLikelihood
 from holdfast.inference.stopping import Stops
+from holdfast.models.architecture import architecture_of
 from holdfast.models.describe import max_length
 from holdfast.prefix.attached import Attached, Prompt, of, updated
 from holdfast.prefix.cache import Prefix, inference, prefill, shares
@@ -140,13 +141,13 @@ class TransformersEngine:
         return prefix > 0 and together(self.model, len(of(self.prompt)) + longest + limit)
 
     def _check(self, prompts: Sequence[Sequence[int]], limit: int) -> None:
-        most, soft = max_length(self.model), len(of(self.prompt))
+        most, soft, positions = max_length(self.model), len(of(self.prompt)), architecture_of(self.model).positions
         for number, tokens in enumerate(prompts, 1):
             if not tokens:
                 raise ValueError(
                     f"prompt {number} has no tokens; begin it with a beginning-of-sequence token or some text"
                 )
-            if soft + len(tokens) + limit > most and not self.model.config.is_encoder_decoder:
+            if soft + positions(len(tokens), limit) > most:
                 raise ValueError(
                     f"prompt {number} has {len(tokens)} tokens; with {soft} positions of the attached prompt and {limit} new tokens that "
                     f"is more than the model's {most} positions; shorten the prompt or lower max_new_tokens"

@@ -6,7 +6,7 @@ its encoder states. Inputs and answers are padded at their ends; encoder and dec
 place stands does not depend on it.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +25,7 @@ from holdfast.row import Row
 WASTE = 256  # Padded places that one more forward would cost, about.
 
 Way = Callable[[Any, "Encoded", Tensor, Tensor], Tensor]
-Source = tuple[int | None, tuple[int, ...]]  # a soft prompt's number, the tokens behind it
+Source = tuple[int | None, tuple[Hashable, ...]]  # a soft prompt's number, the key of what stands behind it
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +83,13 @@ def _computed(model: Any, rows: Sequence[Row], prompts: Sequence[Prompt], way: W
     for number, row in enumerate(rows):
         if label_places(row, 0 if row.prompt is None else lengths[row.prompt]):
             assert row.labels[0] >= row.boundary, f"{row.name}: a label that the encoder reads"
-            owners.setdefault((row.prompt, row.tokens[: row.boundary]), []).append(number)
+            owners.setdefault((row.prompt, row.key[: row.boundary]), []).append(number)
     picked: dict[int, Tensor] = {}
     for sources in _alike(rows, owners, lengths):
         members = [number for source in sources for number in owners[source]]
         vectors = [None if prompt is None else of(prompts[prompt]).vectors for prompt, _ in sources]
-        encoded = encode(model, [tokens for _, tokens in sources], vectors)
+        inputs = [rows[owners[source][0]] for source in sources]
+        encoded = encode(model, [row.tokens[: row.boundary] for row in inputs], vectors)
         which = [place for place, source in enumerate(sources) for _ in owners[source]]
         behind = encoded.take(torch.tensor(which, device=model.device))
         found = way(model, behind, *_decoder_input(model, [rows[number] for number in members]))

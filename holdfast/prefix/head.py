@@ -15,8 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
-from transformers.modeling_outputs import BaseModelOutput, BaseModelOutputWithPast
+from transformers.modeling_outputs import BaseModelOutputWithPast
 
+from holdfast.models.architecture import architecture_of
 from holdfast.prefix.attached import Prompt, of
 from holdfast.prefix.cache import agrees, random_tokens
 from holdfast.prefix.packed import seen_by_head
@@ -107,14 +108,8 @@ def behind_body(model: Any, states: Tensor) -> Tensor:
 
     The model's own forward, with a body that only gives the states.
     """
-    given: dict[str, Any] = {"inputs_embeds": states[None]}
-    if model.config.is_encoder_decoder:
-        given = {
-            "decoder_inputs_embeds": states[None],
-            "encoder_outputs": BaseModelOutput(last_hidden_state=states[None]),
-        }  # pyright: ignore[reportArgumentType]
     with _body_gives(model, states[None]):
-        return model(**given, use_cache=False).logits[0]
+        return model(**architecture_of(model).head_inputs(states[None]), use_cache=False).logits[0]
 
 
 class _OnlyStates(BaseModelOutputWithPast):
@@ -142,7 +137,7 @@ def _body_gives(model: Any, states: Tensor) -> Iterator[None]:
 def _with_and_without_body(model: Any) -> tuple[Tensor, Tensor]:
     """The probe: a few tokens through the whole model, and the states that its head saw through what follows the body."""
     tokens = torch.tensor([random_tokens(model, 4)], device=model.device)
-    decoder = {"decoder_input_ids": tokens} if model.config.is_encoder_decoder else {}
+    decoder = architecture_of(model).decoder_inputs(tokens)
     whole = model(tokens, **decoder, use_cache=False).logits[0]
     with seen_by_head(model) as seen:
         model(tokens, **decoder, use_cache=False)

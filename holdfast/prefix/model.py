@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from holdfast.models import describe
+from holdfast.models.architecture import architecture_of
 from holdfast.prefix import encoder_decoder, packed, reference
 from holdfast.prefix.attached import Attached, Prompt, detached, in_order, of, recomputed
 from holdfast.prefix.cache import REFUSALS, agrees, embed, layers_of, random_tokens, unrounded
@@ -65,7 +66,7 @@ class PrefixModel(nn.Module):
 
     def _packed(self, rows: Sequence[Row], prompts: Sequence[Prompt], whole: bool) -> Tensor:
         """Rows together, in packed rows no longer than the budget and the model's reach, or behind an encoder."""
-        if self.model.config.is_encoder_decoder:
+        if not architecture_of(self.model).one_sequence:
             compute = encoder_decoder.label_logits if whole else encoder_decoder.label_states
             return compute(self.model, rows, prompts)
         layers = sum(of(prompt).deep for prompt in prompts)
@@ -105,17 +106,17 @@ class PrefixModel(nn.Module):
         """
         if not capability(self.model, deep=deep).packed:
             return -1
-        if self.model.config.is_encoder_decoder:
-            return length
+        if not architecture_of(self.model).one_sequence:
+            return length  # The model's own masks are used.
         depth = reach_of_depth(self.model, long_and_alone, length, deep)
         places = reach(self.model, many_and_alone, depth, deep)  # A row's places are rounded up.
         return depth if places >= depth else places // MULTIPLE * MULTIPLE
 
     def _depths(self, rows: Sequence[Row], prompt_lengths: Sequence[int]) -> list[int]:
         """Positions of each row with its prompt, checked against what the model has."""
-        encodes = self.model.config.is_encoder_decoder
+        architecture = architecture_of(self.model)
         before = [0 if row.prompt is None else prompt_lengths[row.prompt] for row in rows]
-        own = [row.boundary if encodes else len(row.tokens) for row in rows]
+        own = [architecture.row_positions(row) for row in rows]
         limit = describe.max_length(self.model)
         for row, tokens, soft in zip(rows, own, before, strict=True):
             if tokens + soft > limit:
@@ -157,9 +158,8 @@ def _of_vectors(model: Any) -> tuple[Tensor, Tensor]:
     """The attempt of `takes_vectors`: vectors between words. That they are computed at all is what is asked."""
     words = embed(model, None, random_tokens(model, 8))
     vectors = (words[:, :4] + words[:, 4:]) / 2
-    decoder = {}
-    if model.config.is_encoder_decoder:
-        decoder = {"decoder_input_ids": torch.tensor([[describe.decoder_start(model)]], device=vectors.device)}
+    written = torch.tensor([random_tokens(model, 1)], device=vectors.device)
+    decoder = architecture_of(model).decoder_inputs(written)
     logits = model(inputs_embeds=vectors, **decoder, use_cache=False).logits[0]
     return logits, logits
 
@@ -181,7 +181,7 @@ def _by_path_and_by_mask(model: Any) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def _probe(model: Any, deep: bool) -> Capability:
-    if model.config.is_encoder_decoder:
+    if not architecture_of(model).one_sequence:
         right = not deep and agrees(model, encoder_decoder.padded_and_alone)
         return Capability(right, f"inputs encoded side by side {'equal' if right else 'do not equal'} each alone")
     rows, vectors = _random_rows(model, (5, 3, 4), first=not deep)

@@ -19,9 +19,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from holdfast.row import Row
+from holdfast.row import Row, sharing_keys
 
-Line = tuple[int, tuple[int, ...]]  # what is computed of a row: its soft prompt's number or -1, its tokens
+Line = tuple[
+    int, tuple[int, ...]
+]  # what is computed of a row: its soft prompt's number or -1, its tokens' sharing keys
 
 ATTENTION = 3  # A packed row this many widths long spends as much on attention as on all the rest (measured on a CPU).
 SHARE = 8  # Rows with this many first tokens in common are kept in one packed row; splitting them would compute more.
@@ -82,7 +84,7 @@ def pack(
     """
     assert rows, "nothing to pack"
     lengths = [*prompt_lengths, 0]  # the last one is -1's: no prompt
-    lines = [_line(row, lengths) for row in rows]
+    lines = [_line(row, key, lengths) for row, key in zip(rows, sharing_keys(rows), strict=True)]
     order = sorted(range(len(rows)), key=lines.__getitem__)
     ranked = [lines[i] for i in order]
     if budget is not None:
@@ -92,7 +94,7 @@ def pack(
     paths: dict[int, tuple[int, np.ndarray]] = {}
     for number, (layout, members) in enumerate(zip(layouts, bins, strict=True)):
         for rank in sorted(members):
-            paths[order[rank]] = number, layout.add(ranked[rank])
+            paths[order[rank]] = number, layout.add(ranked[rank], rows[order[rank]].tokens)
     length = -(-max(1, *(layout.cursor for layout in layouts)) // multiple) * multiple
     label_index = [
         number * length + path[lengths[lines[i][0]] + place - 1]
@@ -145,10 +147,10 @@ def shared(first: Sequence[int], second: Sequence[int]) -> int:
     return next((i for i in range(most) if first[i] != second[i]), most)
 
 
-def _line(row: Row, lengths: Sequence[int]) -> Line:
+def _line(row: Row, key: tuple[int, ...], lengths: Sequence[int]) -> Line:
     prompt = -1 if row.prompt is None else row.prompt
     places = label_places(row, lengths[prompt])
-    return (prompt, row.tokens[: places[-1]]) if places else (-1, ())
+    return (prompt, key[: places[-1]]) if places else (-1, ())
 
 
 def _cheapest(ranked: list[Line], lengths: Sequence[int], budget: int | None, width: int | None) -> list[list[int]]:
@@ -254,14 +256,14 @@ class _Layout:
     def end(self) -> np.ndarray:
         return self.ends[: self.cursor]
 
-    def add(self, line: Line) -> np.ndarray:
+    def add(self, line: Line, tokens: tuple[int, ...]) -> np.ndarray:
         """Place what the line before does not already hold; the places of this line's prompt and tokens [P + T]."""
-        (last_prompt, last_tokens), (prompt, tokens), length = self.last, line, self.lengths[line[0]]
+        (last_prompt, last_key), (prompt, key), length = self.last, line, self.lengths[line[0]]
         if self.cursor and last_prompt == prompt:
-            common = shared(last_tokens, tokens)
-            kept, new = length + common, list(tokens[common:])
+            common = shared(last_key, key)
+            kept, new = length + common, list(tokens[common : len(key)])
         else:
-            kept, new = 0, [0] * length + list(tokens)
+            kept, new = 0, [0] * length + list(tokens[: len(key)])
             self.soft_index += range(self.cursor, self.cursor + length)
             start = sum(self.lengths[:prompt]) if length else 0
             self.soft_source += range(start, start + length)

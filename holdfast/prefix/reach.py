@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from holdfast.models import describe
+from holdfast.models.architecture import architecture_of
 from holdfast.prefix.cache import agrees, continued, random_tokens, takes
 
 BASE = 10  # Places of the shortest attempt: no model is known whose locality begins below.
@@ -71,7 +72,7 @@ def turns(model: Any) -> tuple[int, ...]:
 
     Costs two forwards of 16 tokens for each limit, whatever its size: rows with positions up to the limit, alone and beside others.
     """
-    if not takes(model, "position_ids") or model.config.is_encoder_decoder:
+    if not takes(model, "position_ids") or not architecture_of(model).one_sequence:
         return ()
     inside = [limit for limit in limits_of(model) if BASE <= limit < describe.max_length(model) < 2**30]
     return tuple(limit for limit in inside if not agrees(model, _beside_short_and_long, limit, refused=True))

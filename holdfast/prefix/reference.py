@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from holdfast.models.architecture import architecture_of
 from holdfast.models.describe import decoder_start
 from holdfast.prefix.attached import Attached, Prompt, check_not_recomputed, constant, of, updated
 from holdfast.prefix.cache import takes
@@ -44,14 +45,14 @@ def label_states(model: Any, rows: Sequence[Row], prompts: Sequence[Prompt]) -> 
 
 
 def _computed(model: Any, rows: Sequence[Row], prompts: Sequence[Prompt], before_head: bool) -> Tensor:
-    encodes = bool(model.config.is_encoder_decoder)
+    architecture = architecture_of(model)
     groups: dict[tuple[int | None, int, int], list[int]] = defaultdict(list)
     for number, row in enumerate(rows):
         places = label_places(row, 0 if row.prompt is None else of(prompts[row.prompt]).soft)
         if places:
             # What nothing is predicted from is left out: the last label, and what follows it.
-            length, first = (len(row.tokens), row.boundary) if encodes else (places[-1], 0)
-            groups[row.prompt, length, first].append(number)
+            length = places[-1] if architecture.one_sequence else len(row.tokens)
+            groups[row.prompt, length, architecture.encoded(row)].append(number)
     picked: dict[int, Tensor] = {}
     for (prompt, length, first), members in groups.items():
         tokens = torch.tensor(
@@ -59,7 +60,9 @@ def _computed(model: Any, rows: Sequence[Row], prompts: Sequence[Prompt], before
         )
         attached = of(None if prompt is None else prompts[prompt])
         # The place that predicts a token: the one before it, behind the soft prompt; the decoder's own start token, where there is one.
-        size, before = (length - first, -first) if encodes else (attached.soft + length, attached.soft - 1)
+        size, before = length - first, -first
+        if architecture.one_sequence:
+            size, before = attached.soft + length, attached.soft - 1
         flat = [row * size + before + place for row, number in enumerate(members) for place in rows[number].labels]
         index = torch.tensor(flat, device=model.device)
         with updated(model, attached):
@@ -77,12 +80,13 @@ def _computed(model: Any, rows: Sequence[Row], prompts: Sequence[Prompt], before
 
 def _run(model: Any, tokens: Tensor, prompt: Attached, first: int) -> Tensor:
     """Tokens [B, T] behind the prompt, the first ones encoded where the model encodes -> what the model makes of them."""
-    if model.config.is_encoder_decoder:
+    architecture = architecture_of(model)
+    if not architecture.one_sequence:
         assert not prompt.layers, "a deep prefix is for models without an encoder"
         inputs, target = _embed(model, tokens[:, :first], prompt.vectors), tokens[:, first:]
         start = torch.full_like(target[:, :1], decoder_start(model))
         shifted = torch.cat([start, target[:, :-1]], dim=1)
-        return model(inputs_embeds=inputs, decoder_input_ids=shifted, use_cache=False).logits
+        return model(inputs_embeds=inputs, **architecture.decoder_inputs(shifted), use_cache=False).logits
     inputs = _embed(model, tokens, prompt.vectors)
     behind: dict[str, Any] = {"use_cache": False}
     if prompt.layers:

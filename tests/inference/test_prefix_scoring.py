@@ -127,7 +127,7 @@ def test_no_batch_changes_the_prefix_that_the_next_one_starts_from() -> None:
     with torch.no_grad():
         prefix = cache.prefill(model, prompt_of(7), (5, 6, 7))
         before = copy.deepcopy([layer for layer in prefix.layers if layer])
-        lines = [prefix_scoring._Line(row, 0, row.labels) for row in rows_of(RAGGED)]
+        lines = [prefix_scoring._Line(row, 0, row.labels, row.tokens) for row in rows_of(RAGGED)]
         first = prefix_scoring._packed(model, prefix, 0, lines)
         second = prefix_scoring._packed(model, prefix, 0, lines)
     assert torch.equal(first.logits, second.logits)

@@ -1,5 +1,6 @@
 """The architecture of a model decides; everybody else asks it for what it can do."""
 
+import ast
 import json
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from holdfast.models.architecture import Architecture, DecoderOnly, EncoderDecod
 from holdfast.row import Row
 from tests import encoder_decoder
 from tests.prefix import tiny
+
+HOUSE = Path(__file__).parents[2] / "holdfast"
 
 
 @pytest.fixture(scope="module")
@@ -64,3 +67,45 @@ def test_folder_of_a_run_says_which_class_loads_its_model(tmp_path: Path) -> Non
             (run / name).parent.mkdir(parents=True, exist_ok=True)
             (run / name).write_text(json.dumps(config))
         assert of_run(run).auto_class == auto_class, files
+
+
+NAMES = {"is_encoder_decoder", "encoder_decoder", "auto_class", "task_type", "description"}
+
+
+def kinds_asked(text: str) -> list[int]:
+    """The lines of a file that read a model's kind from its configuration, or decide by an architecture's class or name."""
+    classes = {kind.__name__ for kind in Architecture.__subclasses__()}
+    lines = []
+    for node in ast.walk(ast.parse(text)):
+        word = getattr(node, "attr", getattr(node, "value", getattr(node, "id", None)))
+        if isinstance(word, str) and word in {*classes, "is_encoder_decoder", "DECODER_ONLY", "ENCODER_DECODER"}:
+            lines.append(getattr(node, "lineno", 0))
+        elif isinstance(node, ast.Compare | ast.If | ast.IfExp):
+            tested = node if isinstance(node, ast.Compare) else node.test
+            parts = [part for part in ast.walk(tested) if isinstance(part, ast.Attribute)]
+            lines += [node.lineno for part in parts if part.attr in NAMES]
+    return lines
+
+
+def test_nobody_outside_models_asks_for_the_kind_of_a_model() -> None:
+    for path in sorted(HOUSE.rglob("*.py")):
+        if path.relative_to(HOUSE).parts[0] != "models":
+            lines = kinds_asked(path.read_text())
+            assert not lines, f"{path}:{lines[0]}: asks for a kind of model; ask `Architecture` for a capability"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "if model.config.is_encoder_decoder: pass",
+        "x = getattr(config, 'is_encoder_decoder', False)",
+        "x = isinstance(architecture, EncoderDecoder)",
+        "x = architecture is DECODER_ONLY",
+        "x = 1 if architecture.task_type == 'CAUSAL_LM' else 2",
+        "if 'Causal' in pretrained.architecture.auto_class: pass",
+        "if pretrained.encoder_decoder: pass",
+    ],
+)
+def test_the_search_for_kinds_finds_a_planted_one(line: str) -> None:
+    assert kinds_asked(line)
+    assert not kinds_asked("if not architecture.one_sequence: save(task_type=architecture.task_type)")
