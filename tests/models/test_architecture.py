@@ -30,7 +30,7 @@ def test_a_model_is_of_the_architecture_that_its_configuration_says(models: dict
 
 def test_a_row_takes_the_positions_of_what_stands_in_one_sequence(models: dict[type[Architecture], Any]) -> None:
     row = Row(tuple(range(7)), (0.0,) * 5 + (1.0,) * 2)
-    taken = {kind: architecture_of(model).row_positions(row) for kind, model in models.items()}
+    taken = {name: architecture_of(model).row_positions(row) for name, model in models.items()}
     assert taken == {DecoderOnly: 7, EncoderDecoder: 5}
     assert [architecture_of(model).encoded(row) for model in models.values()] == [0, 5]
 
@@ -74,7 +74,7 @@ NAMES = {"is_encoder_decoder", "encoder_decoder", "auto_class", "task_type", "de
 
 def kinds_asked(text: str) -> list[int]:
     """The lines of a file that read a model's kind from its configuration, or decide by an architecture's class or name."""
-    classes = {kind.__name__ for kind in Architecture.__subclasses__()}
+    classes = {architecture.__name__ for architecture in Architecture.__subclasses__()}
     lines = []
     for node in ast.walk(ast.parse(text)):
         word = getattr(node, "attr", getattr(node, "value", getattr(node, "id", None)))

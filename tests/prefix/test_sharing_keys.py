@@ -51,7 +51,9 @@ def encoded_inputs(model: Any, rows: Sequence[Row]) -> int:
     counts: list[int] = []
     real = encoder_decoder.encode
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(encoder_decoder, "encode", lambda *given: counts.append(len(given[1])) or real(*given))
+        patch.setattr(
+            encoder_decoder, "encode", lambda *arguments: counts.append(len(arguments[1])) or real(*arguments)
+        )
         encoder_decoder.label_logits(model, rows, ())
     return sum(counts)
 
@@ -61,7 +63,9 @@ def scored_answers(model: Any, rows: Sequence[Row]) -> int:
     counts: list[int] = []
     real = prefix_scoring.predict
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(prefix_scoring, "predict", lambda *given: counts.append(len(given[1])) or real(*given))
+        patch.setattr(
+            prefix_scoring, "predict", lambda *arguments: counts.append(len(arguments[1])) or real(*arguments)
+        )
         scoring.score(model, rows)
     return sum(counts)
 
@@ -116,5 +120,5 @@ def test_sharing_keys_are_equal_where_keys_are() -> None:
     rows = picture_rows("a", "b", "a", None)
     rows.append(replace(rows[0], media=((3, "a"),)))
     keys = sharing_keys(rows)
-    assert [[one == other for other in keys] for one in keys] == [[a.key == b.key for b in rows] for a in rows]
+    assert [[first == second for second in keys] for first in keys] == [[a.key == b.key for b in rows] for a in rows]
     assert sorted(keys)  # Numbers, whatever media are.
