@@ -101,7 +101,7 @@ class SweepEdit(EditModel):
         model, values = Model(pretrained, prompt), {}
         for task in tasks:
             kind = metric(task.metric)
-            values[task.name] = kind.value(evaluate(model, task, limit=self.limit, variant="tuned")) / kind.scale
+            values[task.name] = kind.value(evaluate(model, task, limit=self.limit, variant="tuned")) / kind.unit
         return values
 
 

@@ -89,7 +89,7 @@ class Train(Stage):
         pretrained, model, stream = self._begin(tasks, inputs)
         if self.settings.stop_at is not None and self._validation(tasks, pretrained) is None:
             raise ValueError(
-                f"{self.name}.stop_at: {', '.join(ref.argument for ref in self.tasks)} has no validation examples to measure on; add "
+                f"{self.name}.stop_at: {', '.join(ref.argument for ref in self.targets)} has no validation examples to measure on; add "
                 "validation.jsonl, and leave validation_limit above 0"
             )
         if processes().is_main_process:

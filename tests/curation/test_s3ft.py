@@ -99,5 +99,5 @@ def test_a_curated_run_trains_on_what_the_base_generates_and_keeps_the_rows(tmp_
 def test_an_unknown_field_is_refused(tmp_path: Path) -> None:
     world = write_world(tmp_path, copy=None)
     with pytest.raises(ValueError, match=r"'curate.judje'; did you mean 'curate.judge'"):
-        tune(world / "model", world / "copy", "full", curate="s3ft", out=tmp_path / "run", **{"curate.judje": "f1"})
+        tune(world / "model", world / "copy", "full", curate="s3ft", out=tmp_path / "run", curate_={"judje": "f1"})
     assert not (tmp_path / "run").exists()

@@ -73,7 +73,7 @@ def test_the_same_configuration_repeats_the_sweep(swept: runs.Run) -> None:
 
 
 def test_an_edit_is_a_stage_whose_weights_are_those_of_holdfast_edit(world: Path, tmp_path: Path) -> None:
-    edited = train(world, "edited", edit="lines", **{"edit.alpha": 0.25})
+    edited = train(world, "edited", edit="lines", edit_={"alpha": 0.25})
     plain = train(world, "plain")
     arguments = ["edit", str(world / "model"), str(plain.folder), "--edit", "lines", "--set", "alpha=0.25"]
     result = CliRunner().invoke(app, [*arguments, "--out", str(tmp_path / "model")])
