@@ -1,25 +1,33 @@
-"""A soft prompt's first vectors: with `init=labels` one for each answer of the task, whatever answers the loss is on."""
+"""Prompt tuning: the learning rate is in units of the word embeddings, so one default fits every model."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
-import holdfast
-from tests.recipes.worlds import write_world
+from holdfast.methods.prompt_tuning import PromptTuning
+from tests.training import tiny
 
 
-@pytest.mark.parametrize("loss_on", ["last", "all"])
-def test_labels_are_single_answers_also_where_demonstrations_are_trained_on(tmp_path: Path, loss_on: str) -> None:
-    """The bug: with the loss on all answers, a demonstration's answer and the row's own were one label (`yes no`), so the vectors
-    were means of both, and alike."""
-    world = write_world(tmp_path, pick=["w3", "w4"])
-    fields: dict[str, Any] = {"prompt.init": "labels", "prompt.length": 2, "prompt.steps": 1}
-    fields |= {"prompt.learning_rate": 1e-9, "prompt.demonstrations": 1, "prompt.loss_on": loss_on}
-    run = holdfast.tune(world / "model", world / "pick", "prompt_tuning", shots=(0,), out=tmp_path / "run", **fields)
-    vectors = load_file(run.folder / "prompt" / "adapter_model.safetensors")["prompt_embeddings"]
-    words = load_file(world / "model" / "model.safetensors")["model.embed_tokens.weight"]
-    # One step of 1e-9 moves them by that; the mean of two labels is 0.2 away.
-    torch.testing.assert_close(vectors, words[[3, 4]], atol=1e-6, rtol=0)
+@pytest.mark.parametrize("scale", [0.25, 1.0, 16.0])
+def test_a_first_step_moves_the_prompt_by_the_rate_times_the_size_of_the_embeddings(
+    scale: float, tmp_path: Path
+) -> None:
+    """Adam's first step is the rate, in the direction of the gradient's sign, whatever the gradient's size.
+
+    A rate in absolute units would move the prompt by 0.1 in each of the three models.
+    """
+    loaded = tiny.pretrained()
+    with torch.no_grad():
+        loaded.model.get_input_embeddings().weight.mul_(scale)
+        words = loaded.model.get_input_embeddings().weight
+    size = float(words.detach().pow(2).mean().sqrt())
+    method = PromptTuning(length=3)
+    start = tiny.trainer(tmp_path / "start", PromptTuning(length=3), model=loaded, steps=0)
+    start.train()
+    before = start.model.prompts[0].vectors.detach().clone()
+    run = tiny.trainer(tmp_path / "run", method, model=loaded, steps=1, learning_rate=0.1)
+    run.train()
+    moved = (run.model.prompts[0].vectors - before).abs()
+    # Adam's epsilon leaves a little out where a gradient is small; an absolute rate is off by 0.2 / scale and more.
+    assert float(moved.detach().median()) == pytest.approx(0.1 * size, rel=1e-3)

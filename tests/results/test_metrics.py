@@ -40,6 +40,13 @@ def test_accuracy_ranks_by_the_sum_and_accuracy_norm_by_byte() -> None:
     assert metric("accuracy_norm").value(outputs) == 0.75
 
 
+def test_accuracy_norm_counts_bytes_and_not_characters() -> None:
+    """One character of three bytes: -3.6 / 3 = -1.2 a byte beats -1.4 of "n"; per character it would be -3.6 and lose."""
+    outputs = [item(target="年", choices=("n", "年"), logprobs=(-1.4, -3.6))]
+    assert metric("accuracy_norm").value(outputs) == 1
+    assert metric("accuracy").value(outputs) == 0
+
+
 def test_accuracy_refuses_an_item_without_choices() -> None:
     with pytest.raises(ValueError, match=r"t\[0\]: accuracy ranks choices.*exact_match"):
         metric("accuracy").value([item("a", "a")])

@@ -1,0 +1,142 @@
+"""What each training stage trains behind, and what its validation, which chooses the weights, is asked behind."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from holdfast.api.tune import tune
+from holdfast.inference.model import Model
+from holdfast.prompts import load
+from holdfast.results.scores import Output
+from holdfast.stages import train
+from holdfast.tasks.task import Task
+from holdfast.training.loop import Trainer
+from tests.recipes.worlds import QUICK, write_world
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_world(tmp_path_factory.mktemp("world"), pick=["w3", "w4"], copy=None, other=None)
+
+
+@dataclass
+class Look:
+    """One validation: of which task, behind which vectors, and the model's weights then."""
+
+    task: str
+    prompt: Tensor | None
+    weight: Tensor
+    shots: int
+    splits: Sequence[str]
+
+
+@dataclass
+class Spy:
+    """What every training stage of a run began with, and how it was validated, in order."""
+
+    begun: list[tuple[str, list[Tensor]]] = field(default_factory=list)
+    looks: dict[str, list[Look]] = field(default_factory=dict)
+
+
+def vectors(model: Any) -> list[Tensor]:
+    return [prompt.vectors.detach().clone() for prompt in model.prompts]
+
+
+@pytest.fixture
+def spy(monkeypatch: pytest.MonkeyPatch) -> Spy:
+    seen, real, trained = Spy(), train.evaluate, Trainer.train
+
+    def evaluate(model: Model, task: Task, **options: Any) -> list[Output]:
+        prompt = model.prompt.clone() if isinstance(model.prompt, Tensor) else None
+        weight = next(model.pretrained.model.parameters()).detach().clone()
+        asked = [example.fields["input"] for example in task.splits["test"]]
+        seen.looks[seen.begun[-1][0]].append(Look(task.name, prompt, weight, options["shots"], asked))
+        return real(model, task, **options)
+
+    def begin(trainer: Trainer) -> dict[str, Any]:
+        seen.begun.append((trainer.stage, vectors(trainer.model)))
+        seen.looks[trainer.stage] = []
+        return trained(trainer)
+
+    monkeypatch.setattr(train, "evaluate", evaluate)
+    monkeypatch.setattr(Trainer, "train", begin)
+    return seen
+
+
+def run(world: Path, out: Path, method: str, targets: Sequence[str] = ("pick",)) -> Path:
+    given = {key: value for key, value in QUICK.items() if method.startswith("promot") or key.startswith("model.")}
+    options: dict[str, Any] = {"shots": (0,), "limit": 2, "out": out, **given}
+    return tune(str(world / "model"), [str(world / name) for name in targets], method, **options).folder
+
+
+def prompt_of(folder: Path) -> Tensor:
+    loaded = load.load(folder)
+    return loaded.vectors.detach()  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_stage_one_is_validated_behind_the_prompt_that_it_trains(world: Path, tmp_path: Path, spy: Spy) -> None:
+    """Without it every look would see the base's answers, and the choice of the prompt would be blind."""
+    folder = run(world, tmp_path / "run", "promot")
+    looks = spy.looks["prompt"]
+    seen = [look.prompt for look in looks if look.prompt is not None]
+    assert len(seen) == len(looks) == 2
+    assert seen[0].shape == (QUICK["prompt.length"], 32)
+    assert not torch.equal(seen[0], seen[1])  # as it is after two steps and after four, not as it began
+    best = json.loads(next((folder / "stages").glob("prompt-*/result.json")).read_text())["best_step"]
+    assert torch.equal(seen[best // 2 - 1], prompt_of(folder / "prompt"))
+
+
+def test_stage_two_trains_and_is_validated_behind_the_prompt_of_stage_one(
+    world: Path, tmp_path: Path, spy: Spy
+) -> None:
+    folder = run(world, tmp_path / "run", "promot")
+    kept = prompt_of(folder / "prompt")
+    assert [stage for stage, _ in spy.begun] == ["prompt", "model"]
+    assert [torch.equal(prompt, kept) for prompt in spy.begun[1][1]] == [True]
+    looks = spy.looks["model"]
+    assert [look.prompt is not None and torch.equal(look.prompt, kept) for look in looks] == [True, True]
+    assert not torch.equal(looks[0].weight, looks[1].weight)
+
+
+@pytest.mark.parametrize("method", ["promot", "promot_sequential"])
+def test_each_target_is_trained_and_validated_behind_its_own_prompt(
+    world: Path, tmp_path: Path, spy: Spy, method: str
+) -> None:
+    folder = run(world, tmp_path / "run", method, ("pick", "copy"))
+    kept = {name: prompt_of(folder / "prompt" / name) for name in ("pick", "copy")}
+    assert not torch.equal(kept["pick"], kept["copy"])
+    stages = {
+        "promot": {"model": ["pick", "copy"]},
+        "promot_sequential": {"model-pick": ["pick"], "model-copy": ["copy"]},
+    }
+    begun = dict(spy.begun)
+    for stage, names in stages[method].items():
+        assert [torch.equal(prompt, kept[name]) for prompt, name in zip(begun[stage], names, strict=True)] == [
+            True for _ in names
+        ]
+        assert [look.task for look in spy.looks[stage]] == names * 2
+        for look in spy.looks[stage]:
+            assert look.prompt is not None
+            assert torch.equal(look.prompt, kept[look.task])
+
+
+@pytest.mark.parametrize(("method", "shots"), [("promot", 0), ("promot_one_shot", 1), ("fticl", 2)])
+def test_validation_asks_held_out_examples_behind_as_many_demonstrations_as_training(
+    world: Path, tmp_path: Path, spy: Spy, method: str, shots: int
+) -> None:
+    run(world, tmp_path / "run", method)
+    lines = (world / "pick" / "validation.jsonl").read_text().splitlines()
+    held_out = [json.loads(line)["input"] for line in lines]
+    for looks in spy.looks.values():
+        assert [(look.shots, look.splits) for look in looks] == [(shots, held_out)] * 2
+
+
+def test_without_a_prompt_none_is_attached(world: Path, tmp_path: Path, spy: Spy) -> None:
+    run(world, tmp_path / "run", "full")
+    assert [look.prompt for look in spy.looks["model"]] == [None, None]
