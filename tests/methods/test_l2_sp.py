@@ -80,7 +80,42 @@ def test_a_resumed_run_pulls_to_the_first_start(tmp_path: Path) -> None:
 
 
 def test_beside_lora_only_the_adapter_is_held(tmp_path: Path) -> None:
-    tiny.trainer(tmp_path, Lora(rank=2), L2Sp()).train()
+    """The penalty is of the adapter's matrices alone: frozen weights count for nothing, wherever they lie."""
+    method = L2Sp(strength=0.5)
+    run = tiny.trainer(tmp_path, Lora(rank=2), method)
+    run._set_up()
+    adapter = {name: p for name, p in run.model.model.named_parameters() if "lora_" in name}
+    frozen = [p for name, p in run.model.model.named_parameters() if "lora_" not in name]
+    assert [name for name, p in run.model.model.named_parameters() if p.requires_grad] == list(adapter)
+    rows = tiny.rows(2)
+    with torch.no_grad():
+        for weight in frozen:
+            weight += 3.0
+        for weight in adapter.values():
+            weight += 2.0
+    value = method.penalty(run.model, rows, run.model(rows))
+    assert value is not None
+    count = sum(weight.numel() for weight in adapter.values())
+    # 1e-5: rounding of float32 sums. The frozen weights alone would add 0.25 * 9 for each of 15,000 entries.
+    assert float(value.detach()) == pytest.approx(0.5 / 2 * 4.0 * count, rel=1e-5)
+    value.backward()
+    assert all(weight.grad is None for weight in frozen)
+    assert all(torch.allclose(w.grad, torch.tensor(1.0), rtol=1e-5) for w in adapter.values() if w.grad is not None)
+    assert sum(weight.grad is not None for weight in adapter.values()) == len(adapter)
+    assert method._start.keys() == adapter.keys()
+
+
+def test_beside_lora_a_strong_pull_leaves_the_adapter_nearer_its_start(tmp_path: Path) -> None:
+    moved = []
+    for strength in (0.0, 10.0):
+        run = tiny.trainer(tmp_path / f"{strength}", Lora(rank=2), L2Sp(strength=strength), steps=12, save_every=12)
+        run._set_up()
+        start = {name: p.detach().clone() for name, p in run.model.model.named_parameters() if "lora_" in name}
+        again = tiny.trainer(tmp_path / f"{strength}", Lora(rank=2), L2Sp(strength=strength), steps=12, save_every=12)
+        again.train()
+        after = {name: p for name, p in again.model.model.named_parameters() if name in start}
+        moved.append(float(distance(after, start).detach()))
+    assert moved[1] < 0.3 * moved[0]  # a pull without gradient leaves it as it is
 
 
 def test_the_order_of_the_methods_does_not_matter(tmp_path: Path) -> None:

@@ -1,15 +1,24 @@
 """`--method NAME`: recipes and methods are found by their folder, and a user's own by its file."""
 
+import io
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 from holdfast.plugins import METHODS, RECIPES, members, records
 from holdfast.recipes.find import find_recipe
+from holdfast.methods.base import Method
+from holdfast.methods.full import Full
+from holdfast.methods.replay import Replay
 from holdfast.recipes.plan import Fields
 from holdfast.stages.train import Train
 from holdfast.tasks.task_set import TaskRef
+from holdfast.training.loop import Trainer
+from tests.training import tiny
 
 GIVEN = ("model", (TaskRef("task"),))
 
@@ -35,12 +44,75 @@ def test_every_name_makes_stages_with_its_defaults(name: str) -> None:
     assert list(given.resolved) == [stage.name for stage in stages]
 
 
+def made(kind: type[Method], folder: Path) -> Method:
+    """A method with its defaults, and texts where it replays some."""
+    names = {field.name for field in fields(kind)}  # pyright: ignore[reportArgumentType]
+    if "texts" not in names:
+        return kind()
+    path = folder / "texts.txt"
+    path.write_text("".join(f"w{10 + i} w{30 - i} w5 w6\n" for i in range(12)))
+    return kind(texts=str(path), rate=0.5)  # pyright: ignore[reportCallIssue]
+
+
+def trainer(folder: Path, method: Method) -> Trainer:
+    """Six steps with it, beside full fine-tuning where it leaves the choice of parameters to another."""
+    return tiny.trainer(folder, *([method] if base.chooses(type(method)) else [Full(), method]))
+
+
+def check_its_state_goes_over(kind: type[Method], folder: Path) -> None:
+    """Train; then a fresh method over the trained weights, with the state loaded, must go on as the trained one would."""
+    method, fresh = made(kind, folder), made(kind, folder)
+    run, other = trainer(folder / "run", method), trainer(folder / "other", fresh)
+    run.train()
+    other._set_up()
+    saved = io.BytesIO()
+    torch.save(method.state_dict(), saved)
+    saved.seek(0)
+    fresh.load_state_dict(torch.load(saved, weights_only=True))
+    other.model.load_state_dict(run.model.state_dict())
+    assert_equal(fresh.state_dict(), method.state_dict())
+    for _ in range(2):
+        rows, again = method.batch(run.stream.batch(6)), fresh.batch(other.stream.batch(6))
+        assert again == rows
+        penalties = [m.penalty(t.model.eval(), rows, t.model(rows)) for m, t in ((method, run), (fresh, other))]
+        assert_equal(penalties[1], penalties[0])
+    assert_equal(fresh.state_dict(), method.state_dict())
+    chosen = [
+        [p for g in m.parameters(t.model) or () for p in g.parameters] for m, t in ((method, run), (fresh, other))
+    ]
+    assert_equal(chosen[1], chosen[0])
+
+
+def assert_equal(one: Any, other: Any) -> None:
+    """Equal bit by bit: tensors, and whatever holds some."""
+    if isinstance(one, torch.Tensor):
+        assert torch.equal(one, other)
+    elif isinstance(one, dict):
+        assert one.keys() == other.keys()
+        assert_equal(list(one.values()), [other[key] for key in one])
+    elif isinstance(one, list | tuple):
+        assert len(one) == len(other)
+        for inside, beside in zip(one, other, strict=True):
+            assert_equal(inside, beside)
+    else:
+        assert one == other
+
+
 @pytest.mark.parametrize("kind", members(METHODS).values(), ids=lambda kind: kind.__name__)
-def test_every_method_survives_a_state_round_trip(kind: type) -> None:
-    method = kind()
-    again = kind(**{f.name: getattr(method, f.name) for f in fields(method)})
-    again.load_state_dict(method.state_dict())
-    assert again == method
+def test_the_state_of_every_method_goes_over_to_a_fresh_one(kind: type[Method], tmp_path: Path) -> None:
+    check_its_state_goes_over(kind, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("hook", "wrong"), [("state_dict", lambda self: {"step": 0}), ("load_state_dict", lambda self, state: None)]
+)
+def test_a_method_that_forgets_its_state_is_noticed(
+    hook: str, wrong: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Replay counts its batches: a fresh one would draw the texts of the first steps again."""
+    monkeypatch.setattr(Replay, hook, wrong)
+    with pytest.raises(AssertionError):
+        check_its_state_goes_over(Replay, tmp_path)
 
 
 def test_a_joining_method_takes_part_where_the_model_trains_and_its_fields_can_be_set() -> None:
