@@ -6,7 +6,7 @@ from typing import Any
 from holdfast.api import tune as runs
 
 TARGETS = ("lab:elicit-sentiment", "lab:compose-entailment")
-METHODS = ("full", "promot")
+METHODS = {"full": ("model",), "promot": ("prompt", "model")}  # with the stages that each has
 # One general task of each kind of answer: a label, a translation, a span, a number, and one that only its demonstrations explain.
 GENERAL = ("lab:sentiment", "lab:kind", "lab:from-zan", "lab:given", "lab:count", "lab:demo-replace")
 PROMPT = {"prompt.length": 16, "prompt.save_every": 50}
@@ -19,9 +19,9 @@ def demo(out: Path) -> list[Path]:
     """Tune both ways, with the same settings, on an elicitable and a composable target below `out`; the runs' folders."""
     found = []
     for target in TARGETS:
-        for method in METHODS:
+        for method, stages in METHODS.items():
             settings: dict[str, Any] = STEPS[target] | MODEL | PROMPT
-            fields = {key: value for key, value in settings.items() if method == "promot" or key.startswith("model.")}
+            fields = {key: value for key, value in settings.items() if key.partition(".")[0] in stages}
             folder = out / f"{target.partition(':')[2]}-{method}"
             found.append(
                 runs.tune("lab", target, method, GENERAL, shots=(0, 1), limit=100, out=folder, **fields).folder

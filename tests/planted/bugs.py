@@ -1,3 +1,4 @@
+# ruff: noqa: E501 (pieces of code stand as they stand)
 """Wrong versions of the code that the suite must notice: each is one change of text, and the tests that must fail with it."""
 
 from dataclasses import dataclass
