@@ -9,12 +9,13 @@ from holdfast.recipes.find import find_recipe
 from holdfast.recipes.plan import Fields
 from holdfast.stages.stage import Stage, execute
 from holdfast.tasks.task_set import TaskRef
-from tests.golden.cases import MODEL, PROMPT, TINY
+from tests.golden.cases import BOTH, MODEL, PROMPT, TINY
 from tests.golden.record import losses, machine, one_thread, weights
 from tests.golden.worlds import digest
 
 HERE = Path(__file__).parent / "losses"
-NEEDS: dict[str, dict[str, Any]] = {"replay": {"texts": "texts.txt"}}  # what a method cannot do without
+NEEDS: dict[str, dict[str, Any]] = {"replay": {"texts": "texts.txt"}}  # settings that a method cannot do without
+TARGETS: dict[str, tuple[str, ...]] = {"dpo": ("pairs",)}  # where it needs other tasks than `BOTH`
 
 
 def names() -> list[str]:
@@ -26,13 +27,14 @@ def names() -> list[str]:
 
 
 def plan(name: str) -> list[Stage]:
-    """Return the stages of a recipe on two targets, with the settings of the golden runs for the fields that it has."""
-    targets = (TaskRef("pick"), TaskRef("copy"))
+    """Return the stages of a recipe, on two targets as a rule, with the settings of the golden runs for the fields that it has."""
+    joined = name.rpartition("+")[2]
+    targets = tuple(TaskRef(target) for target in TARGETS.get(joined, BOTH))
     probe = Fields("model", targets)
     find_recipe(name)(probe)
     settings: dict[str, dict[str, Any]] = {}
     for stage, shown in probe.resolved.items():
-        wanted = TINY | (PROMPT if stage.startswith("prompt") else MODEL) | NEEDS.get(name.rpartition("+")[2], {})
+        wanted = TINY | (PROMPT if stage.startswith("prompt") else MODEL) | NEEDS.get(joined, {})
         pinned = {key.rpartition(".")[2] for key in probe.pinned if key.startswith(f"{stage}.")}
         settings[stage] = {key: value for key, value in wanted.items() if key in shown and key not in pinned}
     fields = Fields("model", targets, settings)

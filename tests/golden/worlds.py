@@ -19,11 +19,11 @@ from tests.training import tiny
 SHARED = Path(__file__).parents[3] / "shared"
 LINKS = {"stories": "models/stories260k", "trec": "data/tasks/trec", "copa": "data/tasks/copa"}
 WORDS = [f"w{i}" for i in range(10, tiny.VOCABULARY)]
-CHOICES = {"pick": ["w3", "w4"], "choose": ["w5", "w6"], "copy": None}
+CHOICES = {"pick": ["w3", "w4"], "choose": ["w5", "w6"], "copy": None, "pairs": None}
 
 
 def write_world(folder: Path) -> Path:
-    """Write `model/`, `t5/`, three tasks and the texts to replay; link what lies beside the repository, where it does."""
+    """Write `model/`, `t5/`, four tasks and the texts to replay; link what lies beside the repository, where it does."""
     decoder, encoder = tiny.pretrained(), encoder_decoder.pretrained("t5")
     for name, pretrained in (("model", decoder), ("t5", encoder)):
         _draw(pretrained.model)
@@ -33,7 +33,9 @@ def write_world(folder: Path) -> Path:
         for split, count in (("train", 24), ("validation", 6), ("test", 10)):
             path = folder / name / f"{split}.jsonl"
             path.parent.mkdir(exist_ok=True)
-            path.write_text("".join(json.dumps(_record(draw, choices)) + "\n" for _ in range(count)))
+            path.write_text(
+                "".join(json.dumps(_record(draw, choices, pairs=name == "pairs")) + "\n" for _ in range(count))
+            )
         (folder / name / "task.yaml").write_text('input: "{{ input }} w8"\n')
     draw = random.Random("texts")
     (folder / "texts.txt").write_text("".join(" ".join(draw.choices(WORDS, k=6)) + "\n" for _ in range(12)))
@@ -65,10 +67,10 @@ def _draw(model: nn.Module) -> None:
                 parameter.copy_((torch.rand(parameter.shape, generator=draw) - 0.5) * width)
 
 
-def _record(draw: random.Random, choices: list[str] | None) -> dict[str, object]:
-    """A word twice and its answer: itself, or a choice that follows from the word."""
+def _record(draw: random.Random, choices: list[str] | None, *, pairs: bool) -> dict[str, object]:
+    """A word twice and its answer: itself, or a choice that follows from the word; in pairs, with an answer to avoid."""
     word = draw.choice(WORDS)
     record: dict[str, object] = {"input": f"{word} w9 {draw.choice(WORDS)}"}
     if choices is None:
-        return record | {"target": word}
+        return record | {"target": word} | ({"rejected": f"{draw.choice(['w3', 'w4'])} w5"} if pairs else {})
     return record | {"target": choices[WORDS.index(word) % 2], "choices": choices}

@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,13 @@ import torch
 
 from holdfast.plugins import METHODS, RECIPES, members, records
 from holdfast.recipes.find import find_recipe
-from holdfast.methods.base import Method
+from holdfast.methods.base import Context, Method
 from holdfast.methods.full import Full
 from holdfast.methods.replay import Replay
 from holdfast.recipes.plan import Fields
 from holdfast.stages.train import Train
 from holdfast.tasks.task_set import TaskRef
+from holdfast.training.batches import Stream
 from holdfast.training.loop import Trainer
 from tests.training import tiny
 
@@ -56,7 +57,11 @@ def made(kind: type[Method], folder: Path) -> Method:
 
 def trainer(folder: Path, method: Method) -> Trainer:
     """Six steps with it, beside full fine-tuning where it leaves the choice of parameters to another."""
-    return tiny.trainer(folder, *([method] if base.chooses(type(method)) else [Full(), method]))
+    made = tiny.trainer(folder, *([method] if method.chooses_parameters else [Full(), method]))
+    if method.replaces_loss:  # of pairs of answers, here
+        pairs = [[row, replace(row, tokens=(*row.tokens[:-1], 7))] for row in tiny.rows()]
+        made.stream = Stream(lambda index, epoch: pairs[index], 8, 4)
+    return made
 
 
 def check_its_state_goes_over(kind: type[Method], folder: Path) -> None:
@@ -72,7 +77,9 @@ def check_its_state_goes_over(kind: type[Method], folder: Path) -> None:
     other.model.load_state_dict(run.model.state_dict())
     assert_equal(fresh.state_dict(), method.state_dict())
     for _ in range(2):
-        rows, again = method.batch(run.stream.batch(6)), fresh.batch(other.stream.batch(6))
+        rows, again = (
+            m.batch(t.stream.batch(6), Context(t.model, t.pretrained)) for m, t in ((method, run), (fresh, other))
+        )
         assert again == rows
         penalties = [m.penalty(t.model.eval(), rows, t.model(rows)) for m, t in ((method, run), (fresh, other))]
         assert_equal(penalties[1], penalties[0])
