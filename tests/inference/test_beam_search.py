@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 import torch
 
-from holdfast.inference.generation import generate
 from holdfast.inference.stopping import Stops
 from tests.inference import small_models
+from tests.inference.engines import generate
 from tests.inference.small_models import EOS, sequences
 from tests.inference.test_generation import alone
 

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import torch
 
-from holdfast.plugins import METHODS, RECIPES, members, records
-from holdfast.recipes.find import find_recipe
 from holdfast.methods.base import Context, Method
 from holdfast.methods.full import Full
 from holdfast.methods.replay import Replay
+from holdfast.plugins import METHODS, RECIPES, members, records
+from holdfast.recipes.find import find_recipe
 from holdfast.recipes.plan import Fields
 from holdfast.stages.train import Train
 from holdfast.tasks.task_set import TaskRef

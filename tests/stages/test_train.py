@@ -13,6 +13,7 @@ from torch import Tensor
 from holdfast.api.tune import tune
 from holdfast.inference.model import Model
 from holdfast.prompts import load
+from holdfast.prompts.soft_prompt import SoftPrompt
 from holdfast.results.scores import Output
 from holdfast.stages import train
 from holdfast.tasks.task import Task
@@ -55,7 +56,7 @@ def spy(monkeypatch: pytest.MonkeyPatch) -> Spy:
     def evaluate(model: Model, task: Task, **options: Any) -> list[Output]:
         prompt = model.prompt.clone() if isinstance(model.prompt, Tensor) else None
         weight = next(model.pretrained.model.parameters()).detach().clone()
-        asked = [example.fields["input"] for example in task.splits["test"]]
+        asked = [str(example.fields["input"]) for example in task.splits["test"]]
         seen.looks[seen.begun[-1][0]].append(Look(task.name, prompt, weight, options["shots"], asked))
         return real(model, task, **options)
 
@@ -77,7 +78,8 @@ def run(world: Path, out: Path, method: str, targets: Sequence[str] = ("pick",))
 
 def prompt_of(folder: Path) -> Tensor:
     loaded = load.load(folder)
-    return loaded.vectors.detach()  # pyright: ignore[reportAttributeAccessIssue]
+    assert isinstance(loaded, SoftPrompt)
+    return loaded.vectors.detach()
 
 
 def test_stage_one_is_validated_behind_the_prompt_that_it_trains(world: Path, tmp_path: Path, spy: Spy) -> None:
