@@ -95,7 +95,7 @@ def plan_run(request: Request, tasks: TaskSet, folder: Path) -> RunPlan:
     for stage in pipeline.stages:
         if isinstance(stage, SweepEdit):
             stage.check_tasks()
-    pipeline = pipeline.with_curve(fields, request.curve or bool(request.analyses))
+    pipeline = pipeline.with_curve(fields, request.curve or int(bool(request.analyses)))
     config |= {"noise_floor": True} if request.noise_floor else {}
     config |= {"analyses": list(request.analyses)} if request.analyses else {}
     config |= {"stages": fields.resolved, "versions": library_versions()}

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from holdfast.api.request import Request, plan_run
 from holdfast.api.tune import tune
 from holdfast.models import loading
 from holdfast.recipes.pipeline import Techniques, compose
@@ -142,3 +143,11 @@ def test_a_run_reads_each_file_once_and_loads_each_model_once(tmp_path: Path, mo
     # Twice to be trained, once to be measured; and the tuned model once, to be measured with and without its prompt.
     assert sorted(loaded.values()) == [1, 3]
     assert sum(hashed.values()) == 0
+
+
+def test_analyses_without_a_curve_keep_one_point_and_config_yaml_says_a_number(tmp_path: Path) -> None:
+    world = write_world(tmp_path, pick=["w3", "w4"])
+    given = (str(world / "model"), (str(world / "pick"),), Techniques("full"), ())
+    request = Request(*given, (0,), None, 0, 0, ("weight_drift",), False, False, None, {})
+    config = plan_run(request, request.read_tasks(), tmp_path / "run").config
+    assert repr(config["stages"]["model"]["curve"]) == "1"
