@@ -28,7 +28,7 @@ PROMPTS = {
 
 
 class LoadedAs(Protocol):
-    """What a card says of a model's architecture: its class in transformers, and whether a batch is padded before its rows."""
+    """The part of a model's architecture that a card needs: its class in transformers, and whether a batch is padded on the left."""
 
     auto_class: ClassVar[str]
     left_padding: ClassVar[bool]
@@ -41,7 +41,7 @@ def write_card(path: str | Path, architecture: LoadedAs) -> Path:
 
 
 def card(run: Folder, architecture: LoadedAs, repo: str | None = None) -> str:
-    """The card as Markdown with its YAML head; its code loads from the run's folder, or from `repo` (owner/name) on a hub."""
+    """Return the card as Markdown with its YAML head; its code loads from the run's folder, or from `repo` (owner/name) on a hub."""
     summary = Summary.of(run.scores)
     head = yaml.safe_dump(_metadata(run, summary), sort_keys=False, allow_unicode=True)
     parts = [
@@ -59,14 +59,16 @@ def card(run: Folder, architecture: LoadedAs, repo: str | None = None) -> str:
 
 
 def _metadata(run: Folder, summary: Summary) -> dict[str, Any]:
-    found: dict[str, Any] = {"library_name": "peft" if run.pieces and "model" not in run.pieces else "transformers"}
+    metadata: dict[str, Any] = {"library_name": "peft" if run.pieces and "model" not in run.pieces else "transformers"}
+    # A hub refuses a card whose base_model is no id; a relative path such as runs/a looks like one, so the disk is asked too.
     if HUB_ID.fullmatch(run.base_model) and not Path(run.base_model).exists():
-        found["base_model"] = run.base_model
-    found["tags"] = ["holdfast", *filter(None, [run.one.recipe])]
+        metadata["base_model"] = run.base_model
+    metadata["tags"] = ["holdfast", *filter(None, [run.one.recipe])]
     results = []
     for line in [*summary.first_metric("target"), *summary.first_metric("general")]:
         pairs = [("base", line.base), *((STATE[state], score) for state, score in line.tuned.items())]
         metrics = [
+            # Six digits: a hub shows the value as it stands, and further ones are rounding noise.
             {"type": line.metric, "value": round(score.value, 6), "name": f"{line.metric}, {line.shots}-shot, {state}"}
             for state, score in pairs
             if score
@@ -78,36 +80,37 @@ def _metadata(run: Folder, summary: Summary) -> dict[str, Any]:
                 "metrics": metrics,
             }
         )
-    found["model-index"] = [{"name": run.name, "results": results}]
-    return found
+    metadata["model-index"] = [{"name": run.name, "results": results}]
+    return metadata
 
 
 def _trained(run: Folder, summary: Summary) -> str:
-    """What was trained, on what, from what."""
-    one = run.one
+    """Return the list of circumstances: base model, recipe, targets, pieces, seed and versions, those that are known."""
+    circumstances = run.one
     targets = list(dict.fromkeys(f"`{line.task}`" for line in summary.first_metric("target")))
     rows = [
         ("Base model", f"`{run.base_model}`" if run.base_model else ""),
-        ("Recipe", f"`{one.recipe}`" if one.recipe else ""),
+        ("Recipe", f"`{circumstances.recipe}`" if circumstances.recipe else ""),
         ("Tuned on", ", ".join(targets)),
         ("In this folder", ", ".join(_pieces(run)) or "scores only"),
-        ("Seed", str(one.seed)),
-        ("Versions", ", ".join(f"{name} {version}" for name, version in one.versions.items())),
+        ("Seed", str(circumstances.seed)),
+        ("Versions", ", ".join(f"{name} {version}" for name, version in circumstances.versions.items())),
     ]
     return "\n".join(f"- {name}: {value}" for name, value in rows if value)
 
 
 def _pieces(run: Folder) -> list[str]:
-    """What lies in the folder, a prompt for each target where there are several."""
-    found = [f"{KINDS[piece]} (`{piece}/`)" for piece in run.pieces if piece in KINDS]
-    return found + [f"{PROMPTS.get(run.kind(place), 'a prompt')} (`{place}/`)" for place in run.prompts]
+    """Return the weights in the folder, each in words with its path; a prompt for each target where there are several."""
+    pieces = [f"{KINDS[piece]} (`{piece}/`)" for piece in run.pieces if piece in KINDS]
+    return pieces + [f"{PROMPTS.get(run.kind(path), 'a prompt')} (`{path}/`)" for path in run.prompts]
 
 
 def _table(summary: Summary) -> str:
+    # A hub's reader takes every row for a benchmark; diagnostics and symptoms need words beside them, which the page has.
     judged = [line for line in summary.lines if line.role != "diagnostic" and not units.is_symptom(line.metric)]
     states = [state for state in STATE if any(state in line.tuned for line in judged)]
     heads = ["task", "shots", "metric", "base", *(STATE[state] for state in states), "change", "n", "verdict"]
-    rows = [heads, ["---" if place in (0, 2, len(heads) - 1) else "---:" for place in range(len(heads))]]
+    rows = [heads, ["---" if column in (0, 2, len(heads) - 1) else "---:" for column in range(len(heads))]]
     rows += [_row(line, states) for line in judged]
     table = "\n".join("| " + " | ".join(row) + " |" for row in rows)
     return (
@@ -121,13 +124,13 @@ def _table(summary: Summary) -> str:
 def _row(line: TaskResult, states: list[str | None]) -> list[str]:
     score = line.headline
     moved = units.with_interval(score, "delta") if score and score.delta is not None else "–"
-    values = [units.with_interval(found) if found else "–" for found in (line.base, *map(line.tuned.get, states))]
+    values = [units.with_interval(score) if score else "–" for score in (line.base, *map(line.tuned.get, states))]
     start = [_escape(line.task), str(line.shots), _escape(line.metric)]
     return [*start, *values, moved, str(line.any.n), (verdicts.long(score) if score else "") or "–"]
 
 
 def _loading(run: Folder, architecture: LoadedAs, repo: str | None) -> str:
-    """Code for what exists: the base or the trained model, then the adapter, then the prompt on top."""
+    """Return code that loads what exists: the base or the trained model, then the adapter, then the prompt on top."""
     has = set(run.pieces)
     if not has:
         return "This folder holds scores and no weights."
@@ -139,38 +142,42 @@ def _loading(run: Folder, architecture: LoadedAs, repo: str | None) -> str:
         f'model = {architecture.auto_class}.from_pretrained("{start}")',
     ]
     joined = "prompt" in has and run.kind(run.prompts[0]) == "JOINED"  # which PEFT can not attach at once
+    # The import stands first in the code, but only PEFT's pieces need it: a reader without PEFT can load the model.
     if "adapter" in has or ("prompt" in has and not joined):
         code.insert(0, "from peft import PeftModel")
     if "adapter" in has:
+        # PEFT attaches one adapter: with a prompt on top, the LoRA has to be part of the weights.
         merge = ".merge_and_unload()" if "prompt" in has else ""
         code.append(f"model = PeftModel.from_pretrained(model, {_piece(run, 'adapter', repo)}){merge}")
     if "prompt" in has:
         code[-1] += "  # the prompt is not attached: use this for everything else"
         note = "the prompt is attached: use this for"
-        for place in [] if joined else run.prompts:
-            task = place.rpartition("/")[2] if len(run.prompts) > 1 else "the task"
-            code.append(f"tuned = PeftModel.from_pretrained(model, {_piece(run, place, repo)})  # {note} {task}")
+        for path in [] if joined else run.prompts:
+            task = path.rpartition("/")[2] if len(run.prompts) > 1 else "the task"
+            code.append(f"tuned = PeftModel.from_pretrained(model, {_piece(run, path, repo)})  # {note} {task}")
         if len(run.prompts) > 1 and not joined:
             code.append("# one of them at a time: load the model anew for another")
     text = "```python\n" + "\n".join(code) + "\n```"
     return text + (_removable(run, architecture, repo) if "prompt" in has else "")
 
 
-def _piece(run: Folder, place: str, repo: str | None) -> str:
-    """Where a piece lies, as the arguments of `from_pretrained`."""
-    return f'"{repo}", subfolder="{place}"' if repo else f'"{run.name}/{place}"'
+def _piece(run: Folder, path: str, repo: str | None) -> str:
+    """Return the arguments of `from_pretrained` for a piece at a path of the folder or the repository."""
+    return f'"{repo}", subfolder="{path}"' if repo else f'"{run.name}/{path}"'
 
 
 def _removable(run: Folder, architecture: LoadedAs, repo: str | None) -> str:
-    """How the prompt comes off, and what PEFT does to a batch behind a soft one."""
+    """Return the text on taking the prompt off, and on batches with a soft prompt in PEFT."""
     text = (
         "\n\nThe prompt is a separate file that changes no weight. Leave it off and it is as if it had never been there"
     )
-    kind = run.kind(run.prompts[0])
+    prompt_type = run.kind(run.prompts[0])
     text += (
-        ".\n\n" if kind == "JOINED" else "; inside PEFT, `with tuned.disable_adapter():` takes it off for a while.\n\n"
+        ".\n\n"
+        if prompt_type == "JOINED"
+        else "; inside PEFT, `with tuned.disable_adapter():` takes it off for a while.\n\n"
     )
-    if kind == "PROMPT_TUNING" and architecture.left_padding:
+    if prompt_type == "PROMPT_TUNING" and architecture.left_padding:
         text += (
             "With PEFT, generate one text at a time: it places a soft prompt before the padding on the left of a batch, "
             "which changes the answers. "
@@ -180,28 +187,31 @@ def _removable(run: Folder, architecture: LoadedAs, repo: str | None) -> str:
 
 
 def _attached(run: Folder) -> str:
-    """What `holdfast.load` is asked for to attach a prompt: the target's name, where there are several."""
+    """Return the `prompt` argument with which `holdfast.load` attaches a prompt: the target's name, where there are several."""
     return run.prompts[0].rpartition("/")[2] if len(run.prompts) > 1 else "on"
 
 
 def _limits(run: Folder, summary: Summary) -> str:
-    found = [
+    limits = [
         "Every number holds for the tasks, templates, shots and items measured, and says nothing about others.",
         "Intervals cover the choice of items, not the seed of training: this is one run.",
         MANY[verdicts.corrected(run.scores)],
     ]
-    found += filter(None, [sentences.older(summary)])
-    said = summary.words("general")
-    for start, group in (("Lost", said.get("lost", [])), ("Not resolvable at this n", said.get("not resolvable", []))):
+    limits += filter(None, [sentences.older(summary)])
+    by_verdict = summary.words("general")
+    for start, group in (
+        ("Lost", by_verdict.get("lost", [])),
+        ("Not resolvable at this n", by_verdict.get("not resolvable", [])),
+    ):
         tasks = [f"{_escape(line.task)} ({line.shots}-shot)" for line in group]
         if tasks:
-            found.append(f"{start}: {', '.join(tasks)}.")
-    found += [_escape(pair.sentence()) for pair in disguises.pairs(summary)]
+            limits.append(f"{start}: {', '.join(tasks)}.")
+    limits += [_escape(pair.sentence()) for pair in disguises.pairs(summary)]
     if not [line for line in summary.first_metric("general") if change(line.headline)]:
-        found.append("No general task was compared, so forgetting is unknown.")
-    found += [f"{sentence[0].upper()}{sentence[1:]}." for sentence in run.truncated]
-    found += [f"Absent from the folder: {sentence}" for sentence in run.absent]
-    return "\n".join(f"- {sentence}" for sentence in found)
+        limits.append("No general task was compared, so forgetting is unknown.")
+    limits += [f"{sentence[0].upper()}{sentence[1:]}." for sentence in run.truncated]
+    limits += [f"Absent from the folder: {sentence}" for sentence in run.absent]
+    return "\n".join(f"- {sentence}" for sentence in limits)
 
 
 def _repeat(run: Folder) -> str:
@@ -211,5 +221,6 @@ def _repeat(run: Folder) -> str:
 
 
 def _escape(text: str) -> str:
-    """Text that Markdown shows as it is, also inside a table."""
+    """Return text that Markdown shows as it is, also inside a table."""
+    # Names of tasks and models hold underscores and bars; "<" would begin HTML on a hub.
     return re.sub(r"([\\`*_\[\]<>|])", r"\\\1", text)

@@ -1,6 +1,7 @@
 """The verdict on a run in plain sentences, each a list of pieces, so that a page can mark the numbers in it."""
 
 from collections.abc import Sequence
+from itertools import chain
 from statistics import fmean
 from typing import NamedTuple
 
@@ -23,24 +24,25 @@ Piece = str | Number
 
 
 def interval(estimate: Estimate) -> str:
+    """Return an estimate's interval in points: `[-1.2, 3.4]`."""
     return f"[{points(estimate.low)}, {points(estimate.high)}]"
 
 
 def verdict_on(summary: Summary) -> str:
-    """All that is said about a run, as text."""
+    """Return the whole verdict on a run as text, for a terminal or a card."""
     return " ".join(plain(s) for s in [*headline(summary), collapse(summary), unresolved(summary)] if s)
 
 
 def plain(sentence: list[Piece]) -> str:
-    """A sentence as text."""
+    """Return a sentence as text."""
     return "".join(piece.text if isinstance(piece, Number) else piece for piece in sentence)
 
 
 def lead(summary: Summary) -> list[Piece]:
-    """The verdict in one sentence: what happened to the target, to how many of the general tasks, and how much of them is kept."""
+    """Return the verdict in one sentence: on the target, on how many of the general tasks, and on how much of them is kept."""
     target = _target(summary, limits=False)
     end = target.pop()
-    assert isinstance(end, str)
+    assert isinstance(end, str)  # every ending of `_target` is text with a full stop, which gives way to the semicolon
     return [*target, end.removesuffix("."), "; ", *_general_briefly(summary), *_collapse_briefly(summary), "."]
 
 
@@ -59,7 +61,7 @@ def collapse(summary: Summary) -> list[Piece]:
 
 
 def _collapse_briefly(summary: Summary) -> list[Piece]:
-    """The same without intervals, to stand at the end of the verdict."""
+    """Return the same without intervals, to stand at the end of the verdict."""
     pieces: list[Piece] = []
     for shift in summary.collapsed:
         start, end = _shift_in_words(summary, shift, many="their answers", single="an answer to them")
@@ -69,7 +71,7 @@ def _collapse_briefly(summary: Summary) -> list[Piece]:
 
 
 def _shift_in_words(summary: Summary, shift: Shift, *, many: str, single: str) -> tuple[str, str]:
-    """What stands before the tuned model's share, and between it and the base's."""
+    """Return the text before the tuned model's share, and that between it and the base's."""
     targets = _names(summary.first_metric("target")) or "the tuned task"
     at = f"at {shift.shots} shot{'' if shift.shots == 1 else 's'} "
     if shift.metric == "first_token_mass":
@@ -80,24 +82,25 @@ def _shift_in_words(summary: Summary, shift: Shift, *, many: str, single: str) -
 
 
 def lost(summary: Summary) -> str:
-    """Which general tasks were lost, at how many shots; empty where none was."""
-    found = summary.words("general").get("lost", [])
-    return f"Lost on {_list(found, most=8)}." if found else ""
+    """Return the sentence that names the general tasks that were lost, and at how many shots; empty where none was."""
+    lines = summary.words("general").get("lost", [])
+    return f"Lost on {_list(lines, most=8)}." if lines else ""
 
 
 def headline(summary: Summary) -> list[list[Piece]]:
-    """One sentence on the target and one on the general tasks: what was gained, and what was lost."""
+    """Return one sentence on the target and one on the general tasks: the gains and the losses."""
     return [_target(summary), _general(summary)]
 
 
 def unresolved(summary: Summary) -> list[Piece]:
-    """What the numbers of items leave open; empty where nothing is."""
+    """Return the sentence that names the general tasks whose items are too few to tell; empty where none is."""
+    # Named, and not passed over: "not resolvable" is missing evidence, which a reader would take for "kept".
     unclear = summary.words("general").get("not resolvable", [])
     return [f"Not resolvable at this n: {_list(unclear)}."] if unclear else []
 
 
 def noise(summary: Summary) -> str:
-    """How far the base itself moved when it was measured twice; empty where it was not."""
+    """Return the sentence on the base's own movement between two measurements; empty where it was measured once."""
     if summary.noise is None:
         return ""
     size, line = summary.noise
@@ -119,26 +122,27 @@ def older(summary: Summary) -> str:
 
 
 def first_stage(scores: Sequence[Score]) -> str:
-    """What the prompt of stage 1 reached alone on the target, beside what the model tuned behind it does; empty where it is not known.
+    """Return the sentence that puts the stage-1 prompt's score on the target beside the tuned model's; empty where there is none.
 
-    Its score does not foretell what the run keeps (docs/studies/lab-first.md), but where it is as good, nothing needs to move.
+    That score does not foretell what the run keeps (docs/studies/lab-first.md), but where it is as good, nothing needs to move.
     """
     alone, summary = Summary.of(scores, 0).target_value, Summary.of(scores)
     tuned = summary.target_value
     if alone is None or tuned is None:
         return ""
     names = _names(summary.first_metric("target"))
-    said = f"The prompt of stage 1 alone scores {points(alone.value)} on {names}; the model tuned behind it "
-    said += f"{points(tuned.value)} {interval(tuned)}"
+    text = f"The prompt of stage 1 alone scores {points(alone.value)} on {names}; the model tuned behind it "
+    text += f"{points(tuned.value)} {interval(tuned)}"
     if alone.value >= tuned.value:
-        return f"{said}: no better. `--method prompt_tuning` has that, and leaves the model as it is."
+        return f"{text}: no better. `--method prompt_tuning` has that, and leaves the model as it is."
+    # Within the tuned model's interval, and not by a test: the two scores are not recorded as a pair.
     if alone.value >= tuned.low:
-        return f"{said}; whether that is better is not resolvable at this n. `--method prompt_tuning` would leave the model as it is."
-    return f"{said}."
+        return f"{text}; whether that is better is not resolvable at this n. `--method prompt_tuning` would leave the model as it is."
+    return f"{text}."
 
 
 def transfer(summary: Summary) -> str:
-    """How the earlier targets of a sequence fared under the later ones; empty where there was no sequence."""
+    """Return the sentence on the earlier targets of a sequence under the later ones (BWT); empty where there was no sequence."""
     moved = summary.transfer
     if moved is None:
         return ""
@@ -149,12 +153,12 @@ def transfer(summary: Summary) -> str:
 
 
 def earlier(summary: Summary) -> str:
-    """The earlier targets of a sequence by their names; of many, how many there are."""
+    """Return the names of the earlier targets of a sequence; of three or more, their number."""
     names = list(dict.fromkeys(line.task for line in summary.sequence))
     return _names(summary.sequence) if len(names) < 3 else f"{len(names)} earlier targets"
 
 
-class Located(NamedTuple):
+class FormatLocation(NamedTuple):
     """General answers in the target's format, in points: of the base, of the base behind the prompt of stage 1 (`alone`), and of the tuned
     model with its prompt attached (`on`) and removed (`off`); means over tasks, all at `shots`.
     """
@@ -166,38 +170,43 @@ class Located(NamedTuple):
     shots: int
 
 
-def lives(scores: Sequence[Score]) -> Located | None:
-    """Where the format lives; None where no earlier stage trained the prompt, or the general tasks were not asked behind it."""
+def format_location(scores: Sequence[Score]) -> FormatLocation | None:
+    """Return the format share with and without prompt and tuning, which tells whether prompt or weights hold the format.
+
+    None where no earlier stage trained the prompt, or the general tasks were not evaluated with it attached (at step 0).
+    """
     before = {(line.task, line.shots): line for line in Summary.of(scores, 0).symptom("format_share")}
     after = [line for line in Summary.of(scores).symptom("format_share") if (line.task, line.shots) in before]
     pairs = [(before[line.task, line.shots], line) for line in after]
     shares = [
-        (100 * old.base.value, *(100 * found.value for found in (old.tuned["on"], new.tuned["on"], new.tuned["off"])))
+        (100 * old.base.value, *(100 * score.value for score in (old.tuned["on"], new.tuned["on"], new.tuned["off"])))
         for old, new in pairs
         if old.base and "on" in old.tuned and {"on", "off"} <= new.tuned.keys()
     ]
     if not shares:
         return None
+    # fmean over one list of lines: a task that lacks one of the four numbers is in none of the means.
     base, alone, on, off = (fmean(column) for column in zip(*shares, strict=True))
-    return Located(base, alone, on, off, after[0].shots)
+    return FormatLocation(base, alone, on, off, after[0].shots)
 
 
-def located(found: Located | None) -> str:
-    """Whether the format of the tuned task lives in the prompt or in the model; empty where it cannot be said."""
-    if found is None:
+def format_sentence(location: FormatLocation | None) -> str:
+    """Return the sentence on the part that holds the tuned task's format, prompt or model; empty where it cannot be said."""
+    if location is None:
         return ""
-    base, alone, on, off, shots = found
+    base, alone, on, off, shots = location
+    # In this order: each test assumes that those before it failed, and the model's part is looked for before the prompt's.
     if max(alone, on, off) - base < CARRIED:
-        said = "neither the prompt nor the model carries the format to other tasks"
+        text = "neither the prompt nor the model carries the format to other tasks"
     elif off - base >= (max(alone, on) - base) / 2:
-        said = "the format is in the model too, and taking the prompt off does not remove it"
+        text = "the format is in the model too, and taking the prompt off does not remove it"
     elif alone - base < CARRIED:
-        said = "the format shows only where prompt and tuned model meet: the prompt alone does not carry it, and it comes off with it"
+        text = "the format shows only where prompt and tuned model meet: the prompt alone does not carry it, and it comes off with it"
     else:
-        said = "the format lives in the prompt and comes off with it"
+        text = "the format lives in the prompt and comes off with it"
     return (
         f"General tasks ({shots}-shot) answered in the tuned task's format: base {points(base)} %, base behind the prompt of "
-        f"stage 1 {points(alone)} %; tuned, prompt attached, {points(on)} %, prompt removed {points(off)} %. So {said}. (The rule: less "
+        f"stage 1 {points(alone)} %; tuned, prompt attached, {points(on)} %, prompt removed {points(off)} %. So {text}. (The rule: less "
         f"than {CARRIED:.0f} points above the base is not carried; it comes off where less than half of it remains without the prompt.)"
     )
 
@@ -205,29 +214,31 @@ def located(found: Located | None) -> str:
 def _target(summary: Summary, limits: bool = True) -> list[Piece]:
     gain = summary.gain
     names = _names(summary.first_metric("target"))
+    # Without its sign where the verb says the direction ("Lost 3.0 points"), with it where no verb does.
     if gain is None:
         return [f"No change was measured on {names}."] if names else ["No target task was measured."]
-    said = summary.gain_word
+    word = summary.gain_word
     after: list[Piece] = [" points", *([" ", Number(interval(gain), "gain")] if limits else [])]
     size: list[Piece] = [Number(points(abs(gain.value)), "gain"), *after]
     signed: list[Piece] = [Number(points(gain.value, True), "gain"), *after]
-    if said == "gained":
+    if word == "gained":
         return ["Gained ", *size, f" on {names}."]
-    if said == "lost":
+    if word == "lost":
         return ["Lost ", *size, f" on {names}, which it was tuned for."]
-    if said == "kept":
+    if word == "kept":
         return [f"No gain on {names}: the change is ", *signed, "."]
     return [f"Whether anything was gained on {names} is not resolvable at this n: ", *signed, "."]
 
 
 def _general(summary: Summary) -> list[Piece]:
-    found = summary.words("general")
-    count = len({line.task for group in found.values() for line in group})
+    by_verdict = summary.words("general")
+    count = len({line.task for line in chain.from_iterable(by_verdict.values())})
     if not count:
         return ["No general task was compared, so nothing can be said about forgetting."]
     tasks: list[Piece] = [Number(str(count), "tasks"), " general task" + ("s" if count > 1 else "")]
-    end = _losses(found, " of score" if summary.collapsed else "")
+    end = _losses(by_verdict, " of score" if summary.collapsed else "")
     if summary.retention is None:
+        # A share of a base that guesses would be a precise number without a meaning; the changes below still hold.
         weak: list[Piece] = [" The share that was retained is not resolvable: the base is not above chance there."]
         return ["Compared on ", *tasks, *end, *weak]
     size, limits = f"{points(summary.retention.value)} %", interval(summary.retention)
@@ -236,10 +247,11 @@ def _general(summary: Summary) -> list[Piece]:
 
 
 def _general_briefly(summary: Summary) -> list[Piece]:
-    """The same without intervals and names, to stand behind a semicolon."""
-    found = summary.words("general")
-    count = len({line.task for group in found.values() for line in group})
-    lost, unclear = (len({line.task for line in found.get(word, [])}) for word in ("lost", "not resolvable"))
+    """Return the sentence of `_general` without intervals and names, to stand after a semicolon."""
+    by_verdict = summary.words("general")
+    count = len({line.task for line in chain.from_iterable(by_verdict.values())})
+    # Sets of tasks: one that was lost at 0 and at 1 shot is one lost task.
+    lost, unclear = (len({line.task for line in by_verdict.get(word, [])}) for word in ("lost", "not resolvable"))
     if not count:
         return ["no general task was compared, so nothing can be said about forgetting"]
     tasks: list[Piece] = [Number(str(count), "tasks"), " general task" + ("s" if count > 1 else "")]
@@ -255,26 +267,29 @@ def _general_briefly(summary: Summary) -> list[Piece]:
     return [f"no loss{' of score' if summary.collapsed else ''} was found on ", *tasks, *kept, *open_ones]
 
 
-def _losses(found: dict[Verdict, list[TaskResult]], of: str) -> list[Piece]:
-    """The end of the sentence on general tasks: which were lost, or whether none was; `of` says by what, where that is not all."""
-    if lost := found.get("lost"):
+def _losses(by_verdict: dict[Verdict, list[TaskResult]], of: str) -> list[Piece]:
+    """Return the end of the sentence on general tasks: the names of the lost ones, or that none was.
+
+    `of` (" of score") is inserted where the scores are kept and yet the answers have collapsed into another format.
+    """
+    if lost := by_verdict.get("lost"):
         return [f"; lost on {_list(lost)}."]
-    open_tasks = len({line.task for line in found.get("not resolvable", [])})
+    open_tasks = len({line.task for line in by_verdict.get("not resolvable", [])})
     if not open_tasks:
         return [f"; no loss{of} was found." if of else "; none was lost."]
     return [f"; no loss{of} was found, but on ", Number(str(open_tasks), "tasks"), " of them none could be excluded."]
 
 
-def _names(found: list[TaskResult]) -> str:
-    names = list(dict.fromkeys(line.task for line in found))
+def _names(lines: list[TaskResult]) -> str:
+    names = list(dict.fromkeys(line.task for line in lines))
     return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
 
 
-def _list(found: list[TaskResult], most: int = 4) -> str:
-    """Task names, with the shots where a task was lost at some and not at others; long lists are cut."""
+def _list(lines: list[TaskResult], most: int = 4) -> str:
+    """Return task names with their shots; of more than `most`, the first ones and the number of the rest."""
     shots: dict[str, list[int]] = {}
-    for line in found:
+    for line in lines:
         shots.setdefault(line.task, []).append(line.shots)
     names = [f"{task} ({'/'.join(map(str, counts))}-shot)" for task, counts in shots.items()]
-    rest = len(names) - most
+    rest = len(names) - most  # counted after the shots are joined, so that "3 more" are tasks
     return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")

@@ -21,13 +21,13 @@ NOTE = (
 
 
 def terminal(path: str | Path) -> RenderableType:
-    """The report of a run as something rich can print. Colour is never the only carrier of a meaning."""
+    """Return the report of a run as something that rich can print. Colour is never the only carrier of a meaning."""
     run = run_folder.read(path)
     summary = Summary.of(run.scores)
     parts: list[RenderableType] = [_table(summary), Text(NOTE + _states(summary), style="dim"), Text()]
     parts += [Text(text) for text in _facts(summary)]
     parts += [Text(), Text(sentences.verdict_on(summary), style="bold")]
-    parts += [Text(said) for said in [sentences.first_stage(run.scores), sentences.noise(summary)] if said]
+    parts += [Text(sentence) for sentence in [sentences.first_stage(run.scores), sentences.noise(summary)] if sentence]
     parts += [Text(pair.sentence()) for pair in disguises.pairs(summary)]
     parts += [Text(f"Absent: {sentence}", style="dim") for sentence in run.absent]
     if (run.path / "report.html").exists():
@@ -36,7 +36,8 @@ def terminal(path: str | Path) -> RenderableType:
 
 
 def text(renderable: RenderableType, width: int | None = None) -> str:
-    """A renderable as plain text: `width` columns, else those of COLUMNS, else 80."""
+    """Return a renderable as plain text: `width` columns, else those of COLUMNS, else 80."""
+    # No colours and no legacy Windows console, whatever the terminal: the text goes to files and is compared in tests.
     console = Console(width=width or int(os.environ.get("COLUMNS") or 80), color_system=None, legacy_windows=False)
     with console.capture() as capture:
         console.print(renderable, markup=False, highlight=False)  # names of tasks are text
@@ -44,13 +45,15 @@ def text(renderable: RenderableType, width: int | None = None) -> str:
 
 
 def plain() -> Table:
-    """A table without lines, as narrow as its cells."""
+    """Return an empty table without lines, as narrow as its cells."""
     return Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim", show_edge=False)
 
 
 def _table(summary: Summary) -> Table:
-    """One line per (task, shots, metric) that judges answers; target first, diagnostics last."""
+    """Return the table: one line per (task, shots, metric) that judges answers; target first, diagnostics last."""
+    # Symptoms describe and are not judged: a row with a verdict's place empty would look like a missing one.
     judged = [line for line in summary.lines if not units.is_symptom(line.metric)]
+    # Columns for the states that occur: a run without a prompt would have two empty ones, and 80 columns are few.
     states = [state for state in STATE if any(state in line.tuned for line in judged)]
     table = plain()
     table.add_column("task", overflow="fold", min_width=10)
@@ -61,11 +64,11 @@ def _table(summary: Summary) -> Table:
     table.add_column("delta", justify="right", no_wrap=True)
     table.add_column("n", justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
-    for place, line in enumerate(judged):
-        if place and judged[place - 1].role != line.role:
+    for index, line in enumerate(judged):
+        if index and judged[index - 1].role != line.role:
             table.add_section()
-            table.add_row()
-        said = verdicts.of_score(line.headline) if line.headline else None
+            table.add_row()  # an empty line: without borders a section alone cannot be seen
+        word = verdicts.of_score(line.headline) if line.headline else None
         table.add_row(
             line.task,
             str(line.shots),
@@ -74,13 +77,13 @@ def _table(summary: Summary) -> Table:
             *[value(line.tuned.get(state)) for state in states],
             _delta(line.headline),
             str(line.any.n),
-            Text(verdicts.SHORT[said] if said else "-", style=STYLE[said] if said else ""),
+            Text(verdicts.SHORT[word] if word else "-", style=STYLE[word] if word else ""),
         )
     return table
 
 
 def _states(summary: Summary) -> str:
-    """What the columns and the verdict words mean, where the run has a removable prompt."""
+    """Return the explanation of the columns and verdict words, of the prompt's states only where the run has a removable prompt."""
     both = any({"on", "off"} <= set(line.tuned) for line in summary.lines)
     prompt = " on/off: prompt attached/removed; delta is on for the target, off for all others." if both else ""
     last = " The last block is of diagnostics, which count in no mean." if summary.first_metric("diagnostic") else ""
@@ -88,33 +91,33 @@ def _states(summary: Summary) -> str:
 
 
 def _facts(summary: Summary) -> list[str]:
-    """Gain, retention and format share, one a line."""
-    found = []
+    """Return gain, backward transfer, retention, general change, label mass and format share, one a line, those that were measured."""
+    facts = []
     if gain := summary.gain:
         count = len({line.task for line in summary.first_metric("target")})
         where = "on the target" if count == 1 else f"mean of {count} targets"
-        found.append(f"gain           {units.points(gain.value, True)} points {sentences.interval(gain)} {where}")
+        facts.append(f"gain           {units.points(gain.value, True)} points {sentences.interval(gain)} {where}")
     if moved := summary.transfer:
         where = f"on {sentences.earlier(summary)}"
-        found.append(f"BWT            {units.points(moved.value, True)} points {sentences.interval(moved)} {where}")
+        facts.append(f"BWT            {units.points(moved.value, True)} points {sentences.interval(moved)} {where}")
     if (kept := summary.retention) and (moved := summary.general_change):
         size, change = units.points(kept.value), units.points(moved.value, True)
-        found.append(f"retention      {size} % {sentences.interval(kept)} of the base's mean on general tasks")
+        facts.append(f"retention      {size} % {sentences.interval(kept)} of the base's mean on general tasks")
         where = f"mean of {moved.n} task{'s' if moved.n > 1 else ''}"
-        found.append(f"general change {change} points {sentences.interval(moved)}, {where}")
-    elif summary.general_change:
-        found.append("retention      not resolvable: the base is not above chance on general tasks")
+        facts.append(f"general change {change} points {sentences.interval(moved)}, {where}")
+    elif summary.general_change:  # said, because a missing line would be taken for a run without general tasks
+        facts.append("retention      not resolvable: the base is not above chance on general tasks")
     if "first_token_mass" in summary.symptoms and (mass := share(summary.symptom("first_token_mass"))):
         base, tuned = (units.points(value) for value in mass)
-        found.append(f"label mass     {base} % -> {tuned} %: {units.meaning('first_token_mass')}")
+        facts.append(f"label mass     {base} % -> {tuned} %: {units.meaning('first_token_mass')}")
     if summary.collapse and (shares := share(summary.symptom(summary.collapse))):
         name, (base, tuned) = summary.collapse.replace("_", " "), (units.points(value) for value in shares)
-        found.append(f"{name:<14} {base} % -> {tuned} %: general {units.meaning(summary.collapse)}")
-    return found
+        facts.append(f"{name:<14} {base} % -> {tuned} %: general {units.meaning(summary.collapse)}")
+    return facts
 
 
 def value(score: Score | None) -> str:
-    """A score's value, or a dash where it was not measured."""
+    """Return a score's value, or a dash where it was not measured."""
     return units.shown(score) if score else "-"
 
 

@@ -54,11 +54,12 @@ def read_sweep(path: Path) -> list[SweepPoint]:
     """Return the points in a `sweep.jsonl`; none where there is no such file."""
     if not path.exists():
         return []
-    known = {f.name for f in fields(SweepPoint)}
+    known = {f.name for f in fields(SweepPoint)}  # a newer version may have written more
     records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     return [SweepPoint(**{key: value for key, value in record.items() if key in known}) for record in records]
 
 
 def _share(measured: Mapping[str, float], references: Mapping[str, float]) -> float:
-    """The mean over tasks of metric / reference. A task whose reference is 0 counts by its metric itself: nothing can be lost there."""
+    """Return the mean over tasks of metric / reference."""
+    # A task whose reference is 0 counts by its metric itself: nothing can be lost there.
     return fmean(measured[task] / references[task] if references[task] else measured[task] for task in measured)

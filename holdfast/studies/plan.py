@@ -1,4 +1,4 @@
-"""What a study is to run: arms (a method with settings) x targets x seeds, from options or from a YAML file."""
+"""The plan of a study: arms (a method with settings) x targets x seeds, from options or from a YAML file."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -39,13 +39,14 @@ class Arm:
 
 @checked
 class Plan:
-    """A study. `arms` maps names to settings; a name is the method itself, or the settings hold `method`, and also `curate`, `edit` and
-    `decode`, where the arm has such techniques; a setting that is a list
-    makes one arm for each of its values. `set` holds settings for every arm that has them; an arm's own go before. The first arm is
-    what the others are compared with. Tasks joined by ` + ` are one target of several tasks. `match` is the target score, in points,
-    at which retention is compared; None: 90 % of the way from the base to the best arm. `limit` is items of each task, `curve` points
-    along each run, `jobs` runs at a time. `date` is what chat templates that write today's date write; None: that of the day on which
-    the study began.
+    """The fields of a study, checked when it is made.
+
+    `arms` maps names to settings; a name is the method itself, or the settings hold `method`, and also `curate`, `edit` and `decode`,
+    where the arm has such techniques; a setting that is a list makes one arm for each of its values. `set` holds settings for every arm
+    that has them; an arm's own go before. The first arm is what the others are compared with. Tasks joined by ` + ` are one target of
+    several tasks. `match` is the target score, in points, at which retention is compared; None: 90 % of the way from the base to the
+    best arm. `limit` is items of each task, `curve` points along each run. `date` is what chat templates that write today's date write;
+    None: that of the day on which the study began.
     """
 
     model: str
@@ -59,44 +60,53 @@ class Plan:
     match: float | None = None
     analyses: list[str] = Field(default_factory=list)
     set: Settings = Field(default_factory=dict)
-    date: Annotated[str | None, BeforeValidator(lambda date: date if date is None else str(date))] = (
-        None  # YAML has dates
-    )
+    # YAML reads 2026-01-31 as a date; templates and the hash of a run want its text.
+    date: Annotated[str | None, BeforeValidator(lambda date: date if date is None else str(date))] = None
 
     def resolved(self) -> list[Arm]:
-        """Every arm with all of its settings.
+        """Return every arm with all of its settings.
 
         Raises:
             ValueError: there is no such method or field, two arms are alike, or a setting of `set` fits no arm.
         """
-        arms = [arm for name, given in self.arms.items() for arm in _arms(name, given or {})]
+        arms: list[Arm] = []
+        for name, settings in self.arms.items():
+            arms += _arms(name, settings or {})
         taken: set[str] = set()
-        found = []
+        complete = []
         for arm in arms:
             fields = Fields("", (TaskRef(""),), nested(arm.settings))
+            # The recipe itself is asked which fields it has, so that a setting is refused here and not an hour into the study.
             compose(arm.techniques, fields)
-            known = {f"{stage}.{key}" for stage, values in fields.resolved.items() for key in values} - {*fields.pinned}
+            known: set[str] = set()
+            for stage, values in fields.resolved.items():
+                known |= {f"{stage}.{key}" for key in values}
+            known -= {*fields.pinned}
             shared = {key: value for key, value in self.set.items() if key in known}
             taken |= shared.keys()
-            found.append(replace(arm, settings={key: literal_of(v) for key, v in {**shared, **arm.settings}.items()}))
+            complete.append(
+                replace(arm, settings={key: literal_of(v) for key, v in {**shared, **arm.settings}.items()})
+            )
         if missing := sorted(self.set.keys() - taken):
-            raise unknown("setting of any arm:", missing[0], sorted({key for arm in found for key in arm.settings}))
-        names = [arm.name for arm in found]
+            raise unknown("setting of any arm:", missing[0], sorted(set().union(*(arm.settings for arm in complete))))
+        names = [arm.name for arm in complete]
+        # The name is part of a run's folder: two arms of one name would take each other's results for their own.
         if len(set(names)) < len(names):
             raise ValueError(f"two arms are called {max(names, key=names.count)}; give each a name of its own")
-        return found
+        return complete
 
     def check(self) -> None:
         """Refuse, before anything runs, arms and tasks that do not exist."""
         self.resolved()
-        for name in (*(task for target in self.targets for task in tasks_of(target)), *self.general):
+        targets = list(itertools.chain.from_iterable(map(tasks_of, self.targets)))
+        for name in (*targets, *self.general):
             sources.load_tasks(name)
-        if both := [task for target in self.targets for task in tasks_of(target) if task in self.general]:
+        if both := [task for task in targets if task in self.general]:
             raise ValueError(f"{both[0]}: a target, and among the general tasks; leave it out of one of the two")
 
 
 def tasks_of(target: str) -> tuple[str, ...]:
-    """The tasks that a study trains together, or one after another, as one target: `lab:a + lab:b`."""
+    """Return the tasks that a study trains together, or one after another, as one target: `lab:a + lab:b`."""
     return tuple(task.strip() for task in target.split(" + "))
 
 
@@ -107,36 +117,36 @@ def read(path: Path, *, trust_code: bool = False) -> dict[str, Any]:
         ValueError: the file is not YAML, has fields that a plan has not, or names code and `trust_code` is off.
     """
     try:
-        given = yaml.safe_load(path.read_text(encoding="utf-8"))
+        plan_fields = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ValueError(f"{path}: there is no such file; docs/study.md shows one, and options do without") from None
     except yaml.YAMLError as error:
         raise ValueError(f"{path}: not YAML: {str(error).splitlines()[0]}") from None
     known = list(Plan.__dataclass_fields__)
-    if not isinstance(given, dict):
+    if not isinstance(plan_fields, dict):
         raise ValueError(f"{path}: not a study; it needs {', '.join(known[:3])}")
-    for key in given:
+    for key in plan_fields:
         if key not in known:
             raise unknown(f"{path}: field of a study:", str(key), known)
-    refuse_code(given, path, trust_code=trust_code)
-    return given
+    refuse_code(plan_fields, path, trust_code=trust_code)
+    return plan_fields
 
 
-def make(given: Mapping[str, Any], where: str = "study") -> Plan:
-    """A checked plan.
+def make(plan_fields: Mapping[str, Any], where: str = "study") -> Plan:
+    """Return a checked plan; `where` opens its error messages (a file's name).
 
     Raises:
-        ValueError: a field is missing or of the wrong kind.
+        ValueError: a field is missing or of the wrong type, or an arm or a task does not exist.
     """
     for missing, option in (("arms", "--method"), ("targets", "--target")):
-        if not given.get(missing):
+        if not plan_fields.get(missing):
             raise ValueError(f"a study without {missing}; name at least one (`{missing}` in its file, or {option})")
     try:
-        plan = TypeAdapter(Plan).validate_python(dict(given))
+        plan = TypeAdapter(Plan).validate_python(dict(plan_fields))
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise ValueError(f"{where}: {place}: {first['msg'][0].lower()}{first['msg'][1:]}") from None
+        first = error.errors()[0]  # one clear line; pydantic's whole message names its own types and a web address
+        location = ".".join(str(part) for part in first["loc"])
+        raise ValueError(f"{where}: {location}: {first['msg'][0].lower()}{first['msg'][1:]}") from None
     plan.check()
     return plan
 
@@ -173,20 +183,24 @@ def arms_of(methods: Sequence[str]) -> dict[str, Settings | None]:
 
 
 def literal_of(value: Any) -> Any:
-    """YAML 1.1 reads 1e-3 as text; here it is the number that it looks like."""
+    """Return the number that a text looks like, else the value as it is."""
+    # YAML 1.1 reads 1e-3, without a dot, as text.
     return literal(value) if isinstance(value, str) else value
 
 
-def _arms(name: str, given: Settings) -> list[Arm]:
-    """One arm, or one for each combination of the settings that are lists, named by them."""
-    method, others = str(given.get("method", name)), {moment: given.get(moment) for moment in MOMENTS}
-    settings = {key: literal_of(value) for key, value in given.items() if key not in ("method", *MOMENTS)}
+def _arms(name: str, settings_of_arm: Settings) -> list[Arm]:
+    """Return one arm, or one for each combination of the settings that are lists, named by them."""
+    method, others = (
+        str(settings_of_arm.get("method", name)),
+        {moment: settings_of_arm.get(moment) for moment in MOMENTS},
+    )
+    settings = {key: literal_of(value) for key, value in settings_of_arm.items() if key not in ("method", *MOMENTS)}
     swept = {key: [literal_of(v) for v in value] for key, value in settings.items() if isinstance(value, list)}
-    found = []
-    for values in itertools.product(*swept.values()):
+    arms = []
+    for values in itertools.product(*swept.values()):  # without a list: once, with no values, which is the one arm
         chosen = dict(zip(swept, values, strict=True))
         suffix = ",".join(
             f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}" for key, value in chosen.items()
         )
-        found.append(Arm(f"{name}@{suffix}" if suffix else name, method, {**settings, **chosen}, **others))
-    return found
+        arms.append(Arm(f"{name}@{suffix}" if suffix else name, method, {**settings, **chosen}, **others))
+    return arms

@@ -1,4 +1,4 @@
-"""From the runs of a study to what is said of it: means over seeds, matched target scores, paired tests, what stage 1 predicts."""
+"""The results of a study from its runs: means over seeds, matched target scores, paired tests, what stage 1 predicts."""
 
 import itertools
 import math
@@ -38,52 +38,53 @@ Runs = Mapping[tuple[str, str, int], Path]  # the folders of the finished runs b
 
 
 def study(targets: Sequence[str], arms: Sequence[Arm], seeds: int, runs: Runs, match: float | None = None) -> Study:
-    """Everything that follows from the finished runs."""
-    scores = {place: read_scores(folder) for place, folder in runs.items()}
+    """Return everything that follows from the finished runs; `match` is as in `Plan`."""
+    scores = {run: read_scores(folder) for run, folder in runs.items()}
     courses = [
-        Trajectory(target, arm, seed, tradeoff.stage_one(found), tradeoff.points(found))
-        for (target, arm, seed), found in scores.items()
+        Trajectory(target, arm, seed, tradeoff.stage_one(run_scores), tradeoff.points(run_scores))
+        for (target, arm, seed), run_scores in scores.items()
     ]
     cells, answered, comparisons = [], [], []
     for target in targets:
-        there = [arm for arm in arms if any((target, arm.name, seed) in runs for seed in range(seeds))]
-        own = [course for course in courses if course.task == target]
+        # Of an arm whose runs all failed there is nothing to say; it is named in `Study.failed`.
+        present = [arm for arm in arms if any((target, arm.name, seed) in runs for seed in range(seeds))]
+        of_target = [course for course in courses if course.task == target]
         measured = {
             arm.name: {
-                seed: _measures(scores[target, arm.name, seed], own, arm.name, seed, match)
+                seed: _measures(scores[target, arm.name, seed], of_target, arm.name, seed, match)
                 | {"drift": _drift(runs[target, arm.name, seed])}
                 for seed in range(seeds)
                 if (target, arm.name, seed) in runs
             }
-            for arm in there
+            for arm in present
         }
-        cells += [_cell(target, arm, own, measured[arm.name], match) for arm in there]
-        for arm in there:
-            answered += _answered(
-                target, arm.name, [scores[place] for place in runs if place[:2] == (target, arm.name)]
-            )
-        comparisons += _compare(target, there, measured, runs, seeds)
+        cells += [_cell(target, arm, of_target, measured[arm.name], match) for arm in present]
+        for arm in present:
+            answered += _answered(target, arm.name, [scores[run] for run in runs if run[:2] == (target, arm.name)])
+        comparisons += _compare(target, present, measured, runs, seeds)
     looks = _looks(runs)
     return Study(cells, _corrected(comparisons), _predictions(cells, courses, scores, arms), courses, answered, looks)
 
 
 def _looks(runs: Runs) -> list[AnalysisPoint]:
-    """What the runs' analyses found over their steps, each measure's mean over the blocks or tasks that it was taken of."""
-    found = []
+    """Return the runs' analyses over their steps, each measure's mean over the blocks or tasks that it was taken of."""
+    looks = []
     for (target, arm, seed), folder in runs.items():
         groups: dict[tuple[str, str, int], list[float]] = {}
         for record in read_findings(folder):
+            # Embeddings and head are no block: their size would decide a mean over blocks.
             if record["step"] is not None and record["where"] != OUTSIDE:
                 groups.setdefault((record["analysis"], record["measure"], record["step"]), []).append(record["value"])
-        found += [AnalysisPoint(target, arm, seed, *key, statistics.fmean(values)) for key, values in groups.items()]
-    return found
+        looks += [AnalysisPoint(target, arm, seed, *key, statistics.fmean(values)) for key, values in groups.items()]
+    return looks
 
 
 def level(courses: Sequence[Trajectory], match: float | None) -> float | None:
-    """The target score at which arms are matched: `match`, else 90 % of the way from the base to the best arm's mean."""
+    """Return the target score at which arms are matched: `match`, else 90 % of the way from the base to the best arm's mean."""
     ends: dict[str, list[float]] = {}
     for course in courses:
         if course.points:
+            # The best point and not the last: a run that has passed its best did reach that score.
             ends.setdefault(course.arm, []).append(max(point.target for point in course.points))
     if match is not None or not ends:
         return match
@@ -92,25 +93,29 @@ def level(courses: Sequence[Trajectory], match: float | None) -> float | None:
 
 
 def _start(courses: Sequence[Trajectory]) -> float:
-    """The base's own target score: the lowest start, because a trained prompt can only stand before it."""
+    """Return the base's own target score."""
+    # The lowest start: of a run with a prompt from an earlier stage, step 0 has that prompt's score, which is higher.
     return min(course.points[0].target for course in courses if course.points)
 
 
 Measures = dict[str, float | None]
 
 
-def _measures(scores: Sequence[Score], own: Sequence[Trajectory], arm: str, seed: int, match: float | None) -> Measures:
+def _measures(
+    scores: Sequence[Score], courses: Sequence[Trajectory], arm: str, seed: int, match: float | None
+) -> Measures:
     summary = Summary.of(scores)
-    course = next(c for c in own if (c.arm, c.seed) == (arm, seed))
-    at, shares = level(own, match), share(summary.symptom("format_share"))
-    top = max(point.target for c in own for point in c.points) if any(c.points for c in own) else 0.0
+    course = next(c for c in courses if (c.arm, c.seed) == (arm, seed))
+    at, shares = level(courses, match), share(summary.symptom("format_share"))
+    # One range for all arms, else an arm that reaches less would be judged on the easy part alone.
+    top = max((point.target for point in itertools.chain.from_iterable(c.points for c in courses)), default=0.0)
     return {
         "target": summary.target_value.value if summary.target_value else None,
         "gain": summary.gain.value if summary.gain else None,
         "change": summary.general_change.value if summary.general_change else None,
         "kept": summary.retention.value if summary.retention else None,
         "matched": tradeoff.matched(course.points, at) if at is not None and course.points else None,
-        "area": tradeoff.area(course.points, _start(own), top) if course.points else None,
+        "area": tradeoff.area(course.points, _start(courses), top) if course.points else None,
         "stage_one": course.stage_one,
         "format_share": shares[1] if shares else None,
         "transfer": summary.transfer.value if summary.transfer else None,
@@ -118,33 +123,37 @@ def _measures(scores: Sequence[Score], own: Sequence[Trajectory], arm: str, seed
 
 
 def _cell(
-    task: str, arm: Arm, own: Sequence[Trajectory], measured: Mapping[int, Measures], match: float | None
+    task: str, arm: Arm, courses: Sequence[Trajectory], measured: Mapping[int, Measures], match: float | None
 ) -> Cell:
     names = next(iter(measured.values()))
-    spreads: dict[str, Any] = {name: Spread.of([found[name] for found in measured.values()]) for name in names}
-    return Cell(task, arm.name, arm.techniques.label, arm.settings, len(measured), level(own, match), **spreads)
+    spreads: dict[str, Any] = {name: Spread.of([measures[name] for measures in measured.values()]) for name in names}
+    return Cell(task, arm.name, arm.techniques.label, arm.settings, len(measured), level(courses, match), **spreads)
 
 
 def _drift(run: Path) -> float | None:
-    """How far the weights moved, per cent of the norm they had, mean over blocks; None where it was not analysed."""
-    found = [one for one in read_findings(run) if one["measure"] == "relative_norm" and one["where"] != OUTSIDE]
-    end = max((one["step"] or 0 for one in found), default=0)
-    moved = [100 * one["value"] for one in found if (one["step"] or 0) == end]
+    """Return the change of the weights, per cent of the norm they had, mean over blocks; None where it was not analysed."""
+    records = [
+        record for record in read_findings(run) if record["measure"] == "relative_norm" and record["where"] != OUTSIDE
+    ]
+    # The last step that was analysed; a finding of the finished run's weights alone has no step, and counts as 0.
+    end = max((record["step"] or 0 for record in records), default=0)
+    moved = [100 * record["value"] for record in records if (record["step"] or 0) == end]
     return statistics.fmean(moved) if moved else None
 
 
 def _answered(target: str, arm: str, runs: Sequence[Sequence[Score]]) -> list[TaskScore]:
-    """Every task of an arm by its own metric, over the seeds."""
+    """Return every task of an arm by its own metric, over the seeds."""
     lines: dict[tuple[str, str, int], list[TaskResult]] = {}
     for scores in runs:
         summary = Summary.of(scores)
-        for line in (found for role in ROLES for found in summary.first_metric(role)):
+        for line in itertools.chain.from_iterable(map(summary.first_metric, ROLES)):
             lines.setdefault((line.task, line.role, line.shots), []).append(line)
-    found = []
-    for (asked, role, shots), own in lines.items():
-        values = [_points(line.headline) for line in own]
-        found.append(TaskScore(target, arm, asked, role, shots, _points(own[0].base), Spread.of(values)))
-    return found
+    task_scores = []
+    for (task, role, shots), results in lines.items():
+        values = [_points(line.headline) for line in results]
+        # The base is the same model in every run, so the first run's measurement stands for all.
+        task_scores.append(TaskScore(target, arm, task, role, shots, _points(results[0].base), Spread.of(values)))
+    return task_scores
 
 
 def _points(score: Score | None) -> float | None:
@@ -155,16 +164,18 @@ def _points(score: Score | None) -> float | None:
 def _compare(
     task: str, arms: Sequence[Arm], measured: Mapping[str, Mapping[int, Measures]], runs: Runs, seeds: int
 ) -> list[Comparison]:
-    """Every arm against the first, by target score, general change, and what is kept at the matched score."""
+    """Return every arm against the first, by target score, general change, and what is kept at the matched score."""
     if len(arms) < 2:
         return []
     draws = {
         arm.name: _draws([runs[task, arm.name, s] for s in range(seeds) if (task, arm.name, s) in runs]) for arm in arms
     }
     first, *others = [arm.name for arm in arms]
-    found = []
+    comparisons = []
     for arm, name in itertools.product(others, ("target", "change", "matched", "area")):
-        both = [s for s in measured[arm] if s in measured[first]]
+        both = [
+            s for s in measured[arm] if s in measured[first]
+        ]  # paired by seed: equal seeds see equal rows in equal order
         pairs = [(measured[arm][s][name], measured[first][s][name]) for s in both]
         differences = [a - b for a, b in pairs if a is not None and b is not None]
         if not differences:
@@ -172,36 +183,39 @@ def _compare(
         spread = Spread.of(differences)
         assert spread is not None
         low, high = spread.interval or (None, None)
+        # Retention at a matched score is a point between two evaluations, so it has no items that could be resampled.
         items = draws[arm][name] - draws[first][name] if name in draws[arm] and name in draws[first] else None
         p_items = None if items is None else _two_sided(items)
-        found.append(
+        comparisons.append(
             Comparison(task, arm, first, name, spread.mean, low, high, p_items, paired_t(differences), len(differences))
         )
-    return found
+    return comparisons
 
 
 def paired_t(differences: Sequence[float]) -> float | None:
-    """Two-sided p of Student's paired t over seeds; None of fewer than two, or where they never differ in size."""
-    if len(differences) < 2 or len(set(differences)) == 1:
+    """Return the two-sided p of Student's paired t over seeds; None of fewer than two, or where they never differ in size."""
+    if len(differences) < 2 or len(set(differences)) == 1:  # without a spread t is infinite, and p would be 0
         return None
     return float(stats.ttest_1samp(differences, 0.0).pvalue)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _two_sided(draws: Array) -> float:
-    """How often resampled items put the difference on the other side of zero, doubled."""
+    """Return the share of resamples that put the difference on the other side of zero, doubled."""
     least = min(int((draws <= 0).sum()), int((draws >= 0).sum()))
+    # + 1: the sample itself is one of the draws, so p is never zero.
     return min(1.0, 2 * (least + 1) / (len(draws) + 1))
 
 
 def _draws(folders: Sequence[Path]) -> dict[str, Array]:
-    """The target score and the mean over general tasks under resampled items, `[RESAMPLES]` in points, mean over seeds.
+    """Return the target score and the mean over general tasks under resampled items, `[RESAMPLES]` in points, mean over seeds.
 
     Items are resampled within each task, the same for every arm and seed, so that differences are paired.
     """
-    found: dict[tuple[str, str], list[Array]] = {}
+    resampled: dict[tuple[str, str], list[Array]] = {}
     for folder in folders:
         summary = Summary.of(read_scores(folder))
-        kinds = {line.task: line.metric for role in ("target", "general") for line in summary.first_metric(role)}
+        judged = [*summary.first_metric("target"), *summary.first_metric("general")]
+        metrics = {line.task: line.metric for line in judged}
         cells: dict[tuple[str, str, int], list[Output]] = {}
         for output in read_outputs(folder):
             wanted = {"target": ("on", None), "general": ("off", None)}.get(output.role, ())
@@ -211,33 +225,34 @@ def _draws(folders: Sequence[Path]) -> dict[str, Array]:
         for (role, task, shots), outputs in cells.items():
             if role == "target" and shots != fewest:
                 continue
-            kind = metric(kinds[task])
-            if kind.scale is None:
+            task_metric = metric(metrics[task])
+            if task_metric.scale is None:  # has no points, and cannot be averaged with others
                 continue
-            outputs.sort(key=lambda output: output.index)
-            values = kind.aggregate(_counts(task, len(outputs)) @ kind.statistics(outputs), len(outputs))
-            found.setdefault((role, task), []).append(100 / kind.scale * values)
-    means = {place: np.mean(values, 0) for place, values in found.items()}
+            outputs.sort(key=lambda output: output.index)  # a draw's counts are by position, so all arms need one order
+            values = task_metric.aggregate(_counts(task, len(outputs)) @ task_metric.statistics(outputs), len(outputs))
+            resampled.setdefault((role, task), []).append(100 / task_metric.scale * values)
+    means = {group: np.mean(values, 0) for group, values in resampled.items()}
     result = {}
     for role, name in (("target", "target"), ("general", "change")):
-        if own := [values for (kind, _), values in means.items() if kind == role]:
-            result[name] = np.mean(own, 0)
+        if of_role := [values for (group_role, _), values in means.items() if group_role == role]:
+            result[name] = np.mean(of_role, 0)
     return result
 
 
 def _counts(task: str, n: int) -> Array:
-    """How often each of n items is drawn, `[RESAMPLES, n]`: the same for all who were asked this task."""
+    """Return the number of times that each of n items is drawn, `[RESAMPLES, n]`: the same for every arm and seed on this task."""
+    # Seeded by the name and not by Python's hash, which differs between processes.
     rng = np.random.default_rng([n, *task.encode()])
     return rng.multinomial(n, np.full(n, 1 / n), RESAMPLES).astype(np.float64)
 
 
-def _corrected(found: list[Comparison]) -> list[Comparison]:
-    """With p values corrected (Holm) over all comparisons of one measure and kind of test."""
-    records = [vars(one).copy() for one in found]
-    for measure, kind in itertools.product({one.measure for one in found}, ("p_items", "p_seeds")):
-        family = [record for record in records if record["measure"] == measure and record[kind] is not None]
-        for record, p in zip(family, holm([record[kind] for record in family]), strict=True):
-            record[kind] = p
+def _corrected(comparisons: list[Comparison]) -> list[Comparison]:
+    """Return the comparisons with p values corrected (Holm) over all of one measure and one of the two tests."""
+    records = [vars(comparison).copy() for comparison in comparisons]
+    for measure, test in itertools.product({comparison.measure for comparison in comparisons}, ("p_items", "p_seeds")):
+        family = [record for record in records if record["measure"] == measure and record[test] is not None]
+        for record, p in zip(family, holm([record[test] for record in family]), strict=True):
+            record[test] = p
     return [Comparison(**record) for record in records]
 
 
@@ -247,17 +262,17 @@ def _predictions(
     scores: Mapping[tuple[str, str, int], Sequence[Score]],
     arms: Sequence[Arm],
 ) -> list[Prediction]:
-    """Stage-1 score against what is kept at the end and at the matched score, and against the advantage over the first arm."""
+    """Return the tests of the stage-1 score against retention at the end and at the matched score, and the advantage over the first arm."""
     levels = {cell.task: cell.level for cell in cells}
     rows: dict[str, list[tuple[str, float, float]]] = {}
-    by_place = {(course.task, course.arm, course.seed): course for course in courses}
-    for place, course in by_place.items():
+    by_run = {(course.task, course.arm, course.seed): course for course in courses}
+    for run, course in by_run.items():
         if course.stage_one is None or not course.points:
             continue
         at = levels[course.task]
-        end = Summary.of(scores[place]).retention
+        end = Summary.of(scores[run]).retention
         kept = tradeoff.matched(course.points, at) if at is not None else None
-        other = by_place.get((course.task, arms[0].name, course.seed))
+        other = by_run.get((course.task, arms[0].name, course.seed))
         theirs = tradeoff.matched(other.points, at) if other and other.points and at is not None else None
         measures = {
             "what the run keeps": end.value if end else None,
@@ -267,7 +282,7 @@ def _predictions(
         for name, value in measures.items():
             if value is not None:
                 rows.setdefault(name, []).append((course.task, course.stage_one, value))
-    return [found for name, group in rows.items() if (found := predicts(name, group))]
+    return [prediction for name, group in rows.items() if (prediction := predicts(name, group))]
 
 
 def predicts(measure: str, pairs: Sequence[tuple[str, float, float]]) -> Prediction | None:
@@ -278,8 +293,8 @@ def predicts(measure: str, pairs: Sequence[tuple[str, float, float]]) -> Predict
     themselves, which makes the steps of p as fine as the number of orders allows.
     """
     by_target: dict[str, list[tuple[float, float]]] = {}
-    for target, one, other in pairs:
-        by_target.setdefault(target, []).append((one, other))
+    for target, number, other in pairs:
+        by_target.setdefault(target, []).append((number, other))
     means = np.array([np.mean(group, 0) for group in by_target.values()])
     count = len(means)
     runs = np.array([pair[1:] for pair in pairs], dtype=float)

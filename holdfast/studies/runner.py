@@ -51,12 +51,12 @@ def study(
     runs are skipped and a killed one goes on; further methods, targets and seeds may be added.
     """
     arms = methods if isinstance(methods, Mapping) else arms_of(methods)
-    given = {"model": model, "arms": arms, "targets": list(targets), "general": list(general), **options}
-    return run(make(given), out, jobs)
+    plan_fields = {"model": model, "arms": arms, "targets": list(targets), "general": list(general), **options}
+    return run(make(plan_fields), out, jobs)
 
 
 def run(plan: Plan, out: str | Path, jobs: int = 1) -> Study:
-    """A whole study. A run that fails is left out of the results and named in `Study.failed`; the others go on.
+    """Run a whole study. A run that fails is left out of the results and named in `Study.failed`; the others go on.
 
     Raises:
         ValueError: the folder holds a study with another model, other general tasks, shots, limit or points.
@@ -65,50 +65,60 @@ def run(plan: Plan, out: str | Path, jobs: int = 1) -> Study:
     plan = _claim(plan, folder)
     arms = plan.resolved()
     # Seeds outermost: a study that is stopped half way has all of its arms.
-    places = [(t, arm, s) for s, t, arm in itertools.product(range(plan.seeds), plan.targets, arms)]
+    triples = [(t, arm, s) for s, t, arm in itertools.product(range(plan.seeds), plan.targets, arms)]
+    # Once a target: to hash the model and load the tasks for each run would take longer than to see that it is finished.
     versions = {target: _versions(plan, target) for target in plan.targets}
     work = [
-        (place(folder, t, arm, s), _arguments(plan, folder, t, arm, s) | {"versions": versions[t]})
-        for t, arm, s in places
+        (run_path(folder, t, arm, s), _arguments(plan, folder, t, arm, s) | {"versions": versions[t]})
+        for t, arm, s in triples
     ]
     failed = _work(work, jobs)
     finished = {
         (target, arm.name, seed): path
-        for (target, arm, seed), (path, _) in zip(places, work, strict=True)
+        for (target, arm, seed), (path, _) in zip(triples, work, strict=True)
         if path.name not in failed
     }
-    found = results.study(plan.targets, arms, plan.seeds, finished, plan.match)
-    found = replace(found, failed=sorted(failed.items()))
-    found.write(folder)
+    outcome = results.study(plan.targets, arms, plan.seeds, finished, plan.match)
+    outcome = replace(outcome, failed=sorted(failed.items()))
+    outcome.write(folder)
     write_study_page(folder)
-    return found
+    return outcome
 
 
-def place(out: Path, target: str, arm: Arm, seed: int) -> Path:
-    """Where a study keeps one run."""
+def run_path(out: Path, target: str, arm: Arm, seed: int) -> Path:
+    """Return the folder in which a study keeps one run."""
+    # Readable names, because they are seen in logs; only characters that every file system takes.
     short = "+".join(task.rstrip("/").rpartition("/")[2].replace(":", "-") for task in tasks_of(target))
     name = "".join(c if c.isalnum() or c in "-_.=+@," else "-" for c in arm.name.rpartition("/")[2])
     return out / "runs" / f"{short}--{name}--{seed}"
 
 
 def _claim(plan: Plan, folder: Path) -> Plan:
-    """Make the folder this study's own, and return the plan with the date on which it began."""
+    """Make the folder this study's own, and return the plan with the date on which it began.
+
+    Raises:
+        ValueError: the folder holds a study that differs in one of the `FIXED` fields.
+    """
     path = folder / "study.yaml"
     before = yaml.safe_load(path.read_text()) if path.exists() else {}
+    # Kept from the first day: with a new date in their prompts, runs of a study that goes on would not compare with the finished ones.
     plan = replace(plan, date=plan.date or before.get("date") or chat_date.today())
-    given = asdict(plan)
+    plan_fields = asdict(plan)
     if before:
-        changed = [key for key in FIXED if key in before and before[key] != _plain(given[key])]
+        changed = [key for key in FIXED if key in before and before[key] != _plain(plan_fields[key])]
         if changed:
             raise ValueError(
                 f"{folder}: holds a study with another {', '.join(changed)}; its runs would not compare, so give another --out"
             )
     folder.mkdir(parents=True, exist_ok=True)
-    write_text(path, yaml.safe_dump({k: _plain(v) for k, v in given.items()}, sort_keys=False, allow_unicode=True))
+    write_text(
+        path, yaml.safe_dump({k: _plain(v) for k, v in plan_fields.items()}, sort_keys=False, allow_unicode=True)
+    )
     return plan
 
 
 def _plain(value: Any) -> Any:
+    # YAML has no tuples: what is read back is a list, and must be equal to what is compared with it.
     return list(value) if isinstance(value, tuple) else value
 
 
@@ -124,7 +134,7 @@ def _arguments(plan: Plan, folder: Path, target: str, arm: Arm, seed: int) -> di
         "analyses": plan.analyses,
         "seed": seed,
         "date": plan.date,
-        "out": place(folder, target, arm, seed),
+        "out": run_path(folder, target, arm, seed),
         "stage_root": folder / "stages",
         # Only what an arm has: the marks of runs from before these techniques stay valid.
         **{moment: name for moment in MOMENTS if (name := getattr(arm, moment))},
@@ -133,25 +143,28 @@ def _arguments(plan: Plan, folder: Path, target: str, arm: Arm, seed: int) -> di
 
 
 def _work(work: Sequence[tuple[Path, dict[str, Any]]], jobs: int) -> dict[str, str]:
-    """Do every run, `jobs` at a time with one thread each; returns what went wrong, by the run's name."""
+    """Do every run, `jobs` at a time with one thread each; return the failures' reasons by the run's name."""
     failed: dict[str, str] = {}
     began = time.monotonic()
     for done, (path, wrong) in enumerate(_finished(work, jobs), 1):
         if wrong:
             failed[path.name] = wrong
-        left = (time.monotonic() - began) / done * (len(work) - done)
-        said = f"failed: {wrong}" if wrong else _headline(path)
-        print(f"[{done}/{len(work)}] {path.name}: {said} (about {_time(left)} left)", file=sys.stderr, flush=True)
+        left = (
+            (time.monotonic() - began) / done * (len(work) - done)
+        )  # finished runs count as fast ones, so this is at first too low
+        message = f"failed: {wrong}" if wrong else _headline(path)
+        print(f"[{done}/{len(work)}] {path.name}: {message} (about {_time(left)} left)", file=sys.stderr, flush=True)
     return failed
 
 
 def _finished(work: Sequence[tuple[Path, dict[str, Any]]], jobs: int) -> Iterator[tuple[Path, str]]:
     if jobs == 1:
-        yield from (_one(path, arguments) for path, arguments in work)
+        yield from (_tune(path, arguments) for path, arguments in work)
         return
+    # spawn: a forked process would inherit torch's thread pools in whatever state they are, and can hang.
     with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _one_thread) as pool:
         try:
-            paths = {pool.submit(_one, path, arguments): path for path, arguments in work}
+            paths = {pool.submit(_tune, path, arguments): path for path, arguments in work}
             for future in as_completed(paths):
                 try:
                     yield future.result()
@@ -163,19 +176,21 @@ def _finished(work: Sequence[tuple[Path, dict[str, Any]]], jobs: int) -> Iterato
 
 
 def _versions(plan: Plan, target: str) -> list[Any]:
-    """The content of model and tasks, and the code: with the arguments, what a finished run depends on."""
-    tasks = [sources.load_task(n) for name in (*tasks_of(target), *plan.general) for n in sources.expand(name)]
+    """Return the versions of model, tasks and libraries: with the arguments, all that a finished run depends on."""
+    names = itertools.chain.from_iterable(sources.expand(name) for name in (*tasks_of(target), *plan.general))
+    tasks = [sources.load_task(name) for name in names]
     model = fingerprint(resolve.resolve(plan.model))
     return [model, *(task.version for task in tasks), library_versions()]
 
 
-def _one(path: Path, arguments: dict[str, Any]) -> tuple[Path, str]:
-    """One run, unless its mark says that it is done; what it says goes to a file of its own, because several speak at a time."""
+def _tune(path: Path, arguments: dict[str, Any]) -> tuple[Path, str]:
+    """Do one run, unless its mark says that it is done; return its path and the reason why it failed ("" where it did not)."""
     mark, text = path / DONE, json.dumps(arguments, default=str, indent=1)
     if mark.exists() and mark.read_text() == text:
         return path, ""
     arguments = {key: value for key, value in arguments.items() if key != "versions"}
     log = path.parent.parent / "logs" / f"{path.name}.txt"
+    # To a file of its own: several runs write at a time, and their lines would be mixed on the terminal.
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("a") as file, contextlib.redirect_stderr(file):
         try:
@@ -185,11 +200,12 @@ def _one(path: Path, arguments: dict[str, Any]) -> tuple[Path, str]:
         except Exception as error:  # A fault of ours or of a library's: it ends one run, and not a night's others.
             traceback.print_exc()
             return path, f"{type(error).__name__}: {error} ({log} has the traceback)"
-    write_text(mark, text)
+    write_text(mark, text)  # last: a run without its mark is taken up again, one with it is never looked at
     return path, ""
 
 
 def _one_thread() -> None:
+    # `jobs` processes with a thread for each core would fight for the cores; and sums in one order are the same with any number of jobs.
     torch.set_num_threads(1)
     os.environ["OMP_NUM_THREADS"] = "1"
 

@@ -121,15 +121,15 @@ def test_where_the_format_lives_is_said(alone: float, on: float, off: float, sai
         share(1.0, prompt="off", shots=1),
         share(0.0, variant="base", shots=1),
     ]
-    place = sentences.lives(scores)
+    place = sentences.format_location(scores)
     assert place is not None
-    found = sentences.located(place)
+    found = sentences.format_sentence(place)
     assert said in found
     assert (
         f"stage 1 {100 * alone:.1f} %; tuned, prompt attached, {100 * on:.1f} %, prompt removed {100 * off:.1f} %"
         in found
     )
-    assert sentences.lives([replace(score, step=None) for score in scores if score.step is None]) is None
+    assert sentences.format_location([replace(score, step=None) for score in scores if score.step is None]) is None
     panel = lives(place)
     assert [[p.y for p in line.places] for line in panel.lines] == [[100 * alone, 100 * on], [0.0, 100 * off]]
     assert panel.described == (

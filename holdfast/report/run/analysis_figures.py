@@ -77,7 +77,7 @@ def panels(records: Sequence[Mapping[str, Any]]) -> list[tuple[line_chart.Panel,
     return found
 
 
-def lives(found: sentences.Located) -> line_chart.Panel:
+def lives(found: sentences.FormatLocation) -> line_chart.Panel:
     """Where the format lives: before and after the last stage, with the prompt attached and removed."""
     ends = {"prompt attached": (found.alone, found.on), "prompt removed": (found.base, found.off)}
     drawn = [

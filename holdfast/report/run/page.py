@@ -39,7 +39,7 @@ def write_page(path: str | Path) -> Path:
 
 def page(run: Folder) -> str:
     """The page of one run."""
-    summary, lives = Summary.of(run.scores), sentences.lives(run.scores)
+    summary, lives = Summary.of(run.scores), sentences.format_location(run.scores)
     states, shots, heat = figures.heat(summary)
     listed = _listed(run.scores)
     return render(
@@ -73,7 +73,7 @@ def page(run: Folder) -> str:
         traded=course_figures.trade_off(run.scores),
         analyses=analysis_figures.panels(run.analysis),
         sweep=sweep_figure.panel(read_sweep(run_folder.RunFolder(run.path).sweep_file)),
-        located=sentences.located(lives),
+        located=sentences.format_sentence(lives),
         lives=analysis_figures.lives(lives) if lives else None,
         figure=line_chart.inline,
         facts=_facts(run),
