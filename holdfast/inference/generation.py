@@ -41,6 +41,7 @@ def generate(
     Raises:
         ValueError: a prompt is empty, or does not fit the model together with what is attached and the new tokens.
     """
+    # Prompts are token ids alone, so equal ids are equal prompts; rows, which may hold media, are compared by `Row.key`.
     places: dict[tuple[int, ...], list[int]] = {}
     for place, tokens in enumerate(prompts):
         places.setdefault(tuple(tokens), []).append(place)
