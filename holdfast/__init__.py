@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from holdfast.api.edit import edit_model
-    from holdfast.api.measuring import evaluate, load
+    from holdfast.api.evaluate import evaluate
+    from holdfast.api.load import load
     from holdfast.api.tune import Run, tune
     from holdfast.edits.base import Edit
     from holdfast.inference.model import Model
@@ -45,7 +46,8 @@ _HOME = {
     "holdfast.edits.base": ("Edit",),
     "holdfast.inference.model": ("Model",),
     "holdfast.inference.sampling": ("Sampling",),
-    "holdfast.api.measuring": ("evaluate", "load"),
+    "holdfast.api.evaluate": ("evaluate",),
+    "holdfast.api.load": ("load",),
     "holdfast.methods.base": ("Method",),
     "holdfast.api.tune": ("Run", "tune"),
     "holdfast.results.scores": ("Score",),

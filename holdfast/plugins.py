@@ -13,7 +13,7 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
@@ -226,6 +226,30 @@ def find(argument: str, *families: Family, label: str = "") -> Any:
             return _load(family, techniques(family)[argument])
         known += techniques(family)
     raise unknown(label or families[0].name, argument, known)
+
+
+def configure(family: Family, name: str, settings: Mapping[str, Any], section: str = "") -> Any:
+    """Return a technique of a family with its fields set; `section` stands before the point where `--set` names a field.
+
+    Raises:
+        ValueError: there is no such technique or field, or a value does not fit.
+    """
+    from pydantic import ValidationError  # Here, because `holdfast --help` lists techniques and sets no field.
+
+    technique = find(name, family)
+    prefix = f"{section}." if section else ""
+    known = [prefix + field.name for field in fields(technique)]
+    for key in settings:
+        if prefix + key not in known:
+            raise unknown(f"field of {family.name} {name!r}:", prefix + key, known)
+    try:
+        return technique(**settings)
+    except ValidationError as error:
+        first = error.errors()[0]
+        label = section or name
+        if first["loc"]:  # An error of the whole technique, and not of a field, has no location.
+            label += f".{'.'.join(map(str, first['loc']))}={first['input']!r}"
+        raise ValueError(f"{label}: {first['msg'].removeprefix('Value error, ')}") from None
 
 
 def members(family: Family) -> dict[str, Any]:

@@ -17,6 +17,18 @@ from holdfast.plugins import ANALYSES, CURATIONS, DECODINGS, EDITS, METHODS, REC
 FAMILIES = [METHODS, RECIPES, EDITS, CURATIONS, DECODINGS, ANALYSES]
 
 
+def test_a_field_is_named_in_an_error_as_the_user_wrote_it() -> None:
+    """With its section where `--set edit.alpha=2` set it, without where `edit_model(..., alpha=2)` did."""
+    with pytest.raises(ValueError, match=r"'decode.smal'; did you mean 'decode.small'"):
+        plugins.configure(DECODINGS, "logits_fusion", {"smal": "lab"}, "decode")
+    with pytest.raises(ValueError, match=r"^edit.alpha=-1: "):
+        plugins.configure(EDITS, "lines", {"alpha": -1}, "edit")
+    with pytest.raises(ValueError, match=r"'alfa'; did you mean 'alpha'"):
+        plugins.configure(EDITS, "lines", {"alfa": 1})
+    with pytest.raises(ValueError, match=r"^lines.alpha=-1: "):
+        plugins.configure(EDITS, "lines", {"alpha": -1})
+
+
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
 def test_what_is_read_from_the_files_is_what_importing_them_gives(family: Family) -> None:
     """Names, summaries, fields with inherited ones in their order, defaults, and whether a method joins another."""

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from holdfast.stages.edit import make, weights_folder, write_edited_model
+from holdfast.plugins import EDITS, configure
+from holdfast.stages.edit import weights_folder, write_edited_model
 
 
 def edit_model(
@@ -19,6 +20,6 @@ def edit_model(
         ValueError: an unknown edit or field, models that do not belong together, several of them for an edit that takes
             one, or `out` in use; nothing is written.
     """
-    edit = make(name, fields)
+    edit = configure(EDITS, name, fields)
     models = [tuned] if isinstance(tuned, str | Path) else list(tuned)
     return write_edited_model(weights_folder(base), [weights_folder(model) for model in models], edit, Path(out))

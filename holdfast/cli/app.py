@@ -107,16 +107,18 @@ def evaluate(
     json_: Json = False,
 ) -> None:
     """Measure a model on tasks, with a soft prompt attached or not."""
-    from holdfast.api import measuring
+    from holdfast.api.analyse import analyse_run
+    from holdfast.api.evaluate import default_tasks
+    from holdfast.api.evaluate import evaluate as evaluate_model
 
-    tasks, asked = task or measuring.default_tasks(model, trust_code=trust_code), output.numbers(shots)
+    tasks, asked = task or default_tasks(model, trust_code=trust_code), output.numbers(shots)
     how: dict[str, Any] = {"limit": limit, "out": out, "trust_remote_code": trust_remote_code}
     found = []
     if analyse:
-        found = measuring.explain(model, analyse, task or (), shots=min(asked), trust_code=trust_code, **how)
+        found = analyse_run(model, analyse, task or (), shots=min(asked), trust_code=trust_code, **how)
     how |= {"demonstrations": demonstrations, "sets": sets}
     how |= {"decode": output.decoding(decode, set_)}
-    scores = measuring.evaluate(model, tasks, prompt=prompt, shots=asked, seed=seed, **how)
+    scores = evaluate_model(model, tasks, prompt=prompt, shots=asked, seed=seed, **how)
     output.scores(scores, json_, lambda: output.table(scores))
     output.findings(found, json_)
 
@@ -145,14 +147,15 @@ def generate(
     trust_remote_code: Trust = False,
 ) -> None:
     """Batch inference: JSONL or lines in, JSONL out, prompt attached or not."""
-    from holdfast.api import measuring
+    from holdfast.api.load import load
+    from holdfast.cli.prompt_lines import parse_prompts
     from holdfast.inference.sampling import Sampling
 
     sampling = Sampling(max_new_tokens, tuple(stop or ()), num_beams, temperature, top_k, top_p, seed, samples)
     given = input_.read_text(encoding="utf-8") if input_ else sys.stdin.read()
-    texts = measuring.prompts_of(given, str(input_ or "stdin"))
+    texts = parse_prompts(given, str(input_ or "stdin"))
     technique = output.decoding(decode, set_)
-    loaded = measuring.load(model, prompt=prompt, trust_remote_code=trust_remote_code)
+    loaded = load(model, prompt=prompt, trust_remote_code=trust_remote_code)
     outputs = (loaded if technique is None else technique.wrap(loaded)).generate(texts, sampling)
     prompts = (text for text in texts for _ in range(samples))
     output.lines({"prompt": text, "output": answer} for text, answer in zip(prompts, outputs, strict=True))

@@ -148,7 +148,7 @@ def assignment(text: str) -> tuple[str, Any]:
 
 def decoding(name: str | None, assignments: Sequence[str] | None) -> Any:
     """Return the technique of `--decode` with the fields of `--set decode.field=value`; None where none is named."""
-    from holdfast.api import measuring
+    from holdfast.plugins import DECODINGS, configure
     from holdfast.recipes.plan import parse
 
     settings = parse(list(assignments or ()))
@@ -157,7 +157,7 @@ def decoding(name: str | None, assignments: Sequence[str] | None) -> Any:
             raise ValueError(
                 f"--set {section}.{next(iter(settings[section]))}: only decode.field=value, beside --decode NAME, is set here"
             )
-    return None if name is None else measuring.decoding(name, settings.get("decode", {}))
+    return None if name is None else configure(DECODINGS, name, settings.get("decode", {}), "decode")
 
 
 def guarded(command: Callable[[], None]) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from holdfast.api import measuring
+from holdfast.api.load import load
 from holdfast.evaluation.matrix import clean
 from holdfast.inference.model import Model
 from holdfast.inference.sampling import Sampling
@@ -114,10 +114,10 @@ def opened(path: str | Path, *, trust_remote_code: bool = False, trust_code: boo
 def _models(path: Path, config: Mapping[str, Any], trust_remote_code: bool) -> dict[str, Model]:
     """The base, the tuned model behind each of its prompts, and without one where the model itself was trained."""
     models, own = (
-        {"Base": measuring.load(config["model"], trust_remote_code=trust_remote_code, date=config.get("date"))},
+        {"Base": load(config["model"], trust_remote_code=trust_remote_code, date=config.get("date"))},
         RunFolder(path).prompts,
     )
-    removed = measuring.load(path, "off", trust_remote_code=trust_remote_code)
+    removed = load(path, "off", trust_remote_code=trust_remote_code)
     for name, place in own.items():
         state = "Tuned, prompt attached" if len(own) == 1 else f"Tuned, prompt of {name}"
         models[state] = Model(removed.pretrained, detached(load_prompt(place, removed.pretrained)()))

@@ -4,13 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from pydantic import ValidationError
-
-from holdfast import plugins
 from holdfast.curation.base import Curation
 from holdfast.decoding.base import Decoding
 from holdfast.edits.base import Edit
-from holdfast.plugins import CURATIONS, DECODINGS, EDITS, Family, unknown
+from holdfast.plugins import CURATIONS, DECODINGS, EDITS, configure
 from holdfast.recipes.find import find_recipe
 from holdfast.recipes.plan import Fields
 from holdfast.stages.curate import Curate
@@ -76,27 +73,6 @@ def compose(techniques: Techniques, plan: Fields, others: Sequence[TaskRef] = ()
         plan.resolved["decode"] = _shown(decoding)
     plan.check_all_used()
     return Pipeline(tuple(stages), decoding)
-
-
-def configure(family: Family, name: str, settings: Mapping[str, Any], section: str) -> Any:
-    """Return a technique with its fields set; `section` is what stands before the point of `--set`.
-
-    Raises:
-        ValueError: there is no such technique or field, or a value does not fit.
-    """
-    technique = plugins.find(name, family)
-    known = [f.name for f in fields(technique)]
-    for key in settings:
-        if key not in known:
-            raise unknown(f"field of {family.name} {name!r}:", f"{section}.{key}", [f"{section}.{k}" for k in known])
-    try:
-        return technique(**settings)
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(map(str, first["loc"]))
-        raise ValueError(
-            f"{section}.{field}={first['input']!r}: {first['msg'].removeprefix('Value error, ')}"
-        ) from None
 
 
 def _curated(name: str, plan: Fields, general: tuple[TaskRef, ...]) -> tuple[Curate, ...]:

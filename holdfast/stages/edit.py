@@ -5,16 +5,14 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
-from pydantic import ValidationError
 
 from holdfast.edits.base import Edit
 from holdfast.models import resolve
-from holdfast.plugins import EDITS, find, snake, unknown
+from holdfast.plugins import snake
 from holdfast.stages import edit_slices
 from holdfast.stages.edit_slices import MatchedTensors, edited
 from holdfast.weights.layout import Layout, locate
@@ -22,25 +20,6 @@ from holdfast.weights.safetensors_files import Reader, Shard, Stored, shards, ti
 
 COPIED = {".json", ".txt", ".model", ".jinja", ".tiktoken", ".py"}
 DOWNLOADED = ["model*.safetensors", *(f"*{suffix}" for suffix in sorted(COPIED - {".py"}))]
-
-
-def make(name: str, settings: Mapping[str, Any]) -> Edit:
-    """Return the edit called `name`, with its fields set.
-
-    Raises:
-        ValueError: there is no such edit or field, or a value does not fit.
-    """
-    edit = find(name, EDITS)
-    known = [field.name for field in fields(edit)]
-    for key in settings:
-        if key not in known:
-            raise unknown(f"field of edit {name!r}:", key, known)
-    try:
-        return edit(**settings)
-    except ValidationError as error:
-        first = error.errors()[0]
-        setting = f"{name}.{'.'.join(map(str, first['loc']))}={first['input']!r}" if first["loc"] else name
-        raise ValueError(f"{setting}: {first['msg'].removeprefix('Value error, ')}") from None
 
 
 def weights_folder(argument: str | Path) -> Path:

@@ -9,8 +9,9 @@ import yaml
 from typer.testing import CliRunner
 
 import holdfast
-from holdfast.api import measuring
 from holdfast.api import tune as runs
+from holdfast.api.analyse import analyse_run
+from holdfast.api.evaluate import default_tasks
 from holdfast.cli.app import app
 from holdfast.playground.bench import opened
 from tests.recipes.worlds import write_world
@@ -93,8 +94,8 @@ def test_task_files_that_a_run_names_are_not_opened_unasked(world: Path) -> None
     path.write_text(yaml.safe_dump(run.config | {"task": f"harness:evil@{world}"}))
     calls = (
         lambda: runs.repeat(path),
-        lambda: measuring.default_tasks(str(run.folder)),
-        lambda: measuring.explain(str(run.folder), ["weight_drift"]),
+        lambda: default_tasks(str(run.folder)),
+        lambda: analyse_run(str(run.folder), ["weight_drift"]),
         lambda: opened(run.folder),
     )
     for call in calls:

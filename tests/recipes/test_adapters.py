@@ -10,8 +10,9 @@ import torch
 from transformers import AutoModelForCausalLM
 
 import holdfast
-from holdfast.api import measuring
 from holdfast.api import tune as runs
+from holdfast.api.analyse import analyse_run
+from holdfast.api.evaluate import default_tasks
 from holdfast.api.tune import tune
 from holdfast.playground.bench import opened
 from holdfast.report.run.page import write_page
@@ -74,7 +75,7 @@ def test_the_analyses_of_a_finished_run_see_its_adapter(
         fields: dict[str, Any] = {**FAST, "model.init": init}
         merged, apart = train(world, "m", **fields), train(world, "a", **fields, **APART)
     found = [
-        {(one["measure"], one["where"]): one["value"] for one in measuring.explain(str(run.folder), ["weight_drift"])}
+        {(one["measure"], one["where"]): one["value"] for one in analyse_run(str(run.folder), ["weight_drift"])}
         for run in (merged, apart)
     ]
     assert found[0]["relative_norm", "layers.0"] > 0.01
@@ -85,9 +86,9 @@ def test_the_analyses_of_a_finished_run_see_its_adapter(
 
 def test_what_evaluate_finds_is_drawn_block_by_block(both: tuple[runs.Run, runs.Run], tmp_path: Path) -> None:
     run, names = str(both[1].folder), ["weight_drift", "format_share", "label_mass"]
-    found = measuring.explain(run, names, limit=2, out=tmp_path)
+    found = analyse_run(run, names, limit=2, out=tmp_path)
     assert {one["measure"] for one in found} >= {"relative_norm", "share_off", "mass_off"}
-    holdfast.evaluate(run, measuring.default_tasks(run), limit=2, out=tmp_path)
+    holdfast.evaluate(run, default_tasks(run), limit=2, out=tmp_path)
     assert "Weight drift" in write_page(tmp_path).read_text()
 
 

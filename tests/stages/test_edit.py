@@ -18,7 +18,7 @@ from holdfast.api.edit import edit_model
 from holdfast.edits.base import Edit
 from holdfast.edits.lines import Lines
 from holdfast.stages import edit_slices
-from holdfast.stages.edit import make, match_tensors, write_edited_model
+from holdfast.stages.edit import match_tensors, write_edited_model
 from holdfast.stages.edit_slices import edited
 from holdfast.weights import largest
 from holdfast.weights.layout import Layout
@@ -85,7 +85,7 @@ def test_by_slices_and_in_memory_are_the_same_bits(
 ) -> None:
     monkeypatch.setattr(edit_slices, "SLICE", slice_size)
     out = edit_model(str(models[0]), str(models[1]), name, tmp_path / "out")
-    assert same(weights(out), in_memory(make(name, {}), *models))
+    assert same(weights(out), in_memory(plugins.configure(plugins.EDITS, name, {}), *models))
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
@@ -141,7 +141,7 @@ def test_memory_holds_no_more_than_a_slice_of_a_tensor(
     monkeypatch.setattr(
         Reader, "fill", lambda self, s, start, data: (sizes.append(data.numel()), fill(self, s, start, data))[1]
     )
-    write_edited_model(models[0], models[1:], make(name, {}), tmp_path / "out")
+    write_edited_model(models[0], models[1:], plugins.configure(plugins.EDITS, name, {}), tmp_path / "out")
     assert max(sizes) <= 200 * 4
 
 
@@ -162,7 +162,7 @@ def test_memory_is_a_few_slices_however_large_the_tensor_is(
         (tmp_path / side / "config.json").write_text("{}")
         matrix = torch.randn(1 << 10, 1 << 8, generator=draw).bfloat16()
         save_file({"weight": matrix}, tmp_path / side / "model.safetensors", {"format": "pt"})
-    how = make(name, given)
+    how = plugins.configure(plugins.EDITS, name, given)
     tracemalloc.start()
     with Reader() as reader, Weighing() as weighing:
         found = match_tensors(tmp_path / "base", [tmp_path / "tuned"], reader)["weight"]
@@ -183,7 +183,9 @@ def test_threads_make_the_same_files(name: str, models: tuple[Path, Path], tmp_p
     try:
         for threads in (1, 4):
             torch.set_num_threads(threads)
-            write_edited_model(models[0], models[1:], make(name, {}), tmp_path / str(threads))
+            write_edited_model(
+                models[0], models[1:], plugins.configure(plugins.EDITS, name, {}), tmp_path / str(threads)
+            )
             assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(usual)
@@ -230,7 +232,7 @@ def test_tied_weights_stored_twice_stay_alike(name: str, both: tuple[bool, bool]
     found = weights(edit_model(str(folders[0]), str(folders[1]), name, tmp_path / "out"))
     assert (HEAD in found) == both[1]
     assert HEAD not in found or torch.equal(found[HEAD], found[EMBEDDING])
-    how, layout = make(name, {}), Layout({EMBEDDING: (50, 32), HEAD: (50, 32)})
+    how, layout = plugins.configure(plugins.EDITS, name, {}), Layout({EMBEDDING: (50, 32), HEAD: (50, 32)})
     before, after = (weights(folder)[EMBEDDING] for folder in folders)
     assert any(torch.equal(found[EMBEDDING], how(before, [after], layout.locate(n))) for n in (EMBEDDING, HEAD))
 
@@ -409,7 +411,7 @@ def test_several_models_are_added_whatever_their_files_and_dtypes(tmp_path: Path
     others = [saved(tmp_path / str(seed), llama(seed), max_shard_size="20KB") for seed in (2, 3)]
     out = edit_model(base, [first, *others], "task_arithmetic", tmp_path / "out", scale=0.4)
     before, *tuned = (weights(folder) for folder in (base, first, *others))
-    edit = make("task_arithmetic", {"scale": 0.4})
+    edit = plugins.configure(plugins.EDITS, "task_arithmetic", {"scale": 0.4})
     layout = Layout({name: tuple(tensor.shape) for name, tensor in tuned[0].items()})
     expected = {
         name: edit(tensor, [model[name].float() for model in tuned], layout.locate(name)).bfloat16()

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.api import measuring
+from holdfast.api.analyse import analyse_run
+from holdfast.api.evaluate import default_tasks
 from holdfast.models import loading
 from holdfast.results.scores import read_outputs, read_scores
 from holdfast.results.study import read
@@ -159,15 +160,15 @@ def test_a_finished_run_is_explained_too(world: Path, study, tmp_path: Path) -> 
     folder = world / "study/runs/pick--promot--0"
     along = [json.loads(line) for line in (folder / "analysis.jsonl").read_text().splitlines()]
     names = ["weight_drift", "label_mass", "format_share"]
-    found = measuring.explain(str(folder), names, shots=1, limit=32, out=tmp_path)
+    found = analyse_run(str(folder), names, shots=1, limit=32, out=tmp_path)
     assert {one["measure"] for one in found} >= {"mass_on", "mass_off", "share_on", "share_off"}
     for one in found:
         same = [a for a in along if {**a, "step": None, "value": 0} == {**one, "value": 0} and a["step"] == 4]
         assert one["value"] == pytest.approx(same[0]["value"], rel=1e-4, abs=1e-7)
     assert [json.loads(line) for line in (tmp_path / "analysis.jsonl").read_text().splitlines()] == found
-    assert measuring.default_tasks(str(folder)) == [str(world / "pick")]
+    assert default_tasks(str(folder)) == [str(world / "pick")]
     with pytest.raises(ValueError, match="not the folder of a run"):
-        measuring.explain(str(world / "model"), ["weight_drift"])
+        analyse_run(str(world / "model"), ["weight_drift"])
 
 
 def test_the_prompt_of_stage_1_is_asked_the_general_tasks_too(world: Path, study) -> None:

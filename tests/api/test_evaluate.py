@@ -1,29 +1,15 @@
-"""What `holdfast generate` reads, and what `holdfast evaluate` finds behind several sets of demonstrations."""
+"""Scores behind several sets of demonstrations."""
 
-import json
 from statistics import fmean, stdev
 from typing import Any
 
 import pytest
 
-from holdfast.api.measuring import evaluate, prompts_of
+from holdfast.api.evaluate import evaluate
 from holdfast.evaluation.ask import ask
 from holdfast.inference.model import Model
 from holdfast.lab import world
 from holdfast.models import resolve
-
-
-def test_lines_end_where_files_say_and_nowhere_else() -> None:
-    """The bug: U+2028 and U+0085 end a line for `splitlines`, and JSON leaves them as they are."""
-    odd = "one\u2028two\x85three"
-    text = json.dumps({"prompt": odd}, ensure_ascii=False) + "\r\nplain\n\n" + json.dumps({"input": "last"})
-    assert prompts_of(text, "stdin") == [odd, "plain", "last"]
-
-
-def test_every_line_that_holds_no_prompt_is_named() -> None:
-    text = '{"prompt": "good"}\n{"prompt": ["a list"]}\n{"question": "?"}\n{"prompt": \n'
-    with pytest.raises(ValueError, match=r"file:2: its prompt is no text.*file:3: has neither.*file:4: not JSON"):
-        prompts_of(text, "file")
 
 
 def test_sets_of_demonstrations_give_the_spread_between_them() -> None:

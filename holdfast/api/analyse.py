@@ -1,0 +1,54 @@
+"""Analyse a finished run: the Python name behind `holdfast evaluate RUN --analyse NAME`."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from holdfast.api.load import load
+from holdfast.atomic_files import write_text
+from holdfast.models import resolve
+from holdfast.plugins import refuse_code
+from holdfast.results.run_folder import RunFolder
+from holdfast.stages import analyse
+from holdfast.tasks import sources
+
+
+def analyse_run(
+    run: str,
+    analyses: Sequence[str],
+    tasks: Sequence[str] = (),
+    *,
+    shots: int = 0,
+    limit: int | None = None,
+    out: str | Path | None = None,
+    trust_remote_code: bool = False,
+    trust_code: bool = False,
+) -> list[Mapping[str, Any]]:
+    """Why a finished run gained and lost what it did: findings about the weights that it keeps, as `analysis.jsonl` has them.
+
+    `tasks` are general tasks to ask; by default those of the run. With `out`, they are written into that folder.
+
+    Raises:
+        ValueError: this is not a run's folder, or an analysis is unknown or needs what only training has.
+    """
+    folder = Path(run)
+    layout = RunFolder(folder)
+    if not layout.is_run:
+        raise ValueError(
+            f"{run}: not the folder of a run; --analyse compares a run's weights with those it started from"
+        )
+    config, targets = layout.config, layout.targets
+    refuse_code([targets, [] if tasks else config["general"]], layout.config_file, trust_code=trust_code)
+    general = [name for name in tasks or _general(config) if name not in targets]
+    tuned = load(run, prompt="off", trust_remote_code=trust_remote_code).pretrained
+    base = resolve.load(config["model"], trust_remote_code=trust_remote_code, date=config.get("date"))
+    found = analyse.of_run(folder, tuned, base, targets[0], general, analyses, limit=limit, shots=shots)
+    if out is not None:
+        write_text(RunFolder(Path(out)).analysis_file, "".join(json.dumps(record) + "\n" for record in found))
+    return found
+
+
+def _general(config: Mapping[str, Any]) -> list[str]:
+    """The general tasks of a run, without its diagnostics."""
+    return [name for name in config["general"] if not sources.is_diagnostic(name)]

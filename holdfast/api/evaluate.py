@@ -1,0 +1,94 @@
+"""Evaluate a model on tasks without training it: the Python name behind `holdfast evaluate`."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+from holdfast.api.load import load
+from holdfast.api.tune import Run
+from holdfast.api.versions import library_versions
+from holdfast.decoding.base import Decoding
+from holdfast.evaluation.ask import ask, check_askable, unread
+from holdfast.evaluation.harness_samples import write_samples
+from holdfast.evaluation.progress import AskingProgress, task_items
+from holdfast.lab import world
+from holdfast.plugins import refuse_code, snake
+from holdfast.results.run_folder import RunFolder, write_results
+from holdfast.results.score import score
+from holdfast.results.scores import Circumstances, Output, Score
+from holdfast.results.verdicts import with_spread
+from holdfast.tasks import sources
+
+
+def evaluate(
+    model: str | Path | Run,
+    tasks: str | Path | Sequence[str | Path],
+    *,
+    prompt: str | Path | None = None,
+    shots: Sequence[int] = (0,),
+    limit: int | None = None,
+    seed: int = 0,
+    demonstrations: Literal["first", "sampled"] = "first",
+    sets: int = 1,
+    out: str | Path | None = None,
+    decode: Decoding | None = None,
+    trust_remote_code: bool = False,
+) -> list[Score]:
+    """The scores of a model on tasks, without training; `model` and `prompt` are as in `load`.
+
+    Demonstrations are the first of the train split, the same for all items, or sampled for each item; in so many `sets`, the
+    spread between which `Score.over_sets` says.
+    With `decode` everything is asked of that technique around the model.
+    With `out`, `scores.jsonl`, `outputs.jsonl` and the harness's samples are written into that folder.
+
+    Raises:
+        ValueError: there is no such model, prompt or task, or a task has nothing to ask.
+    """
+    if sets > 1 and demonstrations == "first":
+        raise ValueError(
+            f"{sets} sets of demonstrations are asked for, and the first ones are one set; ask for sampled demonstrations"
+        )
+    loaded = [t for name in sources.arguments(tasks) for t in sources.load_tasks(name)]
+    check_askable(loaded, max(shots))
+    measured = load(model, prompt=prompt, trust_remote_code=trust_remote_code)
+    answering = measured if decode is None else decode.wrap(measured)
+    name = str(model.folder if isinstance(model, Run) else model)
+    state = "on" if measured.prompt is not None else "off" if prompt == "off" else None
+    how: dict[str, Any] = {"role": "target", "limit": limit, "seed": seed, "demonstrations": demonstrations}
+    how |= {"variant": "base", "prompt": state}
+    outputs: list[list[Output]] = [[] for _ in range(sets)]
+    for task in loaded:
+        if warning := unread(measured.pretrained.tokenizer, task, name):
+            print(warning, file=sys.stderr, flush=True)
+    cells = [(task, k) for task in loaded for k in shots]
+    asked = [(task, k, number) for task, k in cells for number in range(sets if k else 1)]
+    with AskingProgress(name, [task_items(task, limit) for task, _, _ in asked]) as progress:
+        for task, k, number in asked:
+            again = f", demonstrations {number + 1} of {sets}" if sets > 1 and k else ""
+            progress.begin(f"{task.name}, {k} shot{'' if k == 1 else 's'}{again}")
+            answers = ask(answering, task, shots=k, demonstration_seed=number, **how)
+            if decode is not None:
+                answers = [replace(o, decoding=f"{snake(type(decode).__name__)}: {o.decoding}") for o in answers]
+            outputs[number] += answers
+            progress.done()
+    made = Circumstances(model=name, model_hash=measured.pretrained.hash, seed=seed, versions=library_versions())
+    scores, *others = (score(part, loaded, circumstances=made) for part in outputs)
+    scores = with_spread(scores, others)
+    if out is not None:
+        folder = Path(out)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_samples(folder, write_results(folder, outputs[0], scores, loaded), loaded)
+    return scores
+
+
+def default_tasks(model: str, *, trust_code: bool = False) -> list[str]:
+    """What `evaluate` measures when it is given no task: of a run its targets, for which its prompt is attached."""
+    layout = RunFolder(Path(model))
+    if layout.is_run:
+        refuse_code(layout.targets, layout.config_file, trust_code=trust_code)
+        return layout.targets
+    if model != "lab":
+        raise ValueError("name what to measure with --task; only a run and the lab model have tasks of their own")
+    return [f"lab:{name}" for name in world.general()]
