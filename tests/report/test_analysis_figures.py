@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from holdfast.report import sentences
-from holdfast.report.run.analysis_figures import lives, of_arms, panels
+from holdfast.report.run.analysis_figures import format_panel, of_arms, panels
 from holdfast.report.run.page import page
 from holdfast.results.run_folder import read
 from holdfast.results.scores import Score
@@ -29,7 +29,7 @@ def test_a_line_is_the_mean_of_a_blocks_matrices_and_its_band_their_range() -> N
         ]
     )
     assert [panel.title for panel, _ in found] == ["Gradient alignment, cosine"]
-    lines = {line.label: line.places for line in found[0][0].lines}
+    lines = {line.label: line.points for line in found[0][0].lines}
     assert list(lines) == ["block 0", "block 1"]
     assert lines["block 1"][0][1:] == pytest.approx((1.3, 1.2, 1.4))
 
@@ -43,7 +43,7 @@ def test_of_many_blocks_some_are_shown_and_that_is_said() -> None:
     ((panel, said),) = panels(records)
     assert [line.label for line in panel.lines] == [f"block {i}" for i in (0, 5, 9, 14, 18, 23)]
     assert "Shown are 6 of 24 blocks" in said
-    assert panel.lines[-1].places[0].y == pytest.approx(23.0)  # per cent
+    assert panel.lines[-1].points[0].y == pytest.approx(23.0)  # per cent
 
 
 def test_of_a_finished_run_the_blocks_are_a_line() -> None:
@@ -51,7 +51,7 @@ def test_of_a_finished_run_the_blocks_are_a_line() -> None:
     where = ["embeddings and head", "layers.0", "layers.1"]
     records = [finding("weight_drift", None, "relative_norm", name, 0.1 * i) for i, name in enumerate(where)]
     ((panel, _),) = panels(records)
-    assert (panel.across, [(p.x, p.y) for p in panel.lines[0].places]) == ("block", [(0.0, 10.0), (1.0, 20.0)])
+    assert (panel.across, [(p.x, p.y) for p in panel.lines[0].points]) == ("block", [(0.0, 10.0), (1.0, 20.0)])
     assert panel.described == "10 in block 0, 20 in block 1."
 
 
@@ -67,7 +67,7 @@ def test_a_study_has_a_line_for_each_arm_over_its_seeds() -> None:
         ],
     )
     assert [(line.label, line.number) for line in panel.lines] == [("a", 0), ("c", 2)]
-    assert [place[1:] for place in panel.lines[0].places] == [(0, 0, 0), pytest.approx((20, 10, 30))]
+    assert [place[1:] for place in panel.lines[0].points] == [(0, 0, 0), pytest.approx((20, 10, 30))]
     assert panel.described == "a: 0 at step 0, 20 at step 8; c: 0 at step 0, 20 at step 4."
 
 
@@ -130,8 +130,8 @@ def test_where_the_format_lives_is_said(alone: float, on: float, off: float, sai
         in found
     )
     assert sentences.format_location([replace(score, step=None) for score in scores if score.step is None]) is None
-    panel = lives(place)
-    assert [[p.y for p in line.places] for line in panel.lines] == [[100 * alone, 100 * on], [0.0, 100 * off]]
+    panel = format_panel(place)
+    assert [[p.y for p in line.points] for line in panel.lines] == [[100 * alone, 100 * on], [0.0, 100 * off]]
     assert panel.described == (
         f"prompt attached: {100 * alone:.1f} before, {100 * on:.1f} after; prompt removed: 0.0 before, {100 * off:.1f} after."
     )

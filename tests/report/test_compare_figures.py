@@ -76,5 +76,5 @@ def test_courses_are_drawn_where_a_run_was_followed_and_runs_of_one_name_stay_tw
     assert found is not None
     panel, key = found
     assert [line.label for line in panel.lines] == ["1", "2"]
-    assert [len(line.places) for line in panel.lines] == [3, 2]
+    assert [len(line.points) for line in panel.lines] == [3, 2]
     assert [line.label for line in key] == ["1 a", "2 a"]

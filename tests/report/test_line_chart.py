@@ -52,9 +52,9 @@ def test_no_two_lines_look_alike_to_anybody_and_their_labels_can_be_read(theme: 
 
 
 def test_labels_are_pulled_apart_and_stay_in_order_and_inside() -> None:
-    assert line_chart.apart([10.0, 90.0], 5.0) == [10.0, 90.0]
-    assert line_chart.apart([50.0, 49.0, 99.0, 100.0], 10.0) == [59.0, 49.0, 90.0, 100.0]
-    crowded = line_chart.apart([3.0] * 40, 10.0)
+    assert line_chart.spread_labels([10.0, 90.0], 5.0) == [10.0, 90.0]
+    assert line_chart.spread_labels([50.0, 49.0, 99.0, 100.0], 10.0) == [59.0, 49.0, 90.0, 100.0]
+    crowded = line_chart.spread_labels([3.0] * 40, 10.0)
     assert max(crowded) <= 100.0
     assert min(b - a for a, b in pairwise(crowded)) == pytest.approx(2.5)
 
@@ -75,7 +75,7 @@ def test_steps_are_spread_out_and_an_arm_that_was_not_followed_has_no_line() -> 
     panels = course_figures.over_steps(["a", "prompt"], courses)
     assert [panel.title for panel in panels] == list(course_figures.MEASURES.values())
     assert [line.label for panel in panels for line in panel.lines] == ["a"] * 3
-    assert [place.x for place in panels[0].lines[0].places] == pytest.approx(
+    assert [place.x for place in panels[0].lines[0].points] == pytest.approx(
         [0.0, 1.0, 1.585], abs=0.001
     )  # log2 of 1, 2, 3
     assert panels[0].ticks is not None

@@ -94,7 +94,7 @@ def test_where_arms_end_has_the_interval_over_seeds_within_what_points_can_be() 
     found = study_overview.ends([cell("full", 90.0), one])
     assert found is not None
     rows, axis = found
-    assert [len(row.found) for row in rows] == [1, 2], "the first has no gain"
+    assert [len(row.measured) for row in rows] == [1, 2], "the first has no gain"
     assert "mark lost" in rows[0].drawing  # -4 +- 2.5
     assert "mark neutral" in rows[1].drawing, "one seed has no interval, and so no verdict"
     assert "mark lost" in rows[1].drawing  # -99 +- 36

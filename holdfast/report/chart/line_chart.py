@@ -1,12 +1,13 @@
 """Lines through points, one for each of several runs or arms, with the spread between seeds as a band: on a page, or as an SVG file.
 
 The inside of a panel is measured in per cent, so that both draw the same: on a page it grows with the column and its text keeps its
-size; in a file it stands in a frame of fixed size. Lines are named at their right end, pulled apart where they would overlap.
+size; in a file it stands in a frame of fixed size. Lines are named at their right end, with the names spread where they would overlap.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,10 +27,10 @@ THEME = """
 text.name { text-anchor: start; fill: var(--ink); }
 """
 HEIGHT, TALL = 176, 352  # px of a panel's inside, as `.plot` and `.plot.tall` in style.css have it
-APART = 13  # px between the labels of two lines
+LABEL_GAP = 13  # px between the labels of two lines
 
 
-class Place(NamedTuple):
+class CurvePoint(NamedTuple):
     """A point of a line: mean over seeds, and the lowest and highest seed."""
 
     x: float
@@ -44,11 +45,12 @@ class Curve:
 
     label: str
     number: int
-    places: Sequence[Place]
+    points: Sequence[CurvePoint]
 
     @property
-    def kind(self) -> str:
-        """The classes that colour and dash it."""
+    def css_class(self) -> str:
+        """Return the CSS classes that colour and dash it."""
+        # A dash for each round of colours: the 7th line has the first colour again, and not everybody sees colours.
         return f"arm arm-{self.number % COLOURS} dash-{self.number // COLOURS % DASHES}"
 
 
@@ -70,21 +72,23 @@ class Panel:
 
     @property
     def scales(self) -> tuple[Scale, Scale]:
-        """Across and up."""
-        places = [place for line in self.lines for place in line.places]
-        widths = [*(place.x for place in places), *(x for x, _ in self.ticks or ())]
-        up = Scale.around([*self.holds, *(y for p in places for y in (p.low, p.high))], room=0.06)
+        """Return the scales across and up."""
+        points = list(chain.from_iterable(line.points for line in self.lines))
+        # The ticks too: a label for a step at which no line has a point must still be inside the panel.
+        widths = [*(point.x for point in points), *(x for x, _ in self.ticks or ())]
+        up = Scale.around([*self.holds, *(p.low for p in points), *(p.high for p in points)], room=0.06)
         return Scale.around(widths, room=0.03), up
 
     @property
     def gutter(self) -> int:
-        """Width of the labels in px."""
+        """Return the width of the labels in px."""
         longest = max(len(line.label) for line in self.lines)
+        # 8 px a character is more than the font needs: nothing can measure text before a browser draws it.
         return 8 * longest + 10 if longest else 0
 
 
 def inline(panel: Panel, *, tall: bool = False) -> Markup:
-    """A panel as the body of a figure on a page."""
+    """Return a panel as the body of a figure on a page."""
     _, up = panel.scales
     height = TALL if tall else HEIGHT
     return tag(
@@ -107,7 +111,7 @@ def inline(panel: Panel, *, tall: bool = False) -> Markup:
 
 
 def file(title: str, panels: Sequence[Panel], key: Sequence[Curve] = ()) -> str:
-    """Panels side by side as an SVG file, readable in light and dark; `key` names the lines below, one a row."""
+    """Return panels side by side as an SVG file, readable in light and dark; `key` names the lines below, one a row."""
     left, inside, head, between = 44, 300 if len(panels) > 1 else 480, 56, 28
     height, foot = (220 if len(panels) > 1 else 300), 44
     drawn, x = [], 16
@@ -122,18 +126,14 @@ def file(title: str, panels: Sequence[Panel], key: Sequence[Curve] = ()) -> str:
             tag("text", panel.across, x=x + left + inside / 2, y=head + height + 34),
         ]
         x += left + inside + panel.gutter + between
-    keys = [
-        tag(
-            "g",
-            tag("line", x1=20, x2=48, y1=y - 4, y2=y - 4, class_="stroke"),
-            tag("text", text, x=56, y=y),
-            class_=f"key {line.kind}",
-        )
-        for row, line in enumerate(key)
-        for y, text in [(head + height + foot + 14 + 18 * row, line.label)]
-    ]
+    keys = []
+    for row, line in enumerate(key):
+        y = head + height + foot + 14 + 18 * row
+        stroke = tag("line", x1=20, x2=48, y1=y - 4, y2=y - 4, class_="stroke")
+        keys.append(tag("g", stroke, tag("text", line.label, x=56, y=y), class_=f"key {line.css_class}"))
     width, tall = x - between + 12, head + height + foot + (18 * len(key) + 8 if key else 0)
     described = " ".join(f"{panel.title}: {panel.described}" for panel in panels)
+    # The colours go into the file itself: as an image on another page it sees no style sheet.
     return tag(
         "svg",
         tag("title", title),
@@ -155,23 +155,24 @@ def file(title: str, panels: Sequence[Panel], key: Sequence[Curve] = ()) -> str:
 
 @cache
 def style() -> str:
-    """The rules that colour the lines, as pages and files have them."""
+    """Return the CSS rules that colour the lines, as pages and files have them."""
     return STYLE.read_text(encoding="utf-8")
 
 
-def apart(values: Sequence[float], least: float) -> list[float]:
-    """The values moved to stand `least` apart, in their order and between 0 and 100; closer where there are too many."""
+def spread_labels(values: Sequence[float], least: float) -> list[float]:
+    """Return the heights (0 to 100) moved to stand at least `least` from each other, in their order; closer where there are too many."""
     if not values:
         return []
     least = min(least, 100 / len(values))
+    # First upwards in order, then back from the top: the first pass may push labels out of the panel, the second brings them in.
     order = sorted(range(len(values)), key=values.__getitem__)
-    found = [values[i] for i in order]
-    for i in range(1, len(found)):
-        found[i] = max(found[i], found[i - 1] + least)
-    found[-1] = min(found[-1], 100.0)
-    for i in reversed(range(len(found) - 1)):
-        found[i] = min(found[i], found[i + 1] - least)
-    placed = dict(zip(order, found, strict=True))
+    heights = [values[i] for i in order]
+    for i in range(1, len(heights)):
+        heights[i] = max(heights[i], heights[i - 1] + least)
+    heights[-1] = min(heights[-1], 100.0)
+    for i in reversed(range(len(heights) - 1)):
+        heights[i] = min(heights[i], heights[i + 1] - least)
+    placed = dict(zip(order, heights, strict=True))  # back to the order of the lines, whose labels these are
     return [placed[i] for i in range(len(values))]
 
 
@@ -180,7 +181,7 @@ def _frame(x: float, y: float, width: float, height: float, children: Sequence[M
 
 
 def _inside(panel: Panel, height: int) -> list[Markup]:
-    """Grid, then each line with its band, dots and the leader to its label."""
+    """Return the grid, then each line with its band, dots and the leader to its label, in the order in which they cover each other."""
     across, up = panel.scales
     ticks = panel.ticks if panel.ticks is not None else [(x, "") for x in across.ticks()]
     parts = [
@@ -193,28 +194,29 @@ def _inside(panel: Panel, height: int) -> list[Markup]:
         )
     parts.append(tag("line", x1="0%", y1="100%", x2="100%", y2="100%", class_="zero"))
     for line, label in zip(panel.lines, _label_heights(panel, height), strict=True):
-        parts.append(tag("g", *_line(line, across, up, label if line.label else None), class_=line.kind))
+        parts.append(tag("g", *_line(line, across, up, label if line.label else None), class_=line.css_class))
     return parts
 
 
 def _line(line: Curve, across: Scale, up: Scale, label: float | None) -> list[Markup]:
-    middle = [(across.at(p.x), _down(up, p.y)) for p in line.places]
-    border = [(across.at(p.x), _down(up, p.high)) for p in line.places]
-    border += [(across.at(p.x), _down(up, p.low)) for p in reversed(line.places)]
+    middle = [(across.at(p.x), _down(up, p.y)) for p in line.points]
+    border = [(across.at(p.x), _down(up, p.high)) for p in line.points]
+    border += [(across.at(p.x), _down(up, p.low)) for p in reversed(line.points)]
+    # Lines are stretched with the panel (a `viewBox` without its ratio); circles and text beside them would become ellipses.
     shapes = [tag("polyline", points=_pairs(middle), class_="curve", vector_effect="non-scaling-stroke")]
-    if any(p.high > p.low for p in line.places):
+    if any(p.high > p.low for p in line.points):
         shapes.insert(0, tag("polygon", points=_pairs(border), class_="seeds"))
-    found = [tag("svg", *shapes, viewBox="0 0 100 100", preserveAspectRatio="none", width="100%", height="100%")]
-    found += [tag("circle", cx=f"{x}%", cy=f"{y}%", r=2.5, class_="dot") for x, y in middle]
+    parts = [tag("svg", *shapes, viewBox="0 0 100 100", preserveAspectRatio="none", width="100%", height="100%")]
+    parts += [tag("circle", cx=f"{x}%", cy=f"{y}%", r=2.5, class_="dot") for x, y in middle]
     if label is not None:
         x, y = middle[-1]
-        found.append(tag("line", x1=f"{x}%", y1=f"{y}%", x2="100%", y2=f"{label:.2f}%", class_="leader"))
-    return found
+        parts.append(tag("line", x1=f"{x}%", y1=f"{y}%", x2="100%", y2=f"{label:.2f}%", class_="leader"))
+    return parts
 
 
 def _labels(panel: Panel, height: int) -> list[Markup]:
     return [
-        tag("g", tag("text", line.label, x=6, y=f"{y:.2f}%", dy=4), class_=line.kind)
+        tag("g", tag("text", line.label, x=6, y=f"{y:.2f}%", dy=4), class_=line.css_class)
         for line, y in zip(panel.lines, _label_heights(panel, height), strict=True)
         if line.label
     ]
@@ -222,7 +224,7 @@ def _labels(panel: Panel, height: int) -> list[Markup]:
 
 def _label_heights(panel: Panel, height: int) -> list[float]:
     _, up = panel.scales
-    return apart([_down(up, line.places[-1].y) for line in panel.lines], 100 * APART / height)
+    return spread_labels([_down(up, line.points[-1].y) for line in panel.lines], 100 * LABEL_GAP / height)
 
 
 def _heights(up: Scale) -> list[Markup]:
@@ -236,7 +238,7 @@ def _widths(panel: Panel) -> list[Markup]:
 
 
 def _down(up: Scale, value: float) -> float:
-    return round(100 - up.at(value), 2)
+    return round(100 - up.at(value), 2)  # SVG counts from the top
 
 
 def _pairs(places: Sequence[tuple[float, float]]) -> str:

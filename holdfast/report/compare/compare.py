@@ -1,4 +1,4 @@
-"""Runs side by side: what each gained against what it kept, and which of them fell below a floor."""
+"""Runs side by side: the gain of each against its retention, and those that fell below a floor."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -37,53 +37,66 @@ class Side:
 
 
 def compare(folders: Sequence[str | Path], floor: float | None = None) -> tuple[RenderableType, list[str]]:
-    """A table of several runs, and the folders whose retention is below `floor` (0 to 1)."""
+    """Return a table of several runs, and the folders whose retention is below `floor` (0 to 1).
+
+    Raises:
+        ValueError: there is no folder, or one cannot be read.
+    """
     runs = read(folders)
     summaries = [Summary.of(run.scores) for run in runs]
     parts: list[RenderableType] = []
-    for start in range(0, len(runs), ABREAST):
+    for start in range(0, len(runs), ABREAST):  # numbered on, so that (7) is the 7th folder also in the second table
         parts += [_table(summaries[start : start + ABREAST], start + 1), Text()]
     parts.append(Text(NOTE, style="dim"))
     parts += [Text(f"({number}) {run.path}") for number, run in enumerate(runs, 1)]
     if floor is None:
         return Group(*parts), []
-    found = missed(runs, summaries, floor)
+    below = missed(runs, summaries, floor)
     least = f"{100 * floor:g} % retention"
-    parts.append(Text(f"Below the floor of {least}: {', '.join(found)}" if found else f"All keep at least {least}."))
-    return Group(*parts), found
+    parts.append(Text(f"Below the floor of {least}: {', '.join(below)}" if below else f"All keep at least {least}."))
+    return Group(*parts), below
 
 
 def read(folders: Sequence[str | Path]) -> list[Folder]:
-    """The runs to compare, at least one."""
+    """Return the runs to compare.
+
+    Raises:
+        ValueError: there is no folder, or one cannot be read.
+    """
     if not folders:
         raise ValueError("nothing to compare; name at least one run folder")
     return [run_folder.read(path) for path in folders]
 
 
 def missed(runs: Sequence[Folder], summaries: Sequence[Summary], floor: float) -> list[str]:
-    """The folders whose retention is below `floor` (0 to 1).
+    """Return the folders whose retention is below `floor` (0 to 1).
 
     The retention itself is compared and not the end of its interval. A run without general tasks has no retention: a
     floor cannot be shown to hold for it, so it counts as missed.
     """
     kept = [summary.retention for summary in summaries]
-    return [str(run.path) for run, found in zip(runs, kept, strict=True) if not found or found.value < 100 * floor]
+    return [
+        str(run.path)
+        for run, retention in zip(runs, kept, strict=True)
+        if not retention or retention.value < 100 * floor
+    ]
 
 
 def side_by_side(summaries: Sequence[Summary]) -> list[Side]:
-    """Every (task, shots) of any run by its own metric, target first, in the order in which the runs name them."""
-    found: dict[tuple[str, str, int, str], list[TaskResult | None]] = {}
-    for place, summary in enumerate(summaries):
+    """Return every (task, shots) of any run by its own metric, target first, in the order in which the runs name them."""
+    rows: dict[tuple[str, str, int, str], list[TaskResult | None]] = {}
+    for indexion, summary in enumerate(summaries):
         for line in [*summary.first_metric("target"), *summary.first_metric("general")]:
-            row = found.setdefault((line.task, line.role, line.shots, line.metric), [None] * len(summaries))
-            row[place] = line
-    order = {task: place for place, task in enumerate(dict.fromkeys(task for task, *_ in found))}
-    sides = [Side(*key, lines) for key, lines in found.items()]
+            # By the metric too: two runs may score one task by different ones, and their numbers do not compare.
+            row = rows.setdefault((line.task, line.role, line.shots, line.metric), [None] * len(summaries))
+            row[indexion] = line
+    order = {task: indexion for indexion, task in enumerate(dict.fromkeys(task for task, *_ in rows))}
+    sides = [Side(*key, lines) for key, lines in rows.items()]
     return sorted(sides, key=lambda side: (side.role != "target", order[side.task], side.shots))
 
 
 def trade_off(summaries: Sequence[Summary]) -> Markup | None:
-    """The target's score against the mean change on general tasks, one point per run; None where no run has both."""
+    """Return the target's score against the mean change on general tasks, one point per run; None where no run has both."""
     points = []
     for number, summary in enumerate(summaries, 1):
         up, across = summary.target_value, summary.general_change
@@ -101,25 +114,26 @@ def trade_off(summaries: Sequence[Summary]) -> Markup | None:
 
 
 def _table(summaries: Sequence[Summary], first: int) -> Table:
-    found = table.plain()
-    found.add_column("task", overflow="fold", min_width=8)
-    found.add_column("k", justify="right", no_wrap=True)
-    found.add_column("base", justify="right", no_wrap=True)
+    grid = table.plain()
+    grid.add_column("task", overflow="fold", min_width=8)
+    grid.add_column("k", justify="right", no_wrap=True)
+    grid.add_column("base", justify="right", no_wrap=True)
     for number in range(first, first + len(summaries)):
-        found.add_column(f"({number})", justify="right", no_wrap=True)
+        grid.add_column(f"({number})", justify="right", no_wrap=True)
     sides = side_by_side(summaries)
-    for place, side in enumerate(sides):
-        if place and sides[place - 1].role != side.role:
-            found.add_row()
+    for index, side in enumerate(sides):
+        if index and sides[index - 1].role != side.role:
+            grid.add_row()  # an empty line between the target and the general tasks
         cells = [_changed(line.headline if line else None) for line in side.lines]
-        found.add_row(side.task, str(side.shots), table.value(side.base), *cells)
-    found.add_row()
+        grid.add_row(side.task, str(side.shots), table.value(side.base), *cells)
+    grid.add_row()
     gains, kept = [summary.gain for summary in summaries], [summary.retention for summary in summaries]
     for name, estimates in (("gain (points)", gains), ("retention (%)", kept)):
-        found.add_row(name, "", "", *_points([e and e.value for e in estimates], plus=estimates is gains))
-        found.add_row("  95 % low", "", "", *_points([e and e.low for e in estimates]))
-        found.add_row("  95 % high", "", "", *_points([e and e.high for e in estimates]))
-    return found
+        grid.add_row(name, "", "", *_points([e and e.value for e in estimates], plus=estimates is gains))
+        # Rows of their own: with the interval in a cell, six runs would not fit into 80 columns.
+        grid.add_row("  95 % low", "", "", *_points([e and e.low for e in estimates]))
+        grid.add_row("  95 % high", "", "", *_points([e and e.high for e in estimates]))
+    return grid
 
 
 def _points(values: Sequence[float | None], plus: bool = False) -> list[str]:
@@ -129,5 +143,6 @@ def _points(values: Sequence[float | None], plus: bool = False) -> list[str]:
 def _changed(score: Score | None) -> Text:
     if score is None or score.delta is None:
         return Text("-")
-    said = verdicts.of_score(score)
-    return Text(f"{units.shown(score, 'delta')} {SIGN[said]}", table.STYLE[said] if said else "")
+    word = verdicts.of_score(score)
+    # The sign says in text what the colour says: colours are lost in a file.
+    return Text(f"{units.shown(score, 'delta')} {SIGN[word]}", table.STYLE[word] if word else "")

@@ -1,8 +1,9 @@
-"""Why, as figures: how much of a step is format, how far each block has moved, how near the target's answers are everywhere."""
+"""The analyses as figures: alignment of gradients, drift of each block, label mass and format share over steps or blocks."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, product
 from statistics import fmean
 from typing import Any
 
@@ -17,21 +18,25 @@ STATES = {"off": "prompt removed", "on": "prompt attached"}
 
 
 @dataclass(frozen=True)
-class Kind:
-    """A panel: of which analysis and measure, what it says, in which unit, and what a line of it is made of."""
+class PanelKind:
+    """The definition of a panel: its analysis and measures, title with unit, meaning in words, and the line to which a record belongs.
+
+    Values are drawn times `scale`; `zero` is a height to compare with, None where there is none.
+    """
 
     analysis: str
     measures: tuple[str, ...]
     title: str
-    said: str
+    meaning: str
     line: Callable[[Mapping[str, Any]], str]
     scale: float = 1.0
     zero: float | None = 0.0
 
 
 def _block(record: Mapping[str, Any]) -> str:
-    found = BLOCK.search(record["where"])
-    return f"block {found[1]}" if found else "outside"
+    match = BLOCK.search(record["where"])
+    # One line for all that is no block: embeddings, head and last norm have no depth by which they could be ordered.
+    return f"block {match[1]}" if match else "outside"
 
 
 def _state(record: Mapping[str, Any]) -> str:
@@ -39,27 +44,27 @@ def _state(record: Mapping[str, Any]) -> str:
 
 
 KINDS = (
-    Kind(
+    PanelKind(
         "gradient_alignment", ("cosine",), "Gradient alignment, cosine",
         "Gradient on a batch against that on the same inputs with the answers of others: near 1 a step teaches the format, near 0 the "
         "task. Line: mean over a block’s matrices; band: the lowest and the highest.",
         _block,
     ),
-    Kind(
+    PanelKind(
         "weight_drift", ("relative_norm",), "Weight drift, % of the base’s norm",
         "Size of the change of each block over the size of the block; outside: embeddings and head.", _block, 100.0,
     ),
-    Kind(
+    PanelKind(
         "weight_drift", ("effective_rank",), "Effective rank of the change",
         "In how many directions a block’s matrices have moved.", _block, 1.0, None,
     ),
-    Kind(
+    PanelKind(
         "label_mass", ("mass_off", "mass_on"), "Label mass on general tasks, %",
         "Probability that an answer to a general task begins as one of the target’s, before anything is written. Line: mean over tasks; "
         "band: the lowest and the highest.",
         _state, 100.0,
     ),
-    Kind(
+    PanelKind(
         "format_share", ("share_off", "share_on"), "General answers in the target’s format, %",
         "Whether the format lives in the prompt; at step 0 with the prompt attached, it is the base behind the prompt of stage 1. Line: "
         "mean over tasks; band: the lowest and the highest.",
@@ -69,98 +74,116 @@ KINDS = (
 
 
 def panels(records: Sequence[Mapping[str, Any]]) -> list[tuple[line_chart.Panel, str]]:
-    """(panel, what it says) of each measure that was looked at after more than one number of steps, or in the blocks of a finished run."""
-    found = []
-    for kind in KINDS:
-        own = [r for r in records if r["analysis"] == kind.analysis and r["measure"] in kind.measures]
-        found += [made for made in (_over_steps(kind, own), _over_blocks(kind, own)) if made]
-    return found
+    """Return (panel, its meaning in words) of each measure that was taken at several steps, or in the blocks of a finished run."""
+    drawn = []
+    for panel_kind in KINDS:
+        selected = [r for r in records if r["analysis"] == panel_kind.analysis and r["measure"] in panel_kind.measures]
+        drawn += [made for made in (_over_steps(panel_kind, selected), _over_blocks(panel_kind, selected)) if made]
+    return drawn
 
 
-def lives(found: sentences.FormatLocation) -> line_chart.Panel:
-    """Where the format lives: before and after the last stage, with the prompt attached and removed."""
-    ends = {"prompt attached": (found.alone, found.on), "prompt removed": (found.base, found.off)}
+def format_panel(shares: sentences.FormatLocation) -> line_chart.Panel:
+    """Return the format share before and after the last stage, a line for the prompt attached and one for it removed."""
+    ends = {"prompt attached": (shares.alone, shares.on), "prompt removed": (shares.base, shares.off)}
     drawn = [
-        line_chart.Curve(name, number, [line_chart.Place(float(x), y, y, y) for x, y in enumerate(values)])
+        line_chart.Curve(name, number, [line_chart.CurvePoint(float(x), y, y, y) for x, y in enumerate(values)])
         for number, (name, values) in enumerate(ends.items())
     ]
-    said = "; ".join(f"{name}: {before:.1f} before, {after:.1f} after" for name, (before, after) in ends.items())
+    text = "; ".join(f"{name}: {before:.1f} before, {after:.1f} after" for name, (before, after) in ends.items())
     ticks = ((0.0, "before"), (1.0, "after"))
     return line_chart.Panel(
-        "General answers in the target’s format, %", "the last stage", drawn, f"{said}.", ticks, 0.0, (0.0,)
+        "General answers in the target’s format, %", "the last stage", drawn, f"{text}.", ticks, 0.0, (0.0,)
     )
 
 
 def of_arms(arms: Sequence[str], looks: Sequence[AnalysisPoint]) -> list[line_chart.Panel]:
-    """Of one target of a study: a panel for each measure, a line for each arm, which is the mean over seeds of each run's own mean."""
-    found = []
-    for kind, measure in [(one, measure) for one in KINDS for measure in one.measures]:
+    """Return the panels of one target of a study: one for each measure, with a line for each arm.
+
+    A line is the mean over seeds of each run's own mean over blocks or tasks.
+    """
+    drawn = []
+    pairs = chain.from_iterable(product([panel_kind], panel_kind.measures) for panel_kind in KINDS)
+    for panel_kind, measure in pairs:
         groups: dict[str, Steps] = {}
         for look in looks:
-            if (look.analysis, look.measure) == (kind.analysis, measure):
-                groups.setdefault(look.arm, {}).setdefault(look.step, []).append(kind.scale * look.value)
-        state = f", {_state({'measure': measure})}" if len(kind.measures) > 1 else ""
+            if (look.analysis, look.measure) == (panel_kind.analysis, measure):
+                groups.setdefault(look.arm, {}).setdefault(look.step, []).append(panel_kind.scale * look.value)
+        # The lines are arms here, so the two states of the prompt, which are lines on a run's page, need a panel each.
+        state = f", {_state({'measure': measure})}" if len(panel_kind.measures) > 1 else ""
         labels = {arm: name for arm, name in zip(arms, course_figures.labels(arms), strict=True) if arm in groups}
-        if panel := _panel(replace(kind, title=kind.title + state), groups, labels, list(arms)):
-            found.append(panel)
-    return found
+        if panel := _panel(replace(panel_kind, title=panel_kind.title + state), groups, labels, list(arms)):
+            drawn.append(panel)
+    return drawn
 
 
-Steps = dict[int, list[float]]  # what was found after so many steps
+Steps = dict[int, list[float]]  # values by number of steps
 
 
-def _over_steps(kind: Kind, records: Sequence[Mapping[str, Any]]) -> tuple[line_chart.Panel, str] | None:
+def _over_steps(panel_kind: PanelKind, records: Sequence[Mapping[str, Any]]) -> tuple[line_chart.Panel, str] | None:
     groups: dict[str, Steps] = {}
     for record in records:
         if record["step"] is not None:
-            by_step = groups.setdefault(kind.line(record), {})
-            by_step.setdefault(int(record["step"]), []).append(kind.scale * record["value"])
-    names = _some(list(groups))
-    panel = _panel(kind, groups, {name: name if len(names) > 1 else "" for name in names}, names)
+            by_step = groups.setdefault(panel_kind.line(record), {})
+            by_step.setdefault(int(record["step"]), []).append(panel_kind.scale * record["value"])
+    names = _evenly_spaced(list(groups))
+    panel = _panel(panel_kind, groups, {name: name if len(names) > 1 else "" for name in names}, names)
     left = f" Shown are {len(names)} of {len(groups)} blocks." if len(names) < len(groups) else ""
-    return None if panel is None else (panel, kind.said + left)
+    return None if panel is None else (panel, panel_kind.meaning + left)
 
 
 def _panel(
-    kind: Kind, groups: Mapping[str, Steps], labels: Mapping[str, str], numbers: Sequence[str]
+    panel_kind: PanelKind, groups: Mapping[str, Steps], labels: Mapping[str, str], numbers: Sequence[str]
 ) -> line_chart.Panel | None:
-    """A line for each name of `labels`, at the steps that all that it is made of reach; None of fewer than two steps."""
-    steps = sorted({step for name in labels for step in groups[name]})
+    """Return a panel with a line for each name of `labels`; None of fewer than two steps."""
+    steps = sorted(set(chain.from_iterable(groups[name] for name in labels)))
     if len(steps) < 2:
         return None
-    drawn, said = [], []
+    drawn, texts = [], []
     for name, label in labels.items():
         most = max(map(len, groups[name].values()))
-        own = {step: values for step, values in sorted(groups[name].items()) if len(values) == most}
-        places = [line_chart.Place(course_figures.place(s, steps), fmean(v), min(v), max(v)) for s, v in own.items()]
-        drawn.append(line_chart.Curve(label, numbers.index(name), places))
-        said.append(f"{name}: " + ", ".join(f"{fmean(own[s]):.3g} at step {s}" for s in sorted({min(own), max(own)})))
-    holds = () if kind.zero is None else (kind.zero,)
+        # Only steps that every block, task or seed reaches: further on the mean would be of others, and jump.
+        complete = {step: values for step, values in sorted(groups[name].items()) if len(values) == most}
+        points = [
+            line_chart.CurvePoint(course_figures.position(s, steps), fmean(v), min(v), max(v))
+            for s, v in complete.items()
+        ]
+        drawn.append(line_chart.Curve(label, numbers.index(name), points))
+        texts.append(
+            f"{name}: "
+            + ", ".join(f"{fmean(complete[s]):.3g} at step {s}" for s in sorted({min(complete), max(complete)}))
+        )
+    holds = () if panel_kind.zero is None else (panel_kind.zero,)
     ticks = course_figures.ticks(steps)
-    return line_chart.Panel(kind.title, course_figures.STEPS, drawn, f"{'; '.join(said)}.", ticks, kind.zero, holds)
+    return line_chart.Panel(
+        panel_kind.title, course_figures.STEPS, drawn, f"{'; '.join(texts)}.", ticks, panel_kind.zero, holds
+    )
 
 
-def _over_blocks(kind: Kind, records: Sequence[Mapping[str, Any]]) -> tuple[line_chart.Panel, str] | None:
-    """Of the weights that a finished run keeps: a measure of each block, the first block on the left."""
+def _over_blocks(panel_kind: PanelKind, records: Sequence[Mapping[str, Any]]) -> tuple[line_chart.Panel, str] | None:
+    """Return a panel of the weights that a finished run keeps: a measure of each block, the first block on the left."""
     values: dict[int, list[float]] = {}
     for record in records:
         block = BLOCK.search(record["where"])
         if record["step"] is None and block:
-            values.setdefault(int(block[1]), []).append(kind.scale * record["value"])
+            values.setdefault(int(block[1]), []).append(panel_kind.scale * record["value"])
     if len(values) < 2:
         return None
-    places = [line_chart.Place(float(block), fmean(own), min(own), max(own)) for block, own in sorted(values.items())]
-    said = ", ".join(f"{place.y:.3g} in block {place.x:.0f}" for place in places)
-    ticks = [(place.x, f"{place.x:.0f}") for place in places if len(places) <= 12 or place.x % (len(places) // 6) == 0]
-    holds = () if kind.zero is None else (kind.zero,)
+    points = [
+        line_chart.CurvePoint(float(block), fmean(numbers), min(numbers), max(numbers))
+        for block, numbers in sorted(values.items())
+    ]
+    text = ", ".join(f"{point.y:.3g} in block {point.x:.0f}" for point in points)
+    # Of many blocks every few get a label, about six: 24 numbers would run into each other on a phone.
+    ticks = [(point.x, f"{point.x:.0f}") for point in points if len(points) <= 12 or point.x % (len(points) // 6) == 0]
+    holds = () if panel_kind.zero is None else (panel_kind.zero,)
     panel = line_chart.Panel(
-        kind.title, "block", [line_chart.Curve("", 0, places)], f"{said}.", ticks, kind.zero, holds
+        panel_kind.title, "block", [line_chart.Curve("", 0, points)], f"{text}.", ticks, panel_kind.zero, holds
     )
-    return panel, f"{kind.said} Of the weights that the run keeps, block by block."
+    return panel, f"{panel_kind.meaning} Of the weights that the run keeps, block by block."
 
 
-def _some(names: list[str]) -> list[str]:
-    """At most `MOST`, evenly spaced, the first and the last among them."""
+def _evenly_spaced(names: list[str]) -> list[str]:
+    """Return at most `MOST` of the names, evenly spaced, the first and the last among them."""
     if len(names) <= MOST:
         return names
     return [names[round(i * (len(names) - 1) / (MOST - 1))] for i in range(MOST)]

@@ -11,6 +11,7 @@ The rule, on paired changes from the base with 95 % intervals:
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Literal
 
 from holdfast.results import units, verdicts
@@ -23,7 +24,7 @@ Word = Literal["hidden", "lost", "cannot be told"]
 
 @dataclass(frozen=True)
 class Pair:
-    """A lost task, the same in disguise, and what that allows one to say."""
+    """A lost task, the same task in disguise, and the word (`hidden`, `lost` or `cannot be told`) that their changes allow."""
 
     plain: TaskResult
     disguise: TaskResult
@@ -33,16 +34,14 @@ class Pair:
 
     @property
     def spelling(self) -> str:
-        """The name of the disguise."""
+        """Return the name of the disguise."""
         name = self.disguise.task
-        return (
-            name.removeprefix(PROBE).capitalize()
-            if name.startswith(PROBE)
-            else name.removesuffix(f":{self.plain.task}")
-        )
+        if name.startswith(PROBE):
+            return name.removeprefix(PROBE).capitalize()
+        return name.removesuffix(f":{self.plain.task}")
 
     def sentence(self) -> str:
-        """The verdict in plain words."""
+        """Return the verdict in plain words."""
         where, task = self.spelling, f"{self.plain.task} ({self.plain.shots}-shot)"
         plainly = f"in {PLAIN.capitalize()}" if self.disguise.task.startswith(PROBE) else "in plain words"
         was, now = (
@@ -61,9 +60,10 @@ class Pair:
 
 
 def pairs(summary: Summary) -> Iterator[Pair]:
-    """Every lost (task, shots) that was also asked in disguise."""
+    """Yield every lost (task, shots) that was also asked in disguise."""
     for plain, disguises in _beside(summary):
         loss = change(plain.headline)
+        # Only what is lost by the run's own verdict: of a change that may be noise there is nothing that could be hidden.
         if not loss or not plain.headline or verdicts.of_score(plain.headline) != "lost":
             continue
         for other in disguises:
@@ -72,28 +72,28 @@ def pairs(summary: Summary) -> Iterator[Pair]:
 
 
 def groups(summary: Summary) -> list[tuple[str, list[TaskResult]]]:
-    """The diagnostics under their headings, each behind the plain task that it disguises, where that was asked."""
-    found: dict[str, list[TaskResult]] = {}
+    """Return the diagnostics under their headings, each after the plain task that it disguises, where that was asked."""
+    by_heading: dict[str, list[TaskResult]] = {}
     paired = _beside(summary)
     alone = [line for line in summary.first_metric("diagnostic") if not any(line in (p, *ds) for p, ds in paired)]
-    for line in [*(line for plain, disguises in paired for line in (plain, *disguises)), *alone]:
-        heading = (
-            "Examples in context against an instruction" if PROBE in line.task else "In plain words and in disguise"
-        )
-        found.setdefault(heading, []).append(line)
-    return list(found.items())
+    for line in (*chain.from_iterable((plain, *disguises) for plain, disguises in paired), *alone):
+        probe = PROBE in line.task
+        heading = "Examples in context against an instruction" if probe else "In plain words and in disguise"
+        by_heading.setdefault(heading, []).append(line)
+    return list(by_heading.items())
 
 
 def _beside(summary: Summary) -> list[tuple[TaskResult, list[TaskResult]]]:
-    """Each (task, shots) that was asked in disguise, with its disguises."""
+    """Return each (task, shots) that was asked in disguise, with its disguises."""
     diagnostics = summary.first_metric("diagnostic")
-    plain = [*summary.first_metric("general"), *diagnostics]
-    found = [(line, [other for other in diagnostics if _disguises(other, line)]) for line in plain]
-    return [(line, disguises) for line, disguises in found if disguises]
+    plain = [*summary.first_metric("general"), *diagnostics]  # the plain English probe is itself a diagnostic
+    candidates = [(line, [other for other in diagnostics if _disguises(other, line)]) for line in plain]
+    return [(line, disguises) for line, disguises in candidates if disguises]
 
 
 def _disguises(line: TaskResult, plain: TaskResult) -> bool:
-    """Whether a line asks the same as another in disguise."""
+    """Return whether a line asks the same as another in disguise."""
+    # Other shots or another metric would be a second difference beside the disguise.
     if (line.shots, line.metric) != (plain.shots, plain.metric):
         return False
     translated = line.task.startswith(PROBE) and plain.task == PROBE + PLAIN != line.task
@@ -101,15 +101,16 @@ def _disguises(line: TaskResult, plain: TaskResult) -> bool:
 
 
 def is_weak(line: TaskResult) -> bool:
-    """Whether the base hardly solves the task: nothing could be hidden there."""
+    """Return whether the base hardly solves the task: nothing could be hidden there."""
     if line.base is None:
         return True
     scale = units.factor(line.base.metric) or 1.0
+    # The lower end of the interval: a base that may be guessing is taken for one that does.
     return line.base.low * scale < max(LEAST, 100 * line.base.chance)
 
 
 def word(loss: Estimate, remains: Estimate, *, weak: bool) -> Word:
-    """What the loss in plain words and the change in disguise say together; both in points, a loss is negative."""
+    """Return the word for a loss in plain words beside the change in disguise; both in points, a loss is negative."""
     half = loss.value / 2
     if weak or half >= 0:
         return "cannot be told"

@@ -1,7 +1,8 @@
-"""Which answers a reader is shown, by a rule that is printed beside them: chosen by hand, examples prove nothing."""
+"""The answers that a reader is shown, by a rule that is printed beside them: chosen by hand, examples prove nothing."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import NamedTuple
 
 from holdfast.results import units
@@ -43,7 +44,7 @@ class ShownItem:
 
 @dataclass(frozen=True)
 class TaskExamples:
-    """A task's chosen items, and out of how many they were chosen."""
+    """A task's chosen items, with the numbers of items that `fell`, that `rose`, and `of` which they were chosen."""
 
     task: str
     role: str
@@ -54,31 +55,31 @@ class TaskExamples:
 
 
 def choose(outputs: Sequence[Output], summary: Summary) -> list[TaskExamples]:
-    """The examples of every task that has its items on file, target first."""
-    asked: dict[tuple[str, int], dict[int, Answers]] = {}
+    """Return the examples of every task that has its items on file, target first."""
+    answered: dict[tuple[str, int], dict[int, Answers]] = {}
     for output in outputs:
-        items = asked.setdefault((output.task, output.shots), {})
+        items = answered.setdefault((output.task, output.shots), {})
         items.setdefault(output.index, {})[output.variant, output.prompt] = output
-    found = []
+    chosen_examples = []
     for lines in _by_task(summary):
-        moved = sorted(change for line in lines for change in _changes(line, asked.get((line.task, line.shots), {})))
+        # All shots in one list: the worst answer of a task is shown, at whatever number of shots it was given.
+        moved = sorted(chain.from_iterable(_changes(line, answered.get((line.task, line.shots), {})) for line in lines))
         if moved:
             falls = [change for change in moved if change.size < 0]
             rises = sorted((change for change in moved if change.size > 0), key=lambda change: -change.size)
             task, metric = lines[0].task, lines[0].metric
-            chosen = [asked[task, change.shots][change.item] for change in [*falls[:FALLS], *rises[:RISES]]]
+            chosen = [answered[task, change.shots][change.item] for change in [*falls[:FALLS], *rises[:RISES]]]
             shown = [_item(answers, metric) for answers in chosen]
-            found.append(TaskExamples(task, lines[0].role, len(falls), len(rises), len(moved), shown))
-    return found
+            chosen_examples.append(TaskExamples(task, lines[0].role, len(falls), len(rises), len(moved), shown))
+    return chosen_examples
 
 
 class Change(NamedTuple):
-    """How an item's own score changed, sorted as the rule says."""
+    """The change of an item's own score; its fields are in the order by which the rule sorts."""
 
     plain: bool  # whether the tuned answer is not in the tuned task's format
-    by_format: (
-        bool  # whether `size` is that of the format, because the score says nothing: the score's own changes come first
-    )
+    # whether `size` is that of the format, because the score says nothing: the score's own changes come first
+    by_format: bool
     size: float
     length: int  # of the input
     shots: int
@@ -86,15 +87,17 @@ class Change(NamedTuple):
 
 
 def _changes(line: TaskResult, items: Mapping[int, Answers]) -> Iterator[Change]:
-    """The change of every item that both models answered, in the prompt state that counts."""
+    """Yield the change of every item that both models answered, in the prompt state that counts."""
     state = line.headline.prompt if line.headline else None
     for index, answers in items.items():
         base, tuned = answers.get(("base", None)), answers.get(("tuned", state))
         if base and tuned:
             plain = not tuned.scores.get("format_share")
             size = _difference(base, tuned, line.metric)
-            by_format = not size
+            by_format = not size  # None (no value for one item) or 0 (wrong before and after)
             if by_format and (formatted := _difference(tuned, base, "format_share")) is not None:
+                # Base and tuned the other way round: to fall into the format counts as a loss. Beside a score that stayed, to leave
+                # it is no gain.
                 size = min(0.0, formatted) if size is not None else formatted
             if size is not None:
                 yield Change(plain, by_format, size, len(tuned.input), line.shots, index)
@@ -128,13 +131,14 @@ def _answer(output: Output, state: str, metric: str) -> Answer:
         return Answer(state, cut(output.output), "", None, written)
     scale = units.factor(metric)
     points = value * scale if scale else None
+    # Only the ends are right or wrong: an F1 of 60 is neither, and gets no sign.
     right = {0.0: False, 100.0: True}.get(points) if points is not None else None
     shown = units.points(points) if points is not None else f"{value:.3g}"
     return Answer(state, cut(output.output), shown, right, written)
 
 
 def cut(text: str, *, end: bool = False) -> str:
-    """A text short enough to show; of a long input the end is kept, where the question stands."""
+    """Return a text short enough to show; with `end` (of an input) its end is kept, where the question stands."""
     over = len(text) - LONGEST
     if over <= 0:
         return text

@@ -1,8 +1,9 @@
-"""What each figure of the page shows: from a summary or a log to rows for the templates."""
+"""The figures of the page of a run: from a summary or a log to rows for the templates."""
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from markupsafe import Markup
@@ -33,9 +34,8 @@ class ForestRow:
     line: TaskResult
     readings: list[Reading]
     drawing: Markup
-    first: (
-        bool  # whether the row above is of another task; where it is not, the name is only for who cannot see that row
-    )
+    # whether the row above is of another task; where it is not, the name is only for who cannot see that row
+    first: bool
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Plot:
 
 
 def readings(line: TaskResult) -> list[Reading]:
-    """The tuned scores of a line, prompt attached first."""
+    """Return the tuned scores of a line, prompt attached first."""
     return [
         Reading(
             line.tuned[state],
@@ -63,33 +63,41 @@ def readings(line: TaskResult) -> list[Reading]:
 
 
 def forest(groups: Sequence[tuple[str, Sequence[TaskResult]]]) -> Plot | None:
-    """Changes with their intervals, one row per (task, shots), under the groups' headings; None without any change in points."""
-    groups = [(heading, [line for line in found if any(map(change, line.tuned.values()))]) for heading, found in groups]
-    lines = [line for _, found in groups for line in found]
-    found = [estimate for line in lines for score in line.tuned.values() if (estimate := change(score))]
-    if not found:
+    """Return changes with their intervals, one row per (task, shots), under the groups' headings; None without any change in points."""
+    groups = [(heading, [line for line in rows if any(map(change, line.tuned.values()))]) for heading, rows in groups]
+    lines = list(chain.from_iterable(rows for _, rows in groups))
+    estimates = _estimates(lines)
+    if not estimates:
         return None
-    limits = [limit for estimate in found for limit in (estimate.low, estimate.high)]
+    # One scale for all rows, so that lengths compare, with the margin on both sides, so that small changes look small.
+    limits = [*(estimate.low for estimate in estimates), *(estimate.high for estimate in estimates)]
     scale = svg.Scale.around([-verdicts.POINTS, verdicts.POINTS, *limits])
     drawings = [svg.track(_changes(line), scale, band=verdicts.POINTS) for line in lines]
     return _plot(groups, drawings, svg.axis(scale))
 
 
+def _estimates(lines: Sequence[TaskResult]) -> list[Estimate]:
+    """Return the changes of the lines in every state of the tuned model, those that are in points."""
+    scores = chain.from_iterable(line.tuned.values() for line in lines)
+    return [estimate for score in scores if (estimate := change(score))]
+
+
 def by_role(summary: Summary) -> list[tuple[str, Sequence[TaskResult]]]:
-    """What the verdict on a run is made of: the target's lines and those of the general tasks."""
+    """Return the lines that a verdict rests on, under two headings: the target's and those of the general tasks."""
     return [("Target", summary.first_metric("target")), ("General tasks", summary.first_metric("general"))]
 
 
 def symptom(summary: Summary, metric: str) -> Plot | None:
-    """A symptom on general tasks, base against tuned, from 0 to 100; None where it has no upper end."""
+    """Return a symptom on general tasks, base against tuned, from 0 to 100; None where it has no upper end."""
     lines = [line for line in summary.symptom(metric) if line.base and line.tuned]
     if not lines or units.factor(metric) is None:
         return None
-    scale = svg.Scale(-2.0, 102.0)
+    scale = svg.Scale(-2.0, 102.0)  # a little more than 0 to 100, for the marks at the ends to be whole
     drawings = []
     for line in lines:
         assert line.base is not None
         states = readings(line)
+        # The base again on each line: a reader compares two marks on one line, and not over several.
         marks = [_value_mark(line.base, "bar", "base") for _ in states]
         marks += [_value_mark(r.score, r.shape, "neutral", r.counts) for r in states]
         drawings.append(svg.track(marks, scale, lines=[*range(len(states)), *range(len(states))]))
@@ -106,15 +114,15 @@ class Sign:
 
 
 def signs(summary: Summary) -> tuple[list[str], list[Sign]]:
-    """(columns, rows): every symptom, averaged over general tasks and shots. A mean leaves out lines that lack a column."""
-    names = {metric: summary.symptom(metric) for metric in summary.symptoms}
-    every = [line for lines in names.values() for line in lines]
-    states = [state for state in STATE if any(state in line.tuned for line in every)]
-    found = []
-    for metric, lines in names.items():
+    """Return (columns, rows): every symptom, averaged over general tasks and shots. A mean leaves out lines that lack a column."""
+    by_metric = {metric: summary.symptom(metric) for metric in summary.symptoms}
+    measured = set(chain.from_iterable(line.tuned for line in chain.from_iterable(by_metric.values())))
+    states = [state for state in STATE if state in measured]
+    rows = []
+    for metric, lines in by_metric.items():
         columns = [[line.base for line in lines], *([line.tuned.get(state) for line in lines] for state in states)]
-        found.append(Sign(metric, units.meaning(metric), [_mean_text([s for s in scores if s]) for scores in columns]))
-    return ["base", *(STATE[state] for state in states)], found
+        rows.append(Sign(metric, units.meaning(metric), [_mean_text([s for s in scores if s]) for scores in columns]))
+    return ["base", *(STATE[state] for state in states)], rows
 
 
 def _mean_text(scores: Sequence[Score]) -> str:
@@ -135,33 +143,30 @@ class HeatCell:
 
 
 def heat(summary: Summary) -> tuple[list[str], list[int], list[tuple[str, str, list[list[HeatCell]]]]]:
-    """(states, shots, [(task, role, cells by state then shots)]): the change of each task's own metric.
+    """Return (states, shots, [(task, role, cells by state then shots)]): the change of each task's own metric.
 
     The tint is the change over the largest change of the map, so that it shows where, and the number says how much.
     """
-    lines = [line for role in ("target", "general") for line in summary.first_metric(role) if line.tuned]
+    lines = [line for line in (*summary.first_metric("target"), *summary.first_metric("general")) if line.tuned]
     states = [state for state in STATE if any(state in line.tuned for line in lines)]
     shots = sorted({line.shots for line in lines})
-    by_place = {(line.task, line.shots): line for line in lines}
-    sizes = [abs(estimate.value) for line in lines for score in line.tuned.values() if (estimate := change(score))]
-    largest = max(sizes, default=0.0) or 1.0
+    by_key = {(line.task, line.shots): line for line in lines}
+    largest = max((abs(estimate.value) for estimate in _estimates(lines)), default=0.0) or 1.0  # divides: not 0
     rows = []
     for task, role in dict.fromkeys((line.task, line.role) for line in lines):
-        found = [[by_place.get((task, count)) for count in shots] for _ in states]
-        cells = [
-            [cell(line.tuned.get(state) if line else None, largest) for line in group]
-            for state, group in zip(states, found, strict=True)
-        ]
+        # A task need not have been asked at every number of shots: an empty cell keeps the columns in line.
+        row = [by_key.get((task, count)) for count in shots]
+        cells = [[cell(line.tuned.get(state) if line else None, largest) for line in row] for state in states]
         rows.append((task, role, cells))
     return [STATE[state] for state in states], shots, rows
 
 
 def curves(log: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[tuple[str, Markup, tuple[float, float, float]]]]]:
-    """[(stage, [(what, drawing, (first, last, best))])]: loss, and the validation metric where it was measured."""
+    """Return [(stage, [(what, drawing, (first, last, best))])]: loss, and the validation metric where it was measured."""
     stages: dict[str, list[Mapping[str, Any]]] = {}
     for record in log:
         stages.setdefault(str(record.get("stage", "training")), []).append(record)
-    found = []
+    by_stage = []
     for stage, records in stages.items():
         losses = [(r["step"], r["loss"]) for r in records if "loss" in r]
         checks = [(r["step"], r["validation"]) for r in records if "validation" in r]
@@ -169,8 +174,8 @@ def curves(log: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[tuple[str, 
         panels = [_panel(stage, "training loss", losses, least=True)] if losses else []
         if checks:
             panels.append(_panel(stage, f"validation {metric}", checks, least=units.sign(metric) < 0))
-        found.append((stage, panels))
-    return found
+        by_stage.append((stage, panels))
+    return by_stage
 
 
 def _panel(
@@ -181,14 +186,14 @@ def _panel(
     title = f"{what.capitalize()} of stage {stage}"
     described = f"From {facts[0]:.3g} at step {points[0][0]} to {facts[1]:.3g} at step {points[-1][0]}."
     thinned = thin(points)
-    if len(points) == 1:
+    if len(points) == 1:  # a curve through one point is none; its numbers are in the text
         return what, Markup(""), facts
     return what, svg.curve(thinned, title=title, description=described, dots=len(thinned) <= 30), facts
 
 
 def thin(points: list[tuple[float, float]], most: int = 400) -> list[tuple[float, float]]:
-    """At most about `most` of many points, the first and the last among them."""
-    step = -(-len(points) // most)
+    """Return at most about `most` of many points, the first and the last among them."""
+    step = -(-len(points) // most)  # rounded up, so that 401 points become 201 and not 401
     kept = points[::step]
     return kept if kept[-1] == points[-1] else [*kept, points[-1]]
 
@@ -196,19 +201,21 @@ def thin(points: list[tuple[float, float]], most: int = 400) -> list[tuple[float
 def _plot(groups: Sequence[tuple[str, Sequence[TaskResult]]], drawings: Sequence[Markup], axis: Markup) -> Plot:
     drawn, rows = iter(drawings), []
     for heading, lines in groups:
-        before = [None, *(line.task for line in lines)]
-        own = [
+        before = [None, *(line.task for line in lines)]  # one longer than the lines: the task of the row above each
+        forest_rows = [
             ForestRow(line, readings(line), next(drawn), line.task != task)
             for line, task in zip(lines, before, strict=False)
         ]
-        rows += [(heading, own)] if own else []
-    states = [state for state in STATE if any(state in line.tuned for _, lines in groups for line in lines)]
+        rows += [(heading, forest_rows)] if forest_rows else []
+    measured = set(chain.from_iterable(line.tuned for line in chain.from_iterable(lines for _, lines in groups)))
+    states = [state for state in STATE if state in measured]
     return Plot(rows, axis, [(STATE[state], SHAPE[state]) for state in states])
 
 
 def _changes(line: TaskResult) -> list[svg.Mark]:
     marks = []
     for reading in readings(line):
+        # A state without a change (a metric without points) keeps its line in the row, with a mark at zero and no interval.
         estimate = change(reading.score) or Estimate(0.0, 0.0, 0.0)
         marks.append(
             _mark(estimate, reading.shape, verdicts.SHORT[reading.word] if reading.word else "neutral", reading.counts)
@@ -216,17 +223,18 @@ def _changes(line: TaskResult) -> list[svg.Mark]:
     return marks
 
 
-def _value_mark(score: Score, shape: str, kind: str, strong: bool = True) -> svg.Mark:
+def _value_mark(score: Score, shape: str, css_class: str, strong: bool = True) -> svg.Mark:
     scale = units.factor(score.metric) or 1.0
-    return _mark(Estimate(score.value, score.low, score.high).scaled(scale), shape, kind, strong)
+    return _mark(Estimate(score.value, score.low, score.high).scaled(scale), shape, css_class, strong)
 
 
-def _mark(estimate: Estimate, shape: Any, kind: str, strong: bool) -> svg.Mark:
-    return svg.Mark(estimate.value, estimate.low, estimate.high, shape, kind, strong)
+def _mark(estimate: Estimate, shape: Any, css_class: str, strong: bool) -> svg.Mark:
+    return svg.Mark(estimate.value, estimate.low, estimate.high, shape, css_class, strong)
 
 
 def cell(score: Score | None, largest: float) -> HeatCell:
-    """A score's cell on a map whose largest change is `largest` points."""
+    """Return a score's cell on a map whose largest change is `largest` points."""
     estimate = change(score)
+    # By the sign of the metric: a tint says better or worse, and a fall of a perplexity is better.
     tint = round(100 * estimate.value / largest) * units.sign(score.metric) if estimate and score else 0
     return HeatCell(score, verdicts.of_score(score) if score else None, tint)

@@ -38,7 +38,7 @@ def write_page(path: str | Path) -> Path:
 
 
 def page(run: Folder) -> str:
-    """The page of one run."""
+    """Return the page of one run."""
     summary, lives = Summary.of(run.scores), sentences.format_location(run.scores)
     states, shots, heat = figures.heat(summary)
     listed = _listed(run.scores)
@@ -74,7 +74,7 @@ def page(run: Folder) -> str:
         analyses=analysis_figures.panels(run.analysis),
         sweep=sweep_figure.panel(read_sweep(run_folder.RunFolder(run.path).sweep_file)),
         located=sentences.format_sentence(lives),
-        lives=analysis_figures.lives(lives) if lives else None,
+        lives=analysis_figures.format_panel(lives) if lives else None,
         figure=line_chart.inline,
         facts=_facts(run),
     )
@@ -87,7 +87,7 @@ def write_comparison(folders: Sequence[str | Path], out: str | Path, floor: floa
 
 
 def comparison(runs: Sequence[Folder], floor: float | None = None) -> str:
-    """The page of several runs: what each gained against what it kept."""
+    """Return the page of several runs: the gain of each against its retention; runs below `floor` (0 to 1) are named."""
     summaries = [Summary.of(run.scores) for run in runs]
     sides = side_by_side(summaries)
     return render(
@@ -107,17 +107,17 @@ def comparison(runs: Sequence[Folder], floor: float | None = None) -> str:
 
 
 def render(template: str, **values: Any) -> str:
-    """A template of this folder with its values."""
+    """Return a template of `report/assets` with its values."""
     return _environment().get_template(template).render(**values)
 
 
 @cache
 def _environment() -> Environment:
-    """The templates with what they may call; everything they print is escaped."""
+    """Return the templates with the functions that they may call; everything they print is escaped."""
     environment = Environment(
         loader=FileSystemLoader(ASSETS),
         autoescape=True,
-        undefined=StrictUndefined,
+        undefined=StrictUndefined,  # a misspelt name is an error and not an empty place on the page
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -142,70 +142,72 @@ def _environment() -> Environment:
 
 
 def key(score: Score) -> str:
-    """A score's key as one string: what `data-score` holds."""
+    """Return a score's key as one string, for `data-score`."""
     return "|".join(str(part) for part in score.key)
 
 
 def minus(text: str) -> str:
-    """Numbers with a true minus sign; the hyphens of names (`0-shot`, `pig-latin`) stay."""
+    """Return numbers with a true minus sign; the hyphens of names (`0-shot`, `pig-latin`) stay."""
     return re.sub(r"(?<![\w)])-(?=[\d.])", "−", text)
 
 
 def breakable(name: str) -> Markup:
-    """A name that may break after a slash, a colon, a dot, a dash or an underscore, where it has no spaces to break at."""
+    """Return a name that may break after a slash, a colon, a dot, a dash or an underscore, where it has no spaces to break at."""
+    # `join` of Markup escapes each part: only the breaks are markup.
     return Markup("<wbr>").join(re.split(r"(?<=[/:_.-])", name))
 
 
 def shown(score: Score, name: str = "value") -> Markup:
-    """A score's number, marked with where it comes from."""
+    """Return a score's number, marked with the score and the field that it comes from."""
     return Markup('<span class="num" data-score="{}" data-field="{}">{}</span>').format(
         key(score), name, minus(units.shown(score, name))
     )
 
 
 def interval(score: Score, name: str = "value") -> Markup:
-    """A score's interval, or that of a change, both ends marked."""
+    """Return a score's interval, or that of a change, both ends marked."""
     low, high = ("low", "high") if name == "value" else (f"{name}_low", f"{name}_high")
     return Markup('<span class="interval">[{}, {}]</span>').format(shown(score, low), shown(score, high))
 
 
 def cell(score: Score, name: str) -> str:
-    """A score's number for a table cell, which carries the mark itself; empty where there is none."""
+    """Return a score's number for a table cell, which carries the mark itself; empty where there is none."""
     return minus(units.shown(score, name)) if getattr(score, name) is not None else ""
 
 
 def state(score: Score) -> str:
-    """Which model answered: the base, or the tuned one and where its prompt was."""
-    said = STATE[score.prompt]
+    """Return the name of the model that answered: the base, or the tuned one with its prompt's state, and the step on the way."""
+    words = STATE[score.prompt]
     if score.step is not None:
-        return f"{said}, step {score.step}"
-    return said if score.variant == "tuned" else "base" if score.prompt is None else f"base, {said}"
+        return f"{words}, step {score.step}"
+    return words if score.variant == "tuned" else "base" if score.prompt is None else f"base, {words}"
 
 
-def estimate(found: Estimate, name: str, plus: bool = False) -> Markup:
-    """A derived number with its interval, both marked with what they are."""
+def estimate(derived: Estimate, name: str, plus: bool = False) -> Markup:
+    """Return a derived number with its interval, both marked with the name of what was derived."""
     return Markup(
         '<span class="num" data-derived="{0}">{1}</span> <span class="interval" data-derived="{0}">{2}</span>'
-    ).format(name, minus(units.points(found.value, plus)), minus(sentences.interval(found)))
+    ).format(name, minus(units.points(derived.value, plus)), minus(sentences.interval(derived)))
 
 
 def _asset(name: str) -> Markup:
+    # Put into the page unescaped: these files are ours, and the page must work without any other file.
     return Markup((ASSETS / name).read_text(encoding="utf-8"))
 
 
 def _hash(script: str) -> str:
-    """The script's hash as a content security policy writes it."""
+    """Return the script's hash as a content security policy writes it."""
     return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
 def _listed(scores: Sequence[Score]) -> list[Score]:
-    """Target first and diagnostics last, a task's shots together, judgements before symptoms, the base before the tuned model.
+    """Return the scores, target first and diagnostics last, a task's shots together, judgements before symptoms, the base before the tuned.
 
     Of very many scores the symptoms are left out, to keep the page small.
     """
     if len(scores) > MOST_ROWS:
         scores = [score for score in scores if not units.is_symptom(score.metric)]
-    order = {task: place for place, task in enumerate(dict.fromkeys(score.task for score in scores))}
+    order = {task: index for index, task in enumerate(dict.fromkeys(score.task for score in scores))}
     return sorted(
         scores,
         key=lambda s: (ROLES.index(s.role), order[s.task], s.shots, units.is_symptom(s.metric), s.metric, s.variant),
@@ -213,31 +215,32 @@ def _listed(scores: Sequence[Score]) -> list[Score]:
 
 
 def _subject(run: Folder, summary: Summary) -> str:
-    """What was tuned on what and how, in a line."""
+    """Return base model, targets, recipe and seed in a line."""
     targets = list(dict.fromkeys(line.task for line in summary.first_metric("target")))
     of_many = f" and {len(targets) - 2} more" if len(targets) > 2 else ""
     return f"{run.base_model} tuned on {', '.join(targets[:2]) or 'no target'}{of_many} by {run.one.recipe}, seed {run.one.seed}"
 
 
 def _facts(run: Folder) -> list[tuple[str, str]]:
-    """The circumstances that all scores share, in words."""
-    one, judged = run.one, [score for score in run.scores if not units.is_symptom(score.metric)]
-    found = [
+    """Return the circumstances that the scores share, in words, those that are known."""
+    # Symptoms are left out: they have no signature, and are read from the same answers as the judgements.
+    sample, judged = run.one, [score for score in run.scores if not units.is_symptom(score.metric)]
+    facts = [
         ("Base model", run.base_model),
-        ("Recipe", one.recipe),
-        ("Seed", str(one.seed)),
+        ("Recipe", sample.recipe),
+        ("Seed", str(sample.seed)),
         ("Split", _several(score.split for score in judged)),
         ("Template", _several(score.template for score in judged)),
         ("Demonstrations", _several(score.demonstrations for score in judged)),
         ("Decoding", _several(score.decoding for score in judged)),
         ("Metrics", _several(f"{score.metric}: {score.signature}" for score in judged if score.signature)),
         ("Training rows", "; ".join(run.truncated)),
-        ("Versions", ", ".join(f"{name} {version}" for name, version in one.versions.items())),
+        ("Versions", ", ".join(f"{name} {version}" for name, version in sample.versions.items())),
     ]
-    return [(name, value) for name, value in found if value]
+    return [(name, value) for name, value in facts if value]
 
 
 def _several(values: Iterable[str], most: int = 6) -> str:
-    """The different values one after another; of many, the first few and how many more there are."""
-    found = [value for value in dict.fromkeys(values) if value]
-    return "; ".join(found[:most]) + (f"; and {len(found) - most} more" if len(found) > most else "")
+    """Return the different values one after another; of many, the first few and the number of the rest."""
+    different = [value for value in dict.fromkeys(values) if value]
+    return "; ".join(different[:most]) + (f"; and {len(different) - most} more" if len(different) > most else "")

@@ -14,8 +14,9 @@ def panel(points: Sequence[SweepPoint]) -> tuple[line_chart.Panel, str] | None:
     series = {"target": [100 * p.target for p in ordered], "general": [100 * p.general for p in ordered]}
     lines = []
     for number, (label, values) in enumerate(series.items()):
-        places = [line_chart.Place(p.value, v, v, v) for p, v in zip(ordered, values, strict=True)]
-        lines.append(line_chart.Curve(label, number, places))
+        # No band: a sweep is measured once at each value, with one seed.
+        path = [line_chart.CurvePoint(p.value, v, v, v) for p, v in zip(ordered, values, strict=True)]
+        lines.append(line_chart.Curve(label, number, path))
     ticks = [(point.value, f"{point.value:g}") for point in ordered]
     chosen = next((point for point in ordered if point.chosen), None)
     dial = ordered[0].dial

@@ -18,7 +18,7 @@ SHORT = {  # as a terminal has room for
 
 @dataclass(frozen=True)
 class StudyTable:
-    """What every table of one target is made of: arms by what was measured of them, and the tests against the first arm."""
+    """The content of every table of one target: arms by measures, the tests against the first arm, and each task's scores."""
 
     cells: list[Cell]
     columns: dict[str, list[Spread | None]]  # a measure that any arm has: an entry for each arm
@@ -32,30 +32,31 @@ class StudyTable:
         """Return the table of one target."""
         cells = [cell for cell in study.cells if cell.task == task]
         columns = {name: [getattr(cell, name) for cell in cells] for name in MEASURED}
-        compared = [one for one in study.comparisons if one.task == task]
-        measures = list(dict.fromkeys(one.measure for one in compared))
-        places = {(one.arm, one.measure): one for one in compared}
-        arms = dict.fromkeys(one.arm for one in compared)
-        answered = [one for one in study.answered if one.task == task]
+        compared = {(test.arm, test.measure): test for test in study.comparisons if test.task == task}
+        measures = list(dict.fromkeys(measure for _, measure in compared))
+        arms = dict.fromkeys(arm for arm, _ in compared)
+        # A dict keeps the order of the file, which is that of the tasks in the study.
+        answered: dict[tuple[str, int], list[TaskScore]] = {}
+        for score in study.answered:
+            if score.task == task:
+                answered.setdefault((score.asked, score.shots), []).append(score)
         return cls(
             cells,
+            # Only measures that an arm has: a column of dashes says nothing, and 80 columns are few.
             {name: column for name, column in columns.items() if any(column)},
             measures,
-            [(arm, [places.get((arm, measure)) for measure in measures]) for arm in arms],
-            compared[0].against if compared else "",
-            [
-                (asked, shots, [one for one in answered if (one.asked, one.shots) == (asked, shots)])
-                for asked, shots in dict.fromkeys((one.asked, one.shots) for one in answered)
-            ],
+            [(arm, [compared.get((arm, measure)) for measure in measures]) for arm in arms],
+            next((test.against for test in compared.values()), ""),
+            [(name, shots, scores) for (name, shots), scores in answered.items()],
         )
 
     def entry(self, name: str, arm: int) -> str:
-        """Return an arm's measure as text, with how many of its seeds count where not all do."""
+        """Return an arm's measure as text, with the number of seeds that count where not all do."""
         return shown(self.columns[name][arm], self.cells[arm].seeds if name == "matched" else 0)
 
 
 def terminal(study: Study) -> RenderableType:
-    """Tables that fit 80 columns: each target's arms, the differences to the first arm, and what stage 1 predicts."""
+    """Return tables that fit 80 columns: each target's arms, the differences to the first arm, and the predictions of stage 1."""
     parts: list[RenderableType] = []
     for task in dict.fromkeys(cell.task for cell in study.cells):
         made = StudyTable.of(study, task)
@@ -65,7 +66,7 @@ def terminal(study: Study) -> RenderableType:
             parts += [Text(f"Against {made.against}, in points (p over items / over seeds, after Holm)")]
             parts += [_compared(made), Text()]
     parts.append(Text(NOTE, style="dim"))
-    parts += [Text(said(one)) for one in study.predictions]
+    parts += [Text(prediction_text(prediction)) for prediction in study.predictions]
     return Group(*parts)
 
 
@@ -77,29 +78,29 @@ NOTE = (
 )
 
 
-def said(one: Prediction) -> str:
+def prediction_text(result: Prediction) -> str:
     """Return a prediction in words."""
-    if not one.targets:
+    if not result.targets:
         return (
-            f"Stage-1 score and {one.measure}: rank correlation {one.correlation:+.2f} over {one.n} runs (an older version, whose "
+            f"Stage-1 score and {result.measure}: rank correlation {result.correlation:+.2f} over {result.n} runs (an older version, whose "
             "p took runs of one target for independent; it is left out)."
         )
-    counted = f"over {one.targets} target{'' if one.targets == 1 else 's'}, {one.n} runs"
-    if one.p is None:
+    counted = f"over {result.targets} target{'' if result.targets == 1 else 's'}, {result.n} runs"
+    if result.p is None:
         return (
-            f"Stage-1 score and {one.measure}: not resolvable {counted}; runs of one target resemble each other, and it takes at least "
+            f"Stage-1 score and {result.measure}: not resolvable {counted}; runs of one target resemble each other, and it takes at least "
             f"{FEWEST_TARGETS} targets to tell."
         )
-    p = f"{one.p:.2g}" if one.p >= 0.0001 else "<0.0001"
-    return f"Stage-1 score and {one.measure}: rank correlation {one.correlation:+.2f} {counted} (p {p}, of whole targets exchanged)."
+    p = f"{result.p:.2g}" if result.p >= 0.0001 else "<0.0001"
+    return f"Stage-1 score and {result.measure}: rank correlation {result.correlation:+.2f} {counted} (p {p}, of whole targets exchanged)."
 
 
-def shown(found: Spread | None, seeds: int = 0, plus: bool = False) -> str:
-    """`91.0 ± 2.0`, and how many of the seeds where not all count."""
-    if found is None:
+def shown(spread: Spread | None, seeds: int = 0, plus: bool = False) -> str:
+    """Return `91.0 ± 2.0`, with the number of seeds (`(2/3)`) where fewer than `seeds` count; `-` for None."""
+    if spread is None:
         return "-"
-    text = units.points(found.mean, plus) + ("" if found.sd is None else f" ± {found.sd:.1f}")
-    return text if found.n >= seeds else f"{text} ({found.n}/{seeds})"
+    text = units.points(spread.mean, plus) + ("" if spread.sd is None else f" ± {spread.sd:.1f}")
+    return text if spread.n >= seeds else f"{text} ({spread.n}/{seeds})"
 
 
 def _arms(made: StudyTable) -> RenderableType:
@@ -116,15 +117,16 @@ def _arms(made: StudyTable) -> RenderableType:
 
 
 def brief(arm: str) -> str:
-    """An arm's name without the stages before its settings, where every setting is then still told from the others; one a line."""
+    """Return an arm's name without the stages before its settings, where every setting is then still told from the others; one a line."""
     method, at, rest = arm.partition("@")
     settings = [part.partition(".")[2] or part for part in rest.split(",")]
     names = {part.partition("=")[0] for part in settings}
+    # prompt.learning_rate beside model.learning_rate: without the stage two settings would have one name.
     return arm if not at or len(names) < len(settings) else "\n ".join([method, *settings])
 
 
-def _mean(found: Spread | None) -> str:
-    return "-" if found is None else units.points(found.mean)
+def _mean(spread: Spread | None) -> str:
+    return "-" if spread is None else units.points(spread.mean)
 
 
 def _compared(made: StudyTable) -> RenderableType:
@@ -137,10 +139,11 @@ def _compared(made: StudyTable) -> RenderableType:
     return grid
 
 
-def _difference(one: Comparison | None) -> str:
-    if one is None:
+def _difference(comparison: Comparison | None) -> str:
+    if comparison is None:
         return "-"
     ps = " / ".join(
-        "-" if p is None else f"{p:.2f}".lstrip("0") if p >= 0.005 else "<.01" for p in (one.p_items, one.p_seeds)
+        "-" if p is None else f"{p:.2f}".lstrip("0") if p >= 0.005 else "<.01"
+        for p in (comparison.p_items, comparison.p_seeds)
     )
-    return f"{units.points(one.difference, True)}\n({ps})"  # on two lines: four measures fit 80 columns
+    return f"{units.points(comparison.difference, True)}\n({ps})"  # on two lines: four measures fit 80 columns

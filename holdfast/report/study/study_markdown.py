@@ -1,8 +1,9 @@
 """A study as tables in Markdown, to put beside words of one's own."""
 
 from collections.abc import Sequence
+from itertools import chain
 
-from holdfast.report.study.study import NOTE, StudyTable, brief, said, shown
+from holdfast.report.study.study import NOTE, StudyTable, brief, prediction_text, shown
 from holdfast.results.study import Comparison, Study
 
 TITLES = {
@@ -12,7 +13,7 @@ TITLES = {
 
 
 def markdown(study: Study, name: str) -> str:
-    """`study.md`: for each target its arms, every task that they were asked, and the tests against the first arm."""
+    """Return `study.md`: for each target its arms, every task that they were asked, and the tests against the first arm."""
     parts = [f"# {name}"]
     for task in dict.fromkeys(cell.task for cell in study.cells):
         made = StudyTable.of(study, task)
@@ -24,7 +25,7 @@ def markdown(study: Study, name: str) -> str:
             tests = [[_name(arm), *map(_difference, row)] for arm, row in made.tests]
             parts += [caption, _table(("arm", *made.measures), tests)]
     parts.append(NOTE)
-    parts += [f"- {said(one)}" for one in study.predictions]
+    parts += [f"- {prediction_text(prediction)}" for prediction in study.predictions]
     return "\n\n".join(parts) + "\n"
 
 
@@ -33,10 +34,10 @@ def _name(arm: str) -> str:
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table without the columns in which nothing stands."""
-    used = [place for place in range(len(head)) if place == 0 or any(row[place] != "-" for row in rows)]
-    lines = [[head[place] for place in used], ["---", *["---:"] * (len(used) - 1)]]
-    lines += [[row[place] for place in used] for row in rows]
+    """Return a Markdown table without the columns that hold nothing but dashes; the first always stays."""
+    used = [column for column in range(len(head)) if column == 0 or any(row[column] != "-" for row in rows)]
+    lines = [[head[column] for column in used], ["---", *["---:"] * (len(used) - 1)]]
+    lines += [[row[column] for column in used] for row in rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
@@ -50,8 +51,9 @@ def _arms(made: StudyTable) -> str:
 
 
 def _answered(made: StudyTable) -> str:
-    """A row for each task and number of demonstrations, a column for each arm."""
-    arms = list(dict.fromkeys(score.arm for _, _, scores in made.answered for score in scores))
+    """Return a table with a row for each task and number of demonstrations, and a column for each arm."""
+    # From all rows: an arm whose runs failed on one task is missing there and must keep its column.
+    arms = list(dict.fromkeys(score.arm for score in chain.from_iterable(scores for _, _, scores in made.answered)))
     rows = []
     for task, shots, scores in made.answered:
         by_arm = {score.arm: score for score in scores}
@@ -63,9 +65,13 @@ def _answered(made: StudyTable) -> str:
     return _table(("task", "base", *map(_name, arms)), rows)
 
 
-def _difference(one: Comparison | None) -> str:
-    if one is None:
+def _difference(comparison: Comparison | None) -> str:
+    if comparison is None:
         return "-"
-    interval = "" if one.low is None or one.high is None else f" [{one.low:+.1f}, {one.high:+.1f}]"
-    p_items, p_seeds = ("-" if p is None else "<.01" if p < 0.005 else f"{p:.2f}" for p in (one.p_items, one.p_seeds))
-    return f"{one.difference:+.1f}{interval} ({p_items}, {p_seeds})"
+    interval = (
+        "" if comparison.low is None or comparison.high is None else f" [{comparison.low:+.1f}, {comparison.high:+.1f}]"
+    )
+    p_items, p_seeds = (
+        "-" if p is None else "<.01" if p < 0.005 else f"{p:.2f}" for p in (comparison.p_items, comparison.p_seeds)
+    )
+    return f"{comparison.difference:+.1f}{interval} ({p_items}, {p_seeds})"

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from statistics import fmean
 
 from markupsafe import Markup
@@ -31,12 +32,13 @@ class End:
     number: int
     arm: str
     drawing: Markup
-    found: list[tuple[str, str, Spread]]  # (what it is, shape of its mark, value)
+    measured: list[tuple[str, str, Spread]]  # (what it is, shape of its mark, value)
 
 
 def lead(study: Study) -> list[Piece]:
-    """The arm that keeps most at equal target scores over all targets, and the one that comes next; of one target `finding` says it."""
+    """Return the arm that keeps most at equal target scores over all targets, and the one that comes next; of one target a heading."""
     arms, targets = overview(study)
+    # Only arms with every target: a mean over the easier ones would win.
     whole = sorted(((arm.mean, arm.name) for arm in arms if arm.mean is not None), key=lambda pair: -pair[0])
     if len(targets) < 2 or len(whole) < 2:
         return [GENERIC]
@@ -55,58 +57,61 @@ def lead(study: Study) -> list[Piece]:
 
 
 def overview(study: Study) -> tuple[list[ArmOverview], list[str]]:
-    """(arms, targets): the area of every arm on every target, tinted by what it lacks to 100 as a share of the most that any lacks."""
+    """Return (arms, targets): the area of every arm on every target, tinted by its distance to 100 as a share of the largest."""
     targets = list(dict.fromkeys(cell.task for cell in study.cells))
     places = {(cell.arm, cell.task): cell.area for cell in study.cells}
     lacks = [100 - area.mean for area in places.values() if area]
-    most = max([*lacks, 1.0])
+    most = max([*lacks, 1.0])  # 1.0: where nothing is lost, a tenth of a point must not be tinted as the worst
     arms = []
     for name in dict.fromkeys(cell.arm for cell in study.cells):
-        found = [places.get((name, target)) for target in targets]
-        values = [area.mean for area in found if area]
-        tints = [round(100 * max(0.0, 100 - area.mean) / most) if area else 0 for area in found]
-        mean = fmean(values) if len(values) == len(targets) else None
-        arms.append(ArmOverview(name, list(zip(found, tints, strict=True)), mean))
+        areas = [places.get((name, target)) for target in targets]
+        values = [area.mean for area in areas if area]
+        tints = [round(100 * max(0.0, 100 - area.mean) / most) if area else 0 for area in areas]
+        mean = fmean(values) if len(values) == len(targets) else None  # of all targets or none, for means to compare
+        arms.append(ArmOverview(name, list(zip(areas, tints, strict=True)), mean))
     return (arms, targets) if lacks else ([], targets)
 
 
 def ends(cells: Sequence[Cell]) -> tuple[list[End], Markup] | None:
-    """(rows, axis) of one target's arms; None where no change was measured."""
-    kinds = (("gain on the target", "filled", "gain"), ("general change", "open", "change"))
-    found = [
-        [(what, shape, value) for what, shape, name in kinds if (value := getattr(cell, name)) is not None]
+    """Return (rows, axis) of one target's arms; None where no change was measured."""
+    measures = (("gain on the target", "filled", "gain"), ("general change", "open", "change"))
+    entries = [
+        [(what, shape, value) for what, shape, name in measures if (value := getattr(cell, name)) is not None]
         for cell in cells
     ]
-    values = [value for row in found for _, _, value in row]
+    values = [value for _, _, value in chain.from_iterable(entries)]
     if not values:
         return None
-    scale = svg.Scale.around([0.0, *(limit for value in values for limit in _limits(value))])
+    # With 0, the line of no change, in the picture: without it a reader cannot see what is a gain and what a loss.
+    scale = svg.Scale.around([0.0, *chain.from_iterable(map(_limits, values))])
     rows = [
         End(number, cell.arm, svg.track([_mark(shape, value) for _, shape, value in row], scale), row)
-        for number, (cell, row) in enumerate(zip(cells, found, strict=True), 1)
+        for number, (cell, row) in enumerate(zip(cells, entries, strict=True), 1)
         if row
     ]
     return rows, svg.axis(scale)
 
 
 def _limits(value: Spread) -> tuple[float, float]:
-    """The interval over seeds, within what a change of points can be; of one seed the value itself."""
+    """Return the interval over seeds, within what a change of points can be; of one seed the value itself."""
+    # Student's t of two seeds is twelve standard errors, which would stretch the axis far beyond 100.
     low, high = value.interval or (value.mean, value.mean)
     return max(-100.0, low), min(100.0, high)
 
 
 def _mark(shape: str, value: Spread) -> svg.Mark:
     low, high = _limits(value)
-    kind = "neutral" if value.interval is None else "gained" if low > 0 else "lost" if high < 0 else "unclear"
-    return svg.Mark(value.mean, low, high, "filled" if shape == "filled" else "open", kind)
+    css_class = "neutral" if value.interval is None else "gained" if low > 0 else "lost" if high < 0 else "unclear"
+    return svg.Mark(value.mean, low, high, "filled" if shape == "filled" else "open", css_class)
 
 
 def _wins(arms: Sequence[ArmOverview], name: str) -> str:
-    """On how many of the targets an arm's area is the largest, or as large."""
-    own = next(arm for arm in arms if arm.name == name)
-    columns = [[arm.areas[place][0] for arm in arms] for place in range(len(own.areas))]
+    """Return the number of targets on which an arm's area is the largest, or as large, as text."""
+    row = next(arm for arm in arms if arm.name == name)
+    columns = [[arm.areas[column][0] for arm in arms] for column in range(len(row.areas))]
     best = [max(area.mean for area in column if area) for column in columns]
-    won = sum(area is not None and area.mean >= top - CLOSE for (area, _), top in zip(own.areas, best, strict=True))
+    # With a tolerance: arms that are equal on the page share a win, or rounding would decide it.
+    won = sum(area is not None and area.mean >= top - CLOSE for (area, _), top in zip(row.areas, best, strict=True))
     return f"{won} of them"
 
 

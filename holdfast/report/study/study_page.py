@@ -11,7 +11,7 @@ from holdfast.report.chart import line_chart
 from holdfast.report.run import analysis_figures, course_figures
 from holdfast.report.run.page import minus, render
 from holdfast.report.study import study_overview
-from holdfast.report.study.study import StudyTable, said, shown
+from holdfast.report.study.study import StudyTable, prediction_text, shown
 from holdfast.report.study.study_markdown import markdown
 from holdfast.results import units
 from holdfast.results.study import Cell, Comparison, Spread, Study, read
@@ -33,7 +33,7 @@ MEASURES = {"target": "target score", "change": "general change", "matched": "ke
 def write_study_page(folder: str | Path) -> Path:
     """Write study.html into a study's folder, its tables as study.md and each figure as an SVG file; returns the page's path."""
     folder = Path(folder)
-    study = read(folder)
+    study = read(folder)  # from the file and not from memory: all that the page shows follows from the folder
     for name, drawing in files(study).items():
         write_text(folder / name, drawing)
     write_text(folder / "study.md", markdown(study, folder.resolve().name))
@@ -41,14 +41,14 @@ def write_study_page(folder: str | Path) -> Path:
 
 
 def page(study: Study, name: str) -> str:
-    """The page of one study."""
+    """Return the page of one study."""
     return render(
         "study.html",
         name=name,
         lead=study_overview.lead(study),
         overview=study_overview.overview(study)[0],
         targets=[_target(study, task) for task in _targets(study)],
-        predictions=[said(one) for one in study.predictions],
+        predictions=[prediction_text(prediction) for prediction in study.predictions],
         figure=line_chart.inline,
         spread=spread,
         p=p,
@@ -57,21 +57,25 @@ def page(study: Study, name: str) -> str:
 
 
 def files(study: Study) -> dict[str, str]:
-    """`study-steps-TARGET.svg`, `study-why-TARGET.svg` and `study-tradeoff-TARGET.svg` for each target that has them: the page's
-    figures on their own.
+    """Return the page's figures as SVG files of their own, {name: text}, for each target that has them.
+
+    The names are `study-steps-TARGET.svg`, `study-why-TARGET.svg` and `study-tradeoff-TARGET.svg`.
     """
-    found = {}
+    drawings = {}
     for task in _targets(study):
-        own = _target(study, task)
+        figures = _target(study, task)
+        # A target may be a path, or several joined by " + ".
         safe = "".join(c if c.isalnum() or c in "-_." else "-" for c in task.rstrip("/").rpartition("/")[2])
-        if own["steps"]:
-            found[f"study-steps-{safe}.svg"] = line_chart.file(f"{task}: over training", own["steps"], own["key"])
-        if own["why"]:
-            found[f"study-why-{safe}.svg"] = line_chart.file(f"{task}: why", own["why"], own["key"])
-        if own["figure"]:
+        if figures["steps"]:
+            drawings[f"study-steps-{safe}.svg"] = line_chart.file(
+                f"{task}: over training", figures["steps"], figures["key"]
+            )
+        if figures["why"]:
+            drawings[f"study-why-{safe}.svg"] = line_chart.file(f"{task}: why", figures["why"], figures["key"])
+        if figures["figure"]:
             title = f"{task}: kept against learned"
-            found[f"study-tradeoff-{safe}.svg"] = line_chart.file(title, [own["figure"]], own["key"])
-    return found
+            drawings[f"study-tradeoff-{safe}.svg"] = line_chart.file(title, [figures["figure"]], figures["key"])
+    return drawings
 
 
 def _targets(study: Study) -> list[str]:
@@ -79,12 +83,12 @@ def _targets(study: Study) -> list[str]:
 
 
 def _target(study: Study, task: str) -> dict[str, Any]:
-    """What is shown of one target."""
+    """Return the figures and tables of one target, by the names that the template knows."""
     made = StudyTable.of(study, task)
     cells = made.cells
     courses = [course for course in study.courses if course.task == task]
     arms = [cell.arm for cell in cells]
-    compared = [one for one in study.comparisons if one.task == task]
+    compared = [comparison for comparison in study.comparisons if comparison.task == task]
     return {
         "task": task,
         "finding": finding(cells, compared),
@@ -104,29 +108,30 @@ def _target(study: Study, task: str) -> dict[str, Any]:
 
 
 def finding(cells: Sequence[Cell], compared: Sequence[Comparison]) -> str:
-    """What a target's arms come to: of those whose seeds all reach the score where arms are matched, the one that keeps most there,
-    beside the first arm. Empty where none does.
+    """Return the sentence on one target's arms: the one that keeps most at the matched score, beside the first arm.
+
+    Only arms whose seeds all reach that score count; empty where none does.
     """
     first, level = cells[0], cells[0].level
     reached = [(cell.matched.mean, cell.arm) for cell in cells if cell.matched and cell.matched.n == cell.seeds]
     if level is None or not reached:
         return ""
     kept, best = max(reached, key=lambda pair: pair[0])
-    said = f"At {units.points(level)} points on the target, {best} keeps {units.points(kept)} % of the base’s mean on the general tasks"
+    sentence = f"At {units.points(level)} points on the target, {best} keeps {units.points(kept)} % of the base’s mean on the general tasks"
     if best == first.arm:
-        return f"{said}: no arm keeps more." if len(cells) > 1 else f"{said}."
-    said += (
+        return f"{sentence}: no arm keeps more." if len(cells) > 1 else f"{sentence}."
+    sentence += (
         f", {first.arm} {units.points(first.matched.mean)} %" if first.matched else f"; {first.arm} does not get there"
     )
-    test = next((one for one in compared if (one.arm, one.measure) == (best, "matched")), None)
+    test = next((test for test in compared if (test.arm, test.measure) == (best, "matched")), None)
     if test and test.low is not None and test.high is not None:
         limits = f"[{units.points(test.low, True)}, {units.points(test.high, True)}]"
-        said += f" (difference {units.points(test.difference, True)} {limits}, 95 % over {test.n_seeds} seeds)"
-    return f"{said}."
+        sentence += f" (difference {units.points(test.difference, True)} {limits}, 95 % over {test.n_seeds} seeds)"
+    return f"{sentence}."
 
 
 def _columns(made: StudyTable) -> list[tuple[str, str, list[Markup]]]:
-    """(title, name, an entry for each arm) of the measures that any arm has."""
+    """Return (title, name, an entry for each arm) of the measures that any arm has."""
     level = "–" if made.cells[0].level is None else units.points(made.cells[0].level)
     return [
         (
@@ -141,17 +146,17 @@ def _columns(made: StudyTable) -> list[tuple[str, str, list[Markup]]]:
     ]
 
 
-def spread(found: Spread | None, seeds: int = 0, plus: bool = False) -> Markup:
-    """A mean with its standard deviation, and below it its interval over seeds in brackets."""
-    if found is None:
+def spread(entry: Spread | None, seeds: int = 0, plus: bool = False) -> Markup:
+    """Return a mean with its standard deviation, and below it its interval over seeds in brackets."""
+    if entry is None:
         return Markup("–")
-    text = Markup("{}").format(minus(shown(found, seeds, plus)))
-    if found.interval is not None:
-        limits = ", ".join(units.points(value, plus) for value in found.interval)
+    text = Markup("{}").format(minus(shown(entry, seeds, plus)))
+    if entry.interval is not None:
+        limits = ", ".join(units.points(limit, plus) for limit in entry.interval)
         text += Markup(' <span class="interval">[{}]</span>').format(minus(limits))
     return text
 
 
 def p(value: float | None) -> str:
-    """A probability."""
+    """Return a probability as text, to three decimals."""
     return "–" if value is None else "<0.001" if value < 0.001 else f"{value:.3f}"
