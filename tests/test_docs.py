@@ -32,11 +32,11 @@ def test_every_command_that_the_documentation_gives_exists() -> None:
 
 
 def test_every_field_that_the_readme_sets_exists() -> None:
-    from holdfast.recipes.plan import Fields, parse
+    from holdfast.recipes.plan import RecipePlan, parse
     from holdfast.recipes.promot import promot
     from holdfast.tasks.task_set import TaskRef
 
-    given = Fields(
+    given = RecipePlan(
         "model", (TaskRef("task"),), parse(re.findall(r"--set\s+([\w.]+=[\w.:-]+)", (ROOT / "README.md").read_text()))
     )
     promot(given)
@@ -46,14 +46,14 @@ def test_every_field_that_the_readme_sets_exists() -> None:
 
 def test_every_row_of_the_papers_can_be_planned() -> None:
     from holdfast.recipes.find import find_recipe
-    from holdfast.recipes.plan import Fields, parse
+    from holdfast.recipes.plan import RecipePlan, parse
     from holdfast.tasks.task_set import TaskRef
 
     text = (ROOT / "docs" / "promot-and-fticl.md").read_text()
     commands = re.findall(r"`holdfast tune MODEL ([A-Z ]+?)(?: --method (\w+))?((?: --set [\w.=]+)*)`", text)
     assert len(commands) >= 10
     for tasks, method, settings in commands:
-        given = Fields("model", tuple(map(TaskRef, tasks.split())), parse(re.findall(r"--set (\S+)", settings)))
+        given = RecipePlan("model", tuple(map(TaskRef, tasks.split())), parse(re.findall(r"--set (\S+)", settings)))
         assert find_recipe(method or "promot")(given)
         given.check_all_used()
 

@@ -221,8 +221,8 @@ from holdfast.recipes.base import recipe
 from holdfast.recipes.promot import two_stages
 
 @recipe
-def mine(fields):
-    return two_stages(fields, PrefixTuning, Lora)
+def mine(plan):
+    return two_stages(plan, PrefixTuning, Lora)
 """
 
 
@@ -275,10 +275,10 @@ def test_a_decoding_answers_everything_that_a_language_model_answers() -> None:
 
 
 def test_a_users_own_recipe_composes_an_absorber_and_a_tuner(own: Callable[..., Callable]) -> None:
-    from holdfast.recipes.plan import Fields
+    from holdfast.recipes.plan import RecipePlan
     from holdfast.tasks.task_set import TaskRef
 
-    prompt, model = own(RECIPE, "mine", RECIPES)(Fields("model", (TaskRef("task"),)))
+    prompt, model = own(RECIPE, "mine", RECIPES)(RecipePlan("model", (TaskRef("task"),)))
     assert [type(method).__name__ for method in (*prompt.methods, *model.methods)] == ["PrefixTuning", "Lora"]
     assert model.prompts == (prompt,)
 

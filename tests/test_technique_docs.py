@@ -34,10 +34,10 @@ def test_the_method_damps_one_gradient(tmp_path: Path) -> None:
 
 
 def test_the_recipe_has_two_stages(tmp_path: Path) -> None:
-    from holdfast.recipes.plan import Fields
+    from holdfast.recipes.plan import RecipePlan
     from holdfast.tasks.task_set import TaskRef
 
-    prompt, model = example("promot_deep_lora", RECIPES, tmp_path)(Fields("model", (TaskRef("task"),)))
+    prompt, model = example("promot_deep_lora", RECIPES, tmp_path)(RecipePlan("model", (TaskRef("task"),)))
     assert [type(method).__name__ for method in (*prompt.methods, *model.methods)] == ["PrefixTuning", "Lora"]
 
 

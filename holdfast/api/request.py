@@ -11,7 +11,7 @@ from holdfast.models import chat_date, resolve
 from holdfast.models.fingerprint import fingerprint
 from holdfast.models.loading import load_tokenizer
 from holdfast.recipes.pipeline import Pipeline, Techniques, compose
-from holdfast.recipes.plan import Fields
+from holdfast.recipes.plan import RecipePlan
 from holdfast.stages import assemble
 from holdfast.stages.analyse import check_known
 from holdfast.stages.measure import EvaluationSettings
@@ -89,16 +89,16 @@ def plan_run(request: Request, tasks: TaskSet, folder: Path) -> RunPlan:
     if chats and chat_date.writes_date(load_tokenizer(resolve.resolve(model), trust_remote_code=trust)):
         config["date"] = date = str(request.date or _begun(folder, config) or chat_date.today())
     versions = (version, *(ref.version for ref in tasks.targets))
-    fields = Fields(model, tasks.targets, request.settings, request.seed, versions, trust, date=date)
-    pipeline = compose(request.techniques, fields, (*tasks.general, *tasks.diagnostics))
+    recipe_plan = RecipePlan(model, tasks.targets, request.settings, request.seed, versions, trust, date=date)
+    pipeline = compose(request.techniques, recipe_plan, (*tasks.general, *tasks.diagnostics))
     check_known(request.analyses)
     for stage in pipeline.stages:
         if isinstance(stage, SweepEdit):
             stage.check_tasks()
-    pipeline = pipeline.with_curve(fields, request.curve or int(bool(request.analyses)))
+    pipeline = pipeline.with_curve(recipe_plan, request.curve or int(bool(request.analyses)))
     config |= {"noise_floor": True} if request.noise_floor else {}
     config |= {"analyses": list(request.analyses)} if request.analyses else {}
-    config |= {"stages": fields.resolved, "versions": library_versions()}
+    config |= {"stages": recipe_plan.resolved, "versions": library_versions()}
     questions = EvaluationSettings(
         model, version, tasks, request.shots, request.limit, request.noise_floor, trust, date, pipeline.decoding
     )

@@ -47,10 +47,10 @@ class Edit(ABC):
     """
 
     EXAMPLES_OFF: ClassVar[Sequence[Mapping[str, Any]]] = ()
-    """Fields with which the edit returns the tensor of a single tuned model bit by bit; empty where there are none."""
+    """RecipePlan with which the edit returns the tensor of a single tuned model bit by bit; empty where there are none."""
 
     EXAMPLES_BASE: ClassVar[Sequence[Mapping[str, Any]]] = ()
-    """Fields with which the edit returns the base's tensor bit by bit; empty where there are none."""
+    """RecipePlan with which the edit returns the base's tensor bit by bit; empty where there are none."""
 
     takes_several: ClassVar[bool] = False
     """Whether the edit is defined for several tuned models; without it, exactly one is accepted."""

@@ -68,7 +68,7 @@ class Method:
     """Whether the stage changes the model's weights; not where a prompt alone is trained, in front of a frozen model."""
 
     stages: ClassVar[tuple[str, ...]] = ()
-    """Fields that hold a stage which must be done before, such as one that finds a mask. A recipe fills them (`Fields.train`), and
+    """RecipePlan that hold a stage which must be done before, such as one that finds a mask. A recipe fills them (`RecipePlan.train`), and
     `Context.inputs` has the stages' folders; nobody sets them."""
 
     def __init_subclass__(cls, **options: Any) -> None:

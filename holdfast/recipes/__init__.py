@@ -1,1 +1,1 @@
-"""Whole experiments as Python functions from `Fields` to stages, found by folder; the last stage is the tuned model."""
+"""Whole experiments as Python functions from `RecipePlan` to stages, found by folder; the last stage is the tuned model."""

@@ -1,12 +1,12 @@
-"""Registration of recipes: `@recipe` above a function from `Fields` to stages."""
+"""Registration of recipes: `@recipe` above a function from `RecipePlan` to stages."""
 
 from collections.abc import Callable
 
 from holdfast import plugins
-from holdfast.recipes.plan import Fields
+from holdfast.recipes.plan import RecipePlan
 from holdfast.stages.stage import Stage
 
-Recipe = Callable[[Fields], list[Stage]]
+Recipe = Callable[[RecipePlan], list[Stage]]
 
 
 def recipe(function: Recipe) -> Recipe:

@@ -9,7 +9,7 @@ from holdfast import plugins
 from holdfast.methods.base import Method
 from holdfast.plugins import METHODS, RECIPES
 from holdfast.recipes.base import Recipe
-from holdfast.recipes.plan import Fields
+from holdfast.recipes.plan import RecipePlan
 from holdfast.stages.stage import Stage
 
 
@@ -24,11 +24,14 @@ def find_recipe(name: str) -> Recipe:
     recipe = single_method(member) if plugins.belongs(member, METHODS) else member
     joining = tuple(plugins.find(other, METHODS, label="method to join another:") for other in others)
 
-    def composed(fields: Fields) -> list[Stage]:
-        stages = recipe(replace(fields, joining=joining))
-        taken = {type(method) for stage in stages for method in getattr(stage, "methods", ())}
-        for kind, other in zip(joining, others, strict=True):
-            if kind not in taken:
+    def composed(plan: RecipePlan) -> list[Stage]:
+        stages = recipe(replace(plan, joining=joining))
+        taken: set[type] = set()
+        for stage in stages:
+            taken |= {type(method) for method in getattr(stage, "methods", ())}
+        # Refused, because a penalty that nothing trains with would leave no trace in the results.
+        for method, other in zip(joining, others, strict=True):
+            if method not in taken:
                 raise ValueError(f"{name}: {first} trains no model that {other} could take part in; leave it out")
         return stages
 
@@ -38,7 +41,7 @@ def find_recipe(name: str) -> Recipe:
 def single_method(method: type[Method]) -> Recipe:
     """Return the recipe that trains with one method and nothing else."""
 
-    def recipe(fields: Fields) -> list[Stage]:
-        return [fields.train("model" if method.moves_the_model else "prompt", method)]
+    def recipe(plan: RecipePlan) -> list[Stage]:
+        return [plan.train("model" if method.moves_the_model else "prompt", method)]
 
     return recipe

@@ -2,12 +2,12 @@
 
 from holdfast.methods.full import Full
 from holdfast.recipes.base import recipe
-from holdfast.recipes.plan import Fields
+from holdfast.recipes.plan import RecipePlan
 from holdfast.stages.stage import Stage
 
 
 @recipe
-def fticl(fields: Fields) -> list[Stage]:
+def fticl(plan: RecipePlan) -> list[Stage]:
     """Full fine-tuning behind the same first demonstrations for every example, loss on the example's own answer only.
 
     `--set model.sampling=sampled` draws them anew for each example, `--set model.loss_on=all` learns their answers too, and
@@ -15,4 +15,5 @@ def fticl(fields: Fields) -> list[Stage]:
 
     Source: Yang et al. 2024, "Unveiling the generalization power of fine-tuned large language models" (NAACL), section 3.3
     """
-    return [fields.train("model", Full, demonstrations=2, sampling="first")]
+    # The same demonstrations for every example, so that the rows of a batch share their computation.
+    return [plan.train("model", Full, demonstrations=2, sampling="first")]

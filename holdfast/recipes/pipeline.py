@@ -9,7 +9,7 @@ from holdfast.decoding.base import Decoding
 from holdfast.edits.base import Edit
 from holdfast.plugins import CURATIONS, DECODINGS, EDITS, configure
 from holdfast.recipes.find import find_recipe
-from holdfast.recipes.plan import Fields
+from holdfast.recipes.plan import RecipePlan
 from holdfast.stages.curate import Curate
 from holdfast.stages.edit_model import EditModel
 from holdfast.stages.measure import last_trained, prompt_owners
@@ -33,7 +33,7 @@ class Techniques:
 
     @property
     def label(self) -> str:
-        """All of them in one word: `full|edit=lines`."""
+        """Return all of them in one word: `full|edit=lines`."""
         others = {"curate": self.curate, "edit": self.edit, "decode": self.decode}
         return "|".join([self.method, *(f"{moment}={name}" for moment, name in others.items() if name)])
 
@@ -45,17 +45,19 @@ class Pipeline:
     stages: tuple[Stage, ...]
     decoding: Decoding | None = None
 
-    def with_curve(self, plan: Fields, points: int) -> "Pipeline":
+    def with_curve(self, plan: RecipePlan, points: int) -> "Pipeline":
         """Return the pipeline with so many points kept along its last training stage, where the model itself is trained there."""
         last = last_trained(self.stages)
+        # While a prompt alone is trained the model keeps all it had: there is no trade-off to draw.
         if not points or not last.moves_the_model:
             return self
         changed = plan.changed(last, curve=points)
+        # Stages name their dependencies by value, so an edit of the last stage has to point to the changed one.
         stages = (_after(stage, last, changed) for stage in self.stages)
         return replace(self, stages=tuple(stages))
 
 
-def compose(techniques: Techniques, plan: Fields, others: Sequence[TaskRef] = ()) -> Pipeline:
+def compose(techniques: Techniques, plan: RecipePlan, others: Sequence[TaskRef] = ()) -> Pipeline:
     """Return the pipeline of a run; `plan` is asked for the settings of every stage, and `others` are the tasks beside the targets.
 
     Raises:
@@ -63,6 +65,7 @@ def compose(techniques: Techniques, plan: Fields, others: Sequence[TaskRef] = ()
     """
     general = tuple(ref for ref in others if ref.role == "general")
     if techniques.curate is not None:
+        # Before the recipe runs, which then trains on the curated tasks as on any others.
         plan.tasks = _curated(techniques.curate, plan, general)
     stages = find_recipe(techniques.method)(plan)
     if techniques.edit is not None:
@@ -75,9 +78,10 @@ def compose(techniques: Techniques, plan: Fields, others: Sequence[TaskRef] = ()
     return Pipeline(tuple(stages), decoding)
 
 
-def _curated(name: str, plan: Fields, general: tuple[TaskRef, ...]) -> tuple[Curate, ...]:
+def _curated(name: str, plan: RecipePlan, general: tuple[TaskRef, ...]) -> tuple[Curate, ...]:
     technique: Curation = configure(CURATIONS, name, plan.settings("curate"), "curate")
     plan.resolved["curate"] = _shown(technique)
+    # A technique that generates nothing does not depend on the model: its data is shared by runs of other models.
     shared: dict[str, Any] = {"technique": technique, "general": general, "seed": plan.seed}
     if technique.needs_model:
         shared |= {"model": plan.model, "model_version": plan.versions[0] if plan.versions else ""}
@@ -85,7 +89,7 @@ def _curated(name: str, plan: Fields, general: tuple[TaskRef, ...]) -> tuple[Cur
     return tuple(Curate(f"curate-{ref.file_label}", ref, **shared) for ref in plan.tasks if isinstance(ref, TaskRef))
 
 
-def _edited(name: str, plan: Fields, stages: Sequence[Stage], general: tuple[TaskRef, ...]) -> EditModel:
+def _edited(name: str, plan: RecipePlan, stages: Sequence[Stage], general: tuple[TaskRef, ...]) -> EditModel:
     last = last_trained(stages)
     if "model" not in last.leaves:
         why = "leave model.merge on" if "adapter" in last.leaves else "use a method that trains the model"
@@ -94,6 +98,7 @@ def _edited(name: str, plan: Fields, stages: Sequence[Stage], general: tuple[Tas
     dials = [key for key, value in settings.items() if value == SWEEP]
     if len(dials) > 1:
         raise ValueError(f"edit: {' and '.join(dials)} are both swept; sweep one of them")
+    # `SWEPT` are settings of the sweep; without one they reach the edit, which refuses a field that it does not have.
     fixed = {key: value for key, value in settings.items() if value != SWEEP and (not dials or key not in SWEPT)}
     edit: Edit = configure(EDITS, name, fixed, "edit")
     version = plan.versions[0] if plan.versions else ""
@@ -102,6 +107,7 @@ def _edited(name: str, plan: Fields, stages: Sequence[Stage], general: tuple[Tas
         return EditModel("edit", plan.model, last, edit, version)
     rule = SWEPT | {key: value for key, value in settings.items() if key in SWEPT}
     owners = prompt_owners(stages)
+    # A sweep asks all targets behind one prompt (`SweepEdit.prompt`).
     if len(owners) > 1:
         raise ValueError(f"edit.{dials[0]}=sweep: several targets have a prompt each; give edit.{dials[0]} a value")
     grid = _grid(name, fixed, dials[0], int(rule["points"]))
@@ -114,12 +120,17 @@ def _edited(name: str, plan: Fields, stages: Sequence[Stage], general: tuple[Tas
 
 
 def _grid(name: str, fixed: Mapping[str, Any], dial: str, points: int) -> tuple[float, ...]:
-    """Return the values of the dial, from 1 down to 0, that the edit takes."""
+    """Return the values of the dial, from 1 down to 0, that the edit takes.
+
+    Raises:
+        ValueError: fewer than two points are wanted, or the edit takes fewer than two values.
+    """
     if points < 2:
         raise ValueError(f"edit.points={points}: a sweep needs two values at least")
     values, wrong = [], ""
     for number in range(points):
         value = round(1 - number / (points - 1), 6)
+        # An edit may refuse an end of the scale; the values that it takes are swept.
         try:
             configure(EDITS, name, {**fixed, dial: value}, "edit")
             values.append(value)

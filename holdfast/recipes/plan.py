@@ -16,12 +16,13 @@ from holdfast.stages.train import Train
 from holdfast.tasks.task_set import TaskRef
 from holdfast.training.settings import Settings
 
-OWN = ("demonstrations", "sampling", "loss_on", "max_length", "truncation", "validation_limit")
+ROW_SETTINGS = ("demonstrations", "sampling", "loss_on", "max_length", "truncation", "validation_limit")
+"""Fields of `Train` that say how rows are made, and stand in one section with the settings of the loop."""
 
 
 @dataclass
-class Fields:
-    """What a recipe makes its stages from: the model, the target tasks, and what the user set (`{"prompt": {"steps": 200}}`).
+class RecipePlan:
+    """The material of a recipe: the model, the target tasks, and what the user set (`{"prompt": {"steps": 200}}`).
 
     `joining` are the methods behind a plus sign (`promot+l2_sp`): they take part where the model is trained, not where a prompt is.
     """
@@ -37,67 +38,77 @@ class Fields:
     resolved: dict[str, dict[str, Any]] = field(default_factory=dict)
     pinned: list[str] = field(default_factory=list)
 
-    def each(self, name: str, *kinds: type[Method], **own_defaults: Any) -> tuple[Train, ...]:
-        """A training stage for each target task, all with the settings of `name`."""
-        return tuple(self.train(name, *kinds, tasks=(task,), **own_defaults) for task in self.tasks)
+    def each(self, name: str, *methods: type[Method], **recipe_defaults: Any) -> tuple[Train, ...]:
+        """Return a training stage for each target task, all with the settings of `name`."""
+        return tuple(self.train(name, *methods, tasks=(task,), **recipe_defaults) for task in self.tasks)
 
     def train(
         self,
         name: str,
-        *kinds: type[Method],
+        *methods: type[Method],
         tasks: tuple[TaskRef | Curate, ...] = (),
         prompts: Sequence[Train] = (),
         start: Train | None = None,
         pinned: Mapping[str, Any] = MappingProxyType({}),
         stages: Mapping[str, Stage] = MappingProxyType({}),
-        **own_defaults: Any,
+        **recipe_defaults: Any,
     ) -> Train:
-        """A training stage with the settings of `name`: the methods' defaults, then the recipe's own, then what the user set.
+        """Return a training stage with the settings of `name`: the methods' defaults, then the recipe's, then what the user set.
 
         It trains on `tasks` (every target task, if none is named), behind the frozen prompts that the stages `prompts` trained (one
         for each task), from the weights that the stage `start` left (the model's own, without it). `pinned` are the settings that
         make the recipe what it is: nobody can set them to anything else. `stages` are those in the methods' own fields (`Method.stages`).
+
+        Raises:
+            ValueError: there is no such field, a value does not fit, or the methods do not choose parameters exactly once.
         """
-        if any(kind.moves_the_model for kind in kinds):
-            kinds += self.joining
-        given = dict(self.set.get(name, {}))
-        defaults = {k: v for kind in kinds for k, v in kind.defaults.items()} | own_defaults
-        known = [f.name for f in fields(Settings)] + list(OWN) + [key for kind in kinds for key in settings_of(kind)]
-        for key in given:
+        # A penalty on weights has nothing to hold where a prompt alone is trained.
+        if any(method.moves_the_model for method in methods):
+            methods += self.joining
+        user_settings = self.settings(name)
+        defaults: dict[str, Any] = {}
+        known = [f.name for f in fields(Settings)] + list(ROW_SETTINGS)
+        for method in methods:
+            defaults |= method.defaults
+            known += settings_of(method)
+        defaults |= recipe_defaults
+        for key in user_settings:
             if key not in known:
                 raise unknown(f"field of stage {name!r}:", f"{name}.{key}", [f"{name}.{k}" for k in known])
         for key, value in pinned.items():
-            if given.get(key, value) != value:
+            # The same value is no contradiction: `repeat` passes all that config.yaml shows, pinned fields too.
+            if user_settings.get(key, value) != value:
                 raise ValueError(
-                    f"{name}.{key}={given[key]!r}: is {value!r} in this recipe; leave it out, or use another recipe"
+                    f"{name}.{key}={user_settings[key]!r}: is {value!r} in this recipe; leave it out, or use another recipe"
                 )
         self.pinned += [f"{name}.{key}" for key in pinned]
-        options = {"seed": self.seed, **defaults, **given, **pinned, **stages}
-        methods = tuple(_make(name, kind, options) for kind in kinds)
-        chooser(methods)
+        options = {"seed": self.seed, **defaults, **user_settings, **pinned, **stages}
+        configured = tuple(_make(name, method, options) for method in methods)
+        chooser(configured)  # Raises where none or two methods choose the parameters.
         settings = _make(name, Settings, options)
-        own = {k: _check(name, k, options[k]) for k in OWN if k in options}
+        row_settings = {key: _check(name, key, options[key]) for key in ROW_SETTINGS if key in options}
         shown = {f.name: getattr(settings, f.name) for f in fields(settings)}
-        for method in methods:
+        for method in configured:
             shown |= {key: getattr(method, key) for key in settings_of(type(method))}
         stage = Train(
             f"{name}-{tasks[0].file_label}" if tasks and len(self.tasks) > 1 else name,
             self.model,
             tasks or self.tasks,
-            methods,
+            configured,
             settings,
             tuple(prompts),
             start,
             versions=self.versions,
             trust_remote_code=self.trust_remote_code,
             date=self.date,
-            **own,
+            **row_settings,
         )
-        self.resolved[name] = shown | {k: getattr(stage, k) for k in OWN}
+        self.resolved[name] = shown | {key: getattr(stage, key) for key in ROW_SETTINGS}
         return stage
 
     def changed(self, stage: Train, **settings: Any) -> Train:
-        """A stage of the plan with other settings, which the configuration then shows."""
+        """Return a stage of the plan with other settings, which the configuration then shows."""
+        # Stages of several targets are named by target too; they share one section of the configuration.
         self.resolved[stage.name.removesuffix(f"-{stage.tasks[0].file_label}")] |= settings
         return replace(stage, settings=replace(stage.settings, **settings))
 
@@ -107,6 +118,7 @@ class Fields:
 
     def check_all_used(self) -> None:
         """Refuse settings for a stage that the recipe does not have."""
+        # Only once the recipe has run: it is the recipe that says which stages there are.
         for name in self.set:
             if name not in self.resolved:
                 raise unknown("stage", name, list(self.resolved))
@@ -117,38 +129,45 @@ def settings_of(method: type[Method]) -> list[str]:
     return [f.name for f in fields(method) if f.name not in method.stages]  # pyright: ignore[reportArgumentType]
 
 
-def _make(stage: str, kind: type, options: Mapping[str, Any]) -> Any:
-    known = {f.name for f in fields(kind)}
+def _make(stage: str, dataclass_type: type, options: Mapping[str, Any]) -> Any:
+    # Methods and settings of a stage share one section, so each takes the fields that it has.
+    known = {f.name for f in fields(dataclass_type)}
     try:
-        return kind(**{k: v for k, v in options.items() if k in known})
+        return dataclass_type(**{k: v for k, v in options.items() if k in known})
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(str(p) for p in first["loc"])
-        raise ValueError(f"{stage}.{place}={first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}") from None
+        key = ".".join(str(part) for part in first["loc"])
+        raise ValueError(f"{stage}.{key}={first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}") from None
 
 
 def _check(stage: str, key: str, value: Any) -> Any:
-    kind: Any = next(f.type for f in fields(Train) if f.name == key)
+    # `Train` is a plain dataclass, which checks no types: stages are built from finished parts everywhere else.
+    annotation: Any = next(f.type for f in fields(Train) if f.name == key)
     try:
-        return TypeAdapter(kind).validate_python(value)
+        return TypeAdapter(annotation).validate_python(value)
     except ValidationError as error:
         raise ValueError(f"{stage}.{key}={value!r}: {error.errors()[0]['msg'].lower()}") from None
 
 
 def parse(assignments: list[str]) -> dict[str, dict[str, Any]]:
-    """`["prompt.steps=200"]` -> `{"prompt": {"steps": 200}}`; a value is a Python literal where it can be, else text."""
-    found: dict[str, dict[str, Any]] = {}
+    """Parse `["prompt.steps=200"]` to `{"prompt": {"steps": 200}}`; a value is a Python literal where it can be, else text.
+
+    Raises:
+        ValueError: an assignment lacks the point or the equals sign.
+    """
+    sections: dict[str, dict[str, Any]] = {}
     for text in assignments:
-        place, equals, value = text.partition("=")
-        stage, dot, key = place.strip().partition(".")
+        # At the first equals sign: a value may hold further ones.
+        left, equals, value = text.partition("=")
+        stage, dot, key = left.strip().partition(".")
         if not equals or not dot:
             raise ValueError(f"--set {text}: write stage.field=value, such as prompt.steps=200")
-        found.setdefault(stage, {})[key] = literal(value)
-    return found
+        sections.setdefault(stage, {})[key] = literal(value)
+    return sections
 
 
 def literal(text: str) -> Any:
-    """A value as the command line writes it: a Python or YAML-like literal where it is one, else text."""
+    """Return a value as the command line writes it: a Python or YAML-like literal where it is one, else text."""
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):
@@ -167,6 +186,7 @@ def nested(fields: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         if dot:
             stages.setdefault(stage, {})[name] = value
         elif isinstance(value, Mapping):
+            # `model_={...}`: without the underscore it would be the argument `model` of `tune`.
             stages.setdefault(stage.rstrip("_"), {}).update(value)
         else:
             raise ValueError(

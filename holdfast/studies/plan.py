@@ -12,7 +12,7 @@ from pydantic.dataclasses import dataclass as checked
 
 from holdfast.plugins import refuse_code, unknown
 from holdfast.recipes.pipeline import Techniques, compose
-from holdfast.recipes.plan import Fields, literal, nested
+from holdfast.recipes.plan import RecipePlan, literal, nested
 from holdfast.tasks import sources
 from holdfast.tasks.task_set import TaskRef
 
@@ -75,7 +75,7 @@ class Plan:
         taken: set[str] = set()
         complete = []
         for arm in arms:
-            fields = Fields("", (TaskRef(""),), nested(arm.settings))
+            fields = RecipePlan("", (TaskRef(""),), nested(arm.settings))
             # The recipe itself is asked which fields it has, so that a setting is refused here and not an hour into the study.
             compose(arm.techniques, fields)
             known: set[str] = set()

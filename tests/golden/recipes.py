@@ -6,7 +6,7 @@ from typing import Any
 
 from holdfast.plugins import METHODS, RECIPES, members, records
 from holdfast.recipes.find import find_recipe
-from holdfast.recipes.plan import Fields
+from holdfast.recipes.plan import RecipePlan
 from holdfast.stages.stage import Stage, execute
 from holdfast.tasks.task_set import TaskRef
 from tests.golden.cases import BOTH, MODEL, PROMPT, TINY
@@ -33,14 +33,14 @@ def plan(name: str) -> list[Stage]:
     """Return the stages of a recipe, on two targets as a rule, with the settings of the golden runs for the fields that it has."""
     joined = name.rpartition("+")[2]
     targets = tuple(TaskRef(target) for target in TARGETS.get(joined, BOTH))
-    probe = Fields("model", targets)
+    probe = RecipePlan("model", targets)
     find_recipe(name)(probe)
     settings: dict[str, dict[str, Any]] = {}
     for stage, shown in probe.resolved.items():
         wanted = TINY | (PROMPT if stage.startswith("prompt") else MODEL) | NEEDS.get(joined, {})
         pinned = {key.rpartition(".")[2] for key in probe.pinned if key.startswith(f"{stage}.")}
         settings[stage] = {key: value for key, value in wanted.items() if key in shown and key not in pinned}
-    fields = Fields("model", targets, settings)
+    fields = RecipePlan("model", targets, settings)
     return find_recipe(name)(fields)
 
 

@@ -9,7 +9,7 @@ import pytest
 from holdfast.api.tune import tune
 from holdfast.prefix.model import PrefixModel
 from holdfast.recipes.find import find_recipe
-from holdfast.recipes.plan import Fields
+from holdfast.recipes.plan import RecipePlan
 from holdfast.row import Row
 from holdfast.stages.train import Train
 from holdfast.tasks.sources import load_task
@@ -26,7 +26,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def rows(world: Path, pass_: int = 0, **options: Any) -> list[Row]:
     """The rows of a pass in the order of the data; each is four tokens a demonstration, three of its own, target and end."""
     name = str(world / "copy")
-    (stage,) = find_recipe("fticl")(Fields("", (TaskRef(name),), {"model": options}))
+    (stage,) = find_recipe("fticl")(RecipePlan("", (TaskRef(name),), {"model": options}))
     assert isinstance(stage, Train)
     loaded = tiny.pretrained()
     stream = stage._stream([load_task(name)], loaded, PrefixModel(loaded.model))

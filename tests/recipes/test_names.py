@@ -14,7 +14,7 @@ from holdfast.methods.full import Full
 from holdfast.methods.replay import Replay
 from holdfast.plugins import METHODS, RECIPES, members, records
 from holdfast.recipes.find import find_recipe
-from holdfast.recipes.plan import Fields
+from holdfast.recipes.plan import RecipePlan
 from holdfast.stages.train import Train
 from holdfast.tasks.task_set import TaskRef
 from holdfast.training.batches import Stream
@@ -39,7 +39,7 @@ def test_every_method_and_recipe_says_what_it_is_and_where_it_comes_from() -> No
 @pytest.mark.parametrize("name", sorted(record["name"] for record in records(RECIPES, METHODS)))
 def test_every_name_makes_stages_with_its_defaults(name: str) -> None:
     """`+name` marks a method that joins another."""
-    given = Fields(*GIVEN)
+    given = RecipePlan(*GIVEN)
     stages = find_recipe(f"full{name}" if name.startswith("+") else name)(given)
     assert isinstance(stages[-1], Train)
     assert list(given.resolved) == [stage.name for stage in stages]
@@ -125,7 +125,7 @@ def test_a_method_that_forgets_its_state_is_noticed(
 
 
 def test_a_joining_method_takes_part_where_the_model_trains_and_its_fields_can_be_set() -> None:
-    given = Fields(*GIVEN, {"model": {"strength": 0.5}})
+    given = RecipePlan(*GIVEN, {"model": {"strength": 0.5}})
     prompt, model = find_recipe("promot+l2_sp")(given)
     assert isinstance(prompt, Train)
     assert isinstance(model, Train)
@@ -146,7 +146,7 @@ def test_a_joining_method_takes_part_where_the_model_trains_and_its_fields_can_b
 )
 def test_compositions_that_cannot_train_are_refused(name: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        find_recipe(name)(Fields(*GIVEN))
+        find_recipe(name)(RecipePlan(*GIVEN))
 
 
 def test_an_unknown_name_names_the_nearest() -> None:
@@ -173,7 +173,7 @@ class Mine(Method):
 def test_a_users_own_method_is_a_class_in_a_file(tmp_path: Path) -> None:
     path = tmp_path / "mine.py"
     path.write_text(OWN)
-    (stage,) = find_recipe(f"{path}:Mine")(Fields(*GIVEN, {"model": {"strength": 2.0}}))
+    (stage,) = find_recipe(f"{path}:Mine")(RecipePlan(*GIVEN, {"model": {"strength": 2.0}}))
     assert isinstance(stage, Train)
     assert stage.methods[0].strength == 2.0  # pyright: ignore[reportAttributeAccessIssue]
 
@@ -200,7 +200,7 @@ def test_an_own_method_may_have_annotations_that_are_strings_and_the_name_of_a_m
         "    strength: float = Field(default=1.0, ge=0)",
     ]
     (tmp_path / "random.py").write_text("\n".join(lines))
-    given = Fields(*GIVEN, {"model": {"strength": 3}})
+    given = RecipePlan(*GIVEN, {"model": {"strength": 3}})
     (stage,) = find_recipe(f"{tmp_path}/random.py:Mine")(given)
     assert isinstance(stage, Train)
     assert getattr(stage.methods[0], "strength", None) == 3.0

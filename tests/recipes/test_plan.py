@@ -5,14 +5,14 @@ import pytest
 from holdfast.methods.full import Full
 from holdfast.methods.lora import Lora
 from holdfast.methods.prompt_tuning import PromptTuning
-from holdfast.recipes.plan import Fields, literal, parse
+from holdfast.recipes.plan import RecipePlan, literal, parse
 from holdfast.recipes.promot import promot
 from holdfast.stages.train import Train
 from holdfast.tasks.task_set import TaskRef
 
 
-def fields(*assignments: str) -> Fields:
-    return Fields("model", (TaskRef("task"),), parse(list(assignments)), seed=7)
+def fields(*assignments: str) -> RecipePlan:
+    return RecipePlan("model", (TaskRef("task"),), parse(list(assignments)), seed=7)
 
 
 def test_an_assignment_reaches_stage_method_and_training_settings() -> None:

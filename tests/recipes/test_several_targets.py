@@ -14,7 +14,7 @@ from holdfast.api.tune import tune
 from holdfast.prefix.model import PrefixModel
 from holdfast.prompts.soft_prompt import SoftPrompt
 from holdfast.recipes.find import find_recipe
-from holdfast.recipes.plan import Fields
+from holdfast.recipes.plan import RecipePlan
 from holdfast.report.table import terminal, text
 from holdfast.results.run_folder import read
 from holdfast.stages.train import Train
@@ -65,7 +65,7 @@ def test_the_controls_have_no_prompt(world: Path, method: str) -> None:
 
 
 def test_the_second_task_starts_from_the_weights_of_the_first_and_leaves_its_prompt_alone(world: Path) -> None:
-    given = Fields(str(world / "model"), (TaskRef("a"), TaskRef("b")))
+    given = RecipePlan(str(world / "model"), (TaskRef("a"), TaskRef("b")))
     stages = find_recipe("promot_sequential")(given)
     first, tuned, second, last = [stage for stage in stages if isinstance(stage, Train)]
     assert [stage.name for stage in stages] == ["prompt-a", "model-a", "prompt-b", "model-b"]

@@ -9,7 +9,7 @@ from holdfast import plugins
 from holdfast.methods.full import Full
 from holdfast.methods.prompt_tuning import PromptTuning
 from holdfast.recipes.find import find_recipe
-from holdfast.recipes.plan import Fields
+from holdfast.recipes.plan import RecipePlan
 from holdfast.stages.analyse import Analyse
 from holdfast.stages.evaluate import Evaluate, LabelMass
 from holdfast.stages.stage import Stage, configuration, digest
@@ -70,9 +70,9 @@ RECIPES = {
 }
 
 
-def plan(targets: int) -> Fields:
+def plan(targets: int) -> RecipePlan:
     tasks = (TaskRef("lab:first-target"), TaskRef("lab:second-target"))[:targets]
-    return Fields("lab", tasks, {}, 3, ("model-hash", "first-hash", "second-hash")[: 1 + targets])
+    return RecipePlan("lab", tasks, {}, 3, ("model-hash", "first-hash", "second-hash")[: 1 + targets])
 
 
 @pytest.mark.parametrize("name", RECIPES)

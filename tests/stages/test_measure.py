@@ -10,7 +10,7 @@ from holdfast.api.request import Request, plan_run
 from holdfast.api.tune import tune
 from holdfast.models import loading
 from holdfast.recipes.pipeline import Techniques, compose
-from holdfast.recipes.plan import Fields
+from holdfast.recipes.plan import RecipePlan
 from holdfast.stages.evaluate import Evaluate
 from holdfast.stages.measure import EvaluationSettings, plan_measurements
 from holdfast.tasks import records
@@ -31,7 +31,7 @@ A, B, KEPT, PROBE = ref("a"), ref("b"), ref("kept", "general"), ref("probe", "di
 
 def plan(targets: tuple[TaskRef, ...], curve: int = 0, twice: bool = False, **techniques: str) -> list[tuple[Any, ...]]:
     """The plan of a run as rows: name, variant, prompt, tasks, shots, step."""
-    fields = Fields("model", targets, {} if techniques["method"] == "prompt_tuning" else {"model": {"steps": 8}})
+    fields = RecipePlan("model", targets, {} if techniques["method"] == "prompt_tuning" else {"model": {"steps": 8}})
     pipeline = compose(Techniques(**techniques), fields, (KEPT, PROBE)).with_curve(fields, curve)
     questions = EvaluationSettings("model", "m", TaskSet(targets, (KEPT,), (PROBE,)), (0, 1), twice=twice)
     rows = []
@@ -92,7 +92,7 @@ def test_a_prompt_alone_needs_no_measurement_without_it() -> None:
 
 def test_an_edited_run_is_measured_as_any_other_and_the_edit_is_what_is_measured() -> None:
     assert plan((A,), method="promot", edit="lines", curve=2) == plan((A,), method="promot", curve=2)
-    fields = Fields("model", (A,))
+    fields = RecipePlan("model", (A,))
     stages = compose(Techniques("full", edit="lines"), fields, (KEPT,)).stages
     questions = EvaluationSettings("model", "m", TaskSet((A,), (KEPT,)))
     tuned = next(s for s in plan_measurements(stages, questions) if isinstance(s, Evaluate) and s.variant == "tuned")
@@ -117,7 +117,7 @@ def test_techniques_that_do_not_fit_are_refused_before_anything_runs(
     settings: dict[str, Any], techniques: dict[str, str], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        compose(Techniques(**techniques), Fields("model", (A,), settings), (KEPT,))
+        compose(Techniques(**techniques), RecipePlan("model", (A,), settings), (KEPT,))
 
 
 def test_a_run_reads_each_file_once_and_loads_each_model_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
