@@ -101,7 +101,9 @@ def tune(
     plan = plan_run(request, tasks, folder)
     with _claimed(folder, plan.config, overwrite):
         root = Path(stage_root or RunFolder(folder).stages)
-        trained = [execute(stage, root) for stage in plan.pipeline.stages]
+        trained = []
+        for stage in plan.pipeline.stages:
+            trained.append(execute(stage, root))
         outputs = measure(plan.pipeline.stages, plan.questions, root)
         explain(plan.pipeline.stages, plan.questions, analyses, root, folder)
         if processes().is_main_process:

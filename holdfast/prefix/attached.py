@@ -4,7 +4,7 @@ A soft prompt is vectors in front of the input, which the model computes as it c
 values in every layer (Li & Liang 2021, Prefix-tuning, arXiv:2101.00190): a constant cache that nothing computes.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -114,20 +114,13 @@ def _add(down: Tensor, up: Tensor, module: Any, inputs: tuple[Tensor, ...], outp
     return output + F.linear(F.linear(given, down.to(given)), up.to(given))
 
 
-def in_groups(
-    model: Any, rows: Sequence[Row], prompts: Sequence[Prompt], compute: Callable[[Sequence[Row]], Tensor]
-) -> Tensor:
-    """What `compute` gives for each label [N, ...], in the order of the rows, where one forward can hold only rows whose
-    model has the same low-rank updates."""
+def by_updates(rows: Sequence[Row], prompts: Sequence[Prompt]) -> list[tuple[Attached, list[int]]]:
+    """Return groups of rows, by number, that one forward can hold, each with the prompt whose low-rank updates the model then has."""
     groups: dict[int, list[int]] = {}
     for number, row in enumerate(rows):
-        own = -1 if row.prompt is None or not of(prompts[row.prompt]).updates else row.prompt
-        groups.setdefault(own, []).append(number)
-    parts = []
-    for own, numbers in groups.items():
-        with updated(model, of(None if own < 0 else prompts[own])):
-            parts.append(compute([rows[number] for number in numbers]))
-    return in_order(rows, list(groups.values()), parts)
+        updating = row.prompt is not None and of(prompts[row.prompt]).updates
+        groups.setdefault(row.prompt if updating else -1, []).append(number)  # pyright: ignore[reportArgumentType]
+    return [(of(None if owner < 0 else prompts[owner]), numbers) for owner, numbers in groups.items()]
 
 
 def in_order(rows: Sequence[Row], groups: Sequence[Sequence[int]], parts: Sequence[Tensor]) -> Tensor:

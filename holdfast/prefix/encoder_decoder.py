@@ -16,7 +16,7 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from holdfast.models.describe import decoder_start
 from holdfast.prefix import reference
-from holdfast.prefix.attached import Prompt, in_groups, of
+from holdfast.prefix.attached import Prompt, by_updates, in_order, of, updated
 from holdfast.prefix.cache import embed, random_tokens
 from holdfast.prefix.packed import head_at, seen_by_head
 from holdfast.prefix.packing import label_places
@@ -54,12 +54,20 @@ def label_logits(model: Any, rows: Sequence[Row], prompts: Sequence[Prompt]) -> 
     Raises:
         ValueError: a row is predicted from nothing.
     """
-    return in_groups(model, rows, prompts, lambda some: _computed(model, some, prompts, _logits))
+    return _in_groups(model, rows, prompts, _logits)
 
 
 def label_states(model: Any, rows: Sequence[Row], prompts: Sequence[Prompt]) -> Tensor:
     """`label_logits` before the LM head: the hidden states [N, D] that it reads at the label places."""
-    return in_groups(model, rows, prompts, lambda some: _computed(model, some, prompts, _states))
+    return _in_groups(model, rows, prompts, _states)
+
+
+def _in_groups(model: Any, rows: Sequence[Row], prompts: Sequence[Prompt], read: Way) -> Tensor:
+    groups, parts = by_updates(rows, prompts), []
+    for prompt, numbers in groups:
+        with updated(model, prompt):
+            parts.append(_computed(model, [rows[number] for number in numbers], prompts, read))
+    return in_order(rows, [numbers for _, numbers in groups], parts)
 
 
 def encode(model: Any, inputs: Sequence[Sequence[int]], vectors: Sequence[Tensor | None]) -> Encoded:

@@ -5,13 +5,14 @@ gradient checkpointing and sharding, which know nothing of prefixes, cannot lose
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from holdfast.prefix.attached import Attached, Prompt, check_not_recomputed, constant, in_groups, of
+from holdfast.prefix.attached import Attached, Prompt, by_updates, check_not_recomputed, constant, in_order, of, updated
 from holdfast.prefix.attention import masks
 from holdfast.prefix.attention.tree_attention import Paths, attention_by_path, of_row
 from holdfast.prefix.packing import Packed, pack
@@ -28,6 +29,7 @@ def label_logits(
     budget: int | None = None,
     *,
     by_path: bool = False,
+    read: Callable[..., Tensor] | None = None,
 ) -> Tensor:
     """Logits at the label places: rows as given, label places ascending.
 
@@ -37,6 +39,7 @@ def label_logits(
         prompts: What `Row.prompt` counts: soft prompts [P, D], or whatever is attached.
         budget: The longest packed row, in places; without it, packed rows are as long as is cheapest.
         by_path: Attention may go along paths, in one packed row (see `holdfast.prefix.attention.tree_attention`; `PrefixModel` finds out).
+        read: What is read of a packed row at its labels: `forward` (logits, if none is given) or `states`.
 
     Returns:
         [N, V]
@@ -44,82 +47,68 @@ def label_logits(
     Raises:
         ValueError: a row predicts its first token from nothing.
     """
-    return _computed(model, rows, prompts, budget, by_path, forward)
-
-
-def label_states(
-    model: Any,
-    rows: Sequence[Row],
-    prompts: Sequence[Prompt],
-    budget: int | None = None,
-    *,
-    by_path: bool = False,
-) -> Tensor:
-    """`label_logits` before the LM head: the hidden states [N, D] that it reads at the label places."""
-    return _computed(model, rows, prompts, budget, by_path, states)
-
-
-def _computed(
-    model: Any,
-    rows: Sequence[Row],
-    prompts: Sequence[Prompt],
-    budget: int | None,
-    by_path: bool,
-    way: Callable[..., Tensor],
-) -> Tensor:
     width = model.get_input_embeddings().weight.shape[1]
     lengths = [of(prompt).soft for prompt in prompts]
-
-    def compute(some: Sequence[Row]) -> Tensor:
-        if by_path:
-            one = pack(some, lengths)
-            paths = of_row(one.end)
-            if paths.copies <= COPIES:
-                return way(model, one, prompts, paths)
-        return way(model, pack(some, lengths, budget, MULTIPLE, width).to(model.device), prompts)
-
-    return in_groups(model, rows, prompts, compute)
+    read = read or forward
+    groups, parts = by_updates(rows, prompts), []
+    for prompt, numbers in groups:
+        group = [rows[number] for number in numbers]
+        with updated(model, prompt):
+            layout = pack(group, lengths) if by_path else None
+            paths = None if layout is None else of_row(layout.end)
+            if layout is None or paths is None or paths.copies > COPIES:
+                layout, paths = pack(group, lengths, budget, MULTIPLE, width).to(model.device), None
+            parts.append(read(model, layout, prompts, paths))
+    return in_order(rows, [numbers for _, numbers in groups], parts)
 
 
 def forward(model: Any, packed: Packed, prompts: Sequence[Prompt], paths: Paths | None = None) -> Tensor:
-    """Packed rows behind what is attached to them -> logits [N, V]."""
-    with head_at(model, packed.label_index) as applied:
-        logits = _run(model, packed, [of(prompt) for prompt in prompts], paths).flatten(0, 1)
+    """Return the logits [N, V] at the labels of packed rows, behind what is attached to them."""
+    inputs = _inputs(model, packed, [of(prompt) for prompt in prompts], paths)
+    with head_at(model, packed.label_index) as applied, _attention(model, paths):
+        logits = model(**inputs).logits.flatten(0, 1)
     return logits if applied else logits[packed.label_index]
 
 
 def states(model: Any, packed: Packed, prompts: Sequence[Prompt], paths: Paths | None = None) -> Tensor:
-    """Packed rows behind what is attached to them -> hidden states [N, D] before the LM head."""
-    with seen_by_head(model) as seen:
-        _run(model, packed, [of(prompt) for prompt in prompts], paths)
+    """Return the hidden states [N, D] before the LM head at the labels of packed rows, behind what is attached to them."""
+    inputs = _inputs(model, packed, [of(prompt) for prompt in prompts], paths)
+    with seen_by_head(model) as seen, _attention(model, paths):
+        model(**inputs)
     return seen[0][packed.label_index]
 
 
-def _run(model: Any, packed: Packed, prompts: Sequence[Attached], paths: Paths | None) -> Tensor:
+label_states = partial(label_logits, read=states)
+"""`label_logits` before the LM head: the hidden states [N, D] that it reads at the label places."""
+
+
+def _attention(model: Any, paths: Paths | None) -> AbstractContextManager[None]:
+    return nullcontext() if paths is None else attention_by_path(model)
+
+
+def _inputs(model: Any, packed: Packed, prompts: Sequence[Attached], paths: Paths | None) -> dict[str, Any]:
+    """Return what the model's own forward is called with: vectors, mask, positions and, behind deep prefixes, their cache."""
     inputs = embed(model, packed, prompts)
     attention, positions = model.config._attn_implementation, packed.positions
     deep = [prompt.deep for prompt in prompts]
+    plain = {"inputs_embeds": inputs, "position_ids": positions, "use_cache": False}
     if paths is not None:
         assert not any(deep), "keys of a deep prefix are in nobody's path"
         # A mask of the right shape keeps the model from making its own.
         unread = torch.ones((), dtype=torch.bool, device=inputs.device).expand(1, 1, *packed.end.shape[1:] * 2)
-        with attention_by_path(model):
-            return model(
-                inputs_embeds=inputs, attention_mask=unread, position_ids=positions, use_cache=False, paths=paths
-            ).logits
+        return {**plain, "attention_mask": unread, "paths": paths}
     if not any(deep):
-        mask = masks.for_attention(attention, packed.end, inputs.dtype)
-        return model(inputs_embeds=inputs, attention_mask=mask, position_ids=positions, use_cache=False).logits
+        return {**plain, "attention_mask": masks.for_attention(attention, packed.end, inputs.dtype)}
     check_not_recomputed(model)
     # There is no block mask with a cache: flex_attention reads the additive one too.
     mask = masks.for_attention("eager" if attention == "flex_attention" else attention, packed.end, inputs.dtype)
-    return model(
-        inputs_embeds=inputs,
-        attention_mask=masks.behind(mask, packed.prompt, deep),
-        position_ids=positions + positions.new_tensor([*deep, 0])[packed.prompt],  # -1, no prompt, is the last: 0
-        past_key_values=constant(prompts),
-        use_cache=True,
-    ).logits
+    return {
+        "inputs_embeds": inputs,
+        "attention_mask": masks.behind(mask, packed.prompt, deep),
+        "position_ids": positions + positions.new_tensor([*deep, 0])[packed.prompt],  # -1, no prompt, is the last: 0
+        "past_key_values": constant(prompts),
+        "use_cache": True,
+    }
 
 
 def embed(model: Any, packed: Packed, prompts: Sequence[Attached]) -> Tensor:

@@ -248,14 +248,11 @@ class Trainer:
         for i, part in enumerate(parts):
             last = i + 1 == len(parts)
             with contextlib.nullcontext() if last else self.accelerator.no_sync(self.wrapped):
-                one = self._part_loss(part, divisors)
+                one = self._loss(self.wrapped, part, divisors)
                 # DistributedDataParallel averages gradients over processes, and the divisors are already those of them all.
                 self.accelerator.backward(one * world)
             loss += one.detach()
         return loss
-
-    def _part_loss(self, rows: Sequence[Row], divisors: "Divisors") -> Tensor:
-        return self._loss(self.wrapped, rows, divisors)
 
     def _loss(self, model: nn.Module, rows: Sequence[Row], divisors: "Divisors") -> Tensor:
         """These rows' share of a step's loss, penalties included, by the model as it is or as Accelerate wraps it."""

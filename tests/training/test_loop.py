@@ -48,13 +48,13 @@ def test_averaging_over_forwards_instead_of_tokens_would_be_seen(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Planted bug: the mean of each forward's own mean."""
-    honest = Trainer._part_loss
+    honest = Trainer._loss
 
-    def mean_of_means(self: Trainer, rows: list[Row], divisors: Divisors) -> torch.Tensor:
-        return honest(self, rows, Divisors.of(rows, self.methods)) / 3
+    def mean_of_means(self: Trainer, model: Any, rows: list[Row], divisors: Divisors) -> torch.Tensor:
+        return honest(self, model, rows, Divisors.of(rows, self.methods)) / 3
 
     tiny.trainer(tmp_path / "whole", Full(), batch_size=8).train()
-    monkeypatch.setattr(Trainer, "_part_loss", mean_of_means)
+    monkeypatch.setattr(Trainer, "_loss", mean_of_means)
     tiny.trainer(tmp_path / "parts", Full(), batch_size=8, token_budget=20).train()
     difference = max(
         abs(a - b) for a, b in zip(tiny.losses(tmp_path / "whole"), tiny.losses(tmp_path / "parts"), strict=True)
@@ -242,6 +242,8 @@ def test_a_penalty_counts_once_a_step_however_the_step_is_split(tmp_path: Path) 
 
 def test_frozen_groups_with_other_scales_get_their_own_rate(tmp_path: Path) -> None:
     class Two(Method):
+        chooses_parameters = True
+
         def parameters(self, model: Any) -> list[ParameterGroup]:
             first, second, *_ = model.model.parameters()
             return [ParameterGroup([first]), ParameterGroup([second], learning_rate_scale=0.5)]

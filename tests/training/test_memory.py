@@ -28,15 +28,15 @@ def tokens(rows: list[Row]) -> int:
 
 def fail(monkeypatch: pytest.MonkeyPatch, above: int, error: BaseException, first: int = 0) -> list[int]:
     """Memory runs out in every forward of more than so many tokens, the first few forwards excepted."""
-    honest, sizes = Trainer._part_loss, []
+    honest, sizes = Trainer._loss, []
 
-    def part_loss(self: Trainer, rows: list[Row], divisors: Divisors) -> torch.Tensor:
+    def loss(self: Trainer, model: Any, rows: list[Row], divisors: Divisors) -> torch.Tensor:
         sizes.append(tokens(rows))
         if tokens(rows) > above and len(sizes) > first:
             raise error
-        return honest(self, rows, divisors)
+        return honest(self, model, rows, divisors)
 
-    monkeypatch.setattr(Trainer, "_part_loss", part_loss)
+    monkeypatch.setattr(Trainer, "_loss", loss)
     return sizes
 
 
@@ -66,7 +66,7 @@ def test_gradients_that_a_failed_forward_left_would_be_seen(tmp_path: Path, monk
     fail(monkeypatch, above=20, error=torch.OutOfMemoryError(), first=1)
     monkeypatch.setattr("accelerate.optimizer.AcceleratedOptimizer.zero_grad", lambda *args, **kwargs: None)
     tiny.trainer(tmp_path / "parts", Full(), batch_size=8, token_budget=40, steps=1).train()
-    tiny.trainer(tmp_path / "again", Full(), batch_size=8, steps=1).train()
+    tiny.trainer(tmp_path / "again", Full(), batch_size=8, token_budget=4096, steps=1).train()
     one, other = (
         json.loads((tmp_path / name / "log.jsonl").read_text())["gradient_norm"] for name in ("parts", "again")
     )
@@ -78,7 +78,7 @@ def test_memory_that_one_row_exceeds_ends_with_advice(tmp_path: Path, monkeypatc
     with pytest.raises(
         ValueError, match=r"model: out of memory with one row of \d+ tokens.*gradient_checkpointing=true"
     ):
-        tiny.trainer(tmp_path, Full()).train()
+        tiny.trainer(tmp_path, Full(), token_budget=4096).train()
 
 
 def test_several_processes_cannot_go_back() -> None:
