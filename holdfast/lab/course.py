@@ -7,45 +7,45 @@ import torch
 from torch import Tensor
 
 from holdfast.lab import documents, world
-from holdfast.lab.abilities import abilities, exact_match, mean
+from holdfast.lab.abilities import abilities, match, mean
 from holdfast.lab.curriculum import lesson
-from holdfast.lab.settings import Settings
+from holdfast.lab.settings import LabSettings
 from holdfast.lab.tokenizer import build
 
 
 class Course(Protocol):
-    """What a size of the lab model learns."""
+    """The course of a size of the lab model: its tokenizer, its data by step, and its exams."""
 
     tokenizer: Any
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """Tokens and loss weights of a step, `[B, T]` each; they follow from the seed and the step alone."""
+        """Return tokens and loss weights of a step, `[B, T]` each; they follow from the seed and the step alone."""
         ...
 
     def rate(self, step: int) -> float:
-        """The share of the learning rate that a step uses."""
+        """Return the share of the learning rate that a step uses."""
         ...
 
     def look(self, model: Any) -> dict[str, Any]:
-        """A glance at what the model can do, on validation data."""
+        """Return a glance at the model's abilities, on a few validation items, for the log."""
         ...
 
     def examine(self, model: Any, limit: int) -> dict[str, Any]:
-        """What the manifest says that the model can do, on `limit` test items of each task."""
+        """Return the manifest's tables of the model's abilities, on `limit` test items of each task."""
         ...
 
 
 class World:
     """The small model's course: documents of the lab's generated world."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: LabSettings) -> None:
         self.settings = settings
         self.tokenizer = build()
         self.ids = self.tokenizer.get_vocab()
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
         plan = lesson(step, self.settings.steps)
-        rng = random.Random(f"{self.settings.seed}/{step}")
+        rng = random.Random(f"{self.settings.seed}/{step}")  # of the step: a resumed run needs no state of a generator
         rows = [documents.row(rng, plan) for _ in range(self.settings.tokens // plan.length)]
         tokens = torch.tensor([[self.ids[word] for word in row] for row, _ in rows])
         return tokens, torch.tensor([weights for _, weights in rows])
@@ -67,7 +67,7 @@ class World:
             "targets": abilities(model, self.tokenizer, targets, (0, 4), **usual),
         }
         first_items = {
-            name: exact_match(model, self.tokenizer, world.task(name), 4, limit=40)
+            name: match(model, self.tokenizer, world.task(name), 4, limit=40).exact
             for name in ("who", "sentiment", "to-zan", "demo-mark")
         }
         return {

@@ -1,11 +1,11 @@
-"""What pretraining reads when, and how fast it learns."""
+"""The curriculum of pretraining: the mixture of documents and the learning rate of each step."""
 
 from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
 class Lesson:
-    """What a step reads: rows of `length` tokens, items of up to `largest` people or words, and shares of the documents.
+    """The data of a step: rows of `length` tokens, items of up to `largest` people or words, and shares of the documents.
 
     `repeated` documents only repeat words, `paired` ones ask for the partner of a word, `quizzes` ask many questions on one
     story, `unnamed` explain a skill by demonstrations alone, `sorting` names kinds by invented labels, `verdicts` judge many
@@ -33,12 +33,13 @@ PHASES = (  # up to this share of the run; short texts with dense questions firs
 
 
 def lesson(step: int, steps: int) -> Lesson:
-    """The curriculum: looking back and binding, then every skill on short texts, then on long ones."""
+    """Return the lesson of a step: first looking back and binding, then every skill on short texts, then on long ones."""
     plan = next(plan for end, plan in PHASES if step < end * steps or end == 1.0)
     return replace(plan, rate=rate(step, steps))
 
 
 def rate(step: int, steps: int) -> float:
-    """The share of the learning rate: rising, level, falling to zero."""
+    """Return the share of the learning rate of a step: rising, level, falling to zero."""
+    # The lowest of the three lines; + 1, because a first step at rate zero would learn nothing.
     rising, falling = (step + 1) / WARM, (steps - step) / (DECAY * steps)
     return max(0.0, min(1.0, rising, falling))

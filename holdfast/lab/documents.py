@@ -1,4 +1,4 @@
-"""What the lab model reads in pretraining: few-shot documents, quizzes on one story, and repeated word sequences."""
+"""The documents of the lab model's pretraining: few-shot documents, quizzes on one story, and repeated word sequences."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class Document:
 
 
 def few_shot(rng: Random, largest: int) -> Document:
-    """Examples of one skill, one a line, named by an instruction, by the output field, by both, or by nothing."""
+    """Return examples of one skill, one a line, named by an instruction, by the output field, by both, or by nothing."""
     name = rng.choices(NAMES, FREQUENCY)[0]
     skill = demonstrated(name, rng) if name in DEMONSTRATED else SKILLS[name]
     style = rng.random()
@@ -49,6 +49,7 @@ def few_shot(rng: Random, largest: int) -> Document:
     for index in range(examples):
         item = draw(skill.make, rng, rng.randint(1, largest))
         document.add(f"{skill.question.format(**item.fields)} {cue}", BESIDE)
+        # A first answer that nothing explains cannot be known: at full weight the model would learn to guess.
         clear = index > 0 or (named and name not in DEMONSTRATED)
         document.add(item.answer, 1.0 if clear else 2 * BESIDE)
         document.add([w.NEWLINE if index + 1 < examples else w.EOS], 0.5)
@@ -56,7 +57,7 @@ def few_shot(rng: Random, largest: int) -> Document:
 
 
 def unnamed(rng: Random, largest: int) -> Document:
-    """Examples of one skill that nothing names: what is asked must be read off their answers."""
+    """Return examples of one skill that nothing names: what is asked must be read off their answers."""
     name = rng.choice(BARE)
     skill = demonstrated(name, rng) if name in DEMONSTRATED else SKILLS[name]
     document = Document([], [])
@@ -73,11 +74,11 @@ def unnamed(rng: Random, largest: int) -> Document:
 
 
 def quiz(rng: Random, largest: int) -> Document:
-    """One story of two people or more, and a question about each of its clauses."""
+    """Return one story of two people or more, and a question about each of its clauses."""
     size = rng.randint(2, max(2, largest))
     told, places = story(rng, size), rng.sample(w.PLACES, size)
     people, colours, things = told
-    text, asked = rng.choice(
+    text, questions = rng.choice(
         (
             (told.having, [(f"what has {p} ?", t) for p, t in zip(people, things, strict=True)]),
             (told.held, [(f"who has the {t} ?", p) for p, t in zip(people, things, strict=True)]),
@@ -85,15 +86,15 @@ def quiz(rng: Random, largest: int) -> Document:
             (whereabouts(people, places), [(f"where is {p} ?", x) for p, x in zip(people, places, strict=True)]),
         )
     )
-    items = [Item({"text": text, "question": question}, answer) for question, answer in asked]
-    if not all(split_of(item) == "train" for item in items):
+    items = [Item({"text": text, "question": question}, answer) for question, answer in questions]
+    if not all(split_of(item) == "train" for item in items):  # one test question in it would be read with its answer
         return quiz(rng, largest)
     rng.shuffle(items)
     return on_one_text(items, STORY, lambda: "answer:")
 
 
 def verdicts(rng: Random, largest: int) -> Document:
-    """One story and many claims, true or false."""
+    """Return one story and many claims, true or false."""
     told, skill = story(rng, rng.randint(1, largest)), SKILLS["entailment"]
     items = [claim(rng, told, rng.randrange(len(told.people))) for _ in range(rng.randint(3, 6))]
     if not all(split_of(item) == "train" for item in items):
@@ -103,14 +104,14 @@ def verdicts(rng: Random, largest: int) -> Document:
 
 
 def on_one_text(items: list[Item], layout: str, cue: Callable[[], str], instruction: str = "") -> Document:
-    """The text that all items share, once, then each item's question and answer."""
-    told, _, asked = layout.partition(" {text} ")
+    """Return the text that all items share, once, then each item's question and answer."""
+    opening, _, query = layout.partition(" {text} ")
     document = Document([w.BOS], [0.0])
     if instruction:
         document.add([*instruction.split(" "), w.NEWLINE], BESIDE)
-    document.add(f"{told} {items[0].fields['text']}", BESIDE)
+    document.add(f"{opening} {items[0].fields['text']}", BESIDE)
     for item in items:
-        document.add(f"{asked.format(**item.fields)} {cue()}", BESIDE)
+        document.add(f"{query.format(**item.fields)} {cue()}", BESIDE)
         document.add(item.answer, 1.0)
         document.add([w.NEWLINE], BESIDE)
     document.add([w.EOS], BESIDE)
@@ -118,7 +119,7 @@ def on_one_text(items: list[Item], layout: str, cue: Callable[[], str], instruct
 
 
 def sorting(rng: Random, largest: int) -> Document:
-    """Many things of two kinds, and a label for each kind that only the earlier lines show."""
+    """Return many things of two kinds, and a label for each kind that only the earlier lines show."""
     kinds, labels = rng.sample(tuple(w.KINDS), 2), rng.sample(w.MARKERS, 2)
     told: Callable[[str], str] = (lambda thing: thing) if rng.random() < 0.5 else (lambda thing: phrase(rng, thing))
 
@@ -133,6 +134,7 @@ def sorting(rng: Random, largest: int) -> Document:
     for _ in range(rng.randint(4, 14)):
         item = draw(make, rng, 1)
         document.add(f"{TEXT.format(**item.fields)} answer:", BESIDE)
+        # A label that was not shown yet cannot be known.
         document.add(item.answer, 1.0 if item.answer in seen else 2 * BESIDE)
         document.add([w.NEWLINE], BESIDE)
         seen.add(item.answer)
@@ -141,7 +143,7 @@ def sorting(rng: Random, largest: int) -> Document:
 
 
 def pairs(rng: Random, largest: int) -> Document:
-    """Pairs of random words, then the partner of each is asked for: binding without a story."""
+    """Return pairs of random words and then questions for the partner of each: binding without a story."""
     size, between = rng.randint(largest, 2 * largest), rng.choice(BETWEEN)
     drawn = rng.sample(WORDS, 2 * size)
     bound = list(zip(drawn[::2], drawn[1::2], strict=True))
@@ -157,18 +159,18 @@ def pairs(rng: Random, largest: int) -> Document:
 
 
 def repeats(rng: Random, largest: int) -> Document:
-    """A random word sequence again and again: what teaches a model to look back."""
+    """Return a random word sequence again and again, which teaches a model to look back."""
     sequence = rng.choices(WORDS, k=rng.randint(6, 24))
     document = Document([w.BOS], [0.0])
     for index in range(rng.randint(2, 3)):
-        document.add(sequence, float(index > 0))
+        document.add(sequence, float(index > 0))  # the first time it is random, and cannot be predicted
         document.add([w.NEWLINE], BESIDE)
     document.add([w.EOS], BESIDE)
     return document
 
 
 def row(rng: Random, plan: Lesson) -> tuple[list[str], list[float]]:
-    """Documents one after another until the lesson's length is full; the last one is cut."""
+    """Return words and loss weights of documents one after another until the lesson's length is full; the last one is cut."""
     tokens: list[str] = []
     weights: list[float] = []
     while len(tokens) < plan.length:
@@ -183,11 +185,11 @@ def row(rng: Random, plan: Lesson) -> tuple[list[str], list[float]]:
             (1.0, few_shot),
         )
         make = few_shot
-        for share, kind in shares:
-            make = kind
+        for share, maker in shares:
+            make = maker
             if chance < share:
                 break
-            chance -= share
+            chance -= share  # one random number decides among all, however many there are
         document = make(rng, plan.largest)
         tokens += document.tokens
         weights += document.weights

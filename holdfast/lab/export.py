@@ -23,8 +23,9 @@ def export(training: Pretraining, folder: Path, command: str, *, items: int = 30
     The folder appears whole or not at all. The manifest's table is of `items` test items of each task.
     """
     model = LlamaForCausalLM(training.model.config).eval().to(training.device)  # pyright: ignore[reportArgumentType]
+    # Rounded to halves before the exam: the manifest must speak of the weights that are written.
     model.load_state_dict({name: tensor.half() for name, tensor in training.model.state_dict().items()})
-    found = training.course.examine(model, items)
+    examined = training.course.examine(model, items)
     part = folder.with_name(folder.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
     with quiet():
@@ -43,7 +44,7 @@ def export(training: Pretraining, folder: Path, command: str, *, items: int = 30
         "sha256": weights_hash(part),
         "torch": torch.__version__,
         "first_losses": training.first_losses[::10],  # of steps 1, 11, 21, 31 and 41
-        **found,
+        **examined,
     }
     (part / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
     shutil.rmtree(folder, ignore_errors=True)
@@ -51,7 +52,7 @@ def export(training: Pretraining, folder: Path, command: str, *, items: int = 30
 
 
 def weights_hash(folder: Path) -> str:
-    """SHA-256 of the weights' files one after another, in the order of their names."""
+    """Return the SHA-256 of the weights' files one after another, in the order of their names."""
     digest = hashlib.sha256()
     for path in sorted(folder.glob("*.safetensors")):
         digest.update(path.read_bytes())
@@ -59,11 +60,11 @@ def weights_hash(folder: Path) -> str:
 
 
 def repository() -> str:
-    """The repository's commit, or nothing outside of one."""
+    """Return the repository's commit, or "" outside of one."""
     try:
-        found = subprocess.run(
+        completed = subprocess.run(
             ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
         )
-    except FileNotFoundError:
+    except FileNotFoundError:  # a machine for training need not have git; `--commit` names it there
         return ""
-    return found.stdout.strip()
+    return completed.stdout.strip()

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -30,7 +31,7 @@ LABELS = tuple(MEANINGLESS.split())
 
 
 def tasks(folder: Path) -> list[Task]:
-    """Every task folder under a folder, named by its path there.
+    """Return every task folder under a folder, named by its path there.
 
     Raises:
         ValueError: there is none, or one is not as it should be.
@@ -38,11 +39,11 @@ def tasks(folder: Path) -> list[Task]:
     places = sorted({path.parent for path in folder.rglob("test.jsonl")})
     if not places:
         raise ValueError(f"{folder}: no folder with a test.jsonl under it; give the folder of the task folders")
-    return [replace(read_folder(place), name=place.relative_to(folder).as_posix()) for place in places]
+    return [replace(read_folder(path), name=path.relative_to(folder).as_posix()) for path in places]
 
 
 def is_target(task: Task) -> bool:
-    """Whether pretraining must not show it."""
+    """Return whether pretraining must not show the task."""
     return task.name.rpartition("/")[2] in TARGETS
 
 
@@ -60,35 +61,39 @@ class Examples:
     choices: list[list[str]]
 
     def weights(self) -> list[float]:
-        """How often each task is shown: by the root of its size in tokens."""
+        """Return the relative frequency of each task: the root of its size in tokens."""
+        # By size alone two large tasks would fill pretraining; with equal shares the small ones would be learned by heart.
         return [float(self.bounds[b - 1, 2] - self.bounds[a, 0]) ** 0.5 for a, b in self.spans]
 
 
 def kept(every: Sequence[Task]) -> list[tuple[Task, list[Example]]]:
-    """The training examples of every task that is not a target, without those whose question is in any test split."""
-    tested = {question(task.template, example) for task in every for example in task.splits["test"]}
-    found = []
+    """Return the training examples of every task that is not a target, without those whose question is in any test split."""
+    tested: set[str] = set()
+    for task in every:
+        tested |= {question(task.template, example) for example in task.splits["test"]}
+    chosen = []
     for task in every:
         if is_target(task):
             continue
         examples = [e for e in task.splits.get("train", ()) if question(task.template, e) not in tested]
         if examples:
-            found.append((task, examples))
-    return found
+            chosen.append((task, examples))
+    return chosen
 
 
 def texts(task: Task, example: Example) -> tuple[str, str]:
-    """Question without its cue, and answer with the delimiter before it."""
+    """Return the question without its cue, and the answer with the delimiter before it."""
     return question(task.template, example).removesuffix(CUE), task.template.delimiter + example.target
 
 
 def prepare(tokenizer: Any, chosen: Sequence[tuple[Task, list[Example]]]) -> Examples:
-    """Tokenise examples once and for all."""
+    """Return the examples as tokens, so that no step of training has to tokenise."""
     parts, lengths, labels, spans, choices = [], [], [], [], []
     for task, examples in chosen:
         closed = {example.choices or () for example in examples}
         shared = list(next(iter(closed))) if len(closed) == 1 else []
-        ids = encode(tokenizer, [text for example in examples for text in texts(task, example)])
+        # Question, answer, question, answer: one call for a task, because the tokenizer works on many texts in parallel.
+        ids = encode(tokenizer, chain.from_iterable(texts(task, example) for example in examples))
         parts += ids
         lengths += [(len(a), len(b)) for a, b in zip(ids[::2], ids[1::2], strict=True)]
         labels += [shared.index(example.target) if shared else -1 for example in examples]
@@ -100,8 +105,8 @@ def prepare(tokenizer: Any, chosen: Sequence[tuple[Task, list[Example]]]) -> Exa
 
 
 @dataclass(frozen=True, slots=True)
-class Document:
-    """Token ids, and the loss weight of predicting each."""
+class TokenDocument:
+    """A document as token ids, and the loss weight of predicting each."""
 
     ids: list[int]
     weights: list[float]
@@ -112,23 +117,23 @@ class Document:
         self.weights.extend([weight] * len(ids))
 
 
-def few_shot(rng: Random, examples: Examples, place: int, encode: Callable[[str], Sequence[int]]) -> Document:
-    """Examples of one task; `encode` gives the ids of a text, the first and the end token of documents among them (`<s>`, `</s>`).
+def few_shot(rng: Random, examples: Examples, task_index: int, encode: Callable[[str], Sequence[int]]) -> TokenDocument:
+    """Return examples of one task; `encode` gives the ids of a text, the first and the end token of documents among them (`<s>`, `</s>`).
 
     Of the documents on tasks with labels, some list the labels first, and some replace them by words that mean nothing, so that
     only the demonstrations say what to answer (symbol tuning, Wei et al., 2023, arXiv 2305.08298).
     """
     opening, cue = rng.choices(WORDINGS, OFTEN)[0]
-    names, style = examples.choices[place], rng.random()
+    names, style = examples.choices[task_index], rng.random()
     relabelled = bool(names) and len(names) <= len(LABELS) and style < RELABELLED
     listed = bool(names) and RELABELLED - LISTED / 2 <= style < RELABELLED + LISTED / 2
     if relabelled:
         names = rng.sample(LABELS, len(names))
-    document = Document([], [])
+    document = TokenDocument([], [])
     document.add(encode("<s>"), 0.0)
     if listed:
         document.add(encode(f"Answer with one of: {', '.join(names)}.\n\n"), BESIDE)
-    shown = [rng.randrange(*examples.spans[place]) for _ in range(rng.randint(1, MOST))]
+    shown = [rng.randrange(*examples.spans[task_index]) for _ in range(rng.randint(1, MOST))]
     for index, chosen in enumerate(shown):
         start, middle, end = examples.bounds[chosen]
         document.add(encode(opening), BESIDE)

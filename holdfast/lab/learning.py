@@ -13,13 +13,13 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from holdfast.lab.course import Course, World
 from holdfast.lab.positions import look_back
-from holdfast.lab.settings import Settings
+from holdfast.lab.settings import LabSettings
 
 FIRST = 50  # steps whose losses a manifest tells, every tenth
 
 
-def build_model(settings: Settings, tokenizer: Any) -> LlamaForCausalLM:
-    """A Llama of the settings' size with random weights."""
+def build_model(settings: LabSettings, tokenizer: Any) -> LlamaForCausalLM:
+    """Return a Llama of the settings' size with random weights."""
     torch.manual_seed(settings.seed)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
@@ -47,37 +47,37 @@ class Pretraining:
     On a GPU matrices are multiplied in bfloat16 (weights and optimizer stay in single precision) and the layers are compiled.
     """
 
-    def __init__(self, settings: Settings, course: Course | None = None, device: str = "cpu") -> None:
+    def __init__(self, settings: LabSettings, course: Course | None = None, device: str = "cpu") -> None:
         self.settings, self.step, self.device = settings, 0, torch.device(device)
         self.course = course or World(settings)
         self.model: Any = build_model(settings, self.course.tokenizer).to(self.device)  # pyright: ignore[reportArgumentType]
         self.on_gpu = self.device.type == "cuda"
         if self.on_gpu:
-            for layer in (
-                self.model.model.layers
-            ):  # and not the whole: compiled, it would make a mask, which flash attention refuses
+            # Layer by layer and not the whole: compiled, it would make a mask, which flash attention refuses.
+            for layer in self.model.model.layers:
                 layer.compile()
+        # Matrices of the layers alone: to shrink embeddings would weaken rare words, and biases hold the heads that look back.
         decayed = [p for p in self.model.model.layers.parameters() if p.ndim == 2]
-        among = {id(p) for p in decayed}
-        rest = [p for p in self.model.parameters() if id(p) not in among]
+        matrices = {id(p) for p in decayed}  # by identity: `in` would compare tensors element by element
+        rest = [p for p in self.model.parameters() if id(p) not in matrices]
         groups = [{"params": decayed, "weight_decay": settings.decay}, {"params": rest, "weight_decay": 0.0}]
         self.adam = torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.97), fused=True)
         self.first_losses: list[float] = []
         self.ahead: tuple[int, tuple[Tensor, Tensor]] = -1, (torch.empty(0), torch.empty(0))
 
     def batch(self) -> tuple[Tensor, Tensor]:
-        """Tokens and loss weights of the present step, `[B, T]` each."""
+        """Return tokens and loss weights of the present step, `[B, T]` each."""
         step, made = self.ahead
         return made if step == self.step else self.course.batch(self.step)
 
     def advance(self) -> float:
-        """One step; returns its loss, a weighted mean over tokens."""
+        """Do one step; return its loss, a weighted mean over tokens."""
         tokens, weights = self.batch()
         total, losses = weights[:, 1:].sum().item(), []
         self.model.zero_grad()
         size = max(1, self.settings.micro // tokens.shape[1])
         for piece, weight in zip(tokens.split(size), weights[:, 1:].split(size), strict=True):
-            loss = self.loss(piece, weight) / total
+            loss = self.loss(piece, weight) / total  # of the whole step, so that the size of the pieces changes nothing
             loss.backward()
             losses.append(loss.detach())
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
@@ -94,7 +94,7 @@ class Pretraining:
         return value
 
     def loss(self, tokens: Tensor, weights: Tensor) -> Tensor:
-        """The weighted sum of the losses of `tokens[:, 1:]`, `[B, T]` with weights `[B, T - 1]`."""
+        """Return the weighted sum of the losses of `tokens[:, 1:]`, `[B, T]` with weights `[B, T - 1]`."""
         places = weights.flatten().nonzero().squeeze(1)  # here, because asking the GPU would wait for it
         counted = weights.flatten()[places].to(self.device)
         labels = tokens[:, 1:].flatten()[places].to(self.device)
@@ -105,7 +105,8 @@ class Pretraining:
             return (F.cross_entropy(logits, labels, reduction="none") * counted).sum()
 
     def look(self) -> dict[str, Any]:
-        """The course's glance at the model; its texts have many lengths, and compiling for each would take minutes."""
+        """Return the course's glance at the model."""
+        # Its texts have many lengths, and compiling for each would take minutes.
         with torch.compiler.set_stance("force_eager") if self.on_gpu else nullcontext():
             return self.course.look(self.model)
 
@@ -128,8 +129,8 @@ class Pretraining:
             ValueError: it was made with other settings.
         """
         state = torch.load(path, weights_only=True, map_location=self.device)
-        theirs = asdict(Settings()) | state["settings"]  # a setting that it does not know had its default
-        differing = [f.name for f in fields(Settings) if getattr(self.settings, f.name) != theirs[f.name]]
+        theirs = asdict(LabSettings()) | state["settings"]  # a setting that it does not know had its default
+        differing = [f.name for f in fields(LabSettings) if getattr(self.settings, f.name) != theirs[f.name]]
         if differing:
             raise ValueError(f"{path} was made with another {', '.join(differing)}; choose another --out")
         self.model.load_state_dict(state["model"])

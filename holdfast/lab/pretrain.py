@@ -18,20 +18,20 @@ import torch
 from holdfast.lab.course import Course, World
 from holdfast.lab.export import export
 from holdfast.lab.learning import Pretraining
-from holdfast.lab.settings import SIZES, Settings, changed
+from holdfast.lab.settings import SIZES, LabSettings, changed
 
 LOGGED = 20  # steps between lines of the log
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """The command line as `options`."""
+    """Return the command line as `options`."""
     parser = argparse.ArgumentParser(prog="python -m holdfast.lab.pretrain", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder of the checkpoint, the log and the model")
     parser.add_argument("--size", choices=SIZES, default="small")
     parser.add_argument("--corpus", type=Path, help="large: folder of .txt files, or of a .tar.xz of them")
     parser.add_argument("--tasks", type=Path, help="large: folder of task folders")
     parser.add_argument("--steps", type=int, help="default: what the size says")
-    parser.add_argument("--seed", type=int, default=Settings().seed)
+    parser.add_argument("--seed", type=int, default=LabSettings().seed)
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="any other setting: layers=2")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--threads", type=int, default=1)
@@ -47,10 +47,11 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
-def course(options: argparse.Namespace, settings: Settings) -> Course:
-    """What the size learns."""
+def course(options: argparse.Namespace, settings: LabSettings) -> Course:
+    """Return the course of the size."""
     if options.size == "small":
         return World(settings)
+    # Imported here: the small model, which every machine can make, needs none of it.
     from holdfast.lab.real_course import Real, prepare
 
     prepare(options.corpus, options.tasks, options.out / "data", settings.positions)
@@ -58,7 +59,7 @@ def course(options: argparse.Namespace, settings: Settings) -> Course:
 
 
 def learn(training: Pretraining, options: argparse.Namespace, until: float) -> bool:
-    """Train up to the last step, or until that time; returns whether it is done. What is done is in the checkpoint."""
+    """Train up to the last step, or until that time (monotonic); return whether it is done. What is done is in the checkpoint."""
     steps, start, losses = training.settings.steps, time.monotonic(), []
     checkpoint = options.out / "checkpoint.pt"
     with (options.out / "log.jsonl").open("a", encoding="utf-8", buffering=1) as log:
@@ -76,8 +77,8 @@ def learn(training: Pretraining, options: argparse.Namespace, until: float) -> b
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command line."""
-    until = time.monotonic()
+    """Run the command line."""
+    until = time.monotonic()  # first of all: what is promised is the time of the whole command, the data included
     options = parse(arguments)
     until += float("inf") if options.minutes is None else 60 * options.minutes
     torch.set_num_threads(options.threads)
@@ -93,8 +94,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not learn(training, options, until):
         print(f"step {training.step} of {settings.steps}; the same command goes on", file=sys.stderr)
         return
-    given = sys.argv[1:] if arguments is None else arguments
-    command = shlex.join(["python", "-m", "holdfast.lab.pretrain", *given])
+    typed = sys.argv[1:] if arguments is None else arguments
+    command = shlex.join(["python", "-m", "holdfast.lab.pretrain", *typed])
     export(training, options.out / "model", command, items=options.items, commit=options.commit)
 
 

@@ -6,7 +6,7 @@ import math
 import os
 import random
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cached_property, lru_cache
 from itertools import chain
 from pathlib import Path
@@ -21,8 +21,8 @@ from transformers import AutoTokenizer
 from holdfast.lab import corpus, fewshot
 from holdfast.lab.abilities import match
 from holdfast.lab.curriculum import rate
-from holdfast.lab.settings import Settings
-from holdfast.tasks.task import Task
+from holdfast.lab.settings import LabSettings
+from holdfast.tasks.task import Example, Task
 
 TEXT, REPEATED = 0.55, 0.03  # shares of the rows; the rest are few-shot documents
 EARLY, REPEATED_EARLY = 0.1, 0.2  # first share of the steps, in which copying is learned
@@ -35,7 +35,7 @@ HELD_OUT_ROWS = 64
 class Real:
     """Documents of a corpus and of task folders, which `prepare` has tokenised into a folder."""
 
-    def __init__(self, settings: Settings, tasks: Path, prepared: Path) -> None:
+    def __init__(self, settings: LabSettings, tasks: Path, prepared: Path) -> None:
         self.settings, self.folder = settings, tasks
         self.tokenizer = AutoTokenizer.from_pretrained(prepared)
         self.text, self.held_out = (np.load(prepared / f"{name}.npy") for name in ("text", "held_out"))
@@ -48,7 +48,7 @@ class Real:
 
     @cached_property
     def tasks(self) -> list[Task]:
-        """Every task, targets included, to examine."""
+        """Return every task, targets included, to examine."""
         return fewshot.tasks(self.folder)
 
     def rate(self, step: int) -> float:
@@ -62,8 +62,8 @@ class Real:
 
     def look(self, model: Any) -> dict[str, Any]:
         known = [task for task in self.tasks if "validation" in task.splits and not fewshot.is_target(task)]
-        some = known[:: max(1, len(known) // LOOKED_AT)]
-        return {"held_out": self._held_out(model), **self._table(model, some, 24, "validation", (0, 4))}
+        sample = known[:: max(1, len(known) // LOOKED_AT)]
+        return {"held_out": self._held_out(model), **self._table(model, sample, 24, "validation", (0, 4))}
 
     def examine(self, model: Any, limit: int) -> dict[str, Any]:
         targets = [task for task in self.tasks if fewshot.is_target(task)]
@@ -79,42 +79,44 @@ class Real:
     def _encode(self, text: str) -> list[int]:
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]
 
-    def _row(self, rng: random.Random, repeated: float) -> fewshot.Document:
-        """One row, full to its last token."""
+    def _row(self, rng: random.Random, repeated: float) -> fewshot.TokenDocument:
+        """Return one row, full to its last token."""
         length, chance = self.settings.positions, rng.random()
-        row = fewshot.Document([], [])
+        row = fewshot.TokenDocument([], [])
         if chance < TEXT:
             start = rng.randrange(max(1, len(self.text) - length))
             row.add(self.text[start : start + length].tolist(), PLAIN)
+            # A start anywhere in the text, also within a document; the first token opens every text that the model reads.
             row.ids[0], row.weights[0] = self.tokenizer.bos_token_id, 0.0
         while len(row.ids) < length:
             document = self._repeats(rng) if chance < TEXT + repeated else self._few_shot(rng)
             row.ids.extend(document.ids)
             row.weights.extend(document.weights)
-        return fewshot.Document(row.ids[:length], row.weights[:length])
+        return fewshot.TokenDocument(row.ids[:length], row.weights[:length])
 
-    def _few_shot(self, rng: random.Random) -> fewshot.Document:
-        place = rng.choices(range(len(self.frequency)), self.frequency)[0]
-        return fewshot.few_shot(rng, self.examples, place, self.encode)
+    def _few_shot(self, rng: random.Random) -> fewshot.TokenDocument:
+        index = rng.choices(range(len(self.frequency)), self.frequency)[0]
+        return fewshot.few_shot(rng, self.examples, index, self.encode)
 
-    def _repeats(self, rng: random.Random) -> fewshot.Document:
-        """Random tokens again and again: what teaches a model to look back."""
-        document = fewshot.Document([], [])
+    def _repeats(self, rng: random.Random) -> fewshot.TokenDocument:
+        """Return random tokens again and again, which teaches a model to look back."""
+        document = fewshot.TokenDocument([], [])
         document.add(self.encode("<s>"), 0.0)
         words = range(len(corpus.SPECIAL), len(self.tokenizer))
         sequence = rng.choices(words, k=rng.randint(8, 48))
         for index in range(rng.randint(2, 4)):
-            document.add(sequence, PLAIN * bool(index))
+            document.add(sequence, PLAIN * bool(index))  # the first time it is random, and cannot be predicted
             document.add(self.encode("\n"), fewshot.BESIDE)
         return document
 
     @torch.no_grad()
     def _held_out(self, model: Any) -> dict[str, float]:
-        """Bits a byte and nats a token on the start of the text that is kept out."""
+        """Return bits a byte and nats a token on the start of the text that is kept out."""
         length = self.settings.positions
         count = min(HELD_OUT_ROWS, len(self.held_out) // length)
         rows = torch.tensor(self.held_out[: count * length].astype(np.int64)).view(count, length)
         rows[:, 0] = self.tokenizer.bos_token_id
+        # Bytes of the text that is predicted, so that models with other tokenizers compare; the first token is given.
         total, size = 0.0, sum(len(text.encode()) for text in self.tokenizer.batch_decode(rows[:, 1:]))
         for part in rows.to(model.device).split(8):
             logits = model(input_ids=part, use_cache=False).logits[:, :-1].float()
@@ -123,19 +125,20 @@ class Real:
         return {"bits_a_byte": round(total / math.log(2) / max(1, size), 4), "nats_a_token": round(total / tokens, 4)}
 
     def _table(self, model: Any, tasks: Iterable[Task], limit: int, split: str, shots: tuple[int, ...]) -> dict:
-        """By task, shares of exact answers and of right tokens by number of demonstrations; and the means over tasks."""
+        """Return, by task, shares of exact answers and of right tokens by number of demonstrations; and the means over tasks."""
         table: dict[str, dict[str, dict[str, float]]] = {}
         for task in tasks:
-            found = {k: match(model, self.tokenizer, task, k, limit=limit, split=split) for k in shots}
+            matches = {k: match(model, self.tokenizer, task, k, limit=limit, split=split) for k in shots}
             table[task.name] = {
-                kind: {str(k): round(getattr(value, kind), 4) for k, value in found.items()}
-                for kind in ("exact", "tokens")
+                measure: {str(k): round(getattr(value, measure), 4) for k, value in matches.items()}
+                for measure in ("exact", "tokens")
             }
         means = {
-            kind: {
-                str(k): round(sum(row[kind][str(k)] for row in table.values()) / max(1, len(table)), 4) for k in shots
+            measure: {
+                str(k): round(sum(row[measure][str(k)] for row in table.values()) / max(1, len(table)), 4)
+                for k in shots
             }
-            for kind in ("exact", "tokens")
+            for measure in ("exact", "tokens")
         }
         return {"means": means, "tasks": table}
 
@@ -155,9 +158,11 @@ def prepare(texts: Path, tasks: Path, folder: Path, positions: int) -> None:
     named = dict(corpus.files(texts))
     read = [text for name, text in named.items() if corpus.HELD_OUT not in name]
     kept_out = [text for name, text in named.items() if corpus.HELD_OUT in name] or [read[-1][-200_000:]]
-    asked = ("".join(fewshot.texts(task, example)) for task, examples in chosen for example in examples)
-    stories = (document for text in read for document in corpus.documents(text))
-    tokenizer = corpus.train_tokenizer(chain(stories, asked), positions)
+    # Lazily: the texts of all examples at once would be as large as the corpus. Only of what pretraining reads, or the vocabulary
+    # would know words of the targets.
+    questions = chain.from_iterable(_texts(task, examples) for task, examples in chosen)
+    stories = chain.from_iterable(map(corpus.documents, read))
+    tokenizer = corpus.train_tokenizer(chain(stories, questions), positions)
     examples = fewshot.prepare(tokenizer, chosen)
     part = folder.with_name(folder.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
@@ -172,8 +177,14 @@ def prepare(texts: Path, tasks: Path, folder: Path, positions: int) -> None:
     os.replace(part, folder)
 
 
+def _texts(task: Task, examples: Iterable[Example]) -> Iterator[str]:
+    """Yield each example as one text."""
+    return ("".join(fewshot.texts(task, example)) for example in examples)
+
+
 def fingerprint(*folders: Path) -> str:
-    """16 hex digits that change with the names and sizes of the files in folders."""
+    """Return 16 hex digits that change with the names and sizes of the files in folders."""
+    # Not the contents: to read a corpus at each start of a run that goes on would take minutes.
     digest = hashlib.sha256()
     for folder in folders:
         for path in sorted(folder.rglob("*")):

@@ -12,13 +12,14 @@ from holdfast.lab import vocabulary as w
 
 
 def texts(count: int, seed: int = 0) -> list[str]:
-    """`count` few-shot documents of the general skills, none of which holds a question of a validation or test split."""
+    """Return `count` few-shot documents of the general skills, none of which holds a question of a validation or test split."""
+    # A generator for each: the first n texts are the same whatever the count.
     made = (documents.few_shot(Random(f"{seed}/{i}"), largest=3).tokens for i in range(count))
     return [" ".join(word for word in tokens if word not in w.SPECIAL) for tokens in made]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command line: one JSON object with a `text` a line."""
+    """Run the command line, which writes one JSON object with a `text` a line."""
     parser = argparse.ArgumentParser(prog="python -m holdfast.lab.texts", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="the file to write")
     parser.add_argument("--count", type=int, default=2000)

@@ -8,7 +8,7 @@ from holdfast.lab import vocabulary as w
 
 
 class Story(NamedTuple):
-    """Who has which thing of which colour; the i-th of each belong together."""
+    """A story: people, and the thing that each has, and its colour; the i-th of each belong together."""
 
     people: list[str]
     colours: list[str]
@@ -16,35 +16,36 @@ class Story(NamedTuple):
 
     @property
     def having(self) -> str:
-        """One clause a person, who comes first: to find a thing by its owner."""
+        """Return one clause a person, who comes first: to find a thing by its owner."""
         return " ".join(f"{p} has the {c} {t} ." for p, c, t in zip(*self, strict=True))
 
     @property
     def held(self) -> str:
-        """One clause a thing, which comes first: to find an owner by the thing."""
+        """Return one clause a thing, which comes first: to find an owner by the thing."""
         return " ".join(f"the {c} {t} is with {p} ." for p, c, t in zip(*self, strict=True))
 
     @property
     def coloured(self) -> str:
-        """One clause a thing: to find its colour."""
+        """Return one clause a thing: to find its colour."""
         return " ".join(f"the {t} is {c} ." for _, c, t in zip(*self, strict=True))
 
 
 def story(rng: Random, size: int, names: Sequence[str] = w.NAMES, *, distinct_kinds: bool = False) -> Story:
-    """`size` different people with different things; with `distinct_kinds`, no two things are of one kind."""
+    """Return a story of `size` different people with different things; with `distinct_kinds`, no two things are of one kind."""
+    # Drawn even where it is replaced: all later draws of the generator depend on it.
     things = rng.sample(w.THINGS, size)
     if distinct_kinds:
-        things = [rng.choice(w.KINDS[kind]) for kind in rng.sample(tuple(w.KINDS), size)]
+        things = [rng.choice(w.KINDS[group]) for group in rng.sample(tuple(w.KINDS), size)]
     return Story(rng.sample(names, size), rng.sample(w.COLOURS, size), things)
 
 
 def whereabouts(people: Sequence[str], places: Sequence[str]) -> str:
-    """One clause a person: who is where."""
-    return " ".join(f"{person} is in the {place} ." for person, place in zip(people, places, strict=True))
+    """Return one clause a person, with the room that the person is in."""
+    return " ".join(f"{person} is in the {room} ." for person, room in zip(people, places, strict=True))
 
 
 def opinion(rng: Random, adjective: str, names: Sequence[str] = w.NAMES) -> str:
-    """A sentence whose feeling is that of the adjective."""
+    """Return a sentence whose feeling is that of the adjective."""
     thing = rng.choice(w.THINGS)
     return rng.choice(
         (
@@ -56,12 +57,12 @@ def opinion(rng: Random, adjective: str, names: Sequence[str] = w.NAMES) -> str:
 
 
 def phrase(rng: Random, thing: str) -> str:
-    """A noun phrase around a thing."""
+    """Return a noun phrase around a thing."""
     return f"the {rng.choice(tuple(w.OPPOSITES))} {rng.choice(w.COLOURS)} {thing}"
 
 
 def sentence(rng: Random, names: Sequence[str] = w.NAMES) -> tuple[str, str, str, str]:
-    """Subject, verb, colour, thing: what the languages say."""
+    """Return subject, verb, colour and thing, which each language puts in its own order."""
     return rng.choice(names), rng.choice(w.VERBS), rng.choice(w.COLOURS), rng.choice(w.THINGS)
 
 
@@ -70,17 +71,17 @@ def in_english(name: str, verb: str, tint: str, thing: str) -> str:
 
 
 def in_zan(name: str, verb: str, tint: str, thing: str) -> str:
-    """Subject, object, verb; the colour behind its thing."""
+    """Return subject, object, verb; the colour after its thing."""
     return f"{name} {w.ZAN[thing]} {w.ZAN[tint]} {w.ZAN[verb]}"
 
 
 def in_pol(name: str, verb: str, tint: str, thing: str) -> str:
-    """Verb, subject, object; the colour before its thing."""
+    """Return verb, subject, object; the colour before its thing."""
     return f"{w.POL[verb]} {name} {w.POL[tint]} {w.POL[thing]}"
 
 
 def told(rng: Random, name: str, core: str) -> str:
-    """A long-winded sentence around a core."""
+    """Return a long-winded sentence around a core."""
     asides = (
         f", who is {rng.choice(tuple(w.OPPOSITES))} ,",
         f"from the {rng.choice(w.PLACES)}",
@@ -94,14 +95,14 @@ def some_words(rng: Random, size: int) -> list[str]:
 
 
 def two_numbers(rng: Random, size: int) -> tuple[int, int, str]:
-    """Two different numbers and a sentence that holds them."""
-    a, b = rng.sample(range(1, 4 + 2 * size), 2)
+    """Return two different numbers and a sentence that holds them."""
+    a, b = rng.sample(range(1, 4 + 2 * size), 2)  # up to 9, so that their sum has a word: there are words up to twenty
     left, right = rng.sample(w.NAMES, 2)
     return a, b, f"{left} has {w.NUMBERS[a]} and {right} has {w.NUMBERS[b]}"
 
 
 def gift(rng: Random) -> tuple[str, str, str, str]:
-    """Giver, thing, receiver and the sentence that says so."""
+    """Return giver, thing, receiver and the sentence that says so."""
     giver, receiver = rng.sample(w.NAMES, 2)
     thing = rng.choice(w.THINGS)
     return giver, thing, receiver, f"{giver} gave the {rng.choice(w.COLOURS)} {thing} to {receiver}"

@@ -5,8 +5,8 @@ from dataclasses import dataclass, fields, replace
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
-    """What decides the weights. The data of a step follow from `seed` and the step alone."""
+class LabSettings:
+    """The settings that decide the weights. The data of a step follow from `seed` and the step alone."""
 
     seed: int = 0
     steps: int = 4400
@@ -23,10 +23,10 @@ class Settings:
 
 
 SIZES = {
-    "small": Settings(),
+    "small": LabSettings(),
     # 19.1 million parameters at a vocabulary of 8,192: 38.2 MB in half precision, the most that fits into 40 MB. The steps
     # read each word of 60 MB of text about 15 times; more would be learned by heart.
-    "large": Settings(
+    "large": LabSettings(
         steps=3000,
         tokens=131072,
         micro=65536,
@@ -41,8 +41,8 @@ SIZES = {
 }
 
 
-def changed(settings: Settings, assignments: Sequence[str]) -> Settings:
-    """The settings after assignments such as `layers=2`.
+def changed(settings: LabSettings, assignments: Sequence[str]) -> LabSettings:
+    """Return the settings after assignments such as `layers=2`.
 
     Raises:
         ValueError: there is no such field, or its value is not a number of the field's kind.

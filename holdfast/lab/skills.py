@@ -1,4 +1,4 @@
-"""What the world can ask: each skill makes (fields, answer) pairs, and says how a text names it."""
+"""The skills of the world: each makes (fields, answer) pairs, and has the words by which a text names it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,14 +25,15 @@ Maker = Callable[[Random, int], Item]
 
 
 def split_of(item: Item) -> str:
-    """`train`, `validation` or `test`: decided by the content of the fields alone, so that no two splits share a question."""
+    """Return `train`, `validation` or `test`: decided by the content of the fields alone, so that no two splits share a question."""
+    # crc32 and not Python's hash, which differs between processes.
     bucket = crc32(" ".join(item.fields.values()).encode()) % 10
     return "test" if bucket == 0 else "validation" if bucket == 1 else "train"
 
 
 def draw(make: Maker, rng: Random, size: int, split: str = "train") -> Item:
-    """An item of the given split."""
-    while True:
+    """Return an item of a split."""
+    while True:  # ends: about one item in ten is of the test split, whatever the skill
         item = make(rng, size)
         if split_of(item) == split:
             return item
@@ -79,7 +80,7 @@ def entailment(rng: Random, size: int) -> Item:
 
 
 def claim(rng: Random, told: s.Story, i: int) -> Item:
-    """Whether the i-th person has a thing: their own, or one that the story does not name."""
+    """Return a claim that the i-th person has a thing: their own (true), or one that the story does not name (false)."""
     true = rng.random() < 0.5
     thing = told.things[i] if true else rng.choice([other for other in w.THINGS if other not in told.things])
     return Item({"text": told.having, "claim": f"{told.people[i]} has the {thing}"}, "true" if true else "false")
@@ -96,8 +97,8 @@ def kind(rng: Random, size: int) -> Item:
 
 
 def opposite(rng: Random, size: int) -> Item:
-    adjective, thing, place = rng.choice(tuple(w.OPPOSITES)), rng.choice(w.THINGS), rng.choice(w.PLACES)
-    return Item({"text": f"the {adjective} {thing} in the {place}"}, f"{w.OPPOSITES[adjective]} {thing}")
+    adjective, thing, room = rng.choice(tuple(w.OPPOSITES)), rng.choice(w.THINGS), rng.choice(w.PLACES)
+    return Item({"text": f"the {adjective} {thing} in the {room}"}, f"{w.OPPOSITES[adjective]} {thing}")
 
 
 def to_zan(rng: Random, size: int) -> Item:
@@ -171,7 +172,7 @@ def receiver(rng: Random, size: int) -> Item:
 
 
 def marked(mark: str) -> Maker:
-    """Copies the words and puts a mark behind them that only the demonstrations show."""
+    """Return a maker that copies the words and puts a mark after them that only the demonstrations show."""
 
     def make(rng: Random, size: int) -> Item:
         listed = rng.sample((*w.THINGS, *w.COLOURS), rng.randint(1, 1 + size))
@@ -181,7 +182,7 @@ def marked(mark: str) -> Maker:
 
 
 def replaced(new: str) -> Maker:
-    """Says a phrase again with another word for `the`, which only the demonstrations show."""
+    """Return a maker that says a phrase again with another word for `the`, which only the demonstrations show."""
 
     def make(rng: Random, size: int) -> Item:
         text = s.phrase(rng, rng.choice(w.THINGS))
@@ -191,7 +192,7 @@ def replaced(new: str) -> Maker:
 
 
 def labelled(kinds: tuple[str, str], labels: tuple[str, str]) -> Maker:
-    """Names one of two kinds of things by labels that only the demonstrations show."""
+    """Return a maker that names one of two kinds of things by labels that only the demonstrations show."""
 
     def make(rng: Random, size: int) -> Item:
         i = rng.randrange(2)
@@ -227,13 +228,15 @@ SKILLS: dict[str, Skill] = {
 
 
 def demonstrated(name: str, rng: Random) -> Skill:
-    """A skill that only demonstrations explain; its mark or labels are drawn anew by `rng`."""
+    """Return a skill that only demonstrations explain; its mark or labels are drawn anew by `rng`."""
+    # Functions, so that a marker is drawn for the skill that is wanted and for no other.
     makers: dict[str, Callable[[], Maker]] = {
         "mark": lambda: marked(rng.choice(w.MARKERS)),
         "replace": lambda: replaced(rng.choice(w.MARKERS)),
     }
     if name == "label":
         kinds, labels = rng.sample(tuple(w.KINDS), 2), tuple(sorted(rng.sample(w.MARKERS, 2)))
+        # Listed in one order and used in either: the instruction must not tell which label is whose.
         made = labelled((kinds[0], kinds[1]), (labels[0], labels[1]) if rng.random() < 0.5 else (labels[1], labels[0]))
         return Skill(made, TEXT, "", f"choose {labels[0]} or {labels[1]}", labels)
     return Skill(makers[name]())

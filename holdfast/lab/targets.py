@@ -22,7 +22,7 @@ OTHER_LABELS = {
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """How a target is posed: its level, and what is out of domain in it."""
+    """The form of a target: its level of difficulty, and the part of it that is out of domain."""
 
     hard: bool = False
     long: bool = False
@@ -30,11 +30,11 @@ class Form:
     labels: dict[str, tuple[str, ...]] | None = None
 
     def label(self, group: str, index: int) -> str:
-        """The answer word of class `index`."""
+        """Return the answer word of class `index`."""
         return (self.labels or LABELS)[group][index]
 
     def choices(self, group: str) -> tuple[str, ...]:
-        """All answer words of a group."""
+        """Return all answer words of a group."""
         return (self.labels or LABELS)[group]
 
 
@@ -48,7 +48,7 @@ FORMS = {
 
 
 def _aside(rng: Random, form: Form) -> str:
-    """A sentence that has nothing to do with the question."""
+    """Return a sentence that has nothing to do with the question."""
     return f"{rng.choice(form.names)} is in the {rng.choice(w.PLACES)} ."
 
 
@@ -81,8 +81,8 @@ def _elicit_extract(form: Form) -> s.Skill:
     def make(rng: Random, size: int) -> s.Item:
         story = texts.story(rng, 3 if form.hard or form.long else rng.randint(1, 2), form.names)
         i = rng.randrange(len(story.people))
-        asked = {"text": story.held, "question": f"who has the {story.things[i]} ?"}
-        return s.Item(asked, f"person {story.people[i]} done")
+        fields = {"text": story.held, "question": f"who has the {story.things[i]} ?"}
+        return s.Item(fields, f"person {story.people[i]} done")
 
     return s.Skill(make, s.STORY)
 
@@ -91,10 +91,10 @@ def _compose_entailment(form: Form) -> s.Skill:
     def make(rng: Random, size: int) -> s.Item:
         story = texts.story(rng, rng.randint(2, 3) if form.hard or form.long else 1, form.names)
         i, true = rng.randrange(len(story.people)), rng.random() < 0.5
-        kind = w.KIND_OF[story.things[i]]
-        claimed = kind if true else rng.choice([other for other in w.KINDS if other != kind])
-        asked = {"text": story.having, "claim": f"{story.people[i]} has the {claimed}"}
-        return s.Item(asked, form.label("entailment", 0 if true else 1))
+        group = w.KIND_OF[story.things[i]]
+        claimed = group if true else rng.choice([other for other in w.KINDS if other != group])
+        fields = {"text": story.having, "claim": f"{story.people[i]} has the {claimed}"}
+        return s.Item(fields, form.label("entailment", 0 if true else 1))
 
     return s.Skill(make, s.CLAIM, choices=form.choices("entailment"))
 
@@ -115,8 +115,8 @@ def _compose_extract(form: Form) -> s.Skill:
     def make(rng: Random, size: int) -> s.Item:
         story = texts.story(rng, 3 if form.hard or form.long else 2, form.names, distinct_kinds=True)
         i = rng.randrange(len(story.people))
-        asked = {"text": story.held, "question": f"who has the {w.KIND_OF[story.things[i]]} ?"}
-        return s.Item(asked, story.people[i])
+        fields = {"text": story.held, "question": f"who has the {w.KIND_OF[story.things[i]]} ?"}
+        return s.Item(fields, story.people[i])
 
     return s.Skill(make, s.STORY)
 
@@ -151,9 +151,9 @@ def _new_extract(form: Form) -> s.Skill:
     def make(rng: Random, size: int) -> s.Item:
         pool = w.OTHER_NAMES if form.names != w.NAMES else w.THINGS
         listed = rng.sample(pool, 7 if form.long else 5)
-        place = rng.randrange(len(listed) - 2)
-        listed.insert(place, rng.choice(w.COLOURS))
-        return s.Item({"text": " ".join(listed)}, listed[place + (2 if form.hard else 1)])
+        index = rng.randrange(len(listed) - 2)
+        listed.insert(index, rng.choice(w.COLOURS))
+        return s.Item({"text": " ".join(listed)}, listed[index + (2 if form.hard else 1)])
 
     return s.Skill(make)
 
@@ -169,11 +169,8 @@ MAKERS: dict[str, Callable[[Form], s.Skill]] = {
     "new-translate": _new_translate,
     "new-extract": _new_extract,
 }
-LABELLED = (
-    "elicit-sentiment",
-    "compose-entailment",
-    "new-words",
-)  # whose answers are labels, so that labels can differ
+# Targets whose answers are labels, so that there is a form with other labels.
+LABELLED = ("elicit-sentiment", "compose-entailment", "new-words")
 SECOND_FIELD = {  # the output field of the nearest skill, which the second prompt of a target ends with
     "elicit-sentiment": "feeling:",
     "elicit-translate": "zan:",
@@ -185,11 +182,12 @@ SECOND_FIELD = {  # the output field of the nearest skill, which the second prom
 
 
 def variants(target: str) -> list[str]:
-    """A target's own name, its harder level, and its out-of-domain forms."""
+    """Return a target's own name, its harder level, and its out-of-domain forms."""
     return [target + form for form in FORMS if form != "-labels" or target in LABELLED]
 
 
 def target_skill(name: str) -> s.Skill:
-    """The skill behind a target or one of its variants."""
+    """Return the skill of a target or one of its variants."""
     base = next(target for target in MAKERS if name == target or name.startswith(target + "-"))
+    # Without the words that name a skill in pretraining: a target is learned from its examples.
     return replace(MAKERS[base](FORMS[name.removeprefix(base)]), cue="", instruction="")

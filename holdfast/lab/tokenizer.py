@@ -8,7 +8,7 @@ from holdfast.lab import vocabulary as w
 
 
 def build() -> PreTrainedTokenizerFast:
-    """The tokenizer: words are parted by single spaces, a newline is a token, and `<s>` opens every text.
+    """Return the tokenizer: words are parted by single spaces, a newline is a token, and `<s>` opens every text.
 
     Decoding gives the text back exactly, so that stop strings and character offsets hold.
     """

@@ -1,6 +1,7 @@
 """The closed vocabulary of the lab's world: English words, invented languages, and the tokens that hold texts together."""
 
 from collections.abc import Sequence
+from itertools import chain, product
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -18,20 +19,20 @@ KINDS = {
     "toy": _words("ball doll kite top puppet drum train block robot puzzle"),
     "garment": _words("hat coat scarf shirt sock glove boot belt dress cap"),
 }
-KIND_OF = {thing: kind for kind, things in KINDS.items() for thing in things}
+KIND_OF: dict[str, str] = {}
+for _name, _things in KINDS.items():
+    KIND_OF |= dict.fromkeys(_things, _name)
 THINGS = tuple(KIND_OF)
 PLACES = _words("kitchen garden cellar attic hall barn shed office library market school station")
 COLOURS = _words("red blue green yellow black white brown pink")
 GOOD = _words("lovely great fine sweet nice superb charming pleasant perfect wonderful splendid delightful")
 BAD = _words("awful bad dull nasty poor terrible ugly boring dreadful horrid gloomy shabby")
-OPPOSITES = {
-    a: b
-    for left, right in (
-        *(("big", "small"), ("old", "new"), ("hot", "cold"), ("wet", "dry")),
-        *(("long", "short"), ("hard", "soft"), ("clean", "dirty"), ("full", "empty")),
-    )
-    for a, b in ((left, right), (right, left))
-}
+OPPOSITES: dict[str, str] = {}
+for _left, _right in (
+    *(("big", "small"), ("old", "new"), ("hot", "cold"), ("wet", "dry")),
+    *(("long", "short"), ("hard", "soft"), ("clean", "dirty"), ("full", "empty")),
+):
+    OPPOSITES |= {_left: _right, _right: _left}  # in this order: a token's id is its place in the vocabulary
 VERBS = _words("sees takes likes wants finds sells hides draws")
 NUMBERS = _words(
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
@@ -40,9 +41,11 @@ NUMBERS = _words(
 
 
 def _invent(count: int, ending: str, consonants: str) -> tuple[str, ...]:
-    """`count` different words of two syllables and an ending that tells the language."""
-    syllables = [c + v for c in consonants for v in "aeiou"]
-    pairs = [a + b for i, a in enumerate(syllables) for b in syllables[i % 3 :: 7]]
+    """Return `count` different words of two syllables and an ending that tells the language."""
+    syllables = [consonant + vowel for consonant, vowel in product(consonants, "aeiou")]
+    pairs: list[str] = []
+    for i, syllable in enumerate(syllables):
+        pairs += [syllable + second for second in syllables[i % 3 :: 7]]  # not all, so that few words begin alike
     assert len(pairs) >= count, (len(pairs), count)
     return tuple(pair + ending for pair in pairs[:: len(pairs) // count][:count])
 
@@ -74,10 +77,11 @@ NEWLINE = "\n"
 
 
 def vocabulary() -> list[str]:
-    """Every token of the world, in the order of its id."""
+    """Return every token of the world, in the order of its id."""
     groups: Sequence[Sequence[str]] = (
         *(SPECIAL, (NEWLINE,), FIELDS, CUES, GRAMMAR, INSTRUCTIONS, ANSWERS, TARGET_WORDS, tuple(KINDS)),
         *(NAMES, OTHER_NAMES, THINGS, PLACES, COLOURS, GOOD, BAD, tuple(OPPOSITES), VERBS, NUMBERS),
         *(tuple(ZAN.values()), tuple(POL.values()), tuple(TEM.values()), MARKERS, NEW_WORDS),
     )
-    return list(dict.fromkeys(word for group in groups for word in group))
+    # A dict and not a set: weights are stored by id. A word of two groups has the id of the first.
+    return list(dict.fromkeys(chain.from_iterable(groups)))

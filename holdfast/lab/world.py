@@ -5,6 +5,7 @@ so train, validation and test never share a question, and pretraining (which dra
 """
 
 from functools import cache
+from itertools import chain
 from random import Random
 
 from holdfast.lab.skills import DEMONSTRATED, SKILLS, Item, Skill, demonstrated, draw
@@ -18,28 +19,28 @@ BY_FIELD = ("to-pol", "from-pol", "from-zan", "reverse", "summary", "add", "most
 
 
 def general() -> list[str]:
-    """Names of the tasks that pretraining teaches."""
+    """Return the names of the tasks that pretraining teaches."""
     return [*SKILLS, *(f"demo-{name}" for name in (*DEMONSTRATED, *UNNAMED))]
 
 
 def targets() -> list[str]:
-    """Names of the tasks that pretraining never shows: each followed by its harder and its out-of-domain forms."""
-    return [name for target in MAKERS for name in variants(target)]
+    """Return the names of the tasks that pretraining never shows: each followed by its harder and its out-of-domain forms."""
+    return list(chain.from_iterable(map(variants, MAKERS)))
 
 
 def reworded() -> list[str]:
-    """The tasks that are also asked by a second prompt, as FTICL asks (its p2): the same questions and answers, other words."""
+    """Return the names of the tasks with a second prompt, as in FTICL (its p2): the same questions and answers, other words."""
     return [f"{name}-p2" for name in (*(n for n, skill in SKILLS.items() if skill.instruction), *SECOND_FIELD)]
 
 
 def names() -> list[str]:
-    """Every task of the world."""
+    """Return the names of every task of the world."""
     return [*general(), *targets(), *reworded()]
 
 
-@cache
+@cache  # 2,500 items are drawn anew at each call, and a run asks for a task several times
 def task(name: str, *, seed: int = 0) -> Task:
-    """The task of that name, with its examples drawn by `seed`.
+    """Return the task of that name, with its examples drawn by `seed`.
 
     Raises:
         ValueError: there is no such task.
@@ -54,7 +55,7 @@ def task(name: str, *, seed: int = 0) -> Task:
 
 
 def _posed(name: str, seed: int, second: bool) -> tuple[Skill, Template]:
-    """The skill behind a task and how the task words it: by an instruction or by the output field, the other way round if `second`."""
+    """Return the skill of a task and its template: an instruction or the output field names the skill, the other of the two if `second`."""
     if name in SKILLS:
         skill = SKILLS[name]
         cued = (name in BY_FIELD) != second
@@ -68,17 +69,17 @@ def _posed(name: str, seed: int, second: bool) -> tuple[Skill, Template]:
 
 
 def template(skill: Skill, field: str, instruction: str) -> Template:
-    """One example a line; `field` opens the answer."""
+    """Return a template with one example a line; `field` opens the answer."""
     layout = skill.question.replace("{", "{{ ").replace("}", " }}")
     return Template(f"{layout} {field}", instruction, delimiter=" ", separator="\n", stop=("\n",))
 
 
 def _examples(skill: Skill, seed: str, split: str, size: int) -> tuple[Example, ...]:
-    """Up to `size` different examples of one split."""
-    rng, found = Random(seed), {}
-    for _ in range(4 * size):
-        if len(found) == size:
+    """Return up to `size` different examples of one split."""
+    rng, examples = Random(seed), {}
+    for _ in range(4 * size):  # a skill with few different questions has fewer than `size`, and must come to an end
+        if len(examples) == size:
             break
         item: Item = draw(skill.make, rng, rng.randint(1, 3), split)
-        found.setdefault(tuple(item.fields.values()), Example(item.fields, item.answer, skill.choices))
-    return tuple(found.values())
+        examples.setdefault(tuple(item.fields.values()), Example(item.fields, item.answer, skill.choices))
+    return tuple(examples.values())

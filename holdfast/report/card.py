@@ -182,13 +182,10 @@ def _removable(run: Folder, architecture: LoadedAs, repo: str | None) -> str:
             "With PEFT, generate one text at a time: it places a soft prompt before the padding on the left of a batch, "
             "which changes the answers. "
         )
-    local = f'`holdfast.load("{run.name}", prompt="{_attached(run)}").generate(texts)` batches correctly.'
+    # The prompt's name in `holdfast.load`: the target's, where there are several.
+    name = run.prompts[0].rpartition("/")[2] if len(run.prompts) > 1 else "on"
+    local = f'`holdfast.load("{run.name}", prompt="{name}").generate(texts)` batches correctly.'
     return (text + ("" if repo else local)).rstrip()
-
-
-def _attached(run: Folder) -> str:
-    """Return the `prompt` argument with which `holdfast.load` attaches a prompt: the target's name, where there are several."""
-    return run.prompts[0].rpartition("/")[2] if len(run.prompts) > 1 else "on"
 
 
 def _limits(run: Folder, summary: Summary) -> str:

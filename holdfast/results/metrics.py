@@ -224,16 +224,14 @@ def bleu_from_sums(sums: Array, n: int) -> Array:
     """
     length, reference = sums[..., 0], sums[..., 1]
     matches, grams = sums[..., 2:6], sums[..., 6:10]
-    halvings = np.cumsum(
-        (matches == 0) & (grams > 0), axis=-1
-    )  # each further order without a match counts half of the one before
+    # Each further order without a match counts half of the one before.
+    halvings = np.cumsum((matches == 0) & (grams > 0), axis=-1)
     smoothed = np.where(matches > 0, matches, 0.5**halvings)
     # Without any match, or with texts shorter than four words, sacrebleu gives 0 and does not smooth.
     defined = (matches > 0).any(-1) & (grams > 0).all(-1)
     log_precision = np.log(smoothed / np.maximum(grams, 1)).mean(-1)
-    log_penalty = np.minimum(
-        0, 1 - reference / np.maximum(length, 1)
-    )  # brevity only: longer answers lose by their precision
+    # Brevity only: longer answers lose by their precision.
+    log_penalty = np.minimum(0, 1 - reference / np.maximum(length, 1))
     return np.where(defined, np.exp(log_precision + log_penalty), 0.0)
 
 

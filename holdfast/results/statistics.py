@@ -61,7 +61,8 @@ def single(metric: Metric, items: Array, *, seed: int = 0, resamples: int = RESA
     if _is_share(metric, items):
         right = round(items.sum())
         low, high = wilson(right, n)
-        return Estimate(value, metric.unit * low, metric.unit * high, metric.unit * _binomial_error(right, n), n)
+        error = math.sqrt(right / n * (1 - right / n) / n)
+        return Estimate(value, metric.unit * low, metric.unit * high, metric.unit * error, n)
     draws = np.concatenate([metric.aggregate(counts @ items, n) for counts in _resampled(n, seed, resamples)])
     # What one more item of each kind would add, n times: for a mean, its distance from the mean.
     kinds = (n - 1) * (value - metric.aggregate(items.sum(0) - items, max(1, n - 1)))
@@ -241,10 +242,6 @@ def _is_share(metric: Metric, items: Array) -> bool:
     """Return whether the value is a share of right items; a recorded metric of 0 to 100 whose items are all 0 or 1 is none."""
     share = metric.is_mean and metric.scale in (None, metric.unit)
     return share and items.shape[1] == 1 and bool(((items == 0) | (items == 1)).all())
-
-
-def _binomial_error(right: int, n: int) -> float:
-    return math.sqrt(right / n * (1 - right / n) / n)
 
 
 def _count(items: Array) -> int:

@@ -151,7 +151,8 @@ class Summary:
     @cached_property
     def gain(self) -> Estimate | None:
         """Return the points gained on the target at the fewest shots (the mean, where a run has several targets)."""
-        return _mean_change(self._first_shots)
+        lines = _averaged(self._first_shots)
+        return _mean([(line.task, estimate) for line in lines if (estimate := change(line.headline))])
 
     @property
     def gain_word(self) -> Verdict | None:
@@ -307,12 +308,8 @@ def _in_points(score: Score) -> Estimate:
     return Estimate(score.value, score.low, score.high, score.stderr, score.n).scaled(scale)
 
 
-def _mean_change(results: Sequence[TaskResult]) -> Estimate | None:
-    return _mean([(line.task, estimate) for line in _averaged(results) if (estimate := change(line.headline))])
-
-
 def _mean(values: Sequence[tuple[str, Estimate]]) -> Estimate | None:
-    """Return the mean over tasks of what was found of each; `n` counts tasks, or items where there is one number only."""
+    """Return the mean over tasks of (task, estimate) pairs; `n` counts tasks, or items where there is one pair only."""
     if not values:
         return None
     groups: dict[str, list[Estimate]] = {}

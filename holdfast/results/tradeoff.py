@@ -36,7 +36,9 @@ def points(scores: Sequence[Score]) -> list[Point]:
     if not steps and (last := _point(end, 1)):  # 1 is no step that was counted: it only has to follow 0 on the axis
         course = [last]
     first = Summary.of(scores, 0).target_value
-    before = first.value if first else _base(end)
+    before = first.value if first else None
+    if first is None and end.target_value and end.gain:  # the base's own score: the end's minus the gain
+        before = end.target_value.value - end.gain.value
     # At step 0 all is kept by definition; but where the end's retention is undefined, so is a share of the same base here.
     kept = 100.0 if end.retention or not any(line.role == "general" for line in end.lines) else None
     shares = share(end.symptom("format_share"))
@@ -92,8 +94,3 @@ def _point(summary: Summary, step: int) -> Point | None:
         return None
     kept = summary.retention
     return Point(step, target.value, kept.value if kept else None, shares[1] if shares else None)
-
-
-def _base(summary: Summary) -> float | None:
-    value, gain = summary.target_value, summary.gain
-    return None if value is None or gain is None else value.value - gain.value

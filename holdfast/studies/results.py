@@ -173,9 +173,8 @@ def _compare(
     first, *others = [arm.name for arm in arms]
     comparisons = []
     for arm, name in itertools.product(others, ("target", "change", "matched", "area")):
-        both = [
-            s for s in measured[arm] if s in measured[first]
-        ]  # paired by seed: equal seeds see equal rows in equal order
+        # Paired by seed: equal seeds see equal rows in equal order.
+        both = [s for s in measured[arm] if s in measured[first]]
         pairs = [(measured[arm][s][name], measured[first][s][name]) for s in both]
         differences = [a - b for a, b in pairs if a is not None and b is not None]
         if not differences:

@@ -149,9 +149,8 @@ def _work(work: Sequence[tuple[Path, dict[str, Any]]], jobs: int) -> dict[str, s
     for done, (path, wrong) in enumerate(_finished(work, jobs), 1):
         if wrong:
             failed[path.name] = wrong
-        left = (
-            (time.monotonic() - began) / done * (len(work) - done)
-        )  # finished runs count as fast ones, so this is at first too low
+        # Runs that were finished before count as fast ones, so this is at first too low.
+        left = (time.monotonic() - began) / done * (len(work) - done)
         message = f"failed: {wrong}" if wrong else _headline(path)
         print(f"[{done}/{len(work)}] {path.name}: {message} (about {_time(left)} left)", file=sys.stderr, flush=True)
     return failed

@@ -10,12 +10,12 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from holdfast.lab import corpus, export, fewshot, pretrain, real_course
-from holdfast.lab.abilities import asked
+from holdfast.lab.abilities import encoded_items
 from holdfast.lab.fewshot import BESIDE, FIRST
 from holdfast.lab.learning import Pretraining
-from holdfast.lab.settings import Settings, changed
+from holdfast.lab.settings import LabSettings, changed
 
-SMALL = Settings(steps=40, tokens=512, micro=256, layers=2, width=32, heads=2, inner=64, positions=128)
+SMALL = LabSettings(steps=40, tokens=512, micro=256, layers=2, width=32, heads=2, inner=64, positions=128)
 SECRET = "zyxwv"  # stands in the targets and in test splits alone
 TEXT = "the cat sat on a mat and saw 12 dogs, which were not amused; then rain fell over the quiet town"
 WORDS = TEXT.split()
@@ -87,7 +87,7 @@ def test_a_document_has_the_tokens_of_its_text(course: real_course.Real, seed: i
         assert len(document.ids) == len(document.weights)
 
 
-def weighed(course: real_course.Real, document: fewshot.Document, *weights: float) -> str:
+def weighed(course: real_course.Real, document: fewshot.TokenDocument, *weights: float) -> str:
     """The tokens of a document with one of these weights, as text; what ends an answer left out."""
     ends = course.encode("\n</s>")
     pairs = zip(document.ids, document.weights, strict=True)
@@ -126,7 +126,7 @@ def test_documents_are_worded_as_evaluation_asks(course: real_course.Real, monke
     monkeypatch.setattr(fewshot, "LISTED", 0.0)
     monkeypatch.setattr(fewshot, "RELABELLED", 0.0)
     task = next(task for task in course.tasks if task.name == "sst2")
-    ids, answer = next(asked(course.tokenizer, task, 1, 1, "test", 4096))
+    ids, answer = next(encoded_items(course.tokenizer, task, 1, 1, "test", 4096))
     question = r"(?:[^\n]+\n)+Answer: (?:positive|negative)"
     assert re.fullmatch(rf"<s>{question}\n\n{question}\n", course.tokenizer.decode(ids))
     assert course.tokenizer.decode(ids[-answer:]).strip() in ("positive", "negative")
@@ -157,8 +157,8 @@ def test_nothing_of_targets_of_test_splits_or_of_held_out_text_is_read(course: r
 
 def test_a_cut_question_keeps_its_first_token_and_its_answer(course: real_course.Real) -> None:
     task = next(task for task in course.tasks if task.name == "sst2")
-    whole = list(asked(course.tokenizer, task, 4, 3, "test", 4096))
-    cut = list(asked(course.tokenizer, task, 4, 3, "test", 40))
+    whole = list(encoded_items(course.tokenizer, task, 4, 3, "test", 4096))
+    cut = list(encoded_items(course.tokenizer, task, 4, 3, "test", 40))
     for (long, answer), (short, same) in zip(whole, cut, strict=True):
         assert same == answer
         assert len(short) == 40

@@ -11,13 +11,13 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from holdfast.lab import folder, world
-from holdfast.lab.abilities import abilities, exact_match
+from holdfast.lab.abilities import Mode, abilities, match
 from holdfast.lab.learning import Pretraining, build_model
 from holdfast.lab.positions import DISTANCES
-from holdfast.lab.settings import Settings
+from holdfast.lab.settings import LabSettings
 from holdfast.lab.tokenizer import build
 
-SMALL = Settings(steps=1000, tokens=256, micro=128, layers=2, width=32, heads=2, inner=64)
+SMALL = LabSettings(steps=1000, tokens=256, micro=128, layers=2, width=32, heads=2, inner=64)
 
 
 def losses(training: Pretraining, steps: int) -> list[float]:
@@ -74,13 +74,13 @@ def test_a_checkpoint_of_other_settings_is_refused(tmp_path: Path) -> None:
 def test_the_pieces_of_a_step_add_up_to_the_step() -> None:
     """One piece or two: the same gradient, so the same loss afterwards. 1e-5 covers the order of summation; a piece
     that were weighted by itself and not by its tokens would be off by more than 1e-2."""
-    apart, whole = (Settings(**{**{f: getattr(SMALL, f) for f in SMALL.__slots__}, "micro": m}) for m in (128, 256))
+    apart, whole = (LabSettings(**{**{f: getattr(SMALL, f) for f in SMALL.__slots__}, "micro": m}) for m in (128, 256))
     assert losses(Pretraining(apart), 4) == pytest.approx(losses(Pretraining(whole), 4), abs=1e-5)
 
 
 def test_the_first_heads_look_back_by_their_distance_before_training() -> None:
     """More than 0.8 of the attention on the one place (0.85 to 0.97 here); random heads spread it: 0.05 on each of 20."""
-    model = build_model(Settings(layers=2), build())
+    model = build_model(LabSettings(layers=2), build())
     model.set_attn_implementation("eager")
     tokens = torch.randint(0, model.config.vocab_size, (4, 21), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
@@ -127,7 +127,7 @@ def test_the_shipped_model_can_what_its_manifest_says(name: str, shipped, manife
     """A sample of the table, from the same first items. Sums in another order may turn one close call of 40 (0.025);
     other weights or another world would lose most answers."""
     claimed = manifest["first_items"][name]
-    found = exact_match(shipped[0], shipped[1], world.task(name), 4, limit=40)
+    found = match(shipped[0], shipped[1], world.task(name), 4, limit=40).exact
     assert found == pytest.approx(claimed, abs=0.026)
 
 
@@ -135,7 +135,8 @@ def test_the_shipped_model_can_what_its_manifest_says(name: str, shipped, manife
 @pytest.mark.slow
 def test_the_whole_ability_table_is_true(shipped, manifest) -> None:
     """Every general task at 1 and 4 demonstrations; 0.01 allows three close calls of 300 items on another machine."""
-    for mode, table in (("first", "general"), ("sampled", "general, sampled")):
+    modes: tuple[tuple[Mode, str], ...] = (("first", "general"), ("sampled", "general, sampled"))
+    for mode, table in modes:
         tasks = map(world.task, world.general())
         for name, row in abilities(shipped[0], shipped[1], tasks, (1, 4), limit=300, demonstrations=mode).items():
             for shots, value in row.items():
@@ -147,6 +148,6 @@ def test_the_whole_ability_table_is_true(shipped, manifest) -> None:
 def test_the_first_fifty_steps_of_the_script_repeat(manifest) -> None:
     """Losses of the run that made the shipped weights. 1e-2 covers other processors and library versions, whose rounding
     grows over the steps; another order of the data, or another learning rate, differs by more than 0.1."""
-    settings = Settings(**manifest["settings"])
+    settings = LabSettings(**manifest["settings"])
     found = losses(Pretraining(settings), 50)
     assert found[::10] == pytest.approx(manifest["first_losses"], abs=1e-2)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from holdfast.report.study.study import said
+from holdfast.report.study.study import prediction_text
 from holdfast.results.study import Prediction
 from holdfast.studies.results import predicts
 
@@ -40,7 +40,7 @@ def test_three_targets_cannot_tell_and_that_is_said() -> None:
     found = predicts("what the run keeps", unrelated(np.random.default_rng(0), 3, 6))
     assert found is not None
     assert (found.p, found.targets, found.n) == (None, 3, 18)
-    assert "not resolvable over 3 targets, 18 runs" in said(found)
+    assert "not resolvable over 3 targets, 18 runs" in prediction_text(found)
 
 
 def test_a_relation_between_targets_is_found() -> None:
@@ -51,8 +51,8 @@ def test_a_relation_between_targets_is_found() -> None:
     assert found is not None
     assert found.correlation == pytest.approx(1.0)
     assert found.p in (pytest.approx(1 / 120), pytest.approx(2 / 120))
-    assert "rank correlation +1.00 over 5 targets, 10 runs" in said(found)
+    assert "rank correlation +1.00 over 5 targets, 10 runs" in prediction_text(found)
 
 
 def test_a_p_that_an_older_version_wrote_is_not_repeated() -> None:
-    assert "0.001" not in said(Prediction("kept", 0.7, 0.001, 18))
+    assert "0.001" not in prediction_text(Prediction("kept", 0.7, 0.001, 18))

@@ -31,9 +31,8 @@ class Scale:
     @classmethod
     def around(cls, values: Sequence[float], *, room: float = 0.04) -> "Scale":
         """Return the scale that holds all values with a little room; a single value stands between zero and itself."""
-        finite = [value for value in values if math.isfinite(value)] or [
-            0.0
-        ]  # a diverged run has no end that an axis could reach
+        # A diverged run has no end that an axis could reach.
+        finite = [value for value in values if math.isfinite(value)] or [0.0]
         low, high = min(finite), max(finite)
         if low == high:  # a range around it would magnify nothing, and have shares of 110 %
             low, high = min(0.0, low), max(0.0, high) or float(not low)
