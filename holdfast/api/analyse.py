@@ -25,7 +25,7 @@ def analyse_run(
     trust_remote_code: bool = False,
     trust_code: bool = False,
 ) -> list[Mapping[str, Any]]:
-    """Why a finished run gained and lost what it did: findings about the weights that it keeps, as `analysis.jsonl` has them.
+    """Return findings about the weights that a finished run keeps, as `analysis.jsonl` has them: why it gained and lost what it did.
 
     `tasks` are general tasks to ask; by default those of the run. With `out`, they are written into that folder.
 
@@ -40,15 +40,17 @@ def analyse_run(
         )
     config, targets = layout.config, layout.targets
     refuse_code([targets, [] if tasks else config["general"]], layout.config_file, trust_code=trust_code)
+    # A target is not asked against itself.
     general = [name for name in tasks or _general(config) if name not in targets]
+    # Without the prompt: an analysis attaches it where it compares both.
     tuned = load(run, prompt="off", trust_remote_code=trust_remote_code).pretrained
     base = resolve.load(config["model"], trust_remote_code=trust_remote_code, date=config.get("date"))
-    found = analyse.of_run(folder, tuned, base, targets[0], general, analyses, limit=limit, shots=shots)
+    records = analyse.run_analyses(folder, tuned, base, targets[0], general, analyses, limit=limit, shots=shots)
     if out is not None:
-        write_text(RunFolder(Path(out)).analysis_file, "".join(json.dumps(record) + "\n" for record in found))
-    return found
+        write_text(RunFolder(Path(out)).analysis_file, "".join(json.dumps(record) + "\n" for record in records))
+    return records
 
 
 def _general(config: Mapping[str, Any]) -> list[str]:
-    """The general tasks of a run, without its diagnostics."""
+    """Return the general tasks of a run, without its diagnostics."""
     return [name for name in config["general"] if not sources.is_diagnostic(name)]

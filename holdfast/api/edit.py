@@ -20,6 +20,7 @@ def edit_model(
         ValueError: an unknown edit or field, models that do not belong together, several of them for an edit that takes
             one, or `out` in use; nothing is written.
     """
+    # First, because a mistyped field costs nothing, and a hub id may mean a download.
     edit = configure(EDITS, name, fields)
     models = [tuned] if isinstance(tuned, str | Path) else list(tuned)
     return write_edited_model(weights_folder(base), [weights_folder(model) for model in models], edit, Path(out))

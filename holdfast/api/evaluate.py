@@ -3,8 +3,9 @@
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from holdfast.api.load import load
 from holdfast.api.tune import Run
@@ -20,6 +21,7 @@ from holdfast.results.score import score
 from holdfast.results.scores import Circumstances, Output, Score
 from holdfast.results.verdicts import with_spread
 from holdfast.tasks import sources
+from holdfast.tasks.task import Task
 
 
 def evaluate(
@@ -36,7 +38,7 @@ def evaluate(
     decode: Decoding | None = None,
     trust_remote_code: bool = False,
 ) -> list[Score]:
-    """The scores of a model on tasks, without training; `model` and `prompt` are as in `load`.
+    """Return the scores of a model on tasks, without training; `model` and `prompt` are as in `load`.
 
     Demonstrations are the first of the train split, the same for all items, or sampled for each item; in so many `sets`, the
     spread between which `Score.over_sets` says.
@@ -50,30 +52,43 @@ def evaluate(
         raise ValueError(
             f"{sets} sets of demonstrations are asked for, and the first ones are one set; ask for sampled demonstrations"
         )
-    loaded = [t for name in sources.arguments(tasks) for t in sources.load_tasks(name)]
-    check_askable(loaded, max(shots))
+    loaded: list[Task] = []
+    for name in sources.arguments(tasks):
+        loaded += sources.load_tasks(name)
+    check_askable(loaded, max(shots))  # Before the model is loaded, which may take minutes.
     measured = load(model, prompt=prompt, trust_remote_code=trust_remote_code)
     answering = measured if decode is None else decode.wrap(measured)
     name = str(model.folder if isinstance(model, Run) else model)
     state = "on" if measured.prompt is not None else "off" if prompt == "off" else None
-    how: dict[str, Any] = {"role": "target", "limit": limit, "seed": seed, "demonstrations": demonstrations}
-    how |= {"variant": "base", "prompt": state}
-    outputs: list[list[Output]] = [[] for _ in range(sets)]
+    outputs: list[list[Output]] = [[] for _ in range(sets)]  # By set, so that each gives scores of its own.
     for task in loaded:
         if warning := unread(measured.pretrained.tokenizer, task, name):
             print(warning, file=sys.stderr, flush=True)
-    cells = [(task, k) for task in loaded for k in shots]
-    asked = [(task, k, number) for task, k in cells for number in range(sets if k else 1)]
-    with AskingProgress(name, [task_items(task, limit) for task, _, _ in asked]) as progress:
-        for task, k, number in asked:
+    # Without demonstrations all sets are one.
+    cells = [(task, k, number) for task, k, number in product(loaded, shots, range(sets)) if k or number == 0]
+    with AskingProgress(name, [task_items(task, limit) for task, _, _ in cells]) as progress:
+        for task, k, number in cells:
             again = f", demonstrations {number + 1} of {sets}" if sets > 1 and k else ""
             progress.begin(f"{task.name}, {k} shot{'' if k == 1 else 's'}{again}")
-            answers = ask(answering, task, shots=k, demonstration_seed=number, **how)
+            # Also of a tuned run the variant is `base`: nothing is compared here, and the model's name tells scores apart.
+            answers = ask(
+                answering,
+                task,
+                role="target",
+                shots=k,
+                limit=limit,
+                seed=seed,
+                variant="base",
+                prompt=state,
+                demonstrations=demonstrations,
+                demonstration_seed=number,
+            )
             if decode is not None:
                 answers = [replace(o, decoding=f"{snake(type(decode).__name__)}: {o.decoding}") for o in answers]
             outputs[number] += answers
             progress.done()
     made = Circumstances(model=name, model_hash=measured.pretrained.hash, seed=seed, versions=library_versions())
+    # The first set is what is reported; the others say only how far the numbers spread.
     scores, *others = (score(part, loaded, circumstances=made) for part in outputs)
     scores = with_spread(scores, others)
     if out is not None:
@@ -84,7 +99,11 @@ def evaluate(
 
 
 def default_tasks(model: str, *, trust_code: bool = False) -> list[str]:
-    """What `evaluate` measures when it is given no task: of a run its targets, for which its prompt is attached."""
+    """Return the tasks that `evaluate` measures by default: of a run its targets, for which its prompt is attached.
+
+    Raises:
+        ValueError: the model has no tasks of its own, or the run names code and `trust_code` is off.
+    """
     layout = RunFolder(Path(model))
     if layout.is_run:
         refuse_code(layout.targets, layout.config_file, trust_code=trust_code)

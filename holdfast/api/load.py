@@ -17,43 +17,50 @@ def load(
     trust_remote_code: bool = False,
     date: str | None = None,
 ) -> Model:
-    """A model that generates and scores text; the plain transformers model is inside (`.pretrained.model`).
+    """Return a model that generates and scores text; the plain transformers model is inside (`.pretrained.model`).
 
     `model` is a run, a run's folder, a model folder, a hub id or `lab`. For a run, `prompt` is "on" (attached, the default where the
     run trained one), "off" (removed) or, of a run with several targets, the target whose prompt it is; otherwise it is a soft prompt's
     folder, or None. `date` (YYYY-MM-DD) is what a chat template that writes today's date writes: by default that of the run, in whose
     words it was trained, else today's.
+
+    Raises:
+        ValueError: there is no such model or prompt, or a run with several prompts is not told which.
     """
     folder = model.folder if isinstance(model, Run) else Path(model)
-    place, run, asked = str(model), None, None if prompt is None else str(prompt)
+    source, run, prompt_name = str(model), None, None if prompt is None else str(prompt)
     if RunFolder(folder).is_run:
         config = RunFolder(folder).config
-        place, run = config["model"], folder
-        date = date or config.get("date")
-        prompt_folder = _prompt_of(folder, asked)
-    elif asked in ("on", "off"):
+        # Both: the run's folder has only what training left, such as an adapter for the model of that name.
+        source, run = config["model"], folder
+        date = date or config.get("date")  # Other words than in training would be another prompt.
+        prompt_folder = _prompt_of(folder, prompt_name)
+    elif prompt_name in ("on", "off"):
         raise ValueError(f"{model}: prompt={prompt!r} needs the folder of a run; give the prompt's own folder instead")
     else:
-        prompt_folder = None if asked is None else Path(asked)
-    pretrained = resolve.load(place, run, trust_remote_code=trust_remote_code, date=date)
+        prompt_folder = None if prompt_name is None else Path(prompt_name)
+    pretrained = resolve.load(source, run, trust_remote_code=trust_remote_code, date=date)
     return Model(pretrained, detached(load_prompt(prompt_folder, pretrained)()) if prompt_folder else None)
 
 
-def _prompt_of(run: Path, asked: str | None) -> Path | None:
-    """The folder of the prompt that is asked of a run: the only one, that of a target, or any other."""
-    own = RunFolder(run).prompts
-    if asked in own:
-        return own[asked]
-    if asked == "off" or (asked is None and not own):
+def _prompt_of(run: Path, name: str | None) -> Path | None:
+    """Return the folder of a prompt of a run: the only one, that of a target, or any other."""
+    prompts = RunFolder(run).prompts
+    # First, because a target may be called "on" or "off".
+    if name in prompts:
+        return prompts[name]
+    if name == "off" or (name is None and not prompts):
         return None
-    if asked not in (None, "on"):
-        if own and not Path(asked).exists():
-            raise ValueError(f"{run}: no prompt {asked!r}; there are {', '.join(filter(None, own)) or 'on and off'}")
-        return Path(asked)
-    if not own:
+    if name not in (None, "on"):
+        if prompts and not Path(name).exists():
+            raise ValueError(f"{run}: no prompt {name!r}; there are {', '.join(filter(None, prompts)) or 'on and off'}")
+        # Any other prompt, such as that of an earlier run, may be tried on these weights.
+        return Path(name)
+    if not prompts:
         raise ValueError(f"{run}: this run trained no prompt, so there is none to attach")
-    if len(own) > 1:
+    # No default among several: behind the prompt of another target the numbers would be wrong and look right.
+    if len(prompts) > 1:
         raise ValueError(
-            f"{run}: this run has a prompt for each of its targets; ask for one of {', '.join(own)}, or off"
+            f"{run}: this run has a prompt for each of its targets; ask for one of {', '.join(prompts)}, or off"
         )
-    return next(iter(own.values()))
+    return next(iter(prompts.values()))

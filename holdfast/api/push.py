@@ -1,4 +1,4 @@
-"""A finished run on a model hub: weights, card and scores in one commit. Nothing is sent unless this is called."""
+"""Upload a finished run to a model hub: weights, card and scores in one commit. Nothing is sent unless this is called."""
 
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ def push(path: str | Path, repo: str, *, public: bool = False, report: bool = Fa
     Raises:
         ValueError: the folder holds no weights, `repo` is no owner/name, or the hub refuses.
     """
+    # Here, because only this function talks to the hub.
     from huggingface_hub import CommitOperationAdd, HfApi
     from huggingface_hub.errors import HTTPError  # pyright: ignore[reportPrivateImportUsage]  -- httpx in its older versions, httpx2 since
 
@@ -36,10 +37,12 @@ def push(path: str | Path, repo: str, *, public: bool = False, report: bool = Fa
             files[path.name] = path
     for piece in run.pieces:
         home = run.path / piece
+        # The model at the top, where `from_pretrained(repo)` looks for it.
         top = "" if piece == "model" else f"{piece}/"
         inside = sorted(path for path in home.rglob("*") if path.is_file() and path.name != "README.md")
         files |= {top + path.relative_to(home).as_posix(): path for path in inside}
     api = api or HfApi()
+    # One commit, so that a repository never has new weights beside an old card.
     try:
         api.create_repo(repo, private=not public, exist_ok=True)
         operations = [
@@ -48,8 +51,8 @@ def push(path: str | Path, repo: str, *, public: bool = False, report: bool = Fa
         ]
         done = api.create_commit(repo, operations, commit_message=f"{run.name}, by holdfast")
     except (OSError, RuntimeError, HTTPError) as error:  # the hub's refusals, its client's, and those of the way there
-        said = " ".join(str(error).split())
+        message = " ".join(str(error).split())
         raise ValueError(
-            f"{repo}: not pushed: {said}; is the name right, and are you logged in (`hf auth login`)?"
+            f"{repo}: not pushed: {message}; is the name right, and are you logged in (`hf auth login`)?"
         ) from error
     return str(done.repo_url)

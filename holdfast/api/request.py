@@ -1,4 +1,4 @@
-"""A run as it is asked for, and as it is planned: everything that is checked before anything is written."""
+"""Plan a run from the arguments of `tune`: everything that is checked before anything is written."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -56,10 +56,11 @@ class Request:
 
     @property
     def config(self) -> dict[str, Any]:
-        """What `config.yaml` says first. Options that were not used are left out, as in runs from before there were these."""
-        one = len(self.targets) == 1
+        """Return the beginning of `config.yaml`. Options that were not used are left out, as in runs from before there were these."""
+        # A single target is plain text and no list, as it is written on the command line.
+        task = self.targets[0] if len(self.targets) == 1 else list(self.targets)
         config: dict[str, Any] = {"command": "tune", "model": self.model}
-        config |= {"task": self.targets[0] if one else list(self.targets), "method": self.techniques.method}
+        config |= {"task": task, "method": self.techniques.method}
         moments = {"curate": self.techniques.curate, "edit": self.techniques.edit, "decode": self.techniques.decode}
         config |= {moment: name for moment, name in moments.items() if name}
         config |= {"general": list(self.general), "shots": list(self.shots), "limit": self.limit, "seed": self.seed}
@@ -85,6 +86,7 @@ def plan_run(request: Request, tasks: TaskSet, folder: Path) -> RunPlan:
     """
     model, trust = request.model, request.trust_remote_code
     version, config, date = fingerprint(resolve.resolve(model)), request.config, None
+    # The date stands in the prompts of chat templates only; other runs stay equal from day to day.
     chats = any(ref.task.template.chat for ref in tasks.refs)
     if chats and chat_date.writes_date(load_tokenizer(resolve.resolve(model), trust_remote_code=trust)):
         config["date"] = date = str(request.date or _begun(folder, config) or chat_date.today())
@@ -92,6 +94,7 @@ def plan_run(request: Request, tasks: TaskSet, folder: Path) -> RunPlan:
     recipe_plan = RecipePlan(model, tasks.targets, request.settings, request.seed, versions, trust, date=date)
     pipeline = compose(request.techniques, recipe_plan, (*tasks.general, *tasks.diagnostics))
     check_known(request.analyses)
+    # Now, and not hours later when the sweep begins.
     for stage in pipeline.stages:
         if isinstance(stage, SweepEdit):
             stage.check_tasks()
@@ -108,4 +111,5 @@ def plan_run(request: Request, tasks: TaskSet, folder: Path) -> RunPlan:
 def _begun(folder: Path, config: Mapping[str, Any]) -> str | None:
     """Return the date of the run in a folder, where it is the run that this call goes on with."""
     before = assemble.recorded(folder)
+    # By the configuration as far as it is known here; another run in the folder has another beginning.
     return before.get("date") if all(before.get(key) == value for key, value in config.items()) else None

@@ -1,4 +1,4 @@
-"""Runs: tune a model, measure it before and after, and leave a standard folder. The command line is a thin caller."""
+"""Tune a model, measure it before and after, and leave a standard folder. The command line is a thin caller."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,7 +23,7 @@ from holdfast.results.scores import Circumstances, Output, Score, read_scores
 from holdfast.stages import assemble
 from holdfast.stages.curate import Curate
 from holdfast.stages.measure import clear_points, explain, measure, prompt_owners
-from holdfast.stages.stage import alone, dependencies, execute, folder_of
+from holdfast.stages.stage import dependencies, exclusive, execute, folder_of
 from holdfast.tasks import sources
 from holdfast.training.processes import processes
 
@@ -39,17 +39,17 @@ class Run:
 
     @property
     def scores(self) -> list[Score]:
-        """Every number, with its circumstances."""
+        """Return every number, with its circumstances."""
         return read_scores(self.folder)
 
     @property
     def page(self) -> Path:
-        """The report to open in a browser."""
+        """Return the path of the report to open in a browser."""
         return RunFolder(self.folder).page
 
     @property
     def config(self) -> dict[str, Any]:
-        """The full configuration; `holdfast run config.yaml` repeats it."""
+        """Return the full configuration; `holdfast run config.yaml` repeats it."""
         return RunFolder(self.folder).config
 
 
@@ -99,6 +99,7 @@ def tune(
     tasks = request.read_tasks()
     folder = Path(out) if out is not None else Path("runs") / request.folder_name(tasks)
     plan = plan_run(request, tasks, folder)
+    # Nothing was written until here: whatever is wrong with the input leaves no folder behind.
     with _claimed(folder, plan.config, overwrite):
         root = Path(stage_root or RunFolder(folder).stages)
         trained = []
@@ -106,6 +107,7 @@ def tune(
             trained.append(execute(stage, root))
         outputs = measure(plan.pipeline.stages, plan.questions, root)
         explain(plan.pipeline.stages, plan.questions, analyses, root, folder)
+        # The points go last: a run that is killed before its scores stand measures them again.
         if processes().is_main_process:
             _write_run(folder, root, plan, outputs)
             clear_points(trained)
@@ -114,13 +116,14 @@ def tune(
 
 @contextmanager
 def _claimed(folder: Path, config: Mapping[str, Any], overwrite: bool) -> Iterator[None]:
-    """The run's folder, made its own by one process before the others look; another command on it waits until this one is done."""
+    """Claim the run's folder by one process before the others look; another command on it waits until this one is done."""
     assemble.check_folder(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    with alone(folder, "another command works here; waiting for it to end"):
+    with exclusive(folder, "another command works here; waiting for it to end"):
         with processes().main_process_first():
             assemble.claim(folder, config, overwrite=overwrite)
         yield
+        # No process leaves while the first still writes, or a next command would find half a run.
         processes().wait_for_everyone()
 
 
@@ -128,8 +131,13 @@ def _write_run(folder: Path, root: Path, plan: RunPlan, outputs: Sequence[Output
     """Write the run's folder: what the stages left, the answers of the base and of the weights that are kept, scores, page and card."""
     stages, request = plan.pipeline.stages, plan.request
     folders = [folder_of(stage, root) for stage in stages]
-    prompts = {ref.file_name: folder_of(stage, root) for stage, own in prompt_owners(stages) for ref in own}
-    curates = [stage for before in stages for stage in dependencies(before).values() if isinstance(stage, Curate)]
+    prompts: dict[str, Path] = {}
+    for stage, targets in prompt_owners(stages):
+        prompts |= dict.fromkeys((ref.file_name for ref in targets), folder_of(stage, root))
+    # Curations are no stages of the pipeline: the training stages hold them in the place of tasks.
+    curates: list[Curate] = []
+    for stage in stages:
+        curates += [before for before in dependencies(stage).values() if isinstance(before, Curate)]
     assemble.collect(folders, folder, prompts, {c.task.file_name: folder_of(c, root) for c in curates})
     tasks = [ref.task for ref in plan.tasks.refs]
     made = Circumstances(
@@ -158,17 +166,19 @@ def repeat(
     """
     path = Path(config)
     try:
-        given = yaml.safe_load(path.read_text(encoding="utf-8"))
+        config_values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ValueError(f"{path}: there is no such file; every run's folder holds its config.yaml") from None
     except yaml.YAMLError as error:
         raise ValueError(f"{path}: not YAML: {str(error).splitlines()[0]}") from None
     needed = ("model", "task", "method", "stages")
-    if not isinstance(given, dict) or any(key not in given for key in needed):
+    if not isinstance(config_values, dict) or any(key not in config_values for key in needed):
         raise ValueError(f"{path}: not the config.yaml of a run; it needs {', '.join(needed)}")
-    refuse_code(given, path, trust_code=trust_code)
-    fields = {f"{stage}_": values for stage, values in given["stages"].items()}
-    options = {key: given[key] for key in OPTIONAL if key in given}
+    refuse_code(config_values, path, trust_code=trust_code)
+    fields = {f"{stage}_": values for stage, values in config_values["stages"].items()}
+    # As arguments and not as a file: the repeated run passes every check of a new one.
+    options = {key: config_values[key] for key in OPTIONAL if key in config_values}
     folder = Path(out) if out else path.resolve().parent.with_name(path.resolve().parent.name + "-repeat")
+    # From the caller alone: a file that somebody sends cannot grant it.
     options["trust_remote_code"] = trust_remote_code
-    return tune(given["model"], given["task"], given["method"], out=folder, **options, **fields)
+    return tune(config_values["model"], config_values["task"], config_values["method"], out=folder, **options, **fields)

@@ -12,5 +12,5 @@ def library_versions() -> dict[str, str]:
         try:
             versions[name] = version(name)
         except PackageNotFoundError:
-            versions[name] = "source"
+            versions[name] = "source"  # Run from a checkout.
     return versions

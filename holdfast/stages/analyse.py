@@ -54,17 +54,14 @@ class Analyse(Stage):
         tuned = inputs["tuned"]
         pretrained, model = self.tuned.at(self.step, tuned.folder, tuned.inputs())
         subject = self.subject(self.tuned, self.tuned.read_tasks(tuned.inputs()), pretrained, model, inputs.loader)
-        records = [
-            {"analysis": name, "step": self.step, **asdict(finding)}
-            for name in self.analyses
-            for finding in find(name)(subject)
-        ]
+        records = _records(self.analyses, subject, self.step)
         write_text(RunFolder(folder).analysis_file, "".join(json.dumps(record) + "\n" for record in records))
 
     def subject(
         self, tuned: Train, targets: Sequence[Task], pretrained: Pretrained, model: PrefixModel, loader: Loader
     ) -> Subject:
         """Return what the analyses look at; `targets` are the tasks that were trained on."""
+        # From shuffled answers only the format can be learned: their gradient is that of the format.
         shuffled = [replace(target, splits={**target.splits, "train": shuffle(target)}) for target in targets]
         general = [ref.task for ref in self.general]
         return Subject(
@@ -79,8 +76,10 @@ class Analyse(Stage):
 
 @dataclass(frozen=True)
 class Questions:
-    """What a model is asked of each general task, to see how near its answers are to the target's: by task, a number for each of `limit`
-    questions behind `shots` demonstrations, with the last prompt attached or removed. Left out where the target has no answers of its own.
+    """Questions to a model on each general task, to see how near its answers are to the target's.
+
+    By task, a number for each of `limit` questions behind `shots` demonstrations, with the last prompt attached or removed. A task is
+    left out where the target has no answers of its own.
     """
 
     pretrained: Pretrained
@@ -91,28 +90,27 @@ class Questions:
     shots: int
 
     def mass(self, attached: bool) -> dict[str, list[float]]:
-        """How probable it is that the answer begins as one of the target's does."""
-        measured, found = self._measured(attached), {}
+        """Return the probability that the answer begins as an answer of the target does, for each question of each task."""
+        measured, masses = self._measured(attached), {}
         for task in self.general:
             marked = ask.with_mass(
                 measured, task, self.target, _questions(task, self.pretrained, self.limit, self.shots)
             )
             values = [output.scores["first_token_mass"] for output in marked if output.scores]
             if values:
-                found[task.name] = values
-        return found
+                masses[task.name] = values
+        return masses
 
     def share(self, attached: bool) -> dict[str, list[float]]:
-        """Whether the answer that is written is one of the target's (1) or not (0)."""
-        measured, found = self._measured(attached), {}
+        """Return 1 where the answer that is written is an answer of the target, else 0, for each question of each task."""
+        measured, shares = self._measured(attached), {}
         for task in self.general:
             foreign = symptoms.foreign_answers(self.target, task)
+            # Only our own evaluation can have choices written out instead of scored.
             if foreign and not ask.asked_by_harness(task):
-                how = {"shots": self.shots, "limit": self.limit, "generate_choices": True}
-                found[task.name] = [
-                    float(symptoms.in_format(o, foreign)) for o in matrix.evaluate(measured, task, **how)
-                ]
-        return found
+                outputs = matrix.evaluate(measured, task, shots=self.shots, limit=self.limit, generate_choices=True)
+                shares[task.name] = [float(symptoms.in_format(output, foreign)) for output in outputs]
+        return shares
 
     def _measured(self, attached: bool) -> Model:
         prompt = self.model.attached(len(self.model.prompts) - 1) if attached else None
@@ -120,52 +118,69 @@ class Questions:
 
 
 def _questions(task: Task, pretrained: Pretrained, limit: int | None, shots: int) -> list[Output]:
-    """The items that an evaluation would ask, unanswered."""
-    pool, asked = task.splits.get("train") or task.splits.get("validation") or (), task.splits.get("test", ())
-    found = []
-    for i in matrix.items(task, limit, 0) if asked else ():
-        shown = choose_demonstrations(task.template, pool, shots, mode="first", seed=0, index=i, exclude=asked[i])
-        text = render(task.template, asked[i], shown, pretrained.tokenizer)
-        given = (text.prompt, asked[i].target, "", asked[i].answers or (), asked[i].choices)
-        found.append(Output("tuned", None, task.name, "general", shots, i, *given))
-    return found
+    """Return the items that an evaluation would ask, unanswered."""
+    # The pool of an evaluation, so that the prompts are those whose answers the run reports.
+    pool, examples = task.splits.get("train") or task.splits.get("validation") or (), task.splits.get("test", ())
+    outputs = []
+    for i in matrix.items(task, limit, 0) if examples else ():
+        example = examples[i]
+        shown = choose_demonstrations(task.template, pool, shots, mode="first", seed=0, index=i, exclude=example)
+        text = render(task.template, example, shown, pretrained.tokenizer)
+        content = (text.prompt, example.target, "", example.answers or (), example.choices)
+        outputs.append(Output("tuned", None, task.name, "general", shots, i, *content))
+    return outputs
 
 
-def of_run(
+def run_analyses(
     run: Path,
     model: Pretrained,
     base: Pretrained,
     target: str,
     general: Sequence[str],
     names: Sequence[str],
-    **asked: Any,
+    *,
+    limit: int | None,
+    shots: int,
 ) -> list[Mapping[str, Any]]:
-    """What the analyses find in the weights that a finished run keeps; `asked` are `limit` and `shots`. Their `step` is None.
+    """Return the findings of analyses in the weights that a finished run keeps. Their `step` is None.
 
     Raises:
         ValueError: an analysis is unknown, or needs what only training has.
     """
     check_known(names)
-    behind = PrefixModel(model.model)
-    own = list(RunFolder(run).prompts.values())
-    if len(own) == 1:
-        behind.prompts.append(load.load_prompt(own[0], model))
-    behind.requires_grad_(False).eval()
+    prefix_model = PrefixModel(model.model)
+    prompts = list(RunFolder(run).prompts.values())
+    # Of several prompts none is that of the general tasks, so none is attached.
+    if len(prompts) == 1:
+        prefix_model.prompts.append(load.load_prompt(prompts[0], model))
+    prefix_model.requires_grad_(False).eval()
     tasks = [load_task(name) for name in general]
-    subject = Subject(model, behind, base, (), (), Questions(model, behind, load_task(target), tasks, **asked))
-    return [{"analysis": name, "step": None, **asdict(finding)} for name in names for finding in find(name)(subject)]
+    # No training rows: only a training stage makes them.
+    subject = Subject(
+        model, prefix_model, base, (), (), Questions(model, prefix_model, load_task(target), tasks, limit, shots)
+    )
+    return _records(names, subject, None)
+
+
+def _records(names: Sequence[str], subject: Subject, step: int | None) -> list[Mapping[str, Any]]:
+    """Run analyses and return their findings as records of `analysis.jsonl`."""
+    records: list[Mapping[str, Any]] = []
+    for name in names:
+        records += [{"analysis": name, "step": step, **asdict(finding)} for finding in find(name)(subject)]
+    return records
 
 
 def shuffle(task: Task) -> tuple[Any, ...]:
-    """The train split with its answers dealt out anew: every format kept, every meaning lost."""
+    """Return the train split with its answers dealt out anew: every format kept, every meaning lost."""
     examples = task.splits.get("train", ())
     targets = [example.target for example in examples]
+    # Seeded by the task alone: every step of every run compares with the same shuffle.
     random.Random(f"{task.name}: shuffled answers").shuffle(targets)
     return tuple(replace(example, target=target) for example, target in zip(examples, targets, strict=True))
 
 
 def find(name: str) -> Analysis:
-    """The analysis with that name.
+    """Return the analysis with that name.
 
     Raises:
         ValueError: there is none; the nearest name is given.
@@ -180,5 +195,8 @@ def check_known(names: Sequence[str]) -> None:
 
 
 def read(folders: Sequence[Path]) -> list[Mapping[str, Any]]:
-    """The records of finished analyses."""
-    return [json.loads(line) for folder in folders for line in RunFolder(folder).analysis_file.read_text().splitlines()]
+    """Return the records of finished analyses."""
+    records: list[Mapping[str, Any]] = []
+    for folder in folders:
+        records += map(json.loads, RunFolder(folder).analysis_file.read_text().splitlines())
+    return records

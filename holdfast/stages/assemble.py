@@ -19,12 +19,13 @@ def collect(
 ) -> None:
     """Put what the stages left into the run's folder: weights (by hard link where the disk can), curated data, and one `log.jsonl`.
 
-    A later stage's part replaces an earlier one's of the same kind. Of several different `prompts` (the stage's folder, by target) each
+    A later stage's part replaces an earlier one's of the same name. Of several different `prompts` (the stage's folder, by target) each
     has a folder of its own, `prompt/TARGET/`; and so has the data of several `curated` targets.
     """
     for piece in PIECES:
         left = [folder / piece for folder in stages if (folder / piece).is_dir()]
         parts = {"": left[-1]} if left else {}
+        # Several targets behind one prompt share a stage: then there is one folder, and it needs no names.
         if piece == "prompt" and len(set(prompts.values())) > 1:
             parts = {name: folder / piece for name, folder in prompts.items()}
         _copy(parts, out / piece)
@@ -41,6 +42,7 @@ def _copy(parts: Mapping[str, Path], target: Path) -> None:
     """Put folders into one, by their names; the old one goes once the new one is whole."""
     part = target.with_name(f"{target.name}.part")
     shutil.rmtree(part, ignore_errors=True)
+    # Beside its target and then renamed: what is half copied never has the target's name.
     for name, folder in parts.items():
         shutil.copytree(folder, part / name, copy_function=_link)
     shutil.rmtree(target, ignore_errors=True)
@@ -49,6 +51,7 @@ def _copy(parts: Mapping[str, Path], target: Path) -> None:
 
 
 def _link(source: str, target: str) -> None:
+    # Weights are large and never written in place, so a run and its stage may share them on the disk.
     try:
         os.link(source, target)
     except OSError:
@@ -65,6 +68,7 @@ def check_folder(out: Path) -> None:
         raise ValueError(f"{out}: is a file; --out needs a folder")
     if RunFolder(out).is_run:
         recorded(out)
+    # The lock is ours: it lies there before there is a run.
     elif out.exists() and any(path.name != LOCK for path in out.iterdir()):
         raise ValueError(f"{out}: is not empty and holds no run; give another --out")
 
@@ -102,6 +106,7 @@ def claim(out: Path, config: Mapping[str, Any], *, overwrite: bool) -> None:
         compared = config.keys() - {"versions", "analyses"}  # neither changes what is trained or measured
         changed = [key for key in config if key in compared and before.get(key) != yaml.safe_load(text).get(key)]
         started = _started(out)
+        # Once work is done the folder is a result; before, only the configuration of a failed try lies there.
         if changed and started and not overwrite:
             raise ValueError(
                 f"{out}: holds a run with another configuration (different: {', '.join(changed)}); give another --out, or "
@@ -115,13 +120,14 @@ def claim(out: Path, config: Mapping[str, Any], *, overwrite: bool) -> None:
 
 
 def _started(out: Path) -> bool:
-    """Whether a run's folder holds work that would be lost: a finished stage, a checkpoint, or numbers."""
+    """Return whether a run's folder holds work that would be lost: a finished stage, a checkpoint, or numbers."""
     return any(any(out.glob(work)) for work in ("scores.jsonl", f"stages/*/{MARK}", "stages/*/checkpoint-*"))
 
 
 def _empty(out: Path) -> None:
     """Remove what a run has written, and nothing that somebody else has put beside it."""
     run = RunFolder(out)
+    # By name, and not the whole folder: notes of the user's may lie beside the run.
     parts = [
         run.model,
         run.prompt,
@@ -135,6 +141,7 @@ def _empty(out: Path) -> None:
     ]
     parts += [run.analysis_file, run.log_file, run.page, run.card, out / MARK]
     for path in (*parts, *out.glob("samples_*.jsonl"), *out.glob("*.part")):
+        # Behind a link stands a folder that is not the run's: the link goes, its folder stays.
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:

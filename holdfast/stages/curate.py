@@ -37,11 +37,12 @@ class Curate(Stage):
 
     @property
     def file_label(self) -> str:
-        """The task's argument as part of a stage's name."""
+        """Return the task's argument as part of a stage's name."""
         return self.task.file_label
 
     def hashed(self) -> dict[str, Any]:
         """Return the fields; tasks and model by their fingerprints too."""
+        # The argument of a task may be a path; what lies there decides whether the folder still holds.
         return content_of(self) | {"versions": [ref.version for ref in (self.task, *self.general)]}
 
     def run(self, folder: Path, inputs: Inputs) -> None:
@@ -50,16 +51,17 @@ class Curate(Stage):
             return
         assert self.technique is not None
         task, model = self.task.task, None
+        # A model takes minutes and memory, and a technique that selects or mixes has no use for it.
         if self.technique.needs_model:
             loaded = resolve.load(self.model, trust_remote_code=self.trust_remote_code, date=self.date)
             model = Model(loaded)
         context = CurationContext(task, self.seed, model, tuple(ref.task for ref in self.general))
-        given = task.splits.get("train", ())
+        examples = task.splits.get("train", ())
         # A row that was taken over is the same object; whatever a technique made says itself where it comes from.
-        taken = {id(example): f"as it was: {task.name}/train[{number}]" for number, example in enumerate(given)}
+        taken = {id(example): f"as it was: {task.name}/train[{number}]" for number, example in enumerate(examples)}
         rows = [
             row if row.origin else replace(row, origin=taken.get(id(row), "made by the curation"))
-            for row in self.technique(given, context)
+            for row in self.technique(examples, context)
         ]
         if not rows:
             raise ValueError(f"{self.name}: no training example of {task.name} is left after curation; ask for less")
@@ -67,9 +69,10 @@ class Curate(Stage):
         origins = [row.origin.partition(":")[0] for row in rows]
         counts = {origin: origins.count(origin) for origin in sorted(set(origins))}
         write_text(
-            folder / "result.json", json.dumps({"rows": len(rows), "given": len(given), "origins": counts}, indent=1)
+            folder / "result.json", json.dumps({"rows": len(rows), "given": len(examples), "origins": counts}, indent=1)
         )
 
     def read(self, finished: Finished) -> Task:
         """Return the task with the curated training examples, and its own other splits."""
+        # Only the training rows come from the file: the task is measured on its original test split.
         return replace(self.task.task, splits={**self.task.task.splits, "train": read_rows(finished.task(), "train")})

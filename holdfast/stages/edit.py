@@ -43,8 +43,10 @@ def weights_folder(argument: str | Path) -> Path:
 
 
 def _download(hub_id: str) -> Path:
+    # A path that is mistyped is no hub id: the hub would answer with a message about its own names.
     if hub_id.startswith((".", "/", "~")) or hub_id.count("/") > 1:
         raise ValueError(f"{hub_id}: there is no such model folder")
+    # Here, because edits of folders need no network library.
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
@@ -82,6 +84,7 @@ def write_edited_model(base: Path, tuned: Sequence[Path], edit: Edit, out: Path)
             raise ValueError(
                 f"{tuned[0]}: no tensor name shows a numbered block (`.layers.0.`), and {_name(edit)} goes by blocks"
             )
+        # Beside `out` and renamed at the end: an edit that fails leaves nothing that could be taken for a model.
         part = out.with_name(out.name + ".part")
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
@@ -93,7 +96,7 @@ def write_edited_model(base: Path, tuned: Sequence[Path], edit: Edit, out: Path)
             record = {"edit": _name(edit), **asdict(edit), "base": str(base), "tuned": sources}  # pyright: ignore[reportArgumentType]
             (part / "edit.json").write_text(json.dumps(record, indent=1) + "\n")
             os.replace(part, out)
-        except BaseException:
+        except BaseException:  # Ctrl-C too.
             shutil.rmtree(part, ignore_errors=True)
             raise
     return out
@@ -141,7 +144,7 @@ def _match(
     if odd := sorted(missing) or sorted(other.keys() - known):
         has, lacks = (tuned, folder) if missing else (folder, tuned)
         raise ValueError(
-            f"{_some(odd)}: in {has} and not in {lacks}. Are they the same model, before and after tuning? If so, "
+            f"{_listed(odd)}: in {has} and not in {lacks}. Are they the same model, before and after tuning? If so, "
             "load and save both with one version of transformers (`save_pretrained`), so that the names agree"
         )
     return {name: other.get(name) or other[tied[name]] for name in first}, tied
@@ -149,6 +152,7 @@ def _match(
 
 def _tied(tensors: Mapping[str, Stored], other: Mapping[str, Stored], reader: Reader) -> dict[str, str]:
     """Map second copies of tied weights to their first, which is one that the other model has, if any is."""
+    # Only outside the blocks: embeddings and head are what models tie.
     outside = sorted((n for n in tensors if locate(n) is None), key=lambda n: (n not in other, n))
     return tied_copies([(name, tensors[name]) for name in outside], reader, edit_slices.SLICE)
 
@@ -161,7 +165,7 @@ def _check(tensors: Mapping[str, MatchedTensors]) -> None:
     ]
     if resized:
         raise ValueError(
-            f"{_some(resized)}: shapes differ between base and tuned. If the vocabulary was resized for tuning, resize "
+            f"{_listed(resized)}: shapes differ between base and tuned. If the vocabulary was resized for tuning, resize "
             "the base alike (`resize_token_embeddings`) and save it; otherwise they are not the same model"
         )
     codes = [name for name, t in tensors.items() if not all(side.editable for side in t.sides)]
@@ -169,12 +173,12 @@ def _check(tensors: Mapping[str, MatchedTensors]) -> None:
     if codes or unlike:
         dtypes = sorted({side.dtype_name for side in tensors[(codes or unlike)[0]].sides})
         raise ValueError(
-            f"{_some(codes or unlike)}: is quantised or complex in base or tuned ({' and '.join(dtypes)}); use the weights "
+            f"{_listed(codes or unlike)}: is quantised or complex in base or tuned ({' and '.join(dtypes)}); use the weights "
             "from before quantisation, in F64, F32, F16 or BF16"
         )
 
 
-def _some(names: list[str]) -> str:
+def _listed(names: list[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
@@ -184,6 +188,7 @@ def _write_shard(shard: Shard, folder: Path, tensors: Mapping[str, MatchedTensor
     path.write_bytes(shard.header)
 
     def write_tensor(name: str) -> None:
+        # Files of its own, because threads that share one would move each other's position.
         with Reader() as reader, path.open("r+b") as file:
             file.seek(tensors[name].tuned[0].start)
             for piece in edited(tensors[name], edit, reader):
@@ -200,6 +205,7 @@ def _write_shard(shard: Shard, folder: Path, tensors: Mapping[str, MatchedTensor
 
 def _copy_others(tuned: Path, folder: Path) -> None:
     for path in sorted(tuned.iterdir()):
+        # Not whatever lies there: checkpoints and other weights would double the folder.
         if path.is_file() and path.suffix in COPIED:
             shutil.copyfile(path, folder / path.name)
 

@@ -27,5 +27,6 @@ class EditModel(Stage):
         """Write `model/`."""
         if processes().is_main_process:
             assert self.edit is not None
+            # The base of the run and not the stage's start: an edit weighs all that training changed.
             base = weights_folder(self.model)
             write_edited_model(base, [inputs["tuned"].weights()], self.edit, RunFolder(folder).model)

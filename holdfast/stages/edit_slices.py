@@ -57,8 +57,10 @@ def edited(tensors: MatchedTensors, edit: Edit, reader: Reader) -> Iterator[Tens
 
 
 class SliceReader:
-    """Read the slices of a tensor in all models, into one buffer each: in float32, in float64 where one is stored so, or as
-    stored, where the edit of one tuned model can compute with that."""
+    """Read the slices of a tensor in all models, into one buffer each.
+
+    In float32, in float64 where a model stores that, or as stored, where the edit of one tuned model can compute with it.
+    """
 
     def __init__(self, tensors: MatchedTensors, reader: Reader, edit: Edit) -> None:
         self.reader, stored = reader, tensors.tuned[0]
@@ -76,6 +78,7 @@ class SliceReader:
             self.rows, self.step = size // self.width, max(1, SLICE // self.width)
         self.sides = [(side, torch.empty(self.step * self.width, dtype=exact)) for side in tensors.sides]
         raws = (torch.empty(0 if dtype is exact else self.step * self.width, dtype=dtype) for dtype in dtypes)
+        # Where the stored dtype is the exact one, a slice is read right into its place and needs no second buffer.
         self.raws = list(raws)
 
     def every(self, n: int) -> Iterator[tuple[Tensor, list[Tensor]]]:
@@ -91,5 +94,6 @@ class SliceReader:
 
     def _read(self, side: Stored, ready: Tensor, raw: Tensor, first: int, numbers: int) -> Tensor:
         into = (raw if raw.numel() else ready)[:numbers]
+        # As bytes, since the file is read into the memory of the tensor itself.
         self.reader.fill(side, first * into.element_size(), into.view(torch.uint8))
         return ready[:numbers].copy_(into) if raw.numel() else into

@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 from dataclasses import dataclass, replace
-from itertools import groupby
+from itertools import groupby, product
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -70,8 +70,12 @@ class Evaluate(Stage):
         content = content_of(self)
         del content["tasks"], content["model_version"]
         keys: dict[Role, str] = {"target": "targets", "general": "general", "diagnostic": "diagnostics"}
-        by_role = {key: tuple(ref for ref in self.tasks if ref.role == role) for role, key in keys.items()}
+        # Three lists, as the fields were before: the folders of finished evaluations stay valid.
+        by_role = {key: self._with_role(role) for role, key in keys.items()}
         return content | by_role | {"versions": (self.model_version, *(ref.version for ref in self.tasks))}
+
+    def _with_role(self, role: Role) -> tuple[TaskRef, ...]:
+        return tuple(ref for ref in self.tasks if ref.role == role)
 
     def run(self, folder: Path, inputs: Inputs) -> None:
         """Write `outputs.jsonl`; each task and number of shots stands in `parts/` until all are there, so a killed run goes on."""
@@ -83,7 +87,7 @@ class Evaluate(Stage):
         parts = folder / "parts"
         written: list[Path] = []
         model: LanguageModel | None = None
-        with AskingProgress(label, [count for count in counts for _ in self.shots]) as progress:
+        with AskingProgress(label, [count for count, _ in product(counts, self.shots)]) as progress:
             for ref in self.tasks:
                 task = ref.task
                 for shots in self.shots:
@@ -93,6 +97,7 @@ class Evaluate(Stage):
                     if path.exists():
                         progress.skip()
                         continue
+                    # Late, because an evaluation that only has to be put together needs no model.
                     if model is None:
                         model = self.load(inputs) if self.decoding is None else self.decoding.wrap(self.load(inputs))
                     progress.begin(f"{task.name}, {shots} shot{'' if shots == 1 else 's'}")
@@ -111,6 +116,7 @@ class Evaluate(Stage):
                         demonstration_seed=1,
                     )
                     outputs = [replace(output, step=self.step) for output in outputs]
+                    # The technique's name stands with each answer, so that none passes for one of the model alone.
                     if self.decoding is not None:
                         name = snake(type(self.decoding).__name__)
                         outputs = [replace(output, decoding=f"{name}: {output.decoding}") for output in outputs]
@@ -119,6 +125,7 @@ class Evaluate(Stage):
         with whole(folder / "outputs.jsonl") as whole_file, whole_file.open("wb") as file:
             for path in written:
                 file.write(path.read_bytes())
+            # On the disk before the parts go: they are the only other copy.
             file.flush()
             os.fsync(file.fileno())
         shutil.rmtree(parts, ignore_errors=True)
@@ -130,6 +137,7 @@ class Evaluate(Stage):
     def load(self, inputs: Inputs) -> Model:
         """Return the model that this stage measures."""
         tuned = inputs.get("tuned")
+        # Weights along the way are no model folder: the stage rebuilds its model and reads them into it.
         if self.step and tuned is not None:
             assert isinstance(self.tuned, Train)
             pretrained, model = self.tuned.at(self.step, tuned.folder, tuned.inputs())
@@ -142,6 +150,7 @@ class Evaluate(Stage):
         """Return the prompt to attach: that of a finished stage, or the one that the model itself was training at this step."""
         if self.prompt != "on":
             return None
+        # A stage that trains prompt and weights together has moved both by this step; its folder has the last prompt only.
         if model is not None and self.trained_prompt == self.tuned:
             return model.attached(len(model.prompts) - 1)
         return detached(load.load_prompt(inputs["trained_prompt"].prompt(), pretrained)())
@@ -153,9 +162,9 @@ class Evaluate(Stage):
 
 @dataclass(frozen=True)
 class LabelMass(Stage):
-    """How probable an answer of the task `toward` was at each general item that `evaluated` asked.
+    """Measure the probability of an answer of the task `toward` at each general item that `evaluated` asked.
 
-    It is all of an evaluation of the base that depends on the target, and a small part of its time: apart, the rest is done once for
+    It is all of an evaluation of the base that depends on the target, and a small part of its time: the rest is done once for
     every target.
     """
 
@@ -177,12 +186,12 @@ class LabelMass(Stage):
         assert self.toward is not None
         target, evaluated = self.toward.task, inputs["evaluated"]
         tasks = {ref.task.name: ref.task for ref in self.evaluated.tasks if ref.role == "general"}
-        asked = {name for name, task in tasks.items() if symptoms.foreign_labels(target, task)}
-        model = self.evaluated.load(evaluated.inputs(inputs.loader)) if asked else None
+        comparable = {name for name, task in tasks.items() if symptoms.foreign_labels(target, task)}
+        model = self.evaluated.load(evaluated.inputs(inputs.loader)) if comparable else None
         masses: list[float | None] = []
         for (name, _), group in groupby(read_outputs(evaluated.folder), key=lambda output: (output.task, output.shots)):
             outputs = list(group)
-            marked = with_mass(model, tasks[name], target, outputs) if model and name in asked else outputs
+            marked = with_mass(model, tasks[name], target, outputs) if model and name in comparable else outputs
             masses += [output.scores.get("first_token_mass") for output in marked]
         write_text(folder / "mass.json", json.dumps(masses))
 

@@ -26,8 +26,10 @@ Owners = list[tuple[Train, tuple[TaskRef, ...]]]  # each stage that trained a pr
 
 @dataclass(frozen=True)
 class EvaluationSettings:
-    """What every variant of a run is asked. With `twice` the base is measured a second time; with `decoding` the weights that the run
-    keeps answer through it, and nothing else does.
+    """Questions that every variant of a run is asked.
+
+    With `twice` the base is measured a second time; with `decoding` the weights that the run keeps answer through it, and nothing else
+    does.
 
     Which items `limit` draws does not depend on the run's seed: runs that differ by their seed are asked the same, and share the base.
     """
@@ -44,12 +46,12 @@ class EvaluationSettings:
 
     @property
     def others(self) -> tuple[TaskRef, ...]:
-        """All but the targets."""
+        """Return all tasks but the targets."""
         return (*self.tasks.general, *self.tasks.diagnostics)
 
     @property
     def fewest(self) -> tuple[int, ...]:
-        """The fewest shots alone, which is what is asked along the way."""
+        """Return the fewest shots alone, which is what is asked along the way."""
         return (min(self.shots),)
 
     def ask(self, name: str, tasks: tuple[TaskRef, ...], **changes: Any) -> Evaluate:
@@ -72,12 +74,13 @@ def plan_measurements(pipeline: Sequence[Stage], questions: EvaluationSettings) 
     everything = {"tasks": tasks.refs, "toward": tasks.targets[0]}
     if not owners:
         return [*plan, questions.ask("evaluate-tuned-plain", **everything, **tuned), *along]
-    for stage, own in owners:
+    # Behind another target's prompt a task would be read in a format that it does not have.
+    for stage, targets in owners:
         on = {"prompt": "on", "trained_prompt": stage}
         if len(owners) == 1:
             plan.append(questions.ask("evaluate-tuned-on", **everything, **tuned, **on))
         else:
-            plan.append(questions.ask(f"evaluate-tuned-on-{own[0].file_name}", own, **tuned, **on))
+            plan.append(questions.ask(f"evaluate-tuned-on-{targets[0].file_name}", targets, **tuned, **on))
     if last.moves_the_model:
         plan.append(questions.ask("evaluate-tuned-off", **everything, **tuned, prompt="off"))
     return plan + along
@@ -99,19 +102,26 @@ def final_weights(pipeline: Sequence[Stage]) -> Train | EditModel:
 def prompt_owners(pipeline: Sequence[Stage]) -> Owners:
     """Return each stage that trained a prompt, with the targets whose last prompt that is."""
     trained = [stage for stage in pipeline if isinstance(stage, Train) and "prompt" in stage.leaves]
-    numbers = {ref: number for number, stage in enumerate(trained) for ref in stage.targets}
+    numbers: dict[TaskRef, int] = {}
+    # A later stage that trains a prompt for the same target takes it over.
+    for number, stage in enumerate(trained):
+        numbers |= dict.fromkeys(stage.targets, number)
     ordered = dict.fromkeys(numbers.values())
     return [(trained[number], tuple(ref for ref in numbers if numbers[ref] == number)) for number in ordered]
 
 
 def _plan_base(questions: EvaluationSettings) -> list[Evaluate | LabelMass]:
-    """What is asked beside the targets is asked once for all targets and seeds that share a folder of stages, because nothing in it
-    depends on them: how probable a target's labels are there is a stage of its own."""
+    """Plan the evaluations of the base.
+
+    The tasks beside the targets are asked once for all targets and seeds that share a folder of stages, because nothing in these
+    evaluations depends on them: how probable a target's labels are there is a stage of its own.
+    """
     tasks, plan = questions.tasks, []
     plan.append(questions.ask("evaluate-base", tasks.targets))
     if questions.others:
         others = questions.ask("evaluate-base", questions.others)
         plan.append(LabelMass("label-mass-base", others, tasks.targets[0]) if tasks.general else others)
+    # Other demonstrations and other batches: what may change a number while model and questions stay.
     if questions.twice:
         again = {"variant": "base-again", "demonstrations": "sampled", "batch_tokens": 4096}
         plan.append(questions.ask("evaluate-base-again", tasks.targets, **again))
@@ -122,15 +132,18 @@ def _plan_base(questions: EvaluationSettings) -> list[Evaluate | LabelMass]:
 def _plan_after_own_stages(
     pipeline: Sequence[Stage], owners: Owners, questions: EvaluationSettings
 ) -> list[Evaluate | LabelMass]:
-    """Each target right after the last stage that trained the model on it, where later stages moved the model on.
+    """Plan the evaluation of each target right after the last stage that trained the model on it, where later stages moved the model on.
 
     What was measured last needs no measurement of its own: it is the tuned model.
     """
-    moving = {ref: s for s in pipeline if isinstance(s, Train) and s.moves_the_model for ref in s.targets}
+    moving: dict[TaskRef, Train] = {}
+    for stage in pipeline:
+        if isinstance(stage, Train) and stage.moves_the_model:
+            moving |= dict.fromkeys(stage.targets, stage)
     plan: list[Evaluate | LabelMass] = []
     for ref, stage in moving.items():
         if stage != last_trained(pipeline):
-            prompt = next((owner for owner, own in owners if ref in own), None)
+            prompt = next((owner for owner, targets in owners if ref in targets), None)
             state = {"prompt": None if prompt is None else "on", "trained_prompt": prompt}
             plan.append(
                 questions.ask(f"evaluate-own-{ref.file_name}", (ref,), variant="own-stage", tuned=stage, **state)
@@ -139,24 +152,24 @@ def _plan_after_own_stages(
 
 
 def _plan_along(last: Train, owners: Owners, questions: EvaluationSettings) -> list[Evaluate | LabelMass]:
-    """The targets behind their prompts, at the fewest shots, and the general tasks without, at each step whose weights are kept.
+    """Plan the targets behind their prompts, at the fewest shots, and the general tasks without, at each step whose weights are kept.
 
     Where prompts were trained before the last stage, step 0 says what each reaches alone; a single one is also asked the general
     tasks there, which it should be removed for: where the format lives.
     """
     tasks, plan = questions.tasks, []
-    for stage, own in owners:
+    for stage, targets in owners:
         if stage in last.prompts:
             shared = {"variant": "tuned", "prompt": "on", "tuned": last.start, "trained_prompt": stage, "step": 0}
             shared |= {"shots": questions.fewest}
-            plan.append(questions.ask("evaluate-prompt", own, **shared))
-            if tasks.general and len(owners) == 1:  # is it the prompt that carries the format to other tasks?
-                plan.append(questions.ask("evaluate-prompt-general", tasks.general, toward=own[0], **shared))
+            plan.append(questions.ask("evaluate-prompt", targets, **shared))
+            if tasks.general and len(owners) == 1:  # Is it the prompt that carries the format to other tasks?
+                plan.append(questions.ask("evaluate-prompt-general", tasks.general, toward=targets[0], **shared))
     for step in last.settings.points if last.moves_the_model else ():
         name, shared = f"evaluate-step-{step}", {"variant": "tuned", "tuned": last, "step": step}
-        for stage, own in owners:
+        for stage, targets in owners:
             on = {"prompt": "on", "trained_prompt": stage, "shots": questions.fewest}
-            plan.append(questions.ask(name, own, **shared, **on))
+            plan.append(questions.ask(name, targets, **shared, **on))
         if not owners:
             plan.append(questions.ask(name, tasks.targets, **shared, shots=questions.fewest))
         if tasks.general:
@@ -169,12 +182,12 @@ def measure(pipeline: Sequence[Stage], questions: EvaluationSettings, root: Path
     last, loader = last_trained(pipeline), Loader()
     reached = steps_reached(last, root)
     planned = plan_measurements(pipeline, questions)
+    # Training may have ended early, and the plan was made before it began.
     stages = [stage for stage in planned if not isinstance(stage, Evaluate) or (stage.step or 0) <= reached]
+    # By weights, so that each are loaded once; the answers below keep the order of the plan.
     groups = list(dict.fromkeys(stage.weights(root) for stage in stages))
     for stage in sorted(stages, key=lambda stage: groups.index(stage.weights(root))):
-        execute(
-            stage, root, loader
-        )  # in an order in which each weights are loaded once; the answers keep that of the plan
+        execute(stage, root, loader)
     outputs: list[Output] = []
     for stage in stages:
         outputs += stage.outputs(root)
@@ -193,6 +206,7 @@ def explain(
 ) -> None:
     """Write `analysis.jsonl` below `out`: the findings at step 0 of the last stage and at each step whose weights were kept."""
     last = last_trained(pipeline)
+    # A prompt alone leaves the weights as they were: there is nothing to explain.
     if not analyses or not last.moves_the_model:
         return
     reached = steps_reached(last, root)
@@ -209,6 +223,7 @@ def explain(
 
 def clear_points(folders: Sequence[Path]) -> None:
     """Remove the weights along the way; their scores are what is kept."""
+    # Each may be as large as the model, and a curve may have dozens.
     for folder in folders:
         for step in checkpoint.points(folder):
             checkpoint.point(folder, step).unlink()

@@ -25,7 +25,7 @@ except ImportError:  # not on Windows: there, runs that share stages go one at a
 
 MARK = "done.json"
 LOCK = ".lock"
-PASSING = ("points", "checkpoint-*", "best.safetensors")  # removed once measured, or of use to a killed run alone
+PASSING = ("points", "checkpoint-*", "best.safetensors")  # removed once measured, or of use to a killed run exclusive
 _KNOWN: dict[tuple[str, int, int, int], str] = {}  # by path, inode, size and time
 
 
@@ -66,9 +66,10 @@ def configuration(value: Any) -> Any:
     if isinstance(value, TaskRef):
         return value.argument  # its version stands beside it, in the stage's `versions`
     if is_dataclass(value) and not isinstance(value, type):
-        kind, content = ("stage", value.hashed()) if isinstance(value, Stage) else ("kind", content_of(value))
+        key, content = ("stage", value.hashed()) if isinstance(value, Stage) else ("kind", content_of(value))
+        # Of the class itself: a subclass that a user derives would else have its parent's folders.
         name = type(value).__dict__.get("KIND") or type(value).__name__
-        return {kind: name, **{key: configuration(v) for key, v in content.items()}}
+        return {key: name, **{field: configuration(v) for field, v in content.items()}}
     if isinstance(value, dict):
         return {str(k): configuration(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
@@ -84,13 +85,14 @@ def content_of(value: Any) -> dict[str, Any]:
 
 
 def digest(stage: Stage) -> str:
-    """Eight hex digits of the configuration, dependencies included."""
+    """Return eight hex digits of the configuration, dependencies included."""
+    # Keys sorted, so that the order in which a class declares its fields changes no folder.
     text = json.dumps(configuration(stage), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def folder_of(stage: Stage, root: Path) -> Path:
-    """Where a stage's results are, or will be."""
+    """Return the folder of a stage's results, which need not exist yet."""
     return root / f"{stage.name}-{digest(stage)}"
 
 
@@ -107,6 +109,7 @@ def dependencies(value: Any) -> dict[str, Stage]:
         for name, part in parts.items():
             if isinstance(part, Stage):
                 stages[name] = part
+            # Methods hold stages too, as `SparseMask` holds the training that its mask is read from.
             elif is_dataclass(part) and not isinstance(part, type):
                 stages |= {f"{name}.{inner}": stage for inner, stage in dependencies(part).items()}
     return stages
@@ -146,7 +149,7 @@ class Inputs(dict[str, Finished]):
 
     def __init__(self, finished: Mapping[str, Finished] = MappingProxyType({}), loader: Loader | None = None) -> None:
         super().__init__(finished)
-        self.loader = loader or Loader()  # of models that the stage leaves as they are
+        self.loader = loader or Loader()  # Of models that the stage leaves as they are.
 
     @classmethod
     def of(cls, stage: Stage, root: Path, loader: Loader | None = None) -> "Inputs":
@@ -168,7 +171,8 @@ def execute(stage: Stage, root: Path, loader: Loader | None = None) -> Path:
         execute(before, root, loader)
     folder = folder_of(stage, root)
     folder.mkdir(parents=True, exist_ok=True)
-    with alone(folder):
+    # Locked before the mark is looked at: a run that waited finds the stage done.
+    with exclusive(folder):
         if (folder / MARK).exists():
             check(folder)
         else:
@@ -176,6 +180,7 @@ def execute(stage: Stage, root: Path, loader: Loader | None = None) -> Path:
             stage.run(folder, Inputs.of(stage, root, loader))
             state = processes()
             state.wait_for_everyone()
+            # Last, and in one move: a folder with a mark is complete, whenever the run is killed.
             if state.is_main_process:
                 done = {"seconds": round(time.time() - began, 1), "files": _hashes(folder), **configuration(stage)}
                 write_text(folder / MARK, json.dumps(done, indent=1))
@@ -201,14 +206,15 @@ def check(folder: Path) -> None:
 
 
 def _hashes(folder: Path) -> dict[str, str]:
-    """The hash of each file that a stage left, but for what is removed later (`PASSING`)."""
+    """Return the hash of each file that a stage left, but for what is removed later (`PASSING`)."""
     left = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
     left = [p for p in left if p.name not in (MARK, LOCK) and not any(fnmatch(p.parts[0], name) for name in PASSING)]
     return {p.as_posix(): _hash(folder / p) for p in left}
 
 
 def _hash(path: Path) -> str:
-    """16 hex digits of a file's content; of one that did not change since, as its size and time say, from memory."""
+    """Return 16 hex digits of a file's content; of one that did not change since, as its size and time say, from memory."""
+    # A run asks for the same stages again and again, and weights of gigabytes take seconds to read.
     status = path.stat()
     key = (str(path), status.st_ino, status.st_size, status.st_mtime_ns)
     if key not in _KNOWN:
@@ -221,12 +227,13 @@ def _hash(path: Path) -> str:
 
 
 @contextmanager
-def alone(folder: Path, waiting: str = "") -> Iterator[None]:
-    """While one run works in a folder, others wait, and say so where `waiting` has words. The processes of one launch share the work."""
+def exclusive(folder: Path, waiting: str = "") -> Iterator[None]:
+    """Hold a folder for one run while others wait, and say so where `waiting` has words. The processes of one launch share the work."""
     if fcntl is None or processes().num_processes > 1:
         yield
         return
     with (folder / LOCK).open("w") as file:
+        # Tried first without waiting, because only who has to wait should say so. The system lifts the lock of a killed run.
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -49,6 +49,7 @@ class SweepEdit(EditModel):
 
     def hashed(self) -> dict[str, Any]:
         """Return the fields, with the fingerprints of the tasks."""
+        # What the tasks hold decides which value is chosen, so changed files mean another folder.
         return content_of(self) | {"versions": [ref.version for ref in self.tasks]}
 
     def check_tasks(self) -> None:
@@ -77,6 +78,7 @@ class SweepEdit(EditModel):
         references = (self._values(tuned.parent, targets, inputs), self._values(None, general, {}))
         points: list[SweepPoint] = []
         trial = folder / "trial"
+        # Each trial is written as a model, since that is what will be kept: rounded to the dtype of its files.
         for value in self.grid:
             shutil.rmtree(trial, ignore_errors=True)
             write_edited_model(base, [tuned], self._with(value), trial / "model")
@@ -89,7 +91,7 @@ class SweepEdit(EditModel):
         write_text(RunFolder(folder).sweep_file, "".join(json.dumps(record) + "\n" for record in records))
 
     def _with(self, value: float) -> Edit:
-        edit: Any = self.edit
+        edit: Any = self.edit  # The base class is no dataclass to the type checker; every edit is one.
         return replace(edit, **{self.dial: value})
 
     def _values(self, weights: Path | None, tasks: Sequence[Task], inputs: Inputs | dict[str, Any]) -> dict[str, float]:
@@ -100,8 +102,11 @@ class SweepEdit(EditModel):
             prompt = detached(load.load_prompt(inputs["prompt"].prompt(), pretrained)())
         model, values = Model(pretrained, prompt), {}
         for task in tasks:
-            kind = metric(task.metric)
-            values[task.name] = kind.value(evaluate(model, task, limit=self.limit, variant="tuned")) / kind.unit
+            measure = metric(task.metric)
+            outputs = evaluate(model, task, limit=self.limit, variant="tuned")
+            values[task.name] = (
+                measure.value(outputs) / measure.unit
+            )  # From 0 to 1, so that tasks of other units can be averaged.
         return values
 
 

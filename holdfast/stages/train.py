@@ -70,23 +70,24 @@ class Train(Stage):
 
     @property
     def targets(self) -> tuple[TaskRef, ...]:
-        """The tasks as they are measured: of curated data, the task that it was made from."""
+        """Return the tasks as they are measured: of curated data, the task that it was made from."""
         return tuple(task.task if isinstance(task, Curate) else task for task in self.tasks)
 
     @property
     def leaves(self) -> tuple[str, ...]:
-        """The folders that the stage leaves: of `model`, `prompt` and `adapter`."""
+        """Return the folders that the stage leaves: of `model`, `prompt` and `adapter`."""
         return chooser(self.methods).leaves
 
     @property
     def moves_the_model(self) -> bool:
-        """Whether the model itself is trained, so that there is a trade-off to follow, and not a prompt alone."""
+        """Return whether the model itself is trained, so that there is a trade-off to follow, and not a prompt alone."""
         return self.leaves != ("prompt",)
 
     def run(self, folder: Path, inputs: Inputs) -> None:
         """Train, then write `model/`, `prompt/` or `adapter/`, and `result.json`."""
         tasks = self.read_tasks(inputs)
         pretrained, model, stream = self._begin(tasks, inputs)
+        # Before the first step: without a metric the stage would run to its end as if nothing had been asked for.
         if self.settings.stop_at is not None and self._validation(tasks, pretrained) is None:
             raise ValueError(
                 f"{self.name}.stop_at: {', '.join(ref.argument for ref in self.targets)} has no validation examples to measure on; add "
@@ -128,7 +129,7 @@ class Train(Stage):
             )
 
     def _truncated(self, rows: Sequence[Row], folder: Path) -> dict[str, float]:
-        """Which shares of the rows were cut, lost some of what is predicted, or all of it; said where there are any, and logged."""
+        """Log the shares of the rows that were cut, lost some of what is predicted, or all of it; print them where there are any."""
         shares = {
             "truncated_share": fmean(row.cut > 0 for row in rows),
             "target_cut_share": fmean(row.lost > 0 for row in rows),
@@ -139,13 +140,13 @@ class Train(Stage):
                 json.dumps({"stage": self.name, "step": self.settings.steps, "rows": len(rows), **shares}) + "\n"
             )
         if shares["truncated_share"]:
-            said = f"{self.name}: {100 * shares['truncated_share']:.0f} % of {len(rows)} rows were cut to fit"
+            message = f"{self.name}: {100 * shares['truncated_share']:.0f} % of {len(rows)} rows were cut to fit"
             lost = (
                 f"; {100 * shares['target_cut_share']:.0f} % lost tokens of their target"
                 if self.truncation == "right"
                 else ""
             )
-            print(said + lost, file=sys.stderr, flush=True)
+            print(message + lost, file=sys.stderr, flush=True)
         return shares
 
     def read_tasks(self, inputs: Inputs) -> list[Task]:
@@ -162,6 +163,7 @@ class Train(Stage):
         """
         pretrained, model, stream = self._begin(self.read_tasks(inputs), inputs)
         contexts = contexts_of(model, pretrained, stream, self._method_inputs(inputs))
+        # The methods build what they train, prompts and adapters too; then the file fills it with the values of that step.
         _, moving = prepare(contexts, self.methods, self.settings.seed)
         if step:
             checkpoint.read_into(moving, checkpoint.point(folder, step))
@@ -169,7 +171,7 @@ class Train(Stage):
         return replace(pretrained, model=model.model), model
 
     def sample(self, tasks: Sequence[Task], pretrained: Pretrained, model: PrefixModel, count: int) -> list[Row]:
-        """The first `count` training rows of the tasks, as this stage makes them."""
+        """Return the first `count` training rows of the tasks, as this stage makes them."""
         return self._stream(tasks, pretrained, model).sample(count)
 
     def _method_inputs(self, inputs: Inputs) -> list[dict[str, Path]]:
@@ -180,8 +182,8 @@ class Train(Stage):
         start = inputs["start"].weights().parent if "start" in inputs else None
         pretrained = resolve.load(self.model, start, trust_remote_code=self.trust_remote_code, date=self.date)
         model = PrefixModel(pretrained.model)
-        for place in range(len(self.prompts)):
-            model.prompts.append(load.load_prompt(inputs[f"prompts.{place}"].prompt(), pretrained))
+        for number in range(len(self.prompts)):
+            model.prompts.append(load.load_prompt(inputs[f"prompts.{number}"].prompt(), pretrained))
         for method in self.methods:
             load.check_length(getattr(method, "length", 0), pretrained)
         return pretrained, model, self._stream(tasks, pretrained, model)
@@ -189,21 +191,22 @@ class Train(Stage):
     def _stream(self, tasks: Sequence[Task], pretrained: Pretrained, model: PrefixModel) -> Stream | Mixture:
         size, seed = self.settings.batch_size, self.settings.seed
         streams = []
-        for place, task in enumerate(tasks):
+        for number, task in enumerate(tasks):
             if not task.splits.get("train"):
                 raise ValueError(f"{task.name}: no train split to train on; add train.jsonl")
-            row = partial(self._rows, task, place, pretrained, model)
+            row = partial(self._rows, task, number, pretrained, model)
             streams.append(Stream(row, len(task.splits["train"]), size, seed))
         return streams[0] if len(streams) == 1 else Mixture(streams, size)
 
-    def _prompt_of(self, place: int, model: PrefixModel) -> int | None:
-        """The number of the prompt before the rows of the task at this place: its own, or the one that all share."""
+    def _prompt_of(self, task_number: int, model: PrefixModel) -> int | None:
+        """Return the number of the prompt before the rows of a task: its own, or that which all share."""
         if not len(model.prompts):
             return None
-        return place if self.prompts else len(model.prompts) - 1
+        # A prompt that this stage trains was appended last, and every task stands behind it.
+        return task_number if self.prompts else len(model.prompts) - 1
 
     def _rows(
-        self, task: Task, place: int, pretrained: Pretrained, model: PrefixModel, index: int, epoch: int
+        self, task: Task, task_number: int, pretrained: Pretrained, model: PrefixModel, index: int, epoch: int
     ) -> list[Row]:
         examples = task.splits["train"]
         example = examples[index]
@@ -212,11 +215,12 @@ class Train(Stage):
             examples,
             self.demonstrations,
             mode=self.sampling,
-            seed=self.settings.seed * 1_000_003 + epoch,  # no other seed's pass draws the same
+            seed=self.settings.seed * 1_000_003 + epoch,  # No other seed's pass draws the same.
             index=index,
             exclude=example,
         )
-        prompt = self._prompt_of(place, model)
+        prompt = self._prompt_of(task_number, model)
+        # The prompt takes positions of the window as well.
         before = 0 if prompt is None else model.length(prompt)
         owner = loss_owner(self.methods)
         texts = (example.target,) if owner is None else owner.completions(example)
@@ -236,19 +240,22 @@ class Train(Stage):
         ]
 
     def _validation(self, tasks: Sequence[Task], pretrained: Pretrained) -> Callable[[PrefixModel], float] | None:
-        """The metric on the tasks' validation examples; of several tasks, the mean of their metrics, each on a scale from 0 to 1."""
-        asked = [
-            (place, ask.held_out(task, task.splits["validation"]))
-            for place, task in enumerate(tasks)
+        """Return what measures a model on the tasks' validation examples; None where there are none, or none are wanted.
+
+        It is the task's metric; of several tasks, the mean of their metrics, each on a scale from 0 to 1.
+        """
+        held_out = [
+            (number, ask.held_out(task, task.splits["validation"]))
+            for number, task in enumerate(tasks)
             if task.splits.get("validation")
         ]
-        if not asked or self.validation_limit == 0:
+        if not held_out or self.validation_limit == 0:
             return None
 
         def validate(model: PrefixModel) -> float:
             values = []
-            for place, task in asked:
-                prompt, kind = self._prompt_of(place, model), metric(task.metric)
+            for number, task in held_out:
+                prompt, measure = self._prompt_of(number, model), metric(task.metric)
                 attached = None if prompt is None else model.attached(prompt)
                 outputs = evaluate(
                     Model(replace(pretrained, model=model.model), attached),
@@ -260,7 +267,8 @@ class Train(Stage):
                     seed=self.settings.seed,
                     demonstrations=self.sampling,
                 )
-                values.append(kind.value(outputs) / (kind.unit if len(asked) > 1 else 1.0))
+                # BLEU from 0 to 100 and accuracies have no common mean; alone, a metric keeps the unit of `stop_at`.
+                values.append(measure.value(outputs) / (measure.unit if len(held_out) > 1 else 1.0))
             return fmean(values)
 
         return validate

@@ -14,7 +14,7 @@ import holdfast
 from holdfast.api import tune as runs
 from holdfast.api.tune import tune
 from holdfast.models import loading
-from holdfast.stages.stage import alone
+from holdfast.stages.stage import exclusive
 from tests.recipes.worlds import QUICK, write_world
 from tests.training import tiny
 
@@ -247,11 +247,11 @@ def test_a_second_command_on_a_folder_waits_for_the_first(tmp_path: Path, capsys
     ended: list[str] = []
 
     def second() -> None:
-        with alone(tmp_path, "another command works here"):
+        with exclusive(tmp_path, "another command works here"):
             ended.append("second")
 
     thread = Thread(target=second)
-    with alone(tmp_path):
+    with exclusive(tmp_path):
         thread.start()
         thread.join(0.2)
         ended.append("first")
