@@ -11,22 +11,22 @@ from holdfast.prefix.model import PrefixModel
 from holdfast.row import Row
 
 
-class Asked(Protocol):
-    """How near the answers to general tasks are to the target's: by task, a number for each question that was asked, with the last
+class TargetLikeness(Protocol):
+    """Likeness of the answers to general tasks to the target's: by task, a number for each question that was asked, with the last
     prompt attached (True) or removed.
     """
 
     def mass(self, attached: bool) -> Mapping[str, Sequence[float]]:
-        """The probability that the answer begins as one of the target's."""
+        """Return the probabilities that the answer begins as one of the target's."""
         ...
 
     def share(self, attached: bool) -> Mapping[str, Sequence[float]]:
-        """1 where the answer that is written is one of the target's, else 0."""
+        """Return 1 where the answer that is written is one of the target's, else 0."""
         ...
 
 
-class Nothing:
-    """No questions."""
+class NoQuestions:
+    """Likeness without any general task that could be asked."""
 
     def mass(self, attached: bool) -> Mapping[str, Sequence[float]]:
         return {}
@@ -40,7 +40,7 @@ class Subject:
 
     `model` is the model with the prompt that it was trained behind, if any; `base` is the plain model that the run started from.
     `rows` are training rows of the target, as training made them; `shuffled` are the same inputs with the answers of other
-    examples; both empty where a finished run is looked at. `asked` says how near the answers to general tasks are to the target's.
+    examples; both empty where a finished run is looked at. `likeness` says how near the answers to general tasks are to the target's.
     """
 
     pretrained: Pretrained
@@ -48,21 +48,27 @@ class Subject:
     base: Pretrained
     rows: Sequence[Row]
     shuffled: Sequence[Row]
-    asked: Asked = field(default_factory=Nothing)
+    likeness: TargetLikeness = field(default_factory=NoQuestions)
 
     def states(self, measure: str, of: Callable[[bool], Mapping[str, Sequence[float]]]) -> "list[Finding]":
-        """The mean of what `asked` gives `of` each general task: `measure_off` with the prompt removed, `measure_on` with it attached."""
-        states = {"off": False} | ({"on": True} if len(self.model.prompts) else {})
-        return [
-            Finding(f"{measure}_{state}", task, fmean(values))
-            for state, attached in states.items()
-            for task, values in of(attached).items()
-        ]
+        """Return the mean of `of` over the questions of each general task.
+
+        Args:
+            measure: The findings are called `measure_off` with the prompt removed and `measure_on` with it attached.
+            of: `likeness.mass` or `likeness.share`.
+        """
+        findings = []
+        # A run without any prompt is called off too, so that its findings compare with those of runs that have one.
+        for state, attached in {"off": False, "on": True}.items():
+            if attached and not len(self.model.prompts):
+                continue
+            findings += [Finding(f"{measure}_{state}", task, fmean(values)) for task, values in of(attached).items()]
+        return findings
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One number of an analysis: what was measured (`measure`), and `where`: a parameter, a block, or a task."""
+    """One number of an analysis: the name of the quantity (`measure`), and `where`: a parameter, a block, or a task."""
 
     measure: str
     where: str

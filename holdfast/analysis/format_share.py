@@ -12,4 +12,5 @@ def format_share(subject: Subject) -> list[Finding]:
 
     Source: Wang et al. 2024 (ICLR), section 3.1 and figure 2; attaching the prompt to other tasks was asked for by its first reviewer
     """
-    return subject.states("share", subject.asked.share)
+    # Written answers, and not probabilities: a model may find a label likely and still write something else.
+    return subject.states("share", subject.likeness.share)

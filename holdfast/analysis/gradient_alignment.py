@@ -30,13 +30,16 @@ def gradient_alignment(subject: Subject) -> list[Finding]:
     return [
         Finding("cosine", name, float(F.cosine_similarity(true[name], other[name], dim=0)))
         for name in true
+        # A gradient of zeros has no direction; a cosine of 0 would read as "the task".
         if true[name].any() and other[name].any()
     ]
 
 
 def _gradient(model: PrefixModel, rows: Sequence[Row]) -> dict[str, Tensor]:
-    """The gradient of the mean loss of `rows` to each matrix inside a block, flat, in float64."""
+    """Return the gradient of the mean loss of `rows` to each matrix inside a block, flat, in float64."""
+    # Without embeddings and head, whose gradients say which tokens occur and not what is learned of them.
     matrices = {n: p for n, p in model.model.named_parameters() if p.ndim > 1 and locate(n) is not None}
+    # Training may have frozen some of them (LoRA, a soft prompt); the question is the same for every method.
     before = {name: parameter.requires_grad for name, parameter in matrices.items()}
     model.eval()
     for parameter in matrices.values():
@@ -45,8 +48,10 @@ def _gradient(model: PrefixModel, rows: Sequence[Row]) -> dict[str, Tensor]:
         output = model(rows)
         losses = F.cross_entropy(output.logits.float(), output.labels, reduction="none")
         loss = (losses * output.weights).sum() / output.weights.sum()
-        found = torch.autograd.grad(loss, list(matrices.values()), allow_unused=True)
+        # `grad` and not `backward`: nothing is left in `.grad`, where the next training step would add to it.
+        gradients = torch.autograd.grad(loss, list(matrices.values()), allow_unused=True)
     finally:
         for name, parameter in matrices.items():
             parameter.requires_grad_(before[name])
-    return {name: g.detach().flatten().double() for name, g in zip(matrices, found, strict=True) if g is not None}
+    # In float64: millions of products are summed to a cosine.
+    return {name: g.detach().flatten().double() for name, g in zip(matrices, gradients, strict=True) if g is not None}

@@ -11,4 +11,4 @@ def label_mass(subject: Subject) -> list[Finding]:
     scores.jsonl, over the steps. With the prompt removed (`mass_off`) and, where the model was trained behind one, attached
     (`mass_on`): the second says whether the format lives in the prompt. Left out where the target has no closed set of answers.
     """
-    return subject.states("mass", subject.asked.mass)
+    return subject.states("mass", subject.likeness.mass)

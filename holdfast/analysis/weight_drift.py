@@ -1,4 +1,4 @@
-"""How far, and in how many directions, has each layer moved?"""
+"""Distance that each layer has moved, and number of directions in which it has."""
 
 from typing import Any
 
@@ -23,45 +23,47 @@ def weight_drift(subject: Subject) -> list[Finding]:
     groups: dict[str, list[tuple[Tensor, Tensor]]] = {}
     for name, tuned in _weights(subject.pretrained.model).items():
         base = old.get(name)
+        # A head that was added, or embeddings for new tokens, have nothing to be compared with.
         if base is not None and base.shape == tuned.shape:
             pair = (tuned.detach().double(), base.detach().double().to(tuned.device))
             groups.setdefault(_group(name), []).append(pair)
-    found = []
+    findings = []
     for where, pairs in groups.items():
         deltas = [tuned - base for tuned, base in pairs]
         moved = sum(float(delta.abs().sum()) for delta in deltas) / sum(delta.numel() for delta in deltas)
         size = sum(float(base.square().sum()) for _, base in pairs) ** 0.5
         change = sum(float(delta.square().sum()) for delta in deltas) ** 0.5
-        found += [Finding("mean_abs", where, moved), Finding("relative_norm", where, change / size if size else 0.0)]
+        findings += [Finding("mean_abs", where, moved), Finding("relative_norm", where, change / size if size else 0.0)]
+        # Of a matrix of zeros every singular value is 0, and shares of their sum do not exist.
         spectra = [effective_rank(delta) for delta in deltas if delta.ndim == 2 and delta.any()]
         if spectra:
-            found.append(Finding("effective_rank", where, sum(spectra) / len(spectra)))
-    return found
+            findings.append(Finding("effective_rank", where, sum(spectra) / len(spectra)))
+    return findings
 
 
 def effective_rank(matrix: Tensor) -> float:
-    """exp of the entropy of a matrix's singular values, normed to sum 1."""
+    """Return exp of the entropy of a matrix's singular values, normed to sum 1: from 1 to its smaller dimension."""
     values = torch.linalg.svdvals(matrix)
+    # 0 log 0 is 0 in an entropy, and NaN in floating point.
     shares = values[values > 0] / values.sum()
     return float(torch.exp(-(shares * shares.log()).sum()))
 
 
 def _weights(model: nn.Module) -> dict[str, Tensor]:
-    """What the model computes with, by the names of the plain model: an adapter's update is added to the weight below it."""
+    """Return the weights that the model computes with, by the names of the plain model: an adapter's update is added to its weight."""
     updates: dict[str, Tensor] = {}
     for name, layer in model.named_modules():
         if isinstance(layer, BaseTunerLayer) and not layer.merged:
-            adapted: Any = (
-                layer  # every LoRA-like layer of PEFT gives its update; their common class does not declare that
-            )
+            # Every LoRA-like layer of PEFT gives its update; their common class does not declare that.
+            adapted: Any = layer
             updates[f"{name}.weight"] = sum(
                 (adapted.get_delta_weight(adapter) for adapter in layer.active_adapters), torch.zeros(())
             )
-    found = {}
+    weights = {}
     for name, value in model.named_parameters():
-        plain = name.replace(".base_layer.", ".")
-        found[plain] = value + updates[plain] if plain in updates else value
-    return found
+        plain = name.replace(".base_layer.", ".")  # PEFT wraps a layer, and puts the original one step deeper.
+        weights[plain] = value + updates[plain] if plain in updates else value
+    return weights
 
 
 def _group(name: str) -> str:

@@ -1,1 +1,1 @@
-"""Measuring, which knows nothing of training: a model is asked, its answers are marked, and the marks get honest intervals."""
+"""Measuring, which knows nothing of training: a model is asked, and its answers are marked."""

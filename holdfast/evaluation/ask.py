@@ -1,4 +1,4 @@
-"""Who asks a task: our own evaluation, or the lm-evaluation-harness its own."""
+"""Dispatch of a task to our own evaluation or to the lm-evaluation-harness, and checks before anything is asked."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -13,50 +13,58 @@ from holdfast.tasks.harness_examples import PREFIX
 from holdfast.tasks.task import Task
 from holdfast.tasks.templates import render
 
-LOOKED_AT = 100  # examples of a task, for the words that the tokenizer does not know
+LOOKED_AT = (
+    100  # Examples of a task, for the words that the tokenizer does not know: enough to tell a twentieth from none.
+)
 UNREAD = 0.05
 
 
-def ask(model: LanguageModel, task: Task, *, target: Task | None = None, **how: Any) -> list[Output]:
-    """The task's items with the model's answers; `how` as in `matrix.evaluate` (shots, role, limit, seed, variant, prompt ...).
+def ask(model: LanguageModel, task: Task, *, target: Task | None = None, **options: Any) -> list[Output]:
+    """Return the task's items with the model's answers.
 
-    With `target`, the task that is tuned, each item also says how probable an answer of that task was (`label_mass.with_mass`).
+    Args:
+        target: The task that is tuned: each item then also says how probable an answer of that task was (`label_mass.with_mass`).
+        options: As in `matrix.evaluate` (shots, role, limit, seed, variant, prompt ...).
     """
     if asked_by_harness(task):
-        from holdfast.evaluation import harness
+        from holdfast.evaluation import harness  # Not at the top: the harness is an extra that need not be installed.
 
-        outputs = harness.evaluate(model, task, **how)
+        outputs = harness.evaluate(model, task, **options)
     else:
-        outputs = matrix.evaluate(model, task, **how)
+        outputs = matrix.evaluate(model, task, **options)
     return outputs if target is None else with_mass(model, task, target, outputs)
 
 
 def with_mass(model: LanguageModel, task: Task, target: Task, outputs: Sequence[Output]) -> list[Output]:
-    """The outputs of a task with the probability that each answer begins as one of the `target`'s does (`label_mass.with_mass`)."""
+    """Return the outputs of a task with the probability that each answer begins as one of the `target`'s (`label_mass.with_mass`)."""
+    # A chat template ends the question itself, so there the answer begins without the template's delimiter.
     chats = task.template.chat and getattr(model.tokenizer, "chat_template", None)
     labels = symptoms.foreign_labels(target, task)
     return label_mass.with_mass(model, outputs, labels, "" if chats else task.template.delimiter)
 
 
 def asked_by_harness(task: Task) -> bool:
-    """Whether the harness asks and marks the task."""
+    """Return whether the harness asks and marks the task."""
     return task.source.startswith(PREFIX)
 
 
 def held_out(task: Task, examples: Sequence[Any]) -> Task:
-    """The task with other items to ask, by our own evaluation: it chooses among checkpoints.
+    """Return the task with other items to ask, by our own evaluation: it chooses among checkpoints.
 
     A mark that only the harness can give is replaced by accuracy among choices, or by F1 of words.
     """
     metric = task.metric
+    # The harness asks its own documents and no others, so it cannot mark examples that were held out of the training split.
     if asked_by_harness(task):
         metric = "accuracy" if all(example.choices for example in examples) else "f1"
     return replace(task, splits={**task.splits, "test": tuple(examples)}, metric=metric)
 
 
 def unread(tokenizer: Any, task: Task, source: str) -> str | None:
-    """What to say where the tokenizer reads more than a twentieth of a task as its unknown token, so that answers may look alike to
-    the model; None where it does not. A tokenizer with bytes to fall back on knows everything."""
+    """Return a warning where the tokenizer reads more than a twentieth of a task as its unknown token, so that answers may look alike
+    to the model; None where it does not.
+    """
+    # None for a tokenizer with bytes to fall back on, which knows everything.
     unknown = getattr(tokenizer, "unk_token_id", None)
     examples = next((task.splits[name] for name in ("train", "test") if task.splits.get(name)), ())[:LOOKED_AT]
     if unknown is None or asked_by_harness(task):
@@ -65,10 +73,11 @@ def unread(tokenizer: Any, task: Task, source: str) -> str | None:
     for example in examples:
         shown = render(task.template, example, (), tokenizer)
         text = shown.prompt + shown.target
-        found = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
-        count += len(found["input_ids"])
-        places = zip(found["input_ids"], found["offset_mapping"], strict=True)
-        words.update(text[slice(*span)] for token, span in places if token == unknown)
+        encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+        count += len(encoded["input_ids"])
+        spans = zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
+        # By the offsets: the unknown token decodes to its own name, and the message shows the words themselves.
+        words.update(text[slice(*span)] for token, span in spans if token == unknown)
     if words.total() <= UNREAD * count:
         return None
     common = ", ".join(repr(word) for word, _ in words.most_common(4))
@@ -99,6 +108,7 @@ def check_askable(tasks: Sequence[Task], shots: int, trained: Sequence[Task] = (
     for task in tasks:
         if asked_by_harness(task):
             continue
+        # Demonstrations come from the train split, else validation, as in `matrix.evaluate`.
         shown = len(task.splits.get("train") or task.splits.get("validation") or ())
         if not task.splits.get("test"):
             raise ValueError(f"{task.name}: no test split to measure on; add test.jsonl")

@@ -46,37 +46,43 @@ class HarnessModel(LM):
         self.model = model
 
     def loglikelihood(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
-        """(log-likelihood, whether greedy) of each (context, continuation)."""
-        return [(found.value, found.greedy) for found in self.model.loglikelihood([r.args for r in requests])]
+        """Return (log-likelihood, whether greedy) of each (context, continuation)."""
+        return [(score.value, score.greedy) for score in self.model.loglikelihood([r.args for r in requests])]
 
     def loglikelihood_rolling(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[float]:
-        """The log-likelihood of each whole text."""
+        """Return the log-likelihood of each whole text, in nats."""
         return self.model.rolling([request.args[0] for request in requests])
 
     def generate_until(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[str]:
-        """What follows each context, up to its stop strings. ValueError where a task asks for sampling."""
+        """Return the continuation of each context, up to its stop strings.
+
+        Raises:
+            ValueError: a task asks for sampling.
+        """
+        # Requests of several tasks may come mixed, and one call of `generate` has one way of decoding.
         alike: dict[tuple[Any, ...], list[int]] = defaultdict(list)
-        for place, request in enumerate(requests):
-            alike[_decoding(request.args[1])].append(place)
+        for index, request in enumerate(requests):
+            alike[_decoding(request.args[1])].append(index)
         answers = [""] * len(requests)
-        for (stop, new, beams), places in alike.items():
-            texts = [requests[place].args[0] for place in places]
-            found = self.model.generate(texts, Sampling(max_new_tokens=new, stop=stop, num_beams=beams))
-            for place, answer in zip(places, found, strict=True):
-                answers[place] = answer
+        for (stop, new, beams), indices in alike.items():
+            texts = [requests[index].args[0] for index in indices]
+            continuations = self.model.generate(texts, Sampling(max_new_tokens=new, stop=stop, num_beams=beams))
+            for index, answer in zip(indices, continuations, strict=True):
+                answers[index] = answer
         return answers
 
     @property
     def tokenizer_name(self) -> str:
-        """What the harness keys its cache of rendered chats by."""
+        """Return the name by which the harness keys its cache of rendered chats."""
+        # It becomes part of a file's name, in which a slash would be a folder.
         return str(self.model.tokenizer.name_or_path).replace("/", "__")
 
     def chat_template(self, chat_template: bool | str = False) -> str | None:
-        """The tokenizer's chat template, where one is asked for."""
+        """Return the tokenizer's chat template, where one is asked for."""
         return self.model.tokenizer.chat_template if chat_template else None
 
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
-        """The conversation as text."""
+        """Return the conversation as text."""
         return self.model.tokenizer.apply_chat_template(
             chat_history, tokenize=False, add_generation_prompt=add_generation_prompt,
             continue_final_message=not add_generation_prompt,
@@ -107,24 +113,24 @@ def evaluate(
     fewshot_seed = seed + (demonstration_seed if demonstrations == "sampled" else 0)
     ask: Any = lm_eval.simple_evaluate  # its decorator hides its parameters
     with _random_state_kept():
-        found = ask(
+        results = ask(
             HarnessModel(model),
             tasks=[name],
             task_manager=task_manager(folder),
             num_fewshot=shots,
             samples={name: items_of(task.name, documents, limit, seed)},
-            bootstrap_iters=0,
+            bootstrap_iters=0,  # Its standard errors are not used, and 100,000 resamples take longer than a small model.
             fewshot_random_seed=fewshot_seed,
         )
     metric = task.metric.removeprefix("recorded:")
     samples: dict[int, Mapping[str, Any]] = {}
-    for sample in found["samples"][name]:
+    for sample in results["samples"][name]:
         if metric in sample:
             samples.setdefault(sample["doc_id"], sample)  # the first of several filters
     sampling = f"the harness's own, seed {fewshot_seed}" if shots else "none"
     outputs = [
         Output(
-            variant, prompt, task.name, role, shots, index, **_asked(sample, generate_choices), scores={metric: float(sample[metric])},
+            variant, prompt, task.name, role, shots, index, **_item(sample, generate_choices), scores={metric: float(sample[metric])},
             demonstrations=sampling,
         )
         for index, sample in sorted(samples.items())
@@ -133,50 +139,57 @@ def evaluate(
 
 
 def _written(model: LanguageModel, task: Task, outputs: list[Output]) -> list[Output]:
-    """The outputs with what the model writes of its own accord, where choices were ranked."""
-    ranked = [place for place, output in enumerate(outputs) if output.logprobs is not None]
+    """Return the outputs with the model's free answer, where choices were ranked."""
+    ranked = [index for index, output in enumerate(outputs) if output.logprobs is not None]
     stop = task.template.stop
     texts = model.generate(
         [outputs[i].input for i in ranked], Sampling(max_new_tokens=FEWEST_NEW_TOKENS, stop=tuple(stop))
     )
-    for place, text in zip(ranked, texts, strict=True):
-        outputs[place] = replace(outputs[place], generated=clean(text, stop))
+    for index, text in zip(ranked, texts, strict=True):
+        outputs[index] = replace(outputs[index], generated=clean(text, stop))
     return outputs
 
 
-def _asked(sample: Mapping[str, Any], generate_choices: bool) -> dict[str, Any]:
+def _item(sample: Mapping[str, Any], generate_choices: bool) -> dict[str, Any]:
     """Return input, target, output and decoding of a harness sample; its choices where they follow one input."""
     requests, results = sample["arguments"], sample["filtered_resps"]
     target = sample["target"]
     settings = requests[0][1]  # of a text to write; a choice's own text where choices are ranked
     beams = int(settings.get("num_beams", 1)) if isinstance(settings, Mapping) else 0
-    asked = {
+    item = {
         "input": requests[0][0],
         "target": str(target),
         "output": results[0] if isinstance(results[0], str) else "",
         "decoding": decoding_in_words(ranked=not beams, written=generate_choices, num_beams=beams or 1),
     }
+    # Several requests with several contexts are no choices: tasks such as winogrande score one ending behind two beginnings.
     if len(requests) > 1 and len({context for context, _ in requests}) == 1 and len(results) == len(requests):
         choices, values = tuple(text.strip() for _, text in requests), tuple(float(value) for value, _ in results)
         answer = choices[target] if isinstance(target, int) and 0 <= target < len(choices) else str(target)
-        asked |= {"target": answer, "choices": choices, "logprobs": values, "output": choices[int(np.argmax(values))]}
-    return asked
+        item |= {"target": answer, "choices": choices, "logprobs": values, "output": choices[int(np.argmax(values))]}
+    return item
 
 
-def _decoding(asked: Mapping[str, Any]) -> tuple[tuple[str, ...], int, int]:
-    """Stop strings, new tokens and beams of a task's generation settings."""
-    if asked.get("do_sample") and asked.get("temperature", 1.0) > 0:
+def _decoding(settings: Mapping[str, Any]) -> tuple[tuple[str, ...], int, int]:
+    """Return stop strings, new tokens and beams of a task's generation settings.
+
+    Raises:
+        ValueError: they ask for sampling.
+    """
+    # At temperature 0 sampling is greedy, and some tasks write it so.
+    if settings.get("do_sample") and settings.get("temperature", 1.0) > 0:
         raise ValueError(
-            f"a harness task asks for sampling ({dict(asked)}), and only greedy or beam search repeats; choose another task"
+            f"a harness task asks for sampling ({dict(settings)}), and only greedy or beam search repeats; choose another task"
         )
-    until = asked.get("until") or ()
+    until = settings.get("until") or ()
     stop = (until,) if isinstance(until, str) else tuple(until)
-    return tuple(s for s in stop if s), int(asked.get("max_gen_toks", 256)), int(asked.get("num_beams", 1))
+    # An empty stop string is everywhere, and would end each answer before it begins.
+    return tuple(s for s in stop if s), int(settings.get("max_gen_toks", 256)), int(settings.get("num_beams", 1))
 
 
 @contextmanager
 def _random_state_kept() -> Iterator[None]:
-    """The harness seeds every generator for itself; afterwards they go on as if it had not."""
+    """Restore every random generator afterwards: the harness seeds them all for itself."""
     python, numpy, pytorch = random.getstate(), np.random.get_state(), torch.random.get_rng_state()
     try:
         yield

@@ -19,7 +19,7 @@ FOLDER = "samples"
 
 
 def write_samples(folder: Path, outputs: Iterable[Output], tasks: Iterable[Task]) -> list[Path]:
-    """Write `samples/MODEL/samples_TASK_K-shot.jsonl` into a run's folder, whole or not at all; the paths.
+    """Write `samples/MODEL/samples_TASK_K-shot.jsonl` into a run's folder, whole or not at all; return the paths.
 
     MODEL is `base`, `tuned`, `tuned-prompt-on` or `tuned-prompt-off`, as the harness has one folder for each model.
     """
@@ -27,6 +27,7 @@ def write_samples(folder: Path, outputs: Iterable[Output], tasks: Iterable[Task]
     cells: dict[Path, list[Output]] = defaultdict(list)
     for output in outputs:
         model = output.variant + (f"-prompt-{output.prompt}" if output.prompt else "")
+        # A task of the hub has slashes and colons in its name, which file systems read otherwise or refuse.
         name = re.sub(r"[^\w.-]+", "-", output.task)
         cells[folder / FOLDER / model / f"samples_{name}_{output.shots}-shot.jsonl"].append(output)
     for path, cell in cells.items():
@@ -36,7 +37,7 @@ def write_samples(folder: Path, outputs: Iterable[Output], tasks: Iterable[Task]
 
 
 def samples(outputs: Iterable[Output], task: Task) -> Iterator[dict[str, Any]]:
-    """One harness sample for each item, with the keys of `lm_eval --log_samples` (0.4.13)."""
+    """Yield one harness sample for each item, with the keys of `lm_eval --log_samples` (0.4.13)."""
     for output in sorted(outputs, key=lambda output: output.index):
         document = {"input": output.input, "target": output.target}
         if output.choices is not None:
@@ -48,7 +49,7 @@ def samples(outputs: Iterable[Output], task: Task) -> Iterator[dict[str, Any]]:
             "doc": document,
             "target": output.target,
             "arguments": {
-                f"gen_args_{i}": {f"arg_{j}": part for j, part in enumerate(one)} for i, one in enumerate(requests)
+                f"gen_args_{i}": {f"arg_{j}": part for j, part in enumerate(args)} for i, args in enumerate(requests)
             },
             "resps": [[answer] for answer in answers],
             "filtered_resps": answers,
@@ -62,7 +63,7 @@ def samples(outputs: Iterable[Output], task: Task) -> Iterator[dict[str, Any]]:
 
 
 def _requests(output: Output, task: Task) -> Iterator[tuple[str, str | Mapping[str, Any]]]:
-    """(context, continuation) for each ranked choice, or (context, settings of generation)."""
+    """Yield (context, continuation) for each ranked choice, or (context, settings of generation)."""
     if output.logprobs is None:
         yield output.input, {"until": list(task.template.stop), "do_sample": False}
         return
@@ -71,7 +72,7 @@ def _requests(output: Output, task: Task) -> Iterator[tuple[str, str | Mapping[s
 
 
 def _answers(output: Output) -> list[Any]:
-    """The generated text, or (log-likelihood, is greedy) of each choice; numbers as text, as the harness writes them."""
+    """Return the generated text, or (log-likelihood, is greedy) of each choice; numbers as text, as the harness writes them."""
     if output.logprobs is None:
         return [output.output]
     return [[str(value), None] for value in output.logprobs]

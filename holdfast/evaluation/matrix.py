@@ -4,6 +4,7 @@ import math
 import random
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import Literal
 
 from holdfast.inference.language_model import LanguageModel
@@ -43,51 +44,53 @@ def evaluate(
     Raises:
         ValueError: the test split is empty, an item lacks choices that the metric needs, or the template does not fit.
     """
-    kind, asked = metric(task.metric), task.splits.get("test", ())
-    chosen = items(task, limit, seed)
+    measure, examples = metric(task.metric), task.splits.get("test", ())
+    indices = items(task, limit, seed)
     pool = task.splits.get("train") or task.splits.get("validation") or ()
     texts = [
         render(
             task.template,
-            asked[i],
+            examples[i],
+            # By the item's index and not by a running generator: an item has the same demonstrations whatever `limit` is.
             choose_demonstrations(
-                task.template, pool, shots, mode=demonstrations, seed=demonstration_seed, index=i, exclude=asked[i]
+                task.template, pool, shots, mode=demonstrations, seed=demonstration_seed, index=i, exclude=examples[i]
             ),
             model.tokenizer,
         )
-        for i in chosen
+        for i in indices
     ]
-    examples, new = [asked[i] for i in chosen], max_new_tokens or longest_answer(task, model)
-    logprobs = _rank(model, task, chosen, examples, texts) if kind.pick else [None] * len(chosen)
-    generates = kind.pick is None or generate_choices
+    chosen, new = [examples[i] for i in indices], max_new_tokens or longest_answer(task, model)
+    logprobs = _rank(model, task, indices, chosen, texts) if measure.pick else [None] * len(chosen)
+    generates = measure.pick is None or generate_choices
     answers = _generate(model, task, texts, new, num_beams) if generates else [None] * len(chosen)
-    truncated = _truncated(model, examples, texts, new if generates else 0)
+    truncated = _truncated(model, chosen, texts, new if generates else 0)
     shown = demonstrations_in_words(shots, demonstrations, demonstration_seed)
-    decoding = decoding_in_words(ranked=kind.pick is not None, written=generates, num_beams=num_beams)
+    decoding = decoding_in_words(ranked=measure.pick is not None, written=generates, num_beams=num_beams)
     outputs = [
         Output(
             variant, prompt, task.name, role, shots, i, text.prompt, example.target, answer or "",
-            example.answers or (), example.choices, values, truncated=cut, generated=answer if kind.pick else None,
+            example.answers or (), example.choices, values, truncated=cut, generated=answer if measure.pick else None,
             demonstrations=shown, decoding=decoding,
         )
         for i, example, text, values, answer, cut in zip(
-            chosen, examples, texts, logprobs, answers, truncated, strict=True
+            indices, chosen, texts, logprobs, answers, truncated, strict=True
         )
     ]  # fmt: skip
-    if kind.pick:
-        outputs = [replace(output, output=kind.pick(output)) for output in outputs]
-    return [replace(o, scores={kind.name: kind.value([o])}) if kind.is_mean else o for o in outputs]
+    if measure.pick:
+        outputs = [replace(output, output=measure.pick(output)) for output in outputs]
+    # F1 over classes, or BLEU, exists for a task and not for an item; those are computed from the outputs later.
+    return [replace(o, scores={measure.name: measure.value([o])}) if measure.is_mean else o for o in outputs]
 
 
 def demonstrations_in_words(shots: int, mode: Literal["first", "sampled"], seed: int) -> str:
-    """Return which examples stand before a question, as `Output.demonstrations` says it."""
+    """Return a description of the examples before a question, for `Output.demonstrations`."""
     if shots == 0:
         return "none"
     return "the first, the same for all items" if mode == "first" else f"sampled for each item, set {seed}"
 
 
 def decoding_in_words(*, ranked: bool, written: bool, num_beams: int) -> str:
-    """Return how answers are found, as `Output.decoding` says it: picked among choices, written, or both."""
+    """Return a description of the decoding, for `Output.decoding`: picked among choices, written, or both."""
     search = "greedy" if num_beams == 1 else f"beam search, {num_beams} beams"
     if not ranked:
         return search
@@ -95,42 +98,51 @@ def decoding_in_words(*, ranked: bool, written: bool, num_beams: int) -> str:
 
 
 def items(task: Task, limit: int | None, seed: int) -> list[int]:
-    """Places in the test split that are asked: all, or `limit` drawn by the task's name and the seed, ascending."""
+    """Return the indices in the test split that are asked: all, or `limit` drawn by the task's name and the seed, ascending."""
     return items_of(task.name, len(task.splits.get("test", ())), limit, seed)
 
 
 def items_of(name: str, n: int, limit: int | None, seed: int) -> list[int]:
-    """`items` of a task with this name and n items to ask."""
+    """Return `items` of a task with this name and n items to ask.
+
+    Raises:
+        ValueError: there is nothing to ask.
+    """
     if n == 0 or limit == 0:
         raise ValueError(f"task {name}: nothing to ask; give it a test split, and a limit of 1 or more")
     if limit is None or limit >= n:
         return list(range(n))
+    # By the name as well: with the seed alone, tasks of one size would all be asked the items at the same indices.
     return sorted(random.Random(f"{name}:{seed}").sample(range(n), limit))
 
 
 def longest_answer(task: Task, model: LanguageModel) -> int:
-    """How many tokens an answer may have: 1.5 times the longest training target, at least 16, at most half the model's positions."""
-    examples = task.splits.get("train") or [example for split in task.splits.values() for example in split]
+    """Return the most tokens of an answer: 1.5 times the longest training target, at least 16, at most half the model's positions."""
+    examples = task.splits.get("train") or list(chain.from_iterable(task.splits.values()))
+    # The longest in characters: the longest in tokens is among them, as a rule, and the targets of a large task need not all be tokenized.
     texts = sorted((task.template.delimiter + example.target for example in examples), key=len)[-64:]
     bound = max(FEWEST_NEW_TOKENS, math.ceil(1.5 * max(model.count_tokens(texts))))
     return min(bound, model.room // 2)
 
 
 def _rank(
-    model: LanguageModel, task: Task, places: Sequence[int], examples: Sequence[Example], texts: Sequence[Rendered]
+    model: LanguageModel, task: Task, indices: Sequence[int], examples: Sequence[Example], texts: Sequence[Rendered]
 ) -> list[tuple[float, ...] | None]:
-    for place, example in zip(places, examples, strict=True):
+    pairs: list[tuple[str, str]] = []
+    for index, example, text in zip(indices, examples, texts, strict=True):
         if not example.choices:
             raise ValueError(
-                f"{task.name}/test[{place}] has no choices to rank; give every example `choices`, or use the metric exact_match"
+                f"{task.name}/test[{index}] has no choices to rank; give every example `choices`, or use the metric exact_match"
             )
-    pairs = [(text.prompt, choice) for e, text in zip(examples, texts, strict=True) for choice in _choices(e, text)]
-    values = iter(found.value for found in model.loglikelihood(pairs))
+        pairs += [(text.prompt, choice) for choice in _choices(example, text)]
+    # All in one call, because the model computes a prompt once for all of its choices.
+    values = iter(score.value for score in model.loglikelihood(pairs))
     return [tuple(next(values) for _ in example.choices or ()) for example in examples]
 
 
 def _choices(example: Example, text: Rendered) -> list[str]:
-    """The choices as they would follow the prompt, delimiter included."""
+    """Return the choices as they would follow the prompt, delimiter included."""
+    # The rendered target is the delimiter and the answer: without the answer, the delimiter is left, or nothing in a chat.
     return [text.target.removesuffix(example.target) + choice for choice in example.choices or ()]
 
 
@@ -141,11 +153,11 @@ def _generate(model: LanguageModel, task: Task, texts: Sequence[Rendered], new: 
 
 
 def clean(answer: str, stop: Sequence[str]) -> str:
-    """The answer before the first stop string, without space at its ends."""
-    return answer[: min((place for s in stop if (place := answer.find(s)) >= 0), default=None)].strip()
+    """Return the answer before the first stop string, without space at its ends."""
+    return answer[: min((position for s in stop if (position := answer.find(s)) >= 0), default=None)].strip()
 
 
 def _truncated(model: LanguageModel, examples: Sequence[Example], texts: Sequence[Rendered], new: int) -> list[bool]:
-    """Which items do not fit the model's positions beside their longest choice and the new tokens: their input is cut."""
+    """Return whether each item is cut, because it does not fit the model's positions beside its longest choice and the new tokens."""
     longest = [max(_choices(e, text), key=len, default="") for e, text in zip(examples, texts, strict=True)]
     return model.cuts([(text.prompt, choice) for text, choice in zip(texts, longest, strict=True)], new)

@@ -1,4 +1,4 @@
-"""Say on stderr which task is being asked and how long the rest will take: a bar on a terminal, a plain line a task in a log file."""
+"""Progress of an evaluation on stderr: a bar on a terminal, a plain line a task in a log file, with the time that is left."""
 
 import sys
 import time
@@ -13,7 +13,7 @@ from holdfast.tasks.task import Task
 
 
 class AskingProgress:
-    """How far a list of (task, shots) has been asked; use it as a context manager.
+    """Progress through a list of (task, shots) that is asked; use it as a context manager.
 
         with AskingProgress("base", items=[40, 40]) as progress:
             progress.begin("agnews, 4 shots")  # base: agnews, 4 shots: 40 items; 1 of 2
@@ -39,12 +39,12 @@ class AskingProgress:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self, error_type: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.bar.stop()
 
     def begin(self, text: str) -> None:
-        """The next part is being asked; `text` names its task and shots."""
+        """Announce the next part; `text` names its task and shots."""
         self.began = self.clock()
         self.bar.update(self.line, description=f"{self.label}: {text}")
         if not self.terminal:
@@ -55,23 +55,24 @@ class AskingProgress:
             print(line + self._left(), file=sys.stderr, flush=True)
 
     def done(self) -> None:
-        """The part that began last is finished."""
+        """Count the part that began last as finished."""
         self.asked, self.seconds = self.asked + self.items[self.number], self.seconds + self.clock() - self.began
         self.skip()
 
     def skip(self) -> None:
-        """The next part was asked before, by a run that was interrupted: it takes no time, and tells nothing about the rest."""
+        """Count the next part as asked before, by a run that was interrupted."""
+        # Without its seconds: it takes no time, and tells nothing about the rest.
         self.bar.advance(self.line, self.items[self.number])
         self.number += 1
 
     def _left(self) -> str:
-        if not self.asked:
+        if not self.asked:  # No item yet from which a time could be reckoned.
             return ""
         return f"; about {duration(self.seconds / self.asked * sum(self.items[self.number :]))} left"
 
 
 def task_items(task: Task, limit: int | None) -> int:
-    """Return how many items a task is asked; 0 where the harness alone knows."""
+    """Return the number of items that a task is asked; 0 where the harness alone knows."""
     count = len(task.splits.get("test", ()))
     return count if limit is None else min(limit, count)
 

@@ -55,17 +55,17 @@ class Method:
     `PrefixModel`: `.model` is the transformers model and `.prompts` are its soft prompts.
 
     To find out how much memory a token takes, `batch` and `penalty` are called before the first step too; then `load_state_dict`
-    puts back what `state_dict` gave.
+    puts back the state that `state_dict` returned before.
     """
 
     defaults: ClassVar[dict[str, Any]] = {}
     """Training settings (steps, learning rate, ...) that work for this method without tuning."""
 
     chooses_parameters: ClassVar[bool] = False
-    """Whether the method says which parameters move, so that it can stand alone; others take part beside such a method."""
+    """True if the method says which parameters move, so that it can stand alone; others take part beside such a method."""
 
     moves_the_model: ClassVar[bool] = True
-    """Whether the stage changes the model's weights; not where a prompt alone is trained, in front of a frozen model."""
+    """True if the stage changes the model's weights; not where a prompt alone is trained, in front of a frozen model."""
 
     stages: ClassVar[tuple[str, ...]] = ()
     """RecipePlan that hold a stage which must be done before, such as one that finds a mask. A recipe fills them (`RecipePlan.train`), and
@@ -73,6 +73,7 @@ class Method:
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
+        # A listing reads the flag from the file's text, and the loop calls the method: the two must not contradict each other.
         if cls.chooses_parameters != (cls.parameters is not Method.parameters):
             raise TypeError(
                 f"{cls.__name__}: define parameters() and chooses_parameters = True together; a method has both or neither"
@@ -80,11 +81,11 @@ class Method:
 
     @property
     def leaves(self) -> tuple[str, ...]:
-        """The folders that `export` writes: of `model`, `prompt` and `adapter`. The evaluations of a run follow from them."""
+        """Return the folders that `export` writes: of `model`, `prompt` and `adapter`. The evaluations of a run follow from them."""
         return ("model",) if self.moves_the_model else ("prompt",)
 
     replaces_loss: ClassVar[bool] = False
-    """Whether `objective` stands in the place of the token loss. At most one method of a composition may say so."""
+    """True if `objective` replaces the token loss. At most one method of a composition may say so."""
 
     prompt: nn.Module | None = None
     """The removable prompt that this method trains, once it is prepared; None where it trains none."""
@@ -100,7 +101,7 @@ class Method:
         """Add modules, keep a copy of the start or measure; called once, before anything moves."""
 
     def parameters(self, model: "PrefixModel") -> Iterable[ParameterGroup] | None:
-        """The parameters that may move, or None where this method leaves the choice to another."""
+        """Return the parameters that may move, or None where this method leaves the choice to another."""
         return None
 
     def batch(self, rows: list[Row], context: Context) -> list[Row]:
@@ -112,25 +113,25 @@ class Method:
         raise AssertionError(f"{type(self).__name__} has no objective of its own")
 
     def units(self, rows: Sequence[Row]) -> float:
-        """Return what the objective of these rows is divided by; in a step, that of all its rows."""
+        """Return the number that the objective of these rows is divided by; in a step, that of all its rows."""
         return total_weight(rows)
 
     def penalty(self, model: "PrefixModel", rows: Sequence[Row], output: "LabelLogits") -> Tensor | None:
-        """Added to the loss of a step: a scalar. Called once for each forward, and weighted by its share of the step's tokens."""
+        """Return a scalar to add to the loss, or None. Called once for each forward, and weighted by its share of the step's tokens."""
         return None
 
     def after_backward(self, model: "PrefixModel") -> None:
         """Mask or project the gradients; they are complete, and not clipped yet."""
 
     def after_step(self, model: "PrefixModel") -> None:
-        """After the optimizer's step."""
+        """Correct the weights after the optimizer's step, such as those that a mask holds."""
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run needs beside the parameters: tensors, numbers and strings."""
+        """Return the state that a resumed run needs beside the parameters: tensors, numbers and strings."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up what `state_dict` gave."""
+        """Restore a state that `state_dict` returned."""
 
     def export(self, model: "PrefixModel", pretrained: "Pretrained", folder: Path) -> None:
         """Write what this method trained below `folder`: `model/`, `prompt/` or `adapter/`."""
@@ -150,18 +151,19 @@ def loss_owner(methods: Sequence[Method]) -> Method | None:
 
 
 def chooser(methods: Sequence[Method]) -> Method:
-    """The one method of a composition that chooses the parameters.
+    """Return the one method of a composition that chooses the parameters.
 
     Raises:
         ValueError: none does, or two do.
     """
     choosing = [method for method in methods if method.chooses_parameters]
+    # Two choices have no meaning that everybody would expect: neither their union nor the last of them.
     if len(choosing) != 1:
         names = ", ".join(type(m).__name__ for m in choosing or methods) or "nothing"
-        what = (
+        problem = (
             "both choose which parameters move; keep one"
             if choosing
             else "chooses no parameters; add one that does, such as full (full+l2_sp)"
         )
-        raise ValueError(f"methods: {names} {what}")
+        raise ValueError(f"methods: {names} {problem}")
     return choosing[0]

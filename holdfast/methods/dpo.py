@@ -54,10 +54,12 @@ class Dpo(Method):
     def prepare(self, context: Context) -> None:
         """Copy the model before it moves: the reference."""
         self._model = context.model
+        # In eval mode: dropout in the reference would be noise in every log-likelihood ratio.
         self._reference = copy.deepcopy(context.model.model).requires_grad_(False).eval()
 
     def batch(self, rows: list[Row], context: Context) -> list[Row]:
-        """Return the rows of whole pairs: one of which truncation left nothing has no other to be preferred to."""
+        """Return the rows of whole pairs."""
+        # Where truncation left an answer no label, the loop would drop its row alone, and the other would pair with a stranger.
         lost = {row.group for row in rows if not row.labels}
         return [row for row in rows if row.group not in lost]
 
@@ -73,9 +75,11 @@ class Dpo(Method):
                 "kl_base or l2_sp"
             )
         with torch.no_grad():
+            # Moved only here: the methods prepare before the model goes to its device. The second move costs nothing.
             reference = PrefixModel(self._reference.to(output.states.device), self._model.prompts, self._model.budget)  # pyright: ignore[reportArgumentType]
             start = reference(rows).log_likelihoods(len(rows))
         gained = output.log_likelihoods(len(rows)) - start
+        # A group is never cut between forwards, so rows 2i and 2i + 1 are the chosen and the rejected answer of one example.
         return pair_losses(gained.view(-1, 2), self.beta).sum()
 
     def units(self, rows: Sequence[Row]) -> float:
@@ -85,4 +89,5 @@ class Dpo(Method):
 
 def pair_losses(gained: Tensor, beta: float) -> Tensor:
     """Return -log sigmoid(beta * (chosen - rejected)) of pairs: log-likelihood ratios to the reference [pairs, 2] -> [pairs]."""
+    # logsigmoid and not log(sigmoid(...)), which is -inf in float32 where the margin is far below 0.
     return -F.logsigmoid(beta * (gained[:, 0] - gained[:, 1]))

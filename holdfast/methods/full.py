@@ -26,11 +26,12 @@ class Full(Method):
     chooses_parameters: ClassVar[bool] = True
 
     def parameters(self, model: "PrefixModel") -> Iterable[ParameterGroup]:
-        """All weights; those of norms and biases (one dimension) without decay."""
+        """Return all weights; those of norms and biases (one dimension) without decay."""
         weights = list(model.model.parameters())
+        # Decay pulls towards 0, and a norm's scale of 0 would switch its layer off.
         yield ParameterGroup([p for p in weights if p.ndim > 1])
         yield ParameterGroup([p for p in weights if p.ndim <= 1], weight_decay=False)
 
     def export(self, model: "PrefixModel", pretrained: "Pretrained", folder: Path) -> None:
-        """The whole model, as transformers reads it."""
+        """Write the whole model, as transformers reads it."""
         loading.save(pretrained, folder / "model")

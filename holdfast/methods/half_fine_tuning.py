@@ -31,7 +31,7 @@ class HalfFineTuning(Full):
     embeddings: bool = True
 
     def parameters(self, model: "PrefixModel") -> Iterable[ParameterGroup]:
-        """What moves; weights of one dimension without decay.
+        """Return the weights that move; those of one dimension without decay.
 
         Raises:
             ValueError: no parameter's name shows a numbered block.
@@ -39,6 +39,7 @@ class HalfFineTuning(Full):
         weights = dict(model.model.named_parameters())
         layout = Layout({name: tuple(weight.shape) for name, weight in weights.items()})
         if not layout.stacks:
+            # Refused: with no block to halve, everything would move, and nothing would say that this was no half fine-tuning.
             raise ValueError(
                 "half_fine_tuning: no parameter's name shows a numbered block (`.layers.0.`) to halve; use full"
             )
@@ -46,6 +47,7 @@ class HalfFineTuning(Full):
         moving = [
             weight
             for name, weight in weights.items()
+            # Outside of all blocks are the embeddings, the head and the norm before it.
             if name not in frozen and (self.embeddings or layout.locate(name).block is not None)
         ]
         yield ParameterGroup([weight for weight in moving if weight.ndim > 1])

@@ -61,20 +61,26 @@ class JoinedAbsorber(Method):
         prompts.append(self.prompt)
 
     def parameters(self, model: "PrefixModel") -> Iterable[ParameterGroup]:
-        """All parts', each at its own rate."""
+        """Return the parameters of all parts, each part at the rate of its own method."""
         for method in self._methods:
+            # Relative to the stage's learning rate, which by default is the soft prompt's.
             rate = method.defaults["learning_rate"] / self.defaults["learning_rate"]
             groups = method.parameters(model) or ()
             yield from (replace(group, learning_rate_scale=rate * group.learning_rate_scale) for group in groups)
 
     def export(self, model: "PrefixModel", pretrained: "Pretrained", folder: Path) -> None:
-        """A folder `prompt/` with a PEFT adapter for each part."""
+        """Write a folder `prompt/` with a PEFT adapter for each part."""
         assert isinstance(self.prompt, Joined)
         self.prompt.save(folder / "prompt", base=pretrained.source, task_type=pretrained.architecture.task_type)
 
     def _make(self) -> list[Method]:
-        """What makes and trains each part."""
-        found = [(self.length, PromptTuning(length=max(1, self.length), seed=self.seed))]
-        found += [(self.deep, PrefixTuning(length=max(1, self.deep), seed=self.seed))]
-        found += [(self.rank, LoraAbsorber(rank=max(1, self.rank), alpha=self.alpha, seed=self.seed))]
-        return [method for size, method in found if size]
+        """Return the method that makes and trains each part whose size is above 0."""
+        methods: list[Method] = []
+        # The order is that of the folders `1`, `2`, ... in which the parts are saved.
+        if self.length:
+            methods.append(PromptTuning(length=self.length, seed=self.seed))
+        if self.deep:
+            methods.append(PrefixTuning(length=self.deep, seed=self.seed))
+        if self.rank:
+            methods.append(LoraAbsorber(rank=self.rank, alpha=self.alpha, seed=self.seed))
+        return methods

@@ -33,15 +33,16 @@ class Joint(PromptTuning):
 
     @property
     def leaves(self) -> tuple[str, ...]:
-        """Both."""
+        """Return both folders: the model that moved, and the prompt that comes off it."""
         return ("model", "prompt")
 
     def parameters(self, model: "PrefixModel") -> Iterable[ParameterGroup]:
-        """The prompt, then all weights."""
+        """Return the prompt, then all weights."""
+        # No scale by the embeddings' size, as prompt tuning has it: here the rate is that of the weights, as in the paper.
         yield ParameterGroup([self.vectors], self.prompt_rate, weight_decay=False)
         yield from Full().parameters(model)
 
     def export(self, model: "PrefixModel", pretrained: "Pretrained", folder: Path) -> None:
-        """`prompt/` and `model/`."""
+        """Write `prompt/` and `model/`."""
         PromptTuning.export(self, model, pretrained, folder)
         Full().export(model, pretrained, folder)

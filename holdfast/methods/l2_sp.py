@@ -30,20 +30,22 @@ class L2Sp(Method):
     strength: float = Field(default=0.01, ge=0, allow_inf_nan=False)
 
     def prepare(self, context: Context) -> None:
-        """Copy the weights; which of them will move is not known yet."""
+        """Copy the weights before they move."""
+        # All of them: the method that chooses which will move says so only after every method has prepared.
         weights = context.model.model.named_parameters() if self.strength else ()
         self._start = {name: weight.detach().clone() for name, weight in weights}
 
     def penalty(self, model: "PrefixModel", rows: Sequence[Row], output: "LabelLogits") -> Tensor | None:
-        """strength / 2 * the sum of squared differences, a scalar."""
+        """Return strength / 2 * the sum of squared differences, a scalar."""
         if not self.strength:
             return None
         moving = {name: weight for name, weight in model.model.named_parameters() if weight.requires_grad}
+        # At the first call: what does not move is given up, and the rest goes to the device to which the model went meanwhile.
         if self._start.keys() - moving.keys() or any(self._start[n].device != w.device for n, w in moving.items()):
             self._start = {name: self._start[name].to(weight.device) for name, weight in moving.items()}
         return self.strength / 2 * distance(moving, self._start)
 
 
 def distance(weights: dict[str, Any], start: dict[str, Tensor]) -> Tensor:
-    """The sum of squared differences over all tensors."""
+    """Return the sum of squared differences over all tensors, a scalar."""
     return torch.stack([(weight - start[name]).pow(2).sum() for name, weight in weights.items()]).sum()

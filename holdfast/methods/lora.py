@@ -45,7 +45,7 @@ class Lora(Method):
 
     @property
     def leaves(self) -> tuple[str, ...]:
-        """The adapter and, with `merge`, the merged model."""
+        """Return the folders of the adapter and, with `merge`, of the merged model."""
         return ("model", "adapter") if self.merge else ("adapter",)
 
     def prepare(self, context: Context) -> None:
@@ -68,11 +68,12 @@ class Lora(Method):
             self._peft: Any = peft.get_peft_model(context.model.model, config)
 
     def _targets(self, model: Any) -> list[str]:
-        """The names in `target`, each the end of a module's name, as PEFT reads them."""
+        """Return the names in `target`, each the end of a module's name, as PEFT reads them."""
         adaptable = [name for name, module in model.named_modules() if isinstance(module, ADAPTABLE)]
         targets = [part.strip() for part in self.target.split(",") if part.strip()]
         for target in targets:
             # PEFT says nothing of a name that fits no module as long as another one does.
+            # The dots make `q_proj` match `attn.q_proj` and not `attn.seq_proj`.
             if not any(f".{name}".endswith(f".{target}") for name in adaptable):
                 ends = sorted({name.rpartition(".")[2] for name in adaptable})
                 raise unknown("module in `target`", target, ends)
@@ -81,13 +82,16 @@ class Lora(Method):
         return targets
 
     def parameters(self, model: "PrefixModel") -> Iterable[ParameterGroup]:
-        """The adapter's matrices."""
+        """Return the adapter's matrices."""
+        # By PEFT's names, and not by what requires a gradient: the loop has just frozen everything.
         yield ParameterGroup([p for name, p in model.model.named_parameters() if "lora_" in name], weight_decay=False)
 
     def export(self, model: "PrefixModel", pretrained: "Pretrained", folder: Path) -> None:
-        """The adapter as PEFT reads it and, with `merge`, the merged model."""
+        """Write the adapter as PEFT reads it and, with `merge`, the merged model."""
+        # The base by the source that every artefact of a run records: PEFT would write the name that the configuration happens to have.
         self._peft.peft_config["default"].base_model_name_or_path = pretrained.source
         self._peft.save_pretrained(folder / "adapter", save_embedding_layers=False)  # "auto" asks the hub for the base
         if self.merge:
+            # After the adapter is written: merging takes it off the model.
             pretrained.model = self._peft.merge_and_unload()
             loading.save(pretrained, folder / "model")

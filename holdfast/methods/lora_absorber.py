@@ -41,15 +41,17 @@ class LoraAbsorber(Method):
         context.model.prompts.append(self.prompt)
 
     def parameters(self, model: "PrefixModel") -> Iterable[ParameterGroup]:
-        """Both matrices of every module."""
+        """Return both matrices of every module."""
+        # Without decay: the update is a product, and decay on both factors would pull it to 0 twice.
         yield ParameterGroup([*self.updates.down, *self.updates.up], weight_decay=False)
 
     def export(self, model: "PrefixModel", pretrained: "Pretrained", folder: Path) -> None:
-        """A PEFT LoRA adapter in `prompt/`: the part that comes off."""
+        """Write a PEFT LoRA adapter into `prompt/`."""
+        # Not into `adapter/`: it is no part of the model that is kept, and comes off as a soft prompt does.
         self.updates.save(folder / "prompt", base=pretrained.source, task_type=pretrained.architecture.task_type)
 
     @property
     def updates(self) -> LowRank:
-        """The matrices that are trained."""
+        """Return the matrices that are trained."""
         assert isinstance(self.prompt, LowRank)
         return self.prompt

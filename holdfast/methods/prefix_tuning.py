@@ -42,25 +42,27 @@ class PrefixTuning(PromptTuning):
         if not context.pretrained.architecture.deep_prefixes:
             raise ValueError("a deep prefix is for models without an encoder; use a soft prompt")
         model = context.model.model
+        # Keys and values of real vectors are a start that every layer knows; random ones train slowly (Li & Liang, section 7.4).
         vectors = self.start(context).vectors.detach().to(model.device)
         self.prompt = of_vectors(model, vectors, self.hidden, self.seed)
         context.model.prompts.append(self.prompt)
 
     def parameters(self, model: "PrefixModel") -> Iterable[ParameterGroup]:
-        """The network, or each layer's keys and each layer's values with a rate of their own."""
+        """Return the network, or each layer's keys and each layer's values at a rate of their size."""
         prefix = self.prefix
         if prefix.encoder is not None:
             yield ParameterGroup(list(prefix.encoder.parameters()), self.network_rate, weight_decay=False)
             return
         for states in (*prefix.keys, *prefix.values):
+            # Keys and values differ in size, and from layer to layer, so no single rate fits them all.
             yield ParameterGroup([states], float(rms(states)), weight_decay=False)
 
     def export(self, model: "PrefixModel", pretrained: "Pretrained", folder: Path) -> None:
-        """A PEFT prefix-tuning adapter."""
+        """Write a PEFT prefix-tuning adapter into `prompt/`."""
         self.prefix.save(folder / "prompt", base=pretrained.source)
 
     @property
     def prefix(self) -> DeepPrefix:
-        """The keys and values that are trained."""
+        """Return the keys and values that are trained."""
         assert isinstance(self.prompt, DeepPrefix)
         return self.prompt

@@ -44,6 +44,7 @@ class PromptTuning(Method):
         Raises:
             ValueError: the model computes no vectors but those of words.
         """
+        # Before anything is made: such a model would fail only in the first forward, with an error about token ids.
         check_takes_vectors(context.model.model)
         self.prompt = self.start(context)
         context.model.prompts.append(self.prompt)
@@ -54,6 +55,7 @@ class PromptTuning(Method):
         special = set(tokenizer.all_special_ids)
         answers: set[tuple[int, ...]] = set()
         for row in context.rows:
+            # Without special tokens: an end-of-sequence embedding in a prompt tells the model that the text is over.
             answers |= {tuple(token for token in answer if token not in special) for answer in _answers(row)}
         return initial(
             context.model.model,
@@ -62,30 +64,32 @@ class PromptTuning(Method):
             self.init,
             seed=self.seed,
             tokens=[row.tokens for row in context.rows],
+            # Sorted, because the order of a set of tuples is no promise, and the prompt must be the same every time.
             labels=sorted(tokenizer.decode(answer) for answer in answers if answer),
         )
 
     def parameters(self, model: "PrefixModel") -> Iterable[ParameterGroup]:
-        """The prompt only."""
+        """Return the prompt only, its learning rate scaled by the word embeddings' root mean square."""
+        # Without decay: it pulls towards 0, and no word's embedding is there.
         yield ParameterGroup([self.vectors], embedding_rms(model.model), weight_decay=False)
 
     def export(self, model: "PrefixModel", pretrained: "Pretrained", folder: Path) -> None:
-        """A PEFT prompt-tuning adapter."""
+        """Write a PEFT prompt-tuning adapter into `prompt/`."""
         assert isinstance(self.prompt, SoftPrompt)
         self.prompt.save(folder / "prompt", base=pretrained.source, task_type=pretrained.architecture.task_type)
 
     @property
     def vectors(self) -> nn.Parameter:
-        """The vectors [P, D] that are trained."""
+        """Return the vectors [P, D] that are trained."""
         assert isinstance(self.prompt, SoftPrompt)
         return self.prompt.vectors
 
 
 def _answers(row: Row) -> list[list[int]]:
-    """The tokens of each answer in a row: a run of places that are all predicted. Demonstrations' answers are among them with
-    `loss_on="all"`, and what lies between two answers never is."""
+    """Return the tokens of each answer in a row: a run of positions that are all predicted."""
     answers: list[list[int]] = []
     for i in row.labels:
+        # With `loss_on="all"` demonstrations' answers are predicted as well; what lies between two answers never is.
         if i and row.weights[i - 1] and answers:
             answers[-1].append(row.tokens[i])
         else:

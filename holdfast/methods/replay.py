@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -11,9 +11,6 @@ from pydantic.dataclasses import dataclass
 
 from holdfast.methods.base import Context, Method
 from holdfast.row import Row
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass
@@ -56,34 +53,37 @@ class Replay(Method):
         length = min(self.text_length, context.pretrained.max_length)
         for name, text in read(self.texts):
             tokens = tuple(context.pretrained.tokenizer(text)["input_ids"][:length])
+            # The first token is predicted from nothing, so a text of one token has nothing to learn.
             if len(tokens) > 1:
                 self._rows.append(Row(tokens, (0.0, *[1.0] * (len(tokens) - 1)), name=name))
         if not self._rows:
             raise ValueError(f"replay: {self.texts} holds no text of two tokens or more")
 
     def batch(self, rows: list[Row], context: Context) -> list[Row]:
-        """Texts added, weighted so that they are `rate` of the total weight. Step n draws the same texts after a resume."""
+        """Return the rows and drawn texts, which are weighted so that they are `rate` of the total weight."""
         if self.rate == 0:
             return rows
+        # A generator a step, from its number: step n draws the same texts after a resume.
         random = np.random.default_rng([self.seed, self._step])
         self._step += 1
         many = max(1, round(self.rate / (1 - self.rate) * len(rows)))
         chosen = [self._rows[i] for i in random.integers(len(self._rows), size=many)]
         predicted = sum(sum(row.weights) for row in chosen)
+        # By weight and not by number: a text has hundreds of tokens to predict and an answer one or two.
         weight = self.rate / (1 - self.rate) * sum(sum(row.weights) for row in rows) / predicted
         return rows + [Row(r.tokens, tuple(w * weight for w in r.weights), None, r.name) for r in chosen]
 
     def state_dict(self) -> dict[str, Any]:
-        """How many batches there were."""
+        """Return the number of batches so far."""
         return {"step": self._step}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on after that many."""
+        """Go on after that many batches."""
         self._step = state["step"]
 
 
 def read(path: str) -> Iterator[tuple[str, str]]:
-    """The texts of a file, each with where it stands.
+    """Yield the texts of a file, each with its location (`path:line`).
 
     Raises:
         ValueError: there is no such file, or a line is no JSON object with a `text`.
@@ -94,11 +94,11 @@ def read(path: str) -> Iterator[tuple[str, str]]:
         )
     with Path(path).open(encoding="utf-8") as file:
         for number, line in enumerate(file, start=1):
-            place = f"{path}:{number}"
+            location = f"{path}:{number}"
             if not path.endswith(".jsonl"):
-                yield place, line.rstrip("\n")
-            elif line.strip():
+                yield location, line.rstrip("\n")
+            elif line.strip():  # Editors like to end a file with an empty line.
                 try:
-                    yield place, str(json.loads(line)["text"])
+                    yield location, str(json.loads(line)["text"])
                 except (json.JSONDecodeError, KeyError, TypeError):
-                    raise ValueError(f"{place}: is no JSON object with a `text`") from None
+                    raise ValueError(f"{location}: is no JSON object with a `text`") from None

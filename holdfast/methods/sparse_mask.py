@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from holdfast.models.loading import Pretrained
     from holdfast.prefix.model import PrefixModel
 
-SLICE = 1 << 16  # numbers that are compared at a time
+SLICE = (
+    1 << 16
+)  # Numbers that are compared at a time: all differences of a model at once would be a third model in memory.
 
 
 @dataclass
@@ -48,8 +50,11 @@ class SparseMask(Method):
             raise ValueError("sparse_mask: there is no dense training to take the mask from; use --method lt_sft")
         weights = dict(context.model.model.named_parameters())
         moved = dict(loading.load(context.inputs["dense"] / "model").model.named_parameters())
-        slices = [(name, first) for name in weights for first in range(0, weights[name].numel(), SLICE)]
+        slices: list[tuple[str, int]] = []
+        for name, weight in weights.items():
+            slices += [(name, first) for first in range(0, weight.numel(), SLICE)]
 
+        # Called again and again: the selection goes over the model a few times instead of sorting all of its numbers.
         def changes(every: int) -> Iterator[Bits]:
             for name, first in slices[::every]:
                 start, end = (
@@ -57,40 +62,44 @@ class SparseMask(Method):
                 )
                 yield magnitudes(start.cpu(), end)
 
+        # One ranking for the whole model: layers that moved further get more of the weights that may move.
         size = sum(weight.numel() for weight in weights.values())
         select = select_top(changes, size, max(1, round(self.density * size)))
         self._masks = {name: torch.empty(weight.numel(), dtype=torch.bool) for name, weight in weights.items()}
         for (name, first), bits in zip(slices, changes(1), strict=True):
             self._masks[name][first : first + SLICE] = torch.from_numpy(select(bits))
+        # Tensors in which nothing may move are frozen altogether, and need neither gradients nor a copy of the start.
         self._masks = {name: mask.view(weights[name].shape) for name, mask in self._masks.items() if bool(mask.any())}
         self._start = {name: weights[name].detach().clone() for name in self._masks}
 
     def parameters(self, model: "PrefixModel") -> Iterable[ParameterGroup]:
-        """The tensors in which anything may move; those of one dimension without decay."""
+        """Return the tensors in which anything may move; those of one dimension without decay."""
         moving = [weight for name, weight in model.model.named_parameters() if name in self._masks]
         yield ParameterGroup([weight for weight in moving if weight.ndim > 1])
         yield ParameterGroup([weight for weight in moving if weight.ndim <= 1], weight_decay=False)
 
     def after_backward(self, model: "PrefixModel") -> None:
-        """Gradients outside the mask are zero, before they are clipped."""
+        """Set the gradients outside the mask to zero."""
         for weight, mask, _ in self._masked(model):
             if weight.grad is not None:
                 weight.grad.mul_(mask)
 
     def after_step(self, model: "PrefixModel") -> None:
-        """Weights outside the mask are put back: the optimizer's weight decay moves them without any gradient."""
+        """Put back the weights outside the mask."""
+        # The optimizer's weight decay moves them without any gradient.
         with torch.no_grad():
             for weight, mask, start in self._masked(model):
                 weight.copy_(torch.where(mask, weight, start))
 
     def export(self, model: "PrefixModel", pretrained: "Pretrained", folder: Path) -> None:
-        """The whole model, as transformers reads it."""
+        """Write the whole model, as transformers reads it."""
         loading.save(pretrained, folder / "model")
 
     def _masked(self, model: "PrefixModel") -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Each tensor that moves in part, with its mask and its start on its own device."""
+        """Yield each tensor that moves in part, with its mask and its start."""
         for name, weight in model.model.named_parameters():
             if name in self._masks:
+                # The model went to its device after `prepare`; moving them once more costs nothing.
                 self._masks[name] = mask = self._masks[name].to(weight.device)
                 self._start[name] = start = self._start[name].to(weight.device)
                 yield weight, mask, start

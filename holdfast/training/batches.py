@@ -1,8 +1,9 @@
-"""Which rows a step sees: a pure function of the seed and the step, so that a resumed run needs no data state."""
+"""Batches as a pure function of the seed and the step, so that a resumed run needs no data state."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import chain
 
 import numpy as np
 
@@ -23,16 +24,20 @@ class Stream:
     seed: int = 0
 
     def batch(self, step: int) -> list[Row]:
-        """The rows of step `step`; a batch may reach over the end of a pass."""
+        """Return the rows of step `step` (from 0); a batch may reach over the end of a pass."""
         return numbered(self.groups(range(step * self.batch_size, (step + 1) * self.batch_size)))
 
-    def groups(self, places: Sequence[int]) -> list[list[Row]]:
-        """Return the rows of each example at these places of the endless passes."""
-        orders = {epoch: _order(self.size, self.seed, epoch) for epoch in {place // self.size for place in places}}
-        return [self._rows(int(orders[place // self.size][place % self.size]), place // self.size) for place in places]
+    def groups(self, positions: Sequence[int]) -> list[list[Row]]:
+        """Return the rows of each example at these positions of the endless passes, counted from 0 through all of them."""
+        groups = []
+        for position in positions:
+            epoch, index = divmod(position, self.size)
+            groups.append(self._rows(int(_order(self.size, self.seed, epoch)[index]), epoch))
+        return groups
 
     def sample(self, count: int) -> list[Row]:
-        """The rows of the first `count` examples, for what methods prepare from."""
+        """Return the rows of the first `count` examples, for methods to prepare from."""
+        # In the order of the data, which no seed changes.
         return numbered([self._rows(i, 0) for i in range(min(count, self.size))])
 
     def _rows(self, index: int, epoch: int) -> list[Row]:
@@ -40,11 +45,11 @@ class Stream:
         return [rows] if isinstance(rows, Row) else list(rows)
 
 
-@lru_cache(
-    maxsize=8
-)  # A batch may reach over two passes, and streams may be mixed. Made at every step, millions are slow.
+# Cached, because shuffling millions of rows at every step is slow; a batch may reach over two passes, and streams may be mixed.
+@lru_cache(maxsize=8)
 def _order(size: int, seed: int, epoch: int) -> np.ndarray:
-    """The order of `size` rows in one pass."""
+    """Return the order of `size` examples in one pass: uint32 `[size]`."""
+    # 32 bits halve what the cache holds, and no data set has 4 billion examples.
     return np.random.default_rng([seed, epoch]).permutation(size).astype(np.uint32)
 
 
@@ -56,17 +61,20 @@ class Mixture:
     batch_size: int
 
     def batch(self, step: int) -> list[Row]:
-        """The rows of step `step`."""
-        places, count = range(step * self.batch_size, (step + 1) * self.batch_size), len(self.streams)
-        dealt = [
-            iter(stream.groups([place // count for place in places if place % count == number]))
-            for number, stream in enumerate(self.streams)
-        ]
-        return numbered([next(dealt[place % count]) for place in places])
+        """Return the rows of step `step` (from 0)."""
+        positions, count = range(step * self.batch_size, (step + 1) * self.batch_size), len(self.streams)
+        indices: list[list[int]] = [[] for _ in self.streams]
+        # Counted through all steps: where a batch is no multiple of the streams, the next one goes on with the stream that is due.
+        for position in positions:
+            indices[position % count].append(position // count)
+        # Each stream once a step, not once a row: more streams than `_order` caches would otherwise shuffle at every row.
+        dealt = [iter(stream.groups(chosen)) for stream, chosen in zip(self.streams, indices, strict=True)]
+        return numbered([next(dealt[position % count]) for position in positions])
 
     def sample(self, count: int) -> list[Row]:
-        """About `count` rows, equally many of each stream."""
-        return [row for stream in self.streams for row in stream.sample(-(-count // len(self.streams)))]
+        """Return about `count` rows, equally many of each stream."""
+        of_each = -(-count // len(self.streams))  # Rounded up, so that no stream is left out of a small sample.
+        return list(chain.from_iterable(stream.sample(of_each) for stream in self.streams))
 
 
 def numbered(groups: Sequence[Sequence[Row]]) -> list[Row]:
@@ -80,8 +88,9 @@ def numbered(groups: Sequence[Sequence[Row]]) -> list[Row]:
 def whole_groups(rows: Sequence[Row]) -> list[list[Row]]:
     """Return the rows, those of one group in one list, each list where its first row stood."""
     groups: dict[tuple[str, int], list[Row]] = {}
-    for place, row in enumerate(rows):
-        groups.setdefault(("row", place) if row.group is None else ("group", row.group), []).append(row)
+    for index, row in enumerate(rows):
+        # Two sorts of keys: the group 3 and the row at index 3 are different groups.
+        groups.setdefault(("row", index) if row.group is None else ("group", row.group), []).append(row)
     return list(groups.values())
 
 
@@ -89,7 +98,7 @@ def share(rows: Sequence[Row], rank: int, world: int) -> list[Row]:
     """Return the rows of one process out of `world`: groups dealt like cards, so that no process is left without."""
     groups = whole_groups(rows)
     assert len(groups) >= world, (len(groups), world)
-    return [row for group in groups[rank::world] for row in group]
+    return list(chain.from_iterable(groups[rank::world]))
 
 
 def split(rows: Sequence[Row], budget: int) -> list[list[Row]]:
@@ -98,6 +107,7 @@ def split(rows: Sequence[Row], budget: int) -> list[list[Row]]:
     filled = 0
     for group in whole_groups(rows):
         tokens = sum(len(row.tokens) for row in group)
+        # Only a part that holds something is closed: else a group above the budget would leave an empty forward before it.
         if parts[-1] and filled + tokens > budget:
             parts.append([])
             filled = 0

@@ -1,4 +1,4 @@
-"""Everything that a killed run needs to go on as if nothing had happened."""
+"""Checkpoints: everything that a killed run needs to go on as if nothing had happened."""
 
 import json
 import os
@@ -22,7 +22,7 @@ BEST = "best.safetensors"  # The weights with the best validation score so far.
 
 
 def write_file(tensors: Mapping[str, Tensor], path: Path) -> None:
-    """A safetensors file, whole or not at all."""
+    """Write tensors to a safetensors file, whole or not at all."""
     with whole(path) as part:
         save_file({name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}, part)
 
@@ -41,10 +41,11 @@ def copy_into(parameters: Mapping[str, nn.Parameter], tensors: Mapping[str, Tens
 
 
 def random_state() -> dict[str, Any]:
-    """The state of every random generator that training may draw from."""
+    """Return the state of every random generator that training may draw from."""
     state = {
         "torch": torch.get_rng_state(),
         "python": random.getstate(),
+        # Without its first entry, which is the generator's name and always MT19937.
         "numpy": list(np.random.get_state(legacy=True))[1:],
     }
     if torch.cuda.is_available():
@@ -76,6 +77,7 @@ def write(
     final = folder / f"checkpoint-{step}"
     part = folder / f"checkpoint-{step}.part"
     shutil.rmtree(part, ignore_errors=True)
+    # As a tensor, because `torch.load(weights_only=True)` refuses numpy arrays; in int64, which holds every uint32.
     states = [
         {**state, "numpy": [torch.from_numpy(state["numpy"][0].astype(np.int64)), *state["numpy"][1:]]}
         for state in random_states
@@ -91,20 +93,22 @@ def write(
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
         raise
-    _remove(final)
+    _remove(final)  # A folder that is not empty cannot be replaced.
     os.replace(part, final)
     _clear(folder, final)
 
 
 def _flush(path: Path) -> None:
-    """Wait until a file is on the disk: after a power failure a rename may be there, and what it names not."""
+    """Wait until a file is on the disk."""
+    # Without it a power failure can keep the rename, which comes later, and lose the content that it names.
     with path.open("rb+") as file:
         os.fsync(file.fileno())
 
 
 def _clear(folder: Path, kept: Path | None = None) -> None:
-    """Remove all checkpoints but one, and what a kill left of them. Other folders of a like name are somebody's."""
+    """Remove all checkpoints but one, and what a kill left of them."""
     for path in folder.glob("checkpoint-*"):
+        # Folders of a like name, such as `checkpoint-of-mine`, are a user's and stay.
         if path.suffix in (".part", ".gone"):
             shutil.rmtree(path, ignore_errors=True)
         elif path != kept and _step(path) is not None:
@@ -112,27 +116,28 @@ def _clear(folder: Path, kept: Path | None = None) -> None:
 
 
 def _remove(folder: Path) -> None:
-    """Remove a checkpoint, under another name: half of one must not be taken for a whole one."""
+    """Remove a checkpoint."""
     gone = folder.with_name(f"{folder.name}.gone")
     shutil.rmtree(gone, ignore_errors=True)
     if folder.exists():
+        # Renamed first: a kill in the middle of removing must not leave half a checkpoint under the name of a whole one.
         os.replace(folder, gone)
     shutil.rmtree(gone, ignore_errors=True)
 
 
 def _step(path: Path) -> int | None:
-    """The step of a checkpoint's folder; None of any other path."""
-    found = re.fullmatch(r"checkpoint-(\d+)", path.name)
-    return int(found[1]) if found and path.is_dir() else None
+    """Return the step of a checkpoint's folder; None of any other path."""
+    match = re.fullmatch(r"checkpoint-(\d+)", path.name)
+    return int(match[1]) if match and path.is_dir() else None
 
 
 def point(folder: Path, step: int) -> Path:
-    """Where the moving parameters of one step on the way are kept (`Settings.curve`)."""
+    """Return the path of the moving parameters that a stage keeps of one step along training (`Settings.curve`)."""
     return folder / "points" / f"{step}.safetensors"
 
 
 def points(folder: Path) -> list[int]:
-    """The steps whose parameters were kept, ascending."""
+    """Return the steps whose parameters were kept, ascending."""
     return sorted(int(path.stem) for path in (folder / "points").glob("*.safetensors"))
 
 
@@ -146,7 +151,7 @@ def found(folder: Path) -> list[Path]:
 class Saved:
     """A checkpoint as it was read: nothing is changed by reading one that turns out to be damaged.
 
-    `state` holds those of the optimizer, the methods and the random generators (one a process); `progress` is what `write` was given.
+    `state` holds those of the optimizer, the methods and the random generators (one a process); `progress` is that of `write`.
     """
 
     tensors: dict[str, Tensor]
@@ -170,12 +175,12 @@ def read(path: Path, shapes: Mapping[str, torch.Size]) -> Saved:
         if {"step", "best", "best_step", "token_budget"} - progress.keys() or progress["step"] != _step(path):
             raise ValueError(f"{PROGRESS} is not that of this step")
         if progress["best_step"] is not None:
+            # Read now: that these weights are damaged would otherwise show only at the end of training.
             _tensors(path.parent / BEST, shapes)
     except (PermissionError, MemoryError):
         raise  # The checkpoint may well be whole.
-    except (
-        Exception
-    ) as error:  # Each reader has its errors for files that are cut short: EOFError, KeyError, UnpicklingError ...
+    except Exception as error:
+        # Each reader has its errors for files that are cut short: EOFError, KeyError, UnpicklingError ...
         raise Damaged(
             f"{path.name} is damaged ({str(error).splitlines()[0] if str(error) else type(error).__name__})"
         ) from error

@@ -12,7 +12,7 @@ class Interrupt:
 
     def __enter__(self) -> "Interrupt":
         self._main = threading.current_thread() is threading.main_thread()
-        if self._main:
+        if self._main:  # Python lets no other thread set a signal's handler.
             self._before = signal.signal(signal.SIGINT, self._note)
         return self
 

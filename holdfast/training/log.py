@@ -1,4 +1,4 @@
-"""What a run says while it trains: log.jsonl, a progress bar on stderr, trackers."""
+"""Log of a training stage: log.jsonl, a progress bar on stderr, trackers."""
 
 import json
 import sys
@@ -36,9 +36,10 @@ class Log:
         self.id = self.bar.add_task(stage, total=settings.steps, text="")
 
     def start(self, step: int) -> None:
-        """Begin after `step` steps: lines of steps that a resumed run takes again are dropped, and one that a kill left half."""
+        """Begin after `step` steps: lines of later steps, which a resumed run takes again, are dropped."""
         if self.main:
             lines = self.path.read_text().splitlines(keepends=True) if self.path.exists() else []
+            # A line without its end was cut by a kill, and is no JSON.
             kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
             write_text(self.path, "".join(kept))
         if self.settings.trackers:
@@ -47,8 +48,9 @@ class Log:
         self.bar.update(self.id, completed=step)
 
     def step(self, step: int, **record: Any) -> None:
-        """A step was taken."""
+        """Record a step that was taken."""
         self._write({"stage": self.stage, "step": step, **record})
+        # Smoothed for the eye alone, since the loss of one batch jumps; the file has the exact loss.
         self.smooth = record["loss"] if self.smooth is None else 0.9 * self.smooth + 0.1 * record["loss"]
         text = f"loss {self.smooth:.3f}  {record['tokens_per_second']:.0f} target tok/s{self.best}"
         self.bar.update(self.id, completed=step, text=text)
@@ -56,19 +58,20 @@ class Log:
             print(f"{self.stage}: step {step}/{self.settings.steps}  {text}", file=sys.stderr, flush=True)
 
     def validation(self, step: int, value: float) -> None:
-        """The target's validation metric was measured."""
+        """Record a value of the target's validation metric."""
         self.best = f"  validation {value:.3f}"
         self._write({"stage": self.stage, "step": step, "validation": value})
 
     def note(self, text: str) -> None:
-        """A line beside the bar, which goes on."""
+        """Print a line beside the bar, which goes on."""
         if not self.bar.disable:
+            # By the bar's console: a plain print would tear the bar.
             self.bar.console.print(f"{self.stage}: {text}", markup=False, highlight=False)
         elif self.plain:
             print(f"{self.stage}: {text}", file=sys.stderr, flush=True)
 
     def say(self, text: str) -> None:
-        """A line for whoever watches."""
+        """Stop the bar and print a line, unless the log is quiet."""
         self.bar.stop()
         if self.bar.disable and not self.plain:
             return
@@ -77,6 +80,7 @@ class Log:
     def _write(self, record: dict[str, Any]) -> None:
         if self.main:
             with self.path.open("a") as file:
+                # NaN is no JSON; the loop refuses such a loss before it gets here.
                 file.write(json.dumps(record, allow_nan=False) + "\n")
         if self.settings.trackers:
             self.accelerator.log({k: v for k, v in record.items() if isinstance(v, float)}, step=record["step"])

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ class Trainer:
     inputs: Sequence[Mapping[str, Path]] = ()
 
     def train(self) -> dict[str, Any]:
-        """Train, or go on from the last checkpoint; leaves the best weights in the model and returns how it went."""
+        """Train, or go on from the last checkpoint; leave the best weights in the model and return the progress."""
         accelerator = self._set_up()
         self._log = log = Log(self.folder / "log.jsonl", self.stage, self.settings, accelerator, quiet=self.quiet)
         progress = self._resume()
@@ -71,29 +72,32 @@ class Trainer:
                 look = last or (step + 1) % self.settings.save_every == 0
                 interrupted = self._any(interrupt.requested)
                 if look or step + 1 in points or interrupted:
+                    # Before anything is written: a checkpoint with NaN in it would be resumed from again and again.
                     self._check_weights(step + 1)
                 if step + 1 in points and self.accelerator.is_main_process:
                     checkpoint.write_file(self._moving, checkpoint.point(self.folder, step + 1))
                 if look:  # Interrupted or not: a run that goes on from here would never look at these weights again.
                     self._check_best(step + 1, progress, log)
                 if look or interrupted:
+                    # The budget may have been halved; another split into forwards would sum in another order after a resume.
                     progress["token_budget"] = self.budget
                     self._save(step + 1, progress)
                 if interrupted and not last:
-                    said = (
+                    message = (
                         f"stopped after step {step + 1} of {self.settings.steps}; the same command goes on from there"
                     )
-                    log.say(said)
-                    raise KeyboardInterrupt(said)
+                    log.say(message)
+                    raise KeyboardInterrupt(message)
         if progress["best_step"] is not None:
             checkpoint.read_into(self._moving, self.folder / checkpoint.BEST)
         self.model.eval()
         return progress
 
     def _any(self, requested: bool) -> bool:
-        """Whether any process was interrupted: they stop after the same step, or those that go on would wait for the others."""
+        """Return whether any process was interrupted."""
         if self.accelerator.num_processes == 1:
             return requested
+        # All must stop after the same step: those that went on would wait for the others in the next gradient's exchange.
         return bool(self.accelerator.reduce(torch.tensor(float(requested), device=self.accelerator.device), "sum"))  # pyright: ignore[reportArgumentType]
 
     def _set_up(self) -> Accelerator:
@@ -121,7 +125,7 @@ class Trainer:
         return accelerator
 
     def _budget(self) -> int:
-        """The token budget: what the settings say, or what the memory of the process with least of it allows."""
+        """Return the token budget: that of the settings, or what the memory of the process with least of it allows."""
         settings, device = self.settings, self.accelerator.device
         if settings.token_budget != "auto":
             return settings.token_budget
@@ -134,10 +138,14 @@ class Trainer:
         tokens, why = memory.token_budget(device, kept, self._moving.values(), self.accelerator.num_processes)
         if tokens < memory.MOST["cpu"] or device.type == "cuda":
             self._log.note(why)
+        # The least of all, because the checkpoint holds one budget, and every process must split its rows as before a resume.
         return min(gather_object([tokens]))
 
     def _kept_per_token(self, sample: list[Row]) -> float:
-        """Bytes that a token of a step costs, penalties included: of the data's rows or of those that methods add, whichever cost more."""
+        """Return the bytes that a token of a step costs, penalties included: of the data's rows or of those that methods add, whichever
+        cost more.
+        """
+        # Put back below: a run whose budget is set in the settings measures nothing, and must draw the same numbers.
         state, states = checkpoint.random_state(), copy.deepcopy([method.state_dict() for method in self.methods])
         rows = sample
         for method, context in zip(self.methods, self._contexts, strict=True):
@@ -145,7 +153,7 @@ class Trainer:
         rows = [row for row in rows if row.labels]
         loss = partial(self._loss, self.model.train(), divisors=Divisors.of(rows, self.methods))
         # What methods add stands last, and may fill forwards of its own.
-        backwards = [row for group in whole_groups(rows)[::-1] for row in group]
+        backwards = list(chain.from_iterable(whole_groups(rows)[::-1]))
         kept = max(memory.kept_per_token(self.model, loss, order) for order in (rows, backwards))
         checkpoint.restore_random_state(state)
         for method, before in zip(self.methods, states, strict=True):
@@ -164,7 +172,7 @@ class Trainer:
         return goal is not None and best is not None and best >= goal
 
     def _step(self, step: int) -> dict[str, Any]:
-        """One optimizer step; returns what is logged of it."""
+        """Take one optimizer step; return its record for the log."""
         began = time.perf_counter()
         self.model.train()
         rate = self.settings.set_rate(self.optimizer, step)
@@ -173,12 +181,14 @@ class Trainer:
             rows = method.batch(rows, context)
         rows = self._taught(step, rows)
         loss = self._forwards(rows, Divisors.of(rows, self.methods))
+        # A sum, not a mean: each process divided its part by the whole step's divisors already.
         total = float(self.accelerator.reduce(loss, "sum"))  # pyright: ignore[reportArgumentType]
         if not math.isfinite(total):
             raise ValueError(
                 f"{self.stage}: the loss of step {step + 1} is {total}, so training stopped before the step was taken; the batch was "
                 f"{_names(rows)}. Try a smaller {self._setting('learning_rate')} (it was {rate:g}), or look at these rows"
             )
+        # Before clipping, so that gradients which a method removes do not shorten those that it keeps.
         for method in self.methods:
             method.after_backward(self.model)
         norm = float(self.accelerator.clip_grad_norm_(list(self._moving.values()), self.settings.clip) or 0.0)
@@ -200,7 +210,7 @@ class Trainer:
         """Refuse weights that are not finite before anything is written of them.
 
         Raises:
-            ValueError: some are not.
+            ValueError: a parameter holds NaN or an infinity.
         """
         for name, parameter in self._moving.items():
             if not bool(parameter.isfinite().all()):
@@ -210,23 +220,28 @@ class Trainer:
                 )
 
     def _taught(self, step: int, rows: Sequence[Row]) -> list[Row]:
-        """The rows that have something to predict: a forward of others alone would have nothing to do."""
-        found = [row for row in rows if row.labels]
-        if len(whole_groups(found)) < (processes := self.accelerator.num_processes):
-            few = f"only {len(found)} rows of the batch have" if found else "no row of the batch has"
-            enough = f", and there are {processes} processes" if found else ""
+        """Return the rows that have a token to predict.
+
+        Raises:
+            ValueError: they are fewer than the processes, or none.
+        """
+        taught = [row for row in rows if row.labels]
+        # A process without a row would have no gradient, and the others would wait for it.
+        if len(whole_groups(taught)) < (processes := self.accelerator.num_processes):
+            few = f"only {len(taught)} rows of the batch have" if taught else "no row of the batch has"
+            enough = f", and there are {processes} processes" if taught else ""
             raise ValueError(
                 f"step {step + 1}: {few} a token to learn from ({_names(rows)}){enough}; if truncation cut them, raise "
                 f"{self._setting('max_length')}"
             )
-        return found
+        return taught
 
     def _setting(self, name: str) -> str:
-        """A setting as `--set` calls it: the stages of several targets share theirs."""
+        """Return a setting as `--set` calls it: the stages of several targets share theirs."""
         return f"{self.stage.partition('-')[0]}.{name}"
 
     def _forwards(self, rows: Sequence[Row], divisors: "Divisors") -> Tensor:
-        """The gradients of a step, in as many forwards as the memory asks for; returns this process's share of the loss."""
+        """Compute the gradients of a step, in as many forwards as the memory asks for; return this process's share of the loss."""
         world = self.accelerator.num_processes
         mine = share(rows, self.accelerator.process_index, world)
         while True:
@@ -238,6 +253,7 @@ class Trainer:
                     raise
             # Outside the except block: the error's traceback held the tensors of the forward that failed.
             self.budget = memory.halved(parts, self.stage.partition("-")[0], world)
+            # The forwards that went well left gradients, which the next try adds once more.
             self.optimizer.zero_grad(set_to_none=True)
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
@@ -247,15 +263,16 @@ class Trainer:
         loss = torch.zeros((), device=self.accelerator.device)
         for i, part in enumerate(parts):
             last = i + 1 == len(parts)
+            # Gradients are exchanged once a step, in its last backward pass; the passes before only add them up in each process.
             with contextlib.nullcontext() if last else self.accelerator.no_sync(self.wrapped):
-                one = self._loss(self.wrapped, part, divisors)
+                part_loss = self._loss(self.wrapped, part, divisors)
                 # DistributedDataParallel averages gradients over processes, and the divisors are already those of them all.
-                self.accelerator.backward(one * world)
-            loss += one.detach()
+                self.accelerator.backward(part_loss * world)
+            loss += part_loss.detach()
         return loss
 
     def _loss(self, model: nn.Module, rows: Sequence[Row], divisors: "Divisors") -> Tensor:
-        """These rows' share of a step's loss, penalties included, by the model as it is or as Accelerate wraps it."""
+        """Return these rows' share of a step's loss, penalties included, by the model as it is or as Accelerate wraps it."""
         with self.accelerator.autocast():  # Also for the loss: it may have the LM head still to run.
             output = model(rows)
             owner = loss_owner(self.methods)
@@ -263,6 +280,7 @@ class Trainer:
             for method in self.methods:
                 extra = method.penalty(self.model, rows, output)
                 if extra is not None:
+                    # By this forward's share of the step's tokens: however often a step is split, a penalty counts once.
                     loss = loss + extra * (float(output.weights.sum()) / divisors.tokens)
         return loss
 
@@ -275,10 +293,13 @@ class Trainer:
         values = [0.0]
         if self.accelerator.is_main_process:
             self.model.eval()
+            # Put back after it: looking at the weights more or less often must not change how they move.
             state = checkpoint.random_state()
             values[0] = float(self.validate(self.model))
             checkpoint.restore_random_state(state)
-        broadcast_object_list(values)
+        broadcast_object_list(
+            values
+        )  # All decide by the same value, or they would stop after different steps (`stop_at`).
         if not math.isfinite(values[0]):
             raise ValueError(
                 f"{self.stage}: the validation score after step {step} is {values[0]}, so no weights can be chosen by it; look at the "
@@ -296,10 +317,11 @@ class Trainer:
         if self.accelerator.is_main_process:
             methods = [method.state_dict() for method in self.methods]
             checkpoint.write(self.folder, step, self._moving, self.optimizer.state_dict(), methods, states, progress)
+        # Only the main process writes, and at the end of training all read the best weights.
         self.accelerator.wait_for_everyone()
 
     def _resume(self) -> dict[str, Any]:
-        """Go on from the newest checkpoint that is whole, or begin; returns how far training is.
+        """Go on from the newest checkpoint that is whole, or begin; return the progress.
 
         Raises:
             ValueError: it was written by another number of processes.
@@ -348,19 +370,20 @@ def contexts_of(
 ) -> list[Context]:
     """Return the context of each method: all see the same model and rows, and each the stages in its own fields (`inputs`)."""
     rows = stream.sample(SAMPLE)
-    return [Context(model, pretrained, rows, given) for given in inputs]
+    return [Context(model, pretrained, rows, folders) for folders in inputs]
 
 
 def prepare(
     contexts: Sequence[Context], methods: Sequence[Method], seed: int
 ) -> tuple[list[ParameterGroup], dict[str, nn.Parameter]]:
-    """Let the methods do what comes before anything moves; return the groups that may move, and all their parameters by name."""
+    """Let the methods prepare before anything moves; return the groups that may move, and all their parameters by name."""
+    # Here and not earlier: what was drawn before (loading, other stages) must not reach into what methods draw now.
     set_seed(seed)
     model, choosing = contexts[0].model, chooser(methods)
     # The one that chooses goes first: it may add modules, which the others then see.
     for method, context in sorted(zip(methods, contexts, strict=True), key=lambda pair: pair[0] is not choosing):
         method.prepare(context)
-    model.requires_grad_(False)
+    model.requires_grad_(False)  # Prompts too; the groups then free again what moves, and nothing else.
     groups = list(choosing.parameters(model) or ())
     for group in groups:
         for parameter in group.parameters:

@@ -1,4 +1,4 @@
-"""How many tokens may pass the model at once: as many as the free memory holds, and half as many after an out-of-memory error."""
+"""The token budget of a forward: as many tokens as the free memory holds, and half as many after an out-of-memory error."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -21,7 +21,7 @@ CGROUP = Path("/sys/fs/cgroup")
 def token_budget(
     device: torch.device, per_token: float, moving: Iterable[nn.Parameter], processes: int = 1
 ) -> tuple[int, str]:
-    """The most tokens at once, a power of two, so that a little more or less free memory makes no other run; and why.
+    """Return the most tokens that may pass the model at once, and a sentence that says why.
 
     Args:
         per_token: Bytes kept for the backward pass, for every token (see `kept_per_token`).
@@ -31,17 +31,19 @@ def token_budget(
     free = available(device) // (processes if device.type == "cpu" else 1)
     states = OPTIMIZER * sum(p.numel() * p.element_size() for p in moving)
     room, most = SHARE * (free - states), MOST["cuda" if device.type == "cuda" else "cpu"]
+    # A power of two, so that a little more or less free memory makes no other run.
     tokens = min(most, 2 ** int(math.log2(max(1.0, room / per_token))))
     why = f"{_size(free)} free, {_size(states)} for gradients and optimizer, {_size(per_token)} for a token"
     return tokens, f"forwards of up to {tokens} tokens ({why})" + ("" if room > 0 else "; this may well not fit")
 
 
 def kept_per_token(model: nn.Module, loss: Callable[[Sequence[Row]], Tensor], rows: Sequence[Row]) -> float:
-    """Bytes that a forward of some of these rows keeps for its backward pass, by token of the rows; weights apart."""
+    """Return the bytes a token that a forward of the first of these rows keeps for its backward pass, without the weights."""
     chosen: list[Row] = []
     for group in whole_groups(rows):
         if sum(len(row.tokens) for row in chosen) < SAMPLE:
             chosen += group
+    # By storage, not by tensor: views of one storage, such as a transposed weight, are saved again and again and cost nothing more.
     weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
     kept: dict[int, int] = {}
 
@@ -59,14 +61,15 @@ def kept_per_token(model: nn.Module, loss: Callable[[Sequence[Row]], Tensor], ro
 
 
 def recomputed(per_token: float, layers: int, width: int) -> float:
-    """The same under gradient checkpointing: every layer's input, and all of one layer at a time."""
-    return per_token / layers + 4 * layers * width
+    """Return the bytes a token under gradient checkpointing: every layer's input, and all of one layer at a time."""
+    return per_token / layers + 4 * layers * width  # 4 bytes: a float32 number of the input `[T, width]`.
 
 
 def available(device: torch.device) -> int:
-    """Bytes that can still be allocated: on a GPU, or in this machine's memory and this container's share of it."""
+    """Return the bytes that can still be allocated: on a GPU, or in this machine's memory and this container's share of it."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
+        # The driver counts as used what torch's allocator reserved and holds ready.
         return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     free = psutil.virtual_memory().available
     try:
@@ -74,18 +77,20 @@ def available(device: torch.device) -> int:
     except (OSError, ValueError):  # No cgroup of version 2, or "max": no limit.
         return free
     lines = dict(line.split() for line in (CGROUP / "memory.stat").read_text().splitlines())
+    # Pages of files that nobody uses count as used, and the kernel gives them up when memory is short.
     return max(0, min(free, limit - used + int(lines["inactive_file"])))
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out, on a GPU or in the machine."""
+    """Return whether an error says that memory ran out, on a GPU or in the machine."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
+    # On a CPU torch raises a RuntimeError, as for everything else; only its text names the allocator.
     return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
 
 
 def halved(parts: Sequence[Sequence[Row]], stage: str, processes: int) -> int:
-    """The token budget to try after these forwards ran out of memory.
+    """Return the token budget to try after these forwards ran out of memory.
 
     Raises:
         ValueError: every forward was of a single row, or other processes wait for this one.

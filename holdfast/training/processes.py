@@ -15,7 +15,7 @@ PATIENCE = timedelta(days=7)
 
 
 def processes() -> PartialState:
-    """Return this process's place among those of the launch; the first call connects them.
+    """Return this process's state (its index, and how many there are) within the launch; the first call connects them.
 
     Raises:
         ValueError: there are several, and they cannot be connected: each would train alone, and all write the same files.
@@ -32,13 +32,14 @@ def processes() -> PartialState:
 
 
 def on_cpu() -> bool:
-    """Whether to compute on the CPU: there is nothing else, or Accelerate was told to."""
+    """Return whether to compute on the CPU: there is nothing else, or Accelerate was told to."""
     return not torch.accelerator.is_available() or parse_flag_from_env("ACCELERATE_USE_CPU")
 
 
-@cache  # once
+@cache  # Printed once, though every stage asks for its process.
 def _say_where_one_was_launched_for_several() -> None:
-    """Accelerate 1.15 takes `--num_processes 2`, sets an address to meet at, and starts one process where no GPUs are to be used."""
+    """Warn that a launch for several processes started one."""
+    # Accelerate 1.15 takes `--num_processes 2`, sets an address to meet at, and starts one process where no GPUs are to be used.
     launched = "ACCELERATE_MIXED_PRECISION" in os.environ and "MASTER_ADDR" in os.environ
     if launched and not {"WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE"} & os.environ.keys():
         print(

@@ -1,4 +1,4 @@
-"""How a training stage trains: everything that is not data, model or method."""
+"""Settings of a training stage: everything that is not data, model or method."""
 
 import math
 from collections.abc import Iterable
@@ -51,20 +51,21 @@ class Settings:
 
     @property
     def points(self) -> list[int]:
-        """The steps whose weights `curve` keeps, ascending: denser early, where a model changes fastest."""
+        """Return the steps whose weights `curve` keeps, ascending."""
+        # Each half of the next: denser early, where a model changes fastest.
         return sorted({math.ceil(self.steps / 2**halvings) for halvings in range(self.curve)} - {0})
 
     def rate(self, step: int) -> float:
-        """The share of the learning rate that step `step` (from 0) uses."""
+        """Return the share of the learning rate that step `step` (from 0) uses, in [0, 1]."""
         warm = math.ceil(self.warmup * self.steps)
         if step < warm:
-            return (step + 1) / warm
+            return (step + 1) / warm  # From 1 / warm: a first step at rate 0 would be wasted.
         done = (step - warm) / max(1, self.steps - warm)
         shapes = {"constant": 1.0, "linear": 1 - done, "cosine": 0.5 * (1 + math.cos(math.pi * done))}
         return shapes[self.schedule]
 
     def make_optimizer(self, groups: Iterable[ParameterGroup]) -> torch.optim.Optimizer:
-        """The optimizer over the parameters that a method chose; each group remembers its learning-rate scale."""
+        """Return the optimizer over the parameters that a method chose; each group remembers its learning-rate scale."""
         options = [
             {
                 "params": list(group.parameters),
@@ -73,7 +74,7 @@ class Settings:
                 "weight_decay": self.weight_decay if group.weight_decay else 0.0,
             }
             for group in groups
-            if group.parameters
+            if group.parameters  # A model without norms and biases yields an empty group, which would only be carried along.
         ]
         if self.optimizer == "adamw":
             return torch.optim.AdamW(options, betas=(0.9, 0.999), eps=1e-8, fused=True)
@@ -81,7 +82,7 @@ class Settings:
         return Adafactor(options, scale_parameter=scaled, relative_step=False, warmup_init=False)
 
     def set_rate(self, optimizer: torch.optim.Optimizer, step: int) -> float:
-        """Set every group's learning rate for a step; returns the unscaled one."""
+        """Set every group's learning rate for a step; return the unscaled one."""
         rate = self.learning_rate * self.rate(step)
         for group in optimizer.param_groups:
             group["lr"] = rate * group["scale"]

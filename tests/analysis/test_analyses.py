@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from holdfast import plugins
-from holdfast.analysis.base import Finding, Nothing, Subject
+from holdfast.analysis.base import Finding, NoQuestions, Subject
 from holdfast.analysis.format_share import format_share
 from holdfast.analysis.gradient_alignment import gradient_alignment
 from holdfast.analysis.label_mass import label_mass
@@ -87,11 +87,11 @@ def test_the_effective_rank_counts_directions() -> None:
 def test_the_mass_is_a_mean_over_each_tasks_questions() -> None:
     """With a prompt the mass is given with it attached too; without one there is nothing to attach."""
 
-    class Asked(Nothing):
+    class Asked(NoQuestions):
         def mass(self, attached: bool) -> dict[str, list[float]]:
             return {"other": [0.5, 1.0] if attached else [0.1, 0.2]}
 
-    given = subject(asked=Asked())
+    given = subject(likeness=Asked())
     assert label_mass(given) == [Finding("mass_off", "other", (0.1 + 0.2) / 2)]
     given.model.prompts.append(SoftPrompt(torch.zeros(2, 32)))
     assert label_mass(given)[1:] == [Finding("mass_on", "other", 0.75)]
@@ -102,7 +102,7 @@ def test_the_share_is_of_answers_that_are_the_targets_and_not_the_tasks_own(monk
     target, tuned = task("pick", [("a", "w3"), ("b", "w4")] * 4), tiny.pretrained()
     other = task("other", [("w5 w9", "w4"), ("w6 w9", "w7"), ("w7 w9", "w4"), ("w8 w9", "w7")])
     monkeypatch.setattr(Model, "generate", lambda self, texts, sampling: ["w3", "W3.", "w4", "w5"])
-    given = subject(asked=Questions(tuned, PrefixModel(tuned.model), target, [other], None, 0))
+    given = subject(likeness=Questions(tuned, PrefixModel(tuned.model), target, [other], None, 0))
     assert format_share(given) == [Finding("share_off", "other", 0.5)]
 
 
