@@ -58,7 +58,8 @@ _HOME = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used: `holdfast --help` need not wait for torch."""
+    """Import a public name when it is first used."""
+    # `holdfast --help` need not wait for torch, which takes seconds to import.
     import importlib
 
     for module, names in _HOME.items():

@@ -13,17 +13,18 @@ FULL = 1 << 20  # Bytes: with less left than that, a writer that gives no reason
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """Give the path to write a file to, which takes the name `path` when the block ends well; the folder is made.
+    """Yield the path to write a file to, which takes the name `path` when the block ends well; the folder is made.
 
     Raises:
         OSError: the file could not be written; what there was of it is removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    # Beside the file: only within one file system is a rename whole or not at all.
     part = path.with_name(path.name + ".part")
     try:
         with writing(path):
             yield part
-    except BaseException:
+    except BaseException:  # Ctrl-C too.
         part.unlink(missing_ok=True)
         raise
     os.replace(part, path)
@@ -31,20 +32,24 @@ def whole(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """While a file, or a folder of them, is written: what a library says in its own way of a full disk becomes an OSError.
+    """Turn any error of a full disk into an OSError with the file's name, while a file, or a folder of them, is written.
 
-    safetensors says `(os error 28)`; torch's writer of zip files names neither the file nor the reason.
+    Raises:
+        OSError: the disk is full or fails, whichever library noticed.
     """
     try:
         yield
     except OSError as error:
+        # `write` and `fsync` name no file, and a user with two disks must know which is full.
         if error.filename is None and error.errno is not None:
             raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
         raise
     except Exception as error:
+        # safetensors says `(os error 28)` in an error of its own.
         number = re.search(r"\(os error (\d+)\)", str(error))
         if number:
             raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
+        # torch's writer of zip files names neither the file nor the reason.
         if isinstance(error, RuntimeError) and re.search("inline_container|PytorchStreamWriter", str(error)):
             full = shutil.disk_usage(path if path.exists() else path.parent).free < FULL
             reason = errno.ENOSPC if full else errno.EIO
@@ -53,7 +58,7 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def write_text(path: Path, text: str) -> Path:
-    """Write text in UTF-8, whole or not at all; returns the path."""
+    """Write text in UTF-8, whole or not at all; return the path."""
     with whole(path) as part:
         part.write_text(text, encoding="utf-8")
     return path

@@ -38,17 +38,18 @@ class Family:
 
     @property
     def home(self) -> str:
-        """The module of the base class or the decorator."""
+        """Return the name of the module that has the base class or the decorator."""
         return f"{self.package}.base"
 
     @property
     def by_decorator(self) -> bool:
-        """Whether functions register, by a decorator, and not classes."""
+        """Return whether functions register, by a decorator, and not classes."""
+        # A class's name begins with a capital, a decorator's with a small letter.
         return self.registrar[0].islower()
 
     @property
     def advice(self) -> str:
-        """The way to register, in words."""
+        """Return an instruction to register, for messages."""
         if self.by_decorator:
             return f"put @{self.registrar} of {self.home} above the function"
         return f"derive the class from {self.registrar} of {self.home}"
@@ -76,7 +77,7 @@ class Technique:
 
     @property
     def joins(self) -> bool:
-        """Whether this is a method that takes part beside another (`full+l2_sp`), because it chooses no parameters."""
+        """Return whether this is a method that takes part beside another (`full+l2_sp`), because it chooses no parameters."""
         return self.attributes.get("chooses_parameters") == "False"
 
 
@@ -108,6 +109,7 @@ def techniques(family: Family) -> dict[str, Technique]:
         registered = [
             _described(family, module, node) for node in _tree(module).body if _registers(family, module, node)
         ]
+        # Refused and not passed over: a plugin whose base class is misspelt would otherwise just not exist.
         if not registered:
             raise ValueError(
                 f"{path}: registers no {family.name}; {family.advice}, or begin the file's name with an underscore"
@@ -299,6 +301,7 @@ def run_file(path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # Where dataclasses look up annotations that are strings.
     try:
+        # Python's own error for a NUL byte has no line number.
         if (position := path.read_bytes().find(b"\0")) >= 0:
             line = path.read_bytes()[:position].count(b"\n") + 1
             raise SyntaxError("holds a NUL byte, so it is no Python text", (str(path), line, None, None))
@@ -308,6 +311,7 @@ def run_file(path: Path) -> ModuleType:
         if isinstance(error, SyntaxError):
             lines, message = [error.lineno], error.msg
         else:
+            # The last line that is in the user's file: the error itself may come from deep inside a library.
             lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
             message = f"{type(error).__name__}: {error}".rstrip(": ")
         message = " ".join(message.split())
@@ -335,6 +339,7 @@ def check(member: Any, family: Family, label: str) -> None:
         raise ValueError(f"{label}: lacks {', '.join(missing)}, which every {family.name} of this sort defines")
     base = getattr(importlib.import_module(family.home), family.registrar)
     hooks = [name for name, hook in vars(base).items() if callable(hook) and (name[0] != "_" or name == "__call__")]
+    # A misspelt hook is never called, and nothing would say so.
     for name, function in vars(member).items():
         near = difflib.get_close_matches(name, hooks, n=1, cutoff=0.8)
         if inspect.isfunction(function) and near and name not in hooks and name[0] != "_":
@@ -364,7 +369,8 @@ def refuse_code(content: Any, where: str | Path, *, trust_code: bool) -> None:
 
 
 def _texts(content: Any) -> Iterator[str]:
-    """Every text in plain data, keys included. An object that YAML aliases repeat is looked at once."""
+    """Yield every text in plain data, keys included."""
+    # By identity: YAML aliases repeat an object, a few lines of them a billion times, or put it into itself.
     seen: set[int] = set()
     left = [content]
     while left:

@@ -14,7 +14,7 @@ class Row:
     removed, and `lost` those of them that were to be predicted. `encoded` counts the first tokens, which a model with an
     encoder encodes; it decodes the rest. None is up to the first label. Rows of one step with an equal `group` belong together, such
     as a preference pair: they go through one forward. `media` says what stands behind placeholder tokens, such as an image's digest, by
-    place.
+    position.
     """
 
     tokens: tuple[int, ...]
@@ -32,23 +32,21 @@ class Row:
 
     @property
     def key(self) -> tuple[Hashable, ...]:
-        """What each place is, for sharing and for deduplication: its token, and what the token is a placeholder of. [T]
-
-        Two images behind equal placeholder tokens are two beginnings.
-        """
+        """Return the identity of each position, for sharing and for deduplication: its token, and the content of a placeholder. [T]"""
         if not self.media:
             return self.tokens
-        behind = dict(self.media)
-        return tuple((token, behind[i]) if i in behind else token for i, token in enumerate(self.tokens))
+        # Two images have equal placeholder tokens, and rows with one each do not begin alike.
+        media = dict(self.media)
+        return tuple((token, media[i]) if i in media else token for i, token in enumerate(self.tokens))
 
     @property
     def labels(self) -> list[int]:
-        """Places whose token is predicted, in order."""
+        """Return the positions whose token is predicted, ascending."""
         return [i for i, weight in enumerate(self.weights) if weight != 0]
 
     @property
     def boundary(self) -> int:
-        """Where the decoder begins, in a model with an encoder."""
+        """Return the position at which the decoder begins, in a model with an encoder."""
         return next(iter(self.labels), len(self.tokens)) if self.encoded is None else self.encoded
 
 
@@ -72,4 +70,5 @@ def sharing_keys(rows: Sequence[Row]) -> list[tuple[int, ...]]:
 
 def total_weight(rows: Sequence[Row]) -> float:
     """Return the sum of all label weights: what the token loss of a step is divided by."""
+    # In two steps on purpose: the order of additions is part of a run's last bit.
     return sum(sum(row.weights) for row in rows)

@@ -26,7 +26,7 @@ class CurationContext:
     """
 
     task: Task
-    seed: int = 0
+    seed: int = 0  # From here and not from a global generator: a curation is repeated bit by bit, whatever ran before it.
     model: LanguageModel | None = None
     general: Sequence[Task] = ()
 
@@ -40,8 +40,10 @@ class Curation(ABC):
     """
 
     needs_model: ClassVar[bool] = False
-    """Whether the curation generates or scores with the model, which is loaded only then."""
+    """True if the curation generates or scores with the model."""
+    # Said beforehand, so that the model is loaded only where it is needed: most curations work on the text alone.
 
+    # One call with all examples, not one an example: a selection ranks them, and a mixture needs their number.
     @abstractmethod
     def __call__(self, examples: Sequence[Example], context: CurationContext) -> Sequence[Example]:
         """Return the examples to train on, in order.

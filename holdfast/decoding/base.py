@@ -31,24 +31,25 @@ class Decoding:
 
     def wrap(self, model: LanguageModel) -> LanguageModel:
         """Return this technique around `model`. A technique on logits derives from `LogitsDecoding`."""
+        # A copy, so that one technique can stand around several models, such as the base and the tuned one.
         wrapped = copy.copy(self)
         object.__setattr__(wrapped, "model", model)  # The dataclass is frozen; its configuration does not change.
         return wrapped
 
     @property
     def tokenizer(self) -> Any:
-        """The tokenizer of the model inside."""
+        """Return the tokenizer of the model inside."""
         return self.model.tokenizer
 
     @property
     def room(self) -> int:
-        """The most tokens of a text, its continuation included."""
+        """Return the most tokens of a text, its continuation included."""
         return self.model.room
 
     def loglikelihood(
         self, pairs: Sequence[tuple[str, str]], *, progress: Progress | None = None
     ) -> list[LogLikelihood]:
-        """Return the log-likelihood of each (context, continuation)'s continuation."""
+        """Return the log-likelihood of each (context, continuation)'s continuation, in nats."""
         return self.model.loglikelihood(pairs, progress=progress)
 
     def generate(
@@ -58,7 +59,7 @@ class Decoding:
         return self.model.generate(texts, sampling, progress=progress)
 
     def rolling(self, texts: Sequence[str], *, progress: Progress | None = None) -> list[float]:
-        """Return the log-likelihood of each whole text."""
+        """Return the log-likelihood of each whole text, in nats."""
         return self.model.rolling(texts, progress=progress)
 
     def first_token_mass(self, contexts: Sequence[str], answers: Sequence[Sequence[str]]) -> list[float]:
@@ -96,8 +97,10 @@ class LogitsDecoding(Decoding):
                 f"{type(self).__name__} changes logits, and this model gives texts alone; take a transformers model"
             )
         outer, inner = self.around(model), model.decode
+        # The technique that is added last stands outermost, as with `Decoding.wrap` around a wrapped model.
         return replace(model, decode=outer if inner is None else lambda engine: outer(inner(engine)))
 
     @abstractmethod
     def around(self, model: Model) -> Callable[[Engine], Engine]:
-        """Load what the technique needs beside the model, once; return what puts it around the model's engine."""
+        """Load what the technique needs beside the model, once; return a function that puts it around the model's engine."""
+        # In two steps, because the engine is made anew for each call, and other models must not be loaded anew with it.

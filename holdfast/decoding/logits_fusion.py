@@ -1,7 +1,7 @@
 """Dynamic logits fusion: small models that were tuned steer a large one that was not, token by token.
 
 M are the logits of the large model, S those of a small one, E_t those of the small one after fine-tuning on task t. What follows is drawn
-from P(a) = softmax(M + sum_t a_t (E_t - S)). The weights a are found anew for every token: the large model shall move as far from itself
+from P(a) = softmax(M + sum_t a_t (E_t - S)). The weights a are searched anew for every token: the large model shall move as far from itself
 as the small one moved from itself, in both directions of the Kullback-Leibler divergence.
 """
 
@@ -20,12 +20,10 @@ from holdfast.inference.model import Model
 from holdfast.inference.transformers_engine import TransformersEngine
 from holdfast.models import resolve
 
-POINTS, STEPS = (
-    9,
-    10,
-)  # Weights tried between 0 and the largest (1 among them), then steps of golden section beside the best.
+POINTS = 9  # Weights tried from 0 to the largest, 1 among them by default: the objective may have several valleys.
+STEPS = 10  # Of golden section beside the best of those, which leave 1 % of two of their distances.
 GOLDEN = (5**0.5 - 1) / 2
-SWEEPS = 2  # How often the weight of each of several experts is found, the others held.
+SWEEPS = 2  # Searches for the weight of each of several experts, the others held.
 Objective = Callable[[Tensor], Tensor]
 
 
@@ -48,7 +46,7 @@ class LogitsFusion(LogitsDecoding):
     trust_remote_code: bool = False
 
     def around(self, model: Model) -> Callable[[Engine], Engine]:
-        """Load the small models; what puts them around the large one's engine.
+        """Load the small models; return a function that puts them around the large one's engine.
 
         Raises:
             ValueError: a model is not named, cannot be loaded, or has another vocabulary.
@@ -80,7 +78,7 @@ class FusedEngine(CombinedEngine):
         self.largest = largest
 
     def combine(self, logits: Sequence[Tensor]) -> Tensor:
-        """The fused logits `[N, V]`, V being the large model's."""
+        """Return the fused logits `[N, V]`, V being the large model's."""
         return fused(logits[0], logits[1], logits[2:], self.largest)
 
 
@@ -95,6 +93,7 @@ def fused(large: Tensor, small: Tensor, experts: Sequence[Tensor], largest: floa
         largest: The bound of every weight.
     """
     size = min(part.shape[-1] for part in (large, small, *experts))
+    # In float32: the objective squares small differences of log-probabilities.
     base, before = (part[:, :size].float().log_softmax(-1) for part in (large, small))
     after = [part[:, :size].float().log_softmax(-1) for part in experts]
     deltas = [part - before for part in after]
@@ -107,21 +106,22 @@ def fused(large: Tensor, small: Tensor, experts: Sequence[Tensor], largest: floa
             weights[number] = minimum(partial(distance, base, start, delta, moved), largest, base)
     steered = [weight[:, None] * delta for weight, delta in zip(weights, deltas, strict=True)]
     logits = sum(steered, base).log_softmax(-1)
+    # -inf and not 0: no token may be drawn that only one of the models has.
     return torch.nn.functional.pad(logits, (0, large.shape[-1] - size), value=-torch.inf)
 
 
 def distance(
     base: Tensor, start: Tensor, delta: Tensor, moved: Sequence[tuple[Tensor, Tensor]], weight: Tensor
 ) -> Tensor:
-    """Return how far softmax(start + weight x delta) is from having moved as each expert did, `[N]`: the sum of squared differences."""
+    """Return the distance of softmax(start + weight x delta) from having moved as each expert did: the sum of squared differences `[N]`."""
     steered = (start + weight[:, None] * delta).log_softmax(-1)
     forth, back = divergence(steered, base), divergence(base, steered)
-    return torch.stack([(forth - one).square() + (back - other).square() for one, other in moved]).sum(0)
+    return torch.stack([(forth - to).square() + (back - away).square() for to, away in moved]).sum(0)
 
 
-def divergence(one: Tensor, other: Tensor) -> Tensor:
-    """Return KL(one || other) in nats, `[N]`, from log-probabilities `[N, V]`."""
-    return (one.exp() * (one - other)).sum(-1)
+def divergence(p: Tensor, q: Tensor) -> Tensor:
+    """Return KL(p || q) in nats, `[N]`, from log-probabilities `[N, V]`."""
+    return (p.exp() * (p - q)).sum(-1)
 
 
 def minimum(objective: Objective, largest: float, like: Tensor) -> Tensor:
@@ -131,13 +131,16 @@ def minimum(objective: Objective, largest: float, like: Tensor) -> Tensor:
     """
     grid = torch.linspace(0, largest, POINTS, device=like.device)
     values = torch.stack([objective(point.expand(len(like))) for point in grid])
-    place = values.argmin(0)
-    best, least = grid[place], values.gather(0, place[None])[0]
-    low, high = grid[(place - 1).clamp(min=0)], grid[(place + 1).clamp(max=POINTS - 1)]
+    index = values.argmin(0)
+    best, least = grid[index], values.gather(0, index[None])[0]
+    # Between the neighbours of the best point; at an end of the grid there is only one.
+    low, high = grid[(index - 1).clamp(min=0)], grid[(index + 1).clamp(max=POINTS - 1)]
     for _ in range(STEPS):
+        # Both inner points anew, though one was known before: which one differs from row to row.
         width = GOLDEN * (high - low)
         left, right = high - width, low + width
         at_left, at_right = objective(left), objective(right)
+        # The best so far is kept: where the objective is flat, or has two valleys, the last interval may be a worse one.
         for point, value in ((left, at_left), (right, at_right)):
             best, least = torch.where(value < least, point, best), torch.minimum(value, least)
         low, high = torch.where(at_left <= at_right, low, left), torch.where(at_left <= at_right, right, high)

@@ -53,19 +53,19 @@ class Edit(ABC):
     """RecipePlan with which the edit returns the base's tensor bit by bit; empty where there are none."""
 
     takes_several: ClassVar[bool] = False
-    """Whether the edit is defined for several tuned models; without it, exactly one is accepted."""
+    """True if the edit is defined for several tuned models; without it, exactly one is accepted."""
 
     needs_blocks: ClassVar[bool] = False
-    """Whether the edit is meaningless for a model whose tensor names show no numbered blocks."""
+    """True if the edit is meaningless for a model whose tensor names show no numbered blocks."""
 
     takes_16_bits: ClassVar[bool] = False
-    """Whether float16 and bfloat16 of one tuned model may come as they are stored, because the result is bit by bit that of
+    """True if float16 and bfloat16 of one tuned model may come as they are stored, because the result is bit by bit that of
     float32, rounded. This holds for `torch.lerp`, and not for a difference."""
 
     @property
     def sliceable(self) -> bool:
-        """Whether a tensor can be edited a run of rows at a time, so that memory stays small."""
-        return False
+        """Return whether a tensor can be edited a run of rows at a time, so that memory stays small."""
+        return False  # The safe default: an edit that looks at the whole tensor would silently rank or draw within each run.
 
     @abstractmethod
     def __call__(self, base: Tensor, tuned: Sequence[Tensor], location: TensorLocation) -> Tensor:
@@ -91,7 +91,7 @@ class Streamed(Edit):
 
     @property
     def sliceable(self) -> bool:
-        return True
+        return True  # `over` goes over all slices before the first of them is edited.
 
     @abstractmethod
     def over(self, slices: Slices, location: TensorLocation) -> Apply:
@@ -99,6 +99,7 @@ class Streamed(Edit):
 
     def __call__(self, base: Tensor, tuned: Sequence[Tensor], location: TensorLocation) -> Tensor:
         """Return the edited tensor, all of it at once."""
+        # A single slice is the first of any stride, so `every(n)` gives it whatever n is.
         return self.over(Slices(base.numel(), lambda step: [(base, tuned)]), location)(base, tuned)
 
 
@@ -114,7 +115,8 @@ def only(tuned: Sequence[Tensor]) -> Tensor:
 
 
 def count(share: float, size: int) -> int:
-    """Return how many of `size` a share is, rounded down: 0.29 of 100 is 29, though `int(0.29 * 100)` is 28."""
+    """Return the number of `size` that a share is, rounded down: 0.29 of 100 is 29."""
+    # Rounded to six digits first: in floating point 0.29 * 100 is 28.999999999999996, and its integer part 28.
     return math.floor(round(share * size, 6))
 
 
@@ -123,9 +125,9 @@ def choose(mask: NDArray[np.bool_], chosen: Tensor, other: Tensor) -> Tensor:
     # `torch.where` takes longer, and `other + mask * difference` is not `other` for a negative zero or beside an infinity.
     integer = {2: torch.int16, 4: torch.int32, 8: torch.int64}[chosen.itemsize]
     mixed, bits = chosen.detach().view(integer).numpy(), other.detach().view(integer).numpy()
-    selected = (
-        np.negative(mask.view(np.int8)).astype(mixed.dtype).reshape(chosen.shape)
-    )  # All bits of a number, or none.
+    # -1 has all bits set, and 0 none; sign extension carries that to the width of a number.
+    selected = np.negative(mask.view(np.int8)).astype(mixed.dtype).reshape(chosen.shape)
+    # other ^ ((chosen ^ other) & selected), in place: three passes, and no copy of a slice beside the mask.
     mixed ^= bits
     mixed &= selected
     mixed ^= bits

@@ -40,6 +40,7 @@ class Breadcrumbs(Streamed):
     scope: Literal["row", "tensor"] = "row"
 
     def __post_init__(self) -> None:
+        # With room for rounding: shares that make 1 in decimals may be a little more in floating point.
         if self.density + self.outliers > 1 + 1e-9:
             raise ValueError(
                 f"density {self.density:g} and outliers {self.outliers:g} are more than 1 together; lower one"
@@ -50,6 +51,7 @@ class Breadcrumbs(Streamed):
 
         def apply(base: Tensor, tuned: Sequence[Tensor]) -> Tensor:
             edited = torch.lerp(base, only(tuned), self.scale)
+            # A single number is the largest and the smallest change at once, so no tail can be told from it.
             if slices.size == 1:
                 return edited if self.density > 0 else base
             outliers, reached = bands(magnitudes(base, only(tuned)))
@@ -58,12 +60,12 @@ class Breadcrumbs(Streamed):
         return apply
 
     def ends(self, size: int) -> tuple[int, int]:
-        """Return how many of `size` numbers are outliers, and how many are outliers or kept."""
+        """Return the number of outliers among `size` numbers, and the number of those that are outliers or kept."""
         top, wanted = count(self.outliers, size), max(1, count(self.density, size)) if self.density > 0 else 0
         return top, min(top + wanted, size)
 
     def of_rows(self, bits: Bits) -> list[NDArray[np.bool_]]:
-        """Return masks like the magnitudes `[..., N]`: the outliers, and what is outlier or kept."""
+        """Return masks like the magnitudes `[..., N]`: the outliers, and the numbers that are outliers or kept."""
         rows = bits.reshape(-1, bits.shape[-1])
         return [mask.reshape(bits.shape) for mask in select_top_of_rows(rows, self.ends(rows.shape[1]))]
 

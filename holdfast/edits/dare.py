@@ -33,7 +33,7 @@ class Dare(Streamed):
     seed: int = 0
 
     def over(self, slices: Slices, location: TensorLocation) -> Apply:
-        if self.density == 0:
+        if self.density == 0:  # Nothing is kept, and there is no share to divide by.
             return lambda base, tuned: base
         # A density of 1e-40 is a share as well; what it is divided by must stay a number in float32.
         limit = torch.finfo(torch.float32).max
@@ -57,6 +57,7 @@ class BernoulliStream:
     # A draw in floating point for each number takes twenty times as long.
 
     def __init__(self, probability: float, seed: str) -> None:
+        # Not `hash`, which Python salts in every process: the same seed must draw the same everywhere.
         digest = hashlib.sha256(seed.encode()).digest()
         self.bytes, self.closer = (np.random.PCG64(int.from_bytes(half)) for half in (digest[:16], digest[16:]))
         self.whole = int(probability * 256)
@@ -69,9 +70,11 @@ class BernoulliStream:
             self.bytes.random_raw(-(-(size - len(self.left)) // 8)) if size > len(self.left) else np.empty(0, np.uint64)
         )
         drawn = np.concatenate([self.left, words.astype("<u8", copy=False).view(np.uint8)])
+        # A copy: a view of a few bytes would hold the whole array.
         drawn, self.left = drawn[:size], drawn[size:].copy()
         result = drawn < self.whole
         if self.part:
+            # For those alone and in order, so each gets the same bits whatever number of draws comes at a time.
             close = np.flatnonzero(drawn == self.whole)
             result[close] = self.closer.random_raw(len(close)) >> np.uint64(11) < self.part
         return result

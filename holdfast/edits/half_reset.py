@@ -32,4 +32,5 @@ class HalfReset(Edit):
 
     def __call__(self, base: Tensor, tuned: Sequence[Tensor], location: TensorLocation) -> Tensor:
         kept = only(tuned)
+        # Drawn from the names of all tensors and cached: the halves of a block must fit together, whichever tensor comes first.
         return base if location.name in half_of_each_block(location.layout, self.seed) else kept

@@ -39,6 +39,7 @@ class Lines(Edit):
         """Return alpha + beta * block / (blocks - 1)."""
         if location.block is None:
             return self.alpha
+        # A single block counts as the last: 0 / 0 has no value, and as the first it would be reset with what tasks share.
         depth = location.block / (location.blocks - 1) if location.blocks > 1 else 1.0
         return self.alpha + depth * (1 - self.alpha if self.beta is None else self.beta)
 

@@ -31,6 +31,7 @@ class Magnitude(Streamed):
         largest = select_top(slices.magnitudes, slices.size, count(self.density, slices.size))
 
         def apply(base: Tensor, tuned: Sequence[Tensor]) -> Tensor:
+            # lerp is exact at a scale of 1, so what is kept stays as it was tuned, bit by bit.
             scaled = torch.lerp(base, only(tuned), self.scale)
             return choose(largest(magnitudes(base, only(tuned))), scaled, base)
 

@@ -34,6 +34,7 @@ class TaskArithmetic(Edit):
         if len(tuned) == 1:
             # In floating point `base + 1.0 * (tuned - base)` is not `tuned`; lerp is exact at both ends.
             return torch.lerp(base, tuned[0], self.scale)
+        # The deltas are added first and scaled once: one rounding less for each model.
         delta = torch.sub(tuned[0], base)
         for other in tuned[1:]:
             delta += other - base

@@ -39,7 +39,9 @@ class TopKSelector:
 
     def __call__(self, bits: Bits) -> NDArray[np.bool_]:
         """Return a mask like the next slice: its numbers that are among the largest."""
-        if not self.first:
+        if (
+            not self.first
+        ):  # No equal number is left to be counted, in this slice or a later one: one comparison is enough.
             return bits > self.least
         mask = np.ascontiguousarray(bits >= self.least)
         equals = np.flatnonzero(bits == self.least)
@@ -66,8 +68,9 @@ def select_top(every: Callable[[int], Iterable[Bits]], size: int, keep: int) -> 
             inside, over = bits >= low, bits >= high
             reached, above = reached + int(np.count_nonzero(inside)), above + int(np.count_nonzero(over))
             if high - low > 1:
+                # Copies, in the one place where memory could grow: the slices themselves are overwritten by the next.
                 between.append(bits[np.flatnonzero(np.logical_xor(inside, over, out=inside))])
-        if above < keep <= reached:
+        if above < keep <= reached:  # The threshold is at least `low` and below `high`.
             break
         between.clear()
         if keep <= above:
@@ -77,7 +80,7 @@ def select_top(every: Callable[[int], Iterable[Bits]], size: int, keep: int) -> 
     if high - low == 1:
         return TopKSelector(low, keep - above)
     candidates, rank = np.concatenate(between), keep - above
-    between.clear()
+    between.clear()  # Else the pieces would lie in memory beside their concatenation.
     candidates.partition(len(candidates) - rank)
     least = candidates[len(candidates) - rank]
     return TopKSelector(int(least), rank - int(np.count_nonzero(candidates > least)))
@@ -89,6 +92,7 @@ def _bracket(every: Callable[[int], Iterable[Bits]], size: int, keep: int) -> tu
     The ends of the sample's bracket are left out, because equals may crowd there; where they crowd in the middle, it is
     that value alone.
     """
+    # Each n-th slice alone, because reading a slice costs more than comparing its numbers.
     slices = max(1, size // (SAMPLE * STRIDE))
     sample = np.sort(np.concatenate([part.reshape(-1)[::STRIDE] for part in every(slices)]))
     rank, margin = round(len(sample) * (1 - keep / size)), len(sample) // 64 + 8
@@ -133,7 +137,7 @@ def _guesses(bits: Bits, keeps: Sequence[int]) -> list[Bits]:
 def _from(bits: Bits, least: Bits, keep: int) -> NDArray[np.bool_]:
     """Return a mask of the `keep` largest of each row: those from `least` `[R]` on, corrected where counting shows it wrong."""
     rows, size = bits.shape
-    padded = np.zeros((rows, -(-size // 8) * 8), bool)
+    padded = np.zeros((rows, -(-size // 8) * 8), bool)  # To words of eight, for `_counts`; the padding counts nothing.
     mask = np.greater_equal(bits, least[:, None], out=padded[:, :size])
     reached = _counts(padded)
     if (reached == keep).all():
@@ -144,12 +148,14 @@ def _from(bits: Bits, least: Bits, keep: int) -> NDArray[np.bool_]:
     position = np.arange(len(row)) - (np.cumsum(equals) - equals)[row]
     late = position >= (keep - above)[row]
     mask[row[late], column[late]] = False
+    # Rows whose guess was wrong are partitioned, which is exact and slow.
     if (wrong := (reached < keep) | (above >= keep)).any():
         mask[wrong] = _from(bits[wrong], np.partition(bits[wrong], size - keep)[:, size - keep], keep)
     return mask
 
 
 def _counts(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Return how many of each row `[R, N]` are set, N a multiple of 8: eight sums at a time, in the bytes of words, up to 255 each."""
+    """Return the number of set values `[R]` of each row `[R, N]`, N a multiple of 8."""
+    # Eight sums at a time in the bytes of a word, of at most 255 words each: one more could carry into the next byte.
     words = np.add.reduceat(mask.view(np.uint64), range(0, mask.shape[1] // 8, 255), axis=-1)
     return words.view(np.uint8).sum(axis=-1, dtype=np.int64)

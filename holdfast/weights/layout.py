@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from itertools import chain
 
 _BLOCK = re.compile(r"(?:^|\.)(?:layers?|h|blocks?)\.(\d+)\.")
 
@@ -66,14 +67,16 @@ def half_of_each_block(layout: Layout, seed: int) -> frozenset[str]:
     categories: dict[tuple[str, str, bool], dict[int, list[str]]] = defaultdict(lambda: defaultdict(list))
     for unit, names in sorted(units.items()):
         stack, index = locate(names[0]) or ("", 0)
+        # Without the block's number, so that the same projections of all blocks share a category.
         inside = unit.removeprefix(f"{stack}.{index}").rpartition(".")[0]
         matrix = any(len(layout.shapes[name]) > 1 for name in names)
         categories[stack, inside, matrix][index].append(unit)
     chosen: set[str] = set()
     for category, blocks in sorted(categories.items()):
+        # A generator for each category: what one draws does not depend on which others the model has, or on their order.
         draw = random.Random(f"{seed} {category}")
         odd = sorted(index for index, members in blocks.items() if len(members) % 2)
         one_more = set(draw.sample(odd, len(odd) // 2))
         for index, members in sorted(blocks.items()):
             chosen.update(draw.sample(members, len(members) // 2 + (index in one_more)))
-    return frozenset(name for unit in chosen for name in units[unit])
+    return frozenset(chain.from_iterable(units[unit] for unit in chosen))

@@ -18,9 +18,9 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
-# Kinds of numbers by their names in a file, in full: F64 begins as F6_E2M3 does.
+# Types of numbers by their names in a file, in full: F64 begins as F6_E2M3 does.
 FLOATING = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
-COUNTING = {"BOOL", *(f"{sign}{bits}" for sign in "IU" for bits in (8, 16, 32, 64))}
+COUNTING = {"BOOL", "I8", "I16", "I32", "I64", "U8", "U16", "U32", "U64"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +39,8 @@ class Stored:
 
     @property
     def editable(self) -> bool:
-        """Whether an edit knows what to do: arithmetic with floating numbers, and integers and booleans stay. Codes of 8 bits
-        or less mean nothing without their scales, and there is no arithmetic here for complex numbers."""
+        """Return whether an edit can treat this tensor: floating numbers by arithmetic; integers and booleans stay."""
+        # Codes of 8 bits or less mean nothing without their scales, and there is no arithmetic here for complex numbers.
         return self.dtype_name in FLOATING or self.dtype_name in COUNTING
 
 
@@ -66,7 +66,7 @@ def shard(path: Path) -> Shard:
         raise ValueError(f"{path}: cannot be read as a safetensors file ({error}); copy or download it again") from None
     with path.open("rb") as file:
         (length,) = struct.unpack("<Q", file.read(8))
-        text = file.read(length)
+        text = file.read(length)  # `safe_open` has refused a length beyond the end of the file.
     begin = 8 + length
     entries = {name: entry for name, entry in json.loads(text).items() if name != "__metadata__"}
     tensors = {}
@@ -87,6 +87,7 @@ def shards(folder: Path) -> list[Shard]:
         return [shard(folder / name) for name in _indexed_files(folder / INDEX)]
     if (folder / SINGLE).exists():
         return [shard(folder / SINGLE)]
+    # Looked for only to say why there is nothing to edit: they are never opened.
     pickled = sorted(path.name for path in folder.iterdir() if path.suffix in {".bin", ".pt", ".pth"})
     if pickled:
         raise ValueError(
@@ -129,6 +130,7 @@ class Reader(ExitStack):
         file.seek(stored.start + start)
         view, filled = data.numpy().data, 0
         while filled < len(view):
+            # A single read returns at most 2 GiB on Linux, and less where it is interrupted.
             count = file.readinto(view[filled:])
             if not count:
                 raise ValueError(f"{stored.path}: ended while it was read; is something else writing to it?")
@@ -163,6 +165,7 @@ def tied_copies(tensors: Sequence[tuple[str, Stored]], reader: Reader, chunk: in
     copies = {}
     for name, stored in tensors:
         equal = (n for n, other in firsts if _equal(stored, other, reader, chunk))
+        # Matrices alone: two norms that are all ones are equal and not tied.
         first = next(equal, None) if len(stored.shape) > 1 else None
         if first is None:
             firsts.append((name, stored))
@@ -175,4 +178,5 @@ def _equal(left: Stored, right: Stored, reader: Reader, chunk: int) -> bool:
     if (left.shape, left.dtype_name) != (right.shape, right.dtype_name):
         return False
     pieces = zip(reader.chunks(left, chunk), reader.chunks(right, chunk), strict=True)
+    # Stops at the first chunk that differs, so two untied matrices cost one chunk each.
     return all(torch.equal(a, b) for a, b in pieces)
