@@ -42,6 +42,7 @@ __all__ = [
     "tune",
 ]
 
+# The imports above are for type checkers alone, and this is what runs: a new name must stand in both.
 _HOME = {
     "holdfast.edits.base": ("Edit",),
     "holdfast.inference.model": ("Model",),

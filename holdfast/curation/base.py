@@ -26,7 +26,9 @@ class CurationContext:
     """
 
     task: Task
-    seed: int = 0  # From here and not from a global generator: a curation is repeated bit by bit, whatever ran before it.
+    seed: int = (
+        0  # From here and not from a global generator: a curation is repeated bit by bit, whatever ran before it.
+    )
     model: LanguageModel | None = None
     general: Sequence[Task] = ()
 

@@ -48,15 +48,17 @@ class S3ft(Curation):
                 task.template, examples, self.shots, mode="first", seed=0, index=index, exclude=example
             )
             questions.append(render(task.template, example, shown, model.tokenizer).prompt)
-        own = self._right_answers(model, examples, questions, task.template.stop)
-        rest = [i for i, answer in enumerate(own) if answer is None] if self.paraphrase else []
+        answered = self._right_answers(model, examples, questions, task.template.stop)
+        rest = [i for i, answer in enumerate(answered) if answer is None] if self.paraphrase else []
+        # `replace` and not `format`: a question may hold braces of its own.
         prompts = [self.paraphrase.replace("{question}", questions[i]) for i in rest]
         prompts = [p.replace("{answer}", examples[i].target) for p, i in zip(prompts, rest, strict=True)]
         again = self._right_answers(model, [examples[i] for i in rest], prompts, task.template.stop)
         paraphrased = dict(zip(rest, again, strict=True))
         curated = []
         for i, example in enumerate(examples):
-            answers = {"own": own[i], "paraphrase": paraphrased.get(i), "gold": example.target}
+            # In the order of preference: what the model would write anyway moves its weights least.
+            answers = {"own": answered[i], "paraphrase": paraphrased.get(i), "gold": example.target}
             origin, target = next((name, answer) for name, answer in answers.items() if answer is not None)
             curated.append(replace(example, target=target, origin=f"{origin}: {task.name}/train[{i}]"))
         return curated
@@ -68,6 +70,7 @@ class S3ft(Curation):
         if not prompts:
             return []
         limits = [max(FEWEST_NEW_TOKENS, 2 * count) for count in model.count_tokens([e.target for e in examples])]
+        # All prompts in one call, with the limit of the longest; each answer is held against its own limit below.
         texts = model.generate(prompts, Sampling(max(limits), stop))
         answers = [_before(text, stop) for text in texts]
         counts = model.count_tokens(answers)

@@ -1,7 +1,8 @@
-"""What the playground shows, without its page: the models of a run, its tasks, and their answers to one input."""
+"""Contents of the playground, without its page: the models of a run, its tasks, and their answers to one input."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,7 @@ class Bench:
     samples: list[Sample]
 
     def prompt(self, text: str, task: str, shots: int) -> str:
-        """What the models read: the text behind `shots` demonstrations of a task, or as it is.
+        """Return the prompt that the models read: the text after `shots` demonstrations of a task, or as it is.
 
         Raises:
             ValueError: the text is empty.
@@ -69,18 +70,19 @@ class Bench:
         if not text.strip():
             raise ValueError("write something to ask, or choose an example")
         known = self.tasks.get(task)
-        if known is None:
+        if known is None:  # Plain text, or a task whose data is gone.
             return text
         pool = known.splits.get("train") or known.splits.get("validation") or ()
         first = next(iter(self.models.values()))
-        asked = [example for example in pool if question(known.template, example) != text]
+        # A demonstration of the question itself would hand every model the answer.
+        others = [example for example in pool if question(known.template, example) != text]
         shown = choose_demonstrations(
-            known.template, asked, min(shots, len(asked)), mode="first", seed=0, index=0, exclude=None
+            known.template, others, min(shots, len(others)), mode="first", seed=0, index=0, exclude=None
         )
         return behind(known.template, text, shown, first.pretrained.tokenizer)
 
     def ask(self, prompt: str, task: str, new: int) -> Iterator[Reply]:
-        """Each model's greedy answer to a prompt of `prompt`, up to the task's stop strings or `new` tokens."""
+        """Yield each model's greedy answer to a prompt of `prompt`, up to the task's stop strings or `new` tokens."""
         known = self.tasks.get(task)
         stop = known.template.stop if known else ()
         for state, model in self.models.items():
@@ -94,40 +96,42 @@ def opened(path: str | Path, *, trust_remote_code: bool = False, trust_code: boo
     Raises:
         ValueError: the folder is not that of a finished run of `tune`, or its tasks name code and `trust_code` is off.
     """
-    found = run_folder.read(path)
-    if not found.config or not found.pieces:
+    run = run_folder.read(path)
+    if not run.config or not run.pieces:
         raise ValueError(f"{path}: no trained model here; give the folder of a finished `holdfast tune`")
-    summary = Summary.of(found.scores)
-    layout = RunFolder(found.path)
+    summary = Summary.of(run.scores)
+    layout = RunFolder(run.path)
     config, targets = layout.config, layout.targets
+    # Before any task is loaded: a folder that somebody sent may name a file of Python as its task.
     refuse_code([targets, config.get("general", ())], layout.config_file, trust_code=trust_code)
-    tasks = {task.name: task for name in (*targets, *config.get("general", ())) for task in _tasks(name)}
+    loaded = chain.from_iterable(_tasks(name) for name in (*targets, *config.get("general", ())))
+    tasks = {task.name: task for task in loaded}
     return Bench(
-        found.name,
+        run.name,
         sentences.plain(sentences.lead(summary)),
-        _models(found.path, config, trust_remote_code),
+        _models(run.path, config, trust_remote_code),
         tasks,
-        list(_samples(summary, found.outputs, tasks)),
+        list(_samples(summary, run.outputs, tasks)),
     )
 
 
 def _models(path: Path, config: Mapping[str, Any], trust_remote_code: bool) -> dict[str, Model]:
-    """The base, the tuned model behind each of its prompts, and without one where the model itself was trained."""
-    models, own = (
-        {"Base": load(config["model"], trust_remote_code=trust_remote_code, date=config.get("date"))},
-        RunFolder(path).prompts,
-    )
+    """Return the base, the tuned model behind each of its prompts, and without one where the model itself was trained."""
+    base = load(config["model"], trust_remote_code=trust_remote_code, date=config.get("date"))
+    models, prompts = {"Base": base}, RunFolder(path).prompts
     removed = load(path, "off", trust_remote_code=trust_remote_code)
-    for name, place in own.items():
-        state = "Tuned, prompt attached" if len(own) == 1 else f"Tuned, prompt of {name}"
-        models[state] = Model(removed.pretrained, detached(load_prompt(place, removed.pretrained)()))
+    for name, folder in prompts.items():
+        state = "Tuned, prompt attached" if len(prompts) == 1 else f"Tuned, prompt of {name}"
+        # All tuned states share one set of weights: a prompt is only put in front of them.
+        models[state] = Model(removed.pretrained, detached(load_prompt(folder, removed.pretrained)()))
+    # A prompt alone leaves the model as it is: without it there would be the base a second time.
     if {"model", "adapter"} & set(RunFolder(path).pieces):
-        models["Tuned, prompt removed" if own else "Tuned"] = removed
+        models["Tuned, prompt removed" if prompts else "Tuned"] = removed
     return models
 
 
 def _tasks(argument: str) -> list[Task]:
-    """The tasks behind an argument; none where their data is no longer there, so that the page still opens."""
+    """Return the tasks of an argument; none where their data is no longer there, so that the page still opens."""
     try:
         return sources.load_tasks(argument)
     except ValueError:
@@ -135,20 +139,22 @@ def _tasks(argument: str) -> list[Task]:
 
 
 def _samples(summary: Summary, outputs: list[Output], tasks: dict[str, Task]) -> Iterator[Sample]:
-    asked = {(o.task, o.shots, o.index): o for o in outputs if o.variant == "base"}
+    # The base's, because it was asked every item once; of the tuned model there may be an answer for each prompt.
+    of_base = {(o.task, o.shots, o.index): o for o in outputs if o.variant == "base"}
     for group in examples.choose(outputs, summary)[:MOST_TASKS]:
         for item in group.items:
-            output = asked[group.task, item.shots, item.index]
+            output = of_base[group.task, item.shots, item.index]
             task = tasks.get(group.task)
             text, shots = _question(task, output)
             yield Sample(group.task if task else PLAIN, text, shots, output.target)
 
 
 def _question(task: Task | None, output: Output) -> tuple[str, int]:
-    """The item's question without its demonstrations and their number, or all that was asked where the task is gone."""
+    """Return the item's question without its demonstrations and their number, or all that was asked where the task is gone."""
     test = task.splits.get("test", ()) if task else ()
     if task and output.index < len(test):
         text = question(task.template, test[output.index])
+        # The data may have changed since; then the item at this index is another. A chat's text does not end with the question.
         if output.input.endswith(text) or task.template.chat:
             return text, output.shots
     return output.input, 0

@@ -47,6 +47,7 @@ def serve(bench: Bench, *, host: str, port: int | None, wait: bool = True) -> tu
         server_name=host, server_port=port, share=False, quiet=True, prevent_thread_lock=True, inbrowser=False,
         ssr_mode=False, footer_links=[], theme=theme, css=STYLE, head=HEAD, enable_monitoring=False, show_error=True,
     )  # fmt: skip
+    # Gradio serves in a thread of its own, which ends with the main one.
     if wait:
         print(f"Playground of {bench.name}: {address} (Ctrl-C ends it)", flush=True)
         blocks.block_thread()
@@ -54,7 +55,7 @@ def serve(bench: Bench, *, host: str, port: int | None, wait: bool = True) -> tu
 
 
 def page(bench: Bench) -> Any:
-    """The page as Gradio blocks, not yet served."""
+    """Return the page as Gradio blocks, not yet served."""
     with gr.Blocks(title=f"{bench.name} – holdfast playground", analytics_enabled=False, fill_width=True) as blocks:
         gr.HTML(_header(bench), elem_id="head", padding=False)
         with gr.Row(elem_id="question"):
@@ -91,6 +92,7 @@ def page(bench: Bench) -> Any:
             "outputs": outputs,
             "show_progress": "minimal",
         }
+        # Private: whoever can reach the port gets the page, and no interface to script against.
         ask.click(**event, api_visibility="private")
         if bench.samples:
             gr.HTML(EXAMPLES, padding=False)
@@ -114,9 +116,10 @@ def _asker(bench: Bench) -> Any:
         try:
             prompt = bench.prompt(text or "", task, int(shots))
             shown = [_card(Reply(state, "", []), "…") for state in bench.models]
+            # Shown at once and then filled model by model: an answer of a large model takes its time.
             yield [prompt, *shown]
-            for place, reply in enumerate(bench.ask(prompt, task, int(new))):
-                shown[place] = _card(reply)
+            for index, reply in enumerate(bench.ask(prompt, task, int(new))):
+                shown[index] = _card(reply)
                 yield [prompt, *shown]
         except ValueError as error:
             raise gr.Error(str(error), title="Cannot be asked", print_exception=False) from None
@@ -129,7 +132,7 @@ def _chooser(sample: Sample) -> Any:
 
 
 def _label(sample: Sample) -> str:
-    """A button's text: the end of the question, where it differs from others, and the shots."""
+    """Return a button's text: the end of the question, where it differs from others, and the shots."""
     question = " ".join(sample.text.split())
     return ("…" + question[-44:] if len(question) > 45 else question) + f" ({sample.shots}-shot)"
 
@@ -148,7 +151,7 @@ def _header(bench: Bench) -> str:
 
 
 def _card(reply: Reply, waiting: str = "") -> str:
-    """A model's answer and its likeliest first tokens as markup."""
+    """Return a model's answer and its likeliest first tokens as markup."""
     answer = Markup("<p class='note'>{}</p>").format(waiting) if waiting else _answer(reply.text)
     rows = Markup("").join(
         Markup(
@@ -175,7 +178,7 @@ def _answer(text: str) -> Markup:
 
 
 def _visible(token: str) -> str:
-    """A token with its spaces and line breaks to be seen."""
+    """Return a token with its spaces and line breaks made visible."""
     return token.replace(" ", "␣").replace("\n", "↵").replace("\t", "⇥") or "(empty)"
 
 
