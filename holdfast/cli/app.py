@@ -2,6 +2,7 @@
 
 import os
 import sys
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,14 +16,14 @@ app = typer.Typer(
     help="Fine-tune a language model on your task without destroying what it could already do, and prove it.",
     no_args_is_help=True,
     add_completion=False,
-    pretty_exceptions_enable=False,
+    pretty_exceptions_enable=False,  # `output.guarded` prints errors, in one line.
 )
 
 
 @app.command()
 def demo(out: Out = None, json_: Json = False) -> None:
     """The main job on the embedded lab model: offline, minutes on two cores."""
-    from holdfast.cli import demo
+    from holdfast.cli import demo  # In the function, here and below: `--help` need not wait for torch.
 
     folder = out or Path("runs/demo")
     comparison(demo.demo(folder), None, folder, json_)
@@ -61,6 +62,7 @@ def tune(
     from holdfast.api import tune as runs
     from holdfast.recipes.plan import parse
 
+    # With an underscore, as the Python function takes them: `model` and `prompt` are arguments of their own.
     fields: dict[str, Any] = {f"{stage}_": values for stage, values in parse(set_ or []).items()}
     run = runs.tune(
         model,
@@ -81,6 +83,7 @@ def tune(
         trust_remote_code=trust_remote_code,
         **fields,
     )
+    # torchrun and accelerate start this command once a process, and one report is enough.
     if os.environ.get("RANK", "0") == "0":
         output.scores(run.scores, json_, lambda: output.run(run.folder))
 
@@ -111,16 +114,20 @@ def evaluate(
     from holdfast.api.evaluate import default_tasks
     from holdfast.api.evaluate import evaluate as evaluate_model
 
-    tasks, asked = task or default_tasks(model, trust_code=trust_code), output.numbers(shots)
-    how: dict[str, Any] = {"limit": limit, "out": out, "trust_remote_code": trust_remote_code}
-    found = []
+    tasks, counts = task or default_tasks(model, trust_code=trust_code), output.numbers(shots)
+    findings = []
+    # First, because an analysis that is not for this run is refused at once, and an evaluation may take an hour.
     if analyse:
-        found = analyse_run(model, analyse, task or (), shots=min(asked), trust_code=trust_code, **how)
-    how |= {"demonstrations": demonstrations, "sets": sets}
-    how |= {"decode": output.decoding(decode, set_)}
-    scores = evaluate_model(model, tasks, prompt=prompt, shots=asked, seed=seed, **how)
+        findings = analyse_run(
+            model, analyse, task or (), shots=min(counts), limit=limit, out=out, trust_remote_code=trust_remote_code,
+            trust_code=trust_code,
+        )  # fmt: skip
+    scores = evaluate_model(
+        model, tasks, prompt=prompt, shots=counts, limit=limit, seed=seed, demonstrations=demonstrations, sets=sets,
+        decode=output.decoding(decode, set_), out=out, trust_remote_code=trust_remote_code,
+    )  # fmt: skip
     output.scores(scores, json_, lambda: output.table(scores))
-    output.findings(found, json_)
+    output.findings(findings, json_)
 
 
 @app.command()
@@ -152,13 +159,15 @@ def generate(
     from holdfast.inference.sampling import Sampling
 
     sampling = Sampling(max_new_tokens, tuple(stop or ()), num_beams, temperature, top_k, top_p, seed, samples)
-    given = input_.read_text(encoding="utf-8") if input_ else sys.stdin.read()
-    texts = parse_prompts(given, str(input_ or "stdin"))
-    technique = output.decoding(decode, set_)
+    content = input_.read_text(encoding="utf-8") if input_ else sys.stdin.read()
+    texts = parse_prompts(content, str(input_ or "stdin"))
+    technique = output.decoding(decode, set_)  # Before the model: a mistyped option should not wait for a download.
     loaded = load(model, prompt=prompt, trust_remote_code=trust_remote_code)
     outputs = (loaded if technique is None else technique.wrap(loaded)).generate(texts, sampling)
-    prompts = (text for text in texts for _ in range(samples))
+    # As many lines a prompt as samples, in the order in which `generate` returns them.
+    prompts = chain.from_iterable([text] * samples for text in texts)
     output.lines({"prompt": text, "output": answer} for text, answer in zip(prompts, outputs, strict=True))
+    # Said, because the model answers a shortened prompt as readily as a whole one.
     if truncated := sum(loaded.cuts([(text, "") for text in texts], max_new_tokens)):
         print(
             f"holdfast: {truncated} of {len(texts)} prompts did not fit into the model's {loaded.pretrained.max_length} "
@@ -222,21 +231,24 @@ def study(
     from holdfast.report.study.study import terminal
     from holdfast.studies import plan, runner
 
-    given: dict[str, Any] = {"targets": target, "general": general, "seeds": seeds, "limit": limit, "curve": curve}
-    given |= {"match": match, "shots": output.numbers(shots) if shots else None}
-    given |= {"arms": plan.arms_of(method) if method else None}
-    given |= {"analyses": analyse}
-    given |= {"set": dict(output.assignment(text) for text in set_) if set_ else None}
+    settings: dict[str, Any] = {"targets": target, "general": general, "seeds": seeds, "limit": limit, "curve": curve}
+    settings |= {"match": match, "shots": output.numbers(shots) if shots else None}
+    settings |= {"arms": plan.arms_of(method) if method else None}
+    settings |= {"analyses": analyse}
+    settings |= {"set": dict(output.assignment(text) for text in set_) if set_ else None}
     start = plan.read(Path(model), trust_code=trust_code) if model.endswith((".yaml", ".yml")) else {"model": model}
-    found = runner.run(plan.make(start | {k: v for k, v in given.items() if v is not None}, model), out, jobs)
+    # What is not on the command line is left to the file, and then to the defaults of a plan.
+    chosen = {name: value for name, value in settings.items() if value is not None}
+    result = runner.run(plan.make(start | chosen, model), out, jobs)
     if json_:
-        output.lines(found.records())
+        output.lines(result.records())
     else:
-        output.show(terminal(found))
+        output.show(terminal(result))
         print(f"Page: {out / 'study.html'}")
-    for name, wrong in found.failed:
+    # After the table: the runs that went well are shown all the same, and the exit code says that others did not.
+    for name, wrong in result.failed:
         print(f"holdfast: {name}: {wrong}", file=sys.stderr)
-    if found.failed:
+    if result.failed:
         raise typer.Exit(1)
 
 
@@ -303,7 +315,7 @@ def doctor(
     trust_remote_code: Trust = False,
     json_: Json = False,
 ) -> None:
-    """What this machine, and this model, can do."""
+    """Show what this machine, and this model, can do."""
     from holdfast.cli.doctor import examine
 
     facts = examine(model, trust_remote_code=trust_remote_code)
@@ -329,7 +341,7 @@ def comparison(runs: list[Path], floor: float | None, out: Path | None, json_: b
         output.verdicts(runs)
         if page:
             print(f"Page: {page}")
-    if missed:
+    if missed:  # A code of its own, so that a pipeline can tell a model that forgot from a command that failed.
         raise typer.Exit(2)
 
 

@@ -1,4 +1,4 @@
-"""What this machine can do, and how holdfast will run a given model on it."""
+"""Report of this machine's abilities, and of the settings with which a given model runs on it."""
 
 import os
 import platform
@@ -25,7 +25,7 @@ def examine(model: str | None = None, *, trust_remote_code: bool = False) -> dic
 
     pretrained = resolve.load(model, trust_remote_code=trust_remote_code)
     can, architecture = capability(pretrained.model), pretrained.architecture
-    together = "packed" if architecture.one_sequence else "each input encoded once, side by side"
+    packing = "packed" if architecture.one_sequence else "each input encoded once, side by side"
     count = sum(p.numel() for p in pretrained.model.parameters())
     return facts | {
         "model": model,
@@ -35,7 +35,7 @@ def examine(model: str | None = None, *, trust_remote_code: bool = False) -> dic
         "positions": pretrained.max_length,
         "sliding window": describe.window(pretrained.model),
         "attention": pretrained.model.config._attn_implementation,
-        "prefix core": f"{together if can.packed else 'reference: slower, same results'} ({can.why})",
+        "prefix core": f"{packing if can.packed else 'reference: slower, same results'} ({can.why})",
         "soft prompts": "yes"
         if takes_vectors(pretrained.model)
         else "none: the model takes tokens only; use full or lora",

@@ -15,6 +15,7 @@ def report(run: Annotated[Path, typer.Argument(help="Folder of a run.")]) -> Non
     from holdfast.report.run.page import write_page
     from holdfast.report.study.study_page import write_study_page
 
+    # A study's folder has no scores of its own; those are in the folders of its runs.
     if (run / "study.jsonl").exists():
         print(write_study_page(run))
         return
@@ -47,6 +48,6 @@ def playground(
 ) -> None:
     """Ask the base and the tuned model the same, side by side on a local web page."""
     from holdfast.playground.bench import opened
-    from holdfast.playground.page import serve
+    from holdfast.playground.page import serve  # Raises where Gradio is not installed, so before any model is loaded.
 
     serve(opened(run, trust_remote_code=trust_remote_code, trust_code=trust_code), host=host, port=port)

@@ -32,8 +32,11 @@ Sets = Annotated[
         "--demonstration-sets", min=1, help="Sets of sampled demonstrations: the spread between them is shown."
     ),
 ]
+# One seed for all of it: two runs that differ only by this number are two draws of everything that is drawn.
 Seed = Annotated[int, typer.Option(help="Seed of data order, initial values and sampling.")]
+# `json_` in Python, where `json` is a module.
 Json = Annotated[bool, typer.Option("--json", help="Print records, one JSON object a line.")]
+# Off by default: a folder with another configuration holds results that took hours.
 Overwrite = Annotated[bool, typer.Option(help="Replace a run of another configuration in the same folder.")]
 Trust = Annotated[bool, typer.Option("--trust-remote-code", help="Let code that comes with a hub model run.")]
 TrustCode = Annotated[

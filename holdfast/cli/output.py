@@ -1,4 +1,4 @@
-"""What the command line prints, and how it says that something is wrong: results to stdout, the rest to stderr."""
+"""Output of the command line: results to stdout; warnings, and errors in one line, to stderr."""
 
 import errno
 import json
@@ -15,35 +15,36 @@ DEBUG = "--debug"
 
 
 def show(renderable: Any) -> None:
-    """Print something rich can print, 80 columns wide where stdout is no terminal."""
+    """Print something rich can print, at least 80 columns wide where stdout is no terminal."""
     console = Console()
+    # A file or a pipe has no width; rich would take that of some terminal around it, and fold tables into it.
     if not console.is_terminal:
         console.width = max(80, console.width if console.width != 80 else 80)
     console.print(renderable, markup=False, highlight=False)
 
 
 def run(folder: Path) -> None:
-    """A finished run: table, verdict, page."""
+    """Print a finished run: table, verdict, page."""
     from holdfast.report.table import terminal
 
     show(terminal(folder))
 
 
 def verdicts(folders: Sequence[Path]) -> None:
-    """What each run gained and lost, in words."""
+    """Print what each run gained and lost, in words."""
     from holdfast.report import sentences
     from holdfast.results.scores import read_scores
     from holdfast.results.summary import Summary
 
     for folder in folders:
-        said = " ".join(
+        headline = " ".join(
             sentences.plain(sentence) for sentence in sentences.headline(Summary.of(read_scores(folder))) if sentence
         )
-        show(f"\n{folder.name}: {said}")
+        show(f"\n{folder.name}: {headline}")
 
 
 def table(scores: Sequence[Any]) -> None:
-    """Scores without a comparison: one line per task, one column per number of shots."""
+    """Print scores without a comparison: one line per task, one column per number of shots."""
     shots = sorted({s.shots for s in scores})
     grid = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
     grid.add_column("task", overflow="fold")
@@ -51,11 +52,12 @@ def table(scores: Sequence[Any]) -> None:
     grid.add_column("n", justify="right")
     for k in shots:
         grid.add_column(f"{k} {'shot' if k == 1 else 'shots'}", justify="right", no_wrap=True)
-    places = {(s.task, s.metric, s.shots): s for s in scores}
+    by_cell = {(s.task, s.metric, s.shots): s for s in scores}
+    # Without repeats and in the order in which the tasks were asked, which is the user's.
     for task, metric in dict.fromkeys((s.task, s.metric) for s in scores):
-        found = [places.get((task, metric, k)) for k in shots]
-        n = next(s.n for s in found if s)
-        grid.add_row(task, metric, str(n), *[_cell(s) if s else "-" for s in found])
+        cells = [by_cell.get((task, metric, k)) for k in shots]
+        n = next(s.n for s in cells if s)
+        grid.add_row(task, metric, str(n), *[_cell(s) if s else "-" for s in cells])
     show(grid)
     if sets := max((s.sets for s in scores), default=1) - 1:
         print(f"[95 % interval over items]; ±: standard deviation over {sets + 1} sets of demonstrations.")
@@ -68,45 +70,50 @@ def _cell(score: Any) -> str:
     return f"{score.value:.3f} [{score.low:.2f},{score.high:.2f}]{spread}"
 
 
-def findings(found: Sequence[Mapping[str, Any]], as_json: bool) -> None:
-    """What analyses found: one line each."""
+def findings(records: Sequence[Mapping[str, Any]], as_json: bool) -> None:
+    """Print the findings of analyses, one line each."""
     if as_json:
-        lines(found)
-    elif found:
+        lines(records)
+    elif records:
         grid = Table(box=None, pad_edge=False, header_style="dim")
         for name in ("analysis", "measure", "where"):
             grid.add_column(name)
         grid.add_column("value", justify="right")
-        for one in found:
-            grid.add_row(one["analysis"], one["measure"], one["where"], f"{one['value']:.4g}")
+        for record in records:
+            grid.add_row(record["analysis"], record["measure"], record["where"], f"{record['value']:.4g}")
         show(grid)
 
 
 def of_runs(folders: Sequence[Path]) -> list[dict[str, Any]]:
-    """The scores of several runs as JSON objects, each with its run's folder."""
+    """Return the scores of several runs as JSON objects, each with its run's folder."""
     from holdfast.results.scores import read_scores
 
-    return [asdict(score) | {"run": str(folder)} for folder in folders for score in read_scores(folder)]
+    records: list[dict[str, Any]] = []
+    for folder in folders:
+        # With the folder: a program that reads the lines could not tell the runs apart otherwise.
+        records += [asdict(score) | {"run": str(folder)} for score in read_scores(folder)]
+    return records
 
 
-def facts(found: dict[str, Any]) -> None:
-    """Names and values, one a line."""
-    width = max(map(len, found))
-    for name, value in found.items():
+def facts(values: dict[str, Any]) -> None:
+    """Print names and values, one a line."""
+    width = max(map(len, values))
+    for name, value in values.items():
         print(f"{name:<{width}}  {value}")
 
 
-def scores(found: Iterable[Any], as_json: bool, otherwise: Callable[[], None]) -> None:
-    """Scores as JSON lines, or whatever a person wants to see instead."""
+def scores(records: Iterable[Any], as_json: bool, otherwise: Callable[[], None]) -> None:
+    """Print scores as JSON lines, or call the function that prints them for a person."""
     if as_json:
-        lines(asdict(score) for score in found)
+        lines(asdict(score) for score in records)
     else:
         otherwise()
 
 
 def lines(records: Iterable[Mapping[str, Any]]) -> None:
-    """One JSON object a line."""
+    """Print one JSON object a line."""
     for record in records:
+        # Flushed line by line: a program at the other end of a pipe may act on each.
         print(json.dumps(record, ensure_ascii=False), flush=True)
 
 
@@ -115,7 +122,7 @@ def listing(records: Sequence[Mapping[str, Any]], as_json: bool) -> None:
     if as_json:
         lines(records)
         return
-    if not records:
+    if not records:  # To stderr: whoever counts the lines of stdout gets 0.
         print("None is built in yet.", file=sys.stderr)
     width = max((len(r["name"]) for r in records), default=0)
     for r in records:
@@ -126,18 +133,26 @@ def listing(records: Sequence[Mapping[str, Any]], as_json: bool) -> None:
 
 
 def numbers(text: str) -> tuple[int, ...]:
-    """`0,1,4` -> (0, 1, 4)."""
+    """Parse `0,1,4` into (0, 1, 4), ascending and each once.
+
+    Raises:
+        ValueError: a part is no whole number, or negative.
+    """
     try:
-        found = tuple(sorted({int(part) for part in text.split(",")}))
+        counts = tuple(sorted({int(part) for part in text.split(",")}))
     except ValueError:
         raise ValueError(f"--shots {text}: write whole numbers with commas, such as 0,1,4") from None
-    if any(k < 0 for k in found):
+    if any(k < 0 for k in counts):
         raise ValueError(f"--shots {text}: a number of demonstrations cannot be negative")
-    return found
+    return counts
 
 
 def assignment(text: str) -> tuple[str, Any]:
-    """`alpha=0.5` -> ("alpha", 0.5)."""
+    """Parse `alpha=0.5` into ("alpha", 0.5).
+
+    Raises:
+        ValueError: there is no equals sign.
+    """
     from holdfast.recipes.plan import literal
 
     name, equals, value = text.partition("=")
@@ -152,6 +167,7 @@ def decoding(name: str | None, assignments: Sequence[str] | None) -> Any:
     from holdfast.recipes.plan import parse
 
     settings = parse(list(assignments or ()))
+    # Other sections belong to `tune` and `study`; ignored here, they would look as if they had been obeyed.
     for section in settings:
         if section != "decode" or name is None:
             raise ValueError(
@@ -161,22 +177,24 @@ def decoding(name: str | None, assignments: Sequence[str] | None) -> Any:
 
 
 def guarded(command: Callable[[], None]) -> None:
-    """Run a command; what is wrong becomes one line on stderr (a traceback with --debug) and exit code 1."""
+    """Run a command; an error becomes one line on stderr (a traceback with --debug) and exit code 1."""
+    # Taken out by hand, so that it works behind every command, where Typer would know no such option.
     debug = DEBUG in sys.argv
     sys.argv = [argument for argument in sys.argv if argument != DEBUG]
     try:
         command()
     except (ValueError, OSError) as error:
+        # These two say that a file, an option or a disk is wrong. All others are faults of ours, and keep their traceback.
         if debug:
             raise
         full = isinstance(error, OSError) and error.errno == errno.ENOSPC
         hint = "the disk is full; free some space and give the same command again, it goes on where it stopped: "
-        print(f"holdfast: {hint if full else ''}{said(error)}", file=sys.stderr)
+        print(f"holdfast: {hint if full else ''}{message(error)}", file=sys.stderr)
         sys.exit(1)
 
 
-def said(error: Exception) -> str:
-    """What is wrong, in words; of what the system says about a file, the file comes first and its number is left out."""
+def message(error: Exception) -> str:
+    """Return an error's text; of a system's error about a file, the file comes first and the number is left out."""
     if isinstance(error, OSError) and error.filename and error.strerror:
         return f"{error.filename}: {error.strerror[0].lower()}{error.strerror[1:]}"
     return str(error)

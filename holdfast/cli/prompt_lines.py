@@ -4,24 +4,24 @@ import json
 
 
 def parse_prompts(text: str, name: str) -> list[str]:
-    """The prompts in plain lines, or in JSON lines with `prompt` or `input`; `name` is that of the file, for messages.
+    """Return the prompts in plain lines, or in JSON lines with `prompt` or `input`; `name` is that of the file, for messages.
 
     Raises:
         ValueError: lines that are neither; all of them are named.
     """
-    found, wrong = [], []
+    prompts, wrong = [], []
     # Not `splitlines`: a text may hold U+2028 and other separators, which JSON leaves as they are.
     for number, line in enumerate(text.replace("\r\n", "\n").split("\n"), 1):
         if not line.strip():
             continue
         if not line.lstrip().startswith("{"):
-            found.append(line)
+            prompts.append(line)
             continue
         try:
             record = json.loads(line)
-            asked = record["prompt"] if "prompt" in record else record["input"]
-            if isinstance(asked, str):
-                found.append(asked)
+            prompt = record["prompt"] if "prompt" in record else record["input"]
+            if isinstance(prompt, str):
+                prompts.append(prompt)
             else:
                 wrong.append(f"{name}:{number}: its prompt is no text; write it in quotes")
         except json.JSONDecodeError as error:
@@ -30,4 +30,4 @@ def parse_prompts(text: str, name: str) -> list[str]:
             wrong.append(f"{name}:{number}: has neither `prompt` nor `input`")
     if wrong:
         raise ValueError("; ".join(wrong))
-    return found
+    return prompts

@@ -142,9 +142,7 @@ class Trainer:
         return min(gather_object([tokens]))
 
     def _kept_per_token(self, sample: list[Row]) -> float:
-        """Return the bytes that a token of a step costs, penalties included: of the data's rows or of those that methods add, whichever
-        cost more.
-        """
+        """Return the bytes that a token of a step costs, penalties included: of the data's rows or of methods', whichever cost more."""
         # Put back below: a run whose budget is set in the settings measures nothing, and must draw the same numbers.
         state, states = checkpoint.random_state(), copy.deepcopy([method.state_dict() for method in self.methods])
         rows = sample
@@ -181,7 +179,6 @@ class Trainer:
             rows = method.batch(rows, context)
         rows = self._taught(step, rows)
         loss = self._forwards(rows, Divisors.of(rows, self.methods))
-        # A sum, not a mean: each process divided its part by the whole step's divisors already.
         total = float(self.accelerator.reduce(loss, "sum"))  # pyright: ignore[reportArgumentType]
         if not math.isfinite(total):
             raise ValueError(
@@ -207,11 +204,7 @@ class Trainer:
         return record | {"tokens_per_second": round(tokens / (time.perf_counter() - began), 1)}
 
     def _check_weights(self, step: int) -> None:
-        """Refuse weights that are not finite before anything is written of them.
-
-        Raises:
-            ValueError: a parameter holds NaN or an infinity.
-        """
+        """Raise a ValueError where a parameter holds NaN or an infinity."""
         for name, parameter in self._moving.items():
             if not bool(parameter.isfinite().all()):
                 raise ValueError(
@@ -220,11 +213,7 @@ class Trainer:
                 )
 
     def _taught(self, step: int, rows: Sequence[Row]) -> list[Row]:
-        """Return the rows that have a token to predict.
-
-        Raises:
-            ValueError: they are fewer than the processes, or none.
-        """
+        """Return the rows that have a token to predict, or raise a ValueError where they are fewer than the processes."""
         taught = [row for row in rows if row.labels]
         # A process without a row would have no gradient, and the others would wait for it.
         if len(whole_groups(taught)) < (processes := self.accelerator.num_processes):
