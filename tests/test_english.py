@@ -13,10 +13,7 @@ import pytest
 
 HOUSE = Path(__file__).parents[1] / "holdfast"
 CLEAN = (
-CLEAN = (
     "lab", "results", "report", "studies", "training", "methods", "evaluation", "analysis", "edits", "curation", "decoding", "weights",
-    "playground", "cli", "plugins.py", "row.py", "atomic_files.py", "__init__.py", "__main__.py",
-)  # fmt: skip
     "playground", "cli", "plugins.py", "row.py", "atomic_files.py", "__init__.py", "__main__.py",
 )  # fmt: skip
 
