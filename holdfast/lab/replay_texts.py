@@ -1,4 +1,7 @@
-"""Texts like those of the lab model's pretraining, for methods that replay general text: `python -m holdfast.lab.texts --out FILE`."""
+"""Texts like those of the lab model's pretraining, for methods that replay general text.
+
+Run `python -m holdfast.lab.replay_texts --out FILE`.
+"""
 
 import argparse
 import json
@@ -20,7 +23,7 @@ def texts(count: int, seed: int = 0) -> list[str]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line, which writes one JSON object with a `text` a line."""
-    parser = argparse.ArgumentParser(prog="python -m holdfast.lab.texts", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m holdfast.lab.replay_texts", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="the file to write")
     parser.add_argument("--count", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=1)
