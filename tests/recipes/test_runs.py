@@ -140,6 +140,12 @@ def test_a_config_repeats_its_run_to_the_same_numbers(promot: runs.Run) -> None:
     ]
 
 
+def test_the_log_is_that_of_every_stage(promot: runs.Run) -> None:
+    logged = [json.loads(line) for line in (promot.folder / "log.jsonl").read_text().splitlines()]
+    steps = [(line["stage"], line["step"]) for line in logged if "loss" in line]
+    assert steps == [(stage, step) for stage in ("prompt", "model") for step in range(1, 5)]
+
+
 def test_the_prompt_takes_part(promot: runs.Run) -> None:
     """Stage 2 behind a prompt that the model does not see would give equal scores on and off: outputs must differ somewhere."""
     found = [json.loads(line) for line in (promot.folder / "outputs.jsonl").read_text().splitlines()]

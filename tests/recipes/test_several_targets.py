@@ -6,6 +6,7 @@ from typing import Any
 import peft
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 import holdfast
@@ -91,6 +92,17 @@ def test_each_earlier_target_is_measured_right_after_its_own_stage(world: Path, 
     assert f"BWT            {gap} points" in text(terminal(run.folder))
     assert f"Backward transfer (BWT): {gap} points" in (run.folder / "README.md").read_text()
     assert '<h2 id="sequence">' in run.page.read_text()
+
+
+def test_a_sequence_leaves_the_weights_of_its_last_stage(world: Path) -> None:
+    run = train(world, "full_sequential")
+    kept = load_file(run.folder / "model" / "model.safetensors")
+    equal = {
+        stage.name.rpartition("-")[0]: all(torch.equal(kept[name], tensor) for name, tensor in left.items())
+        for stage in (run.folder / "stages").glob("model-*")
+        if (left := load_file(stage / "model" / "model.safetensors"))
+    }
+    assert equal == {"model-pick": False, "model-copy": True}
 
 
 def test_a_sequence_without_an_earlier_target_has_no_backward_transfer(multi: runs.Run) -> None:

@@ -108,3 +108,12 @@ def test_a_run_of_an_older_version_is_read_and_says_what_its_intervals_rest_on(c
     assert new.general_change is not None
     assert old.general_change.value == new.general_change.value
     assert "an older version wrote them" in write_page(tmp_path).read_text()
+
+
+def test_chance_counts_choices_that_are_spelled_alike_once() -> None:
+    """Of the choices a, a and b a guess is right half of the time; of a, b, c and d a quarter: 3/8 over both items."""
+    choices = (("a", "a", "b"), ("a", "b", "c", "d"))
+    items = tuple(Example({"input": f"q{i}"}, "b", of_item) for i, of_item in enumerate(choices))
+    task = Task("t", {"test": items}, metric="accuracy")
+    (made,) = score(evaluate(TableModel(dict.fromkeys("abcd", -1.0)), task), [task])
+    assert made.chance == 3 / 8

@@ -234,3 +234,25 @@ def test_a_mean_corrected_for_chance_stands_beside_the_plain_one() -> None:
         "the change of the plain mean is BWT over the general tasks"
     )
     assert Summary.of(pair("t", "target", 0.5, 0.1, 0.05)).means is None
+
+
+def test_the_prompt_counts_on_the_target_and_is_removed_for_all_else() -> None:
+    """Every task was measured both ways; attached, the prompt costs each other task 20 points more."""
+    scores = []
+    for task, role, on, off in (
+        ("t", "target", 0.3, 0.1),
+        ("a", "general", -0.25, -0.05),
+        ("d", "diagnostic", -0.3, -0.1),
+    ):
+        base, attached = pair(task, role, 0.5, on, 0.02, prompt="on")
+        scores += [base, attached, pair(task, role, 0.5, off, 0.02)[1]]
+    for order in (scores, scores[::-1]):
+        summary = Summary.of(order)
+        assert summary.gain
+        assert summary.general_change
+        assert summary.means
+        assert (summary.gain.value, summary.general_change.value) == pytest.approx((30, -5))
+        assert summary.means[0] == pytest.approx((50, 45))
+        (probe,) = summary.first_metric("diagnostic")
+        assert probe.headline
+        assert probe.headline.delta == -0.1

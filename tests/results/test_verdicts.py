@@ -193,3 +193,21 @@ def test_no_verdict_on_the_base_on_symptoms_and_without_an_interval() -> None:
     assert of_score(replace(SCORE, variant="base", delta=None, delta_low=None, delta_high=None)) is None
     assert of_score(replace(SCORE, metric="format_share", delta_low=0.3, delta_high=0.5)) is None
     assert of_score(replace(SCORE, delta_low=None)) is None
+
+
+def test_scores_along_the_way_correct_no_verdict_and_get_none() -> None:
+    """Nine of them in the family of the end would make its p of 0.02 one of 0.2."""
+    end = tuned("a", 0.6, -0.1, 0.05, p=0.02)
+    course = [replace(tuned("a", 0.6, 0.0, 0.05, p=0.5), step=step) for step in range(1, 10)]
+    assert [s.verdict for s in judge([end, *course])] == ["lost", *[None for _ in course]]
+
+
+def test_no_change_that_the_base_makes_by_itself_is_a_gain_or_a_loss() -> None:
+    """Measured again the base moves by 4 points; that is the noise of this task and of no other."""
+    pairs = [
+        (replace(tuned(task, 0.6, 0, 0.05), variant="base", prompt=None, again=again), tuned(task, 0.6, delta, 0.01, p=1e-4))
+        for task, again, delta in (("a", 0.56, -0.03), ("b", 0.60, -0.03), ("c", 0.64, 0.03), ("d", 0.56, -0.05))
+    ]  # fmt: skip
+    bases = [replace(base, delta=None, delta_low=None, delta_high=None, p=None) for base, _ in pairs]
+    judged = judge([*bases, *(score for _, score in pairs)])
+    assert [score.verdict for score in judged[len(bases) :]] == ["kept", "lost", "kept", "lost"]

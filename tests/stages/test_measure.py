@@ -30,7 +30,7 @@ A, B, KEPT, PROBE = ref("a"), ref("b"), ref("kept", "general"), ref("probe", "di
 
 
 def plan(targets: tuple[TaskRef, ...], curve: int = 0, twice: bool = False, **techniques: str) -> list[tuple[Any, ...]]:
-    """The plan of a run as rows: name, variant, prompt, tasks, shots, step."""
+    """Return the plan of a run as rows: name, variant, whose weights, behind whose prompt, tasks, shots, step."""
     fields = RecipePlan("model", targets, {} if techniques["method"] == "prompt_tuning" else {"model": {"steps": 8}})
     pipeline = compose(Techniques(**techniques), fields, (KEPT, PROBE)).with_curve(fields, curve)
     questions = EvaluationSettings("model", "m", TaskSet(targets, (KEPT,), (PROBE,)), (0, 1), twice=twice)
@@ -39,51 +39,73 @@ def plan(targets: tuple[TaskRef, ...], curve: int = 0, twice: bool = False, **te
         asked = stage if isinstance(stage, Evaluate) else stage.evaluated
         assert asked is not None
         tasks = " ".join(task.argument for task in asked.tasks)
-        rows.append((stage.name, asked.variant, asked.prompt, tasks, asked.shots, asked.step))
+        weights = "base" if asked.tuned is None else asked.tuned.name
+        behind = asked.trained_prompt.name if asked.prompt == "on" and asked.trained_prompt else asked.prompt
+        rows.append((stage.name, asked.variant, weights, behind, tasks, asked.shots, asked.step))
     return rows
 
 
 BASE = [
-    ("evaluate-base", "base", None, "a", (0, 1), None),
-    ("label-mass-base", "base", None, "kept probe", (0, 1), None),
+    ("evaluate-base", "base", "base", None, "a", (0, 1), None),
+    ("label-mass-base", "base", "base", None, "kept probe", (0, 1), None),
 ]
 
 
 def test_a_run_without_a_prompt_is_measured_once_as_it_is() -> None:
-    expected = [*BASE, ("evaluate-tuned-plain", "tuned", None, "a kept probe", (0, 1), None)]
+    expected = [*BASE, ("evaluate-tuned-plain", "tuned", "model", None, "a kept probe", (0, 1), None)]
     assert plan((A,), method="full") == plan((A,), method="lora") == expected
 
 
 def test_a_run_with_a_prompt_is_measured_with_and_without_it_and_along_its_course() -> None:
     assert plan((A,), method="promot", curve=2, twice=True) == [
         *BASE,
-        ("evaluate-base-again", "base-again", None, "a", (0, 1), None),
-        ("evaluate-base-again", "base-again", None, "kept probe", (0, 1), None),
-        ("evaluate-tuned-on", "tuned", "on", "a kept probe", (0, 1), None),
-        ("evaluate-tuned-off", "tuned", "off", "a kept probe", (0, 1), None),
-        ("evaluate-prompt", "tuned", "on", "a", (0,), 0),
-        ("evaluate-prompt-general", "tuned", "on", "kept", (0,), 0),
-        ("evaluate-step-4", "tuned", "on", "a", (0,), 4),
-        ("evaluate-step-4", "tuned", "off", "kept", (0, 1), 4),
-        ("evaluate-step-8", "tuned", "on", "a", (0,), 8),
-        ("evaluate-step-8", "tuned", "off", "kept", (0, 1), 8),
+        ("evaluate-base-again", "base-again", "base", None, "a", (0, 1), None),
+        ("evaluate-base-again", "base-again", "base", None, "kept probe", (0, 1), None),
+        ("evaluate-tuned-on", "tuned", "model", "prompt", "a kept probe", (0, 1), None),
+        ("evaluate-tuned-off", "tuned", "model", "off", "a kept probe", (0, 1), None),
+        ("evaluate-prompt", "tuned", "base", "prompt", "a", (0,), 0),
+        ("evaluate-prompt-general", "tuned", "base", "prompt", "kept", (0,), 0),
+        ("evaluate-step-4", "tuned", "model", "prompt", "a", (0,), 4),
+        ("evaluate-step-4", "tuned", "model", "off", "kept", (0, 1), 4),
+        ("evaluate-step-8", "tuned", "model", "prompt", "a", (0,), 8),
+        ("evaluate-step-8", "tuned", "model", "off", "kept", (0, 1), 8),
     ]
 
 
 def test_of_several_targets_each_is_measured_behind_its_own_prompt() -> None:
-    on = [row for row in plan((A, B), method="promot") if row[2] == "on"]
+    on = [row for row in plan((A, B), method="promot") if str(row[3]).startswith("prompt-")]
     assert on == [
-        ("evaluate-tuned-on-a", "tuned", "on", "a", (0, 1), None),
-        ("evaluate-tuned-on-b", "tuned", "on", "b", (0, 1), None),
-        ("evaluate-prompt", "tuned", "on", "a", (0,), 0),
-        ("evaluate-prompt", "tuned", "on", "b", (0,), 0),
+        ("evaluate-tuned-on-a", "tuned", "model", "prompt-a", "a", (0, 1), None),
+        ("evaluate-tuned-on-b", "tuned", "model", "prompt-b", "b", (0, 1), None),
+        ("evaluate-prompt", "tuned", "base", "prompt-a", "a", (0,), 0),
+        ("evaluate-prompt", "tuned", "base", "prompt-b", "b", (0,), 0),
     ]
 
 
 def test_in_a_sequence_earlier_targets_are_measured_after_their_own_stage() -> None:
-    assert [row for row in plan((A, B), method="full_sequential") if row[1] == "own-stage"] == [
-        ("evaluate-own-a", "own-stage", None, "a", (0, 1), None)
+    full, promot = (plan((A, B), method=name) for name in ("full_sequential", "promot_sequential"))
+    asked = ("a", (0, 1), None)
+    assert [row for row in full if row[1] == "own-stage"] == [("evaluate-own-a", "own-stage", "model-a", None, *asked)]
+    assert [row for row in promot if row[1] == "own-stage"] == [
+        ("evaluate-own-a", "own-stage", "model-a", "prompt-a", *asked)
     ]
+    assert [row[2] for row in full if row[1] == "tuned"] == ["model-b"]
+
+
+def test_the_base_is_measured_again_in_another_manner_and_else_in_the_same() -> None:
+    """With the same demonstrations in the same batches it would give the same numbers, and no noise floor."""
+    stages = compose(Techniques("full"), RecipePlan("model", (A,)), (KEPT,)).stages
+    questions = EvaluationSettings("model", "m", TaskSet((A,), (KEPT,)), (0, 1), 5, twice=True)
+    base, others, again, others_again = (
+        s if isinstance(s, Evaluate) else s.evaluated for s in plan_measurements(stages, questions)[:4]
+    )
+    for first, second in ((base, again), (others, others_again)):
+        assert first
+        assert second
+        assert (first.variant, second.variant) == ("base", "base-again")
+        assert (first.tasks, first.shots, first.limit) == (second.tasks, second.shots, second.limit)
+        assert (first.demonstrations, second.demonstrations) == ("first", "sampled")
+        assert first.batch_tokens != second.batch_tokens
 
 
 def test_a_prompt_alone_needs_no_measurement_without_it() -> None:
@@ -91,7 +113,10 @@ def test_a_prompt_alone_needs_no_measurement_without_it() -> None:
 
 
 def test_an_edited_run_is_measured_as_any_other_and_the_edit_is_what_is_measured() -> None:
-    assert plan((A,), method="promot", edit="lines", curve=2) == plan((A,), method="promot", curve=2)
+    plain, edited = plan((A,), method="promot", curve=2), plan((A,), method="promot", edit="lines", curve=2)
+    assert [row[:2] + row[3:] for row in edited] == [row[:2] + row[3:] for row in plain]
+    ends = ("evaluate-tuned-on", "evaluate-tuned-off")  # the course is that of the stage that was edited
+    assert [row[2] for row in edited] == ["edit" if row[0] in ends else row[2] for row in plain]
     fields = RecipePlan("model", (A,))
     stages = compose(Techniques("full", edit="lines"), fields, (KEPT,)).stages
     questions = EvaluationSettings("model", "m", TaskSet((A,), (KEPT,)))

@@ -12,13 +12,17 @@ from torch import Tensor
 
 from holdfast.api.tune import tune
 from holdfast.inference.model import Model
+from holdfast.prefix.model import PrefixModel
 from holdfast.prompts import load
 from holdfast.prompts.soft_prompt import SoftPrompt
 from holdfast.results.scores import Output
 from holdfast.stages import train
+from holdfast.stages.train import Train
 from holdfast.tasks.task import Task
+from holdfast.tasks.task_set import TaskRef
 from holdfast.training.loop import Trainer
 from tests.recipes.worlds import QUICK, write_world
+from tests.training import tiny
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +39,7 @@ class Look:
     weight: Tensor
     shots: int
     splits: Sequence[str]
+    answers: int
 
 
 @dataclass
@@ -57,8 +62,9 @@ def spy(monkeypatch: pytest.MonkeyPatch) -> Spy:
         prompt = model.prompt.clone() if isinstance(model.prompt, Tensor) else None
         weight = next(model.pretrained.model.parameters()).detach().clone()
         asked = [str(example.fields["input"]) for example in task.splits["test"]]
-        seen.looks[seen.begun[-1][0]].append(Look(task.name, prompt, weight, options["shots"], asked))
-        return real(model, task, **options)
+        outputs = real(model, task, **options)
+        seen.looks[seen.begun[-1][0]].append(Look(task.name, prompt, weight, options["shots"], asked, len(outputs)))
+        return outputs
 
     def begin(trainer: Trainer) -> dict[str, Any]:
         seen.begun.append((trainer.stage, vectors(trainer.model)))
@@ -70,9 +76,9 @@ def spy(monkeypatch: pytest.MonkeyPatch) -> Spy:
     return seen
 
 
-def run(world: Path, out: Path, method: str, targets: Sequence[str] = ("pick",)) -> Path:
+def run(world: Path, out: Path, method: str, targets: Sequence[str] = ("pick",), **fields: int) -> Path:
     given = {key: value for key, value in QUICK.items() if method.startswith("promot") or key.startswith("model.")}
-    options: dict[str, Any] = {"shots": (0,), "limit": 2, "out": out, **given}
+    options: dict[str, Any] = {"shots": (0,), "limit": 2, "out": out, **given, **fields}
     return tune(str(world / "model"), [str(world / name) for name in targets], method, **options).folder
 
 
@@ -142,3 +148,21 @@ def test_validation_asks_held_out_examples_behind_as_many_demonstrations_as_trai
 def test_without_a_prompt_none_is_attached(world: Path, tmp_path: Path, spy: Spy) -> None:
     run(world, tmp_path / "run", "full")
     assert [look.prompt for look in spy.looks["model"]] == [None, None]
+
+
+def test_validation_asks_no_more_than_its_limit(world: Path, tmp_path: Path, spy: Spy) -> None:
+    run(world, tmp_path / "run", "full", **{"model.validation_limit": 3})
+    assert [look.answers for look in spy.looks["model"]] == [3, 3]
+
+
+def test_rows_are_cut_to_what_the_prompt_before_them_leaves(world: Path) -> None:
+    """Rows that take the prompt's place too would run over the model's positions."""
+    pretrained, ref = tiny.pretrained(), TaskRef(str(world / "copy"))
+    lengths = []
+    for prompts in ((), (3,)):
+        stage = Train("model", "", (ref,), max_length=6, demonstrations=1)
+        model = PrefixModel(pretrained.model, [SoftPrompt(torch.zeros(length, 32)) for length in prompts])
+        rows = stage.sample([ref.task], pretrained, model, 8)
+        lengths.append({len(row.tokens) for row in rows})
+        assert all(row.cut for row in rows)
+    assert lengths == [{6}, {3}]

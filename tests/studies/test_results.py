@@ -126,3 +126,19 @@ def test_what_analyses_found_and_backward_transfer_are_of_each_arm(tmp_path: Pat
     assert "| BWT |" in markdown(study, "s")
     study.write(tmp_path)
     assert read(tmp_path) == study
+
+
+def test_items_are_resampled_with_the_prompt_on_the_target_and_without_it_elsewhere(tmp_path: Path) -> None:
+    """All answers are right where they count and wrong where not, so every draw is 100 points."""
+    outputs, scores = [], []
+    for task, role, counts in (("t", "target", "on"), ("g", "general", "off")):
+        for state in ("on", "off"):
+            mark = float(state == counts)
+            asked = ("tuned", state, task, role, 0)
+            answer = "yes" if mark else "no"
+            outputs += [Output(*asked, i, f"q{i}", "yes", answer, scores={"exact_match": mark}) for i in range(4)]
+            scores.append(Score(*asked, "exact_match", mark, 0, 1, 4))
+    write_jsonl(tmp_path / "outputs.jsonl", outputs)
+    write_jsonl(tmp_path / "scores.jsonl", scores)
+    draws = results._draws([tmp_path])
+    assert {name: set(values) for name, values in draws.items()} == {"target": {100.0}, "change": {100.0}}

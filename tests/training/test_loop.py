@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from holdfast.methods.base import Method, ParameterGroup
 from holdfast.methods.full import Full
 from holdfast.methods.lora import Lora
 from holdfast.methods.prompt_tuning import PromptTuning
 from holdfast.row import Row
+from holdfast.training import checkpoint
 from holdfast.training.loop import Divisors, Trainer
 from tests.training import tiny
 
@@ -271,3 +273,14 @@ def test_bf16_trains_to_nearly_the_losses_of_fp32(tmp_path: Path) -> None:
     assert half == pytest.approx(full, abs=0.01 * full[0])
     assert half != full
     assert full[-1] < 0.8 * full[0]
+
+
+def test_the_weights_kept_along_the_way_are_those_that_a_run_of_so_many_steps_ends_with(tmp_path: Path) -> None:
+    tiny.trainer(tmp_path / "whole", Full(), steps=4, curve=2).train()
+    points = checkpoint.points(tmp_path / "whole")
+    assert points == [2, 4]
+    for step in points:
+        short = tiny.trainer(tmp_path / str(step), Full(), steps=step)
+        short.train()
+        kept = load_file(checkpoint.point(tmp_path / "whole", step))
+        assert all(torch.equal(kept[name], p) for name, p in short.model.named_parameters()), step
