@@ -7,6 +7,7 @@ running one, at its present length, would not beat the worst of them.
 """
 
 from dataclasses import dataclass, field
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -45,6 +46,7 @@ class _Search:
         if not kept or (len(self.finished) == width and kept[0][0] / length <= self.finished[-1][0]):
             return None
         self.running = [[*self.running[beam], token] for _, beam, token in kept]
+        # Every prompt keeps W rows, so that rows can be found by arithmetic; a dead beam's score never wins.
         while len(kept) < width:
             kept.append((DEAD, *kept[-1][1:]))
             self.running.append(self.running[-1])
@@ -52,7 +54,7 @@ class _Search:
 
 
 def search(begun: Continuation, logits: Tensor, stops: Stops, sampling: Sampling) -> list[list[int]]:
-    """The best finished beam of each row: new tokens, without the end-of-sequence token.
+    """Return the best finished beam of each row: new tokens, without the end-of-sequence token.
 
     Args:
         begun: B prompts, their own tokens seen.
@@ -62,31 +64,33 @@ def search(begun: Continuation, logits: Tensor, stops: Stops, sampling: Sampling
     width = sampling.num_beams
     searches = [_Search() for _ in logits]
     live = list(range(len(searches)))
+    # Of so many candidates W remain though each end token takes W of them (as transformers does).
     looked_at = max(2, 1 + len(stops.eos)) * width
-    wide = False  # Whether every prompt has its W rows.
+    wide = False  # True once every prompt has its W rows; before, the beams are equal and one row serves for all.
     scores = torch.log_softmax(logits.float(), -1)  # [B, V], as if every prompt had one beam
     while True:
         vocabulary = logits.shape[-1]
         best, index = scores.topk(min(looked_at, scores.shape[-1]))
         check_numbers(best)
         kept: dict[int, list[tuple[float, int, int]]] = {}
-        for place, (values, indices) in enumerate(zip(best.tolist(), index.tolist(), strict=True)):
+        for slot, (values, indices) in enumerate(zip(best.tolist(), index.tolist(), strict=True)):
             candidates = [(value, *divmod(i, vocabulary)) for value, i in zip(values, indices, strict=True)]
-            if running := searches[live[place]].extend(candidates, stops, sampling):
-                kept[place] = running
+            if running := searches[live[slot]].extend(candidates, stops, sampling):
+                kept[slot] = running
         if not kept:
-            return [one.finished[0][1] for one in searches]
+            return [finished.finished[0][1] for finished in searches]
         if not wide:
             begun.repeat(width)
             wide = True
         parents = list(range(len(live) * width))
-        for place, running in kept.items():
-            parents[place * width : (place + 1) * width] = [place * width + beam for _, beam, _ in running]
+        for slot, running in kept.items():
+            parents[slot * width : (slot + 1) * width] = [slot * width + beam for _, beam, _ in running]
         begun.reorder(torch.tensor(parents, device=logits.device))
         order = compact(list(kept), len(live))
-        begun.keep([place * width + beam for place in order for beam in range(width)])
-        live = [live[place] for place in order]
-        sums, _, tokens = zip(*(beam for place in order for beam in kept[place]), strict=True)
+        # Beams are reordered within their prompt first: only then do whole prompts move, whose caches hold different texts.
+        begun.keep(list(chain.from_iterable(range(slot * width, (slot + 1) * width) for slot in order)))
+        live = [live[slot] for slot in order]
+        sums, _, tokens = zip(*chain.from_iterable(kept[slot] for slot in order), strict=True)
         logits = begun.advance(torch.tensor(tokens, device=logits.device))
         scores = torch.log_softmax(logits.float(), -1) + torch.tensor(sums, device=logits.device)[:, None]
         scores = scores.view(len(live), -1)

@@ -35,24 +35,25 @@ class Answers:
     filled: int = 0
 
     def advance(self, tokens: Tensor) -> Tensor:
-        """Append a token to each answer `[B]`; the logits `[B, V]` of what follows it."""
+        """Append a token to each answer `[B]`; return the logits `[B, V]` of what follows it."""
         self.filled += 1
         return decode(self.model, self.encoded, tokens[:, None], past_key_values=self.both, use_cache=True)[:, -1]
 
     def keep(self, order: Sequence[int]) -> None:
-        """Row i becomes what row `order[i]` was; the other rows leave."""
+        """Make row i what row `order[i]` was, and drop the other rows."""
         self.cache.keep(order)
         self._encoder_rows(torch.tensor(order, device=self.encoded.mask.device))
 
     def repeat(self, times: int) -> None:
-        """Every row becomes so many equal rows, side by side."""
+        """Make every row so many equal rows, side by side."""
         self.cache.repeat(times)
         rows = torch.arange(len(self.encoded.mask), device=self.encoded.mask.device)
         self._encoder_rows(rows.repeat_interleave(times))
 
     def reorder(self, order: Tensor) -> None:
-        """Row i goes on with what row `order[i]` `[B]` wrote; both answer the same input, so the encoder's states stay."""
-        self.cache.reorder(order, 1)  # The first place holds the decoder's start token.
+        """Let row i go on with what row `order[i]` `[B]` wrote."""
+        # Both answer the same input, so the encoder's states stay. The first position holds the decoder's start token.
+        self.cache.reorder(order, 1)
 
     def _encoder_rows(self, rows: Tensor) -> None:
         self.encoded = self.encoded.take(rows)
@@ -60,9 +61,9 @@ class Answers:
 
 
 def start(model: Any, inputs: Sequence[Sequence[int]], prompt: Prompt | None, room: int) -> tuple[Answers, Tensor]:
-    """Encode inputs behind one soft prompt or none; the logits `[B, V]` of each answer's first token.
+    """Encode inputs behind one soft prompt or none; return the answers, and the logits `[B, V]` of each answer's first token.
 
-    `room` is how many tokens an answer can have beside its first.
+    `room` is the number of tokens that an answer can have beside its first.
     """
     encoded = encode(model, inputs, [of(prompt).vectors] * len(inputs))
     cache = Prefix().open(len(inputs), room + 1)
@@ -71,7 +72,8 @@ def start(model: Any, inputs: Sequence[Sequence[int]], prompt: Prompt | None, ro
 
 
 def batches(inputs: Sequence[tuple[int, ...]], soft: int, limit: int, budget: int) -> Iterator[list[tuple[int, ...]]]:
-    """Inputs by length, longest first, in batches of at most so many places, soft prompt and answer included."""
+    """Yield inputs by length, longest first, in batches of at most so many positions, soft prompt and answer included."""
+    # Longest first, so that a batch's first input is its width, and running out of memory shows at once.
     chosen: list[tuple[int, ...]] = []
     for tokens in sorted(inputs, key=len, reverse=True):
         if chosen and (len(chosen) + 1) * (soft + len(chosen[0]) + limit) > budget:
@@ -83,20 +85,18 @@ def batches(inputs: Sequence[tuple[int, ...]], soft: int, limit: int, budget: in
 
 
 def writes(model: Any) -> bool:
-    """Whether this loaded model answers so as it answers alone; tried with numbers, once for each attention kind.
-
-    Some models want a first or last token forced (mBART's language); that is left to transformers.
-    """
+    """Return True where answers written side by side equal those written alone; tried with numbers."""
+    # Some models want a first or last token forced (mBART's language); that is left to transformers.
     settings = model.generation_config
     forced = settings.forced_bos_token_id is not None or settings.forced_eos_token_id is not None
     return not architecture_of(model).one_sequence and not forced and agrees(model, _step_by_step)
 
 
 def _step_by_step(model: Any) -> tuple[Tensor, Tensor]:
-    """The probe: a short and a long input; after a token the short one leaves, and the long one goes two tokens on."""
+    """Compute the probe: a short and a long input; after a token the short one leaves, and the long one goes two tokens on."""
     tokens = random_tokens(model, 16)
     prompt, inputs, answer = embed(model, None, tokens[:2])[0], (tokens[2:5], tokens[5:12]), tokens[12:]
-    rows = [Row((*given, *answer), (*[0.0] * len(given), *[1.0] * 4), 0, encoded=len(given)) for given in inputs]
+    rows = [Row((*read, *answer), (*[0.0] * len(read), *[1.0] * 4), 0, encoded=len(read)) for read in inputs]
     alone = reference.label_logits(model, rows, [prompt]).view(2, 4, -1)
     begun, first = start(model, inputs, prompt, room=3)
     second = begun.advance(begun.encoded.mask.new_tensor([answer[0]] * 2))

@@ -21,7 +21,7 @@ LOGITS = 2**26  # The most logits of one engine that are held at once where thos
 class PromptBatch:
     """Prompts that are started together: token ids, at least one each.
 
-    `shared` is how many first tokens they have in common that are computed once, also with batches that come after it; `longest` the
+    `shared` is the number of first tokens in common that are computed once, also with batches that come after it; `longest` the
     length of the longest prompt of all these batches.
     """
 
@@ -34,19 +34,19 @@ class Continuation(Protocol):
     """The state of B prompts while they are continued."""
 
     def advance(self, tokens: Tensor) -> Tensor:
-        """Append a token to each row `[B]`; the logits `[B, V]` of what follows it."""
+        """Append a token to each row `[B]`; return the logits `[B, V]` of what follows it."""
         ...
 
     def keep(self, order: Sequence[int]) -> None:
-        """Row i becomes what row `order[i]` was; the other rows leave."""
+        """Make row i what row `order[i]` was, and drop the other rows."""
         ...
 
     def repeat(self, times: int) -> None:
-        """Every row becomes so many equal rows, side by side."""
+        """Make every row so many equal rows, side by side."""
         ...
 
     def reorder(self, order: Tensor) -> None:
-        """Row i goes on with what row `order[i]` `[B]` wrote; both continue the same prompt."""
+        """Let row i go on with what row `order[i]` `[B]` wrote; both continue the same prompt."""
         ...
 
 
@@ -59,19 +59,22 @@ class Engine(Protocol):
         ...
 
     def running(self) -> AbstractContextManager[object]:
-        """Within, the model computes without gradients, and what is attached to it stays attached."""
+        """Compute without gradients within the context; what is attached to the model stays attached."""
         ...
 
     def label_logits(self, rows: Sequence[Row]) -> Tensor:
-        """The logits `[N, V]` at the places that carry a weight: rows as given, places ascending. `Row.prompt` is ignored."""
+        """Return the logits `[N, V]` at the places that carry a weight: rows as given, places ascending. `Row.prompt` is ignored."""
         ...
 
     def score(self, rows: Sequence[Row], progress: Callable[[int], None] | None = None) -> list[LogLikelihood]:
-        """The log-likelihood of each row's tokens that carry a weight. `progress` is called with the rows finished since its last call."""
+        """Return each row's log-likelihood of the tokens that carry a weight.
+
+        `progress` is called with the number of rows finished since its last call.
+        """
         ...
 
     def batches(self, prompts: Sequence[tuple[int, ...]], limit: int, width: int) -> Iterator[PromptBatch]:
-        """Different prompts in batches that `start` can take and memory can hold, with `limit` new tokens and `width` rows each.
+        """Yield different prompts in batches that `start` can take and memory can hold, with `limit` new tokens and `width` rows each.
 
         Raises:
             ValueError: a prompt has no tokens or does not fit.
@@ -79,13 +82,13 @@ class Engine(Protocol):
         ...
 
     def start(self, batch: PromptBatch, room: int) -> tuple[Continuation, Tensor]:
-        """Read a batch of prompts; its continuation, with room for so many tokens, and the logits `[B, V]` of each first new token."""
+        """Read a batch of prompts; return its continuation, with room for so many tokens, and the logits `[B, V]` behind each."""
         ...
 
     def finished(
         self, prompts: Sequence[tuple[int, ...]], stops: Stops, sampling: Sampling
     ) -> Iterator[tuple[tuple[int, ...], list[int]]] | None:
-        """(prompt, new tokens) of prompts that this engine continues quicker than token by token; None where it does not."""
+        """Yield (prompt, new tokens) where this engine is quicker than token by token; return None where it is not."""
         ...
 
 
@@ -99,7 +102,7 @@ class CombinedEngine:
     engines: tuple[Engine, ...]
 
     def combine(self, logits: Sequence[Tensor]) -> Tensor:
-        """The logits `[N, V]` that follow from those of each engine `[N, V_i]`, row by row."""
+        """Return the logits `[N, V]` that follow from those of each engine `[N, V_i]`, row by row."""
         raise NotImplementedError
 
     @property
@@ -108,18 +111,19 @@ class CombinedEngine:
         return self.engines[0].vocabulary
 
     def running(self) -> AbstractContextManager[object]:
-        """Within, all engines run."""
+        """Run all engines within the context."""
         stack = ExitStack()
         for engine in self.engines:
             stack.enter_context(engine.running())
         return stack
 
     def label_logits(self, rows: Sequence[Row]) -> Tensor:
-        """The combined logits `[N, V]` at the places that carry a weight."""
+        """Return the combined logits `[N, V]` at the places that carry a weight."""
         return self.combine([engine.label_logits(rows) for engine in self.engines])
 
     def score(self, rows: Sequence[Row], progress: Callable[[int], None] | None = None) -> list[LogLikelihood]:
-        """The log-likelihood of each row's tokens that carry a weight, a part of the rows at a time."""
+        """Return each row's log-likelihood of the tokens that carry a weight, a part of the rows at a time."""
+        # In parts, because every engine's logits [N, V] exist at once before they are combined.
         scored: list[LogLikelihood] = []
         part: list[Row] = []
         labels, most = 0, max(1, LOGITS // self.vocabulary)
@@ -136,7 +140,8 @@ class CombinedEngine:
         return scored
 
     def batches(self, prompts: Sequence[tuple[int, ...]], limit: int, width: int) -> Iterator[PromptBatch]:
-        """Batches that every engine can start."""
+        """Return batches that every engine can start."""
+        # Each engine cuts what the one before left: what the last can start, all can.
         parts = iter([PromptBatch(list(prompts), 0, max(map(len, prompts)))])
         for engine in self.engines:
             parts = _refined(parts, engine, limit, width)
@@ -152,7 +157,7 @@ class CombinedEngine:
     def finished(
         self, prompts: Sequence[tuple[int, ...]], stops: Stops, sampling: Sampling
     ) -> Iterator[tuple[tuple[int, ...], list[int]]] | None:
-        """None: logits are combined at every token."""
+        """Return None: logits are combined at every token."""
         return None
 
 
@@ -168,30 +173,34 @@ class CombinedContinuation:
         return self.engine.combine([part.advance(tokens) for part in self.parts])
 
     def keep(self, order: Sequence[int]) -> None:
-        """Row i becomes what row `order[i]` was; the other rows leave."""
+        """Make row i what row `order[i]` was, and drop the other rows."""
         for part in self.parts:
             part.keep(order)
 
     def repeat(self, times: int) -> None:
-        """Every row becomes so many equal rows, side by side."""
+        """Make every row so many equal rows, side by side."""
         for part in self.parts:
             part.repeat(times)
 
     def reorder(self, order: Tensor) -> None:
-        """Row i goes on with what row `order[i]` wrote."""
+        """Let row i go on with what row `order[i]` wrote."""
         for part in self.parts:
             part.reorder(order)
 
 
 def _refined(parts: Iterator[PromptBatch], engine: Engine, limit: int, width: int) -> Iterator[PromptBatch]:
-    """The batches, each cut where this engine must cut it."""
+    """Yield the batches, each cut where this engine must cut it."""
     for part in parts:
         yield from engine.batches(part.prompts, limit, width)
 
 
 def likelihoods(logits: Tensor, rows: Sequence[Row]) -> list[LogLikelihood]:
     """Return the log-likelihood of each row's labels from the logits `[N, V]` at them, rows as given."""
-    wanted = torch.tensor([row.tokens[place] for row in rows for place in row.labels], device=logits.device)
+    targets: list[int] = []
+    for row in rows:
+        targets += [row.tokens[label] for label in row.labels]
+    wanted = torch.tensor(targets, device=logits.device)
+    # Summed in float64: in float32 the sum over a long answer loses digits in which close choices differ.
     values = (logits.float().log_softmax(-1).gather(1, wanted[:, None])[:, 0]).double().cpu()
     check_numbers(values)
     hits = (logits.argmax(-1) == wanted).cpu()

@@ -43,15 +43,15 @@ def generate(
     """
     # Prompts are token ids alone, so equal ids are equal prompts; rows, which may hold media, are compared by `Row.key`.
     places: dict[tuple[int, ...], list[int]] = {}
-    for place, tokens in enumerate(prompts):
-        places.setdefault(tuple(tokens), []).append(place)
+    for number, tokens in enumerate(prompts):
+        places.setdefault(tuple(tokens), []).append(number)
     results: list[list[int]] = [[] for _ in range(len(prompts) * sampling.samples)]
     if not prompts:
         return results
     with engine.running():
         for tokens, continuations in _continued(engine, list(places), stops, sampling):
-            for place in places[tokens]:
-                begin = place * sampling.samples
+            for number in places[tokens]:
+                begin = number * sampling.samples
                 results[begin : begin + sampling.samples] = [list(new) for new in continuations]
             if progress:
                 progress(len(places[tokens]))
@@ -61,13 +61,14 @@ def generate(
 def _continued(
     engine: Engine, prompts: Sequence[tuple[int, ...]], stops: Stops, sampling: Sampling
 ) -> Iterator[tuple[tuple[int, ...], list[list[int]]]]:
-    """(prompt, its continuations), batch by batch."""
+    """Yield (prompt, its continuations), batch by batch."""
     finished = engine.finished(prompts, stops, sampling)
     if finished is not None:
         yield from ((tokens, [new]) for tokens, new in finished)
         return
     limit, times = sampling.max_new_tokens, sampling.samples
     for batch in engine.batches(prompts, limit, sampling.width):
+        # The last new token is written but never read, so that it needs no room.
         begun, logits = engine.start(batch, limit - 1)
         if sampling.num_beams > 1:
             new = beam_search.search(begun, logits, stops, sampling)
@@ -88,24 +89,24 @@ def likeliest(logits: Tensor, rows: Sequence[int]) -> Tensor:
 
 
 def step_by_step(begun: Continuation, logits: Tensor, stops: Stops, limit: int, choose: Choose) -> list[list[int]]:
-    """Choose a token for each row, and go on until all have ended; new tokens by row. `logits` are `[B, V]`."""
+    """Choose a token for each row, and go on until all have ended; return new tokens by row. `logits` are `[B, V]`."""
     written: list[list[int]] = [[] for _ in logits]
     live = list(range(len(written)))
     while True:
         chosen = choose(logits, live)
-        check_numbers(logits.gather(1, chosen[:, None]))  # A NaN counts as the greatest.
+        check_numbers(logits.gather(1, chosen[:, None]))  # argmax takes a NaN for the greatest, so that it shows here.
         going = []
-        for place, token in enumerate(chosen.tolist()):
-            tokens = written[live[place]]
+        for slot, token in enumerate(chosen.tolist()):
+            tokens = written[live[slot]]
             if token in stops.eos:
                 continue
             tokens.append(token)
             if len(tokens) < limit and not stops.reached(tokens):
-                going.append(place)
+                going.append(slot)
         if not going:
             return written
         if len(going) < len(live):
             order = compact(going, len(live))
             begun.keep(order)
-            live, chosen = [live[place] for place in order], chosen[order]
+            live, chosen = [live[slot] for slot in order], chosen[order]
         logits = begun.advance(chosen)

@@ -14,42 +14,42 @@ class LanguageModel(Protocol):
 
     @property
     def tokenizer(self) -> Any:
-        """What renders a conversation by the model's chat template (`apply_chat_template`); None where there is no such thing."""
+        """The tokenizer, whose `apply_chat_template` renders a conversation; None where there is none."""
         ...
 
     @property
     def room(self) -> int:
-        """How many tokens a text can have, its continuation included."""
+        """The most tokens that a text can have, its continuation included."""
         ...
 
     def loglikelihood(
         self, pairs: Sequence[tuple[str, str]], *, progress: Progress | None = None
     ) -> list[LogLikelihood]:
-        """The log-likelihood of each (context, continuation)'s continuation."""
+        """Return the log-likelihood of each (context, continuation)'s continuation."""
         ...
 
     def generate(
         self, texts: Sequence[str], sampling: Sampling = GREEDY, *, progress: Progress | None = None
     ) -> list[str]:
-        """The continuations of each text, without the text; the samples of one text stand side by side."""
+        """Return the continuations of each text, without the text; the samples of one text stand side by side."""
         ...
 
     def rolling(self, texts: Sequence[str], *, progress: Progress | None = None) -> list[float]:
-        """The log-likelihood of each whole text."""
+        """Return the log-likelihood of each whole text."""
         ...
 
     def first_token_mass(self, contexts: Sequence[str], answers: Sequence[Sequence[str]]) -> list[float]:
-        """The probability that the first token behind a context begins one of its `answers`, delimiter included."""
+        """Return the probability that the first token behind a context begins one of its `answers`, delimiter included."""
         ...
 
     def next_tokens(self, text: str, count: int = 5) -> list[tuple[str, float]]:
-        """The likeliest tokens behind a text, as text, each with its probability; likeliest first."""
+        """Return the likeliest tokens behind a text, as text, each with its probability; likeliest first."""
         ...
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        """How many tokens each text has, with those that the tokenizer puts around it."""
+        """Return the number of tokens of each text, with those that the tokenizer puts around it."""
         ...
 
     def cuts(self, pairs: Sequence[tuple[str, str]], new: int) -> list[bool]:
-        """Whether each context must lose its beginning to fit beside its continuation and so many new tokens."""
+        """Return True for each context that must lose its beginning to fit beside its continuation and so many new tokens."""
         ...

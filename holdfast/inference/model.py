@@ -38,7 +38,7 @@ class Model:
         pretrained: The model and its tokenizer; `pretrained.model` is the plain transformers model, without the prompt.
         prompt: What is attached before every text: a soft prompt's vectors `[P, D]`, or a deep prefix; None where nothing is.
         batch_tokens: The most places (rows x length) computed together: more is faster, and takes more memory.
-        truncated: How many texts were too long so far, and lost the beginning of their input.
+        truncated: The number of texts so far that were too long and lost the beginning of their input.
         decode: A technique that puts an engine around the model's, and so changes what is scored and written (`holdfast.decoding`).
     """
 
@@ -50,7 +50,7 @@ class Model:
 
     @property
     def engine(self) -> Engine:
-        """What computes logits for this model's token ids."""
+        """The engine that computes logits for this model's token ids."""
         engine = TransformersEngine(self.pretrained.model, self.prompt, self.batch_tokens)
         return engine if self.decode is None else self.decode(engine)
 
@@ -61,13 +61,13 @@ class Model:
 
     @property
     def room(self) -> int:
-        """Positions that what is attached leaves."""
+        """The positions that what is attached leaves."""
         return self.pretrained.max_length - (0 if self.prompt is None else len(self.prompt))
 
     def loglikelihood(
         self, pairs: Sequence[tuple[str, str]], *, progress: Progress | None = None
     ) -> list[LogLikelihood]:
-        """The log-likelihood of each (context, continuation)'s continuation, spaces included.
+        """Return the log-likelihood of each (context, continuation)'s continuation, spaces included.
 
         Both are tokenised as training does. A context too long for the model loses its beginning. An empty one stands for
         the beginning of a text.
@@ -82,6 +82,7 @@ class Model:
         Raises:
             ValueError: a continuation is empty, or longer than the model.
         """
+        # A context is tokenised once for all of its continuations, which are most often the choices of one question.
         by_context: dict[str, list[int]] = {}
         for number, (context, _) in enumerate(pairs):
             by_context.setdefault(context, []).append(number)
@@ -92,10 +93,10 @@ class Model:
         self.truncated += sum(row.cut > 0 for row in rows)
         if self._sentinels is None:
             return self.score_rows(rows, progress=progress)
-        found = self.score_rows([*rows, *(_opened(row, self._sentinels[0]) for row in rows)])
+        scores = self.score_rows([*rows, *(_opened(row, self._sentinels[0]) for row in rows)])
         if progress:
             progress(len(rows))
-        return [_either(*ways) for ways in zip(found[: len(rows)], found[len(rows) :], strict=True)]
+        return [_either(*ways) for ways in zip(scores[: len(rows)], scores[len(rows) :], strict=True)]
 
     def generate(
         self, texts: Sequence[str], sampling: Sampling = GREEDY, *, progress: Progress | None = None
@@ -117,7 +118,7 @@ class Model:
         return self.generate_tokens(prompts, sampling, progress=progress)
 
     def rolling(self, texts: Sequence[str], *, progress: Progress | None = None) -> list[float]:
-        """The log-likelihood of each whole text, the first token behind the beginning- (or end-) of-sequence token.
+        """Return the log-likelihood of each whole text, the first token behind the beginning- (or end-) of-sequence token.
 
         Texts longer than the model are cut into windows of the model's length; each token is predicted once, and the
         last window looks back as far as it can.
@@ -139,44 +140,45 @@ class Model:
             rows += windows
             owners += [number] * len(windows)
         values = [0.0] * len(texts)
-        for number, found in zip(owners, self.score_rows(rows, progress=progress), strict=True):
-            values[number] += found.value
+        for number, score in zip(owners, self.score_rows(rows, progress=progress), strict=True):
+            values[number] += score.value
         return values
 
     def next_tokens(self, text: str, count: int = 5) -> list[tuple[str, float]]:
-        """The likeliest tokens behind a text, as text, each with its probability; likeliest first."""
+        """Return the likeliest tokens behind a text, as text, each with its probability; likeliest first."""
         tokens = self._prompt(text, 1)
         row = Row((*tokens, 0), (*[0.0] * len(tokens), 1.0), encoded=len(tokens))
         with torch.inference_mode():
             logits = self.engine.label_logits([row])[0]
-        found = torch.topk(logits.float().softmax(-1), min(count, len(logits)))
-        names = [self.pretrained.tokenizer.decode([token]) for token in found.indices.tolist()]
-        return list(zip(names, found.values.tolist(), strict=True))
+        best = torch.topk(logits.float().softmax(-1), min(count, len(logits)))
+        names = [self.pretrained.tokenizer.decode([token]) for token in best.indices.tolist()]
+        return list(zip(names, best.values.tolist(), strict=True))
 
     def first_token_mass(self, contexts: Sequence[str], answers: Sequence[Sequence[str]]) -> list[float]:
-        """The probability that the first token behind a context begins one of its `answers`, delimiter included.
+        """Return the probability that the first token behind a context begins one of its `answers`, delimiter included.
 
         Answers that begin with the same token count once; behind an opening sentinel too (T5). No answers, no probability.
         """
         rows: list[Row] = []
         owners: list[int] = []
-        for number, (context, own) in enumerate(zip(contexts, answers, strict=True)):
+        for number, (context, texts) in enumerate(zip(contexts, answers, strict=True)):
+            # By token: two answers that begin with the same one would count its probability twice.
             firsts: dict[int, Row] = {}
-            for row in self._rows(context, own):
+            for row in self._rows(context, texts):
                 end = row.labels[0] + 1
                 firsts[row.tokens[end - 1]] = Row(row.tokens[:end], (*row.weights[: end - 1], 1.0))
-            own_rows = list(firsts.values())
+            candidates = list(firsts.values())
             if self._sentinels is not None:
-                own_rows += [_opened(row, self._sentinels[0]) for row in own_rows]
-            rows += own_rows
-            owners += [number] * len(own_rows)
+                candidates += [_opened(row, self._sentinels[0]) for row in candidates]
+            rows += candidates
+            owners += [number] * len(candidates)
         mass = [0.0] * len(contexts)
-        for number, found in zip(owners, self.score_rows(rows), strict=True):
-            mass[number] += math.exp(found.value)
+        for number, score in zip(owners, self.score_rows(rows), strict=True):
+            mass[number] += math.exp(score.value)
         return [min(1.0, value) for value in mass]  # rounding may exceed 1 by 1e-7
 
     def score_rows(self, rows: Sequence[Row], *, progress: Progress | None = None) -> list[LogLikelihood]:
-        """`loglikelihood` for callers that hold token ids: of the tokens that carry a weight. `Row.prompt` is ignored.
+        """Return the log-likelihood of each row's tokens that carry a weight. `Row.prompt` is ignored.
 
         Raises:
             ValueError: a row has more tokens than the model, or predicts its first token from nothing.
@@ -195,22 +197,20 @@ class Model:
         return [stops.text(tokens) for tokens in generate(self.engine, prompts, stops, sampling, progress)]
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        """Return how many tokens each text has, with those that the tokenizer puts around it."""
+        """Return the number of tokens of each text, with those that the tokenizer puts around it."""
         return [len(ids) for ids in self.pretrained.tokenizer(list(texts), verbose=False)["input_ids"]] if texts else []
 
     def cuts(self, pairs: Sequence[tuple[str, str]], new: int) -> list[bool]:
-        """Return whether each context must lose its beginning to fit beside its continuation and so many new tokens.
-
-        An encoder reads the context alone, and the rest has positions of its own.
-        """
+        """Return True for each context that must lose its beginning to fit beside its continuation and so many new tokens."""
         if self.room >= UNLIMITED:
             return [False] * len(pairs)
         architecture = self.pretrained.architecture
+        # An encoder reads the context alone, and the rest has positions of its own: the layout knows.
         texts = [architecture.layout.bounded(context, text) for context, text in pairs]
         return [architecture.positions(count, new) > self.room for count in self.count_tokens(texts)]
 
     def _rows(self, context: str, continuations: Sequence[str]) -> list[Row]:
-        """The rows that score continuations of one context."""
+        """Return the rows that score continuations of one context."""
         tokenizer, soft = self.pretrained.tokenizer, 0 if of(self.prompt).soft else None
         architecture = self.pretrained.architecture
         rows = encode_pairs(
@@ -222,7 +222,7 @@ class Model:
         return [self._begun(row, text) for row, text in zip(rows, continuations, strict=True)]
 
     def _begun(self, row: Row, continuation: str) -> Row:
-        """The row of a whole text, with a token that stands for its beginning."""
+        """Return the row of a whole text, with a token that stands for its beginning."""
         if row.tokens[0] == self._start:
             return row
         tokens = self.pretrained.tokenizer(continuation, add_special_tokens=False, verbose=False)["input_ids"]
@@ -231,6 +231,7 @@ class Model:
     def _prompt(self, text: str, new: int) -> tuple[int, ...]:
         tokenizer, architecture = self.pretrained.tokenizer, self.pretrained.architecture
         room = self.room - architecture.positions(0, new)
+        # Uncut first, so that a cut is counted.
         tokens = encode_prompt(tokenizer, text, max_length=2**30, layout=architecture.layout)
         if room < 1:
             raise ValueError(
@@ -247,35 +248,39 @@ class Model:
 
     @property
     def _start(self) -> int:
-        """What stands where nothing else does."""
+        """The token that stands for the beginning of a text."""
+        # GPT-2 and its relatives have no beginning token: pretraining put the end of one text before the next.
         tokenizer = self.pretrained.tokenizer
         return tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
 
     @property
     def _ends(self) -> set[int]:
         settings = getattr(self.pretrained.model, "generation_config", None)
+        # Chat models end a turn with a second token, which only their generation settings name.
         ends = getattr(settings, "eos_token_id", None)
         return {self.pretrained.tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])} - {None}
 
 
 def _opened(row: Row, sentinel: int) -> Row:
-    """The row with a sentinel before its answer."""
-    place = row.boundary
-    tokens, weights = (*row.tokens[:place], sentinel, *row.tokens[place:]), row.weights
-    return replace(row, tokens=tokens, weights=(*weights[:place], 1.0, *weights[place:]), encoded=place)
+    """Return the row with a sentinel before its answer."""
+    boundary = row.boundary
+    tokens, weights = (*row.tokens[:boundary], sentinel, *row.tokens[boundary:]), row.weights
+    return replace(row, tokens=tokens, weights=(*weights[:boundary], 1.0, *weights[boundary:]), encoded=boundary)
 
 
 def _either(plain: LogLikelihood, opened: LogLikelihood) -> LogLikelihood:
-    """One or the other is written."""
+    """Return the likelihood that the answer is written, with the sentinel or without."""
+    # In the logarithm: exp of a long answer's log-likelihood is 0.
     value = float(np.logaddexp(plain.value, opened.value))
     return LogLikelihood(value, plain.greedy or opened.greedy, plain.tokens)
 
 
 def _windows(tokens: tuple[int, ...], room: int) -> list[Row]:
-    """Rows of at most `room` tokens and one to predict, in which every token but the first is predicted once."""
+    """Return rows of at most `room` tokens and one to predict, in which every token but the first is predicted once."""
     rows, done = [], 1
     while done < len(tokens):
         end = min(done + room, len(tokens))
+        # One more than the room: the last token is predicted and never read.
         seen = tokens[max(0, end - room - 1) : end]
         rows.append(Row(seen, (*[0.0] * (len(seen) - end + done), *[1.0] * (end - done))))
         done = end

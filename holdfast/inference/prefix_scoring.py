@@ -26,9 +26,8 @@ from holdfast.prefix.reach import crosses, filling, reach, reach_of_depth
 from holdfast.row import Row, sharing_keys
 
 BATCH_TOKENS = 8192  # Places computed together.
-PACKED = (
-    256  # Packed rows are this long, or as long as their prefix: then attention costs no more than twice the least.
-)
+# Packed rows are this long, or as long as their prefix: then attention costs no more than twice the least.
+PACKED = 256
 DENSE = 1024  # Rows with more tokens of their own attend by the model's own mask: one of ours has T x T entries, and is slower.
 LOGITS = 2**28  # The most logits held at once, as far as a single row needs no more.
 
@@ -37,11 +36,11 @@ LOGITS = 2**28  # The most logits held at once, as far as a single row needs no 
 class Predicted:
     """The logits of some labels, equal predictions once.
 
-    `place` [n] numbers the labels: all rows as given, label places ascending. `logits` [u, V] are the predictions, and
-    `which` [n] says which of them is a label's: answers that begin behind one question share one.
+    `numbers` [n] count the labels: all rows as given, label positions ascending. `logits` [u, V] are the predictions, and
+    `which` [n] is the index of each label's: answers that begin behind one question share one.
     """
 
-    place: Tensor
+    numbers: Tensor
     logits: Tensor
     which: Tensor
 
@@ -61,20 +60,21 @@ class _Line:
 
     @property
     def key(self) -> tuple[int, ...]:
-        """What the computed tokens are compared by."""
+        """The keys that the computed tokens are compared by."""
         return self.whole_key[: self.places[-1]]
 
     def behind(self, length: int) -> Row:
-        """What is computed behind the first `length` tokens; a label at place 0 is the prefix's to predict."""
+        """Return what is computed behind the first `length` tokens."""
+        # A label at position 0 is the prefix's to predict.
         wanted = set(self.places) - {0}
         tokens = self.row.tokens[length:]
-        media = tuple((place - length, medium) for place, medium in self.row.media if place >= length)
-        weights = tuple(float(place in wanted) for place in range(length, length + len(tokens)))
+        media = tuple((position - length, medium) for position, medium in self.row.media if position >= length)
+        weights = tuple(float(position in wanted) for position in range(length, length + len(tokens)))
         return Row(tokens, weights, media=media)
 
 
 def label_logits(model: Any, rows: Sequence[Row], prompts: Sequence[Prompt] = ()) -> Tensor:
-    """Logits `[N, V]` at the label places: rows as given, label places ascending. Nothing can be trained through them.
+    """Return logits `[N, V]` at the label places: rows as given, label places ascending. Nothing can be trained through them.
 
     Args:
         rows: N labels in all, at least one.
@@ -86,14 +86,14 @@ def label_logits(model: Any, rows: Sequence[Row], prompts: Sequence[Prompt] = ()
     parts = list(predict(model, rows, prompts))
     logits = parts[0].logits.new_empty(sum(len(row.labels) for row in rows), parts[0].logits.shape[1])
     for part in parts:
-        logits[part.place] = part.logits[part.which]
+        logits[part.numbers] = part.logits[part.which]
     return logits
 
 
 def predict(
     model: Any, rows: Sequence[Row], prompts: Sequence[Prompt] = (), batch_tokens: int = BATCH_TOKENS
 ) -> Iterator[Predicted]:
-    """`label_logits` in parts, each label in one of them, in an order that spares work. See there."""
+    """Yield `label_logits` in parts, each label in one of them, in an order that spares work. See there."""
     groups: dict[int | None, list[_Line]] = {}
     number = 0
     for row, key in zip(rows, sharing_keys(rows), strict=True):
@@ -108,6 +108,7 @@ def predict(
             yield from _alone(model, prompts, lines, batch_tokens)
             continue
         soft = 0 if prompt is None else len(prompts[prompt])
+        # A mask of our making replaces the model's own (its sliding window, say): only up to this depth may rows be packed.
         within = reach_of_depth(model, deep_tree_and_alone, soft + max(len(line.tokens) for line in lines))
         if within or shares(model):
             with updated(model, of(None if prompt is None else prompts[prompt])):
@@ -133,13 +134,14 @@ def _check(model: Any, line: _Line, soft: int) -> None:
 def _behind(
     model: Any, prompt: Prompt | None, lines: list[_Line], batch_tokens: int, within: int
 ) -> Generator[Predicted, None, list[_Line]]:
-    """Rows of one prompt, family by family; returns those that are best computed alone.
+    """Yield predictions for rows of one prompt, family by family; return those that are best computed alone.
 
-    The token that predicts a first label stays out of the prefix. Rows of up to `within` places are packed behind it. Longer ones
+    Rows of up to `within` places are packed behind it. Longer ones
     continue it side by side, with the model's own mask (its windows, say), where positions do not turn between.
     """
     alone: list[_Line] = []
     soft = 0 if prompt is None else len(prompt)
+    # The token that predicts a first label stays out of the prefix, so that each row has one that it computes itself.
     for family in families([line.key[: max(0, line.places[0] - 1)] for line in lines]):
         members = [lines[i] for i in family.members]
         pays = prompt is not None or (len(members) > 1 and family.length >= SHARE)
@@ -161,8 +163,8 @@ def _behind(
         prefix = prefill(model, prompt, members[0].tokens[:length])
         if first := [line.number for line in packable + longer if line.places[0] == 0]:
             assert prefix.logits is not None
-            place = torch.tensor(first, device=prefix.logits.device)
-            yield Predicted(place, prefix.logits[None], torch.zeros_like(place))
+            numbers = torch.tensor(first, device=prefix.logits.device)
+            yield Predicted(numbers, prefix.logits[None], torch.zeros_like(numbers))
         packable = [line for line in packable if line.places[-1] > 0]
         if packable:
             budget = _budget(model, prefix.length, max(len(line.tokens) for line in packable) - length)
@@ -178,29 +180,31 @@ def _behind(
 
 
 def _budget(model: Any, before: int, longest: int) -> int:
-    """The length of packed rows behind so many places: as long as is cheap, and no longer than the model proves to take."""
+    """Return the length of packed rows behind so many places: as long as is cheap, and no longer than the model proves to take."""
     wanted = max(PACKED, before, longest)
     places = reach(model, wide_tree_and_alone, before + wanted)
     return wanted if places >= before + wanted else max(longest, (places - before) // MULTIPLE * MULTIPLE)
 
 
 def _packed(model: Any, prefix: Prefix, length: int, lines: list[_Line], budget: int | None = None) -> Predicted:
-    """One forward: what rows have behind their first `length` tokens, packed, behind the prefix that holds these."""
+    """Compute in one forward what rows have behind their first `length` tokens, packed, behind the prefix that holds these."""
     packed = pack([line.behind(length) for line in lines], budget=budget, multiple=MULTIPLE)
     packed = packed.to(model.device)
     attention = model.config._attn_implementation
     # There is no block mask with a cache: flex_attention reads the additive one too.
     attention = "eager" if attention == "flex_attention" else attention
     mask = masks.for_attention(attention, packed.end, model.get_input_embeddings().weight.dtype)
+    # Every row sees the whole prefix: True in a boolean mask, 0 in one that is added to the scores.
     mask = functional.pad(mask, (prefix.length, 0), value=1 if mask.dtype == torch.bool else 0)
+    # Labels behind one token, such as the choices of a question, are one prediction: its logits [V] are computed once.
     index, which = packed.label_index.unique(return_inverse=True)
     cache = prefix.open(*packed.tokens.shape)
     logits = step(model, cache, packed.tokens, packed.positions + prefix.length, mask, index)
-    return Predicted(_places(lines, model.device, first=1), logits, which)
+    return Predicted(_numbers(lines, model.device, first=1), logits, which)
 
 
 def _continued(model: Any, prefix: Prefix, length: int, lines: list[_Line], batch_tokens: int) -> Iterator[Predicted]:
-    """What rows have behind their first `length` tokens, those of one length side by side: nothing is padded."""
+    """Yield predictions behind the first `length` tokens, rows of one length side by side: nothing is padded."""
     by_length: dict[int, list[_Line]] = {}
     for line in lines:
         by_length.setdefault(len(line.tokens), []).append(line)
@@ -210,43 +214,44 @@ def _continued(model: Any, prefix: Prefix, length: int, lines: list[_Line], batc
         ):
             tokens = torch.tensor([line.tokens[length:] for line in chunk], device=model.device)
             positions = torch.arange(prefix.length, prefix.length + total - length, device=model.device)
-            flat = [
-                row * (total - length) + place - 1 - length
-                for row, line in enumerate(chunk)
-                for place in line.places
-                if place > 0
-            ]
+            flat: list[int] = []
+            for slot, line in enumerate(chunk):
+                flat += [slot * (total - length) + label - 1 - length for label in line.places if label > 0]
             index, which = torch.tensor(flat, device=model.device).unique(return_inverse=True)
             mask = positions.new_ones(len(chunk), prefix.length + total - length)
             cache = prefix.open(*tokens.shape)
             logits = step(model, cache, tokens, positions.expand(len(chunk), -1), mask, index)
-            yield Predicted(_places(chunk, model.device, first=1), logits, which)
+            yield Predicted(_numbers(chunk, model.device, first=1), logits, which)
 
 
 def _alone(model: Any, prompts: Sequence[Prompt], lines: list[_Line], batch_tokens: int) -> Iterator[Predicted]:
-    """Rows that the model does not compute behind a cache; with an encoder, those of one input stand side by side."""
+    """Yield predictions for rows that the model does not compute behind a cache."""
     if not architecture_of(model).one_sequence and agrees(model, encoder_decoder.padded_and_alone):
         compute, most = encoder_decoder.label_logits, min(batch_tokens, _most_labels(model))
+        # Rows of one input are neighbours, so that a chunk encodes it once.
         lines = sorted(lines, key=lambda line: (line.row.boundary, line.whole_key))
     else:
         compute, most = reference.label_logits, batch_tokens
+        # Equal lengths are neighbours: the reference computes them in one forward.
         lines = sorted(lines, key=lambda line: len(line.row.tokens))
     for chunk in _chunks(lines, most, _most_labels(model), lambda line, before: len(line.row.tokens)):
         logits = compute(model, [line.row for line in chunk], prompts)
-        place = _places(chunk, logits.device)
-        yield Predicted(place, logits, torch.arange(len(place), device=place.device))
+        numbers = _numbers(chunk, logits.device)
+        yield Predicted(numbers, logits, torch.arange(len(numbers), device=numbers.device))
 
 
-def _places(lines: Sequence[_Line], device: torch.device, first: int = 0) -> Tensor:
-    """The numbers of the rows' labels; with `first=1`, of those that are not at place 0."""
-    numbers = [line.number + i for line in lines for i, place in enumerate(line.places) if place >= first]
+def _numbers(lines: Sequence[_Line], device: torch.device, first: int = 0) -> Tensor:
+    """Return the numbers of the rows' labels; with `first=1`, of those that are not at position 0."""
+    numbers: list[int] = []
+    for line in lines:
+        numbers += [line.number + i for i, label in enumerate(line.places) if label >= first]
     return torch.tensor(numbers, device=device)
 
 
 def _chunks(
     lines: Sequence[_Line], tokens: int, labels: int, new: Callable[[_Line, _Line | None], int]
 ) -> Iterator[list[_Line]]:
-    """Neighbours together, up to so many labels and tokens; `new` counts a line's tokens that the one before has not."""
+    """Yield neighbours side by side, up to so many labels and tokens; `new` counts a line's tokens that the one before has not."""
     chunk: list[_Line] = []
     used = predicted = 0
     for line in lines:
@@ -265,24 +270,24 @@ def _most_labels(model: Any) -> int:
 
 
 def deep_tree_and_alone(model: Any, places: int) -> tuple[Tensor, Tensor]:
-    """The attempt of `reach_of_depth`: a short tree of rows of so many places behind a soft prompt and common tokens, and each alone."""
+    """Compute the attempt of `reach_of_depth`: a short tree of rows of so many positions behind common tokens, and each alone."""
     tokens = random_tokens(model, places + 4)
-    prompt, common, own = embed(model, None, tokens[:2])[0], tokens[2 : places - 5], tokens[places - 5 :]
+    prompt, common, rest = embed(model, None, tokens[:2])[0], tokens[2 : places - 5], tokens[places - 5 :]
     rows = []
-    for branch in (own[:6], [*own[:3], *own[5:7], own[0]], [*own[:2], *own[7:9], *own[1:3]]):
+    for branch in (rest[:6], [*rest[:3], *rest[5:7], rest[0]], [*rest[:2], *rest[7:9], *rest[1:3]]):
         rows.append(Row((*common, *branch), (*[0.0] * (len(common) + 4), 1.0, 1.0), prompt=0))
     return _tree_and_alone(model, prompt, rows, len(common))
 
 
 def wide_tree_and_alone(model: Any, places: int) -> tuple[Tensor, Tensor]:
-    """The attempt of `reach`: short rows in one packed row behind a prefix, so many places in all, and each alone."""
+    """Compute the attempt of `reach`: short rows in one packed row behind a prefix, so many places in all, and each alone."""
     lengths = filling((places - 5) // MULTIPLE * MULTIPLE)
     tokens = random_tokens(model, 5 + sum(lengths))
     prompt, common, rest = embed(model, None, tokens[:2])[0], tokens[2:5], tokens[5:]
     rows = []
     for length in lengths:
-        own, rest = rest[:length], rest[length:]
-        rows.append(Row((*common, *own), (*[0.0] * (2 + length), 1.0), prompt=0))
+        branch, rest = rest[:length], rest[length:]
+        rows.append(Row((*common, *branch), (*[0.0] * (2 + length), 1.0), prompt=0))
     return _tree_and_alone(model, prompt, rows, len(common))
 
 
@@ -290,4 +295,4 @@ def _tree_and_alone(model: Any, prompt: Tensor, rows: list[Row], common: int) ->
     labels = [len(row.labels) for row in rows]
     lines = [_Line(row, sum(labels[:i]), row.labels, row.tokens) for i, row in enumerate(rows)]
     part = _packed(model, prefill(model, prompt, rows[0].tokens[:common]), common, lines)
-    return reference.label_logits(model, rows, [prompt]), part.logits[part.which][part.place.argsort()]
+    return reference.label_logits(model, rows, [prompt]), part.logits[part.which][part.numbers.argsort()]

@@ -25,7 +25,7 @@ class RecomputedBatch:
     written: list[list[int]]
 
     def logits(self) -> Tensor:
-        """The logits `[B, V]` of what follows each row."""
+        """Return the logits `[B, V]` of what follows each row."""
         rows = []
         for prompt, new in zip(self.prompts, self.written, strict=True):
             tokens = (*prompt, *new, 0)  # The last stands where the next token will, and is not looked at.
@@ -34,20 +34,20 @@ class RecomputedBatch:
         return reference.label_logits(self.model, rows, () if self.prompt is None else (self.prompt,))
 
     def advance(self, tokens: Tensor) -> Tensor:
-        """Append a token to each row `[B]`; the logits `[B, V]` of what follows it."""
+        """Append a token to each row `[B]`; return the logits `[B, V]` of what follows it."""
         for new, token in zip(self.written, tokens.tolist(), strict=True):
             new.append(token)
         return self.logits()
 
     def keep(self, order: Sequence[int]) -> None:
-        """Row i becomes what row `order[i]` was; the other rows leave."""
+        """Make row i what row `order[i]` was, and drop the other rows."""
         self.prompts = [self.prompts[row] for row in order]
         self.written = [list(self.written[row]) for row in order]
 
     def repeat(self, times: int) -> None:
-        """Every row becomes so many equal rows, side by side."""
-        self.keep([row for row in range(len(self.prompts)) for _ in range(times)])
+        """Make every row so many equal rows, side by side."""
+        self.keep([slot // times for slot in range(len(self.prompts) * times)])
 
     def reorder(self, order: Tensor) -> None:
-        """Row i goes on with what row `order[i]` `[B]` wrote; both continue the same prompt."""
+        """Let row i go on with what row `order[i]` `[B]` wrote; both continue the same prompt."""
         self.keep(order.tolist())

@@ -12,7 +12,7 @@ from holdfast.inference.finite import check_numbers
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How texts are continued; the default is greedy.
+    """Settings of a continuation; the default is greedy.
 
     Attributes:
         max_new_tokens: The most tokens of a continuation, at least 1.
@@ -57,7 +57,7 @@ class Sampling:
 
     @property
     def draws(self) -> bool:
-        """Whether tokens are drawn at random."""
+        """True where tokens are drawn at random."""
         return self.temperature > 0
 
     @property
@@ -75,14 +75,14 @@ class Sampler:
     def __init__(self, prompts: Sequence[Sequence[int]], sampling: Sampling) -> None:
         self.sampling = sampling
         # A generator for each sample of each prompt, side by side, seeded by what was asked and never by where it stands.
-        self.generators = [
-            random.Random(f"{number} {','.join(map(str, tokens))}")
-            for tokens in prompts
-            for number in range(sampling.seed, sampling.seed + sampling.samples)
-        ]
+        numbers = range(sampling.seed, sampling.seed + sampling.samples)
+        self.generators: list[random.Random] = []
+        for tokens in prompts:
+            text = ",".join(map(str, tokens))
+            self.generators += [random.Random(f"{number} {text}") for number in numbers]
 
     def __call__(self, logits: Tensor, rows: Sequence[int]) -> Tensor:
-        """Return the next tokens `[B]` for logits `[B, V]`; `rows` says which generator is whose."""
+        """Return the next tokens `[B]` for logits `[B, V]`; `rows` are the numbers of their generators."""
         drawn = [self.generators[row].random() for row in rows]
         mass = probabilities(logits, self.sampling).cumsum(-1)
         check_numbers(mass[:, -1])
@@ -93,6 +93,7 @@ class Sampler:
 
 def probabilities(logits: Tensor, sampling: Sampling) -> Tensor:
     """Return the probabilities `[B, V]`, in float64, that tokens are drawn with; exactly 0 outside top-k and top-p."""
+    # In float64, because a cumulative sum over a large vocabulary in float32 is off by more than rare tokens weigh.
     logits = logits.double() / sampling.temperature
     if sampling.top_k and sampling.top_k < logits.shape[-1]:
         best = logits.topk(sampling.top_k).indices

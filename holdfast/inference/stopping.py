@@ -1,4 +1,4 @@
-"""Where a generated text ends: at an end-of-sequence token, or just before the first stop string.
+"""Ends of generated texts: at an end-of-sequence token, or just before the first stop string.
 
 A model that was pretrained to fill gaps (T5, mT5) may write its answer between two sentinel tokens, as it wrote what
 belongs into a first gap. Then the answer is what stands between them (ProMoT's post-processing, arXiv 2211.00635).
@@ -35,6 +35,7 @@ class Stops:
         if strings:
             special = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
             special |= set(tokenizer.all_special_tokens)
+        # Special tokens are left out of a text, so that stop strings which name one are looked for in a text that shows them.
         self.strings = tuple(string for string in strings if not any(token in string for token in special))
         self.marked = tuple(string for string in strings if string not in self.strings)
         self.eos = frozenset(eos)
@@ -46,24 +47,25 @@ class Stops:
         self._suspects: dict[int, bool] = {}
 
     def reached(self, tokens: Sequence[int]) -> bool:
-        """Whether the text of these new tokens holds a stop string or closes, given that it did not before the last of them."""
+        """Return True where these new tokens hold a stop string or close, if they did not before the last of them."""
         if self.sentinels and tokens and tokens[-1] == self.sentinels[1]:
             return True
         if not (self.strings or self.marked) or not tokens or not self._suspect(tokens[-1]):
             return False
+        # The last few tokens first, which is cheap; then all, because a cut text may decode otherwise at its beginning.
         return self._holds(tokens[-self._reach :]) and self._holds(tokens)
 
     def text(self, tokens: Sequence[int]) -> str:
-        """The decoded tokens up to the first stop string; special tokens are left out."""
+        """Return the decoded tokens up to the first stop string; special tokens are left out."""
         tokens = self._between(tokens)
         text, rest = self.decode(tokens), ""
         shown = self._shown(tokens) if self.marked else ""
-        if (place := _find(self.marked, shown)) >= 0:
+        if (begin := _find(self.marked, shown)) >= 0:
             # Up to the token in which the stop string begins, and what that token has before it.
-            whole = next(n for n in range(len(tokens), -1, -1) if len(self._shown(tokens[:n])) <= place)
-            text, rest = self.decode(tokens[:whole]), shown[len(self._shown(tokens[:whole])) : place]
-        place = _find(self.strings, text + rest)
-        return text + rest if place < 0 else (text + rest)[:place]
+            whole = next(n for n in range(len(tokens), -1, -1) if len(self._shown(tokens[:n])) <= begin)
+            text, rest = self.decode(tokens[:whole]), shown[len(self._shown(tokens[:whole])) : begin]
+        begin = _find(self.strings, text + rest)
+        return text + rest if begin < 0 else (text + rest)[:begin]
 
     def _between(self, tokens: Sequence[int]) -> Sequence[int]:
         if self.sentinels is None:
@@ -74,21 +76,21 @@ class Stops:
         return [token for token in tokens[begin:end] if token != opening]
 
     def decode(self, tokens: Sequence[int]) -> str:
-        """The text of new tokens, exactly: no clean-up of spaces."""
+        """Return the text of new tokens, exactly: no clean-up of spaces."""
         return self.tokenizer.decode(list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
     def _shown(self, tokens: Sequence[int]) -> str:
-        """`decode` with special tokens shown."""
+        """Return the text with special tokens shown."""
         return self.tokenizer.decode(list(tokens), skip_special_tokens=False, clean_up_tokenization_spaces=False)
 
     def _holds(self, tokens: Sequence[int]) -> bool:
-        """Whether a stop string is in the text of these tokens."""
+        """Return True where a stop string is in the text of these tokens."""
         if self.strings and _find(self.strings, self.decode(tokens)) >= 0:
             return True
         return bool(self.marked) and _find(self.marked, self._shown(tokens)) >= 0
 
     def _suspect(self, token: int) -> bool:
-        """Whether the token's own text may hold the last character of a stop string."""
+        """Return True where the token's own text may hold the last character of a stop string."""
         if token not in self._suspects:
             text = self._shown([token]) if self.marked else self.decode([token])
             # Part of a character decodes to U+FFFD, and a decoder may drop a space: then nothing can be ruled out.
@@ -98,5 +100,5 @@ class Stops:
 
 
 def _find(strings: Sequence[str], text: str) -> int:
-    """Where the first of the strings begins, or -1."""
-    return min((place for place in map(text.find, strings) if place >= 0), default=-1)
+    """Return the index at which the first of the strings begins, or -1."""
+    return min((begin for begin in map(text.find, strings) if begin >= 0), default=-1)

@@ -42,9 +42,8 @@ class TransformersEngine:
     model: Any
     prompt: Prompt | None = None
     batch_tokens: int = 8192
-    _prefix: tuple[tuple[int, ...], Prefix] | None = field(
-        default=None, init=False, repr=False
-    )  # the one computed last
+    # The prefix computed last: batches of one family follow each other.
+    _prefix: tuple[tuple[int, ...], Prefix] | None = field(default=None, init=False, repr=False)
 
     @property
     def vocabulary(self) -> int:
@@ -53,7 +52,7 @@ class TransformersEngine:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Within, no gradients, and low-rank updates stay attached. What was computed of a prefix is forgotten at the end."""
+        """Compute without gradients within the context, low-rank updates attached; a computed prefix is forgotten at its end."""
         with inference(self.model), updated(self.model, of(self.prompt)):
             try:
                 yield
@@ -61,17 +60,17 @@ class TransformersEngine:
                 self._prefix = None
 
     def label_logits(self, rows: Sequence[Row]) -> Tensor:
-        """The logits `[N, V]` at the places that carry a weight; `Row.prompt` is ignored."""
+        """Return the logits `[N, V]` at the places that carry a weight; `Row.prompt` is ignored."""
         with inference(self.model):
             return prefix_scoring.label_logits(self.model, self._behind(rows), self._prompts)
 
     def score(self, rows: Sequence[Row], progress: Callable[[int], None] | None = None) -> list[LogLikelihood]:
-        """The log-likelihood of each row's tokens that carry a weight; `Row.prompt` is ignored."""
+        """Return the log-likelihood of each row's tokens that carry a weight; `Row.prompt` is ignored."""
         rows = self._behind(rows)
         return scoring.score(self.model, rows, self._prompts, batch_tokens=self.batch_tokens, progress=progress)
 
     def batches(self, prompts: Sequence[tuple[int, ...]], limit: int, width: int) -> Iterator[PromptBatch]:
-        """Different prompts in batches of at most `batch_tokens` places, with `limit` new tokens and `width` rows each.
+        """Return different prompts in batches of at most `batch_tokens` places, with `limit` new tokens and `width` rows each.
 
         Raises:
             ValueError: a prompt has no tokens or does not fit; or the model can't continue behind the attached prompt.
@@ -90,16 +89,17 @@ class TransformersEngine:
         return (PromptBatch(part) for part in _equal_lengths(prompts, soft + limit, budget))
 
     def start(self, batch: PromptBatch, room: int) -> tuple[Continuation, Tensor]:
-        """Read a batch of prompts; its continuation, with room for so many tokens, and the logits `[B, V]` of each first new token."""
+        """Read a batch of prompts; return its continuation, with room for so many tokens, and the logits `[B, V]` behind each."""
         turns = crosses(self.model, len(of(self.prompt)) + batch.shared, self._end(max(map(len, batch.prompts)), room))
+        # Where positions turn, keys of the prefix would be those of a shorter text than the one that is written.
         if shares(self.model) and not turns:
             shared = batch.prompts[0][: batch.shared]
             if self._prefix is None or self._prefix[0] != shared:
                 self._prefix = shared, prefill(self.model, self.prompt, shared)
             prefix = self._prefix[1]
             suffixes = [tokens[batch.shared :] for tokens in batch.prompts]
-            one = self._together(prefix.length, batch.longest, room + 1)
-            return decoder_batch.start(self.model, prefix, suffixes, room, together=one)
+            one_copy = self._together(prefix.length, batch.longest, room + 1)
+            return decoder_batch.start(self.model, prefix, suffixes, room, one_copy=one_copy)
         if encoder_decoder_batch.writes(self.model):
             return encoder_decoder_batch.start(self.model, batch.prompts, self.prompt, room)
         settings = self.model.generation_config
@@ -109,16 +109,15 @@ class TransformersEngine:
                 "model alone do; leave the temperature at 0"
             )
         attached = of(self.prompt)
-        plain = (
-            None if self.prompt is None else Attached(attached.vectors, attached.layers)
-        )  # Updates are there (`running`).
+        # Without its updates, which `running` has attached already: they would count twice.
+        plain = None if self.prompt is None else Attached(attached.vectors, attached.layers)
         begun = RecomputedBatch(self.model, plain, list(batch.prompts), [[] for _ in batch.prompts])
         return begun, begun.logits()
 
     def finished(
         self, prompts: Sequence[tuple[int, ...]], stops: Stops, sampling: Sampling
     ) -> Iterator[tuple[tuple[int, ...], list[int]]] | None:
-        """(prompt, new tokens) by `model.generate`, where the model's state is not keys and values and nothing is drawn."""
+        """Yield (prompt, new tokens) by `model.generate`, where the model's state is not keys and values and nothing is drawn."""
         if sampling.draws or shares(self.model) or encoder_decoder_batch.writes(self.model):
             return None
         batches = self.batches(prompts, sampling.max_new_tokens, sampling.width)
@@ -133,11 +132,11 @@ class TransformersEngine:
         return [replace(row, prompt=None if self.prompt is None else 0) for row in rows]
 
     def _end(self, length: int, room: int) -> int:
-        """The places of a prompt's last forward, with so many new tokens read."""
+        """Return the positions of a prompt's last forward, with so many new tokens read."""
         return len(of(self.prompt)) + length + room
 
     def _together(self, prefix: int, longest: int, limit: int) -> bool:
-        """Whether rows share the prefix's places in memory too; `prefix` counts those of the attached prompt and of shared tokens."""
+        """Return True where rows share the memory of the prefix: `prefix` positions of the attached prompt and of shared tokens."""
         return prefix > 0 and together(self.model, len(of(self.prompt)) + longest + limit)
 
     def _check(self, prompts: Sequence[Sequence[int]], limit: int) -> None:
@@ -154,11 +153,9 @@ class TransformersEngine:
                 )
 
     def _families(self, prompts: Sequence[tuple[int, ...]], limit: int, budget: int) -> Iterator[PromptBatch]:
-        """Prompts family by family, in batches within the budget.
-
-        The token that predicts a first new one stays out of what is shared, so that each row has one of its own.
-        """
+        """Yield prompts family by family, in batches within the budget."""
         soft = len(of(self.prompt))
+        # The token that predicts a first new one stays out of what is shared, so that each row has one of its own.
         for family in families([tokens[:-1] for tokens in prompts]):
             # Where positions turn behind the common beginning, a text goes by itself, and behind as much of itself as can be.
             ends = {i: self._end(len(prompts[i]), limit - 1) for i in family.members}
@@ -168,17 +165,14 @@ class TransformersEngine:
             if not members:
                 continue
             longest, prefix = max(map(len, members)), soft + family.length
-            apart = prefix if self._together(prefix, longest, limit) else 0
-            for chosen in self._within(members, limit, budget, apart):
+            held_once = prefix if self._together(prefix, longest, limit) else 0
+            for chosen in self._within(members, limit, budget, held_once):
                 yield PromptBatch(chosen, family.length, longest)
 
     def _within(
-        self, prompts: list[tuple[int, ...]], limit: int, budget: int, apart: int
+        self, prompts: list[tuple[int, ...]], limit: int, budget: int, held_once: int
     ) -> Iterator[list[tuple[int, ...]]]:
-        """Prompts by length, longest first, in batches within the budget; `apart` places are there once for all rows.
-
-        A model's own mask counts places, padding included. Beyond the length that it proves to pad rightly, only equal lengths go together.
-        """
+        """Yield prompts by length, longest first, in batches within the budget; `held_once` positions are there once for all rows."""
         prompts = sorted(prompts, key=len, reverse=True)
         soft = len(of(self.prompt))
         begin = 0
@@ -186,7 +180,9 @@ class TransformersEngine:
             longest = soft + len(prompts[begin]) + limit
             if end < len(prompts):
                 equal = len(prompts[end]) == len(prompts[begin])
-                places = apart + (end + 1 - begin) * (longest - apart)
+                places = held_once + (end + 1 - begin) * (longest - held_once)
+                # A model's own mask counts places, padding included: beyond the length that it proves to pad rightly, only equal lengths
+                # go together.
                 if places <= budget and (equal or pads(self.model, longest)):
                     continue
             yield prompts[begin:end]
@@ -194,7 +190,7 @@ class TransformersEngine:
 
 
 def _equal_lengths(prompts: Sequence[tuple[int, ...]], more: int, budget: int) -> Iterator[list[tuple[int, ...]]]:
-    """Prompts of one length together, short ones first; each takes `more` places beside its tokens."""
+    """Yield prompts of one length side by side, short ones first; each takes `more` places beside its tokens."""
     by_length: dict[int, list[tuple[int, ...]]] = defaultdict(list)
     for tokens in prompts:
         by_length[len(tokens)].append(tokens)

@@ -29,7 +29,7 @@ from holdfast.prefix.cache import embed
 def generate(
     model: Any, batches: Iterable[Sequence[tuple[int, ...]]], prompt: Attached, stops: Stops, sampling: Sampling
 ) -> Iterator[tuple[tuple[int, ...], list[int]]]:
-    """(prompt, new tokens), batch by batch, each of equally long prompts; greedily or by beam search."""
+    """Yield (prompt, new tokens), batch by batch, each of equally long prompts; greedily or by beam search."""
     with _settings(model, stops, sampling):
         for chosen in batches:
             yield from zip(chosen, _batch(model, chosen, stops, prompt.vectors), strict=True)
@@ -50,7 +50,8 @@ def _batch(model: Any, prompts: Sequence[tuple[int, ...]], stops: Stops, prompt:
 
 
 def _new(tokens: list[int], stops: Stops) -> list[int]:
-    """Generated tokens up to the end of the text: `model.generate` fills shorter rows up."""
+    """Return generated tokens up to the end of the text."""
+    # `model.generate` fills shorter rows up with padding, which must not be taken for text.
     new: list[int] = []
     for token in tokens:
         if token in stops.eos:
@@ -82,8 +83,8 @@ class _Numbers(LogitsProcessor):
 
 @contextmanager
 def _settings(model: Any, stops: Stops, sampling: Sampling) -> Iterator[None]:
-    """Within, plain decoding: what a model's own generation settings add is left out, its special tokens excepted."""
-    own = model.generation_config
+    """Decode plainly within the context: a model's own generation settings are left out, its special tokens excepted."""
+    original = model.generation_config
     ends = sorted(stops.eos)
     model.generation_config = GenerationConfig(
         max_new_tokens=sampling.max_new_tokens,
@@ -91,12 +92,12 @@ def _settings(model: Any, stops: Stops, sampling: Sampling) -> Iterator[None]:
         num_beams=sampling.num_beams,
         eos_token_id=ends or None,
         pad_token_id=ends[0] if ends else 0,
-        bos_token_id=own.bos_token_id,
-        decoder_start_token_id=own.decoder_start_token_id,
-        forced_bos_token_id=own.forced_bos_token_id,
-        forced_eos_token_id=own.forced_eos_token_id,
+        bos_token_id=original.bos_token_id,
+        decoder_start_token_id=original.decoder_start_token_id,
+        forced_bos_token_id=original.forced_bos_token_id,
+        forced_eos_token_id=original.forced_eos_token_id,
     )
     try:
         yield
     finally:
-        model.generation_config = own
+        model.generation_config = original

@@ -1,8 +1,7 @@
-"""What a model's architecture decides: how text becomes a row, how much room there is, how a forward is called, what the model can do.
+"""Decisions that follow from a model's architecture: rows of text, room, arguments of a forward, capabilities.
 
 The only file that looks at a model's configuration for it. Everybody else asks the `Architecture` for a capability or lets it
-decide, never for its name: another architecture is another class here. torch is imported where it is needed alone, so that cards
-are written without it.
+decide, never for its name: another architecture is another class here.
 """
 
 import json
@@ -14,18 +13,19 @@ from holdfast.row import Row
 from holdfast.tasks.tokenization import ONE_SEQUENCE, TextLayout
 from holdfast.tasks.two_sequences import TWO_SEQUENCES
 
+# torch is imported where it is needed alone: cards ask for an architecture too, and are written without it.
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 class Architecture(ABC):
-    """What follows from how a model is built.
+    """Decisions and capabilities that follow from a model's construction.
 
     Attributes:
         description: For people to read.
         auto_class: The name of the class in transformers that loads the model.
         task_type: PEFT's name for the task of an adapter.
-        layout: How a prompt and its target become the tokens of a row.
+        layout: The rule by which a prompt and its target become the tokens of a row.
         one_sequence: Prompt and target stand in one sequence, in which each token sees those before it. What rows begin with is
             then the same in all of them, and can be computed once for all.
         plain_texts: Any text can be predicted, and not only an answer to an input.
@@ -46,7 +46,7 @@ class Architecture(ABC):
 
     @abstractmethod
     def encoded(self, row: Row) -> int:
-        """Return how many of a row's first tokens an encoder reads."""
+        """Return the number of a row's first tokens that an encoder reads."""
 
     @abstractmethod
     def positions(self, read: int, written: int) -> int:
@@ -58,7 +58,7 @@ class Architecture(ABC):
 
     @abstractmethod
     def before_new(self, read: int) -> int:
-        """Return how many tokens stand before the new ones in what transformers generates behind a prompt of `read` tokens."""
+        """Return the number of tokens that stand before the new ones in what transformers generates behind a prompt of `read` tokens."""
 
     @abstractmethod
     def decoder_inputs(self, tokens: "Tensor") -> dict[str, "Tensor"]:
@@ -156,6 +156,7 @@ class EncoderDecoder(Architecture):
         from transformers.modeling_outputs import BaseModelOutput
 
         outputs = BaseModelOutput(last_hidden_state=states)  # pyright: ignore[reportArgumentType]
+        # The encoder's states only have to be there: the decoder that would read them is replaced while the head runs.
         return {"decoder_inputs_embeds": states, "encoder_outputs": outputs}
 
     def sentinels(self, tokenizer: Any) -> tuple[int, int] | None:
@@ -196,6 +197,7 @@ def of_run(folder: str | Path) -> Architecture:
             config = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             continue
+        # A run that trained an adapter or a prompt alone holds no model configuration; PEFT's names the task.
         if config.get("is_encoder_decoder") or config.get("task_type") == ENCODER_DECODER.task_type:
             return ENCODER_DECODER
     return DECODER_ONLY

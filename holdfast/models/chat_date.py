@@ -14,7 +14,7 @@ def today() -> str:
 
 
 def writes_date(tokenizer: Any) -> bool:
-    """Whether the tokenizer's chat template asks for the date."""
+    """Return True where the tokenizer's chat template asks for the date."""
     return CLOCK in str(getattr(tokenizer, "chat_template", None) or "")
 
 
@@ -30,7 +30,7 @@ def fix_date(tokenizer: Any, date: str | None) -> None:
 
 
 def _chat(tokenizer: Any, macro: str, conversation: Any, tools: Any = None, **options: Any) -> Any:
-    """`apply_chat_template` with a template in which the macro goes before transformers' own function of its name."""
+    """Apply the chat template with the macro in front, which hides transformers' own function of its name."""
     template = tokenizer.get_chat_template(options.pop("chat_template", None), tools)
     return type(tokenizer).apply_chat_template(
         tokenizer, conversation, tools=tools, chat_template=macro * (CLOCK in template) + template, **options
@@ -38,14 +38,15 @@ def _chat(tokenizer: Any, macro: str, conversation: Any, tools: Any = None, **op
 
 
 def _macro(date: str) -> str:
-    """`strftime_now` in Jinja for one moment, the date's midnight: transformers hands a template no functions of ours, so every
-    directive is a replacement that is worked out beforehand."""
+    """Return `strftime_now` as a Jinja macro for one moment, the date's midnight."""
+    # transformers hands a template no functions of ours, so every directive is a replacement that is worked out beforehand.
     try:
         moment = datetime.datetime.combine(datetime.date.fromisoformat(str(date)), datetime.time())
     except ValueError:
         raise ValueError(f"date={date!r}: is no date; write it as YYYY-MM-DD") from None
-    directives = [f"%{flag}{letter}" for flag in ("", "-") for letter in string.ascii_letters]
+    directives = [f"%{letter}" for letter in string.ascii_letters] + [f"%-{letter}" for letter in string.ascii_letters]
     written = {directive: moment.strftime(directive) for directive in directives}
+    # %% is set aside first and put back last, or the `%` of `%%d` would begin a directive.
     replacements = {"%%": "\0", **{key: value for key, value in written.items() if value != key}, "\0": "%"}
     filters = "".join(f"|replace({key!r},{value!r})" for key, value in replacements.items())
     return f"{{%- macro {CLOCK}(format) -%}}{{{{- format{filters} -}}}}{{%- endmacro -%}}"

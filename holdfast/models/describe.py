@@ -7,7 +7,7 @@ import torch
 
 
 def max_length(model: Any) -> int:
-    """The most positions that the configuration allows; 2**30 where it names none."""
+    """Return the most positions that the configuration allows; 2**30 where it names none."""
     config = model.config.get_text_config()
     for name in ("max_position_embeddings", "n_positions", "max_sequence_length"):
         value = getattr(config, name, None)
@@ -17,7 +17,7 @@ def max_length(model: Any) -> int:
 
 
 def decoder_start(model: Any) -> int:
-    """The token that a decoder behind an encoder begins with.
+    """Return the token that a decoder behind an encoder begins with.
 
     Raises:
         ValueError: neither configuration names it.
@@ -33,24 +33,28 @@ def decoder_start(model: Any) -> int:
 
 
 def sentinels(tokenizer: Any) -> tuple[int, int] | None:
-    """The tokens that open and close the first answer of a model that was pretrained to fill gaps; None where there are none.
+    """Return the tokens that open and close the first answer of a model that was pretrained to fill gaps; None where there are none.
 
     T5 writes `<extra_id_0>`, what belongs into the first gap, `<extra_id_1>` (Raffel et al. 2020, section 3.1.4). mT5's
     vocabulary spells them with a word boundary before them.
     """
     for opening, closing in (("<extra_id_0>", "<extra_id_1>"), ("▁<extra_id_0>", "▁<extra_id_1>")):
         first, second = tokenizer.convert_tokens_to_ids([opening, closing])
+        # A tokenizer answers with its unknown token, and not with an error, where it lacks one.
         if None not in (first, second) and tokenizer.unk_token_id not in (first, second):
             return first, second
     return None
 
 
 def window(model: Any) -> int | None:
-    """The sliding attention window in tokens, where any layer has one."""
+    """Return the sliding attention window in tokens, or None where no layer has one."""
     config = model.config.get_text_config()
     size = getattr(config, "sliding_window", None)
-    kinds = getattr(config, "layer_types", None)
-    slides = getattr(config, "use_sliding_window", True) if kinds is None else any("sliding" in kind for kind in kinds)
+    # Qwen2 has a window in its configuration that its layers do not use; newer models list the layers that do.
+    layers = getattr(config, "layer_types", None)
+    slides = (
+        getattr(config, "use_sliding_window", True) if layers is None else any("sliding" in layer for layer in layers)
+    )
     return int(size) if size and slides else None
 
 
@@ -66,7 +70,7 @@ def limits(model: Any) -> tuple[int, ...]:
 
     Windows and chunks have many names; what is named as something else is left out, and a sliding window that no layer uses.
     """
-    found: set[int] = set()
+    lengths: set[int] = set()
     values = list(model.config.get_text_config().to_dict().items())
     while values:
         name, value = values.pop()
@@ -77,20 +81,18 @@ def limits(model: Any) -> tuple[int, ...]:
         elif isinstance(value, list | tuple):
             values += [(name, entry) for entry in value]
         elif isinstance(value, int) and value > 1:  # True is 1.
-            found.add(value)
-    return tuple(sorted(found))
+            lengths.add(value)
+    return tuple(sorted(lengths))
 
 
 def embedding_rms(model: Any) -> float:
-    """Root mean square of the word embeddings: the natural size of a soft prompt's entries.
-
-    Of what the module returns, because some models scale inside it.
-    """
+    """Return the root mean square of the word embeddings: the natural size of a soft prompt's entries."""
     words = model.get_input_embeddings()
     with torch.no_grad():
+        # Of what the module returns and not of its weight, because some models scale inside it.
         return float(words(torch.arange(len(words.weight), device=words.weight.device)).float().pow(2).mean().sqrt())
 
 
 def layers_and_width(model: Any) -> tuple[int, int]:
-    """How many layers the model has, and the width D of what goes from one to the next."""
+    """Return the number of layers, and the width D of the states that go from one to the next."""
     return int(model.config.get_text_config().num_hidden_layers), model.get_input_embeddings().weight.shape[1]

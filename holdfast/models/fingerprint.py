@@ -37,7 +37,7 @@ def fingerprint(source: str) -> str:
 
 
 def _content(path: Path) -> str:
-    """SHA-256 of a file; that of a large one from memory or from the user's cache where the file is the same as then."""
+    """Return the SHA-256 of a file; that of a large one from memory or from the user's cache where the file is the same as then."""
     before = _stat(path)
     if before[0] < LARGE:
         return _sha256(path)
@@ -47,6 +47,7 @@ def _content(path: Path) -> str:
             _known[key] = known[key]
             return known[key][1]
     content = _sha256(path)
+    # A file that changed while it was read, or may still change unseen, is not remembered.
     if before == _stat(path) and time.time() - before[2] / 1e9 > SETTLED:
         _known[key] = (before, content)
         _write()
@@ -59,7 +60,8 @@ def _sha256(path: Path) -> str:
 
 
 def _stat(path: Path) -> Stat:
-    """Size, inode and the times of the last change. That of the inode moves with every write, also where a copy sets the other back."""
+    """Return size, inode and the times of the last change."""
+    # The time of the inode moves with every write, also where a copy sets the other back.
     stat = path.stat()
     return stat.st_size, stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns
 
@@ -70,7 +72,7 @@ def _cache() -> Path:
 
 
 def _read() -> dict[str, tuple[Stat, str]]:
-    """What earlier processes remembered; nothing where there is no such file, or a damaged one."""
+    """Return the digests of earlier processes; none where there is no such file, or a damaged one."""
     try:
         lines = json.loads(_cache().read_text(encoding="utf-8"))
         return {str(path): ((*map(int, stat),), str(content)) for path, (stat, content) in lines.items()}  # pyright: ignore[reportReturnType]

@@ -48,7 +48,7 @@ class Pretrained:
 
     @property
     def architecture(self) -> Architecture:
-        """What the model's architecture decides, and what it can do."""
+        """The model's architecture, which says what it can do."""
         return architecture_of(self.model)
 
     @property
@@ -81,6 +81,7 @@ def load(
         _check_folder(folder)
     elif str(source).startswith((".", "/", "~")) or str(source).count("/") > 1:
         raise ValueError(f"{source}: there is no such model folder")
+    # Passed to configuration, model and tokenizer alike: code of the model's folder runs in all three or in none.
     options = {"trust_remote_code": trust_remote_code}
     try:
         config = AutoConfig.from_pretrained(source, **options)
@@ -98,15 +99,16 @@ def load(
             )
         tokenizer = _tokenizer(source, options)
     except (OSError, KeyError, ImportError) as error:
-        place = "" if folder.exists() else "no such folder here, and as a hub id it "
+        missing = "" if folder.exists() else "no such folder here, and as a hub id it "
         raise ValueError(
-            f"{source}: {place}cannot be loaded as a language model: {str(error).splitlines()[0]}"
+            f"{source}: {missing}cannot be loaded as a language model: {str(error).splitlines()[0]}"
         ) from error
     model, report = loaded
     _check_weights(str(source), report)
     prepare_tokenizer(tokenizer, str(source))
     fix_date(tokenizer, date)
     architecture.check(model)
+    # Frozen: a method asks for what it trains.
     model.requires_grad_(False).eval().to(device)
     return Pretrained(model, tokenizer, str(source), files=folder if folder.exists() else None)
 
@@ -131,12 +133,12 @@ def _check_weights(source: str, report: Mapping[str, Any]) -> None:
     """
     wrong = {
         "lacks": sorted(report["missing_keys"]),
-        "has in another shape": sorted(str(found[0]) for found in report["mismatched_keys"]),
+        "has in another shape": sorted(str(mismatch[0]) for mismatch in report["mismatched_keys"]),
     }
-    for how, names in wrong.items():
+    for fault, names in wrong.items():
         if names:
             raise ValueError(
-                f"{source}: its weights do not fit its config.json: it {how} {_listed(names)}; they would be random numbers, so get "
+                f"{source}: its weights do not fit its config.json: it {fault} {_listed(names)}; they would be random numbers, so get "
                 "the whole model again"
             )
     if report["error_msgs"]:
@@ -154,7 +156,8 @@ def _listed(names: Sequence[str]) -> str:
 
 @contextmanager
 def _no_warnings() -> Iterator[None]:
-    """transformers' table of weights that do not fit off: we say it in one line."""
+    """Silence transformers' table of weights that do not fit, within the context."""
+    # The same is said in one line, by `_check_weights`.
     before = hf_logging.get_verbosity()
     hf_logging.set_verbosity_error()
     try:
@@ -164,7 +167,7 @@ def _no_warnings() -> Iterator[None]:
 
 
 def _tokenizer(source: str | Path, options: dict[str, Any]) -> Any:
-    """transformers' tokenizer of a model; one that is there as a SentencePiece file alone needs two more packages."""
+    """Return transformers' tokenizer of a model; one that is a SentencePiece file alone needs two more packages."""
     try:
         return AutoTokenizer.from_pretrained(source, **options)
     except (ValueError, ImportError) as error:
@@ -192,18 +195,19 @@ def _check_folder(folder: Path) -> None:
 
 
 def prepare_tokenizer(tokenizer: Any, source: str) -> None:
-    """Refuse a tokenizer that cannot end a text; padding is ours (by mask), so a missing pad token needs no new row."""
+    """Refuse a tokenizer that cannot end a text, and give it a pad token where it has none."""
     if tokenizer.eos_token_id is None:
         raise ValueError(
             f"{source}: the tokenizer has no end-of-sequence token, so a trained answer could not end; set `eos_token` in "
             "tokenizer_config.json"
         )
     if tokenizer.pad_token_id is None:
+        # Padding is masked, so that any token will do: a new one would need a new row of embeddings.
         tokenizer.pad_token = tokenizer.eos_token
 
 
 def weights_hash(model: nn.Module) -> str:
-    """First 16 hex digits of SHA-256 over names, shapes and bytes of every weight."""
+    """Return the first 16 hex digits of SHA-256 over names, shapes and bytes of every weight."""
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
@@ -213,7 +217,8 @@ def weights_hash(model: nn.Module) -> str:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """transformers' own progress bars off: they would break up ours."""
+    """Switch off transformers' progress bars within the context."""
+    # They would break up ours.
     shown = hf_logging.is_progress_bar_enabled()
     hf_logging.disable_progress_bar()
     try:
@@ -244,6 +249,7 @@ def merge(pretrained: Pretrained, adapter: Path) -> None:
             wrapped = peft.PeftModel.from_pretrained(pretrained.model, adapter)
         except RuntimeError as error:
             raise ValueError(f"{adapter}: does not fit the model: {' '.join(str(error).split())[:200]}") from None
+        # PEFT warns where a tensor is missing, and leaves the adapter's random one in its place.
         needed = peft.get_peft_model_state_dict(wrapped, save_embedding_layers=False)
         with safe_open(adapter / "adapter_model.safetensors", "pt") as file:
             missing = sorted(needed.keys() - set(file.keys()))
@@ -253,4 +259,5 @@ def merge(pretrained: Pretrained, adapter: Path) -> None:
             )
         merged = wrapped.merge_and_unload()
     pretrained.model = merged.requires_grad_(False).eval()
+    # The weights are no longer those of the folder, so that its fingerprint is not theirs.
     pretrained.identity, pretrained.files = "", None

@@ -1,4 +1,4 @@
-"""What a MODEL argument means: a folder, a hub id, or `lab`."""
+"""The meaning of a MODEL argument: a folder, a hub id, or `lab`."""
 
 from pathlib import Path
 
@@ -23,9 +23,10 @@ def load(
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     whole = stage / "model" if stage is not None and (stage / "model").is_dir() else None
-    place = whole or resolve(argument)
-    pretrained = loading.load(place, device=device, trust_remote_code=trust_remote_code, date=date)
+    source = whole or resolve(argument)
+    pretrained = loading.load(source, device=device, trust_remote_code=trust_remote_code, date=date)
     if stage is not None and whole is None and (stage / "adapter").is_dir():
         loading.merge(pretrained, stage / "adapter")
+    # The source is where the user's model came from, and not the run's folder: reports and adapters name it.
     pretrained.source = resolve(argument) if argument != "lab" else argument
     return pretrained

@@ -1,4 +1,4 @@
-"""What is attached to a row and comes off again: a soft prompt, a deep prefix, low-rank updates, or several of them.
+"""Removable prompts in the form that a forward pass needs: vectors, keys and values, low-rank updates, or several of them.
 
 A soft prompt is vectors in front of the input, which the model computes as it computes words. A deep prefix is keys and
 values in every layer (Li & Liang 2021, Prefix-tuning, arXiv:2101.00190): a constant cache that nothing computes.
@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from typing import Any, TypeAlias
 
 import torch
@@ -51,12 +52,12 @@ Prompt: TypeAlias = Tensor | Attached
 
 
 def of(prompt: Prompt | None) -> Attached:
-    """A prompt as what is attached; None is nothing."""
+    """Return a prompt in the form `Attached`; None becomes an empty one."""
     return prompt if isinstance(prompt, Attached) else Attached(prompt)
 
 
 def detached(prompt: Prompt) -> Prompt:
-    """The same numbers without gradients."""
+    """Return the same numbers without gradients."""
     if isinstance(prompt, Tensor):
         return prompt.detach()
     vectors = None if prompt.vectors is None else prompt.vectors.detach()
@@ -82,22 +83,24 @@ class _Fixed(DynamicLayer):
 
 
 def constant(prompts: Sequence[Attached]) -> Cache:
-    """A cache of all their keys and values, one prompt after another, for one forward of any number of rows; gradients pass.
+    """Return a cache of all their keys and values, one prompt after another, for one forward of any number of rows.
 
-    Where there is one more prompt than the rows at hand have, the mask has to hide it.
+    Gradients pass. Where there is one more prompt than the rows at hand have, the mask has to hide it.
     """
     deep = [prompt.layers for prompt in prompts if prompt.layers]
+    # Every row's queries run over the keys of all prompts side by side: `masks.behind` lets each see those of its prompt.
     joined = [
-        tuple(torch.cat([states[kind] for states in layer], -2) for kind in (0, 1)) for layer in zip(*deep, strict=True)
+        tuple(torch.cat([states[part] for states in layer], -2) for part in (0, 1)) for layer in zip(*deep, strict=True)
     ]
     return Cache(layers=[_Fixed(*states) for states in joined])
 
 
 @contextmanager
 def updated(model: Any, prompt: Attached) -> Iterator[None]:
-    """Within, the model's modules give what the prompt's low-rank updates add."""
+    """Add the prompt's low-rank updates to the outputs of the model's modules, within the context."""
     if prompt.updates:
         check_not_recomputed(model)
+    # Hooks, not merged weights: the weights may be frozen or tied, and merging W + BA and taking it out again rounds.
     handles = [
         model.get_submodule(name).register_forward_hook(partial(_add, *matrices))
         for name, matrices in prompt.updates.items()
@@ -110,12 +113,13 @@ def updated(model: Any, prompt: Attached) -> Iterator[None]:
 
 
 def _add(down: Tensor, up: Tensor, module: Any, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-    given = inputs[0]
-    return output + F.linear(F.linear(given, down.to(given)), up.to(given))
+    x = inputs[0]
+    return output + F.linear(F.linear(x, down.to(x)), up.to(x))
 
 
 def by_updates(rows: Sequence[Row], prompts: Sequence[Prompt]) -> list[tuple[Attached, list[int]]]:
     """Return groups of rows, by number, that one forward can hold, each with the prompt whose low-rank updates the model then has."""
+    # A low-rank update changes the weights of a whole forward, so that one forward holds only rows with the same update.
     groups: dict[int, list[int]] = {}
     for number, row in enumerate(rows):
         updating = row.prompt is not None and of(prompts[row.prompt]).updates
@@ -124,24 +128,28 @@ def by_updates(rows: Sequence[Row], prompts: Sequence[Prompt]) -> list[tuple[Att
 
 
 def in_order(rows: Sequence[Row], groups: Sequence[Sequence[int]], parts: Sequence[Tensor]) -> Tensor:
-    """What was computed for each label of groups of rows (their numbers), in the order of the rows: [N, ...]."""
+    """Join what was computed for each label of groups of rows (their numbers), in the order of the rows: [N, ...]."""
     if len(parts) == 1:
         return parts[0]
-    owners = torch.tensor([number for numbers in groups for number in numbers for _ in rows[number].labels])
+    computed = list(chain.from_iterable(groups))
+    owners = torch.tensor(computed).repeat_interleave(torch.tensor([len(rows[number].labels) for number in computed]))
+    # A stable sort, because a row's labels have equal keys and must stay in their order.
     return torch.cat(list(parts))[owners.argsort(stable=True).to(parts[0].device)]
 
 
 def recomputed(model: Any) -> bool:
-    """Whether transformers computes layers a second time in the backward pass: gradient checkpointing."""
+    """Return True where transformers computes layers a second time in the backward pass (gradient checkpointing)."""
     return model.training and any(getattr(module, "gradient_checkpointing", False) for module in model.modules())
 
 
 def check_not_recomputed(model: Any) -> None:
-    """Refuse to train with a deep prefix or low-rank updates while transformers recomputes layers: it would do so without them.
+    """Refuse to train with a deep prefix or low-rank updates while transformers recomputes layers.
 
     Raises:
         ValueError: gradient checkpointing is on.
     """
+    # The second forward runs in the backward pass, after the hooks are gone and without the cache: its gradients would be
+    # those of the model without the prompt, and nothing would say so.
     if recomputed(model):
         raise ValueError(
             "gradient checkpointing loses a deep prefix and an attached LoRA; set gradient_checkpointing=false, or use a "

@@ -32,32 +32,33 @@ class Prefix:
     layers: tuple[KeysValues | None, ...] = ()
     logits: Tensor | None = None
 
-    def open(self, rows: int, room: int, *, together: bool = False) -> "RowCache":
-        """A fresh cache for a batch of rows behind this prefix, with room for so many more places.
+    def open(self, rows: int, room: int, *, one_copy: bool = False) -> "RowCache":
+        """Return a fresh cache for a batch of rows behind this prefix, with room for so many more positions.
 
-        Each row gets a copy of the prefix, or none: `together`, where steps of one token go through `attention_together`.
+        Each row gets a copy of the prefix, or with `one_copy` none, where steps of one token go through `attention_together`.
         """
-        return RowCache(self, rows, room, together)
+        return RowCache(self, rows, room, one_copy)
 
 
 class _Layer(DynamicLayer):
     """One layer's keys and values `[B, H, P + room, d]`, allocated once: a step only writes its column. P is 0 where the
-    prefix stands apart."""
+    prefix is not copied into it (`shared`)."""
 
-    def __init__(self, start: KeysValues | None, rows: int, room: int, together: bool = False) -> None:
+    def __init__(self, start: KeysValues | None, rows: int, room: int, one_copy: bool = False) -> None:
         super().__init__()
         self.start, self.rows, self.room = start, rows, room
         self.length = start[0].shape[-2] if start else 0
-        self.apart = self.length if together else 0
+        self.shared = self.length if one_copy else 0
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         self.dtype, self.device, self.is_initialized = key_states.dtype, key_states.device, True
-        places = self.length - self.apart + self.room
+        places = self.length - self.shared + self.room
+        # Allocated once: torch.cat in every step would copy the whole cache for each token.
         self.all_keys, self.all_values = (
             torch.empty(self.rows, new.shape[1], places, new.shape[3], dtype=new.dtype, device=new.device)
             for new in (key_states, value_states)
         )
-        if self.start and self.apart:
+        if self.start and self.shared:
             self.start = self.start[0].to(key_states), self.start[1].to(value_states)
         elif self.start:
             self.all_keys[:, :, : self.length], self.all_values[:, :, : self.length] = self.start
@@ -65,13 +66,15 @@ class _Layer(DynamicLayer):
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> KeysValues:
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-        begin, end = self.length - self.apart, self.length - self.apart + key_states.shape[-2]
+        begin, end = self.length - self.shared, self.length - self.shared + key_states.shape[-2]
         assert end <= self.all_keys.shape[-2], "the cache was opened with too little room"
         self.all_keys[:, :, begin:end], self.all_values[:, :, begin:end] = key_states, value_states
         self.length += key_states.shape[-2]
         keys, values = self.all_keys[:, :, :end], self.all_values[:, :, :end]
-        if not self.apart or self.start is None:
+        if not self.shared or self.start is None:
             return keys, values
+        # Steps of one token go through `shared_prefix_attention`, which reads the prefix beside the keys. The first forward, of
+        # whole suffixes, uses the model's own attention, which has to see them joined.
         if key_states.shape[-2] == 1:
             keys.before = self.start  # pyright: ignore[reportAttributeAccessIssue]
             return keys, values
@@ -86,34 +89,34 @@ class _Layer(DynamicLayer):
 class RowCache(Cache):
     """The cache of one batch of rows behind a prefix."""
 
-    def __init__(self, prefix: Prefix, rows: int, room: int, together: bool = False) -> None:
-        self.apart = prefix.length if together else 0  # Places that the rows share, and that are not in their own.
+    def __init__(self, prefix: Prefix, rows: int, room: int, one_copy: bool = False) -> None:
+        self.shared = prefix.length if one_copy else 0  # Places that the rows share, and that are not in their own.
         if prefix.layers:
-            super().__init__(layers=[_Layer(start, rows, room, together) for start in prefix.layers])
+            super().__init__(layers=[_Layer(start, rows, room, one_copy) for start in prefix.layers])
         else:
             super().__init__(layer_class_to_replicate=partial(_Layer, None, rows, room))  # pyright: ignore[reportArgumentType]
 
     def keep(self, order: Sequence[int]) -> None:
-        """Row i becomes what row `order[i]` was; the other rows are dropped. Only rows that move are copied."""
-        moved = [place for place, old in enumerate(order) if place != old]
-        source = [order[place] for place in moved]
+        """Make row i what row `order[i]` was, and drop the other rows. Only rows that move are copied."""
+        moved = [slot for slot, old in enumerate(order) if slot != old]
+        source = [order[slot] for slot in moved]
         for layer in self._filled():
             for states in (layer.all_keys, layer.all_values):
                 states[moved] = states[source]
             layer.all_keys, layer.all_values = layer.all_keys[: len(order)], layer.all_values[: len(order)]
 
     def repeat(self, times: int) -> None:
-        """Every row becomes so many equal rows, side by side."""
+        """Make every row so many equal rows, side by side."""
         for layer in self._filled():
             layer.all_keys = layer.all_keys.repeat_interleave(times, 0)
             layer.all_values = layer.all_values.repeat_interleave(times, 0)
 
     def reorder(self, order: Tensor, start: int) -> None:
-        """From place `start` on, row i continues what row `order[i]` was; before it, these rows must be equal."""
+        """Make row i what row `order[i]` was, from position `start` on; before it, these rows must be equal."""
         for layer in self._filled():
-            own = slice(start - layer.apart, layer.length - layer.apart)
+            new = slice(start - layer.shared, layer.length - layer.shared)
             for states in (layer.all_keys, layer.all_values):
-                states[:, :, own] = states[order, :, own]
+                states[:, :, new] = states[order, :, new]
 
     def _filled(self) -> Iterator[_Layer]:
         return (layer for layer in self.layers if isinstance(layer, _Layer) and layer.is_initialized)
@@ -125,19 +128,20 @@ def prefill(model: Any, prompt: Prompt | None, tokens: Sequence[int]) -> Prefix:
     Raises:
         TypeError: the model keeps something else than keys and values (a recurrent state), which cannot be shared so.
     """
-    given = of(prompt)
-    deep, size = given.deep, given.soft + len(tokens)
+    attached = of(prompt)
+    deep, size = attached.deep, attached.soft + len(tokens)
     if size == 0:
-        return Prefix(deep, given.layers)
+        return Prefix(deep, attached.layers)
     cache = DynamicCache()
-    embeds = embed(model, given.vectors, tokens)
-    for number, (keys, values) in enumerate(given.layers):
+    embeds = embed(model, attached.vectors, tokens)
+    for number, (keys, values) in enumerate(attached.layers):
         cache.update(keys.to(embeds), values.to(embeds), number)
     positions = torch.arange(deep, deep + size, device=embeds.device)[None]
     last = torch.tensor([size - 1], device=embeds.device)
     logits = step(model, cache, embeds, positions, positions.new_ones(1, deep + size), last)
     layers: list[KeysValues | None] = []
     for layer in cache.layers:
+        # Not isinstance: a sliding-window layer is a subclass, and has forgotten the beginning of the prefix.
         if type(layer) is not DynamicLayer:
             raise TypeError(f"{type(model).__name__} keeps a {type(layer).__name__}, not keys and values alone")
         layers.append((layer.keys, layer.values) if layer.keys is not None and layer.values is not None else None)
@@ -147,7 +151,7 @@ def prefill(model: Any, prompt: Prompt | None, tokens: Sequence[int]) -> Prefix:
 
 
 def layers_of(model: Any, vectors: Tensor) -> tuple[KeysValues, ...]:
-    """The keys and values `[1, H, P, d]` that every layer makes of a soft prompt `[P, D]`: the deep prefix that equals it.
+    """Return the keys and values `[1, H, P, d]` that every layer makes of a soft prompt `[P, D]`: the deep prefix that equals it.
 
     Raises:
         TypeError: a layer keeps something else.
@@ -160,14 +164,14 @@ def layers_of(model: Any, vectors: Tensor) -> tuple[KeysValues, ...]:
 
 
 def embed(model: Any, prompt: Tensor | None, tokens: Sequence[int]) -> Tensor:
-    """A soft prompt `[P, D]` and tokens as the model's input vectors `[1, P + T, D]`."""
+    """Return a soft prompt `[P, D]` and tokens as the model's input vectors `[1, P + T, D]`."""
     words = model.get_input_embeddings()
     embeds = words(torch.tensor(list(tokens), dtype=torch.long, device=words.weight.device))
     return (embeds if prompt is None else torch.cat([prompt.to(embeds), embeds]))[None]
 
 
 def step(model: Any, cache: Cache, new: Tensor, positions: Tensor, mask: Tensor, index: Tensor) -> Tensor:
-    """Run new tokens `[B, T]`, or vectors `[B, T, D]`, behind a cache; the logits `[N, V]` at N flat places of them.
+    """Run new tokens `[B, T]`, or vectors `[B, T, D]`, behind a cache; return the logits `[N, V]` at N of them.
 
     Args:
         positions: `[B, T]`.
@@ -183,33 +187,34 @@ def step(model: Any, cache: Cache, new: Tensor, positions: Tensor, mask: Tensor,
 
 
 def next_token(model: Any, cache: RowCache, tokens: Tensor, positions: Tensor, mask: Tensor) -> Tensor:
-    """One new token `[B]` of each row behind a cache; the logits `[B, V]` of what follows it.
+    """Run one new token `[B]` of each row behind a cache; return the logits `[B, V]` of what follows it.
 
     Args:
         positions: `[B]`.
         mask: bool `[B, C + 1]`, True at places that hold something, C being what the cache holds.
     """
     index = torch.arange(len(tokens), device=tokens.device)
-    if not cache.apart:
+    if not cache.shared:
         return step(model, cache, tokens[:, None], positions[:, None], mask, index)
     with attention_together(model):
-        return step(model, cache, tokens[:, None], positions[:, None], mask[:, None, None, cache.apart :], index)
+        return step(model, cache, tokens[:, None], positions[:, None], mask[:, None, None, cache.shared :], index)
 
 
 def takes(model: Any, argument: str) -> bool:
-    """Whether the model's forward has an argument of this name (looked for inside, where adapters wrap the model)."""
+    """Return True where the model's forward has an argument of this name."""
+    # An adapter's wrapper takes **kwargs and would hide the arguments of the model inside.
     plain = model.get_base_model() if hasattr(model, "get_base_model") else model
     return argument in _arguments(type(plain))
 
 
 @lru_cache(maxsize=64)
-def _arguments(kind: type) -> frozenset[str]:
-    return frozenset(inspect.signature(kind.forward).parameters)  # pyright: ignore[reportAttributeAccessIssue]
+def _arguments(model_class: type) -> frozenset[str]:
+    return frozenset(inspect.signature(model_class.forward).parameters)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 @contextmanager
 def inference(model: Any) -> Iterator[None]:
-    """Within, no gradients and no dropout; afterwards every module trains again that did before."""
+    """Switch off gradients and dropout within the context; afterwards every module trains again that did before."""
     training = [module for module in model.modules() if module.training]
     model.eval()
     try:
@@ -226,7 +231,7 @@ _SEEN: WeakKeyDictionary[nn.Module, dict[tuple[Any, ...], bool]] = WeakKeyDictio
 
 
 def shares(model: Any) -> bool:
-    """Whether this loaded model continues rows behind a cached prefix as it continues each row alone.
+    """Return True where this loaded model continues rows behind a cached prefix as it continues each row alone.
 
     Tried once per attention kind, with numbers: a short and a long row, padded between prefix and suffix; then the
     short one is dropped and the long one goes a step on. `holdfast.prefix.reach` tries it on longer rows.
@@ -235,35 +240,35 @@ def shares(model: Any) -> bool:
 
 
 def agrees(model: Any, attempt: Callable[..., tuple[Tensor, Tensor]], *arguments: int, refused: bool = False) -> bool:
-    """Whether two ways to compute logits `[N, V]` agree on this model; tried once for each attention kind.
+    """Return True where two computations of logits `[N, V]` agree on this model; tried once for each attention implementation.
 
-    Rounding makes their root mean square difference a few epsilons of the logits' spread, a wrong mask or position
-    makes it of the order of 1; the bound lies between, at the geometric mean. What the model refuses does not agree, or
-    counts as `refused`.
+    Their root mean square difference, as a share of the logits' spread, is compared with the root of the dtype's epsilon.
+    What the model refuses does not agree, or counts as `refused`.
     """
     key = attempt.__name__, arguments, str(getattr(model.config, "_attn_implementation", None))
     seen = _SEEN.setdefault(model, {})
     if key not in seen:
         try:
             with inference(model), unrounded(model):
-                one, other = attempt(model, *arguments)
+                first, second = attempt(model, *arguments)
         except torch.OutOfMemoryError:
             raise  # says nothing about the model, and must not be remembered as if it did
         except REFUSALS:
             seen[key] = refused
         else:
-            difference = (one.float() - other.float()).pow(2).mean().sqrt() / one.float().std()
-            seen[key] = float(difference) < torch.finfo(one.dtype).eps ** 0.5
+            difference = (first.float() - second.float()).pow(2).mean().sqrt() / first.float().std()
+            # Rounding makes a few epsilons, a wrong mask or position makes about 1: the bound is the geometric mean of the two.
+            seen[key] = float(difference) < torch.finfo(first.dtype).eps ** 0.5
     return seen[key]
 
 
 def unrounded(model: Any) -> torch.autocast:
-    """Within, nothing is computed in a lower precision than the model's own: what two ways differ by is then no rounding of autocast's."""
+    """Return a context without autocast, so that two computations do not differ by its rounding."""
     return torch.autocast(model.device.type, enabled=False)
 
 
-def continued(model: Any, length: int, together: bool) -> tuple[Tensor, Tensor]:
-    """The attempt of `shares`, in texts of so many places: logits behind each text alone, and behind the cached prefix."""
+def continued(model: Any, length: int, one_copy: bool) -> tuple[Tensor, Tensor]:
+    """Compute the attempt of `shares`, in texts of so many positions: logits of each text alone, and behind the cached prefix."""
     width = length - 6  # of the long row's own tokens, before its last step; the prefix takes 5 places
     tokens = random_tokens(model, length - 2)
     prompt, device = embed(model, None, tokens[:2])[0], model.device
@@ -274,12 +279,13 @@ def continued(model: Any, length: int, together: bool) -> tuple[Tensor, Tensor]:
         with head_at(model, last) as applied:
             logits = model(inputs_embeds=inputs, use_cache=False).logits[0]
         alone.append(logits[0 if applied else -1])
-    cache = prefill(model, prompt, tokens[:3]).open(rows=2, room=width + 1, together=together)
+    cache = prefill(model, prompt, tokens[:3]).open(rows=2, room=width + 1, one_copy=one_copy)
     padding = [0] * (width - 2)
     mask = torch.tensor([[1] * 5 + padding + [1, 1], [1] * (5 + width)], device=device)
     positions = torch.tensor([[*padding, 5, 6], list(range(5, 5 + width))], device=device)
     suffixes = torch.tensor([[*padding, *tokens[3:5]], tokens[3 : 3 + width]], device=device)
     first = step(model, cache, suffixes, positions, mask, positions.new_tensor([width - 1, 2 * width - 1]))
+    # Dropping the short row moves the long one to its slot: a cache that is not really moved gives itself away here.
     cache.keep([1])
     last = suffixes.new_tensor([tokens[3 + width]])
     then = next_token(model, cache, last, positions[1:, -1] + 1, mask.new_ones(1, length, dtype=torch.bool))
@@ -287,6 +293,6 @@ def continued(model: Any, length: int, together: bool) -> tuple[Tensor, Tensor]:
 
 
 def random_tokens(model: Any, count: int) -> list[int]:
-    """The same random token ids each time."""
+    """Return random token ids, the same each time."""
     random = torch.Generator().manual_seed(0)
     return torch.randint(model.get_input_embeddings().weight.shape[0], (count,), generator=random).tolist()

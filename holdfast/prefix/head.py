@@ -1,4 +1,4 @@
-"""What a model predicts at label places: logits at once or, where the vocabulary is large, later and a part at a time.
+"""Predictions at label positions: logits at once or, where the vocabulary is large, later and a part at a time.
 
 N labels over a vocabulary of V make N x V logits, and a loss makes as many again, in float32. Hidden states [N, D] are all
 that has to be kept for them: the loss of a part can be computed, forgotten, and computed again for its gradient (Chen et al.
@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
 import torch
@@ -27,7 +28,7 @@ LOGITS = 2**25  # Numbers of logits that exist at once (128 MiB in float32), as 
 
 @dataclass(frozen=True, eq=False)
 class LabelLogits:
-    """What was predicted at N label places: rows as given, label places ascending.
+    """Predictions at N label positions: rows as given, positions ascending.
 
     `states` are the logits [N, V], or, where `model` is given, the hidden states [N, D] from which its head makes them.
     """
@@ -55,12 +56,13 @@ class LabelLogits:
             return loss(self.states, self.labels, self.weights, *(output.states for output in beside))
 
         def part(labels: Tensor, weights: Tensor, *states: Tensor) -> Tensor:
-            logits, *others = (output.made(some) for output, some in zip(every, states, strict=True))
+            logits, *others = (output.made(chunk) for output, chunk in zip(every, states, strict=True))
             return loss(logits, labels, weights, *others)
 
         tensors = (self.labels, self.weights, *(output.states for output in every))
         parts = zip(*(tensor.split(at_once) for tensor in tensors), strict=True)
-        return torch.stack([checkpoint(part, *some, use_reentrant=False) for some in parts]).sum()  # pyright: ignore[reportArgumentType]
+        # Recomputed in the backward pass, or every part's logits would be kept for its gradient: N x V numbers after all.
+        return torch.stack([checkpoint(part, *chunk, use_reentrant=False) for chunk in parts]).sum()  # pyright: ignore[reportArgumentType]
 
     @property
     def _at_once(self) -> int:
@@ -87,24 +89,25 @@ class LabelLogits:
 
 
 def labels_at_once(model: Any) -> int:
-    """How many labels' logits may exist at once."""
+    """Return the number of labels whose logits may exist at once."""
     return max(1, LOGITS // model.get_input_embeddings().weight.shape[0])
 
 
 def separable(model: Any, prompts: Sequence[Prompt] = ()) -> bool:
-    """Whether what the model does behind its body can be had alone; tried with numbers, once for each loaded model.
+    """Return True where the model's head can be run alone; tried with numbers, once for each loaded model.
 
-    Not where the model changes the states before its head sees them (T5 scales them where head and embedding are one).
-    Not where a prompt updates the head: its update is there during the rows' forward only.
+    False where the model changes the states before its head sees them (T5 scales them where head and embedding are one).
     """
     head = model.get_output_embeddings()
-    if any(model.get_submodule(name) is head for prompt in prompts for name in of(prompt).updates):
+    # A prompt's update of the head is there during the rows' forward only.
+    updates = chain.from_iterable(of(prompt).updates for prompt in prompts)
+    if any(model.get_submodule(name) is head for name in updates):
         return False
     return agrees(model, _with_and_without_body)
 
 
 def behind_body(model: Any, states: Tensor) -> Tensor:
-    """Hidden states [n, D] -> logits [n, V]: the head and whatever the model does to logits (scaling, soft-capping).
+    """Return the logits [n, V] of hidden states [n, D]: the head and whatever the model does to logits (scaling, soft-capping).
 
     The model's own forward, with a body that only gives the states.
     """
@@ -123,19 +126,20 @@ class _OnlyStates(BaseModelOutputWithPast):
 @contextmanager
 def _body_gives(model: Any, states: Tensor) -> Iterator[None]:
     body = model.get_decoder()
-    own = vars(body).get("forward")
+    # The instance's attribute alone: a class's forward is not restored but uncovered again.
+    override = vars(body).get("forward")
     body.forward = lambda *args, **kwargs: _OnlyStates(last_hidden_state=states)  # pyright: ignore[reportArgumentType]
     try:
         yield
     finally:
-        if own is None:
+        if override is None:
             del body.forward
         else:
-            body.forward = own
+            body.forward = override
 
 
 def _with_and_without_body(model: Any) -> tuple[Tensor, Tensor]:
-    """The probe: a few tokens through the whole model, and the states that its head saw through what follows the body."""
+    """Compute the probe: a few tokens through the whole model, and the states that its head saw through what follows the body."""
     tokens = torch.tensor([random_tokens(model, 4)], device=model.device)
     decoder = architecture_of(model).decoder_inputs(tokens)
     whole = model(tokens, **decoder, use_cache=False).logits[0]

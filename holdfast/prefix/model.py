@@ -22,7 +22,7 @@ from holdfast.row import Row
 
 @dataclass(frozen=True, slots=True)
 class Capability:
-    """Whether a loaded model computes rows together rightly (packed; behind an encoder, padded), and what was seen."""
+    """The verdict on a loaded model: does it compute rows side by side rightly (packed; behind an encoder, padded), and why."""
 
     packed: bool
     why: str
@@ -42,7 +42,7 @@ class PrefixModel(nn.Module):
         self.budget = budget
 
     def forward(self, rows: Sequence[Row]) -> LabelLogits:
-        """Predictions of every token of the rows that carries a weight; where they are many, as states before the head.
+        """Return predictions of every token of the rows that carries a weight; where they are many, as states before the head.
 
         Raises:
             ValueError: no row carries a weight, a row is longer with its prompt than the model has positions, or a row
@@ -87,38 +87,36 @@ class PrefixModel(nn.Module):
         return next(number for number, module in enumerate(self.prompts) if module is prompt)
 
     def length(self, prompt: int) -> int:
-        """The positions that a prompt takes."""
+        """Return the number of positions that a prompt takes."""
         return int(self.prompts[prompt].length)  # pyright: ignore[reportArgumentType]
 
     def attached(self, prompt: int) -> Prompt:
-        """A prompt as it is now, without gradients."""
+        """Return a prompt as it is now, without gradients."""
         with torch.no_grad():
             return detached(self.prompts[prompt]())
 
     def packs(self, length: int = 0, *, deep: bool = False) -> bool:
-        """Whether rows of that length, their prompt included, are computed packed; with `deep`, behind deep prefixes."""
+        """Return True where rows of that length, their prompt included, are packed; with `deep`, behind deep prefixes."""
         return self._packs_up_to(length, deep) >= length and capability(self.model, deep=deep).packed
 
     def _packs_up_to(self, length: int, deep: bool) -> int:
-        """Up to how many places, at most `length`, a row with its prompt may be packed; -1 where none may.
-
-        A mask of our making replaces the model's own, sliding window included: longer rows would see too much.
-        """
+        """Return the longest row with its prompt, at most `length` positions, that may be packed; -1 where none may."""
         if not capability(self.model, deep=deep).packed:
             return -1
         if not architecture_of(self.model).one_sequence:
             return length  # The model's own masks are used.
+        # A mask of our making replaces the model's own, sliding window included: longer rows would see too much.
         depth = reach_of_depth(self.model, long_and_alone, length, deep)
         places = reach(self.model, many_and_alone, depth, deep)  # A row's places are rounded up.
         return depth if places >= depth else places // MULTIPLE * MULTIPLE
 
     def _depths(self, rows: Sequence[Row], prompt_lengths: Sequence[int]) -> list[int]:
-        """Positions of each row with its prompt, checked against what the model has."""
+        """Return the positions of each row with its prompt, checked against what the model has."""
         architecture = architecture_of(self.model)
         before = [0 if row.prompt is None else prompt_lengths[row.prompt] for row in rows]
-        own = [architecture.row_positions(row) for row in rows]
+        needed = [architecture.row_positions(row) for row in rows]
         limit = describe.max_length(self.model)
-        for row, tokens, soft in zip(rows, own, before, strict=True):
+        for row, tokens, soft in zip(rows, needed, before, strict=True):
             if tokens + soft > limit:
                 raise ValueError(
                     f"row {row.name or '(unnamed)'}: {tokens} tokens behind a prompt of {soft} need {tokens + soft} "
@@ -126,18 +124,17 @@ class PrefixModel(nn.Module):
                 )
         if not any(any(row.weights) for row in rows):
             raise ValueError("no token of this batch carries a loss weight, so there is nothing to predict")
-        return list(map(sum, zip(own, before, strict=True)))
+        return list(map(sum, zip(needed, before, strict=True)))
 
 
 _SEEN: WeakKeyDictionary[nn.Module, dict[tuple[str, bool], Capability]] = WeakKeyDictionary()
 
 
 def capability(model: Any, *, deep: bool = False) -> Capability:
-    """Whether this loaded model computes packed rows as it computes each row alone, tried once per attention kind.
+    """Return the verdict on packed rows against each row alone, tried once for each attention implementation.
 
     Short random rows behind a short random prompt (with `deep`, its keys and values in a constant cache), packed and
-    alone. Rounding makes a relative difference of the order of the dtype's epsilon, a mask or position that is not obeyed
-    one of the order of 1; the bound lies in the middle, at the geometric mean.
+    alone; the difference of their logits is compared with the root of the dtype's epsilon.
     """
     attention = str(getattr(model.config, "_attn_implementation", None))
     seen = _SEEN.setdefault(model, {})
@@ -147,15 +144,15 @@ def capability(model: Any, *, deep: bool = False) -> Capability:
 
 
 def takes_vectors(model: Any) -> bool:
-    """Whether the model computes vectors that are no word's; tried once for each loaded model.
+    """Return True where the model computes vectors that are no word's; tried once for each loaded model.
 
-    Not where every layer looks up an embedding of its own by token id (Gemma 4): a vector has none.
+    False where every layer looks up an embedding of its own by token id (Gemma 4): a vector has none.
     """
     return agrees(model, _of_vectors)
 
 
 def _of_vectors(model: Any) -> tuple[Tensor, Tensor]:
-    """The attempt of `takes_vectors`: vectors between words. That they are computed at all is what is asked."""
+    """Compute the attempt of `takes_vectors`: vectors between words. It agrees where the model computes them at all."""
     words = embed(model, None, random_tokens(model, 8))
     vectors = (words[:, :4] + words[:, 4:]) / 2
     written = torch.tensor([random_tokens(model, 1)], device=vectors.device)
@@ -165,10 +162,9 @@ def _of_vectors(model: Any) -> tuple[Tensor, Tensor]:
 
 
 def by_path(model: Any) -> bool:
-    """Whether rows are packed into one, and attention goes along paths: on a CPU, where torch's dense kernel scores all pairs.
-
-    Layers that are computed again would not find their paths, and a model that hands none on is found out with numbers.
-    """
+    """Return True where rows are packed into one and attention goes along paths; tried with numbers, on a CPU only."""
+    # On a CPU torch's dense kernel scores all pairs, which paths avoid. Layers that are computed again in the backward pass
+    # would not find their paths.
     if model.device.type != "cpu" or model.config._attn_implementation != "sdpa" or recomputed(model):
         return False
     return agrees(model, _by_path_and_by_mask)
@@ -191,15 +187,17 @@ def _probe(model: Any, deep: bool) -> Capability:
         with unrounded(model):
             prompt = Attached(layers=layers_of(model, vectors)) if deep else vectors
             alone = reference.label_logits(model, rows, [prompt]).float()
-            together = packed.label_logits(model, rows, [prompt]).float()
+            side_by_side = packed.label_logits(model, rows, [prompt]).float()
     except torch.OutOfMemoryError:
-        raise
+        raise  # says nothing about the model, and is a RuntimeError, which the next line would take for a refusal
     except REFUSALS as error:
         return Capability(False, f"packed rows are refused: {str(error).splitlines()[0]}")
     finally:
         for module, mode in training.items():
             module.training = mode
-    difference = float((alone - together).pow(2).mean().sqrt() / alone.std())
+    difference = float((alone - side_by_side).pow(2).mean().sqrt() / alone.std())
+    # Rounding makes a difference of about an epsilon, a mask or position that is not obeyed one of about 1: the geometric
+    # mean of the two separates them with the same margin on both sides.
     bound = torch.finfo(vectors.dtype).eps ** 0.5
     return Capability(
         difference < bound, f"packed rows differ by {difference:.1g} of the logits' spread (bound {bound:.1g})"
@@ -207,7 +205,7 @@ def _probe(model: Any, deep: bool) -> Capability:
 
 
 def _random_rows(model: Any, lengths: Sequence[int], *, first: bool) -> tuple[list[Row], Tensor]:
-    """Random rows, every token predicted (the first one too, or not), and the vectors [P, D] of a random prompt."""
+    """Return random rows, every token predicted (the first one too, or not), and the vectors [P, D] of a random prompt."""
     random = torch.Generator().manual_seed(0)
     vocabulary = model.get_input_embeddings().weight.shape[0]
     rows = [
@@ -223,14 +221,14 @@ def _random_rows(model: Any, lengths: Sequence[int], *, first: bool) -> tuple[li
 
 
 def many_and_alone(model: Any, places: int, deep: bool) -> tuple[Tensor, Tensor]:
-    """The attempt of `reach`: short rows in one packed row of so many places, and each alone; their last tokens predicted."""
+    """Compute the attempt of `reach`: short rows in one packed row of so many places, and each alone; their last tokens predicted."""
     rows, vectors = _random_rows(model, filling(places // MULTIPLE * MULTIPLE - 4), first=False)
     rows = [replace(row, weights=(*[0.0] * (len(row.tokens) - 1), 1.0)) for row in rows]
     return _in_one_and_alone(model, rows, vectors, deep)
 
 
 def long_and_alone(model: Any, places: int, deep: bool) -> tuple[Tensor, Tensor]:
-    """The attempt of `reach_of_depth`: a row of so many places, its prompt included, in a packed row and alone."""
+    """Compute the attempt of `reach_of_depth`: a row of so many places, its prompt included, in a packed row and alone."""
     (row,), vectors = _random_rows(model, [places - 3], first=False)
     return _in_one_and_alone(model, [replace(row, weights=(*[0.0] * (places - 7), *[1.0] * 4))], vectors, deep)
 

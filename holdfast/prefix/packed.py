@@ -31,7 +31,7 @@ def label_logits(
     by_path: bool = False,
     read: Callable[..., Tensor] | None = None,
 ) -> Tensor:
-    """Logits at the label places: rows as given, label places ascending.
+    """Return logits at the label places: rows as given, label places ascending.
 
     Args:
         model: A transformers model that takes a 4-D mask (`PrefixModel` finds out).
@@ -54,6 +54,7 @@ def label_logits(
     for prompt, numbers in groups:
         group = [rows[number] for number in numbers]
         with updated(model, prompt):
+            # Without a budget everything goes into one packed row, which computes each prompt once and pads nothing.
             layout = pack(group, lengths) if by_path else None
             paths = None if layout is None else of_row(layout.end)
             if layout is None or paths is None or paths.copies > COPIES:
@@ -112,7 +113,7 @@ def _inputs(model: Any, packed: Packed, prompts: Sequence[Attached], paths: Path
 
 
 def embed(model: Any, packed: Packed, prompts: Sequence[Attached]) -> Tensor:
-    """The model's input [R, S, D]: word embeddings, and the soft prompts' vectors in their places."""
+    """Return the model's input [R, S, D]: word embeddings, and the soft prompts' vectors in their places."""
     words = model.get_input_embeddings()(packed.tokens)
     if not len(packed.soft_index):
         return words
@@ -124,9 +125,8 @@ def embed(model: Any, packed: Packed, prompts: Sequence[Attached]) -> Tensor:
 
 @contextmanager
 def head_at(model: Any, label_index: Tensor) -> Iterator[bool]:
-    """Within, the LM head sees the hidden states at the flat places [N] only, as [1, N, D].
+    """Show the LM head the hidden states at the flat places [N] only, as [1, N, D], within the context.
 
-    A hook on the head, so that whatever the model does with logits afterwards (scaling, soft-capping) is still done.
     Yields False, and changes nothing, where the model names no head.
     """
     head = model.get_output_embeddings()
@@ -138,6 +138,7 @@ def head_at(model: Any, label_index: Tensor) -> Iterator[bool]:
         hidden, *rest = inputs
         return hidden.flatten(0, 1)[label_index].unsqueeze(0), *rest
 
+    # A hook on the head, so that whatever the model does with logits afterwards (scaling, soft-capping) is still done.
     handle = head.register_forward_pre_hook(pick)
     try:
         yield True
@@ -147,13 +148,13 @@ def head_at(model: Any, label_index: Tensor) -> Iterator[bool]:
 
 @contextmanager
 def seen_by_head(model: Any) -> Iterator[list[Tensor]]:
-    """Within, the hidden states that reach the LM head are kept, as [places, D], and its own work is left undone: one
-    place serves for all."""
+    """Keep the hidden states that reach the LM head, as [positions, D], within the context; yields the list that gets them."""
     seen: list[Tensor] = []
 
     def keep(module: Any, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         hidden, *rest = inputs
         seen.append(hidden.flatten(0, 1))
+        # The head works on one position only: its product with all of them, the most expensive one, is not wanted here.
         return hidden[:1, :1].detach(), *rest
 
     handle = model.get_output_embeddings().register_forward_pre_hook(keep)

@@ -13,7 +13,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from heapq import heappush, heapreplace
-from itertools import pairwise
+from itertools import chain, pairwise
 
 import numpy as np
 import torch
@@ -21,9 +21,8 @@ from torch import Tensor
 
 from holdfast.row import Row, sharing_keys
 
-Line = tuple[
-    int, tuple[int, ...]
-]  # what is computed of a row: its soft prompt's number or -1, its tokens' sharing keys
+# What is computed of a row: its soft prompt's number or -1, its tokens' sharing keys.
+Line = tuple[int, tuple[int, ...]]
 
 ATTENTION = 3  # A packed row this many widths long spends as much on attention as on all the rest (measured on a CPU).
 SHARE = 8  # Rows with this many first tokens in common are kept in one packed row; splitting them would compute more.
@@ -46,7 +45,7 @@ class Packed:
     prompt: Tensor  # [R, S] the number of the prompt that the place belongs to; -1 where there is none, and at padding
 
     def to(self, device: torch.device | str) -> "Packed":
-        """The same integers on another device."""
+        """Return the same integers on another device."""
         return Packed(*(getattr(self, field.name).to(device, non_blocking=True) for field in fields(self)))
 
 
@@ -96,18 +95,20 @@ def pack(
         for rank in sorted(members):
             paths[order[rank]] = number, layout.add(ranked[rank], rows[order[rank]].tokens)
     length = -(-max(1, *(layout.cursor for layout in layouts)) // multiple) * multiple
-    label_index = [
-        number * length + path[lengths[lines[i][0]] + place - 1]
-        for i, (number, path) in sorted(paths.items())
-        for place in rows[i].labels
-    ]
+    label_index: list[int] = []
+    for i, (number, path) in sorted(paths.items()):
+        # The slot before a label predicts it; a prompt's vectors stand in the path before the row's tokens.
+        label_index += [number * length + path[lengths[lines[i][0]] + label - 1] for label in rows[i].labels]
+    soft_index: list[int] = []
+    for number, layout in enumerate(layouts):
+        soft_index += [number * length + slot for slot in layout.soft_index]
     labels, weights, row_index = label_tensors(rows)
     return Packed(
         tokens=_table([layout.tokens for layout in layouts], length),
         positions=_table([layout.positions for layout in layouts], length),
         end=_table([[*layout.end, *range(layout.cursor + 1, length + 1)] for layout in layouts], length),
-        soft_index=_long([n * length + place for n, layout in enumerate(layouts) for place in layout.soft_index]),
-        soft_source=_long([source for layout in layouts for source in layout.soft_source]),
+        soft_index=_long(soft_index),
+        soft_source=_long(list(chain.from_iterable(layout.soft_source for layout in layouts))),
         label_index=_long(label_index),
         labels=labels,
         weights=weights,
@@ -117,17 +118,19 @@ def pack(
 
 
 def label_tensors(rows: Sequence[Row]) -> tuple[Tensor, Tensor, Tensor]:
-    """What every implementation predicts, in its order: token ids [N], weights [N] (float32), row numbers [N]."""
-    places = [(number, row, place) for number, row in enumerate(rows) for place in row.labels]
-    return (
-        _long([row.tokens[place] for _, row, place in places]),
-        torch.tensor([row.weights[place] for _, row, place in places], dtype=torch.float32),
-        _long([number for number, _, _ in places]),
-    )
+    """Return what every implementation predicts, in its order: token ids [N], weights [N] (float32), row numbers [N]."""
+    tokens: list[int] = []
+    weights: list[float] = []
+    numbers: list[int] = []
+    for number, row in enumerate(rows):
+        tokens += [row.tokens[label] for label in row.labels]
+        weights += [row.weights[label] for label in row.labels]
+        numbers += [number] * len(row.labels)
+    return _long(tokens), torch.tensor(weights, dtype=torch.float32), _long(numbers)
 
 
 def label_places(row: Row, length: int) -> list[int]:
-    """`row.labels`, behind a soft prompt of that length.
+    """Return `row.labels`, behind a soft prompt of that length.
 
     Raises:
         ValueError: the first token is to be predicted from nothing.
@@ -142,19 +145,20 @@ def label_places(row: Row, length: int) -> list[int]:
 
 
 def shared(first: Sequence[int], second: Sequence[int]) -> int:
-    """How many tokens two rows have in common at their beginning."""
+    """Return the number of tokens that two rows have in common at their beginning."""
     most = min(len(first), len(second))
     return next((i for i in range(most) if first[i] != second[i]), most)
 
 
 def _line(row: Row, key: tuple[int, ...], lengths: Sequence[int]) -> Line:
     prompt = -1 if row.prompt is None else row.prompt
+    # The last label is predicted by the token before it, so that it and what follows need not be computed.
     places = label_places(row, lengths[prompt])
     return (prompt, key[: places[-1]]) if places else (-1, ())
 
 
 def _cheapest(ranked: list[Line], lengths: Sequence[int], budget: int | None, width: int | None) -> list[list[int]]:
-    """Sorted lines in that number of packed rows that costs least: the places of each packed row's lines."""
+    """Return sorted lines in that number of packed rows that costs least: the ranks of each packed row's lines."""
     if budget is None and width is None:
         return [list(range(len(ranked)))]  # What one packed row holds is computed once.
     common = [0, *(shared(a[1], b[1]) if a[0] == b[0] else 0 for a, b in pairwise(ranked))]
@@ -263,6 +267,7 @@ class _Layout:
             common = shared(last_key, key)
             kept, new = length + common, list(tokens[common : len(key)])
         else:
+            # Another prompt: nothing of the path before is seen, and the vectors' slots hold token 0 until they are replaced.
             kept, new = 0, [0] * length + list(tokens[: len(key)])
             self.soft_index += range(self.cursor, self.cursor + length)
             start = sum(self.lengths[:prompt]) if length else 0
@@ -271,6 +276,7 @@ class _Layout:
         self.positions += range(kept, kept + len(new))
         self.tokens += new
         self.prompts += [prompt] * len(new)
+        # Every ancestor of the new tokens now ends behind them: this keeps `end` right for the whole path at once.
         self.ends[self.path] = self.cursor
         self.last = line
         return self.path

@@ -1,4 +1,4 @@
-"""How long rows may be for a way to compute them that was proved on short ones: tried with numbers, where that can be afforded.
+"""The row lengths up to which a computation proved on short rows holds: tried with numbers, where that can be afforded.
 
 A model may look back a limited number of places (a sliding window, chunks, GPT-Neo's local layers) or turn its positions by the longest
 one of a forward (longrope). Its configuration states where this begins, under one of many names. So every integer there that may be a
@@ -28,7 +28,7 @@ Attempt = Callable[..., tuple[Tensor, Tensor]]
 
 
 def reach(model: Any, attempt: Attempt, length: int, *options: bool, most: int = 2**30) -> int:
-    """Return up to how many places, at most `length`, an attempt agrees; 0 where it does not agree at all.
+    """Return the most positions, at most `length`, up to which an attempt agrees; 0 where it does not agree at all.
 
     Args:
         attempt: `attempt(model, places, *options)` computes rows of so many places in two ways, as `agrees` compares them.
@@ -79,17 +79,17 @@ def turns(model: Any) -> tuple[int, ...]:
 
 
 def crosses(model: Any, first: int, last: int) -> bool:
-    """Whether a text of `last` places cannot continue keys and values of its first `first` places, because positions turn between."""
+    """Return True where positions turn between `first` and `last`: the keys of the first cannot be continued to the last."""
     return any(first <= turn < last for turn in turns(model))
 
 
 def together(model: Any, length: int) -> bool:
-    """Whether steps of one token may share their prefix in texts of that length; tried with numbers, as `cache.shares` is."""
+    """Return True where steps of one token may share their prefix in texts of that length; tried with numbers, as `cache.shares` is."""
     return reach_of_depth(model, continued, length, True) >= length
 
 
 def pads(model: Any, length: int) -> bool:
-    """Whether texts of different lengths, up to this one, may be continued side by side, padded behind their common prefix."""
+    """Return True where texts of different lengths, up to this one, may be continued side by side, padded behind their common prefix."""
     return reach_of_depth(model, continued, length, False) >= length
 
 
@@ -104,12 +104,13 @@ def filling(places: int) -> list[int]:
 
 
 def _beyond(limit: int, most: int) -> int:
-    """Half as long again: what is seen too much or too little is then no rounding, in any precision."""
+    """Return half as many positions again."""
+    # So many, because a few positions seen too much or too little could pass for rounding in a low precision.
     return min(limit + max(8, limit // 2), most)
 
 
 def _beside_short_and_long(model: Any, limit: int) -> tuple[Tensor, Tensor]:
-    """Logits of one row with positions up to the limit, beside another within it, and beside one beyond it."""
+    """Return logits of one row with positions up to the limit, beside another within it, and beside one beyond it."""
     tokens = torch.tensor(random_tokens(model, 16), device=model.device).view(2, 8)
     spread = torch.linspace(0, 1, 8, device=model.device).pow(3).mul(limit - 1).long()  # Near and far ones.
     mask = torch.ones_like(tokens)

@@ -22,7 +22,7 @@ from holdfast.row import Row
 
 
 def label_logits(model: Any, rows: Sequence[Row], prompts: Sequence[Prompt]) -> Tensor:
-    """Logits at the label places: rows as given, label places ascending.
+    """Return logits at the label places: rows as given, label places ascending.
 
     Args:
         model: A transformers model. With an encoder, the soft prompt and a row's first tokens (`Row.boundary`) are encoded,
@@ -40,12 +40,13 @@ def label_logits(model: Any, rows: Sequence[Row], prompts: Sequence[Prompt]) -> 
 
 
 def label_states(model: Any, rows: Sequence[Row], prompts: Sequence[Prompt]) -> Tensor:
-    """`label_logits` before the LM head: the hidden states [N, D] that it reads at the label places."""
+    """Return `label_logits` before the LM head: the hidden states [N, D] that it reads at the label places."""
     return _computed(model, rows, prompts, before_head=True)
 
 
 def _computed(model: Any, rows: Sequence[Row], prompts: Sequence[Prompt], before_head: bool) -> Tensor:
     architecture = architecture_of(model)
+    # Rows of equal shape go through in one forward, unpadded: no mask is needed, hence none can be wrong.
     groups: dict[tuple[int | None, int, int], list[int]] = defaultdict(list)
     for number, row in enumerate(rows):
         places = label_places(row, 0 if row.prompt is None else of(prompts[row.prompt]).soft)
@@ -63,18 +64,20 @@ def _computed(model: Any, rows: Sequence[Row], prompts: Sequence[Prompt], before
         size, before = length - first, -first
         if architecture.one_sequence:
             size, before = attached.soft + length, attached.soft - 1
-        flat = [row * size + before + place for row, number in enumerate(members) for place in rows[number].labels]
+        flat: list[int] = []
+        for slot, number in enumerate(members):
+            flat += [slot * size + before + label for label in rows[number].labels]
         index = torch.tensor(flat, device=model.device)
         with updated(model, attached):
             if before_head:
                 with seen_by_head(model) as seen:
                     _run(model, tokens, attached, first)
-                found = seen[0][index]
+                predicted = seen[0][index]
             else:
                 with head_at(model, index) as applied:
                     logits = _run(model, tokens, attached, first).flatten(0, 1)
-                found = logits if applied else logits[index]
-        picked |= dict(zip(members, found.split([len(rows[number].labels) for number in members]), strict=True))
+                predicted = logits if applied else logits[index]
+        picked |= dict(zip(members, predicted.split([len(rows[number].labels) for number in members]), strict=True))
     return torch.cat([picked[number] for number in sorted(picked)])
 
 
@@ -88,15 +91,17 @@ def _run(model: Any, tokens: Tensor, prompt: Attached, first: int) -> Tensor:
         shifted = torch.cat([start, target[:, :-1]], dim=1)
         return model(inputs_embeds=inputs, **architecture.decoder_inputs(shifted), use_cache=False).logits
     inputs = _embed(model, tokens, prompt.vectors)
-    behind: dict[str, Any] = {"use_cache": False}
+    options: dict[str, Any] = {"use_cache": False}
     if prompt.layers:
         check_not_recomputed(model)
         end = prompt.deep + inputs.shape[1]
-        behind = {"use_cache": True, "past_key_values": constant([prompt])}
-        behind |= {"attention_mask": tokens.new_ones(len(tokens), end)}
+        # The cache holds Q positions more than the inputs have, and the mask must cover both.
+        options = {"use_cache": True, "past_key_values": constant([prompt])}
+        options |= {"attention_mask": tokens.new_ones(len(tokens), end)}
+        # Explicit: counted from 0 the row would stand at the positions of its prefix.
         if takes(model, "position_ids"):
-            behind |= {"position_ids": torch.arange(prompt.deep, end, device=tokens.device)[None]}
-    return model(inputs_embeds=inputs, **behind).logits
+            options |= {"position_ids": torch.arange(prompt.deep, end, device=tokens.device)[None]}
+    return model(inputs_embeds=inputs, **options).logits
 
 
 def _embed(model: Any, tokens: Tensor, prompt: Tensor | None) -> Tensor:

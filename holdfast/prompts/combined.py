@@ -1,4 +1,4 @@
-"""Several absorbers that are attached together and come off together: each a PEFT adapter of its own, in a folder of its own."""
+"""Several prompts that are attached and removed as one: each a PEFT adapter in its own folder."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,25 +25,27 @@ class Joined(nn.Module):
         return sum(int(part.length) for part in self.parts)  # pyright: ignore[reportArgumentType]
 
     def forward(self) -> Attached:
-        """What is attached: the parts' own, of which no two are of a kind."""
-        given = [of(part()) for part in self.parts]
-        vectors = [one.vectors for one in given if one.vectors is not None]
-        layers = [one.layers for one in given if one.layers]
-        updates = [one.updates for one in given if one.updates]
+        """Return the parts' vectors, layers and updates as one prompt; no two parts have the same."""
+        attached = [of(part()) for part in self.parts]
+        vectors = [part.vectors for part in attached if part.vectors is not None]
+        layers = [part.layers for part in attached if part.layers]
+        updates = [part.updates for part in attached if part.updates]
+        # Two soft prompts, say, would have no order between them.
         assert max(map(len, (vectors, layers, updates))) == 1
         return Attached(_only(vectors), _only(layers) or (), _only(updates) or {})
 
     def mismatch(self, model: Any) -> str:
-        """Why one of them is not for this model; empty where all are."""
-        return next((said for part in self.parts if (said := part.mismatch(model))), "")  # pyright: ignore[reportCallIssue]
+        """Return the reason why one of the parts does not fit this model; empty where all do."""
+        return next((reason for part in self.parts if (reason := part.mismatch(model))), "")  # pyright: ignore[reportCallIssue]
 
     def save(self, folder: str | Path, *, base: str = "", task_type: str = "CAUSAL_LM") -> None:
         """Write each as a PEFT adapter into a folder `1`, `2`, ... of its own, and then a configuration that names them."""
         names = [str(number) for number in range(1, len(self.parts) + 1)]
         for name, part in zip(names, self.parts, strict=True):
             part.save(Path(folder) / name, base=base, task_type=task_type)  # pyright: ignore[reportCallIssue]
+        # Last, so that a folder with a configuration is whole.
         write_config(folder, {"peft_type": KIND, "base_model_name_or_path": base, "parts": names})
 
 
-def _only(found: Sequence[Any]) -> Any:
-    return found[0] if found else None
+def _only(parts: Sequence[Any]) -> Any:
+    return parts[0] if parts else None

@@ -4,6 +4,7 @@ Li & Liang 2021, Prefix-tuning: optimizing continuous prompts for generation (ar
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -21,21 +22,22 @@ KEY = "prompt_embeddings"
 class DeepPrefix(nn.Module):
     """Keys and values `[H, P, d]` of P places for each of L layers, held in float32.
 
-    With an `encoder`, what is trained is a small network that makes the differences to these keys and values, in units of the root
+    With an `encoder`, training moves a small network that makes the differences to these keys and values, in units of the root
     mean square of each layer's keys, and of its values.
     """
 
     def __init__(self, layers: Sequence[KeysValues], encoder: "Encoder | None" = None) -> None:
         super().__init__()
         first = layers[0][0]
-        assert all(states.shape == first.shape for layer in layers for states in layer), "layers of different shapes"
+        assert all(states.shape == first.shape for states in chain.from_iterable(layers)), "layers of different shapes"
+        # In float32 whatever the model's precision: steps of a small learning rate are lost in bfloat16.
         self.keys = nn.ParameterList([_copy(keys) for keys, _ in layers])
         self.values = nn.ParameterList([_copy(values) for _, values in layers])
         self.encoder = encoder
 
     def forward(self) -> Attached:
-        """What is attached to a row: `[1, H, P, d]` twice for each layer."""
-        states = [state for layer in zip(self.keys, self.values, strict=True) for state in layer]
+        """Return keys and values, `[1, H, P, d]` each, for every layer."""
+        states: list[Tensor] = list(chain.from_iterable(zip(self.keys, self.values, strict=True)))
         if self.encoder is not None:
             moved = self.encoder().unflatten(1, (len(states), *states[0].shape[::2]))  # [P, 2 L, H, d]
             states = [state + rms(state) * moved[:, number].transpose(0, 1) for number, state in enumerate(states)]
@@ -48,13 +50,14 @@ class DeepPrefix(nn.Module):
         return self.keys[0].shape[1]
 
     def mismatch(self, model: Any) -> str:
-        """Why the prefix is not for this model; empty where it is."""
+        """Return the reason why the prefix does not fit this model; empty where it does."""
         if not architecture_of(model).deep_prefixes:
             return "a deep prefix is for models without an encoder, and this one has one"
-        own, needed = (_shape(prefix().layers) for prefix in (self, of_words(model, [0])))
-        said = "{} layers of {} heads of {}"
+        # Measured, not read from the configuration: the name of the number of key heads differs between models.
+        size, needed = (_shape(prefix().layers) for prefix in (self, of_words(model, [0])))
+        text = "{} layers of {} heads of {}"
         return (
-            "" if own == needed else f"this deep prefix has {said.format(*own)}, and the model {said.format(*needed)}"
+            "" if size == needed else f"this deep prefix has {text.format(*size)}, and the model {text.format(*needed)}"
         )
 
     def save(self, folder: str | Path, *, base: str = "", task_type: str = "CAUSAL_LM") -> None:
@@ -62,7 +65,7 @@ class DeepPrefix(nn.Module):
         with torch.no_grad():
             layers = self().layers
         count, heads, width = _shape(layers)
-        flat = torch.stack([states[0] for layer in layers for states in layer])  # [2 L, H, P, d]
+        flat = torch.stack([states[0] for states in chain.from_iterable(layers)])  # [2 L, H, P, d]
         flat = flat.permute(2, 0, 1, 3).flatten(1)
         config = {
             "peft_type": "PREFIX_TUNING",
@@ -81,7 +84,7 @@ class DeepPrefix(nn.Module):
 
     @classmethod
     def read(cls, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> "DeepPrefix":
-        """The prefix of a PEFT adapter.
+        """Return the prefix of a PEFT adapter.
 
         Raises:
             ValueError: it holds its network instead of keys and values, or sizes that do not fit.
@@ -106,11 +109,13 @@ class Encoder(nn.Module):
 
     def __init__(self, length: int, hidden: int, sizes: int, seed: int) -> None:
         super().__init__()
+        # Modules draw from the global generator: without the fork, whatever is drawn next would depend on this network.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.vectors = nn.Parameter(torch.randn(length, hidden))
             self.inner = nn.Linear(hidden, hidden)
             self.outer = nn.Linear(hidden, sizes)
+        # Zero, so that training begins exactly at the words whose keys and values were copied.
         nn.init.zeros_(self.outer.weight)
         nn.init.zeros_(self.outer.bias)
 
@@ -119,7 +124,7 @@ class Encoder(nn.Module):
 
 
 def of_vectors(model: Any, vectors: Tensor, hidden: int = 0, seed: int = 0) -> DeepPrefix:
-    """The deep prefix that equals a soft prompt `[P, D]` before training; trained through a network where `hidden` is its width.
+    """Return the deep prefix that equals a soft prompt `[P, D]` before training; trained through a network where `hidden` is its width.
 
     Real words are the start that Li & Liang (section 7.4) found best.
 
@@ -131,19 +136,19 @@ def of_vectors(model: Any, vectors: Tensor, hidden: int = 0, seed: int = 0) -> D
             layers = [(keys.clone(), values.clone()) for keys, values in layers_of(model, vectors)]
     except TypeError as error:
         raise ValueError(f"no deep prefix for this model: {error}; use a soft prompt") from None
-    if len({states.shape for layer in layers for states in layer}) > 1:
+    if len({states.shape for states in chain.from_iterable(layers)}) > 1:
         raise ValueError("no deep prefix for this model: its layers differ in heads or width; use a soft prompt")
     count, heads, width = _shape(layers)
     return DeepPrefix(layers, Encoder(len(vectors), hidden, 2 * count * heads * width, seed) if hidden else None)
 
 
 def of_words(model: Any, tokens: Sequence[int]) -> DeepPrefix:
-    """The deep prefix that equals these tokens."""
+    """Return the deep prefix that equals these tokens."""
     return of_vectors(model, embed(model, None, tokens)[0].detach())
 
 
 def rms(states: Tensor) -> Tensor:
-    """Root mean square: the natural size of a step."""
+    """Return the root mean square, the natural size of a step: a scalar without gradient."""
     return states.detach().pow(2).mean().sqrt()
 
 

@@ -1,4 +1,4 @@
-"""Every kind of prompt that a folder can hold, by the type that PEFT gives it."""
+"""Readers of saved prompts, by the type that PEFT gives them."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -23,37 +23,45 @@ READERS: dict[str, Callable[[Mapping[str, Any], Mapping[str, Tensor]], AnyPrompt
 
 
 def load(folder: str | Path) -> AnyPrompt:
-    """The prompt in a PEFT adapter folder, or in one that holds several.
+    """Return the prompt in a PEFT adapter folder, or in one that holds several.
 
     Raises:
         ValueError: the folder holds none, or an adapter of another kind.
     """
     config = read_config(folder)
-    kind = str(config.get("peft_type"))
-    if kind == combined.KIND:
+    peft_type = str(config.get("peft_type"))
+    if peft_type == combined.KIND:
         return Joined([load(Path(folder) / name) for name in config.get("parts", ())])
-    if kind not in READERS:
+    if peft_type not in READERS:
         raise ValueError(
-            f"{folder}: an adapter of type {kind}, which is no prompt; a prompt is of type {' or '.join(READERS)}"
+            f"{folder}: an adapter of type {peft_type}, which is no prompt; a prompt is of type {' or '.join(READERS)}"
         )
     _, tensors = read_adapter(folder)
     try:
-        return READERS[kind](config, tensors)
+        return READERS[peft_type](config, tensors)
     except ValueError as error:
         raise ValueError(f"{folder}: {error}") from None
 
 
 def load_prompt(folder: Path, pretrained: Pretrained) -> AnyPrompt:
-    """A saved prompt of any kind, checked against the model it is for."""
+    """Return a saved prompt of any type, checked against the model it is for.
+
+    Raises:
+        ValueError: the folder holds none, or it does not fit the model.
+    """
     prompt = load(folder)
-    if said := prompt.mismatch(pretrained.model):
-        raise ValueError(f"{folder}: {said} ({pretrained.source}); it belongs to another model")
+    if reason := prompt.mismatch(pretrained.model):
+        raise ValueError(f"{folder}: {reason} ({pretrained.source}); it belongs to another model")
     check_length(prompt.length, pretrained)
     return prompt
 
 
 def check_length(length: int, pretrained: Pretrained) -> None:
-    """Refuse a prompt that leaves no room for text."""
+    """Refuse a prompt that leaves no room for text.
+
+    Raises:
+        ValueError: fewer than 8 positions are left.
+    """
     if length + 8 > pretrained.max_length:
         raise ValueError(
             f"a prompt of length {length} leaves no room for text in the {pretrained.max_length} positions of {pretrained.source}; "

@@ -32,18 +32,18 @@ class LowRank(nn.Module):
         self.up = nn.ParameterList([nn.Parameter(up.to(torch.float32)) for _, up in matrices.values()])
 
     def forward(self) -> Attached:
-        """What is attached: for each module A, and B with the scale in it."""
+        """Return for each module A `[r, in]`, and B `[out, r]` with the scale in it."""
         pairs = zip(self.names, self.down, self.up, strict=True)
         return Attached(updates={name: (down, self.scale * up) for name, down, up in pairs})
 
     def mismatch(self, model: Any) -> str:
-        """Why the updates are not for this model; empty where they are."""
+        """Return the reason why the updates do not fit this model; empty where they do."""
         known = {name: _sizes(module) for name, module in _linear(model)}
         for name, down, up in zip(self.names, self.down, self.up, strict=True):
             sizes = down.shape[1], up.shape[0]
             if known.get(name) != sizes:
-                found = f"one from {known[name][0]} to {known[name][1]}" if name in known else "none"
-                return f"this LoRA is for a module {name} from {sizes[0]} to {sizes[1]}, and the model has {found}"
+                present = f"one from {known[name][0]} to {known[name][1]}" if name in known else "none"
+                return f"this LoRA is for a module {name} from {sizes[0]} to {sizes[1]}, and the model has {present}"
         return ""
 
     def save(self, folder: str | Path, *, base: str = "", task_type: str = "CAUSAL_LM") -> None:
@@ -67,25 +67,26 @@ class LowRank(nn.Module):
 
     @classmethod
     def read(cls, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> "LowRank":
-        """The updates of a PEFT adapter.
+        """Return the updates of a PEFT adapter.
 
         Raises:
             ValueError: it holds more than two matrices of one rank for each module.
         """
         names = [key.removeprefix(BEFORE).removesuffix(DOWN) for key in tensors if key.endswith(DOWN)]
-        expected = {f"{BEFORE}{name}{end}" for name in names for end in (DOWN, UP)}
+        expected = {f"{BEFORE}{name}{DOWN}" for name in names} | {f"{BEFORE}{name}{UP}" for name in names}
         unread = [key for key in UNREAD if config.get(key)]
         if not names or unread or tensors.keys() != expected:
-            said = ", ".join(unread or sorted(tensors.keys() - expected)[:3]) or "no matrices"
-            raise ValueError(f"a LoRA with {said}, which cannot be attached; merge it into the model instead")
+            contents = ", ".join(unread or sorted(tensors.keys() - expected)[:3]) or "no matrices"
+            raise ValueError(f"a LoRA with {contents}, which cannot be attached; merge it into the model instead")
         rank = float(config["r"])
+        # Rank-stabilised LoRA divides by the root of the rank (Kalajdzievski 2023, arXiv:2312.03732).
         scale = float(config["lora_alpha"]) / (math.sqrt(rank) if config.get("use_rslora") else rank)
         matrices = {name: (tensors[f"{BEFORE}{name}{DOWN}"], tensors[f"{BEFORE}{name}{UP}"]) for name in names}
         return cls(matrices, scale, bool(config.get("fan_in_fan_out")))
 
 
 def initial(model: Any, rank: int, alpha: float, target: str = "all-linear", seed: int = 0) -> LowRank:
-    """Updates that are zero before training (B is): for every linear module but the head, or for those whose names end in `target`.
+    """Return updates that are zero before training (B is): for every linear module but the head, or for those whose names end in `target`.
 
     Raises:
         ValueError: no module is called so.
@@ -110,10 +111,12 @@ def initial(model: Any, rank: int, alpha: float, target: str = "all-linear", see
 
 def _linear(model: Any) -> list[tuple[str, nn.Module]]:
     head = model.get_output_embeddings()
+    # Not the head: it is tied to the embeddings in many models, which would not get its update.
     return [(n, m) for n, m in model.named_modules() if isinstance(m, nn.Linear | Conv1D) and m is not head]
 
 
 def _sizes(module: Any) -> tuple[int, int]:
     """(in, out)"""
+    # GPT-2's Conv1D holds its weight transposed, [in, out].
     first, second = module.weight.shape
     return (second, first) if isinstance(module, nn.Linear) else (first, second)

@@ -17,6 +17,7 @@ CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 def write_adapter(folder: str | Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
     """Write an adapter; the configuration comes last, so that a folder with one is whole."""
     folder = Path(folder)
+    # safetensors stores no views: a transposed or sliced tensor must be laid out anew.
     held = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with whole(folder / WEIGHTS) as part:
         safetensors.torch.save_file(held, part, metadata={"format": "pt"})
@@ -29,21 +30,21 @@ def write_config(folder: str | Path, config: Mapping[str, Any]) -> None:
 
 
 def read_config(folder: str | Path) -> dict[str, Any]:
-    """The configuration of an adapter.
+    """Return the configuration of an adapter.
 
     Raises:
         ValueError: the folder holds none.
     """
     try:
         config = json.loads((Path(folder) / CONFIG).read_text())
-        config.get("peft_type")
+        config.get("peft_type")  # JSON that is no object has no `get`, and is reported below
         return config
     except (OSError, ValueError, AttributeError) as error:
         raise _unsaved(folder, error) from error
 
 
 def read_adapter(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """(configuration, tensors) of an adapter.
+    """Return (configuration, tensors) of an adapter.
 
     Raises:
         ValueError: the folder holds none.

@@ -6,6 +6,7 @@ Lester et al. 2021, The Power of Scale for Parameter-Efficient Prompt Tuning (ar
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,12 @@ class SoftPrompt(nn.Module):
 
     def __init__(self, vectors: Tensor) -> None:
         super().__init__()
+        # In float32 whatever the model's precision: steps of a small learning rate are lost in bfloat16. A copy, because the
+        # vectors may be rows of the model's embeddings.
         self.vectors = nn.Parameter(vectors.detach().to(torch.float32, copy=True))
 
     def forward(self) -> Tensor:
-        """What stands before a row: the vectors."""
+        """Return the vectors [P, D] that stand before a row."""
         return self.vectors
 
     @property
@@ -38,7 +41,7 @@ class SoftPrompt(nn.Module):
         return len(self.vectors)
 
     def mismatch(self, model: Any) -> str:
-        """Why the prompt is not for this model; empty where it is."""
+        """Return the reason why the prompt does not fit this model; empty where it does."""
         width, needed = self.vectors.shape[1], model.get_input_embeddings().weight.shape[1]
         return "" if width == needed else f"this prompt is {width} wide, and the model needs {needed}"
 
@@ -62,7 +65,7 @@ class SoftPrompt(nn.Module):
 
     @classmethod
     def load(cls, folder: str | Path, width: int | None = None) -> "SoftPrompt":
-        """The soft prompt in a PEFT adapter folder; `width` is that of the model's word embeddings, where known.
+        """Return the soft prompt in a PEFT adapter folder; `width` is that of the model's word embeddings, where known.
 
         Raises:
             ValueError: the folder holds no prompt-tuning adapter, or one for a model of another width.
@@ -82,15 +85,15 @@ class SoftPrompt(nn.Module):
 
     @classmethod
     def read(cls, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> "SoftPrompt":
-        """The soft prompt of a PEFT adapter.
+        """Return the soft prompt of a PEFT adapter.
 
         Raises:
             ValueError: it is an adapter of another kind.
         """
-        kind = config.get("peft_type")
-        if kind != "PROMPT_TUNING" or KEY not in tensors or tensors[KEY].ndim != 2:
+        peft_type = config.get("peft_type")
+        if peft_type != "PROMPT_TUNING" or KEY not in tensors or tensors[KEY].ndim != 2:
             raise ValueError(
-                f"an adapter of type {kind} with {', '.join(sorted(tensors))}; a soft prompt is of type PROMPT_TUNING with {KEY}"
+                f"an adapter of type {peft_type} with {', '.join(sorted(tensors))}; a soft prompt is of type PROMPT_TUNING with {KEY}"
             )
         return cls(tensors[KEY])
 
@@ -118,7 +121,7 @@ def initial(
     tokens: Iterable[Sequence[int]] = (),
     labels: Sequence[str] = (),
 ) -> SoftPrompt:
-    """A soft prompt before training.
+    """Return a soft prompt before training.
 
     Args:
         model: Its word embeddings give the width, the size, and the vectors to start from.
@@ -137,8 +140,8 @@ def initial(
     if length < 1:
         raise ValueError(f"a soft prompt of length {length} is none; give at least 1, or train without a prompt")
     random = torch.Generator().manual_seed(seed)
-    kind, _, text = init.partition(":")
-    if kind == "text" and text.strip():
+    source, _, text = init.partition(":")
+    if source == "text" and text.strip():
         ids = _ids(tokenizer, text)
         vectors = _words(model, (ids * math.ceil(length / len(ids)))[:length])
     elif init == "vocabulary":
@@ -152,12 +155,13 @@ def initial(
         vectors = torch.empty(length, _words(model, [0]).shape[1]).uniform_(-size, size, generator=random)
     else:
         lack = {"text": ", and text: needs a text behind the colon", "labels": ", and labels needs a task with choices"}
-        raise ValueError(f"prompt.init={init!r}: use {CHOICES}{lack.get(kind, '')}")
+        raise ValueError(f"prompt.init={init!r}: use {CHOICES}{lack.get(source, '')}")
     return SoftPrompt(vectors)
 
 
 def _words(model: Any, ids: Sequence[int]) -> Tensor:
-    """Word vectors as the model reads them [N, D]: the module's output, because some models scale inside it."""
+    """Return word vectors as the model reads them: [N, D], float32, on the CPU."""
+    # The module's output and not rows of its weight, because some models scale inside it.
     with torch.no_grad():
         return (
             model.get_input_embeddings()(torch.tensor(list(ids), dtype=torch.long, device=model.device)).float().cpu()
@@ -172,12 +176,13 @@ def _ids(tokenizer: Any, text: str) -> list[int]:
 
 
 def _frequent(tokenizer: Any, rows: Iterable[Sequence[int]], length: int, random: torch.Generator) -> list[int]:
-    """P different tokens among the most frequent ones, never special ones; drawn again where they are fewer."""
-    counts = Counter(token for row in rows for token in row)
+    """Return P different tokens among the most frequent ones, never special ones; drawn again where they are fewer."""
+    counts = Counter(chain.from_iterable(rows))
     for special in tokenizer.all_special_ids:
         counts.pop(special, None)
     if not counts:
         raise ValueError("the initial soft prompt is drawn from the tokens of the training rows, and there are none")
+    # By count and then by id: the order of equal counts would otherwise be that of the rows.
     common = [token for token, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:FREQUENT]]
     drawn: list[int] = []
     while len(drawn) < length:

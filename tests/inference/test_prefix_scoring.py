@@ -42,8 +42,8 @@ def difference(model: Any, rows: Sequence[Row], prompts: Sequence[Tensor], batch
         expected = reference.label_logits(model, rows, prompts)
         found = torch.full_like(expected, torch.nan)
         for part in prefix_scoring.predict(model, rows, prompts, batch_tokens):
-            assert found[part.place].isnan().all(), "a label came twice"
-            found[part.place] = part.logits[part.which]
+            assert found[part.numbers].isnan().all(), "a label came twice"
+            found[part.numbers] = part.logits[part.which]
     return float((found - expected).abs().nan_to_num(torch.inf).max())
 
 

@@ -1,4 +1,4 @@
-"""Who sees whom in packed rows, as each attention implementation wants to be told.
+"""Attention masks of packed rows, in the form that each attention implementation reads.
 
 All of them follow from `Packed.end` [R, S]: place q sees place k exactly when `k <= q < end[k]`. Every place sees
 itself, padding included, so that no softmax runs over nothing.
@@ -14,20 +14,21 @@ from torch.nn.attention.flex_attention import BlockMask, create_block_mask
 
 
 def visible(end: Tensor) -> Tensor:
-    """[R, S] -> bool [R, 1, S, S], True where the query (third axis) sees the key (last axis)."""
-    place = torch.arange(end.shape[1], device=end.device)
-    query, key = place[:, None], place[None, :]
+    """Return a mask, [R, S] -> bool [R, 1, S, S], True where the query (third axis) sees the key (last axis)."""
+    slot = torch.arange(end.shape[1], device=end.device)
+    query, key = slot[:, None], slot[None, :]
     return ((key <= query) & (query < end[:, None, :])).unsqueeze(1)
 
 
 def additive(end: Tensor, dtype: torch.dtype) -> Tensor:
-    """[R, S] -> float [R, 1, S, S], added to the scores: 0 where the query sees the key, else the lowest number."""
+    """Return a mask, [R, S] -> float [R, 1, S, S], added to the scores: 0 where the query sees the key, else the lowest number."""
     seen = visible(end)
+    # The lowest finite number, as in transformers' own masks: a softmax over -inf alone would be NaN.
     return torch.zeros(seen.shape, dtype=dtype, device=end.device).masked_fill_(~seen, torch.finfo(dtype).min)
 
 
 def blocks(end: Tensor, block: int = 128) -> BlockMask:
-    """[R, S] -> a BlockMask for flex_attention, which skips the blocks in which nothing sees anything."""
+    """Return a BlockMask from `end` [R, S] for flex_attention, which skips the blocks in which nothing sees anything."""
 
     def sees(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
         return (key <= query) & (query < end[batch, key])
@@ -37,11 +38,12 @@ def blocks(end: Tensor, block: int = 128) -> BlockMask:
 
 
 def behind(mask: Tensor, prompt: Tensor, lengths: Sequence[int]) -> Tensor:
-    """The mask [R, 1, S, S] of rows behind deep prefixes: [R, 1, S, Q + S].
+    """Extend the mask [R, 1, S, S] of rows by the columns of their deep prefixes: [R, 1, S, Q + S].
 
     The Q columns in front are those of all prefixes, so many `lengths` of each; a place sees those of its own `prompt` [R, S].
     """
     owner = torch.arange(len(lengths)).repeat_interleave(torch.tensor(lengths)).to(prompt.device)
+    # Rows of all prompts stand in one forward, so every query meets every prefix and all but its own are masked.
     seen = (prompt[:, :, None] == owner).unsqueeze(1)
     if mask.dtype != torch.bool:
         seen = torch.zeros_like(seen, dtype=mask.dtype).masked_fill_(~seen, torch.finfo(mask.dtype).min)
@@ -49,24 +51,22 @@ def behind(mask: Tensor, prompt: Tensor, lengths: Sequence[int]) -> Tensor:
 
 
 def for_attention(implementation: str | None, end: Tensor, dtype: torch.dtype) -> Any:
-    """The mask in the form that a transformers attention implementation (`config._attn_implementation`) reads rightly.
-
-    An eager implementation *adds* the mask, so that a boolean one would count True as +1: it gets the additive form,
-    which the others that take a tensor understand too.
-    """
+    """Return the mask in the form that a transformers attention implementation (`config._attn_implementation`) reads rightly."""
     if implementation == "sdpa":
         return visible(end)
     if implementation == "flex_attention":
         return blocks(end)
+    # An eager implementation *adds* the mask, so that a boolean one would count True as +1. The additive form is also read
+    # rightly by the others that take a tensor.
     return additive(end, dtype)
 
 
 @contextmanager
 def attending(model: Any, implementation: str) -> Iterator[None]:
-    """Within, the model attends by another implementation that transformers knows (`AttentionInterface.register`)."""
-    own = model.config._attn_implementation
+    """Switch the model to another registered attention implementation (`AttentionInterface.register`), within the context."""
+    original = model.config._attn_implementation
     model.config._attn_implementation = implementation
     try:
         yield
     finally:
-        model.config._attn_implementation = own
+        model.config._attn_implementation = original

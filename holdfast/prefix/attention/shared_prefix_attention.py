@@ -20,7 +20,7 @@ NAME = "holdfast_together"
 
 @contextmanager
 def attention_together(model: Any) -> Iterator[None]:
-    """Within, the model's attention takes its prefix from `before`, an attribute of the keys: `(keys, values)`, `[1, K, P, d]` each."""
+    """Let attention take its prefix from `before`, an attribute of the keys: `(keys, values)`, `[1, K, P, d]` each."""
     with attending(model, NAME):
         yield
 
@@ -36,7 +36,7 @@ def attention(
     s_aux: Tensor | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """As transformers calls an attention implementation, for queries `[B, H, 1, d]`; the output is `[B, 1, H, d]`.
+    """Attend as transformers calls an implementation: queries `[B, H, 1, d]`, output `[B, 1, H, d]`.
 
     Args:
         key, value: `[B, K, T, d]`, the rows' own; query heads h, h + 1, ... share one key head where K is less than H.
@@ -45,16 +45,18 @@ def attention(
     """
     if s_aux is not None:
         raise NotImplementedError("attention sinks")
-    (rows, heads, _, width), kinds = query.shape, key.shape[1]
+    (rows, heads, _, width), key_heads = query.shape, key.shape[1]
     keys, values = (states[0] for states in key.before)  # pyright: ignore[reportAttributeAccessIssue]
     scale = width**-0.5 if scaling is None else scaling
-    query = (query * scale).view(rows, kinds, heads // kinds, width)
+    query = (query * scale).view(rows, key_heads, heads // key_heads, width)
     to_prefix = _of_all_rows(query) @ keys.mT
+    # One softmax over both parts: two, each over its part, would normalise a row's suffix and prefix separately.
     scores = torch.cat([_of_each_row(to_prefix, rows), query @ key.mT], -1)
     if softcap is not None:
         scores = softcap * torch.tanh(scores / softcap)
     length = keys.shape[1]
     scores[..., length:].masked_fill_(~mask, float("-inf"))
+    # In float32, as the reference kernels do: in bfloat16 the sum of many small shares loses the tail of a long prefix.
     shares = scores.softmax(-1, dtype=torch.float32).to(query.dtype)
     from_prefix = _of_each_row(_of_all_rows(shares[..., :length]) @ values, rows)
     return (from_prefix + shares[..., length:] @ value).reshape(rows, 1, heads, -1), None

@@ -36,27 +36,28 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Paths:
-    """What attention needs to know of one packed row of S places."""
+    """The runs of one packed row of S positions, grouped by shape, and the way back to their order."""
 
     groups: tuple[Group, ...]
     order: Tensor  # [S] where each place stands among the groups' queries, one group after another
 
     @property
     def copies(self) -> float:
-        """How often a place's keys and values are there, on average."""
+        """Return the number of copies of a position's keys and values, on average."""
         return sum(len(group.keys) for group in self.groups) / len(self.order)
 
 
 def of_row(end: Tensor) -> Paths:
-    """The runs of one packed row, from `Packed.end` [1, S]: place q sees place k exactly when `k <= q < end[k]`."""
+    """Find the runs of one packed row, from `Packed.end` [1, S]: place q sees place k exactly when `k <= q < end[k]`."""
     ends = end[0].numpy()
+    # A run ends where a place does not see the one before: there a new branch of the tree begins.
     starts = [0, *(q for q in range(1, len(ends)) if ends[q - 1] <= q)]
     runs = [np.arange(start, stop) for start, stop in zip(starts, [*starts[1:], len(ends)], strict=True)]
     above = [np.flatnonzero(ends[:start] > start) for start in starts]
     groups, order, begin = [], np.empty(len(ends), np.int64), 0
-    for some in _alike(runs, above):
-        group = _group([runs[i] for i in some], [above[i] for i in some])
-        for number, i in enumerate(some):
+    for members in _alike(runs, above):
+        group = _group([runs[i] for i in members], [above[i] for i in members])
+        for number, i in enumerate(members):
             order[runs[i]] = begin + number * (len(group.queries) // group.runs) + np.arange(len(runs[i]))
         groups.append(group)
         begin += len(group.queries)
@@ -64,19 +65,19 @@ def of_row(end: Tensor) -> Paths:
 
 
 def _alike(runs: list[np.ndarray], above: list[np.ndarray]) -> Iterator[list[int]]:
-    """Runs by length, together until their padding would cost more than another call."""
+    """Yield batches of runs (their indices), by length, each until its padding would cost more than another call."""
     shapes = [(len(run), len(run) + len(before)) for run, before in zip(runs, above, strict=True)]
-    together: list[int] = []
+    batch: list[int] = []
     useful = longest = 0
     for i in sorted(range(len(runs)), key=lambda i: (shapes[i], i)):
         places, path = shapes[i]
-        padded = (len(together) + 1) * places * max(longest, path)
-        if together and padded - useful - places * path > max(WASTE, useful // 8):
-            yield together
-            together, useful, longest = [], 0, 0
-        together.append(i)
+        padded = (len(batch) + 1) * places * max(longest, path)
+        if batch and padded - useful - places * path > max(WASTE, useful // 8):
+            yield batch
+            batch, useful, longest = [], 0, 0
+        batch.append(i)
         useful, longest = useful + places * path, max(longest, path)
-    yield together
+    yield batch
 
 
 def _group(runs: list[np.ndarray], above: list[np.ndarray]) -> Group:
@@ -88,6 +89,7 @@ def _group(runs: list[np.ndarray], above: list[np.ndarray]) -> Group:
         keys[number, : len(before) + len(run)] = np.concatenate([before, run])
     depths = torch.tensor([len(before) for before in above])
     if bool((depths == depths[0]).all()):
+        # One mask broadcast over the runs saves N - 1 copies of [n, L].
         depths = depths[:1]
     last = depths[:, None] + torch.arange(most)  # [N or 1, n], the last key that each query sees
     mask = torch.arange(longest) <= last[:, None, :, None]
@@ -96,7 +98,7 @@ def _group(runs: list[np.ndarray], above: list[np.ndarray]) -> Group:
 
 @contextmanager
 def attention_by_path(model: Any) -> Iterator[None]:
-    """Within, the model's attention wants to be called with `paths`, and looks at no mask."""
+    """Make the model attend along `paths`, which its forward must hand on, and look at no mask, within the context."""
     with attending(model, NAME):
         yield
 
@@ -115,33 +117,34 @@ def attention(
     s_aux: Tensor | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """As transformers calls an attention implementation, for queries `[1, H, S, d]`; the output is `[1, S, H, d]`.
+    """Attend as transformers calls an implementation: queries `[1, H, S, d]`, output `[1, S, H, d]`.
 
     Args:
         key, value: `[1, K, S, d]`; query heads h, h + 1, ... share one key head where K is less than H.
-        paths: Who sees whom.
+        paths: The positions that each position sees.
 
     Raises:
         NotImplementedError: the model did not hand on its paths, or wants what torch's kernel cannot do.
     """
     if paths is None or softcap is not None or s_aux is not None:
         raise NotImplementedError("attention by path")
-    (heads, _, width), kinds = query.shape[1:], key.shape[1]
-    share = heads // kinds  # Queries that share a key stand one behind the other, as if they were more places.
+    (heads, _, width), key_heads = query.shape[1:], key.shape[1]
+    share = heads // key_heads  # Queries that share a key stand one behind the other, as if they were more places.
     query, key, value = (states[0].transpose(0, 1) for states in (query, key, value))  # [S, heads, d]
-    found = []
+    outputs = []
     for group in paths.groups:
-        asked = query.index_select(0, group.queries).view(group.runs, -1, kinds, share, width)
-        asked = asked.permute(0, 2, 3, 1, 4).flatten(2, 3)  # [N, K, share x n, d]
+        queries = query.index_select(0, group.queries).view(group.runs, -1, key_heads, share, width)
+        queries = queries.permute(0, 2, 3, 1, 4).flatten(2, 3)  # [N, K, share x n, d]
         keys, values = (
             states.index_select(0, group.keys).unflatten(0, (group.runs, -1)).transpose(1, 2) for states in (key, value)
         )
+        # With several query heads to a key the queries are stacked, and the kernel's own causal mask would take them for one text.
         causal = group.causal and share == 1
         seen = None if causal else group.mask.repeat(1, 1, share, 1)
-        given = F.scaled_dot_product_attention(asked, keys, values, seen, dropout, causal, scale=scaling)
-        given = given.unflatten(2, (share, -1)).permute(0, 3, 1, 2, 4)  # [N, n, K, share, d]
-        found.append(given.reshape(-1, heads, given.shape[-1]))
-    return torch.cat(found).index_select(0, paths.order)[None], None
+        attended = F.scaled_dot_product_attention(queries, keys, values, seen, dropout, causal, scale=scaling)
+        attended = attended.unflatten(2, (share, -1)).permute(0, 3, 1, 2, 4)  # [N, n, K, share, d]
+        outputs.append(attended.reshape(-1, heads, attended.shape[-1]))
+    return torch.cat(outputs).index_select(0, paths.order)[None], None
 
 
 AttentionInterface.register(NAME, attention)
