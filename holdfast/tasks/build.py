@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from statistics import median
 
 from holdfast.tasks.error_list import Problems
@@ -15,7 +16,7 @@ from holdfast.tasks.task import Example, Task, Template
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """What was read: records by split (a single file is the split `all`), the settings, and where each came from."""
+    """Data as it was read: records by split (a single file is the split `all`), the settings, and where each came from."""
 
     name: str
     source: str
@@ -26,7 +27,7 @@ class Draft:
 
 
 def to_task(draft: Draft, problems: Problems, seed: int = 0) -> Task:
-    """The task of a draft. `seed` chooses which examples are held out where the data itself has no such split.
+    """Return the task of a draft. `seed` chooses which examples are held out where the data itself has no such split.
 
     Raises:
         ValueError: everything that is wrong with any line, and what was already in `problems`.
@@ -34,10 +35,10 @@ def to_task(draft: Draft, problems: Problems, seed: int = 0) -> Task:
     draft = replace(draft, records=_kept(draft, problems))
     shape, examples = _examples(draft, problems)
     template = _template(draft, shape, examples)
-    asked = _questions(draft, template, examples, problems)
-    problems.stop()
-    every = [example for split in examples.values() for example in split]
-    metric = draft.settings.metric or default_metric(every, asked)
+    questions = _questions(draft, template, examples, problems)
+    problems.stop()  # all bad lines at once: whoever mends a file wants them in one go
+    every = list(chain.from_iterable(examples.values()))
+    metric = draft.settings.metric or default_metric(every, questions)
     try:
         whole = examples.get("all")
         splits = with_validation(template, examples, seed) if whole is None else split_one(template, whole, seed)
@@ -47,16 +48,20 @@ def to_task(draft: Draft, problems: Problems, seed: int = 0) -> Task:
 
 
 def default_stop(targets: Sequence[str], separator: str) -> tuple[str, ...]:
-    """A newline where no target has one; else what separates demonstrations; else only the model's own end token."""
+    """Return a newline where no target has one; else what separates demonstrations; else only the model's own end token."""
     if not any("\n" in target for target in targets):
         return ("\n",)
     return (separator,) if separator else ()
 
 
 def default_metric(examples: Sequence[Example], questions: Sequence[str]) -> str:
-    """`accuracy` where every example has choices; `exact_match` where answers are short (a median of at most five
+    """Return the metric that suits the data.
+
+    That is `accuracy` where every example has choices; `exact_match` where answers are short (a median of at most five
     words) and on one line or with listed `answers`; `rougeL` where questions have more than four times the words of
-    their answers (medians: a summary); else `bleu`."""
+    their answers (medians: a summary); else `bleu`.
+    """
+    # Medians, because a few long answers would move a mean over the bound.
     if all(example.choices for example in examples):
         return "accuracy"
     words = median(len(example.target.split()) for example in examples)
@@ -66,26 +71,28 @@ def default_metric(examples: Sequence[Example], questions: Sequence[str]) -> str
 
 
 def _kept(draft: Draft, problems: Problems) -> dict[str, list[Record]]:
-    """The records that `limit` and `keep` leave."""
+    """Return the records that `limit` and `keep` leave."""
     keep = draft.settings.keep
     kept: dict[str, list[Record]] = {}
-    for split, found in draft.records.items():
+    for split, records in draft.records.items():
         kept[split] = []
-        for record in (found[i] for i in evenly(len(found), draft.settings.limit)):
+        # `limit` first: an expression may be slow, and a limit is there because the data is large.
+        for record in (records[i] for i in evenly(len(records), draft.settings.limit)):
             try:
                 if keep is None or evaluate(keep, record.values):
                     kept[split].append(record)
             except ValueError as error:
                 problems.add(record.where, f"`keep`: {error}")
-        if found and not kept[split] and not problems.lines:
+        # Where lines are wrong, an empty split follows from them and is no error of its own.
+        if records and not kept[split] and not problems.lines:
             problems.add(draft.settings_where, f"`keep` leaves no example of {split}; change it")
     return kept
 
 
 def _examples(draft: Draft, problems: Problems) -> tuple[Shape, dict[str, tuple[Example, ...]]]:
-    """Every record as an example of one shape, that of the first good line."""
+    """Return every record as an example of one shape, that of the first good line."""
     first: Shape | None = None
-    found: dict[str, tuple[Example, ...]] = {}
+    by_split: dict[str, tuple[Example, ...]] = {}
     for split, records in draft.records.items():
         made = []
         for record in records:
@@ -93,26 +100,28 @@ def _examples(draft: Draft, problems: Problems) -> tuple[Shape, dict[str, tuple[
                 shape = shape_of(record.values, draft.settings)
                 made.append(to_example(record.values, shape, draft.settings, draft.closed))
                 first = first or shape
+                # Lines of two shapes would be asked by two templates, and one score would stand for two tasks.
                 if shape != first:
                     raise ValueError(f"the keys {shape.name} come after {first.name}; use one set of keys throughout")
             except ValueError as error:
                 problems.add(record.where, error)
-        found[split] = tuple(made)
+        by_split[split] = tuple(made)
     problems.stop()
     assert first is not None, "a draft without records"
-    return first, found
+    return first, by_split
 
 
 def _template(draft: Draft, shape: Shape, examples: Splits) -> Template:
-    """The shape's template with the settings put over it.
+    """Return the shape's template with the settings put over it.
 
     Raises:
         ValueError: it could not work on any example: its syntax, or a stop string where the answer begins.
     """
     template = draft.settings.template(shape.template)
     if draft.settings.stop is None:
-        targets = [example.target for split in examples.values() for example in split]
+        targets = [example.target for example in chain.from_iterable(examples.values())]
         template = replace(template, stop=default_stop(targets, template.separator))
+    # Compiled once here: a mistake in the template would otherwise be reported for every line of the data.
     try:
         compile_template(template.input)
     except ValueError as error:
@@ -129,12 +138,12 @@ def _template(draft: Draft, shape: Shape, examples: Splits) -> Template:
 
 
 def _questions(draft: Draft, template: Template, examples: Splits, problems: Problems) -> list[str]:
-    """Every question as text; an example that the template does not fit is a problem of its line."""
-    asked = []
+    """Return every question as text; an example that the template does not fit is a problem of its line."""
+    questions = []
     for split, records in draft.records.items():
         for record, example in zip(records, examples[split], strict=True):
             try:
-                asked.append(fill(template.input, example.fields))
+                questions.append(fill(template.input, example.fields))
             except ValueError as error:
                 problems.add(record.where, error)
-    return asked
+    return questions

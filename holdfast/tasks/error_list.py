@@ -1,13 +1,13 @@
-"""Everything that is wrong with the user's data, said at once."""
+"""A list of everything that is wrong with the user's data, raised at once."""
 
 import difflib
 from collections.abc import Iterable
 
-SHOWN = 20
+SHOWN = 20  # A file with one wrong column has as many errors as lines, and a terminal shows so many.
 
 
 class Problems:
-    """Collects `where: what is wrong; what to do` and raises them together."""
+    """A collector of `where: what is wrong; what to do`, which raises them all at once."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -29,6 +29,6 @@ class Problems:
 
 
 def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
-    """ "; did you mean `x`?" for the known name that is most like `name`; empty where none is."""
+    """Return "did you mean `x`? " for the known name that is most like `name`; empty where none is."""
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff)
     return f"did you mean `{near[0]}`? " if near else ""

@@ -15,8 +15,9 @@ except ImportError as error:
 
 
 def load(argument: str) -> list[Task]:
-    """The harness's task of this name, or the tasks of its group: `harness:NAME`, or `harness:NAME@FOLDER` for a folder of task files.
+    """Return the harness's task of this name, or the tasks of its group.
 
+    The argument is `harness:NAME`, or `harness:NAME@FOLDER` for a folder of task files.
     Only `evaluate` of this module can ask them. The metric is the first that is a mean over items of which more is better. Their
     examples are those of `harness_examples`, where the task can be trained on; otherwise there are none.
 
@@ -29,21 +30,23 @@ def load(argument: str) -> list[Task]:
     return [_task(key, task, at + folder) for key, task in harness_tasks(name, folder).items()]
 
 
-def _task(key: str, task: Any, place: str) -> Task:
+def _task(key: str, task: Any, at_folder: str) -> Task:
     splits = examples(task)
-    found = version(template(task), splits) if splits else ""
+    content = version(template(task), splits) if splits else ""
     return Task(
         PREFIX + key,
         splits,
         template(task),
         metric=f"recorded:{_metric(key, task)}",
-        version="-".join(filter(None, (f"{task.VERSION}", found))),
-        source=PREFIX + key + place,
+        # The harness's version says how it asks, ours what it asks; a task file may change without the first.
+        version="-".join(filter(None, (f"{task.VERSION}", content))),
+        source=PREFIX + key + at_folder,
     )
 
 
 def _metric(name: str, task: Any) -> str:
     for metric, more_is_better in task.higher_is_better().items():
+        # Others (a corpus score, a perplexity) have no value for each item, and no interval could be computed for them.
         if more_is_better and getattr(task.aggregation().get(metric), "__name__", "") == "mean":
             return metric
     raise ValueError(
@@ -53,7 +56,11 @@ def _metric(name: str, task: Any) -> str:
 
 
 def harness_tasks(name: str, folder: str) -> dict[str, Any]:
-    """The harness's own task objects under a name, by their names."""
+    """Return the harness's own task objects under a name, by their names.
+
+    Raises:
+        ValueError: there is none, or its data cannot be read.
+    """
     manager = task_manager(folder)
     try:
         return manager.load([name])["tasks"]
@@ -70,7 +77,8 @@ def harness_tasks(name: str, folder: str) -> dict[str, Any]:
 
 @cache
 def task_manager(folder: str) -> TaskManager:
-    """The harness's index of tasks; reading its own thousands of files takes a while, so once."""
+    """Return the harness's index of tasks, read once for each folder: its own has thousands of files."""
     if not folder:
         return TaskManager()
+    # Without the harness's own tasks: a folder's file may have the name of one of them, and must not be taken for it.
     return TaskManager(include_path=str(Path(folder).expanduser()), include_defaults=False)

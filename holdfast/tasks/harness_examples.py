@@ -11,8 +11,10 @@ MOST = 20_000  # documents of a split, evenly spaced: as many as anybody trains 
 
 
 def examples(task: Any) -> Mapping[str, tuple[Example, ...]]:
-    """The splits of a harness task, rendered as the harness would ask them; none where its requests have another form than question
-    and answer (a text to score as a whole, one question for each choice, a beginning that is put into the answer's mouth).
+    """Return the splits of a harness task, rendered as the harness would ask them.
+
+    There are none where its requests have another form than question and answer (a text to score as a whole, one question for
+    each choice, a beginning that is put into the answer's mouth).
 
     What the harness asks is `test`, and is never trained on: its validation split is our `test` where it has no other.
     """
@@ -22,19 +24,21 @@ def examples(task: Any) -> Mapping[str, tuple[Example, ...]]:
     if task.has_test_docs() and task.has_validation_docs():
         documents["validation"] = task.validation_docs()
     documents["test"] = task.eval_docs
-    splits = {split: _examples(task, found) for split, found in documents.items() if len(found)}
+    splits = {split: _examples(task, docs) for split, docs in documents.items() if len(docs)}
     return with_validation(template(task), splits, 0)
 
 
 def template(task: Any) -> Template:
-    """How the harness puts a document's text, its answer and its demonstrations together."""
+    """Return the template by which the harness joins a document's text, its answer and its demonstrations."""
     settings, stop = task.config, (task.config.generation_kwargs or {}).get("until") or ()
     stop = (stop,) if isinstance(stop, str) else tuple(stop)
     return Template(
         "{{ input }}",
+        # The harness writes the description with its separator at the end, and our template puts one there.
         instruction=(settings.description or "").removesuffix(settings.fewshot_delimiter),
         delimiter=settings.target_delimiter,
         separator=settings.fewshot_delimiter,
+        # An empty stop string would end every answer at once; the harness allows it.
         stop=tuple(text for text in stop if text) or ("\n",),
     )
 
@@ -52,17 +56,18 @@ def _is_question_and_answer(task: Any) -> bool:
 
 
 def _examples(task: Any, documents: Sequence[Any]) -> tuple[Example, ...]:
-    return tuple(_example(task, documents[place]) for place in evenly(len(documents), MOST))
+    return tuple(_example(task, documents[index]) for index in evenly(len(documents), MOST))
 
 
 def _example(task: Any, document: Any) -> Example:
     choices = tuple(map(str, task.doc_to_choice(document))) if task.config.doc_to_choice is not None else None
     target, answers = task.doc_to_target(document), None
     if isinstance(target, list):
-        answers = tuple(_answer(one, choices) for one in target)
+        answers = tuple(_answer(entry, choices) for entry in target)
     answer = answers[0] if answers else _answer(target, choices)
     return Example({"input": str(task.doc_to_text(document))}, answer, choices, answers)
 
 
 def _answer(target: Any, choices: tuple[str, ...] | None) -> str:
+    # Where there are choices, the harness gives the answer as an index into them, or as its text.
     return choices[target] if choices and isinstance(target, int) and 0 <= target < len(choices) else str(target)

@@ -11,11 +11,11 @@ from holdfast.tasks.settings import Settings
 from holdfast.tasks.splits import evenly
 from holdfast.tasks.task import SPLITS, Task
 
-HIDDEN = -1  # what the label of an example is where the data keeps it secret, or where annotators did not agree
+HIDDEN = -1  # the label of an example where the data keeps it secret, or where annotators did not agree
 
 
 def read_hub(source: str, settings: Settings, seed: int = 0) -> Task:
-    """The task in the dataset `source`: `name[:config]` on the hub, or `path/to/folder[:config]`, which downloads nothing.
+    """Return the task in the dataset `source`: `name[:config]` on the hub, or `path/to/folder[:config]`, which downloads nothing.
 
     The sets of keys are those of files; a column of class labels is read as their names, which are the choices where it
     holds the target. Examples without a label are left out. Where test has none left, validation serves as test; a
@@ -24,16 +24,18 @@ def read_hub(source: str, settings: Settings, seed: int = 0) -> Task:
     Raises:
         ValueError: the dataset cannot be loaded, its splits have other names, or `dataset/split[i]: what is wrong`.
     """
-    from datasets import ClassLabel
+    from datasets import ClassLabel  # here, because importing it is slow and most tasks are files
 
     parts = _splits(source, settings)
     closed: dict[str, tuple[str, ...]] = {}
     for part in parts.values():
-        closed |= {key: tuple(kind.names) for key, kind in part.features.items() if isinstance(kind, ClassLabel)}
+        features = part.features.items()
+        closed |= {key: tuple(feature.names) for key, feature in features if isinstance(feature, ClassLabel)}
     records = {split: list(_records(f"hf:{source}/{split}", part, closed, settings)) for split, part in parts.items()}
+    # Benchmarks keep the labels of their test split secret: what can be measured is the validation split.
     if not records.get("test") and records.get("validation"):
         records["test"] = records.pop("validation")
-    records = {split: found for split, found in records.items() if found}
+    records = {split: rows for split, rows in records.items() if rows}
     if not records:
         raise ValueError(f"hf:{source}: no example has a label; choose other splits in a task.yaml (`splits`)")
     name = Path(source).name.replace(":", "-")
@@ -41,7 +43,7 @@ def read_hub(source: str, settings: Settings, seed: int = 0) -> Task:
 
 
 def load(source: str) -> Any:
-    """The `DatasetDict` that `source` names.
+    """Return the `DatasetDict` that `source` names.
 
     Raises:
         ValueError: there is none, or it needs a configuration (those that exist are named).
@@ -53,13 +55,14 @@ def load(source: str) -> Any:
     try:
         return load_dataset(path, config)
     except (OSError, ValueError, RuntimeError, DatasetsError) as error:
-        said = " ".join(str(error).split())[:300]
-        raise ValueError(f"hf:{source}: cannot be loaded: {said}") from error
+        reason = " ".join(str(error).split())[:300]
+        raise ValueError(f"hf:{source}: cannot be loaded: {reason}") from error
 
 
 def split_source(source: str) -> tuple[str, str | None]:
-    """The path or hub id, and the configuration, of `name[:config]`; a folder that exists may have a colon in its name."""
+    """Return the path or hub id, and the configuration, of `name[:config]`; a folder that exists may have a colon in its name."""
     if Path(source).expanduser().exists():
+        # A folder that is there wins over a configuration: its name may have a colon.
         return str(Path(source).expanduser()), None
     name, _, config = source.rpartition(":")
     if not name:
@@ -68,29 +71,32 @@ def split_source(source: str) -> tuple[str, str | None]:
 
 
 def _splits(source: str, settings: Settings) -> dict[str, Any]:
-    """The dataset's splits under our names."""
-    found = load(source)
-    wanted = dict(settings.splits or {split: split for split in SPLITS if split in found})
-    missing = sorted(set(wanted.values()) - set(found))
-    if not settings.splits and len(found) == 1:
-        return {"test" if "test" in found else "all": next(iter(found.values()))}
+    """Return the dataset's splits under our names."""
+    dataset = load(source)
+    wanted = dict(settings.splits or {split: split for split in SPLITS if split in dataset})
+    missing = sorted(set(wanted.values()) - set(dataset))
+    if not settings.splits and len(dataset) == 1:
+        return {"test" if "test" in dataset else "all": next(iter(dataset.values()))}
     if missing or not {"test", "validation"} & set(wanted):
         raise ValueError(
-            f"hf:{source}: its splits are {', '.join(found)}{f', not {missing[0]}' if missing else ''}; say in a task.yaml "
+            f"hf:{source}: its splits are {', '.join(dataset)}{f', not {missing[0]}' if missing else ''}; say in a task.yaml "
             "which of them serve, as `splits: {train: ..., test: ...}`"
         )
-    return {split: found[name] for split, name in wanted.items()}
+    return {split: dataset[name] for split, name in wanted.items()}
 
 
 def _records(where: str, part: Any, closed: dict[str, tuple[str, ...]], settings: Settings) -> Iterator[Record]:
-    """The rows that have a label, class labels by name; columns that are no text, number or list of them are left out."""
+    """Yield the rows that have a label, class labels by name; columns that are no text, number or list of them are left out."""
     from datasets import ClassLabel, Value
 
-    plain = {k for k, kind in part.features.items() if isinstance(kind, Value | ClassLabel | dict | list)}
-    listed = {k for k, kind in part.features.items() if hasattr(kind, "feature")}
+    plain = {k for k, feature in part.features.items() if isinstance(feature, Value | ClassLabel | dict | list)}
+    listed = {k for k, feature in part.features.items() if hasattr(feature, "feature")}
+    # Left out before rows are read: an image or a sound would be decoded for every row.
     part = part.select_columns([key for key in part.features if key in plain | listed])
+    # Chosen before they are read: of a million rows only those that stay are converted.
     chosen = evenly(len(part), settings.limit)
     for i, row in zip(chosen, part.select(chosen), strict=True):
+        # A hidden label is -1, which as an index would name the last class.
         if not any(row[key] == HIDDEN for key in closed if key in row):
             yield Record(f"{where}[{i}]", {k: _named(v, closed.get(k)) for k, v in row.items()})
 

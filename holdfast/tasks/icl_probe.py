@@ -35,35 +35,36 @@ LANGUAGES = {
 
 
 def probe(language: str, seed: int = 0, size: int = SIZE) -> Task:
-    """The probe with its instruction and sums in a language; the same seed gives the same items.
+    """Return the probe with its instruction and sums in a language; the same seed gives the same items.
 
     The two examples in front belong to each item, so that no demonstrations (0 shots) are needed; those that are asked for are whole
     items. `Example.choices` are the answer in context, which is right, and the answer to the question.
     """
+    # Two seeds: with the same one the demonstrations would be items of the test.
     splits = {"train": _items(language, f"{seed}:train", SHOWN), "test": _items(language, str(seed), size)}
     template = Template("{{ input }}", stop=("\n",))
     return Task(f"probe:{language}", splits, template, "starts_with", version(template, splits), "generated")
 
 
 def _items(language: str, seed: str, size: int) -> tuple[Example, ...]:
-    """So many items of each (what to do, kind of question), shuffled."""
+    """Return so many items of each (what to do, kind of question), shuffled."""
     rng, items = random.Random(f"{language}:{seed}"), []
     instructions, sums = LANGUAGES[language]
     for does, instruction in zip(ACTS.values(), instructions, strict=True):
-        for kind in ("sum", "blank"):
-            items += [_item(rng, does, instruction, *_question(rng, kind, sums)) for _ in range(size)]
+        for form in ("sum", "blank"):
+            items += [_item(rng, does, instruction, *_question(rng, form, sums)) for _ in range(size)]
     rng.shuffle(items)
     return tuple(items)
 
 
-def _question(rng: random.Random, kind: str, sums: str) -> tuple[str, str]:
-    """A text that asks for something, and the answer that it asks for."""
-    if kind == "sum":
+def _question(rng: random.Random, form: str, sums: str) -> tuple[str, str]:
+    """Return a text that asks for something, and the answer that it asks for."""
+    if form == "sum":
         a, b = rng.randint(2, 49), rng.randint(2, 49)
         return sums.format(a, b), str(a + b)
-    place = rng.randrange(len(BLANKS))
+    index = rng.randrange(len(BLANKS))
     start = f"{rng.choice(SUBJECTS)} {rng.choice(DOES)} {rng.choice(OBJECTS)}."
-    return f"{start} {BLANKS[place]}", ("Paris", "cold", "Tuesday", "white")[place]
+    return f"{start} {BLANKS[index]}", ("Paris", "cold", "Tuesday", "white")[index]
 
 
 def _item(rng: random.Random, does: Callable[[str], str], instruction: str, question: str, asked_for: str) -> Example:

@@ -12,16 +12,19 @@ from holdfast.tasks.error_list import nearest
 
 
 def _printable(value: object) -> object:
+    # Jinja would print "None", a word like any other, into the prompt.
     if value is None:
         raise TypeError("a field that it prints is null; fill it, or guard it with {% if ... %}")
     return value
 
 
+# A sandbox, because task files are passed from hand to hand. Strict, because a mistyped field would print as nothing and the
+# model would be asked a question without its text. Trailing newlines are part of a prompt.
 _ENVIRONMENT = ImmutableSandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True, finalize=_printable)
 
 
 def fill(text: str, fields: Mapping[str, object]) -> str:
-    """The Jinja template `text` over `fields`.
+    """Return the Jinja template `text` filled with `fields`.
 
     Raises:
         ValueError: not valid Jinja, a field that is not there (the nearest is named), a printed null, a failure.
@@ -34,11 +37,12 @@ def fill(text: str, fields: Mapping[str, object]) -> str:
 
 
 def evaluate(text: str, fields: Mapping[str, object]) -> Any:
-    """The field that is called `text`, or else the value of the Jinja expression `text` over the fields.
+    """Return the field that is called `text`, or else the value of the Jinja expression `text` over the fields.
 
     Raises:
         ValueError: as `fill`.
     """
+    # A column wins over an expression: its name may have a space or a dash, which Jinja could not read.
     if text in fields:
         return fields[text]
     run, used = _compile_expression(text)
@@ -51,9 +55,10 @@ def evaluate(text: str, fields: Mapping[str, object]) -> Any:
         raise ValueError(_why(error, used, fields)) from None
 
 
+# Cached: a task has one template for all of its examples, and compiling takes longer than filling.
 @lru_cache(maxsize=512)
 def compile_template(text: str) -> tuple[Template, frozenset[str]]:
-    """A compiled Jinja template, and the names that it takes from its fields.
+    """Return a compiled Jinja template, and the names that it takes from its fields.
 
     Raises:
         ValueError: it is not valid Jinja.

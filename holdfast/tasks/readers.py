@@ -8,11 +8,12 @@ from holdfast.tasks.records import SUFFIXES, read_records
 from holdfast.tasks.settings import Settings, read_settings
 from holdfast.tasks.task import SPLITS, Task
 
+# Names that other tools give: a file that nobody reads is a mistake that nobody sees.
 MISNAMED = {"dev": "validation", "valid": "validation", "val": "validation", "eval": "test", "training": "train"}
 
 
 def read_folder(folder: Path, settings: Settings | None = None, seed: int = 0) -> Task:
-    """The task in a folder: `train`, `validation`, `test`, each `.jsonl` (or `.csv`, `.tsv`), and perhaps `task.yaml`.
+    """Return the task in a folder: `train`, `validation`, `test`, each `.jsonl` (or `.csv`, `.tsv`), and perhaps `task.yaml`.
 
     Without a validation file a fixed tenth of train, at most 200 examples, serves (see `to_task`). A folder with only a
     test file can be evaluated, without demonstrations.
@@ -32,7 +33,7 @@ def read_folder(folder: Path, settings: Settings | None = None, seed: int = 0) -
 
 
 def read_file(path: Path, seed: int = 0) -> Task:
-    """The task in one file, split 80/10/10 into train, validation and test by the hash of each example's content.
+    """Return the task in one file, split 80/10/10 into train, validation and test by the hash of each example's content.
 
     Raises:
         ValueError: as `read_folder`; the file is of no known kind; it has fewer than three different examples.
@@ -45,7 +46,7 @@ def read_file(path: Path, seed: int = 0) -> Task:
 
 
 def _split_files(folder: Path, problems: Problems) -> dict[str, Path]:
-    """The file of each split that is there; two for one split, or one under another tool's name, are problems."""
+    """Return the file of each split that is there; two for one split, or one under another tool's name, are problems."""
     files: dict[str, Path] = {}
     for path in sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES):
         if path.stem in files:
@@ -54,6 +55,7 @@ def _split_files(folder: Path, problems: Problems) -> dict[str, Path]:
             files[path.stem] = path
         elif path.stem in MISNAMED:
             problems.add(path, f"would be ignored; rename it {MISNAMED[path.stem]}{path.suffix}")
+    # In the order of SPLITS and not of the names: errors are listed, and shapes fixed, from train on.
     return {split: files[split] for split in SPLITS if split in files}
 
 

@@ -42,13 +42,14 @@ SHAPES = (
 
 
 def shape_of(values: Mapping[str, Any], settings: Settings) -> Shape:
-    """The shape of a line; where `task.yaml` names the target, any columns.
+    """Return the shape of a line; where `task.yaml` names the target, any columns.
 
     Raises:
         ValueError: no set of keys is complete; says what is missing from the nearest.
     """
     if settings.target is not None:
         return Shape("columns", (), settings.target, Template())
+    # In order of preference: a line with the keys of two shapes is of the first.
     for shape in SHAPES:
         if {*shape.reads, shape.target} <= values.keys():
             return shape
@@ -63,24 +64,26 @@ def _incomplete(values: Mapping[str, Any]) -> str:
         keys = {*shape.reads, shape.target}
         return sum(1.0 if key in values else 0.7 * bool(nearest(key, values)) for key in keys) / len(keys)
 
+    # The shape that the user most likely meant, so that the message names one missing key and not all of all shapes.
     best = max(SHAPES, key=likeness)
-    found = ", ".join(values) or "none"
+    keys_present = ", ".join(values) or "none"
     if likeness(best) == 0:
         known = ", ".join(shape.name for shape in SHAPES)
-        return f"its keys ({found}) are none of {known}; name the columns in a task.yaml (`input`, `target`)"
+        return f"its keys ({keys_present}) are none of {known}; name the columns in a task.yaml (`input`, `target`)"
     key = missing(best)[0]
     near = nearest(key, [k for k in values if k not in (*best.reads, best.target)])
-    return f"no `{key}`; {near}keys: {found}{'' if near else '; add it, or name the columns in a task.yaml'}"
+    return f"no `{key}`; {near}keys: {keys_present}{'' if near else '; add it, or name the columns in a task.yaml'}"
 
 
 def to_example(
     values: Mapping[str, Any], shape: Shape, settings: Settings, closed: Mapping[str, tuple[str, ...]]
 ) -> Example:
-    """One line as an example; `closed` gives the words of columns that are known to hold a closed set of labels.
+    """Return one line as an example; `closed` gives the words of columns that are known to hold a closed set of labels.
 
     Raises:
         ValueError: what is wrong with the line, and what to do.
     """
+    # A conversation carries its answer in itself, so that none of the other keys has a meaning.
     if shape.target == "messages":
         return _conversation(values["messages"])
     for key in shape.reads:
@@ -96,12 +99,16 @@ def to_example(
         _check_choices(target, choices)
     answers = _listed("answers", values, settings)
     if answers is not None and target not in answers:
+        # The answer that is trained on must be marked as right.
         answers = (target, *answers)
+    # The target is no field: a template could print the answer into the question.
     fields = {key: value for key, value in values.items() if key not in (shape.target, "answers")}
     rejected = values.get("rejected")
+    # With columns named in `task.yaml`, one that happens to be called `rejected` is a column like any other.
     if settings.target is None and rejected is not None:
         rejected = _text("rejected", fields.pop("rejected"))
     if shape.reads == ("instruction",):
+        # Instruction data leaves the key out where there is no input, and the template asks for it.
         fields["input"] = _text("input", fields.get("input") or "")
     return Example(fields, target, choices, answers, rejected if isinstance(rejected, str) else None)
 
@@ -118,7 +125,7 @@ def _target(value: object, key: str, words: Mapping[str, str]) -> str:
 
 
 def _listed(key: str, values: Mapping[str, Any], settings: Settings) -> tuple[str, ...] | None:
-    """`choices` or `answers`: by the settings; where those leave the target to the standard keys, by the key itself."""
+    """Return `choices` or `answers`: by the settings; where those leave the target to the standard keys, by the key itself."""
     expression = getattr(settings, key)
     if expression is None and settings.target is None and key in values:
         expression = key
@@ -127,22 +134,17 @@ def _listed(key: str, values: Mapping[str, Any], settings: Settings) -> tuple[st
         return None
     if not isinstance(value, list | tuple) or not value:
         raise ValueError(f"`{key}` is {kind(value)}{' without entries' * (value == [])}; write a list of texts")
-    return tuple(_text(key, one) for one in value)
+    return tuple(_text(key, entry) for entry in value)
 
 
 def _check_choices(target: str, choices: tuple[str, ...]) -> None:
     if target not in choices:
-        raise ValueError(
-            f"the target {target!r} is not among the choices {list(choices)}; {_nearest_choice(target, choices)}"
-        )
+        hint = nearest(target, choices).rstrip() or "correct one of the two"
+        raise ValueError(f"the target {target!r} is not among the choices {list(choices)}; {hint}")
     if len(choices) < 2:
         raise ValueError(
             f"the choices {list(choices)} leave nothing to choose; list every answer, or leave the key out"
         )
-
-
-def _nearest_choice(target: str, choices: tuple[str, ...]) -> str:
-    return nearest(target, choices).rstrip() or "correct one of the two"
 
 
 def _text(key: str, value: object) -> str:
@@ -153,7 +155,7 @@ def _text(key: str, value: object) -> str:
 
 
 def _conversation(turns: object) -> Example:
-    """A list of messages: the last, the assistant's, is the target; what precedes it is asked."""
+    """Return a list of messages as an example: the last, the assistant's, is the target, the others ask for it."""
     if not isinstance(turns, list) or len(turns) < 2:
         raise ValueError("`messages` is no list of at least two messages; write a question and the assistant's answer")
     for i, turn in enumerate(turns, 1):
@@ -164,5 +166,5 @@ def _conversation(turns: object) -> Example:
         raise ValueError(
             f"the last message is from `{turns[-1]['role']}`; end with the assistant's, which is the target"
         )
-    asked = tuple({"role": turn["role"], "content": turn["content"]} for turn in turns[:-1])
-    return Example({"messages": asked}, _target(turns[-1]["content"], "content of the last message", {}))
+    messages = tuple({"role": turn["role"], "content": turn["content"]} for turn in turns[:-1])
+    return Example({"messages": messages}, _target(turns[-1]["content"], "content of the last message", {}))

@@ -1,4 +1,4 @@
-"""Files as records: one mapping a line of JSONL, CSV or TSV, each with the place it came from."""
+"""Files as records: one mapping a line of JSONL, CSV or TSV, each with the file and line it came from."""
 
 import csv
 import json
@@ -21,8 +21,10 @@ class Record:
 
 
 def read_records(path: Path, problems: Problems) -> list[Record]:
-    """Every good line of a file; the bad ones go to `problems`. Blank lines are passed over."""
+    """Return every good line of a file; the bad ones go to `problems`. Blank lines are passed over."""
     try:
+        # Spreadsheets write a byte order mark, which would become part of the first key. Lines of JSONL end at \n alone; the csv
+        # module wants to see the ends of lines itself.
         with path.open(encoding="utf-8-sig", newline="\n" if path.suffix == ".jsonl" else "") as file:
             read = _jsonl if path.suffix == ".jsonl" else _csv
             before = len(problems.lines)
@@ -43,6 +45,7 @@ def _jsonl(path: Path, file: Any, problems: Problems) -> list[Record]:
             continue
         try:
             values = json.loads(line.rstrip("\r\n"))
+            # A lone surrogate is valid JSON and cannot be written or tokenised: it shows here, with its line, or hours later.
             line.encode() if "\\u" not in line else json.dumps(values, ensure_ascii=False).encode()
         except json.JSONDecodeError as error:
             problems.add(where, f"not JSON ({error.msg}, column {error.colno}); write one JSON object on the line")
@@ -67,6 +70,7 @@ def _csv(path: Path, file: Any, problems: Problems) -> list[Record]:
             where = f"{path}:{rows.line_num}"
             if not row:
                 continue
+            # A row that is too short or too long is most often one with an unquoted comma: its cells would be in the wrong columns.
             if len(row) == len(header):
                 records.append(Record(where, dict(zip(header, row, strict=True))))
             else:
@@ -77,6 +81,7 @@ def _csv(path: Path, file: Any, problems: Problems) -> list[Record]:
 
 
 def kind(value: object) -> str:
-    """What a JSON value is, in words."""
+    """Return the type of a JSON value, in words."""
+    # By exact type: True is an int in Python, and would be called a number.
     names = {dict: "an object", list: "a list", str: "text", bool: "a truth value", type(None): "null"}
     return names.get(type(value), "a number")

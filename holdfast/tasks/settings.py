@@ -1,4 +1,4 @@
-"""`task.yaml`: what a user says about a task beside its data. Every key is optional, and an unknown one is an error."""
+"""Settings of a task in `task.yaml`, beside its data. Every key is optional, and an unknown one is an error."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
@@ -42,12 +42,12 @@ class Settings:
     keep: str | None = None
 
     def template(self, default: Template) -> Template:
-        """`default` with everything replaced that is set here."""
+        """Return `default` with everything replaced that is set here."""
         return replace(default, **{f.name: v for f in fields(Template) if (v := getattr(self, f.name)) is not None})
 
 
 def read_settings(path: Path) -> Settings:
-    """The settings in a `task.yaml`; without the file, the defaults.
+    """Return the settings in a `task.yaml`; without the file, the defaults.
 
     Raises:
         ValueError: the file is not YAML, or has keys or values that mean nothing; all of them at once.
@@ -71,7 +71,7 @@ def read_settings(path: Path) -> Settings:
 
 
 def parse_settings(values: Mapping[Any, Any], where: object, problems: Problems) -> Settings:
-    """Checked settings; what is wrong goes to `problems` and stays unset."""
+    """Return checked settings; what is wrong goes to `problems` and stays unset."""
     known = [f.name for f in fields(Settings)]
     good: dict[str, Any] = {}
     for key, value in values.items():
@@ -92,7 +92,7 @@ def _text(value: Any) -> str:
 
 
 def _stop(value: Any) -> tuple[str, ...]:
-    return tuple(_text(one) for one in ([value] if isinstance(value, str) else _list(value)))
+    return tuple(_text(entry) for entry in ([value] if isinstance(value, str) else _list(value)))
 
 
 def _list(value: Any) -> list[Any]:
@@ -117,8 +117,10 @@ def _verbalizer(value: Any) -> dict[str, str]:
     if not isinstance(value, dict) or not value:
         raise ValueError(f"is {kind(value)}; write `raw value: word` lines")
     for word in value.values():
+        # YAML reads an unquoted yes or no as a truth value.
         if not isinstance(word, str) or not word:
             raise ValueError(f"maps to {word!r}, which is no text; put the word in quotes")
+    # Keys as text: YAML reads 0 and false as a number and a truth value, and a CSV file holds texts.
     return {str(raw): word for raw, word in value.items()}
 
 
@@ -133,6 +135,7 @@ def _splits(value: Any) -> dict[str, str]:
 
 
 def _limit(value: Any) -> int:
+    # True is an int in Python.
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ValueError(f"{value!r} is no number of examples; write a whole number above 0")
     return value

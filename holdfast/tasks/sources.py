@@ -1,8 +1,9 @@
-"""What a TASK argument means: a folder, a file, `hf:dataset[:config]`, `lab:NAME`, `harness:NAME`, or a name in the catalogue."""
+"""The meaning of a TASK argument: a folder, a file, `hf:dataset[:config]`, `lab:NAME`, `harness:NAME`, or a name in the catalogue."""
 
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 from holdfast.tasks.catalogue.entries import ENTRIES, SUITES
@@ -17,7 +18,7 @@ from holdfast.tasks.transforms import TRANSFORMS, disguised
 
 
 def load_task(argument: str, *, seed: int = 0) -> Task:
-    """The task that `argument` names; a folder or file that exists goes before a name of the catalogue.
+    """Return the task that `argument` names; a folder or file that exists goes before a name of the catalogue.
 
     A catalogue name stands for a dataset on the hub; `NAME@FOLDER` reads the same columns from a local folder instead.
     `seed` chooses what is held out where the data has no validation or test split of its own; the default gives the
@@ -26,16 +27,16 @@ def load_task(argument: str, *, seed: int = 0) -> Task:
     Raises:
         ValueError: there is no such task (the nearest is named), or its data is wrong (every bad line is listed).
     """
-    kind, colon, rest = argument.partition(":")
-    if colon and kind == "lab":
+    scheme, colon, rest = argument.partition(":")
+    if colon and scheme == "lab":
         return _lab(rest)
     if argument.startswith(HARNESS):
         return _one_of_harness(argument)
-    if colon and kind in TRANSFORMS:
-        return _disguised(kind, rest, seed)
-    if colon and kind == "probe":
+    if colon and scheme in TRANSFORMS:
+        return _disguised(scheme, rest, seed)
+    if colon and scheme == "probe":
         return _probe(rest, seed)
-    if colon and kind == "hf":
+    if colon and scheme == "hf":
         folder = Path(rest).expanduser()
         return read_hub(rest, read_settings(folder / "task.yaml") if folder.is_dir() else Settings(), seed)
     path = Path(argument).expanduser()
@@ -51,41 +52,45 @@ def load_task(argument: str, *, seed: int = 0) -> Task:
     raise ValueError(_unknown(argument, path))
 
 
-def arguments(given: str | Path | Sequence[str | Path]) -> tuple[str, ...]:
-    """One TASK argument or several, as text."""
-    return (str(given),) if isinstance(given, str | Path) else tuple(map(str, given))
+def arguments(tasks: str | Path | Sequence[str | Path]) -> tuple[str, ...]:
+    """Return one TASK argument or several as texts."""
+    return (str(tasks),) if isinstance(tasks, str | Path) else tuple(map(str, tasks))
 
 
 def is_diagnostic(argument: str) -> bool:
-    """Whether a TASK argument names a task in disguise or a probe: it says whether what was lost is only hidden, and is no general task."""
-    kind, colon, _ = argument.partition(":")
-    return bool(colon) and (kind in TRANSFORMS or kind == "probe")
+    """Return True where a TASK argument names a task in disguise or a probe."""
+    # Such a task shows if an ability is lost or only hidden, and is no general task: it would count the ability twice.
+    scheme, colon, _ = argument.partition(":")
+    return bool(colon) and (scheme in TRANSFORMS or scheme == "probe")
 
 
 def apart(arguments: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The general tasks and the diagnostics among the tasks behind some TASK arguments."""
-    every = [name for argument in arguments for name in expand(argument)]
+    """Return the general tasks and the diagnostics among the tasks that TASK arguments name."""
+    every = list(chain.from_iterable(map(expand, arguments)))
     return tuple(n for n in every if not is_diagnostic(n)), tuple(n for n in every if is_diagnostic(n))
 
 
 def short(argument: str) -> str:
-    """A TASK argument as part of a file name."""
+    """Return a TASK argument as part of a file name."""
     return re.sub(r"\W+", "-", argument.rstrip("/").rpartition("/")[2]).strip("-")
 
 
 def expand(argument: str) -> list[str]:
-    """The arguments behind a suite (`promot-eight`, `fticl-five`; `SUITE@FOLDER` has a sub-folder for each) or a group of the harness, or
-    the argument itself."""
+    """Return the arguments that a suite or a group of the harness stands for, or the argument itself.
+
+    Suites are `promot-eight` and `fticl-five`; `SUITE@FOLDER` has a sub-folder for each task.
+    """
     if argument.startswith(HARNESS):
         return [task.source for task in _harness(argument)]
     suite, at, folder = argument.partition("@")
+    # A folder of the user's with the name of a suite is the user's.
     if suite not in SUITES or Path(argument).expanduser().exists():
         return [argument]
     return [f"{name}@{Path(folder) / name}" if at else name for name in SUITES[suite]]
 
 
 def load_tasks(argument: str, *, seed: int = 0) -> list[Task]:
-    """The tasks of a suite, or the one task that `argument` names.
+    """Return the tasks of a suite, or the one task that `argument` names.
 
     Raises:
         ValueError: as `load_task`.
@@ -94,7 +99,8 @@ def load_tasks(argument: str, *, seed: int = 0) -> list[Task]:
 
 
 def listing() -> list[dict[str, str]]:
-    """Every task that has a name, and every suite: name, summary and source of each."""
+    """Return every task that has a name, and every suite: name, summary and source of each."""
+    # Imported here, because the lab builds on tasks.
     from holdfast.lab import world
 
     targets = set(world.targets())
@@ -121,20 +127,21 @@ def _folder(folder: Path, seed: int) -> Task:
     settings = read_settings(folder / "task.yaml")
     if settings.source is None:
         return read_folder(folder, settings, seed)
-    kind, _, rest = settings.source.partition(":")
-    if kind != "hf" or not rest:
+    scheme, _, rest = settings.source.partition(":")
+    if scheme != "hf" or not rest:
         where = folder / "task.yaml"
         raise ValueError(f"{where}: `source` is {settings.source!r}; write hf:dataset or hf:dataset:config")
     return read_hub(rest, settings, seed)
 
 
 def _catalogued(name: str, folder: str, seed: int) -> Task:
-    """The entry's task from the hub, or from a folder, whose splits have our names."""
+    """Return the entry's task from the hub, or from a folder, whose splits have our names."""
     entry = ENTRIES[name]
     settings = replace(entry.settings, name=name)
     if folder:
         if not Path(folder).expanduser().is_dir():
             raise ValueError(f"{name}@{folder}: there is no such folder")
+        # A local copy has our split names; those of the entry are the hub's.
         return read_hub(folder, replace(settings, splits=None), seed)
     local = f"give a folder with the columns {', '.join(entry.columns)} as {name}@FOLDER"
     if settings.source is None:
@@ -152,17 +159,19 @@ def _harness(argument: str) -> list[Task]:
 
 
 def _one_of_harness(argument: str) -> Task:
-    found = _harness(argument)
-    if len(found) > 1:
-        names = ", ".join(task.source for task in found[:8])
-        raise ValueError(f"{argument} is a group of {len(found)} tasks, and one is needed here; choose of {names} ...")
-    return found[0]
+    tasks = _harness(argument)
+    if len(tasks) > 1:
+        names = ", ".join(task.source for task in tasks[:8])
+        raise ValueError(f"{argument} is a group of {len(tasks)} tasks, and one is needed here; choose of {names} ...")
+    return tasks[0]
 
 
-def _disguised(kind: str, argument: str, seed: int) -> Task:
+def _disguised(transform: str, argument: str, seed: int) -> Task:
     if argument.startswith(HARNESS):
-        raise ValueError(f"{kind}:{argument}: the harness asks its tasks in its own words; they cannot be disguised")
-    return disguised(load_task(argument, seed=seed), TRANSFORMS[kind])
+        raise ValueError(
+            f"{transform}:{argument}: the harness asks its tasks in its own words; they cannot be disguised"
+        )
+    return disguised(load_task(argument, seed=seed), TRANSFORMS[transform])
 
 
 def _probe(language: str, seed: int) -> Task:
@@ -186,5 +195,6 @@ def _unknown(argument: str, path: Path) -> str:
 
     names = [*ENTRIES, *SUITES, *(f"lab:{name}" for name in world.names())]
     if path.parent.is_dir():
+        # A mistyped path is as likely as a mistyped name: its neighbours are named too.
         names += [str(path.with_name(other.name)) for other in path.parent.iterdir()]
     return f"{argument}: no such folder, file or task; {nearest(argument, names)}`holdfast tasks` lists the names"

@@ -1,10 +1,10 @@
-"""Which examples are held out, and the version of what results: both by hashes of content, so order and machine change
-neither."""
+"""Held-out examples, and the version of a task: both by hashes of content, so that order and machine change neither."""
 
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from itertools import chain, repeat
 
 from holdfast.tasks.task import Example, Template
 from holdfast.tasks.templates import asked_text
@@ -38,13 +38,13 @@ def split_one(template: Template, examples: Sequence[Example], seed: int) -> Spl
 
 
 def evenly(n: int, limit: int | None) -> list[int]:
-    """At most `limit` of the numbers 0 to n-1, evenly spaced: the same for everyone, and from the whole of the data."""
+    """Return at most `limit` of the numbers 0 to n-1, evenly spaced: the same for everyone, and from the whole of the data."""
     kept = n if limit is None else min(n, limit)
     return [i * n // kept for i in range(kept)]
 
 
 def version(template: Template, splits: Splits) -> str:
-    """The first 12 hex digits of SHA-256 over the template and every example in order."""
+    """Return the first 12 hex digits of SHA-256 over the template and every example in order."""
     digest = hashlib.sha256(_canonical(asdict(template)).encode())
     for name, examples in sorted(splits.items()):
         for example in examples:
@@ -53,6 +53,7 @@ def version(template: Template, splits: Splits) -> str:
 
 
 def _tenth(n: int) -> int:
+    # A part without examples could not be measured on.
     return max(round(SHARE * n), 1)
 
 
@@ -61,7 +62,8 @@ def _take(
 ) -> dict[str, tuple[Example, ...]]:
     """Give the lowest digests to the named parts, as many different ones as each says, the rest to `train`; examples of one digest
     stay together, and each part keeps their order."""
-    names = [name for name, size in sizes.items() for _ in range(size)]
+    names = chain.from_iterable(repeat(name, size) for name, size in sizes.items())
+    # By digest and not by index, so that sorting a file anew moves no example.
     part = dict(zip(sorted(set(digests)), names, strict=False))
     parts: dict[str, list[Example]] = {"train": [], **{name: [] for name in sizes}}
     for digest, example in zip(digests, examples, strict=True):
@@ -72,10 +74,11 @@ def _take(
 def _digests(template: Template, examples: Sequence[Example], seed: int) -> list[str]:
     """Return a digest of each example, by which the parts are drawn: equal for examples that ask the same and have the same target.
 
-    Columns that no prompt shows, such as an `id`, tell no examples apart. The lowest digest of the contents stands for all of a
-    group, so that a task without such columns is drawn by its contents alone.
+    The lowest digest of the contents stands for all of a group, so that a task whose prompts show every column is drawn by its
+    contents alone.
     """
     digests = [hashlib.sha256(f"{seed}:{_content(example)}".encode()).hexdigest() for example in examples]
+    # By what the prompt shows: a column that it does not show, such as an `id`, would put the same question into train and test.
     keys = [(asked_text(template, example), example.target) for example in examples]
     lowest: dict[tuple[str, str], str] = {}
     for key, digest in zip(keys, digests, strict=True):
@@ -90,4 +93,5 @@ def _content(example: Example) -> str:
 
 
 def _canonical(value: object) -> str:
+    # Sorted and as UTF-8, because versions are compared between machines; what JSON cannot write enters as its text.
     return json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)

@@ -1,4 +1,4 @@
-"""What is asked: an example, a template and a task, as plain data. Nothing here knows a model."""
+"""Examples, templates and tasks as plain data. Nothing here knows a model."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -35,6 +35,7 @@ class Example:
     choices: tuple[str, ...] | None = None
     answers: tuple[str, ...] | None = None
     rejected: str | None = None
+    # Not compared: a curated example that was taken over unchanged equals the one it came from.
     origin: str = field(default="", compare=False)
 
     @property
@@ -45,7 +46,7 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """How an example becomes text. `input` is a Jinja template over the example's fields; the rest is literal text.
+    """The text around an example. `input` is a Jinja template over the example's fields; the rest is literal text.
 
     A prompt is `instruction + separator + demonstration + separator + ... + question`, a demonstration is
     `question + delimiter + target`, and the target that is trained or scored is `delimiter + target`.

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from typing import Literal
 
 from holdfast.tasks.sources import expand, is_diagnostic, load_task, short
@@ -31,6 +32,7 @@ class TaskRef:
         """
         task = load_task(argument)
         ref = cls(argument, role, task.version)
+        # The cached property is filled at once: the data was read for its version anyway.
         ref.__dict__["task"] = task
         return ref
 
@@ -42,6 +44,7 @@ class TaskRef:
             ValueError: there is no such task, or its data is wrong, or is no longer what `version` says.
         """
         task = load_task(self.argument)
+        # A run that goes on after its data changed would mix two tasks under one name.
         if self.version not in ("", task.version):
             raise ValueError(f"{self.argument}: its data has changed since the run began; give the command again")
         return task
@@ -73,12 +76,13 @@ class TaskSet:
         Raises:
             ValueError: there is no target, two have one name, or a task cannot be read.
         """
-        expanded = [name for argument in others for name in expand(argument)]
+        expanded = list(chain.from_iterable(map(expand, others)))
         tasks = cls(
             tuple(TaskRef.read(name) for name in targets),
             tuple(TaskRef.read(name, "general") for name in expanded if not is_diagnostic(name)),
             tuple(TaskRef.read(name, "diagnostic") for name in expanded if is_diagnostic(name)),
         )
+        # Outputs are written under the file name: two targets of one name would overwrite each other.
         names = {ref.file_name for ref in tasks.targets}
         if not targets or len(names) < len(targets):
             raise ValueError(

@@ -32,7 +32,7 @@ class Rendered:
 def render(
     template: Template, example: Example, demonstrations: Sequence[Example] = (), tokenizer: Any = None
 ) -> Rendered:
-    """The text of `example` behind its demonstrations.
+    """Return the text of `example` behind its demonstrations.
 
     `tokenizer` is needed only where its chat template is to be applied (`template.chat`).
 
@@ -55,7 +55,7 @@ def render(
 
 
 def question(template: Template, example: Example) -> str:
-    """The example's input by `template.input`, without its target.
+    """Return the example's input by `template.input`, without its target.
 
     Raises:
         ValueError: the template uses a field that the example lacks (the nearest is named), prints a null, or fails.
@@ -64,14 +64,14 @@ def question(template: Template, example: Example) -> str:
 
 
 def behind(template: Template, text: str, demonstrations: Sequence[Example] = (), tokenizer: Any = None) -> str:
-    """The prompt of a question that is given as text, behind demonstrations: what `render` makes of an example with this question.
+    """Return the prompt of a question that is a text already, behind demonstrations: what `render` makes of an example with this question.
 
     Raises:
         ValueError: as `render`.
     """
-    asked = Example({"messages": [{"role": "user", "content": text}]}, "")
+    example = Example({"messages": [{"role": "user", "content": text}]}, "")
     if template.chat and getattr(tokenizer, "chat_template", None):
-        return render(template, asked, demonstrations, tokenizer).prompt
+        return render(template, example, demonstrations, tokenizer).prompt
     prompt = template.instruction and template.instruction + template.separator
     for shown in demonstrations:
         prompt += question(template, shown) + template.delimiter + shown.target + template.separator
@@ -99,36 +99,37 @@ def choose_demonstrations(
     Raises:
         ValueError: there are fewer than k others.
     """
-    found: list[Example] = []
+    chosen: list[Example] = []
     order = iter(range(len(examples))) if mode == "first" else _permutation(len(examples), f"{seed}:{index}")
-    while len(found) < k:
-        place = next(order, None)
-        if place is None:
+    while len(chosen) < k:
+        candidate = next(order, None)
+        if candidate is None:
             raise ValueError(
-                f"{k} demonstrations are asked for, and the train split has {len(found)} to show; "
+                f"{k} demonstrations are asked for, and the train split has {len(chosen)} to show; "
                 "add training examples or ask for fewer shots"
             )
-        if exclude is None or not _tells(template, examples[place], exclude):
-            found.append(examples[place])
-    return found
+        if exclude is None or not _tells(template, examples[candidate], exclude):
+            chosen.append(examples[candidate])
+    return chosen
 
 
 def _tells(template: Template, shown: Example, item: Example) -> bool:
-    """Whether `shown` as a demonstration is the question of `item` with one of its answers."""
+    """Return True where `shown` as a demonstration is the question of `item` with one of its answers."""
     if shown.target != item.target and shown.target not in item.accepted:  # cheap, and true of most pairs
         return False
     return asked_text(template, shown) == asked_text(template, item)
 
 
 def asked_text(template: Template, example: Example) -> str:
-    """Return what a prompt shows of an example without its answer, whether or not a chat template will write it."""
+    """Return the text that a prompt shows of an example without its answer, whether or not a chat template will write it."""
     if template.chat and "messages" in example.fields:
         return json.dumps(_turns(template, example), ensure_ascii=False, default=str)
     return question(template, example)
 
 
 def _permutation(n: int, seed: str) -> Iterator[int]:
-    """0 to n-1 in random order, as far as it is read: a Fisher-Yates shuffle that never builds the list."""
+    """Yield 0 to n-1 in random order: a Fisher-Yates shuffle that never builds the list."""
+    # A train split may have millions of examples, of which each item draws a few.
     draw, moved = random.Random(seed), {}
     for i in range(n):
         j = draw.randrange(i, n)
@@ -137,21 +138,23 @@ def _permutation(n: int, seed: str) -> Iterator[int]:
 
 
 def _mark(i: int) -> str:
-    """What stands for answer `i` while a chat template writes around it, so that its place is known exactly."""
+    """Return the mark for answer `i` while a chat template writes around it, so that its span is known exactly."""
     return f"@@answer-{i}@@"
 
 
 def _chat(template: Template, example: Example, demonstrations: Sequence[Example], tokenizer: Any) -> Rendered:
-    """Through the tokenizer's chat template; answers stand exactly as given, whatever it does to a message's ends."""
+    """Render through the tokenizer's chat template."""
+    # Marks stand for the answers while it works, because it may strip a message's ends: answers stay exactly what they are.
     messages: list[dict[str, str]] = []
     for i, shown in enumerate(demonstrations):
         turns = _turns(template, shown)
+        # Templates accept one system message, in first place: it is the question's.
         messages += [turn for turn in turns if turn["role"] != "system"]
         messages.append({"role": "assistant", "content": _mark(i)})
-    own = _turns(template, example)
-    if own[0]["role"] == "system":  # templates accept a system message in first place only
-        messages.insert(0, own.pop(0))
-    messages += own
+    question_turns = _turns(template, example)
+    if question_turns[0]["role"] == "system":  # templates accept a system message in first place only
+        messages.insert(0, question_turns.pop(0))
+    messages += question_turns
     if template.instruction:
         first = next((turn for turn in messages if turn["role"] == "user"), messages[0])
         first["content"] = template.instruction + template.separator + first["content"]
@@ -161,30 +164,33 @@ def _chat(template: Template, example: Example, demonstrations: Sequence[Example
         whole = tokenizer.apply_chat_template([*messages, {"role": "assistant", "content": last}], tokenize=False)
     except TemplateError as error:
         raise ValueError(f"this tokenizer's chat template refuses the conversation: {error}") from None
-    before, found, end = whole.removeprefix(prompt).partition(last)
-    if not whole.startswith(prompt) or not found:
+    before, mark, end = whole.removeprefix(prompt).partition(last)
+    # Otherwise the tokens that are trained would not be those that the model is asked to continue with.
+    if not whole.startswith(prompt) or not mark:
         raise ValueError(
             "this tokenizer's chat template does not continue its own generation prompt with the answer, so the two "
             "cannot be told apart; use chat=False"
         )
     text, answers = _fill(prompt, [shown.target for shown in demonstrations])
+    # Behind the end token many templates write a newline, which a generated answer never gets to.
     return Rendered(text, before + example.target, end.rstrip(), answers)
 
 
 def _turns(template: Template, example: Example) -> list[dict[str, str]]:
-    """The conversation that asks for the example's target."""
-    given = example.fields.get("messages")
-    if isinstance(given, list | tuple):
-        return [dict(turn) for turn in given]
+    """Return the conversation that asks for the example's target."""
+    conversation = example.fields.get("messages")
+    # Copies, because the instruction is written into the first of them.
+    if isinstance(conversation, list | tuple):
+        return [dict(turn) for turn in conversation]
     return [{"role": "user", "content": question(template, example)}]
 
 
 def _fill(text: str, targets: Sequence[str]) -> tuple[str, tuple[Span, ...]]:
-    """`text` with every mark replaced by its target, and where the targets then stand."""
+    """Return `text` with every mark replaced by its target, and the spans at which the targets then stand."""
     filled, spans, past = "", [], 0
-    for found in re.finditer(r"@@answer-(\d+)@@", text):
-        filled += text[past : found.start()]
-        target = targets[int(found[1])]
+    for match in re.finditer(r"@@answer-(\d+)@@", text):
+        filled += text[past : match.start()]
+        target = targets[int(match[1])]
         spans.append((len(filled), len(filled) + len(target)))
-        filled, past = filled + target, found.end()
+        filled, past = filled + target, match.end()
     return filled + text[past:], tuple(spans)

@@ -8,7 +8,7 @@ from holdfast.row import Row
 from holdfast.tasks.templates import Rendered, Span
 
 Tokens = tuple[list[int], list[Span], int]
-"""Ids and character spans of a text, and how many of them the tokenizer puts before it."""
+"""Ids and character spans of a text, and the number of them that the tokenizer puts before it."""
 
 # Characters at the end of a context that are tokenised again with each continuation; of these, those at either end that may come out
 # otherwise than in the whole text; and the tokens between that must come out alike.
@@ -17,7 +17,7 @@ TAIL, MARGIN, AGREEING = 384, 96, 16
 
 @dataclass(frozen=True, slots=True)
 class EncodeRequest:
-    """A rendered example, and how `encode` is to make a row of it."""
+    """A rendered example, and the settings by which `encode` makes a row of it."""
 
     tokenizer: Any
     rendered: Rendered
@@ -35,7 +35,7 @@ class EncodeRequest:
 
 
 class TextLayout(Protocol):
-    """How a prompt and its target become the tokens of a row. A model's `Architecture` says which layout it has."""
+    """The rule by which a prompt and its target become the tokens of a row. A model's `Architecture` says which layout it has."""
 
     def row(self, request: EncodeRequest) -> Row:
         """Return the row of a rendered example; see `encode`."""
@@ -66,7 +66,7 @@ def encode(
     truncation: Literal["input", "right"] = "input",
     layout: TextLayout | None = None,
 ) -> Row:
-    """The row of a rendered example; a token that holds any character of the target carries weight 1.
+    """Return the row of a rendered example; a token that holds any character of the target carries weight 1.
 
     Prompt and target are tokenised together, as the model will meet them, and the offsets say which token holds what:
     a token that straddles the boundary is predicted. `loss_on="all"` weights the demonstrations' answers as well.
@@ -114,7 +114,7 @@ def encode_pairs(
 
 
 def encode_prompt(tokenizer: Any, text: str, *, max_length: int, layout: TextLayout | None = None) -> tuple[int, ...]:
-    """The tokens to generate from, at most `max_length`: begun as in training, no end token, the oldest cut first.
+    """Return the tokens to generate from, at most `max_length`: begun as in training, no end token, the oldest cut first.
 
     Raises:
         ValueError: `max_length` is below 1, or the tokenizer has no offsets.
@@ -133,6 +133,7 @@ class OneSequence:
 
     def rows(self, requests: Sequence[EncodeRequest]) -> list[Row]:
         """Return the rows of several targets behind one prompt."""
+        # A short context, or one continuation, is tokenised as fast whole as in halves.
         if len(requests) < 2 or len(requests[0].rendered.prompt) <= 2 * TAIL:
             return [_whole(request) for request in requests]
         tokenizer, context = requests[0].tokenizer, requests[0].rendered.prompt
@@ -156,7 +157,7 @@ ONE_SEQUENCE = OneSequence()
 
 
 def _joined(tokenizer: Any, context: str, whole: Tokens, continuations: Sequence[str]) -> list[Tokens | None]:
-    """The tokens of a context with each continuation, from those of the context alone; None where it takes the whole text to know."""
+    """Return the tokens of a context with each continuation, from those of the context alone; None where the whole text is needed."""
     ids, spans, start = whole
     cut = next((i for i in range(len(ids) - 1, start - 1, -1) if spans[i][0] <= len(context) - TAIL), start)
     if cut >= len(ids):
@@ -171,25 +172,27 @@ def _joined(tokenizer: Any, context: str, whole: Tokens, continuations: Sequence
     agreed = [
         (token, (first - begin, last - begin)) for token, (first, last) in zip(ids[same], spans[same], strict=True)
     ]
+    # Near its end the context alone may be cut into other tokens than with a continuation: nothing is compared there.
     if len(agreed) < AGREEING or agreed[-1][1][1] > len(context) - begin - MARGIN:
         return [None] * len(continuations)
-    found: list[Tokens | None] = []
+    joined: list[Tokens | None] = []
     for new, places in zip(ends["input_ids"], ends["offset_mapping"], strict=True):
         there = next((i for i, span in enumerate(places) if span[0] >= MARGIN), len(new))
         if list(zip(new[there:], places[there:], strict=True))[:AGREEING] != agreed:
-            found.append(None)
+            joined.append(None)
             continue
         moved = [(first + begin, last + begin) for first, last in places[there:]]
-        found.append(([*ids[:here], *new[there:]], [*spans[:here], *moved], start))
-    return found
+        joined.append(([*ids[:here], *new[there:]], [*spans[:here], *moved], start))
+    return joined
 
 
 def _whole(request: EncodeRequest, tokens: Tokens | None = None) -> Row:
-    """A row in which prompt and target are one text; `tokens` are that text's, where they are known."""
+    """Return a row in which prompt and target are one text; `tokens` are that text's, where they are known."""
     tokenizer, rendered, max_length = request.tokenizer, request.rendered, request.max_length
     text = rendered.prompt + rendered.target + (rendered.end if request.eos else "")
     boundary = len(rendered.prompt)
     ids, spans, start = tokens or _tokens(tokenizer, text, request.heading)
+    # By the token's end: one that straddles the boundary holds a character of the target, and must be predicted.
     first = next((i for i in range(start, len(ids)) if spans[i][1] > boundary or not boundary), len(ids))
     if first == len(ids):
         raise ValueError(
@@ -199,6 +202,7 @@ def _whole(request: EncodeRequest, tokens: Tokens | None = None) -> Row:
     if request.loss_on == "all":
         for i in range(start, first):
             weights[i] = float(any(_overlap(spans[i], answer) for answer in rendered.answers))
+    # A chat template may have closed the answer with the end token already.
     if request.eos and ids[-1] != tokenizer.eos_token_id:
         ids.append(tokenizer.eos_token_id)
         weights.append(1.0)
@@ -213,15 +217,17 @@ def _whole(request: EncodeRequest, tokens: Tokens | None = None) -> Row:
             f"max_length={max_length}; raise the length, or shorten or remove the example"
         )
     else:
+        # The oldest of the prompt goes, behind the beginning token: the question stands at its end.
         start = min(start, max_length - predicted)
         del ids[start : start + cut], weights[start : start + cut]
+    # A first token is predicted from nothing, unless a soft prompt stands before it.
     if request.prompt is None:
         weights[0] = 0.0
     return Row(tuple(ids), tuple(weights), request.prompt, request.name, cut, lost)
 
 
 def _tokens(tokenizer: Any, text: str, heading: str = "") -> Tokens:
-    """Ids and character spans of `text`, and how many tokens the tokenizer puts before it; none that it puts behind."""
+    """Return ids and character spans of `text`, and the number of tokens put before it; none that are put behind."""
     if not getattr(tokenizer, "is_fast", False):
         raise ValueError(
             f"{heading}{type(tokenizer).__name__} does not say which characters a token holds; use a tokenizer "
@@ -236,14 +242,14 @@ def _tokens(tokenizer: Any, text: str, heading: str = "") -> Tokens:
         ids = [bos] if bos is not None and bos in ids else []
         return ids, [(0, 0)] * len(ids), len(ids)
     start = added.index(0)
+    # End tokens of the tokenizer go: a prompt must not be closed before its answer.
     stop = len(added) - added[::-1].index(0)
     ids, spans = ids[:stop], spans[:stop]
-    if (
-        start and ids[start - 1] == bos == ids[start]
-    ):  # the text begins with the token that the tokenizer has just added
+    # A chat template may have written the beginning token that the tokenizer adds: two of them are a text the model never saw.
+    if start and ids[start - 1] == bos == ids[start]:
         del ids[start], spans[start]
     return ids, spans, start
 
 
-def _overlap(one: Span, other: Span) -> bool:
-    return one[1] > other[0] and one[0] < other[1]
+def _overlap(first: Span, second: Span) -> bool:
+    return first[1] > second[0] and first[0] < second[1]

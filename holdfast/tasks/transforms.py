@@ -30,27 +30,28 @@ class Transform:
 
 
 def leetspeak(text: str) -> str:
-    """`what time is it` -> `wh47 71m3 15 17`; capital letters stay as they are."""
+    """Write digits for letters: `what time is it` -> `wh47 71m3 15 17`; capital letters stay as they are."""
     return text.translate(LEET)
 
 
 def unleetspeak(text: str) -> str:
-    """`wh47 71m3 15 17` -> `what time is it`."""
+    """Write letters for digits: `wh47 71m3 15 17` -> `what time is it`."""
     return text.translate(PLAIN)
 
 
 def pig_latin(text: str) -> str:
-    """`what time is it` -> `at-whay ime-tay is-ay it-ay`: the hyphen keeps where the word was cut, so that it can be undone."""
+    """Move the beginning of words behind their end: `what time is it` -> `at-whay ime-tay is-ay it-ay`."""
+    # The hyphen keeps where the word was cut, so that it can be undone.
     return WORD.sub(_pig, text)
 
 
 def unpig_latin(text: str) -> str:
-    """`at-whay ime-tay is-ay it-ay` -> `what time is it`."""
-    return re.sub(r"([A-Za-z]*)-([A-Za-z]*)ay\b", lambda found: found[2] + found[1], text)
+    """Move the ends of words back: `at-whay ime-tay is-ay it-ay` -> `what time is it`."""
+    return re.sub(r"([A-Za-z]*)-([A-Za-z]*)ay\b", lambda match: match[2] + match[1], text)
 
 
-def _pig(found: re.Match[str]) -> str:
-    split = ONSET.fullmatch(found[0])
+def _pig(match: re.Match[str]) -> str:
+    split = ONSET.fullmatch(match[0])
     assert split is not None
     return f"{split[2]}-{split[1]}ay"
 
@@ -65,20 +66,21 @@ TRANSFORMS = {
 
 
 def disguised(task: Task, transform: Transform) -> Task:
-    """The task with its questions, choices and answers in disguise, named `TRANSFORM:TASK`.
+    """Return the task with its questions, choices and answers in disguise, named `TRANSFORM:TASK`.
 
     Raises:
         ValueError: the task is a conversation, or two choices of an item are spelled alike in disguise.
     """
     name = f"{transform.name}:{task.name}"
     splits = {
-        split: tuple(_example(name, task, example, transform) for example in found)
-        for split, found in task.splits.items()
+        split: tuple(_example(name, task, example, transform) for example in examples)
+        for split, examples in task.splits.items()
     }
     template = replace(
         task.template,
         input="{{ input }}",
         instruction=transform.apply(task.template.instruction),
+        # Both spellings: a model that falls out of the disguise stops too.
         stop=tuple(dict.fromkeys((*task.template.stop, *map(transform.apply, task.template.stop)))),
     )
     return replace(task, name=name, splits=splits, template=template, version=version(template, splits))
@@ -88,6 +90,7 @@ def _example(name: str, task: Task, example: Example, transform: Transform) -> E
     if "messages" in example.fields:
         raise ValueError(f"{name}: a conversation cannot be disguised; give a task of questions and answers")
     choices = None if example.choices is None else tuple(map(transform.apply, example.choices))
+    # The right answer and a wrong one could not be told from each other.
     if choices and len(set(choices)) < len(set(example.choices or ())):
         raise ValueError(f"{name}: two choices are spelled alike in disguise; choose another disguise")
     answers = None if example.answers is None else tuple(map(transform.apply, example.answers))

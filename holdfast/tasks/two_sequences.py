@@ -6,7 +6,7 @@ from typing import Any
 from holdfast.row import Row
 from holdfast.tasks.tokenization import EncodeRequest
 
-Source = tuple[tuple[int, ...], int]  # what an encoder reads, and how many tokens of the text were cut
+Source = tuple[tuple[int, ...], int]  # what an encoder reads, and the number of tokens cut from the text
 
 
 class TwoSequences:
@@ -51,10 +51,11 @@ def _row(request: EncodeRequest, source: Source) -> Row:
 
 
 def _input(tokenizer: Any, text: str, max_length: int, truncation: str) -> Source:
-    """What an encoder reads, and how many tokens of the text were cut; what the tokenizer puts around it stays."""
+    """Return what an encoder reads, and the number of tokens cut from the text; what the tokenizer puts around it stays."""
     encoded = tokenizer(text, return_special_tokens_mask=True, return_attention_mask=False, verbose=False)
     ids, added = encoded["input_ids"], encoded["special_tokens_mask"]
     if not ids:
+        # An encoder needs one token at least; the end token is what T5 reads for an empty input.
         return (tokenizer.eos_token_id,), 0
     start = next((i for i, special in enumerate(added) if not special), len(ids))
     stop = next((i for i in range(len(ids), start, -1) if not added[i - 1]), start)
@@ -65,8 +66,9 @@ def _input(tokenizer: Any, text: str, max_length: int, truncation: str) -> Sourc
 
 
 def _target(request: EncodeRequest) -> list[int]:
-    """What a decoder writes."""
+    """Return the tokens that a decoder writes."""
     tokenizer, rendered = request.tokenizer, request.rendered
+    # The delimiter's space separates two texts of one sequence; a decoder's answer begins without it.
     text = rendered.target.lstrip() + (rendered.end if request.eos else "")
     encoded = tokenizer(text_target=text, return_special_tokens_mask=True, verbose=False)
     ids, added = encoded["input_ids"], encoded["special_tokens_mask"]
@@ -74,6 +76,7 @@ def _target(request: EncodeRequest) -> list[int]:
         raise ValueError(
             f"{request.heading}the tokenizer makes no token of the target {rendered.target!r}; change the target"
         )
+    # The tokenizer may end a target itself: a scored choice has no end, and a trained one gets exactly one.
     while added.pop():
         ids.pop()
     if request.eos:

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 
 import yaml
@@ -22,14 +23,13 @@ def write_task(task: Task, folder: Path) -> None:
         ValueError: a field holds something that JSON has no form for.
     """
     columns = _columns(task)
-    examples = [example for split in task.splits.values() for example in split]
+    examples = list(chain.from_iterable(task.splits.values()))
     several = any(example.answers for example in examples)
     for split in task.splits:
         lines = []
         for number, example in enumerate(task.splits[split]):
-            answers = (
-                example.accepted if several else None
-            )  # where one row has several answers, every row lists its own
+            # Where one row has several answers every row lists its own, because `task.yaml` names the column for all of them.
+            answers = example.accepted if several else None
             values = (example.target, example.choices, answers, example.rejected, example.origin or None)
             row = dict(example.fields) | {c: v for c, v in zip(columns, values, strict=True) if v is not None}
             try:
@@ -65,7 +65,7 @@ def read_rows(folder: Path, split: str) -> tuple[Example, ...]:
 
 def _columns(task: Task) -> list[str]:
     """Return names for `COLUMNS` that no example has as a field."""
-    taken = {key for split in task.splits.values() for example in split for key in example.fields}
+    taken = set(chain.from_iterable(example.fields for example in chain.from_iterable(task.splits.values())))
     suffix = ""
     while any(f"{name}{suffix}" in taken for name in COLUMNS):
         suffix += "_"

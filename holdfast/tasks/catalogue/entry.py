@@ -1,4 +1,4 @@
-"""What the catalogue knows of one task, and how its entries are written down."""
+"""Entries of the catalogue: a task of a paper with its settings."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,6 +22,7 @@ class Entry:
 
 
 def labels(*names: str, to: tuple[str, ...] = ()) -> Mapping[str, str]:
-    """A verbalizer for class labels that may be given by name or by number; `to` are the words, if not the names."""
+    """Return a verbalizer for class labels that may be given by name or by number; `to` are the words, if not the names."""
     words = to or names
+    # By both: the hub stores numbers, and a local copy of the same columns often the names.
     return dict(zip(names, words, strict=True)) | {str(i): word for i, word in enumerate(words)}

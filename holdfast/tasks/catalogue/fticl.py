@@ -7,6 +7,7 @@ these data sets; here the whole public splits stand, which `--limit` cuts.
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import chain
 
 from holdfast.tasks.catalogue.entry import Entry, labels
 from holdfast.tasks.settings import Settings
@@ -41,16 +42,17 @@ SAME = labels("no", "yes")
 
 
 def _entries(
-    name: str, kind: str, role: str, what: str, columns: str, read: tuple[str, ...], settings: Settings
+    name: str, family: str, role: str, what: str, columns: str, read: tuple[str, ...], settings: Settings
 ) -> Iterator[tuple[str, Entry]]:
-    """An entry for each prompt; `read` are the expressions that fill its places."""
+    """Yield an entry for each prompt; `read` are the expressions that fill its places."""
     metric = "accuracy" if settings.verbalizer else "rougeL"
     settings = replace(settings, delimiter="", separator="\n\n", stop=("\n\n",), metric=metric)
-    for prompt, suffix in zip(PROMPTS[kind], ("", "-p2"), strict=True):
+    for prompt, suffix in zip(PROMPTS[family], ("", "-p2"), strict=True):
         for i, expression in enumerate(read, 1):
+            # `@1` and not a Jinja name, because the columns of each data set have names of their own.
             prompt = prompt.replace(f"@{i}", expression)
         full = replace(settings, input=prompt)
-        yield f"fticl-{name}{suffix}", Entry(f"{kind}: {what}", PAPER, role, tuple(columns.split()), full)
+        yield f"fticl-{name}{suffix}", Entry(f"{family}: {what}", PAPER, role, tuple(columns.split()), full)
 
 
 _TUNED, _NEAR = "target", "general"
@@ -102,5 +104,5 @@ _ROWS = (
     ("gptnli", "inference", _NEAR, "pairs written by GPT-3", "text_a text_b label", ("text_a", "text_b"),
      Settings(source="hf:pietrolesci/gpt3_nli", target="label", verbalizer=THREE)),
 )  # fmt: skip
-ENTRIES = {name: entry for row in _ROWS for name, entry in _entries(*row)}
+ENTRIES: dict[str, Entry] = dict(chain.from_iterable(_entries(*row) for row in _ROWS))
 FIVE = tuple(name for name, entry in ENTRIES.items() if entry.role == _TUNED and not name.endswith("-p2"))

@@ -61,7 +61,7 @@ def _nli(role: str, source: str, what: str, template: str, words: Mapping[str, s
         verbalizer=words,
         metric="accuracy",
         splits=DEV if dev else None,
-        keep="label != -1",
+        keep="label != -1",  # -1: annotators did not agree, or the label is kept secret.
     )
     return Entry(what, PAPER, role, ("premise", "hypothesis", "label"), settings)
 
