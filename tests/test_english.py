@@ -14,6 +14,7 @@ import pytest
 HOUSE = Path(__file__).parents[1] / "holdfast"
 CLEAN = (
     "lab", "results", "report", "studies", "training", "methods", "evaluation", "analysis", "edits", "curation", "decoding", "weights",
+    "prefix", "inference", "models", "prompts", "tasks",
     "playground", "cli", "plugins.py", "row.py", "atomic_files.py", "__init__.py", "__main__.py",
 )  # fmt: skip
 
