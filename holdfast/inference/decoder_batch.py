@@ -83,6 +83,7 @@ def compact(going: Sequence[int], rows: int) -> list[int]:
     [0, 5, 2, 3]
     """
     assert len(going) <= rows
+    # Rows that stay where they are need no copy of their keys and values, which is what a step would wait for.
     movers = [row for row in going if row >= len(going)]
     staying = set(going)
     return [slot if slot in staying else movers.pop() for slot in range(len(going))]

@@ -90,6 +90,7 @@ def likeliest(logits: Tensor, rows: Sequence[int]) -> Tensor:
 
 def step_by_step(begun: Continuation, logits: Tensor, stops: Stops, limit: int, choose: Choose) -> list[list[int]]:
     """Choose a token for each row, and go on until all have ended; return new tokens by row. `logits` are `[B, V]`."""
+    # By row of the beginning; `live` says which of them each present row writes to.
     written: list[list[int]] = [[] for _ in logits]
     live = list(range(len(written)))
     while True:

@@ -144,6 +144,7 @@ def _behind(
     # The token that predicts a first label stays out of the prefix, so that each row has one that it computes itself.
     for family in families([line.key[: max(0, line.places[0] - 1)] for line in lines]):
         members = [lines[i] for i in family.members]
+        # A prefix costs a forward of its own: it pays where it is there anyway, or spares several rows enough tokens.
         pays = prompt is not None or (len(members) > 1 and family.length >= SHARE)
         length = family.length if pays else 0
         packable: list[_Line] = []

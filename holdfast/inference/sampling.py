@@ -84,6 +84,7 @@ class Sampler:
     def __call__(self, logits: Tensor, rows: Sequence[int]) -> Tensor:
         """Return the next tokens `[B]` for logits `[B, V]`; `rows` are the numbers of their generators."""
         drawn = [self.generators[row].random() for row in rows]
+        # Inverse transform sampling with one number of the row's generator: the batch has no part in the draw.
         mass = probabilities(logits, self.sampling).cumsum(-1)
         check_numbers(mass[:, -1])
         # Scaled by the sum, which rounding leaves a little off 1, so that no token without probability is ever reached.

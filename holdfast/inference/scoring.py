@@ -66,6 +66,7 @@ def score(
     counts = torch.bincount(owners, minlength=len(unique)).tolist()
     # Progress counts the caller's rows, of which several may be finished with one computed row.
     copies = torch.bincount(torch.tensor(numbers, dtype=torch.long), minlength=len(unique))
+    # Progress is reported when a row's last label is done: its labels may fall into several parts.
     last = torch.cat([owners[1:] != owners[:-1], torch.ones(min(1, len(labels)), dtype=torch.bool)])
     logprobs, likeliest = torch.zeros(len(labels), dtype=torch.float64), torch.zeros(len(labels), dtype=torch.bool)
     with inference(model):

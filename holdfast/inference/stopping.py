@@ -48,6 +48,7 @@ class Stops:
 
     def reached(self, tokens: Sequence[int]) -> bool:
         """Return True where these new tokens hold a stop string or close, if they did not before the last of them."""
+        # A closing sentinel ends an answer as an end token would; what a model writes after it fills another gap.
         if self.sentinels and tokens and tokens[-1] == self.sentinels[1]:
             return True
         if not (self.strings or self.marked) or not tokens or not self._suspect(tokens[-1]):

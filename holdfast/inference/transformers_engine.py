@@ -57,6 +57,7 @@ class TransformersEngine:
             try:
                 yield
             finally:
+                # Keys of a prefix hold memory, and are those of the prompt as it was: training may go on after this.
                 self._prefix = None
 
     def label_logits(self, rows: Sequence[Row]) -> Tensor:
@@ -97,6 +98,7 @@ class TransformersEngine:
             if self._prefix is None or self._prefix[0] != shared:
                 self._prefix = shared, prefill(self.model, self.prompt, shared)
             prefix = self._prefix[1]
+            # Everything behind the shared tokens; `batches` leaves each prompt at least one.
             suffixes = [tokens[batch.shared :] for tokens in batch.prompts]
             one_copy = self._together(prefix.length, batch.longest, room + 1)
             return decoder_batch.start(self.model, prefix, suffixes, room, one_copy=one_copy)

@@ -41,6 +41,7 @@ def _batch(model: Any, prompts: Sequence[tuple[int, ...]], stops: Stops, prompt:
         inputs, mask, read = {"input_ids": tokens}, torch.ones_like(tokens), tokens.shape[1]
     else:
         embeds = torch.cat([embed(model, prompt, row) for row in prompts])
+        # Behind vectors `model.generate` returns the new tokens alone, so that none have been read.
         inputs, mask, read = {"inputs_embeds": embeds}, tokens.new_ones(embeds.shape[:2]), 0
     start = architecture_of(model).before_new(read)
     criteria = StoppingCriteriaList([_Reached(stops, start)])

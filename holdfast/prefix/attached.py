@@ -43,7 +43,7 @@ class Attached:
         return self.layers[0][0].shape[-2] if self.layers else 0
 
     def __len__(self) -> int:
-        """The positions that are taken before a row begins: Q + P."""
+        """Return the number of positions before a row: Q + P."""
         return self.deep + self.soft
 
 

@@ -151,14 +151,14 @@ def _decoder_input(model: Any, rows: Sequence[Row]) -> tuple[Tensor, Tensor]:
 
 
 def _logits(model: Any, encoded: Encoded, tokens: Tensor, index: Tensor) -> Tensor:
-    """[N, V]"""
+    """Return the logits [N, V] at flat positions `index`."""
     with head_at(model, index) as applied:
         logits = decode(model, encoded, tokens, use_cache=False).flatten(0, 1)
     return logits if applied else logits[index]
 
 
 def _states(model: Any, encoded: Encoded, tokens: Tensor, index: Tensor) -> Tensor:
-    """[N, D]"""
+    """Return the states [N, D] before the LM head at flat positions `index`."""
     with seen_by_head(model) as seen:
         decode(model, encoded, tokens, use_cache=False)
     return seen[0][index]

@@ -65,7 +65,7 @@ class PrefixModel(nn.Module):
         return LabelLogits(in_order(rows, groups, parts), labels, weights, row, None if whole else self.model)
 
     def _packed(self, rows: Sequence[Row], prompts: Sequence[Prompt], whole: bool) -> Tensor:
-        """Rows together, in packed rows no longer than the budget and the model's reach, or behind an encoder."""
+        """Compute rows side by side, in packed rows no longer than the budget and the model's reach, or behind an encoder."""
         if not architecture_of(self.model).one_sequence:
             compute = encoder_decoder.label_logits if whole else encoder_decoder.label_states
             return compute(self.model, rows, prompts)

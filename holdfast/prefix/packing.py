@@ -182,7 +182,7 @@ def _cheapest(ranked: list[Line], lengths: Sequence[int], budget: int | None, wi
 def _counts(
     ranked: list[Line], lengths: Sequence[int], total: int, budget: int | None, width: int | None
 ) -> Iterator[int]:
-    """Numbers of packed rows worth trying, ascending in steps of 2 ** (1/4) from below the estimated best one.
+    """Yield numbers of packed rows worth trying, ascending in steps of 2 ** (1/4) from below the estimated best one.
 
     C packed rows of `total` tokens and prompts of P places cost about `(total + C P) (3 D + P + total / C)` (see ATTENTION),
     which is least where `C = total / sqrt(P (3 D + P))`; more than `total` / longest row of them are not filled.
@@ -199,7 +199,7 @@ def _counts(
 def _bundles(
     ranked: list[Line], common: list[int], lengths: Sequence[int], share: float, budget: int | None
 ) -> list[Bundle]:
-    """Sorted lines, kept together where neighbours have SHARE tokens or more in common, up to a packed row's share."""
+    """Return sorted lines in bundles, where neighbours have SHARE tokens or more in common, up to a packed row's share."""
     bundles: list[Bundle] = []
     beginning = 0  # what all of the last bundle has in common, which every part of it computes
     for rank, ((prompt, tokens), again) in enumerate(zip(ranked, common, strict=True)):
@@ -214,8 +214,8 @@ def _bundles(
 
 
 def _spread(bundles: list[Bundle], lengths: Sequence[int], count: int) -> tuple[list[list[int]], int]:
-    """Bundles in at most so many packed rows, and the longest one's length: the longest bundle first, each to where the
-    packed row stays shortest."""
+    """Return bundles in at most so many packed rows, and the length of the longest."""
+    # The longest bundle first, each to where the packed row stays shortest: a long one placed last would stand out.
     bins: list[list[int]] = [[] for _ in range(count)]
     loads = [0] * count
     # Heaps of (load, packed row), in which a load is brought up to date when it comes first: of all packed rows, and of those
@@ -283,7 +283,7 @@ class _Layout:
 
 
 def _table(lines: list, length: int) -> Tensor:
-    """Lists of up to S integers as [R, S], the rest 0."""
+    """Return lists of up to S integers as [R, S], the rest 0."""
     table = np.zeros((len(lines), length), np.int64)
     for target, line in zip(table, lines, strict=True):
         target[: len(line)] = line

@@ -105,6 +105,6 @@ def _run(model: Any, tokens: Tensor, prompt: Attached, first: int) -> Tensor:
 
 
 def _embed(model: Any, tokens: Tensor, prompt: Tensor | None) -> Tensor:
-    """[B, T] -> [B, P + T, D]"""
+    """Return the input vectors [B, P + T, D] of tokens [B, T] behind a soft prompt."""
     inputs = model.get_input_embeddings()(tokens)
     return inputs if prompt is None else torch.cat([prompt.to(inputs).expand(len(tokens), -1, -1), inputs], dim=1)

@@ -120,6 +120,7 @@ class Encoder(nn.Module):
         nn.init.zeros_(self.outer.bias)
 
     def forward(self) -> Tensor:
+        """Return the differences `[P, sizes]`."""
         return self.outer(torch.tanh(self.inner(self.vectors)))
 
 
@@ -157,5 +158,5 @@ def _copy(states: Tensor) -> nn.Parameter:
 
 
 def _shape(layers: Sequence[KeysValues]) -> tuple[int, int, int]:
-    """(L, H, d)"""
+    """Return (L, H, d)."""
     return len(layers), layers[0][0].shape[1], layers[0][0].shape[3]

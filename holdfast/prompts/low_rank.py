@@ -116,7 +116,7 @@ def _linear(model: Any) -> list[tuple[str, nn.Module]]:
 
 
 def _sizes(module: Any) -> tuple[int, int]:
-    """(in, out)"""
+    """Return (in, out)."""
     # GPT-2's Conv1D holds its weight transposed, [in, out].
     first, second = module.weight.shape
     return (second, first) if isinstance(module, nn.Linear) else (first, second)

@@ -63,12 +63,12 @@ def attention(
 
 
 def _of_all_rows(states: Tensor) -> Tensor:
-    """[B, K, G, n] -> [K, B x G, n]"""
+    """Reshape [B, K, G, n] to [K, B x G, n]: one matrix for each key head."""
     return states.transpose(0, 1).flatten(1, 2)
 
 
 def _of_each_row(states: Tensor, rows: int) -> Tensor:
-    """[K, B x G, n] -> [B, K, G, n]"""
+    """Reshape [K, B x G, n] to [B, K, G, n]."""
     return states.unflatten(1, (rows, -1)).transpose(0, 1)
 
 
