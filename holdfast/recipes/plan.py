@@ -160,7 +160,9 @@ def parse(assignments: list[str]) -> dict[str, dict[str, Any]]:
         # At the first equals sign: a value may hold further ones.
         left, equals, value = text.partition("=")
         stage, dot, key = left.strip().partition(".")
-        if not equals or not dot:
+        if equals and not dot:
+            raise ValueError(f"--set {text}: name the stage too, such as model.{text}")
+        if not equals:
             raise ValueError(f"--set {text}: write stage.field=value, such as prompt.steps=200")
         sections.setdefault(stage, {})[key] = literal(value)
     return sections

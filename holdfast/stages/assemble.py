@@ -103,8 +103,9 @@ def claim(out: Path, config: Mapping[str, Any], *, overwrite: bool) -> None:
     """
     text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
     if before := recorded(out):
-        compared = config.keys() - {"versions", "analyses"}  # neither changes what is trained or measured
-        changed = [key for key in config if key in compared and before.get(key) != yaml.safe_load(text).get(key)]
+        compared = [key for key in config if key not in ("versions", "analyses")]  # these change no training and no number
+        now = yaml.safe_load(text)
+        changed = _changed({key: before.get(key) for key in compared}, {key: now.get(key) for key in compared})
         started = _started(out)
         # Once work is done the folder is a result; before, only the configuration of a failed try lies there.
         if changed and started and not overwrite:
@@ -117,6 +118,18 @@ def claim(out: Path, config: Mapping[str, Any], *, overwrite: bool) -> None:
         elif changed:
             shutil.rmtree(RunFolder(out).stages, ignore_errors=True)
     write_text(RunFolder(out).config_file, text)
+
+
+def _changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Return the keys whose values differ; a field of a stage as `--set` names it, such as `model.steps`."""
+    changed: list[str] = []
+    for key in dict.fromkeys([*now, *before]):
+        old, new = before.get(key), now.get(key)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            changed += [name if key == "stages" else f"{key}.{name}" for name in _changed(old, new)]
+        elif old != new:
+            changed.append(key)
+    return changed
 
 
 def _started(out: Path) -> bool:

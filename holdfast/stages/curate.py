@@ -1,6 +1,7 @@
 """A curation stage: before training, the training examples of a task are mixed, selected, rewritten or generated."""
 
 import json
+import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -68,6 +69,8 @@ class Curate(Stage):
         write_task(replace(task, splits={**task.splits, "train": tuple(rows)}), RunFolder(folder).data)
         origins = [row.origin.partition(":")[0] for row in rows]
         counts = {origin: origins.count(origin) for origin in sorted(set(origins))}
+        shares = ", ".join(f"{count} {origin}" for origin, count in counts.items())
+        print(f"curated: {task.name}: {len(given)} training examples -> {len(rows)}: {shares}", file=sys.stderr, flush=True)
         write_text(
             folder / "result.json", json.dumps({"rows": len(rows), "given": len(examples), "origins": counts}, indent=1)
         )

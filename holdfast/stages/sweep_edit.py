@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -83,9 +84,13 @@ class SweepEdit(EditModel):
             shutil.rmtree(trial, ignore_errors=True)
             write_edited_model(base, [tuned], self._with(value), trial / "model")
             measured = (self._values(trial, targets, inputs), self._values(trial, general, {}))
-            points.append(SweepPoint.of(self.dial, value, measured, references))
+            points.append(point := SweepPoint.of(self.dial, value, measured, references))
+            shares = f"{100 * point.target:.1f} % of the target, {100 * point.general:.1f} % of the general tasks"
+            counted = f"{len(points)} of {len(self.grid)}"
+            print(f"edit.{self.dial}={value:g}: {shares}; {counted}", file=sys.stderr, flush=True)
         shutil.rmtree(trial, ignore_errors=True)
         chosen = choose(points, weight=self.weight, floor=self.floor)
+        print(f"edit.{self.dial}={chosen.value:g} is chosen", file=sys.stderr, flush=True)
         write_edited_model(base, [tuned], self._with(chosen.value), RunFolder(folder).model)
         records = [asdict(replace(point, chosen=point is chosen)) for point in points]
         write_text(RunFolder(folder).sweep_file, "".join(json.dumps(record) + "\n" for record in records))

@@ -80,7 +80,9 @@ def test_an_answer_among_choices_is_one_of_them() -> None:
     assert (row.target, row.origin) == ("Yes", "gold: t/train[0]")
 
 
-def test_a_curated_run_trains_on_what_the_base_generates_and_keeps_the_rows(tmp_path: Path) -> None:
+def test_a_curated_run_trains_on_what_the_base_generates_and_keeps_the_rows(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     world = write_world(tmp_path, pick=["w3", "w4"], copy=None)
     given = {k: v for k, v in QUICK.items() if k.startswith("model.")} | {"shots": (0,), "limit": 4}
     run = tune(
@@ -90,6 +92,7 @@ def test_a_curated_run_trains_on_what_the_base_generates_and_keeps_the_rows(tmp_
     rows = [json.loads(line) for line in (run.folder / "data" / "train.jsonl").read_text().splitlines()]
     plain = [json.loads(line) for line in (world / "copy" / "train.jsonl").read_text().splitlines()]
     assert len(rows) == len(plain)
+    assert f"curated: copy: {len(plain)} training examples -> {len(rows)}: " in capsys.readouterr().err
     assert {row["origin"].partition(":")[0] for row in rows} <= {"own", "paraphrase", "gold"}
     assert (run.config["curate"], run.config["stages"]["curate"]["shots"]) == ("s3ft", 1)
     assert {s.recipe for s in run.scores} == {"full|curate=s3ft"}

@@ -73,7 +73,12 @@ def test_settings_for_a_stage_that_is_not_there_are_refused() -> None:
         given.check_all_used()
 
 
-@pytest.mark.parametrize("text", ["steps=3", "prompt.steps", "3"])
+def test_an_assignment_without_its_stage_is_told_where_the_stage_belongs() -> None:
+    with pytest.raises(ValueError, match=r"--set steps=3: name the stage too, such as model\.steps=3"):
+        parse(["steps=3"])
+
+
+@pytest.mark.parametrize("text", ["prompt.steps", "3"])
 def test_an_assignment_without_stage_or_value_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"write stage\.field=value"):
         parse([text])

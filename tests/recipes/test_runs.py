@@ -127,9 +127,8 @@ def test_the_same_command_again_does_nothing_and_another_is_refused(promot: runs
     tune(**arguments(world, "promot"), out=promot.folder)
     assert sorted(p.name for p in (promot.folder / "stages").iterdir()) == stages
     assert (promot.folder / "model" / "model.safetensors").stat().st_ino == stamp
-    with pytest.raises(
-        ValueError, match=r"holds a run with another configuration \(different: seed, stages\).*--overwrite"
-    ):
+    changed = "seed, prompt.seed, model.seed"
+    with pytest.raises(ValueError, match=rf"run with another configuration \(different: {changed}\).*--overwrite"):
         tune(**arguments(world, "promot"), out=promot.folder, seed=5)
 
 

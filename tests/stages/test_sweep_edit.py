@@ -93,7 +93,10 @@ def test_from_the_command_line(world: Path, tmp_path: Path) -> None:
         words += ["--set", setting]
     result = CliRunner().invoke(app, words, catch_exceptions=False)
     assert result.exit_code == 0, result.output
-    assert len(read_sweep(tmp_path / "run" / "sweep.jsonl")) == 2
+    points = read_sweep(tmp_path / "run" / "sweep.jsonl")
+    assert len(points) == 2
+    assert result.stderr.count(" of the general tasks; ") == 2
+    assert f"edit.alpha={next(point.value for point in points if point.chosen):g} is chosen" in result.stderr
 
 
 def test_a_general_task_without_validation_examples_cannot_choose(world: Path, tmp_path: Path) -> None:
