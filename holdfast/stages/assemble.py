@@ -103,7 +103,9 @@ def claim(out: Path, config: Mapping[str, Any], *, overwrite: bool) -> None:
     """
     text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
     if before := recorded(out):
-        compared = [key for key in config if key not in ("versions", "analyses")]  # these change no training and no number
+        compared = [
+            key for key in config if key not in ("versions", "analyses")
+        ]  # these change no training and no number
         now = yaml.safe_load(text)
         changed = _changed({key: before.get(key) for key in compared}, {key: now.get(key) for key in compared})
         started = _started(out)

@@ -70,7 +70,11 @@ class Curate(Stage):
         origins = [row.origin.partition(":")[0] for row in rows]
         counts = {origin: origins.count(origin) for origin in sorted(set(origins))}
         shares = ", ".join(f"{count} {origin}" for origin, count in counts.items())
-        print(f"curated: {task.name}: {len(given)} training examples -> {len(rows)}: {shares}", file=sys.stderr, flush=True)
+        print(
+            f"curated: {task.name}: {len(examples)} training examples -> {len(rows)}: {shares}",
+            file=sys.stderr,
+            flush=True,
+        )
         write_text(
             folder / "result.json", json.dumps({"rows": len(rows), "given": len(examples), "origins": counts}, indent=1)
         )
