@@ -13,9 +13,9 @@ import pytest
 
 HOUSE = Path(__file__).parents[1] / "holdfast"
 CLEAN = (
-    "lab", "results", "report", "studies", "training", "methods", "evaluation", "analysis", "edits", "curation", "decoding", "weights",
-    "prefix", "inference", "models", "prompts", "tasks",
-    "playground", "cli", "plugins.py", "row.py", "atomic_files.py", "__init__.py", "__main__.py",
+    "analysis", "api", "cli", "curation", "decoding", "edits", "evaluation", "inference", "lab", "methods", "models", "playground", "prefix",
+    "prompts", "recipes", "report", "results", "stages", "studies", "tasks", "training", "weights",
+    "plugins.py", "row.py", "atomic_files.py", "__init__.py", "__main__.py",
 )  # fmt: skip
 
 OPENING = re.compile(r"(What|Which|Whether|How|Where|Who)\b")

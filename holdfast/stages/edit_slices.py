@@ -25,7 +25,7 @@ class MatchedTensors:
 
     @property
     def sides(self) -> tuple[Stored, ...]:
-        """The base's tensor, then those of the tuned models."""
+        """Return the base's tensor, then those of the tuned models."""
         return self.base, *self.tuned
 
 
