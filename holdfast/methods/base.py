@@ -150,7 +150,7 @@ def loss_owner(methods: Sequence[Method]) -> Method | None:
     return owners[0] if owners else None
 
 
-def chooser(methods: Sequence[Method]) -> Method:
+def parameter_choosing_method(methods: Sequence[Method]) -> Method:
     """Return the one method of a composition that chooses the parameters.
 
     Raises:

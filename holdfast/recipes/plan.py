@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from holdfast.methods.base import Method, chooser
+from holdfast.methods.base import Method, parameter_choosing_method
 from holdfast.plugins import unknown
 from holdfast.stages.curate import Curate
 from holdfast.stages.stage import Stage
@@ -84,7 +84,7 @@ class RecipePlan:
         self.pinned += [f"{name}.{key}" for key in pinned]
         options = {"seed": self.seed, **defaults, **user_settings, **pinned, **stages}
         configured = tuple(_make(name, method, options) for method in methods)
-        chooser(configured)  # Raises where none or two methods choose the parameters.
+        parameter_choosing_method(configured)  # Raises where none or two methods choose the parameters.
         settings = _make(name, Settings, options)
         row_settings = {key: _check(name, key, options[key]) for key in ROW_SETTINGS if key in options}
         shown = {f.name: getattr(settings, f.name) for f in fields(settings)}

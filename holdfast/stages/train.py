@@ -13,7 +13,7 @@ from holdfast.atomic_files import write_text, writing
 from holdfast.evaluation import ask
 from holdfast.evaluation.matrix import evaluate
 from holdfast.inference.model import Model
-from holdfast.methods.base import Method, chooser, loss_owner
+from holdfast.methods.base import Method, loss_owner, parameter_choosing_method
 from holdfast.models import resolve
 from holdfast.models.loading import Pretrained
 from holdfast.prefix.model import PrefixModel
@@ -76,7 +76,7 @@ class Train(Stage):
     @property
     def leaves(self) -> tuple[str, ...]:
         """Return the folders that the stage leaves: of `model`, `prompt` and `adapter`."""
-        return chooser(self.methods).leaves
+        return parameter_choosing_method(self.methods).leaves
 
     @property
     def moves_the_model(self) -> bool:
@@ -110,7 +110,7 @@ class Train(Stage):
         result = trainer.train()
         if processes().is_main_process:
             with writing(folder):
-                chooser(self.methods).export(model, pretrained, folder)
+                parameter_choosing_method(self.methods).export(model, pretrained, folder)
             self._check_left(folder)
             result |= self._truncated(stream.sample(SAMPLE), folder)
             write_text(folder / "result.json", json.dumps(result, indent=1))
@@ -123,7 +123,7 @@ class Train(Stage):
         """Refuse a method that leaves something else than it says: the evaluations of a run are planned before it trains."""
         left = tuple(RunFolder(folder).pieces)
         if set(left) != set(self.leaves):
-            name = type(chooser(self.methods)).__name__
+            name = type(parameter_choosing_method(self.methods)).__name__
             raise ValueError(
                 f"{name}: its export wrote {', '.join(left) or 'nothing'} and `leaves` says {', '.join(self.leaves)}; make them agree"
             )

@@ -17,7 +17,7 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import broadcast_object_list, gather_object, set_seed
 from torch import Tensor, nn
 
-from holdfast.methods.base import Context, Method, ParameterGroup, chooser, loss_owner
+from holdfast.methods.base import Context, Method, ParameterGroup, loss_owner, parameter_choosing_method
 from holdfast.models import describe
 from holdfast.models.loading import Pretrained
 from holdfast.prefix.head import LabelLogits
@@ -368,7 +368,7 @@ def prepare(
     """Let the methods prepare before anything moves; return the groups that may move, and all their parameters by name."""
     # Here and not earlier: what was drawn before (loading, other stages) must not reach into what methods draw now.
     set_seed(seed)
-    model, choosing = contexts[0].model, chooser(methods)
+    model, choosing = contexts[0].model, parameter_choosing_method(methods)
     # The one that chooses goes first: it may add modules, which the others then see.
     for method, context in sorted(zip(methods, contexts, strict=True), key=lambda pair: pair[0] is not choosing):
         method.prepare(context)
