@@ -13,8 +13,8 @@ import pytest
 
 HOUSE = Path(__file__).parents[1] / "holdfast"
 CLEAN = (
-    "analysis", "api", "cli", "curation", "decoding", "edits", "evaluation", "inference", "lab", "methods", "models", "playground", "prefix",
-    "prompts", "recipes", "report", "results", "stages", "studies", "tasks", "training", "weights",
+    "analysis", "api", "cli", "curation", "decoding", "edits", "evaluation", "inference", "lab", "methods", "models", "playground",
+    "prefix", "prompts", "recipes", "report", "results", "stages", "studies", "tasks", "training", "weights",
     "plugins.py", "row.py", "atomic_files.py", "__init__.py", "__main__.py",
 )  # fmt: skip
 

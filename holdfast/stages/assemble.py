@@ -103,9 +103,8 @@ def claim(out: Path, config: Mapping[str, Any], *, overwrite: bool) -> None:
     """
     text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
     if before := recorded(out):
-        compared = [
-            key for key in config if key not in ("versions", "analyses")
-        ]  # these change no training and no number
+        # Versions and analyses change no training and no number.
+        compared = [key for key in config if key not in ("versions", "analyses")]
         now = yaml.safe_load(text)
         changed = _changed({key: before.get(key) for key in compared}, {key: now.get(key) for key in compared})
         started = _started(out)
@@ -125,6 +124,7 @@ def claim(out: Path, config: Mapping[str, Any], *, overwrite: bool) -> None:
 def _changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Return the keys whose values differ; a field of a stage as `--set` names it, such as `model.steps`."""
     changed: list[str] = []
+    # Keys of either side: a setting that is gone is a difference too.
     for key in dict.fromkeys([*now, *before]):
         old, new = before.get(key), now.get(key)
         if isinstance(old, Mapping) and isinstance(new, Mapping):

@@ -68,6 +68,7 @@ class Curate(Stage):
             raise ValueError(f"{self.name}: no training example of {task.name} is left after curation; ask for less")
         write_task(replace(task, splits={**task.splits, "train": tuple(rows)}), RunFolder(folder).data)
         origins = [row.origin.partition(":")[0] for row in rows]
+        # Sorted, so that the same rows give the same file.
         counts = {origin: origins.count(origin) for origin in sorted(set(origins))}
         shares = ", ".join(f"{count} {origin}" for origin, count in counts.items())
         print(

@@ -168,6 +168,7 @@ def _check(tensors: Mapping[str, MatchedTensors]) -> None:
             f"{_listed(resized)}: shapes differ between base and tuned. If the vocabulary was resized for tuning, resize "
             "the base alike (`resize_token_embeddings`) and save it; otherwise they are not the same model"
         )
+    # An edit of quantised codes would compute numbers that mean nothing.
     codes = [name for name, t in tensors.items() if not all(side.editable for side in t.sides)]
     unlike = [name for name, t in tensors.items() if len({side.dtype is None for side in t.sides}) > 1]
     if codes or unlike:
