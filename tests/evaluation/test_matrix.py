@@ -230,3 +230,16 @@ def test_the_batch_and_the_order_of_the_items_change_no_answer() -> None:
             assert (other[text].output, other[text].generated) == (output.output, output.generated)
             # float32 summed in another order: 1e-5; a neighbour's token that is seen moves it by 0.1 and more.
             assert other[text].logprobs == pytest.approx(output.logprobs, abs=1e-4)
+
+
+def test_a_choice_is_ranked_with_the_delimiter_before_it() -> None:
+    """As it stands in training: a tokenizer reads "Yes" and " Yes" as different tokens."""
+    ranked: list[str] = []
+
+    class Recording(TableModel):
+        def loglikelihood(self, pairs: Any, **options: Any) -> Any:
+            ranked.extend(continuation for _, continuation in pairs)
+            return super().loglikelihood(pairs, **options)
+
+    evaluate(Recording({"Yes": -1, "No": -2}), YES_NO, limit=1)
+    assert ranked == [" Yes", " No"]

@@ -15,6 +15,7 @@ from holdfast.models.loading import Pretrained
 from holdfast.row import Row
 from tests.inference import small_models
 from tests.inference.table import TableModel
+from tests.training import tiny
 
 NOISE = 5e-5  # As in test_scoring.py.
 SHARED = Path(__file__).parents[3] / "shared" / "models"
@@ -174,3 +175,12 @@ def test_a_real_model_continues_a_story_and_prefers_sense() -> None:
     assert likely.greedy
     assert likely.value > unlikely.value + 5
     assert of.rolling([story + " Lily."])[0] > of.rolling(["girl Once named there Lily upon."])[0]
+
+
+def test_a_prompt_takes_its_places_from_the_text() -> None:
+    """128 positions, 5 of them the prompt's: 122 words with the beginning fit, and one more is cut."""
+    pretrained = tiny.pretrained()
+    model = Model(pretrained, torch.zeros(5, 32))
+    assert (Model(pretrained).room, model.room) == (128, 123)
+    fitting = model.room - model.count_tokens(["w3 w4"])[0] + 1
+    assert model.cuts([(" ".join(["w3"] * count), " w4") for count in (fitting, fitting + 1)], 0) == [False, True]

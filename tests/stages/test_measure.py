@@ -13,6 +13,7 @@ from holdfast.recipes.pipeline import Techniques, compose
 from holdfast.recipes.plan import RecipePlan
 from holdfast.stages.evaluate import Evaluate
 from holdfast.stages.measure import EvaluationSettings, plan_measurements
+from holdfast.stages.stage import digest
 from holdfast.tasks import records
 from holdfast.tasks.task import Example, Task
 from holdfast.tasks.task_set import TaskRef, TaskSet
@@ -176,3 +177,16 @@ def test_analyses_without_a_curve_keep_one_point_and_config_yaml_says_a_number(t
     request = Request(*given, (0,), None, 0, 0, ("weight_drift",), False, False, None, {})
     config = plan_run(request, request.read_tasks(), tmp_path / "run").config
     assert repr(config["stages"]["model"]["curve"]) == "1"
+
+
+def test_the_content_of_every_target_is_in_the_hash_of_what_is_trained(tmp_path: Path) -> None:
+    """Else a run whose second target's examples have changed would keep the weights that the old ones trained."""
+    world = write_world(tmp_path, pick=["w3", "w4"], copy=None)
+    given = (str(world / "model"), (str(world / "pick"), str(world / "copy")), Techniques("full"), ())
+    request = Request(*given, (0,), None, 0, 0, (), False, False, None, {})
+    digests = []
+    for _ in range(2):
+        digests.append(digest(plan_run(request, request.read_tasks(), tmp_path / "run").pipeline.stages[-1]))
+        with (world / "copy" / "train.jsonl").open("a") as file:
+            file.write('{"input": "w5 w9", "target": "w5"}\n')
+    assert digests[0] != digests[1]
