@@ -82,7 +82,7 @@ TRAINING = (
         "training/test_exact_steps.py training/test_loop.py"),
     Bug("the latest of equal validation scores is kept", "training/loop.py",
         'values[0] > progress["best"]', 'values[0] >= progress["best"]',
-        "training/test_loop.py"),
+        "training/test_exact_steps.py"),
     Bug("norms and biases decay", "training/settings.py",
         '"weight_decay": self.weight_decay if group.weight_decay else 0.0,', '"weight_decay": self.weight_decay,',
         "training/test_exact_steps.py training/test_settings.py training/test_loop.py"),
