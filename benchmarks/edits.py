@@ -23,7 +23,8 @@ from safetensors.torch import load_file, save_file
 
 from benchmarks.harness import Result, above_the_start, alternate, in_process, main, quietly, timed
 from holdfast.api.edit import edit_model
-from holdfast.stages.edit import make
+from holdfast.plugins import EDITS as FAMILY
+from holdfast.plugins import configure
 from holdfast.stages.edit_slices import SLICE
 from holdfast.weights.layout import Layout
 from holdfast.weights.safetensors_files import Reader, shards
@@ -72,7 +73,7 @@ def plain(base: str, tuned: str, name: str, out: str) -> None:
     """Both models' files read whole, edited and saved, as one would write it in a notebook."""
     shutil.rmtree(out, ignore_errors=True)
     Path(out).mkdir()
-    how, before = make(name, EDITS[name]), {}
+    how, before = configure(FAMILY, name, EDITS[name]), {}
     for path in sorted(Path(base).glob("*.safetensors")):
         before |= load_file(path)
     layout = Layout({name: tuple(tensor.shape) for name, tensor in before.items()})

@@ -151,7 +151,8 @@ def test_without_a_prompt_none_is_attached(world: Path, tmp_path: Path, spy: Spy
 
 
 def test_validation_asks_no_more_than_its_limit(world: Path, tmp_path: Path, spy: Spy) -> None:
-    run(world, tmp_path / "run", "full", **{"model.validation_limit": 3})
+    limit: dict[str, Any] = {"model.validation_limit": 3}
+    run(world, tmp_path / "run", "full", **limit)
     assert [look.answers for look in spy.looks["model"]] == [3, 3]
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from holdfast.report.study.study_markdown import markdown
-from holdfast.results.scores import Output, Score, read_scores, write_jsonl
+from holdfast.results.scores import Output, Role, Score, read_scores, write_jsonl
 from holdfast.results.study import Comparison, Trajectory, read
 from holdfast.results.tradeoff import Point
 from holdfast.studies import results
@@ -131,7 +131,8 @@ def test_what_analyses_found_and_backward_transfer_are_of_each_arm(tmp_path: Pat
 def test_items_are_resampled_with_the_prompt_on_the_target_and_without_it_elsewhere(tmp_path: Path) -> None:
     """All answers are right where they count and wrong where not, so every draw is 100 points."""
     outputs, scores = [], []
-    for task, role, counts in (("t", "target", "on"), ("g", "general", "off")):
+    parts: tuple[tuple[str, Role, str], ...] = (("t", "target", "on"), ("g", "general", "off"))
+    for task, role, counts in parts:
         for state in ("on", "off"):
             mark = float(state == counts)
             asked = ("tuned", state, task, role, 0)
