@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from holdfast.api.tune import tune
 from holdfast.inference.model import Model
+from holdfast.methods.full import Full
 from holdfast.prefix.model import PrefixModel
 from holdfast.prompts import load
 from holdfast.prompts.soft_prompt import SoftPrompt
@@ -167,3 +168,25 @@ def test_rows_are_cut_to_what_the_prompt_before_them_leaves(world: Path) -> None
         lengths.append({len(row.tokens) for row in rows})
         assert all(row.cut for row in rows)
     assert lengths == [{6}, {3}]
+
+
+def test_validation_of_several_targets_is_the_mean_of_shares_whatever_their_metrics(
+    world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One target is answered exactly by BLEU (100), the other half right by exact match (0.5): 0.75, and not 50.25."""
+    four = "w3 w4 w5 w6"
+
+    def evaluate(model: Model, task: Task, **options: Any) -> list[Output]:
+        answers = (four, four) if task.metric == "bleu" else (four, "w7")
+        texts = [("tuned", None, task.name, "target", 0, i, "q", four, answer) for i, answer in enumerate(answers)]
+        return [Output(*text, scores={"exact_match": float(text[-1] == four)}) for text in texts]  # pyright: ignore[reportArgumentType]
+
+    monkeypatch.setattr(train, "evaluate", evaluate)
+    loaded = tiny.pretrained()
+    first, second = (TaskRef(str(world / name)) for name in ("copy", "other"))
+    stage = Train("model", str(world / "model"), (first, second), (Full(),))
+    tasks = [replace(first.task, metric="bleu"), replace(second.task, metric="exact_match")]
+    validate = stage._validation(tasks, loaded)
+    assert validate is not None
+    # 1e-6: BLEU's rounding. A metric in its own unit would be off by 49.5.
+    assert validate(PrefixModel(loaded.model)) == pytest.approx(0.75, abs=1e-6)
