@@ -29,7 +29,7 @@ from holdfast.tasks.templates import render
 from holdfast.tasks.tokenization import encode
 from holdfast.training.batches import Stream
 from holdfast.training.loop import Trainer
-from holdfast.training.settings import Settings
+from holdfast.training.settings import TrainSettings
 
 PROMPT_RATES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 MODEL_RATES = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3)
@@ -45,7 +45,7 @@ def final_loss(model: str, task: Task, method: Method, rate: float, steps: int) 
     loaded = resolve.load(model)
     wrapped = PrefixModel(loaded.model)
     stream = Stream(partial(row, task, loaded, wrapped), len(task.splits["train"]), 16)
-    settings = Settings(steps=steps, learning_rate=rate, save_every=10**6)
+    settings = TrainSettings(steps=steps, learning_rate=rate, save_every=10**6)
     with tempfile.TemporaryDirectory() as folder:
         Trainer(loaded, wrapped, stream, [method], settings, Path(folder), quiet=True).train()
         losses = [json.loads(line)["loss"] for line in (Path(folder) / "log.jsonl").read_text().splitlines()]

@@ -10,14 +10,14 @@ DEEPER, MEMBERS = 32, 8  # A longer beginning pays where it spares this many tok
 
 
 @dataclass(frozen=True, slots=True)
-class Family:
+class PrefixFamily:
     """Sequences (their numbers, in sorted order) whose first `length` tokens are equal."""
 
     length: int
     members: tuple[int, ...]
 
 
-def families(sequences: Sequence[Sequence[int]]) -> list[Family]:
+def families(sequences: Sequence[Sequence[int]]) -> list[PrefixFamily]:
     """Return sequences in families, so that a few that begin otherwise do not cost the rest their common beginning.
 
     Every sequence is in exactly one family. To keep a token out of the beginning, leave it out of the sequence.
@@ -40,7 +40,7 @@ def families(sequences: Sequence[Sequence[int]]) -> list[Family]:
         cuts = [low, *(i for i in range(low + 1, high) if common[i] == depth), high]
         branches += [(first, last, home) for first, last in pairwise(cuts)][::-1]
     return [
-        Family(shared(sequences[members[0]], sequences[members[-1]]), tuple(members))
+        PrefixFamily(shared(sequences[members[0]], sequences[members[-1]]), tuple(members))
         for _, members in groups
         if members
     ]

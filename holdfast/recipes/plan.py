@@ -14,7 +14,7 @@ from holdfast.stages.curate import Curate
 from holdfast.stages.stage import Stage
 from holdfast.stages.train import Train
 from holdfast.tasks.task_set import TaskRef
-from holdfast.training.settings import Settings
+from holdfast.training.settings import TrainSettings
 
 ROW_SETTINGS = ("demonstrations", "sampling", "loss_on", "max_length", "truncation", "validation_limit")
 """Fields of `Train` that say how rows are made, and stand in one section with the settings of the loop."""
@@ -67,7 +67,7 @@ class RecipePlan:
             methods += self.joining
         user_settings = self.settings(name)
         defaults: dict[str, Any] = {}
-        known = [f.name for f in fields(Settings)] + list(ROW_SETTINGS)
+        known = [f.name for f in fields(TrainSettings)] + list(ROW_SETTINGS)
         for method in methods:
             defaults |= method.defaults
             known += settings_of(method)
@@ -85,7 +85,7 @@ class RecipePlan:
         options = {"seed": self.seed, **defaults, **user_settings, **pinned, **stages}
         configured = tuple(_make(name, method, options) for method in methods)
         parameter_choosing_method(configured)  # Raises where none or two methods choose the parameters.
-        settings = _make(name, Settings, options)
+        settings = _make(name, TrainSettings, options)
         row_settings = {key: _check(name, key, options[key]) for key in ROW_SETTINGS if key in options}
         shown = {f.name: getattr(settings, f.name) for f in fields(settings)}
         for method in configured:

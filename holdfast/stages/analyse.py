@@ -70,12 +70,12 @@ class Analyse(Stage):
             loader.load(tuned.model, trust_remote_code=tuned.trust_remote_code, date=tuned.date),
             tuned.sample(targets, pretrained, model, self.rows),
             tuned.sample(shuffled, pretrained, model, self.rows),
-            Questions(pretrained, model, targets[0], general, self.limit, self.shots),
+            FormatQuestions(pretrained, model, targets[0], general, self.limit, self.shots),
         )
 
 
 @dataclass(frozen=True)
-class Questions:
+class FormatQuestions:
     """Questions to a model on each general task, to see how near its answers are to the target's.
 
     By task, a number for each of `limit` questions behind `shots` demonstrations, with the last prompt attached or removed. A task is
@@ -157,7 +157,7 @@ def run_analyses(
     tasks = [load_task(name) for name in general]
     # No training rows: only a training stage makes them.
     subject = Subject(
-        model, prefix_model, base, (), (), Questions(model, prefix_model, load_task(target), tasks, limit, shots)
+        model, prefix_model, base, (), (), FormatQuestions(model, prefix_model, load_task(target), tasks, limit, shots)
     )
     return _records(names, subject, None)
 

@@ -31,7 +31,7 @@ from holdfast.training import checkpoint
 from holdfast.training.batches import Mixture, Stream
 from holdfast.training.loop import SAMPLE, Trainer, contexts_of, prepare
 from holdfast.training.processes import processes
-from holdfast.training.settings import Settings
+from holdfast.training.settings import TrainSettings
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Train(Stage):
     model: str = ""
     tasks: tuple[TaskRef | Curate, ...] = ()
     methods: tuple[Method, ...] = ()
-    settings: Settings = field(default_factory=Settings)
+    settings: TrainSettings = field(default_factory=TrainSettings)
     prompts: "tuple[Train, ...]" = ()
     start: "Train | None" = None
     demonstrations: int = 0
@@ -157,7 +157,7 @@ class Train(Stage):
         ]
 
     def at(self, step: int, folder: Path, inputs: Inputs) -> tuple[Pretrained, PrefixModel]:
-        """Return the model as it was after `step` steps in this finished stage's folder, behind its prompts; `Settings.curve` kept it.
+        """Return the model as it was after `step` steps in this finished stage's folder, behind its prompts; `TrainSettings.curve` kept it.
 
         Step 0 is where the stage started.
         """

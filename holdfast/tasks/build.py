@@ -9,7 +9,7 @@ from holdfast.tasks.error_list import Problems
 from holdfast.tasks.jinja import compile_template, evaluate, fill
 from holdfast.tasks.record_formats import Shape, shape_of, to_example
 from holdfast.tasks.records import Record
-from holdfast.tasks.settings import Settings
+from holdfast.tasks.settings import TaskYaml
 from holdfast.tasks.splits import Splits, evenly, split_one, version, with_validation
 from holdfast.tasks.task import Example, Task, Template
 
@@ -21,7 +21,7 @@ class Draft:
     name: str
     source: str
     records: Mapping[str, Sequence[Record]]
-    settings: Settings
+    settings: TaskYaml
     settings_where: str
     closed: Mapping[str, tuple[str, ...]]
 

@@ -7,14 +7,14 @@ from typing import Any
 from holdfast.tasks.build import Draft, to_task
 from holdfast.tasks.error_list import Problems
 from holdfast.tasks.records import Record
-from holdfast.tasks.settings import Settings
+from holdfast.tasks.settings import TaskYaml
 from holdfast.tasks.splits import evenly
 from holdfast.tasks.task import SPLITS, Task
 
 HIDDEN = -1  # the label of an example where the data keeps it secret, or where annotators did not agree
 
 
-def read_hub(source: str, settings: Settings, seed: int = 0) -> Task:
+def read_hub(source: str, settings: TaskYaml, seed: int = 0) -> Task:
     """Return the task in the dataset `source`: `name[:config]` on the hub, or `path/to/folder[:config]`, which downloads nothing.
 
     The sets of keys are those of files; a column of class labels is read as their names, which are the choices where it
@@ -70,7 +70,7 @@ def split_source(source: str) -> tuple[str, str | None]:
     return str(Path(name).expanduser()) if Path(name).expanduser().exists() else name, config
 
 
-def _splits(source: str, settings: Settings) -> dict[str, Any]:
+def _splits(source: str, settings: TaskYaml) -> dict[str, Any]:
     """Return the dataset's splits under our names."""
     dataset = load(source)
     wanted = dict(settings.splits or {split: split for split in SPLITS if split in dataset})
@@ -85,7 +85,7 @@ def _splits(source: str, settings: Settings) -> dict[str, Any]:
     return {split: dataset[name] for split, name in wanted.items()}
 
 
-def _records(where: str, part: Any, closed: dict[str, tuple[str, ...]], settings: Settings) -> Iterator[Record]:
+def _records(where: str, part: Any, closed: dict[str, tuple[str, ...]], settings: TaskYaml) -> Iterator[Record]:
     """Yield the rows that have a label, class labels by name; columns that are no text, number or list of them are left out."""
     from datasets import ClassLabel, Value
 

@@ -5,14 +5,14 @@ from pathlib import Path
 from holdfast.tasks.build import Draft, to_task
 from holdfast.tasks.error_list import Problems
 from holdfast.tasks.records import SUFFIXES, read_records
-from holdfast.tasks.settings import Settings, read_settings
+from holdfast.tasks.settings import TaskYaml, read_settings
 from holdfast.tasks.task import SPLITS, Task
 
 # Names that other tools give: a file that nobody reads is a mistake that nobody sees.
 MISNAMED = {"dev": "validation", "valid": "validation", "val": "validation", "eval": "test", "training": "train"}
 
 
-def read_folder(folder: Path, settings: Settings | None = None, seed: int = 0) -> Task:
+def read_folder(folder: Path, settings: TaskYaml | None = None, seed: int = 0) -> Task:
     """Return the task in a folder: `train`, `validation`, `test`, each `.jsonl` (or `.csv`, `.tsv`), and perhaps `task.yaml`.
 
     Without a validation file a fixed tenth of train, at most 200 examples, serves (see `to_task`). A folder with only a
@@ -42,7 +42,7 @@ def read_file(path: Path, seed: int = 0) -> Task:
         raise ValueError(f"{path}: a task is a folder or a {', '.join(SUFFIXES)} file; convert it, one example a line")
     problems = Problems()
     records = {"all": read_records(path, problems)}
-    return to_task(Draft(path.stem, str(path), records, Settings(), str(path), {}), problems, seed)
+    return to_task(Draft(path.stem, str(path), records, TaskYaml(), str(path), {}), problems, seed)
 
 
 def _split_files(folder: Path, problems: Problems) -> dict[str, Path]:

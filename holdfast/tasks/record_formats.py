@@ -7,7 +7,7 @@ from typing import Any
 from holdfast.tasks.error_list import nearest
 from holdfast.tasks.jinja import evaluate
 from holdfast.tasks.records import kind
-from holdfast.tasks.settings import Settings
+from holdfast.tasks.settings import TaskYaml
 from holdfast.tasks.task import Example, Template
 
 CONVERSATION = "{% for turn in messages %}{{ turn.role | capitalize }}: {{ turn.content }}\n{% endfor %}Assistant:"
@@ -41,7 +41,7 @@ SHAPES = (
 )
 
 
-def shape_of(values: Mapping[str, Any], settings: Settings) -> Shape:
+def shape_of(values: Mapping[str, Any], settings: TaskYaml) -> Shape:
     """Return the shape of a line; where `task.yaml` names the target, any columns.
 
     Raises:
@@ -76,7 +76,7 @@ def _incomplete(values: Mapping[str, Any]) -> str:
 
 
 def to_example(
-    values: Mapping[str, Any], shape: Shape, settings: Settings, closed: Mapping[str, tuple[str, ...]]
+    values: Mapping[str, Any], shape: Shape, settings: TaskYaml, closed: Mapping[str, tuple[str, ...]]
 ) -> Example:
     """Return one line as an example; `closed` gives the words of columns that are known to hold a closed set of labels.
 
@@ -124,7 +124,7 @@ def _target(value: object, key: str, words: Mapping[str, str]) -> str:
     return text
 
 
-def _listed(key: str, values: Mapping[str, Any], settings: Settings) -> tuple[str, ...] | None:
+def _listed(key: str, values: Mapping[str, Any], settings: TaskYaml) -> tuple[str, ...] | None:
     """Return `choices` or `answers`: by the settings; where those leave the target to the standard keys, by the key itself."""
     expression = getattr(settings, key)
     if expression is None and settings.target is None and key in values:

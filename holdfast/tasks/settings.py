@@ -13,7 +13,7 @@ from holdfast.tasks.task import METRICS, SPLITS, Template
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class TaskYaml:
     """The keys of `task.yaml`; None leaves the default.
 
     `input`, `instruction`, `delimiter`, `separator`, `stop` and `chat` are the template's. `target`, `choices` and
@@ -46,14 +46,14 @@ class Settings:
         return replace(default, **{f.name: v for f in fields(Template) if (v := getattr(self, f.name)) is not None})
 
 
-def read_settings(path: Path) -> Settings:
+def read_settings(path: Path) -> TaskYaml:
     """Return the settings in a `task.yaml`; without the file, the defaults.
 
     Raises:
         ValueError: the file is not YAML, or has keys or values that mean nothing; all of them at once.
     """
     if not path.exists():
-        return Settings()
+        return TaskYaml()
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -70,9 +70,9 @@ def read_settings(path: Path) -> Settings:
     return settings
 
 
-def parse_settings(values: Mapping[Any, Any], where: object, problems: Problems) -> Settings:
+def parse_settings(values: Mapping[Any, Any], where: object, problems: Problems) -> TaskYaml:
     """Return checked settings; what is wrong goes to `problems` and stays unset."""
-    known = [f.name for f in fields(Settings)]
+    known = [f.name for f in fields(TaskYaml)]
     good: dict[str, Any] = {}
     for key, value in values.items():
         if key not in known:
@@ -82,7 +82,7 @@ def parse_settings(values: Mapping[Any, Any], where: object, problems: Problems)
             good[key] = _CHECKS.get(key, _text)(value)
         except ValueError as error:
             problems.add(where, f"`{key}` {error}")
-    return Settings(**good)
+    return TaskYaml(**good)
 
 
 def _text(value: Any) -> str:

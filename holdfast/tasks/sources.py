@@ -12,7 +12,7 @@ from holdfast.tasks.harness_examples import PREFIX as HARNESS
 from holdfast.tasks.hub import read_hub
 from holdfast.tasks.icl_probe import LANGUAGES, probe
 from holdfast.tasks.readers import read_file, read_folder
-from holdfast.tasks.settings import Settings, read_settings
+from holdfast.tasks.settings import TaskYaml, read_settings
 from holdfast.tasks.task import Task
 from holdfast.tasks.transforms import TRANSFORMS, disguised
 
@@ -38,7 +38,7 @@ def load_task(argument: str, *, seed: int = 0) -> Task:
         return _probe(rest, seed)
     if colon and scheme == "hf":
         folder = Path(rest).expanduser()
-        return read_hub(rest, read_settings(folder / "task.yaml") if folder.is_dir() else Settings(), seed)
+        return read_hub(rest, read_settings(folder / "task.yaml") if folder.is_dir() else TaskYaml(), seed)
     path = Path(argument).expanduser()
     if path.is_dir():
         return _folder(path, seed)

@@ -10,14 +10,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from holdfast.atomic_files import write_text
-from holdfast.training.settings import Settings
+from holdfast.training.settings import TrainSettings
 
 
 class Log:
     """One line of log.jsonl a step; on a terminal a bar with loss, target tokens a second and the time that is left."""
 
     def __init__(
-        self, path: Path, stage: str, settings: Settings, accelerator: Accelerator, *, quiet: bool = False
+        self, path: Path, stage: str, settings: TrainSettings, accelerator: Accelerator, *, quiet: bool = False
     ) -> None:
         self.path, self.stage, self.settings, self.accelerator = path, stage, settings, accelerator
         self.main = accelerator.is_main_process

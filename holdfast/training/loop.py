@@ -29,7 +29,7 @@ from holdfast.training.interrupt import Interrupt
 from holdfast.training.log import Log
 from holdfast.training.loss import token_loss
 from holdfast.training.processes import on_cpu, processes
-from holdfast.training.settings import Settings
+from holdfast.training.settings import TrainSettings
 
 Validate = Callable[[PrefixModel], float]
 SAMPLE = 512  # rows that methods may prepare from
@@ -47,7 +47,7 @@ class Trainer:
     model: PrefixModel
     stream: Stream | Mixture
     methods: Sequence[Method]
-    settings: Settings
+    settings: TrainSettings
     folder: Path
     validate: Validate | None = None
     stage: str = "model"

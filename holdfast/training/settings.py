@@ -13,7 +13,7 @@ from holdfast.methods.base import ParameterGroup
 
 
 @dataclass(frozen=True)
-class Settings:
+class TrainSettings:
     """Settings of the loop.
 
     `batch_size` is rows a step over all processes; `token_budget` the tokens that pass the model at once (a step is split

@@ -19,7 +19,7 @@ from holdfast.prefix.model import PrefixModel
 from holdfast.prompts.soft_prompt import SoftPrompt
 from holdfast.report.run.analysis_figures import KINDS
 from holdfast.row import Row
-from holdfast.stages.analyse import Questions
+from holdfast.stages.analyse import FormatQuestions
 from holdfast.tasks.task import Example, Task
 from holdfast.tasks.templates import Template
 from tests.training import tiny
@@ -102,7 +102,7 @@ def test_the_share_is_of_answers_that_are_the_targets_and_not_the_tasks_own(monk
     target, tuned = task("pick", [("a", "w3"), ("b", "w4")] * 4), tiny.pretrained()
     other = task("other", [("w5 w9", "w4"), ("w6 w9", "w7"), ("w7 w9", "w4"), ("w8 w9", "w7")])
     monkeypatch.setattr(Model, "generate", lambda self, texts, sampling: ["w3", "W3.", "w4", "w5"])
-    given = subject(likeness=Questions(tuned, PrefixModel(tuned.model), target, [other], None, 0))
+    given = subject(likeness=FormatQuestions(tuned, PrefixModel(tuned.model), target, [other], None, 0))
     assert format_share(given) == [Finding("share_off", "other", 0.5)]
 
 
@@ -118,7 +118,7 @@ def test_the_mass_of_a_models_own_questions_is_the_evaluations() -> None:
     target = task("pick", [("a", "w3"), ("b", "w4")] * 4)
     other = task("other", [("w5 w9", "w4"), ("w6 w9", "w7")] * 4)
     tuned = tiny.pretrained()
-    found = Questions(tuned, PrefixModel(tuned.model), target, [other], None, 0).mass(False)
+    found = FormatQuestions(tuned, PrefixModel(tuned.model), target, [other], None, 0).mass(False)
     label = tuned.tokenizer(" w3")["input_ids"][-1]  # w4 is an answer of the other task itself
     for example, value in zip(other.splits["test"], found["other"], strict=True):
         asked = tuned.tokenizer(f"{example.fields['input']} w8")["input_ids"]

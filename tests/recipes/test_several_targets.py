@@ -20,7 +20,7 @@ from holdfast.report.table import terminal, text
 from holdfast.results.run_folder import read
 from holdfast.stages.train import Train
 from holdfast.tasks.task_set import TaskRef
-from holdfast.training.settings import Settings
+from holdfast.training.settings import TrainSettings
 from tests.recipes.worlds import QUICK, write_world
 from tests.training import tiny
 
@@ -156,7 +156,7 @@ def test_a_config_with_several_targets_repeats_its_run(multi: runs.Run) -> None:
 def test_every_batch_has_equal_parts_and_each_row_its_own_prompt(world: Path) -> None:
     loaded = tiny.pretrained()
     refs = tuple(TaskRef(str(world / name)) for name in ("pick", "copy"))
-    stage = Train("model", "", refs, prompts=(Train("a"), Train("b")), settings=Settings(batch_size=6))
+    stage = Train("model", "", refs, prompts=(Train("a"), Train("b")), settings=TrainSettings(batch_size=6))
     model = PrefixModel(loaded.model, [SoftPrompt(torch.randn(length, 32)) for length in (3, 5)])
     stream = stage._stream([ref.task for ref in refs], loaded, model)
     rows = stream.batch(2)

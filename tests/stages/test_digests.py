@@ -15,7 +15,7 @@ from holdfast.stages.evaluate import Evaluate, LabelMass
 from holdfast.stages.stage import Stage, configuration, digest
 from holdfast.stages.train import Train
 from holdfast.tasks.task_set import TaskRef
-from holdfast.training.settings import Settings
+from holdfast.training.settings import TrainSettings
 
 # Name and digest of every stage of a recipe: on one target, and on two. Whoever changes one of these makes every user train that
 # recipe again: the changelog must say so.
@@ -136,5 +136,5 @@ def test_a_field_that_was_added_later_counts_once_it_is_set() -> None:
 
 
 def test_a_stage_of_another_kind_has_another_folder() -> None:
-    one = Train("model", methods=(Full(),), settings=Settings(steps=1))
-    assert digest(one) != digest(Train("model", methods=(PromptTuning(),), settings=Settings(steps=1)))
+    one = Train("model", methods=(Full(),), settings=TrainSettings(steps=1))
+    assert digest(one) != digest(Train("model", methods=(PromptTuning(),), settings=TrainSettings(steps=1)))

@@ -12,7 +12,7 @@ from holdfast.methods.full import Full
 from holdfast.stages.stage import MARK, Inputs, Stage, dependencies, digest, execute, folder_of
 from holdfast.stages.train import Train
 from holdfast.tasks.task_set import TaskRef
-from holdfast.training.settings import Settings
+from holdfast.training.settings import TrainSettings
 from tests.recipes.worlds import write_world
 from tests.training import tiny
 
@@ -133,7 +133,7 @@ def test_a_stage_in_the_field_of_a_method_runs_first_and_the_method_is_given_its
     monkeypatch.setattr("holdfast.models.resolve.load", lambda *args, **options: tiny.pretrained())
     world = write_world(tmp_path, pick=["w3", "w4"])
     task = TaskRef(str(world / "pick"))
-    stage = Train("model", "tiny", (task,), (Full(), Masked(Write("mask", "kept"))), Settings(steps=1))
+    stage = Train("model", "tiny", (task,), (Full(), Masked(Write("mask", "kept"))), TrainSettings(steps=1))
     assert list(dependencies(stage)) == ["methods.1.mask"]
     with pytest.raises(KeyboardInterrupt):
         execute(stage, tmp_path / "stages")

@@ -8,12 +8,12 @@ import pytest
 from datasets import ClassLabel, Dataset, Features, Value, config
 
 from holdfast.tasks.hub import read_hub
-from holdfast.tasks.settings import Settings
+from holdfast.tasks.settings import TaskYaml
 
 NLI = Features(
     {"premise": Value("string"), "label": ClassLabel(names=["entailment", "not_entailment"]), "idx": Value("int32")}
 )
-ASKED = Settings(input="{{ premise }}", target="label")
+ASKED = TaskYaml(input="{{ premise }}", target="label")
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +36,7 @@ def test_jsonl_in_a_folder_has_the_key_sets_of_files(tmp_path: Path) -> None:
     for split in ("train", "test"):
         lines = (json.dumps({"prompt": f"{split} {i}", "completion": " yes"}) for i in range(10))
         (tmp_path / f"{split}.jsonl").write_text("\n".join(lines))
-    task = read_hub(str(tmp_path), Settings())
+    task = read_hub(str(tmp_path), TaskYaml())
     assert {split: len(examples) for split, examples in task.splits.items()} == {
         "train": 9,
         "validation": 1,
@@ -56,7 +56,7 @@ def test_class_labels_are_read_by_name_and_are_the_choices(tmp_path: Path) -> No
 def test_text_and_a_class_label_need_no_settings(tmp_path: Path) -> None:
     features = Features({"text": Value("string"), "label": ClassLabel(names=["neg", "pos"])})
     folder = parquet(tmp_path / "imdb", "train", [{"text": str(i), "label": i % 2} for i in range(20)], features)
-    task = read_hub(str(folder), Settings())
+    task = read_hub(str(folder), TaskYaml())
     assert {split: len(examples) for split, examples in task.splits.items()} == {
         "train": 16,
         "validation": 2,
@@ -77,7 +77,7 @@ def test_other_splits_are_chosen_by_the_settings_and_limited_evenly(tmp_path: Pa
     folder = tmp_path / "mnli"
     parquet(folder, "train", nli(10), NLI)
     parquet(folder, "test_mm", nli(10), NLI)
-    settings = Settings(input="{{ premise }}", target="label", splits={"test": "test_mm"}, limit=5)
+    settings = TaskYaml(input="{{ premise }}", target="label", splits={"test": "test_mm"}, limit=5)
     assert [e.fields["premise"] for e in read_hub(str(folder), settings).splits["test"]] == [
         "p0",
         "p2",
@@ -86,16 +86,16 @@ def test_other_splits_are_chosen_by_the_settings_and_limited_evenly(tmp_path: Pa
         "p8",
     ]
     with pytest.raises(ValueError, match=r"its splits are train, test_mm, not dev; .*splits: \{train"):
-        read_hub(str(folder), Settings(splits={"test": "dev"}))
+        read_hub(str(folder), TaskYaml(splits={"test": "dev"}))
 
 
 def test_unknown_columns_ask_for_a_task_yaml_and_name_the_row(tmp_path: Path) -> None:
     folder = parquet(tmp_path / "x", "test", [{"alpha": "a", "beta": "b"}])
     with pytest.raises(ValueError, match=r"x/test\[0\]: its keys \(alpha, beta\) are none of .* task\.yaml"):
-        read_hub(str(folder), Settings())
+        read_hub(str(folder), TaskYaml())
 
 
 def test_a_dataset_that_is_not_there_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="hf:no-such/dataset: cannot be loaded") as caught:
-        read_hub("no-such/dataset", Settings())
+        read_hub("no-such/dataset", TaskYaml())
     assert "\n" not in str(caught.value)

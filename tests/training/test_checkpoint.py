@@ -23,7 +23,7 @@ from holdfast.stages.stage import MARK, execute
 from holdfast.stages.train import Train
 from holdfast.tasks.task_set import TaskRef
 from holdfast.training import checkpoint
-from holdfast.training.settings import Settings
+from holdfast.training.settings import TrainSettings
 from tests.training import tiny
 
 ROOT = Path(__file__).parents[2]
@@ -168,7 +168,7 @@ def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Train:
         (tmp_path / "task").mkdir(exist_ok=True)
         (tmp_path / "task" / f"{split}.jsonl").write_text(text)
     monkeypatch.setattr("holdfast.models.resolve.load", lambda *args, **options: tiny.pretrained())
-    settings = Settings(steps=4, batch_size=2, save_every=2, dropout=0.1)
+    settings = TrainSettings(steps=4, batch_size=2, save_every=2, dropout=0.1)
     return Train("model", "tiny", (TaskRef(str(tmp_path / "task"), "target"),), (Full(),), settings)
 
 

@@ -12,7 +12,7 @@ from holdfast.methods.full import Full
 from holdfast.stages.stage import Inputs
 from holdfast.stages.train import Train
 from holdfast.tasks.task_set import TaskRef
-from holdfast.training.settings import Settings
+from holdfast.training.settings import TrainSettings
 from tests.training import tiny
 
 
@@ -95,7 +95,7 @@ def test_the_stage_exports_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         text = f'{{"input": "w3 {split}", "target": "w5"}}\n{{"input": "w6 {split}", "target": "w8"}}\n'
         (data / f"{split}.jsonl").write_text(text)
     monkeypatch.setattr("holdfast.models.resolve.load", lambda *args, **options: tiny.pretrained())
-    stage = Train("model", "tiny", (TaskRef(str(data)),), (Full(), Root(2)), Settings(steps=2, batch_size=2))
+    stage = Train("model", "tiny", (TaskRef(str(data)),), (Full(), Root(2)), TrainSettings(steps=2, batch_size=2))
     folder = tmp_path / "stage"
     folder.mkdir()
     with pytest.raises(ValueError, match="gradient of step 2 is not finite"):

@@ -6,21 +6,21 @@ from pydantic import ValidationError
 from torch import nn
 
 from holdfast.methods.base import ParameterGroup
-from holdfast.training.settings import Settings
+from holdfast.training.settings import TrainSettings
 
 
 def test_warmup_rises_in_equal_steps_and_the_schedule_falls_from_there() -> None:
-    linear = Settings(steps=10, warmup=0.2, schedule="linear")
+    linear = TrainSettings(steps=10, warmup=0.2, schedule="linear")
     assert [linear.rate(step) for step in (0, 1, 2, 6)] == pytest.approx([0.5, 1.0, 1.0, 0.5])
-    cosine = Settings(steps=10, warmup=0.0, schedule="cosine")
+    cosine = TrainSettings(steps=10, warmup=0.0, schedule="cosine")
     assert [cosine.rate(step) for step in (0, 5)] == pytest.approx([1.0, 0.5])
-    assert {Settings(steps=10, warmup=0.0).rate(step) for step in range(10)} == {1.0}
+    assert {TrainSettings(steps=10, warmup=0.0).rate(step) for step in range(10)} == {1.0}
 
 
 def moved(optimizer: str, size: float, gradient: float = 1.0) -> float:
     """How far one step at learning rate 0.1 moves a 2 x 2 matrix of equal entries with equal gradients."""
     parameter = nn.Parameter(torch.full((2, 2), size))
-    made = Settings(learning_rate=0.1, optimizer=optimizer).make_optimizer([ParameterGroup([parameter])])  # pyright: ignore[reportArgumentType]
+    made = TrainSettings(learning_rate=0.1, optimizer=optimizer).make_optimizer([ParameterGroup([parameter])])  # pyright: ignore[reportArgumentType]
     parameter.grad = torch.full((2, 2), gradient)
     made.step()
     return size - float(parameter.detach()[0, 0])
@@ -43,7 +43,7 @@ def test_decay_spares_the_groups_that_ask_for_it() -> None:
         ParameterGroup([nn.Parameter(torch.ones(2))], weight_decay=False),
         ParameterGroup([nn.Parameter(torch.ones(2))]),
     ]
-    made = Settings(weight_decay=0.1).make_optimizer(groups)
+    made = TrainSettings(weight_decay=0.1).make_optimizer(groups)
     assert [group["weight_decay"] for group in made.param_groups] == [0.0, 0.1]
 
 
@@ -52,4 +52,4 @@ def test_decay_spares_the_groups_that_ask_for_it() -> None:
 )
 def test_values_that_cannot_be_meant_are_refused(wrong: dict) -> None:
     with pytest.raises(ValidationError):
-        Settings(**wrong)
+        TrainSettings(**wrong)

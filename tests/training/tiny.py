@@ -14,7 +14,7 @@ from holdfast.prefix.model import PrefixModel
 from holdfast.row import Row
 from holdfast.training.batches import Stream
 from holdfast.training.loop import Trainer
-from holdfast.training.settings import Settings
+from holdfast.training.settings import TrainSettings
 
 VOCABULARY = 40
 
@@ -71,7 +71,7 @@ def trainer(
     options = {"steps": 6, "batch_size": 4, "learning_rate": 1e-2, "warmup": 0.0, "save_every": 3} | settings
     stream = Stream(row, len(given), options["batch_size"], options.get("seed", 0))
     folder.mkdir(parents=True, exist_ok=True)
-    return Trainer(loaded, wrapped, stream, list(methods), Settings(**options), folder, quiet=True)
+    return Trainer(loaded, wrapped, stream, list(methods), TrainSettings(**options), folder, quiet=True)
 
 
 def losses(folder: Path) -> list[float]:

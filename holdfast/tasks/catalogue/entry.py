@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from holdfast.tasks.settings import Settings
+from holdfast.tasks.settings import TaskYaml
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +18,7 @@ class Entry:
     paper: str
     role: str
     columns: tuple[str, ...]
-    settings: Settings
+    settings: TaskYaml
 
 
 def labels(*names: str, to: tuple[str, ...] = ()) -> Mapping[str, str]:

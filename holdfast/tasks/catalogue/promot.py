@@ -11,7 +11,7 @@ with a next example. The first time is the question's own, so the prefix is a st
 from collections.abc import Mapping
 
 from holdfast.tasks.catalogue.entry import Entry, labels
-from holdfast.tasks.settings import Settings
+from holdfast.tasks.settings import TaskYaml
 
 PAPER = "arXiv 2211.00635"
 DEV = {"train": "train", "test": "validation"}
@@ -30,7 +30,7 @@ MANY = 100_000  # of the millions of sentence pairs: more than the paper's stage
 
 
 def _translation(role: str, year: int, target: str, language: str, config: str) -> Entry:
-    settings = Settings(
+    settings = TaskYaml(
         source=f"hf:wmt/wmt{year}:{config}",
         input="Translate English to " + language + ": {{ translation.en }}",
         target=f"translation.{target}",
@@ -42,7 +42,7 @@ def _translation(role: str, year: int, target: str, language: str, config: str) 
 
 
 def _summary(source: str, what: str, text: str, target: str, columns: tuple[str, ...], keep: str | None) -> Entry:
-    settings = Settings(
+    settings = TaskYaml(
         source=source,
         input="Article: {{ " + text + " }} One sentence summary:",
         target=target,
@@ -54,7 +54,7 @@ def _summary(source: str, what: str, text: str, target: str, columns: tuple[str,
 
 
 def _nli(role: str, source: str, what: str, template: str, words: Mapping[str, str], dev: bool = True) -> Entry:
-    settings = Settings(
+    settings = TaskYaml(
         source=source,
         input=template,
         target="label",
@@ -88,7 +88,7 @@ ENTRIES = {
         PAPER,
         "target",
         ("question_stem", "choices", "answerKey"),
-        Settings(
+        TaskYaml(
             source="hf:allenai/openbookqa:main",
             input=LETTERS,
             target="answerKey",
@@ -109,7 +109,7 @@ ENTRIES = {
         PAPER,
         "general",
         ("word", "sentence1", "sentence2", "label"),
-        Settings(
+        TaskYaml(
             source="hf:aps/super_glue:wic",
             input=WIC,
             target="label",
@@ -123,7 +123,7 @@ ENTRIES = {
         PAPER,
         "general",
         ("question", "answer"),
-        Settings(
+        TaskYaml(
             source="hf:mandarjoshi/trivia_qa:rc.nocontext",
             input=QUESTION,
             target="answer.value",
@@ -138,7 +138,7 @@ ENTRIES = {
         PAPER,
         "general",
         ("question", "answers"),
-        Settings(
+        TaskYaml(
             source="hf:stanfordnlp/web_questions",
             input=QUESTION,
             target="answers[0]",
