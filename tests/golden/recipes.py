@@ -1,4 +1,4 @@
-"""Golden losses: 20 steps of every recipe and method that the folders hold, each on the tiny model."""
+"""Golden losses: 20 steps of every recipe and method that the folders hold, each on the tiny model; and the names of its stages' folders."""
 
 import shutil
 from pathlib import Path
@@ -8,6 +8,7 @@ from holdfast.plugins import METHODS, RECIPES, members, records
 from holdfast.recipes.find import find_recipe
 from holdfast.recipes.plan import RecipePlan
 from holdfast.stages.stage import Stage, execute
+from holdfast.stages.stage import digest as digest_of
 from holdfast.tasks.task_set import TaskRef
 from tests.golden.cases import BOTH, MODEL, PROMPT, TINY
 from tests.golden.record import losses, machine, one_thread, weights
@@ -44,15 +45,31 @@ def plan(name: str) -> list[Stage]:
     return find_recipe(name)(fields)
 
 
+def lab_plan(targets: int) -> RecipePlan:
+    """Return a plan of fixed tasks and fingerprints, so that the folders of its stages depend on the code alone."""
+    tasks = (TaskRef("lab:first-target"), TaskRef("lab:second-target"))[:targets]
+    return RecipePlan("lab", tasks, {}, 3, ("model-hash", "first-hash", "second-hash")[: 1 + targets])
+
+
+def folders(name: str) -> list[str]:
+    """Return the names of the folders of a recipe's stages, with its defaults: on one target, and on two."""
+    names = []
+    for targets in (1, 2):
+        stages = find_recipe(name)(lab_plan(targets))
+        names.append(" ".join(f"{stage.name}-{digest_of(stage)}" for stage in stages))
+    return names
+
+
 def record(name: str, world: Path) -> dict[str, Any]:
     """Train every stage of a recipe and return its losses and weights."""
     root = Path(f"golden-{name}")
     with one_thread(world):
         stages = plan(name)
-        folders = [execute(stage, root) for stage in stages]
+        left = [execute(stage, root) for stage in stages]
         found: dict[str, Any] = {"machine": machine(), "world": digest(world, "model")}
-        found |= {"losses": losses(("", folder / "log.jsonl") for folder in folders)}
-        hashes = [(stage.name, weights(folder)) for stage, folder in zip(stages, folders, strict=True)]
+        found |= {"folders": folders(name)}
+        found |= {"losses": losses(("", folder / "log.jsonl") for folder in left)}
+        hashes = [(stage.name, weights(folder)) for stage, folder in zip(stages, left, strict=True)]
         found["weights"] = {f"{stage}/{path}": value for stage, files in hashes for path, value in files.items()}
         shutil.rmtree(root)
     return found
