@@ -1,4 +1,4 @@
-"""Golden losses: 20 steps of every recipe and method that the folders hold, each on the tiny model; and the names of its stages' folders."""
+"""Golden losses: 20 steps of every recipe and method that the folders hold, each on the tiny model; and its stages' folders."""
 
 import shutil
 from pathlib import Path

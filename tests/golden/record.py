@@ -29,7 +29,12 @@ HERE = Path(__file__).parent / "records"
 TOLERANCE = 0.3
 NUMBERS = ("value", "delta", "again", "transfer", "chance", "n", "truncated", "over_sets")
 INTERVALS = ("low", "high", "stderr", "delta_low", "delta_high", "p", "verdict", "needed", "transfer_low", "transfer_high")  # fmt: skip
-ANYWHERE = ("digests", "folders", "evaluations", "losses")  # on another class of machine an answer that is nearly a tie may flip
+ANYWHERE = (
+    "digests",
+    "folders",
+    "evaluations",
+    "losses",
+)  # on another class of machine an answer that is nearly a tie may flip
 
 
 def machine() -> str:
