@@ -14,7 +14,8 @@ class Row:
     removed, and `lost` those of them that were to be predicted. `encoded` counts the first tokens, which a model with an
     encoder encodes; it decodes the rest. None is up to the first label. Rows of one step with an equal `group` belong together, such
     as a preference pair: they go through one forward. `media` says what stands behind placeholder tokens, such as an image's digest, by
-    position.
+    position. `targets`, where there are any, are the tokens to predict in the place of those that are read. `factors` multiply the token
+    loss of each position and nothing else: penalties and losses of other methods go by `weights`.
     """
 
     tokens: tuple[int, ...]
@@ -26,9 +27,13 @@ class Row:
     encoded: int | None = None
     group: int | None = None
     media: tuple[tuple[int, Hashable], ...] = ()
+    targets: tuple[int, ...] = ()
+    factors: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         assert len(self.tokens) == len(self.weights), (len(self.tokens), len(self.weights))
+        assert len(self.targets) in (0, len(self.tokens)), (len(self.tokens), len(self.targets))
+        assert len(self.factors) in (0, len(self.tokens)), (len(self.tokens), len(self.factors))
 
     @property
     def key(self) -> tuple[Hashable, ...]:

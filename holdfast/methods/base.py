@@ -31,13 +31,15 @@ class Context:
     """The surroundings of a method: what it may look at, and what it may generate with.
 
     `model` holds the transformers model (`.model`) and the prompts that stand before its rows (`.prompts`); `rows` is a sample of
-    the stage's training rows; `inputs` are the folders of the stages that stand in the method's own fields, by field name.
+    the stage's training rows; `inputs` are the folders of the stages that stand in the method's own fields, by field name; `steps` is
+    the length of the stage.
     """
 
     model: "PrefixModel"
     pretrained: "Pretrained"
     rows: Sequence[Row] = ()
     inputs: Mapping[str, Path] = field(default_factory=dict)
+    steps: int = 0
 
     def language_model(self, prompt: int | None = None) -> "LanguageModel":
         """Return the model with its weights of now, text in and text out, behind the prompt of that number or none."""
@@ -87,8 +89,19 @@ class Method:
     replaces_loss: ClassVar[bool] = False
     """True if `objective` replaces the token loss. At most one method of a composition may say so."""
 
+    adds_rows: ClassVar[bool] = False
+    """True if `batch` adds rows that are no examples of the stage's tasks."""
+
+    shows_answer: ClassVar[bool] = False
+    """True, of a method that replaces the loss, if each row is followed by a second of its group whose prompt shows the example itself,
+    answered, as the last demonstration."""
+
     prompt: nn.Module | None = None
     """The removable prompt that this method trains, once it is prepared; None where it trains none."""
+
+    def beside(self, other: "Method") -> str:
+        """Return the reason why this method makes no sense beside another, or nothing; both are asked, before anything is loaded."""
+        return ""
 
     def completions(self, example: Example) -> Sequence[str]:
         """Return the texts that rows of an example predict. Several make several rows that share a prompt: a group.
@@ -116,6 +129,10 @@ class Method:
         """Return the number that the objective of these rows is divided by; in a step, that of all its rows."""
         return total_weight(rows)
 
+    def token_factors(self, output: "LabelLogits", rows: Sequence[Row]) -> Tensor | None:
+        """Return what the token loss of each label is multiplied by, [N] without gradient, or None. Penalties do not see it."""
+        return None
+
     def penalty(self, model: "PrefixModel", rows: Sequence[Row], output: "LabelLogits") -> Tensor | None:
         """Return a scalar to add to the loss, or None. Called once for each forward, and weighted by its share of the step's tokens."""
         return None
@@ -124,7 +141,7 @@ class Method:
         """Mask or project the gradients; they are complete, and not clipped yet."""
 
     def after_step(self, model: "PrefixModel") -> None:
-        """Correct the weights after the optimizer's step, such as those that a mask holds."""
+        """Correct the weights after the optimizer's step, such as those that a mask holds; the gradients are there still, clipped."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state that a resumed run needs beside the parameters: tensors, numbers and strings."""

@@ -37,6 +37,12 @@ class Dpo(Method):
 
     beta: float = Field(default=0.1, gt=0, allow_inf_nan=False)
 
+    def beside(self, other: Method) -> str:
+        """Refuse rows that are no pair."""
+        if other.adds_rows:
+            return "its rows are pairs of answers, and the other adds rows that have no pair; hold the model with kl_base or l2_sp"
+        return ""
+
     def completions(self, example: Example) -> Sequence[str]:
         """Return the chosen and the rejected answer.
 

@@ -26,6 +26,7 @@ class Replay(Method):
 
     KIND: ClassVar[str] = "Replay"
     defaults: ClassVar[dict[str, Any]] = {"learning_rate": 1e-4, "steps": 200}
+    adds_rows: ClassVar[bool] = True
 
     texts: str = ""
     rate: float = Field(default=0.1, ge=0, lt=1)

@@ -123,10 +123,21 @@ def label_tensors(rows: Sequence[Row]) -> tuple[Tensor, Tensor, Tensor]:
     weights: list[float] = []
     numbers: list[int] = []
     for number, row in enumerate(rows):
-        tokens += [row.tokens[label] for label in row.labels]
+        targets = row.targets or row.tokens
+        tokens += [targets[label] for label in row.labels]
         weights += [row.weights[label] for label in row.labels]
         numbers += [number] * len(row.labels)
     return _long(tokens), torch.tensor(weights, dtype=torch.float32), _long(numbers)
+
+
+def label_factors(rows: Sequence[Row]) -> Tensor | None:
+    """Return `Row.factors` in the order of `label_tensors`: [N], float32, 1 for rows without; None where no row has any."""
+    if not any(row.factors for row in rows):
+        return None
+    factors: list[float] = []
+    for row in rows:
+        factors += [row.factors[label] if row.factors else 1.0 for label in row.labels]
+    return torch.tensor(factors, dtype=torch.float32)
 
 
 def label_places(row: Row, length: int) -> list[int]:

@@ -8,7 +8,8 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from holdfast.methods.base import Method, parameter_choosing_method
+from holdfast.methods._combinations import check_combination
+from holdfast.methods.base import Method
 from holdfast.plugins import unknown
 from holdfast.stages.curate import Curate
 from holdfast.stages.stage import Stage
@@ -60,7 +61,7 @@ class RecipePlan:
         make the recipe what it is: nobody can set them to anything else. `stages` are those in the methods' own fields (`Method.stages`).
 
         Raises:
-            ValueError: there is no such field, a value does not fit, or the methods do not choose parameters exactly once.
+            ValueError: there is no such field, a value does not fit, or the methods make no sense together.
         """
         # A penalty on weights has nothing to hold where a prompt alone is trained.
         if any(method.moves_the_model for method in methods):
@@ -84,7 +85,12 @@ class RecipePlan:
         self.pinned += [f"{name}.{key}" for key in pinned]
         options = {"seed": self.seed, **defaults, **user_settings, **pinned, **stages}
         configured = tuple(_make(name, method, options) for method in methods)
-        parameter_choosing_method(configured)  # Raises where none or two methods choose the parameters.
+        check_combination(configured)
+        for method in methods:
+            if missing := [field for field in method.stages if field not in stages]:
+                raise ValueError(
+                    f"{method.__name__}: needs a stage before it ({', '.join(missing)}), which a recipe makes; see `holdfast methods`"
+                )
         settings = _make(name, TrainSettings, options)
         row_settings = {key: _check(name, key, options[key]) for key in ROW_SETTINGS if key in options}
         shown = {f.name: getattr(settings, f.name) for f in fields(settings)}

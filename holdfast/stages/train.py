@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 from statistics import fmean
 from typing import ClassVar, Literal
@@ -162,7 +163,7 @@ class Train(Stage):
         Step 0 is where the stage started.
         """
         pretrained, model, stream = self._begin(self.read_tasks(inputs), inputs)
-        contexts = contexts_of(model, pretrained, stream, self._method_inputs(inputs))
+        contexts = contexts_of(model, pretrained, stream, self._method_inputs(inputs), self.settings.steps)
         # The methods build what they train, prompts and adapters too; then the file fills it with the values of that step.
         _, moving = prepare(contexts, self.methods, self.settings.seed)
         if step:
@@ -224,10 +225,12 @@ class Train(Stage):
         before = 0 if prompt is None else model.length(prompt)
         owner = loss_owner(self.methods)
         texts = (example.target,) if owner is None else owner.completions(example)
+        # The example itself last, as the nearest demonstration: its answer is known to whoever reads this row.
+        readings = (shown, [*shown, example]) if owner is not None and owner.shows_answer else (shown,)
         return [
             encode(
                 pretrained.tokenizer,
-                render(task.template, replace(example, target=text), shown, pretrained.tokenizer),
+                render(task.template, replace(example, target=text), demonstrations, pretrained.tokenizer),
                 max_length=min(self.max_length, pretrained.max_length) - before,
                 eos=True,
                 name=f"{task.name}/train[{index}]",
@@ -236,7 +239,7 @@ class Train(Stage):
                 truncation=self.truncation,
                 layout=pretrained.architecture.layout,
             )
-            for text in texts
+            for text, demonstrations in product(texts, readings)
         ]
 
     def _validation(self, tasks: Sequence[Task], pretrained: Pretrained) -> Callable[[PrefixModel], float] | None:

@@ -17,6 +17,7 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import broadcast_object_list, gather_object, set_seed
 from torch import Tensor, nn
 
+from holdfast.methods._combinations import check_combination
 from holdfast.methods.base import Context, Method, ParameterGroup, loss_owner, parameter_choosing_method
 from holdfast.models import describe
 from holdfast.models.loading import Pretrained
@@ -27,7 +28,7 @@ from holdfast.training import checkpoint, memory
 from holdfast.training.batches import Mixture, Stream, share, split, whole_groups
 from holdfast.training.interrupt import Interrupt
 from holdfast.training.log import Log
-from holdfast.training.loss import token_loss
+from holdfast.training.loss import token_loss, weighed
 from holdfast.training.processes import on_cpu, processes
 from holdfast.training.settings import TrainSettings
 
@@ -116,12 +117,12 @@ class Trainer:
                 f"batch_size={settings.batch_size} is smaller than the {accelerator.num_processes} processes; raise it"
             )
         inputs = self.inputs or [{} for _ in self.methods]
-        self._contexts = contexts_of(self.model, self.pretrained, self.stream, inputs)
+        self.model.to(accelerator.device)  # Methods may compute with it when they prepare.
+        self._contexts = contexts_of(self.model, self.pretrained, self.stream, inputs, settings.steps)
         groups, self._moving = prepare(self._contexts, self.methods, settings.seed)
         set_dropout(self.model.model, settings.dropout)
-        self.model.to(accelerator.device)
-        optimizer = settings.make_optimizer(groups)
-        self.wrapped, self.optimizer = accelerator.prepare(self.model, optimizer)
+        self.model.to(accelerator.device)  # What methods added.
+        self.wrapped, self.optimizer = accelerator.prepare(self.model, settings.make_optimizer(groups))
         return accelerator
 
     def _budget(self) -> int:
@@ -196,9 +197,9 @@ class Trainer:
                 "or look at these rows and at the methods' penalties"
             )
         self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
         for method in self.methods:
             method.after_step(self.model)
+        self.optimizer.zero_grad(set_to_none=True)  # Only now: a method may look at what the step was taken with.
         tokens = sum(len(row.labels) for row in rows)
         record = {"loss": total, "learning_rate": rate, "gradient_norm": norm, "target_tokens": tokens}
         return record | {"tokens_per_second": round(tokens / (time.perf_counter() - began), 1)}
@@ -265,7 +266,7 @@ class Trainer:
         with self.accelerator.autocast():  # Also for the loss: it may have the LM head still to run.
             output = model(rows)
             owner = loss_owner(self.methods)
-            loss = (self._token_loss(output) if owner is None else owner.objective(output, rows)) / divisors.units
+            loss = (self._token_loss(output, rows) if owner is None else owner.objective(output, rows)) / divisors.units
             for method in self.methods:
                 extra = method.penalty(self.model, rows, output)
                 if extra is not None:
@@ -273,8 +274,8 @@ class Trainer:
                     loss = loss + extra * (float(output.weights.sum()) / divisors.tokens)
         return loss
 
-    def _token_loss(self, output: LabelLogits) -> Tensor:
-        return output.total(partial(token_loss, smoothing=self.settings.label_smoothing))
+    def _token_loss(self, output: LabelLogits, rows: Sequence[Row]) -> Tensor:
+        return weighed(output, rows, self.methods).total(partial(token_loss, smoothing=self.settings.label_smoothing))
 
     def _check_best(self, step: int, progress: dict[str, Any], log: Log) -> None:
         if self.validate is None:
@@ -355,11 +356,11 @@ class Divisors:
 
 
 def contexts_of(
-    model: PrefixModel, pretrained: Pretrained, stream: Stream | Mixture, inputs: Sequence[Mapping[str, Path]]
+    model: PrefixModel, pretrained: Pretrained, stream: Stream | Mixture, inputs: Sequence[Mapping[str, Path]], steps: int
 ) -> list[Context]:
     """Return the context of each method: all see the same model and rows, and each the stages in its own fields (`inputs`)."""
     rows = stream.sample(SAMPLE)
-    return [Context(model, pretrained, rows, folders) for folders in inputs]
+    return [Context(model, pretrained, rows, folders, steps) for folders in inputs]
 
 
 def prepare(
@@ -368,6 +369,7 @@ def prepare(
     """Let the methods prepare before anything moves; return the groups that may move, and all their parameters by name."""
     # Here and not earlier: what was drawn before (loading, other stages) must not reach into what methods draw now.
     set_seed(seed)
+    check_combination(methods)
     model, choosing = contexts[0].model, parameter_choosing_method(methods)
     # The one that chooses goes first: it may add modules, which the others then see.
     for method, context in sorted(zip(methods, contexts, strict=True), key=lambda pair: pair[0] is not choosing):

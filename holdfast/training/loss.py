@@ -1,8 +1,25 @@
 """The loss at label positions."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from holdfast.methods.base import Method
+from holdfast.prefix.head import LabelLogits
+from holdfast.prefix.packing import label_factors
+from holdfast.row import Row
+
+
+def weighed(output: LabelLogits, rows: Sequence[Row], methods: Sequence[Method]) -> LabelLogits:
+    """Return predictions whose weights are multiplied by the factors of the rows and of the methods, for the token loss alone."""
+    factors = [label_factors(rows), *(method.token_factors(output, rows) for method in methods)]
+    for factor in factors:
+        if factor is not None:
+            output = replace(output, weights=output.weights * factor.to(output.weights))
+    return output
 
 
 def token_loss(logits: Tensor, labels: Tensor, weights: Tensor, smoothing: float = 0.0) -> Tensor:

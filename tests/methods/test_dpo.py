@@ -9,8 +9,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from holdfast.methods._combinations import check_combination
 from holdfast.methods.dpo import Dpo, pair_losses
 from holdfast.methods.full import Full
+from holdfast.methods.replay import Replay
 from holdfast.row import Row
 from holdfast.tasks.readers import read_folder
 from holdfast.tasks.task import Example
@@ -119,10 +121,14 @@ def test_a_folder_of_preference_pairs_is_a_task(tmp_path: Path) -> None:
     assert Dpo().completions(first) == ("good", "bad 0")
 
 
-def test_rows_of_another_method_that_are_no_pairs_are_refused(tmp_path: Path) -> None:
-    from holdfast.methods.replay import Replay
-
+def test_rows_of_another_method_that_are_no_pairs_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before anything is trained; and by the rows, where a method does not say that it adds some."""
     texts = tmp_path / "general.txt"
     texts.write_text("w3 w4 w5\n")
+    with pytest.raises(ValueError, match="dpo makes no sense beside replay: its rows are pairs"):
+        check_combination([Full(), Dpo(), Replay()])
+    monkeypatch.setattr(Replay, "adds_rows", False)
     with pytest.raises(ValueError, match=r"dpo: .*general.txt:1 is no pair of answers; leave out the method"):
         run(tmp_path / "run", Replay(texts=str(texts))).train()
