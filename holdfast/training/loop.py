@@ -356,7 +356,11 @@ class Divisors:
 
 
 def contexts_of(
-    model: PrefixModel, pretrained: Pretrained, stream: Stream | Mixture, inputs: Sequence[Mapping[str, Path]], steps: int
+    model: PrefixModel,
+    pretrained: Pretrained,
+    stream: Stream | Mixture,
+    inputs: Sequence[Mapping[str, Path]],
+    steps: int,
 ) -> list[Context]:
     """Return the context of each method: all see the same model and rows, and each the stages in its own fields (`inputs`)."""
     rows = stream.sample(SAMPLE)

@@ -121,9 +121,7 @@ def test_a_folder_of_preference_pairs_is_a_task(tmp_path: Path) -> None:
     assert Dpo().completions(first) == ("good", "bad 0")
 
 
-def test_rows_of_another_method_that_are_no_pairs_are_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_rows_of_another_method_that_are_no_pairs_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before anything is trained; and by the rows, where a method does not say that it adds some."""
     texts = tmp_path / "general.txt"
     texts.write_text("w3 w4 w5\n")
