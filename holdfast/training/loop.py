@@ -23,12 +23,12 @@ from holdfast.models import describe
 from holdfast.models.loading import Pretrained
 from holdfast.prefix.head import LabelLogits
 from holdfast.prefix.model import PrefixModel
-from holdfast.row import Row, total_weight
+from holdfast.row import Row
 from holdfast.training import checkpoint, memory
 from holdfast.training.batches import Mixture, Stream, share, split, whole_groups
 from holdfast.training.interrupt import Interrupt
 from holdfast.training.log import Log
-from holdfast.training.loss import token_loss, weighed
+from holdfast.training.loss import Divisors, token_loss, weighed
 from holdfast.training.processes import on_cpu, processes
 from holdfast.training.settings import TrainSettings
 
@@ -335,24 +335,6 @@ class Trainer:
             checkpoint.restore_random_state(saved.state["random"][self.accelerator.process_index])
             return saved.progress
         return {"step": 0, "best": None, "best_step": None, "token_budget": None}
-
-
-@dataclass(frozen=True)
-class Divisors:
-    """The sums over a whole step that its losses are divided by, however it is split into forwards and processes.
-
-    `units` divides the loss (label weights, or what the method that replaces the loss counts), `tokens`, the label weights, shares out
-    penalties.
-    """
-
-    units: float
-    tokens: float
-
-    @staticmethod
-    def of(rows: Sequence[Row], methods: Sequence[Method]) -> "Divisors":
-        """Return those of a step's rows."""
-        owner, tokens = loss_owner(methods), total_weight(rows)
-        return Divisors(tokens if owner is None else owner.units(rows), tokens)
 
 
 def contexts_of(

@@ -1,16 +1,16 @@
 """The loss at label positions."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from holdfast.methods.base import Method
+from holdfast.methods.base import Method, loss_owner
 from holdfast.prefix.head import LabelLogits
 from holdfast.prefix.packing import label_factors
-from holdfast.row import Row
+from holdfast.row import Row, total_weight
 
 
 def weighed(output: LabelLogits, rows: Sequence[Row], methods: Sequence[Method]) -> LabelLogits:
@@ -30,3 +30,21 @@ def token_loss(logits: Tensor, labels: Tensor, weights: Tensor, smoothing: float
     # A sum, not a mean: the mean of a step is over all its tokens, however they were split into forwards and processes.
     losses = F.cross_entropy(logits.float(), labels, reduction="none", label_smoothing=smoothing)
     return torch.dot(losses, weights.to(losses.dtype))
+
+
+@dataclass(frozen=True)
+class Divisors:
+    """The sums over a whole step that its losses are divided by, however it is split into forwards and processes.
+
+    `units` divides the loss (label weights, or what the method that replaces the loss counts), `tokens`, the label weights, shares out
+    penalties.
+    """
+
+    units: float
+    tokens: float
+
+    @staticmethod
+    def of(rows: Sequence[Row], methods: Sequence[Method]) -> "Divisors":
+        """Return those of a step's rows."""
+        owner, tokens = loss_owner(methods), total_weight(rows)
+        return Divisors(tokens if owner is None else owner.units(rows), tokens)
