@@ -1,7 +1,7 @@
 """LoRA, by PEFT."""
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -54,11 +54,15 @@ class Lora(Method):
         Raises:
             ValueError: `target` names a module that the model does not have; the nearest is named.
         """
+        targets: str | list[str] = self.target
+        if self.target != "all-linear":
+            adaptable = [name for name, module in context.model.model.named_modules() if isinstance(module, ADAPTABLE)]
+            targets = target_ends(adaptable, self.target)
         config = peft.LoraConfig(
             r=self.rank,
             lora_alpha=self.alpha,  # pyright: ignore[reportArgumentType]
             lora_dropout=self.dropout,
-            target_modules=self.target if self.target == "all-linear" else self._targets(context.model.model),
+            target_modules=targets,
             init_lora_weights=True if self.init == "default" else self.init,
             task_type=context.pretrained.architecture.task_type,
         )
@@ -66,20 +70,6 @@ class Lora(Method):
             # PEFT 0.21 asks transformers 5 for gradient checkpointing by a name that is on its way out.
             warnings.filterwarnings("ignore", ".*is_gradient_checkpointing.*", FutureWarning)
             self._peft: Any = peft.get_peft_model(context.model.model, config)
-
-    def _targets(self, model: Any) -> list[str]:
-        """Return the names in `target`, each the end of a module's name, as PEFT reads them."""
-        adaptable = [name for name, module in model.named_modules() if isinstance(module, ADAPTABLE)]
-        targets = [part.strip() for part in self.target.split(",") if part.strip()]
-        for target in targets:
-            # PEFT says nothing of a name that fits no module as long as another one does.
-            # The dots make `q_proj` match `attn.q_proj` and not `attn.seq_proj`.
-            if not any(f".{name}".endswith(f".{target}") for name in adaptable):
-                ends = sorted({name.rpartition(".")[2] for name in adaptable})
-                raise unknown("module in `target`", target, ends)
-        if not targets:
-            raise ValueError(f"target={self.target!r}: names no module; leave it out to adapt every linear layer")
-        return targets
 
     def parameters(self, model: "PrefixModel") -> Iterable[ParameterGroup]:
         """Return the adapter's matrices."""
@@ -95,3 +85,20 @@ class Lora(Method):
             # After the adapter is written: merging takes it off the model.
             pretrained.model = self._peft.merge_and_unload()
             loading.save(pretrained, folder / "model")
+
+
+def target_ends(adaptable: Sequence[str], target: str) -> list[str]:
+    """Return the names in `target`, each the end of a module's name, as PEFT reads them; `adaptable` are the modules' names.
+
+    Raises:
+        ValueError: one is the end of no name (the nearest is named), or there is none.
+    """
+    ends = [part.strip() for part in target.split(",") if part.strip()]
+    for end in ends:
+        # PEFT says nothing of a name that fits no module as long as another one does.
+        # The dots make `q_proj` match `attn.q_proj` and not `attn.seq_proj`.
+        if not any(f".{name}".endswith(f".{end}") for name in adaptable):
+            raise unknown("module in `target`", end, sorted({name.rpartition(".")[2] for name in adaptable}))
+    if not ends:
+        raise ValueError(f"target={target!r}: names no module; leave it out to adapt every linear layer")
+    return ends

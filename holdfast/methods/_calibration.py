@@ -1,0 +1,156 @@
+"""Rows that a method measures the model on before training, and the covariance of what each module reads on them."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from torch import Tensor, nn
+
+from holdfast.inference.sampling import Sampling
+from holdfast.methods.base import Context
+from holdfast.methods.replay import read
+from holdfast.models.loading import Pretrained
+from holdfast.prefix import reference
+from holdfast.row import Row
+from holdfast.tasks.sources import load_task
+from holdfast.tasks.templates import render
+from holdfast.tasks.tokenization import encode
+
+
+@contextmanager
+def on_training_device(context: Context) -> Iterator[None]:
+    """Hold the model on the device that it will be trained on; back where it was afterwards, to the bit."""
+    # Methods prepare before the loop moves the model, and a CPU beside a GPU would take a hundred times as long.
+    before, device = context.model.model.device, PartialState().device
+    context.model.to(device)
+    try:
+        yield
+    finally:
+        context.model.to(before)
+
+
+def written_rows(context: Context, count: int, length: int, seed: int) -> list[Row]:
+    """Return texts that the model writes from nothing, drawn at temperature 1: rows of up to `length` tokens, all predicted.
+
+    Raises:
+        ValueError: the model has an encoder and writes answers alone, or nothing comes out.
+    """
+    pretrained = context.pretrained
+    if not pretrained.architecture.plain_texts:
+        raise ValueError("calibrate: a model with an encoder writes no texts from nothing; name a TASK in `calibrate`")
+    tokenizer = pretrained.tokenizer
+    # GPT-2 and its relatives have no beginning token: pretraining put the end of one text before the next.
+    begin = tokenizer.bos_token or tokenizer.eos_token
+    length = min(length, pretrained.max_length - 2)
+    drawn = Sampling(max_new_tokens=length, temperature=1.0, samples=count, seed=seed)
+    texts = context.language_model().generate([begin], drawn)
+    rows = _texts(((f"written[{i}]", text) for i, text in enumerate(texts)), pretrained, length)
+    if not rows:
+        raise ValueError(
+            "calibrate: the model wrote no text of two tokens from nothing; name a TASK or a file of texts"
+        )
+    return rows
+
+
+def named_rows(argument: str, pretrained: Pretrained, count: int, length: int) -> list[Row]:
+    """Return the first rows of a file of texts (one a line, or JSON lines with a `text`), or of a TASK's training examples.
+
+    Raises:
+        ValueError: there is no such file or task, it has no rows, or the model has an encoder and the file plain texts.
+    """
+    if _holds_texts(Path(argument)):
+        if not pretrained.architecture.plain_texts:
+            raise ValueError(f"calibrate={argument}: a model with an encoder reads no plain texts; name a TASK instead")
+        rows = _texts(read(argument), pretrained, min(length, pretrained.max_length), count)
+        if not rows:
+            raise ValueError(f"calibrate={argument}: holds no text of two tokens or more")
+        return rows
+    task = load_task(argument)
+    examples = next((task.splits[split] for split in ("train", "validation", "test") if task.splits.get(split)), ())
+    if not examples:
+        raise ValueError(f"calibrate={argument}: the task has no examples")
+    return [
+        encode(
+            pretrained.tokenizer,
+            render(task.template, example, (), pretrained.tokenizer),
+            max_length=min(length, pretrained.max_length),
+            eos=True,
+            name=f"{task.name}[{number}]",
+            layout=pretrained.architecture.layout,
+        )
+        for number, example in enumerate(examples[:count])
+    ]
+
+
+def _holds_texts(path: Path) -> bool:
+    if not path.is_file() or path.suffix not in (".txt", ".jsonl"):
+        return False
+    if path.suffix == ".txt":
+        return True
+    with path.open(encoding="utf-8") as file:
+        line = next((line for line in file if line.strip()), "")
+    try:
+        return "text" in json.loads(line)
+    except (json.JSONDecodeError, TypeError):
+        return False  # The reader of tasks lists every line that is wrong.
+
+
+def _texts(
+    texts: Iterator[tuple[str, str]], pretrained: Pretrained, length: int, count: int | None = None
+) -> list[Row]:
+    rows: list[Row] = []
+    for name, text in texts:
+        tokens = tuple(pretrained.tokenizer(text)["input_ids"][:length])
+        # The first token is predicted from nothing.
+        if len(tokens) > 1:
+            rows.append(Row(tokens, (0.0, *[1.0] * (len(tokens) - 1)), name=name))
+        if len(rows) == count:
+            break
+    return rows
+
+
+@torch.no_grad()
+def covariances(context: Context, modules: Mapping[str, nn.Module], rows: Sequence[Row]) -> dict[str, Tensor]:
+    """Return X^T X / rows of each module's inputs X `[tokens, in]`, each row's divided by its maximum's magnitude: `[in, in]`.
+
+    Rows run one by one behind their prompts, unpadded: a padded place would count as an input, and a row's scale is its own.
+    Modules that read the same tensor (queries, keys and values) share one matrix.
+
+    Raises:
+        ValueError: an input is not finite.
+    """
+    sums: dict[str, Tensor] = {}
+    leaders: dict[str, str] = {}
+    last: list[Any] = [None, ""]
+
+    def add(name: str, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        if inputs[0] is last[0] and leaders.setdefault(name, last[1]) == last[1] and name not in sums:
+            return
+        assert leaders.get(name, name) == name, f"{name} reads another input than in the row before"
+        last[:] = inputs[0], name
+        leaders[name] = name
+        read = inputs[0].detach().flatten(0, -2).float()
+        largest = read.max().abs()
+        # A row without any activation says nothing, and 0 / 0 would spoil all others.
+        scaled = read / largest if largest > 0 else torch.zeros_like(read)
+        sums[name] = scaled.T @ scaled + sums.get(name, 0)
+
+    hooks = [module.register_forward_pre_hook(partial(add, name)) for name, module in modules.items()]
+    prompts = [prompt() for prompt in context.model.prompts]
+    try:
+        for row in rows:
+            reference.label_states(context.model.model, [row], prompts)
+            last[:] = None, ""
+    finally:
+        for hook in hooks:
+            hook.remove()
+    means = {name: total / len(rows) for name, total in sums.items()}
+    for name, mean in means.items():
+        if not bool(mean.isfinite().all()):
+            raise ValueError(f"calibrate: what {name} reads is not finite in these rows; take other texts")
+    return {name: means[leaders[name]] for name in modules if name in leaders}
