@@ -4,6 +4,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import ConfigDict
 from torch import Tensor
 
-from holdfast.weights.largest import Bits, magnitudes
+from holdfast.weights.largest import Bits, TopKSelector, magnitudes, select_top
 from holdfast.weights.layout import TensorLocation
 
 STRICT = ConfigDict(extra="forbid")
@@ -25,17 +26,22 @@ Apply = Callable[[Tensor, Sequence[Tensor]], Tensor]
 
 @dataclass(frozen=True, slots=True)
 class Slices:
-    """A tensor of `size` numbers; `every(n)` goes over each n-th of its slices: the base's and one of each tuned model.
+    """A tensor of `size` numbers; `every(n)` goes over each n-th of its slices: the base's and one of each of `models` tuned models.
 
     A slice is valid until the next one comes: all are read into the same buffers.
     """
 
     size: int
     every: Callable[[int], Iterable[tuple[Tensor, Sequence[Tensor]]]]
+    models: int = 1
 
-    def magnitudes(self, step: int) -> Iterator[Bits]:
-        """Yield |tuned - base| of each `step`-th slice of one tuned model, as `holdfast.weights.largest` takes it."""
-        return (magnitudes(base, only(tuned)) for base, tuned in self.every(step))
+    def magnitudes(self, step: int, model: int = 0) -> Iterator[Bits]:
+        """Yield |tuned - base| of each `step`-th slice of a tuned model, as `holdfast.weights.largest` takes it."""
+        return (magnitudes(base, tuned[model]) for base, tuned in self.every(step))
+
+    def select_top(self, keep: int, model: int = 0) -> TopKSelector:
+        """Return a selector of the `keep` largest |tuned - base| of a tuned model."""
+        return select_top(partial(self.magnitudes, model=model), self.size, keep)
 
 
 class Edit(ABC):
@@ -47,13 +53,16 @@ class Edit(ABC):
     """
 
     EXAMPLES_OFF: ClassVar[Sequence[Mapping[str, Any]]] = ()
-    """RecipePlan with which the edit returns the tensor of a single tuned model bit by bit; empty where there are none."""
+    """Fields with which the edit returns the tensor of the first tuned model bit by bit; empty where there are none."""
 
     EXAMPLES_BASE: ClassVar[Sequence[Mapping[str, Any]]] = ()
-    """RecipePlan with which the edit returns the base's tensor bit by bit; empty where there are none."""
+    """Fields with which the edit returns the base's tensor bit by bit; empty where there are none."""
 
     takes_several: ClassVar[bool] = False
     """True if the edit is defined for several tuned models; without it, exactly one is accepted."""
+
+    fewest: ClassVar[int] = 1
+    """The smallest number of tuned models that the edit is defined for."""
 
     needs_blocks: ClassVar[bool] = False
     """True if the edit is meaningless for a model whose tensor names show no numbered blocks."""
@@ -66,6 +75,18 @@ class Edit(ABC):
     def sliceable(self) -> bool:
         """Return whether a tensor can be edited a run of rows at a time, so that memory stays small."""
         return False  # The safe default: an edit that looks at the whole tensor would silently rank or draw within each run.
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """Return what the edit learned of the models in `prepare`, for `edit.json`."""
+        return {}
+
+    def prepare(self, model: "Sequence[tuple[Slices, TensorLocation]]") -> "Edit":
+        """Return the edit to use, after a look at the whole model: its tensors, each once (of tied weights the first).
+
+        Called once, before any tensor is edited. An edit that goes by the tensor alone returns itself.
+        """
+        return self
 
     @abstractmethod
     def __call__(self, base: Tensor, tuned: Sequence[Tensor], location: TensorLocation) -> Tensor:
@@ -100,7 +121,7 @@ class Streamed(Edit):
     def __call__(self, base: Tensor, tuned: Sequence[Tensor], location: TensorLocation) -> Tensor:
         """Return the edited tensor, all of it at once."""
         # A single slice is the first of any stride, so `every(n)` gives it whatever n is.
-        return self.over(Slices(base.numel(), lambda step: [(base, tuned)]), location)(base, tuned)
+        return self.over(Slices(base.numel(), lambda step: [(base, tuned)], len(tuned)), location)(base, tuned)
 
 
 def only(tuned: Sequence[Tensor]) -> Tensor:
@@ -132,3 +153,8 @@ def choose(mask: NDArray[np.bool_], chosen: Tensor, other: Tensor) -> Tensor:
     mixed &= selected
     mixed ^= bits
     return chosen
+
+
+def selected_delta(base: Tensor, tuned: Tensor, mask: NDArray[np.bool_]) -> Tensor:
+    """Return tuned - base where the mask is set, else 0."""
+    return torch.sub(tuned, base).masked_fill_(torch.from_numpy(np.logical_not(mask)), 0)

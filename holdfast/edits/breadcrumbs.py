@@ -10,19 +10,20 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from holdfast.edits.base import STRICT, Apply, Slices, Streamed, choose, count, only
-from holdfast.weights.largest import Bits, magnitudes, select_top, select_top_of_rows
+from holdfast.edits.base import STRICT, Apply, Slices, Streamed, choose, count, selected_delta
+from holdfast.weights.largest import Bits, magnitudes, select_top_of_rows
 from holdfast.weights.layout import TensorLocation
 
 
 @dataclass(frozen=True, config=STRICT)
 class Breadcrumbs(Streamed):
-    """Reset both tails of the delta to the base: the `outliers` largest changes, and all but `density` of the others.
+    """Reset both tails of each delta to the base (the largest and the smallest changes), and add what is left of several.
 
     Of n values, int(outliers * n) are dropped at the top, then the int(density * n) largest that remain are kept (at
     least one, so that no short tensor loses all it learned) and scaled. Where `outliers` comes to less than one value,
     nothing is dropped at the top. `scope` says whether the n values are a row (as in the paper's code) or a whole
-    tensor; single numbers are scaled only.
+    tensor; single numbers are scaled only. Of several tuned models each is masked by itself, and `scale` need not be
+    changed when one is added.
 
     Source: Davari and Belilovsky 2024, "Model Breadcrumbs: scaling multi-task model merging with sparse masks" (ECCV)
     """
@@ -32,12 +33,13 @@ class Breadcrumbs(Streamed):
         {"density": 1.0, "outliers": 0.0, "scope": "tensor"},
     )
     EXAMPLES_BASE: ClassVar = ({"density": 0.0}, {"scale": 0.0})
+    takes_several: ClassVar[bool] = True
     takes_16_bits: ClassVar[bool] = True
 
-    density: float = Field(default=0.2, ge=0, le=1)
-    outliers: float = Field(default=0.1, ge=0, le=1)
-    scale: float = Field(default=1.0, allow_inf_nan=False)
-    scope: Literal["row", "tensor"] = "row"
+    density: float = Field(default=0.2, ge=0, le=1, description="share of the changes that is kept")
+    outliers: float = Field(default=0.1, ge=0, le=1, description="share of the changes, the largest, that is reset")
+    scale: float = Field(default=1.0, allow_inf_nan=False, description="factor of what is kept")
+    scope: Literal["row", "tensor"] = Field(default="row", description="changes that are ranked with one another")
 
     def __post_init__(self) -> None:
         # With room for rounding: shares that make 1 in decimals may be a little more in floating point.
@@ -47,15 +49,24 @@ class Breadcrumbs(Streamed):
             )
 
     def over(self, slices: Slices, location: TensorLocation) -> Apply:
-        bands = self.of_tensor(slices) if self.scope == "tensor" else self.of_rows
+        bands = [self.of_tensor(slices, m) if self.scope == "tensor" else self.of_rows for m in range(slices.models)]
 
         def apply(base: Tensor, tuned: Sequence[Tensor]) -> Tensor:
-            edited = torch.lerp(base, only(tuned), self.scale)
             # A single number is the largest and the smallest change at once, so no tail can be told from it.
             if slices.size == 1:
-                return edited if self.density > 0 else base
-            outliers, reached = bands(magnitudes(base, only(tuned)))
-            return choose(reached & ~outliers, edited, base)
+                masks = [np.full(tuple(base.shape), self.density > 0)] * len(tuned)
+            else:
+                masks = []
+                for band, after in zip(bands, tuned, strict=True):
+                    outliers, reached = band(magnitudes(base, after))
+                    masks.append(reached & ~outliers)
+            if len(tuned) == 1:
+                return choose(masks[0], torch.lerp(base, tuned[0], self.scale), base)
+            # The deltas are added first and scaled once: one rounding less for each model.
+            delta = selected_delta(base, tuned[0], masks[0])
+            for after, mask in zip(tuned[1:], masks[1:], strict=True):
+                delta += selected_delta(base, after, mask)
+            return torch.add(base, delta, alpha=self.scale)
 
         return apply
 
@@ -69,7 +80,7 @@ class Breadcrumbs(Streamed):
         rows = bits.reshape(-1, bits.shape[-1])
         return [mask.reshape(bits.shape) for mask in select_top_of_rows(rows, self.ends(rows.shape[1]))]
 
-    def of_tensor(self, slices: Slices) -> Callable[[Bits], list[NDArray[np.bool_]]]:
+    def of_tensor(self, slices: Slices, model: int) -> Callable[[Bits], list[NDArray[np.bool_]]]:
         """Return the same for slices, where ranks are those of the whole tensor."""
-        selectors = [select_top(slices.magnitudes, slices.size, keep) for keep in self.ends(slices.size)]
+        selectors = [slices.select_top(keep, model) for keep in self.ends(slices.size)]
         return lambda bits: [select(bits) for select in selectors]

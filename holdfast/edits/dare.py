@@ -11,26 +11,27 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from holdfast.edits.base import STRICT, Apply, Slices, Streamed, choose, only
+from holdfast.edits.base import STRICT, Apply, Slices, Streamed, choose, selected_delta
 from holdfast.weights.layout import TensorLocation
 
 
 @dataclass(frozen=True, config=STRICT)
 class Dare(Streamed):
-    """Drop changes at random, and divide those kept (a share of `density`) by it, so that the mean stays.
+    """Drop changes at random, divide those kept (a share of `density`) by it, so that the mean stays, and add up several.
 
-    `scale` multiplies the result. The draw depends on the seed and the tensor's name only.
+    `scale` multiplies the result. The draw depends on the seed, the tensor's name and the model's place among several.
 
     Source: Yu et al. 2024, "Language models are super Mario" (ICML), section 3
     """
 
     EXAMPLES_OFF: ClassVar = ({"density": 1.0},)
     EXAMPLES_BASE: ClassVar = ({"density": 0.0}, {"scale": 0.0})
+    takes_several: ClassVar[bool] = True
     takes_16_bits: ClassVar[bool] = True
 
-    density: float = Field(default=0.2, ge=0, le=1)
-    scale: float = Field(default=1.0, allow_inf_nan=False)
-    seed: int = 0
+    density: float = Field(default=0.2, ge=0, le=1, description="share of the changes that is kept, by chance")
+    scale: float = Field(default=1.0, allow_inf_nan=False, description="factor of the result")
+    seed: int = Field(default=0, description="seed of the draw")
 
     def over(self, slices: Slices, location: TensorLocation) -> Apply:
         if self.density == 0:  # Nothing is kept, and there is no share to divide by.
@@ -38,11 +39,17 @@ class Dare(Streamed):
         # A density of 1e-40 is a share as well; what it is divided by must stay a number in float32.
         limit = torch.finfo(torch.float32).max
         weight = max(-limit, min(self.scale / self.density, limit))
-        draws = BernoulliStream(self.density, f"{self.seed} {location.name}")
+        # Each model draws for itself: changes that all keep or all drop would interfere as much as before.
+        seeds = [f"{self.seed} {location.name}" + (f" {model}" if model else "") for model in range(slices.models)]
+        draws = [BernoulliStream(self.density, seed) for seed in seeds]
 
         def apply(base: Tensor, tuned: Sequence[Tensor]) -> Tensor:
-            rescaled = torch.lerp(base, only(tuned), weight)
-            return choose(draws(base.numel()), rescaled, base)
+            if len(tuned) == 1:
+                return choose(draws[0](base.numel()), torch.lerp(base, tuned[0], weight), base)
+            delta = torch.zeros_like(base)
+            for draw, after in zip(draws, tuned, strict=True):
+                delta += selected_delta(base, after, draw(base.numel()).reshape(tuple(base.shape)))
+            return torch.add(base, delta, alpha=weight)
 
         return apply
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import ClassVar
 
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
@@ -24,7 +25,7 @@ class HalfReset(Edit):
     needs_blocks: ClassVar[bool] = True
     takes_16_bits: ClassVar[bool] = True
 
-    seed: int = 0
+    seed: int = Field(default=0, description="seed of the choice")
 
     @property
     def sliceable(self) -> bool:

@@ -28,8 +28,14 @@ class Lines(Edit):
     needs_blocks: ClassVar[bool] = True
     takes_16_bits: ClassVar[bool] = True
 
-    alpha: float = Field(default=0.5, ge=0, allow_inf_nan=False)
-    beta: float | None = Field(default=None, allow_inf_nan=False)
+    alpha: float = Field(
+        default=0.5, ge=0, allow_inf_nan=False, description="factor of the first block, and outside the blocks"
+    )
+    beta: float | None = Field(
+        default=None,
+        allow_inf_nan=False,
+        description="what the last block's factor adds to alpha; by default 1 - alpha",
+    )
 
     @property
     def sliceable(self) -> bool:

@@ -9,7 +9,7 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from holdfast.edits.base import STRICT, Apply, Slices, Streamed, choose, count, only
-from holdfast.weights.largest import magnitudes, select_top
+from holdfast.weights.largest import magnitudes
 from holdfast.weights.layout import TensorLocation
 
 
@@ -24,11 +24,11 @@ class Magnitude(Streamed):
     EXAMPLES_BASE: ClassVar = ({"density": 0.0}, {"scale": 0.0})
     takes_16_bits: ClassVar[bool] = True
 
-    density: float = Field(default=0.2, ge=0, le=1)
-    scale: float = Field(default=1.0, allow_inf_nan=False)
+    density: float = Field(default=0.2, ge=0, le=1, description="share of each tensor's changes that is kept")
+    scale: float = Field(default=1.0, allow_inf_nan=False, description="factor of what is kept")
 
     def over(self, slices: Slices, location: TensorLocation) -> Apply:
-        largest = select_top(slices.magnitudes, slices.size, count(self.density, slices.size))
+        largest = slices.select_top(count(self.density, slices.size))
 
         def apply(base: Tensor, tuned: Sequence[Tensor]) -> Tensor:
             # lerp is exact at a scale of 1, so what is kept stays as it was tuned, bit by bit.

@@ -24,7 +24,7 @@ class TaskArithmetic(Edit):
     takes_several: ClassVar[bool] = True
     takes_16_bits: ClassVar[bool] = True
 
-    scale: float = Field(default=0.5, allow_inf_nan=False)
+    scale: float = Field(default=0.5, allow_inf_nan=False, description="factor of the sum of the changes")
 
     @property
     def sliceable(self) -> bool:

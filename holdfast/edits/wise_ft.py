@@ -23,7 +23,7 @@ class WiseFt(Edit):
     EXAMPLES_BASE: ClassVar = ({"alpha": 0.0},)
     takes_16_bits: ClassVar[bool] = True
 
-    alpha: float = Field(default=0.5, ge=0, le=1)
+    alpha: float = Field(default=0.5, ge=0, le=1, description="share of the tuned model")
 
     @property
     def sliceable(self) -> bool:

@@ -101,6 +101,10 @@ def _edited(name: str, plan: RecipePlan, stages: Sequence[Stage], general: tuple
     # `SWEPT` are settings of the sweep; without one they reach the edit, which refuses a field that it does not have.
     fixed = {key: value for key, value in settings.items() if value != SWEEP and (not dials or key not in SWEPT)}
     edit: Edit = configure(EDITS, name, fixed, "edit")
+    if edit.fewest > 1:
+        raise ValueError(
+            f"edit={name}: takes {edit.fewest} models after the base, and a run makes one; use `holdfast edit` after it"
+        )
     version = plan.versions[0] if plan.versions else ""
     if not dials:
         plan.resolved["edit"] = _shown(edit)

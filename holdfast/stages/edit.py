@@ -10,12 +10,12 @@ from pathlib import Path
 
 import torch
 
-from holdfast.edits.base import Edit
+from holdfast.edits.base import Edit, Slices
 from holdfast.models import resolve
 from holdfast.plugins import snake
 from holdfast.stages import edit_slices
 from holdfast.stages.edit_slices import MatchedTensors, edited
-from holdfast.weights.layout import Layout, locate
+from holdfast.weights.layout import Layout, TensorLocation, locate
 from holdfast.weights.safetensors_files import Reader, Shard, Stored, shards, tied_copies, write
 
 COPIED = {".json", ".txt", ".model", ".jinja", ".tiktoken", ".py"}
@@ -70,6 +70,10 @@ def write_edited_model(base: Path, tuned: Sequence[Path], edit: Edit, out: Path)
     """
     if not tuned or (len(tuned) > 1 and not edit.takes_several):
         raise ValueError(f"{_name(edit)} takes one tuned model, not {len(tuned)}; task_arithmetic adds several")
+    if len(tuned) < edit.fewest:
+        raise ValueError(
+            f"{_name(edit)} takes {edit.fewest} models after the base, not {len(tuned)}; see `holdfast edits`"
+        )
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out}: exists and is not empty; give another folder for the edited model")
     for folder in (base, *tuned):
@@ -84,16 +88,17 @@ def write_edited_model(base: Path, tuned: Sequence[Path], edit: Edit, out: Path)
             raise ValueError(
                 f"{tuned[0]}: no tensor name shows a numbered block (`.layers.0.`), and {_name(edit)} goes by blocks"
             )
+        ready = edit.prepare(_each_once(tensors, edit, reader))
         # Beside `out` and renamed at the end: an edit that fails leaves nothing that could be taken for a model.
         part = out.with_name(out.name + ".part")
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
         try:
             for shard in files:
-                _write_shard(shard, part, tensors, edit)
+                _write_shard(shard, part, tensors, ready)
             _copy_others(tuned[0], part)
             sources = str(tuned[0]) if len(tuned) == 1 else [str(folder) for folder in tuned]
-            record = {"edit": _name(edit), **asdict(edit), "base": str(base), "tuned": sources}  # pyright: ignore[reportArgumentType]
+            record = {"edit": _name(edit), **asdict(edit), "base": str(base), "tuned": sources, **ready.facts}  # pyright: ignore[reportArgumentType]
             (part / "edit.json").write_text(json.dumps(record, indent=1) + "\n")
             os.replace(part, out)
         except BaseException:  # Ctrl-C too.
@@ -122,6 +127,19 @@ def match_tensors(base: Path, tuned: Sequence[Path], reader: Reader) -> dict[str
     }
     _check(tensors)
     return tensors
+
+
+def _each_once(
+    tensors: Mapping[str, MatchedTensors], edit: Edit, reader: Reader
+) -> list[tuple[Slices, TensorLocation]]:
+    """Return the tensors that an edit changes, second copies of tied weights left out."""
+    names: set[str] = set()
+    model = []
+    for t in tensors.values():
+        if t.tuned[0].dtype is not None and t.tuned[0].size and t.location.name not in names:
+            names.add(t.location.name)
+            model.append((edit_slices.slices_of(t, edit, reader), t.location))
+    return model
 
 
 def _tensors(folder: Path) -> dict[str, Stored]:

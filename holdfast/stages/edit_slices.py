@@ -38,8 +38,7 @@ def edited(tensors: MatchedTensors, edit: Edit, reader: Reader) -> Iterator[Tens
     if stored.dtype is None or stored.size == 0:
         yield from reader.chunks(stored, SLICE)
         return
-    size = stored.size // stored.dtype.itemsize
-    slices = Slices(size, SliceReader(tensors, reader, edit).every)
+    slices = slices_of(tensors, edit, reader)
     apply, ready = edit.over(slices, tensors.location), torch.empty(0, dtype=stored.dtype)
     for base, tuned in slices.every(1):
         result = apply(base, tuned)
@@ -54,6 +53,13 @@ def edited(tensors: MatchedTensors, edit: Edit, reader: Reader) -> Iterator[Tens
         if ready.numel() < result.numel():
             ready = torch.empty_like(result, dtype=stored.dtype)
         yield ready.view(-1)[: result.numel()].copy_(result.view(-1))
+
+
+def slices_of(tensors: MatchedTensors, edit: Edit, reader: Reader) -> Slices:
+    """Return the slices of a tensor in all models; their buffers live as long as they are gone over."""
+    return Slices(
+        math.prod(tensors.base.shape), lambda step: SliceReader(tensors, reader, edit).every(step), len(tensors.tuned)
+    )
 
 
 class SliceReader:

@@ -48,6 +48,11 @@ def pair(size: int, seed: int, kind: str = "random") -> tuple[Tensor, Tensor]:
     return base, base + deltas[kind]
 
 
+def several(edit: Edit | type[Edit], tuned: Tensor) -> list[Tensor]:
+    """The tuned tensor as often as the edit wants one."""
+    return [tuned] * edit.fewest
+
+
 def kept(edit: Edit, delta: Tensor) -> Tensor:
     """Which changes an edit of scale 1 keeps, of changes that are not zero."""
     return edit(torch.zeros_like(delta), [delta], LOCATIONS[1]) != 0
@@ -73,7 +78,7 @@ def test_every_edit_says_at_which_settings_it_does_nothing_and_all(name: str) ->
 def test_an_edit_that_is_off_gives_the_tuned_tensor(edit: Edit, size: int, seed: int) -> None:
     base, tuned = pair(size, seed)
     for location in LOCATIONS:
-        assert torch.equal(edit(base, [tuned], location), tuned)
+        assert torch.equal(edit(base, several(edit, tuned), location), tuned)
 
 
 @pytest.mark.parametrize("edit", examples("EXAMPLES_BASE"), ids=repr)
@@ -82,7 +87,7 @@ def test_an_edit_that_is_off_gives_the_tuned_tensor(edit: Edit, size: int, seed:
 def test_an_edit_that_takes_all_back_gives_the_base_tensor(edit: Edit, size: int, seed: int) -> None:
     base, tuned = pair(size, seed)
     for location in LOCATIONS:
-        assert torch.equal(edit(base, [tuned], location), base)
+        assert torch.equal(edit(base, several(edit, tuned), location), base)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
@@ -104,7 +109,7 @@ def test_16_bits_as_stored_give_the_same_bits_as_float32(name: str, dtype: torch
 @given(size=sizes, seed=seeds, kind=st.sampled_from(["equal", "zeros"]))
 def test_a_model_that_did_not_move_is_not_moved(edit: Edit, size: int, seed: int, kind: str) -> None:
     base, tuned = pair(size, seed, kind)
-    assert torch.equal(edit(base, [tuned], LOCATIONS[3]), base)
+    assert torch.equal(edit(base, several(edit, tuned), LOCATIONS[3]), base)
 
 
 @quick
@@ -128,7 +133,7 @@ def test_any_edit_keeps_shape_and_dtype_and_makes_no_nan_and_changes_nothing_it_
     shape = (rows, size) if rows else (size,)
     base, tuned = base.expand(shape).clone(), tuned.expand(shape).clone()
     before = base.clone(), tuned.clone()
-    result = edit(base, [tuned], LOCATIONS[5])
+    result = edit(base, several(edit, tuned), LOCATIONS[5])
     assert result.shape == shape
     assert result.dtype == base.dtype
     assert torch.isfinite(result).all()
@@ -308,12 +313,17 @@ def test_any_edit_by_slices_is_the_edit_of_the_whole(rows: int, step: int, seed:
     tuned = (tuned * 2).round() / 2 if grid else tuned
     kinds = [EDITS[name](), Breadcrumbs(0.3, 0.2, scope="tensor")] if name == "breadcrumbs" else [EDITS[name]()]
     cuts = range(0, rows, step)
-    slices = Slices(base.numel(), lambda n: [(base[i : i + step], [tuned[i : i + step]]) for i in list(cuts)[::n]])
+    models = several(EDITS[name], tuned)
+    slices = Slices(
+        base.numel(),
+        lambda n: [(base[i : i + step], [m[i : i + step] for m in models]) for i in list(cuts)[::n]],
+        len(models),
+    )
     for edit in kinds:
         if not edit.sliceable:
             continue
         apply = edit.over(slices, LOCATIONS[3])
-        assert torch.equal(torch.cat([apply(*pair) for pair in slices.every(1)]), edit(base, [tuned], LOCATIONS[3]))
+        assert torch.equal(torch.cat([apply(*pair) for pair in slices.every(1)]), edit(base, models, LOCATIONS[3]))
 
 
 def test_choose_gives_either_to_the_bit() -> None:

@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, Llam
 
 from holdfast import plugins
 from holdfast.api.edit import edit_model
-from holdfast.edits.base import Edit
+from holdfast.edits.base import Edit, Slices
 from holdfast.edits.lines import Lines
 from holdfast.stages import edit_slices
 from holdfast.stages.edit import match_tensors, write_edited_model
@@ -25,6 +25,7 @@ from holdfast.weights.layout import Layout
 from holdfast.weights.safetensors_files import Reader
 
 EDITS = [record["name"] for record in plugins.records(plugins.EDITS)]
+SLICEABLE = [name for name in EDITS if plugins.configure(plugins.EDITS, name, {}).sliceable]
 EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
 
 
@@ -60,10 +61,15 @@ def in_memory(how: Edit, base: Path, tuned: Path) -> dict[str, Tensor]:
     """What an edit makes of two models held whole: the plain way that the stage must agree with."""
     before, after = weights(base), weights(tuned)
     layout = Layout({name: tuple(tensor.shape) for name, tensor in after.items()})
-    found = {}
-    for name, tensor in after.items():
-        found[name] = how(before[name].float(), [tensor.float()], layout.locate(name)).to(tensor.dtype)
-    return found
+    sides = {name: (before[name].float(), [tensor.float()] * how.fewest) for name, tensor in after.items()}
+    # The whole tensor is the first slice, and any other first of a stride.
+    how = how.prepare(
+        [
+            (Slices(pair[0].numel(), lambda step, pair=pair: [pair], how.fewest), layout.locate(n))
+            for n, pair in sides.items()
+        ]
+    )
+    return {name: how(*sides[name], layout.locate(name)).to(tensor.dtype) for name, tensor in after.items()}
 
 
 def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
@@ -84,8 +90,9 @@ def test_by_slices_and_in_memory_are_the_same_bits(
     name: str, slice_size: int, models: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(edit_slices, "SLICE", slice_size)
-    out = edit_model(str(models[0]), str(models[1]), name, tmp_path / "out")
-    assert same(weights(out), in_memory(plugins.configure(plugins.EDITS, name, {}), *models))
+    how = plugins.configure(plugins.EDITS, name, {})
+    out = edit_model(models[0], [models[1]] * how.fewest, name, tmp_path / "out")
+    assert same(weights(out), in_memory(how, *models))
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
@@ -130,7 +137,7 @@ def test_models_in_many_files_are_edited_alike(base_size: str, tuned_size: str, 
     AutoModelForCausalLM.from_pretrained(out)
 
 
-@pytest.mark.parametrize("name", EDITS)
+@pytest.mark.parametrize("name", SLICEABLE)
 def test_memory_holds_no_more_than_a_slice_of_a_tensor(
     name: str, models: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -141,7 +148,8 @@ def test_memory_holds_no_more_than_a_slice_of_a_tensor(
     monkeypatch.setattr(
         Reader, "fill", lambda self, s, start, data: (sizes.append(data.numel()), fill(self, s, start, data))[1]
     )
-    write_edited_model(models[0], models[1:], plugins.configure(plugins.EDITS, name, {}), tmp_path / "out")
+    how = plugins.configure(plugins.EDITS, name, {})
+    write_edited_model(models[0], [models[1]] * how.fewest, how, tmp_path / "out")
     assert max(sizes) <= 200 * 4
 
 
@@ -229,12 +237,13 @@ def test_tied_weights_stored_twice_stay_alike(name: str, both: tuple[bool, bool]
     for folder, doubled in zip(folders, both, strict=True):
         if doubled:
             twice(folder)
-    found = weights(edit_model(str(folders[0]), str(folders[1]), name, tmp_path / "out"))
+    how, layout = plugins.configure(plugins.EDITS, name, {}), Layout({EMBEDDING: (50, 32), HEAD: (50, 32)})
+    found = weights(edit_model(folders[0], [folders[1]] * how.fewest, name, tmp_path / "out"))
     assert (HEAD in found) == both[1]
     assert HEAD not in found or torch.equal(found[HEAD], found[EMBEDDING])
-    how, layout = plugins.configure(plugins.EDITS, name, {}), Layout({EMBEDDING: (50, 32), HEAD: (50, 32)})
     before, after = (weights(folder)[EMBEDDING] for folder in folders)
-    assert any(torch.equal(found[EMBEDDING], how(before, [after], layout.locate(n))) for n in (EMBEDDING, HEAD))
+    tuned = [after] * how.fewest
+    assert any(torch.equal(found[EMBEDDING], how(before, tuned, layout.locate(n))) for n in (EMBEDDING, HEAD))
 
 
 def test_integers_and_booleans_and_single_numbers_and_empty_tensors_pass(
@@ -369,7 +378,7 @@ def test_a_missing_folder_is_named_and_no_hub_is_asked(missing: str) -> None:
 OWN = """
 import torch
 from pydantic.dataclasses import dataclass
-from holdfast.edits.base import Edit
+from holdfast.edits.base import Edit, Slices
 
 @dataclass(frozen=True)
 class Mine(Edit):

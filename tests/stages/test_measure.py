@@ -135,6 +135,7 @@ def test_an_edited_run_is_measured_as_any_other_and_the_edit_is_what_is_measured
         ({"edit": {"alpha": -1}}, {"method": "full", "edit": "lines"}, "edit.alpha=-1: "),
         ({"edit": {"alpha": 1}}, {"method": "full"}, "unknown stage 'edit'"),
         ({"edit": {"alpha": "sweep", "beta": "sweep"}}, {"method": "full", "edit": "lines"}, "both swept"),
+        ({}, {"method": "full", "edit": "shadow"}, "takes 2 models after the base, and a run makes one"),
         ({}, {"method": "full", "edit": "linse"}, "unknown edit 'linse'; did you mean 'lines'"),
         ({}, {"method": "full", "curate": "nothing"}, "unknown curation 'nothing'"),
     ],
