@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-Model = Annotated[str, typer.Argument(help="A model folder, a hub id, or 'lab'.")]
+Model = Annotated[str, typer.Argument(help="A model folder, a hub id, a .gguf file, or 'lab'.")]
 Out = Annotated[Path | None, typer.Option(help="Folder of the results.")]
 Shots = Annotated[str, typer.Option(help="Numbers of demonstrations, such as 0,1,4.")]
 General = Annotated[list[str] | None, typer.Option(help="A task whose ability should be kept; repeat it.")]

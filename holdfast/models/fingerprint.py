@@ -2,11 +2,11 @@
 
 import hashlib
 import json
-import os
 import time
 from pathlib import Path
 
 from holdfast.atomic_files import write_text
+from holdfast.models.cache import cache_folder
 
 # All that transformers reads of a model's folder: weights, configuration, tokenizer, chat template, and code of its own.
 ENDINGS = (
@@ -34,6 +34,11 @@ def fingerprint(source: str) -> str:
         if path.suffix in ENDINGS and path.is_file():
             digest.update(f"{path.relative_to(folder)} {_content(path)}\n".encode())
     return digest.hexdigest()[:12]
+
+
+def file_fingerprint(path: Path) -> str:
+    """Return 12 hex digits that change with any byte of a file."""
+    return _content(path)[:12]
 
 
 def _content(path: Path) -> str:
@@ -67,8 +72,7 @@ def _stat(path: Path) -> Stat:
 
 
 def _cache() -> Path:
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(root) / "holdfast" / "fingerprints.json"
+    return cache_folder() / "fingerprints.json"
 
 
 def _read() -> dict[str, tuple[Stat, str]]:

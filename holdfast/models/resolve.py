@@ -1,4 +1,4 @@
-"""The meaning of a MODEL argument: a folder, a hub id, or `lab`."""
+"""The meaning of a MODEL argument: a folder, a hub id, a GGUF file, or `lab`."""
 
 from pathlib import Path
 
@@ -6,12 +6,19 @@ import torch
 
 from holdfast import lab
 from holdfast.models import loading
+from holdfast.models.gguf_folder import converted
 from holdfast.models.loading import Pretrained
 
 
 def resolve(argument: str) -> str:
-    """Return the folder or hub id behind a MODEL argument."""
-    return str(lab.folder()) if argument == "lab" else argument
+    """Return the folder or hub id behind a MODEL argument; a GGUF file is converted into a folder the first time.
+
+    Raises:
+        ValueError: the GGUF file is missing, damaged, or cannot be converted.
+    """
+    if argument == "lab":
+        return str(lab.folder())
+    return str(converted(Path(argument))) if argument.endswith(".gguf") else argument
 
 
 def load(
@@ -27,6 +34,6 @@ def load(
     pretrained = loading.load(source, device=device, trust_remote_code=trust_remote_code, date=date)
     if stage is not None and whole is None and (stage / "adapter").is_dir():
         loading.merge(pretrained, stage / "adapter")
-    # The source is where the user's model came from, and not the run's folder: reports and adapters name it.
-    pretrained.source = resolve(argument) if argument != "lab" else argument
+    # The source is what the user named, and not the run's folder or the cache: reports and adapters name it.
+    pretrained.source = argument
     return pretrained
