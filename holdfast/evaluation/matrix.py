@@ -70,7 +70,7 @@ def evaluate(
         Output(
             variant, prompt, task.name, role, shots, i, text.prompt, example.target, answer or "",
             example.answers or (), example.choices, values, truncated=cut, generated=answer if measure.pick else None,
-            demonstrations=shown, decoding=decoding,
+            demonstrations=shown, decoding=decoding, checks=example.checks or (),
         )
         for i, example, text, values, answer, cut in zip(
             indices, chosen, texts, logprobs, answers, truncated, strict=True

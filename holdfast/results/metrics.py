@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from importlib.metadata import version
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 
 from holdfast.results.metric_facts import facts
 from holdfast.results.scores import Output
+from holdfast.tasks.checks import passes
 
 Array = NDArray[np.float64]
 
@@ -170,6 +172,24 @@ def _overlap(ours: list[str], theirs: list[str]) -> float:
     return 2 * common / (len(ours) + len(theirs))
 
 
+def _checked(output: Output) -> tuple[float]:
+    """Return 1 for an answer that passes all of its item's checks.
+
+    Raises:
+        ValueError: the item has no checks, or one of them means nothing.
+    """
+    if not output.checks:
+        raise ValueError(
+            f"{output.task}[{output.index}]: `checked` needs what is to be checked; give every example `checks`, or use another metric"
+        )
+    return (float(passes(output.output, output.checks)),)
+
+
+def _checked_signature(outputs: Sequence[Output]) -> str:
+    names = {check.partition(" ")[0] for check in chain.from_iterable(output.checks for output in outputs)}
+    return f"passes all checks of its item: {', '.join(sorted(names))}"
+
+
 # Texts. The libraries count; the arithmetic over sums is written out for arrays.
 
 
@@ -262,5 +282,6 @@ METRICS: dict[str, Metric] = {
         _rouge("rougeL"),
         _corpus("bleu", "BLEU", bleu_from_sums),
         _corpus("chrf", "CHRF", chrf_from_sums),
+        Metric("checked", 1.0, _checked, signature=_checked_signature),
     )
 }

@@ -111,6 +111,7 @@ class Output:
     log-likelihood of each choice, where choices were ranked. `output` is the chosen or generated answer; `generated` is what
     the model wrote of its own accord, where choices were ranked and that was asked for too. `demonstrations` and `decoding` say in
     words which examples stood before the question and how the answer was found; empty in records of versions that did not write them.
+    `checks` are what a program checks of this item's answer, by the metric `checked`.
     """
 
     variant: str
@@ -131,6 +132,7 @@ class Output:
     step: int | None = None
     demonstrations: str = ""
     decoding: str = ""
+    checks: tuple[str, ...] = ()
 
 
 def write_jsonl(path: Path, records: Iterable[Any]) -> None:
@@ -162,7 +164,7 @@ def read_outputs(path: Path) -> list[Output]:
     """
     outputs = []
     for record in _records(path, "outputs.jsonl"):
-        for name in ("answers", "choices", "logprobs"):  # JSON has lists only
+        for name in ("answers", "choices", "logprobs", "checks"):  # JSON has lists only
             if record.get(name) is not None:
                 record[name] = tuple(record[name])
         outputs.append(Output(**_known(Output, record)))

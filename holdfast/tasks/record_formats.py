@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from holdfast.tasks.checks import passes
 from holdfast.tasks.error_list import nearest
 from holdfast.tasks.jinja import evaluate
 from holdfast.tasks.records import kind
@@ -101,6 +102,10 @@ def to_example(
     if answers is not None and target not in answers:
         # The answer that is trained on must be marked as right.
         answers = (target, *answers)
+    # By the settings only: a column that happens to be called `checks` is a column like any other.
+    checks = _listed("checks", values, settings) if settings.checks else None
+    if checks is not None and not passes(target, checks):
+        raise ValueError(f"the target {target!r} does not pass its own checks {list(checks)}; correct one of the two")
     # The target is no field: a template could print the answer into the question.
     fields = {key: value for key, value in values.items() if key not in (shape.target, "answers")}
     rejected = values.get("rejected")
@@ -110,7 +115,7 @@ def to_example(
     if shape.reads == ("instruction",):
         # Instruction data leaves the key out where there is no input, and the template asks for it.
         fields["input"] = _text("input", fields.get("input") or "")
-    return Example(fields, target, choices, answers, rejected if isinstance(rejected, str) else None)
+    return Example(fields, target, choices, answers, rejected if isinstance(rejected, str) else None, checks=checks)
 
 
 def _target(value: object, key: str, words: Mapping[str, str]) -> str:
@@ -125,7 +130,7 @@ def _target(value: object, key: str, words: Mapping[str, str]) -> str:
 
 
 def _listed(key: str, values: Mapping[str, Any], settings: TaskYaml) -> tuple[str, ...] | None:
-    """Return `choices` or `answers`: by the settings; where those leave the target to the standard keys, by the key itself."""
+    """Return `choices`, `answers` or `checks`: by the settings; where those leave the target to the standard keys, by the key itself."""
     expression = getattr(settings, key)
     if expression is None and settings.target is None and key in values:
         expression = key

@@ -16,8 +16,8 @@ from holdfast.tasks.task import METRICS, SPLITS, Template
 class TaskYaml:
     """The keys of `task.yaml`; None leaves the default.
 
-    `input`, `instruction`, `delimiter`, `separator`, `stop` and `chat` are the template's. `target`, `choices` and
-    `answers` are each a column, or a Jinja expression over the columns (`translation.fr`,
+    `input`, `instruction`, `delimiter`, `separator`, `stop` and `chat` are the template's. `target`, `choices`,
+    `answers` and `checks` are each a column, or a Jinja expression over the columns (`translation.fr`,
     `'yes' if score > 3.5 else 'no'`); `verbalizer` maps the target's raw values to the words that are asked for.
     `source` (`hf:dataset[:config]`) says where the data is, if not in the folder, and `splits` which of the source's
     splits serve as train, validation and test. `limit` takes at most so many rows of a split, evenly spaced, and
@@ -35,6 +35,7 @@ class TaskYaml:
     target: str | None = None
     choices: str | None = None
     answers: str | None = None
+    checks: str | None = None
     verbalizer: Mapping[str, str] | None = None
     source: str | None = None
     splits: Mapping[str, str] | None = None

@@ -1,4 +1,5 @@
-"""The meaning of a TASK argument: a folder, a file, `hf:dataset[:config]`, `lab:NAME`, `harness:NAME`, or a name in the catalogue."""
+"""The meaning of a TASK argument: a folder, a file, `hf:dataset[:config]`, `lab:NAME`, `everyday:NAME`, `harness:NAME`, or a name in the
+catalogue."""
 
 import re
 from collections.abc import Sequence
@@ -8,6 +9,7 @@ from pathlib import Path
 
 from holdfast.tasks.catalogue.entries import ENTRIES, SUITES
 from holdfast.tasks.error_list import nearest
+from holdfast.tasks.everyday import suite as everyday
 from holdfast.tasks.harness_examples import PREFIX as HARNESS
 from holdfast.tasks.hub import read_hub
 from holdfast.tasks.icl_probe import LANGUAGES, probe
@@ -30,6 +32,8 @@ def load_task(argument: str, *, seed: int = 0) -> Task:
     scheme, colon, rest = argument.partition(":")
     if colon and scheme == "lab":
         return _lab(rest)
+    if argument.startswith(everyday.PREFIX):
+        return _everyday(rest)
     if argument.startswith(HARNESS):
         return _one_of_harness(argument)
     if colon and scheme in TRANSFORMS:
@@ -47,8 +51,8 @@ def load_task(argument: str, *, seed: int = 0) -> Task:
     name, _, folder = argument.partition("@")
     if name in ENTRIES:
         return _catalogued(name, folder, seed)
-    if name in SUITES:
-        raise ValueError(f"{name} is a suite of tasks, and one is needed here; choose of {', '.join(SUITES[name])}")
+    if len(suite := expand(name)) > 1:
+        raise ValueError(f"{name} is a suite of tasks, and one is needed here; choose of {', '.join(suite)}")
     raise ValueError(_unknown(argument, path))
 
 
@@ -78,10 +82,12 @@ def short(argument: str) -> str:
 def expand(argument: str) -> list[str]:
     """Return the arguments that a suite or a group of the harness stands for, or the argument itself.
 
-    Suites are `promot-eight` and `fticl-five`; `SUITE@FOLDER` has a sub-folder for each task.
+    Suites are `everyday`, `promot-eight` and `fticl-five`; `SUITE@FOLDER` of the last two has a sub-folder for each task.
     """
     if argument.startswith(HARNESS):
         return [task.source for task in _harness(argument)]
+    if argument == everyday.NAME and not Path(argument).exists():
+        return [everyday.PREFIX + name for name in everyday.names()]
     suite, at, folder = argument.partition("@")
     # A folder of the user's with the name of a suite is the user's.
     if suite not in SUITES or Path(argument).expanduser().exists():
@@ -104,7 +110,8 @@ def listing() -> list[dict[str, str]]:
     from holdfast.lab import world
 
     targets = set(world.targets())
-    named = [(suite, ", ".join(names), "a suite") for suite, names in SUITES.items()]
+    named = [(everyday.NAME, f"{len(everyday.names())} tasks in English: everyday:NAME", "a suite")]
+    named += [(suite, ", ".join(names), "a suite") for suite, names in SUITES.items()]
     named += [
         (name, e.summary, f"{e.paper} ({e.role}); {e.settings.source or 'a local folder'}")
         for name, e in ENTRIES.items()
@@ -113,6 +120,7 @@ def listing() -> list[dict[str, str]]:
         (f"lab:{name}", _taught(name.removesuffix("-p2") in targets, name), "the lab's generated world")
         for name in world.names()
     ]
+    named += [(everyday.PREFIX + name, t.summary, "the everyday suite") for name, t in everyday.TASKS.items()]
     named += [(f"probe:{name}", "examples in context against an instruction", "arXiv 2309.10105") for name in LANGUAGES]
     named += [(f"{t.name}:TASK", f"a task in disguise: {t.summary}", "arXiv 2309.10105") for t in TRANSFORMS.values()]
     return [{"name": name, "summary": summary, "source": source} for name, summary, source in named]
@@ -190,10 +198,18 @@ def _lab(name: str) -> Task:
     return world.task(name)
 
 
+def _everyday(name: str) -> Task:
+    if name not in everyday.TASKS:
+        raise ValueError(
+            f"{everyday.PREFIX}{name}: no such task; {nearest(name, everyday.names())}there are {', '.join(everyday.names())}"
+        )
+    return everyday.task(name)
+
+
 def _unknown(argument: str, path: Path) -> str:
     from holdfast.lab import world
 
-    names = [*ENTRIES, *SUITES, *(f"lab:{name}" for name in world.names())]
+    names = [*ENTRIES, *SUITES, *expand(everyday.NAME), everyday.NAME, *(f"lab:{name}" for name in world.names())]
     if path.parent.is_dir():
         # A mistyped path is as likely as a mistyped name: its neighbours are named too.
         names += [str(path.with_name(other.name)) for other in path.parent.iterdir()]

@@ -88,8 +88,9 @@ def _digests(template: Template, examples: Sequence[Example], seed: int) -> list
 
 def _content(example: Example) -> str:
     content: list[object] = [dict(example.fields), example.target, example.choices, example.answers]
-    # Only where there is one: tasks without keep their version, and with it users' finished runs.
-    return _canonical(content if example.rejected is None else [*content, example.rejected])
+    # Only where there are such: tasks without keep their version, and with it users' finished runs.
+    content += [] if example.rejected is None else [example.rejected]
+    return _canonical(content if example.checks is None else [*content, {"checks": example.checks}])
 
 
 def _canonical(value: object) -> str:

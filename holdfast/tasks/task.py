@@ -15,6 +15,7 @@ METRICS = (
     "rougeL",
     "bleu",
     "chrf",
+    "checked",
 )
 SPLITS = ("train", "validation", "test")
 
@@ -26,8 +27,9 @@ class Example:
     `fields` is what a template may use (`{"input": ...}`, `{"premise": ..., "hypothesis": ...}`); `target` is the
     answer that is trained on; `choices`, where given, is the closed list of answers, and the target is one of them;
     `answers`, where given, lists every accepted answer, the target among them; `rejected`, where given, is an answer that
-    the target is preferred to. `origin` says where a curated example comes from; it is no part of what is asked, so two
-    examples that differ in it alone are equal.
+    the target is preferred to; `checks`, where given, say what a program checks of an answer (`holdfast.tasks.checks`, metric
+    `checked`), and the target is one of the answers that pass. `origin` says where a curated example comes from; it is no part of
+    what is asked, so two examples that differ in it alone are equal.
     """
 
     fields: Mapping[str, object]
@@ -37,6 +39,7 @@ class Example:
     rejected: str | None = None
     # Not compared: a curated example that was taken over unchanged equals the one it came from.
     origin: str = field(default="", compare=False)
+    checks: tuple[str, ...] | None = None
 
     @property
     def accepted(self) -> tuple[str, ...]:

@@ -89,6 +89,10 @@ def disguised(task: Task, transform: Transform) -> Task:
 def _example(name: str, task: Task, example: Example, transform: Transform) -> Example:
     if "messages" in example.fields:
         raise ValueError(f"{name}: a conversation cannot be disguised; give a task of questions and answers")
+    if example.checks:
+        raise ValueError(
+            f"{name}: a program checks its answers, and cannot read the disguise; give a task with answers of its own"
+        )
     choices = None if example.choices is None else tuple(map(transform.apply, example.choices))
     # The right answer and a wrong one could not be told from each other.
     if choices and len(set(choices)) < len(set(example.choices or ())):

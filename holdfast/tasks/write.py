@@ -10,14 +10,21 @@ import yaml
 from holdfast.atomic_files import write_text
 from holdfast.tasks.task import Example, Task, Template
 
-COLUMNS = ("target", "choices", "answers", "rejected", "origin")  # of a row, beside the fields that the template uses
+COLUMNS = (
+    "target",
+    "choices",
+    "answers",
+    "rejected",
+    "origin",
+    "checks",
+)  # of a row, beside the fields that the template uses
 
 
 def write_task(task: Task, folder: Path) -> None:
     """Write `train.jsonl`, `validation.jsonl`, `test.jsonl` (those that the task has) and `task.yaml`.
 
-    A row holds the example's fields, its target and, where it has them, choices, answers, a rejected answer, and `origin`: the row
-    that it is or was made from. A field of one of these names stays, and the columns are called `target_` ... then.
+    A row holds the example's fields, its target and, where it has them, choices, answers, a rejected answer, checks, and `origin`: the
+    row that it is or was made from. A field of one of these names stays, and the columns are called `target_` ... then.
 
     Raises:
         ValueError: a field holds something that JSON has no form for.
@@ -30,7 +37,14 @@ def write_task(task: Task, folder: Path) -> None:
         for number, example in enumerate(task.splits[split]):
             # Where one row has several answers every row lists its own, because `task.yaml` names the column for all of them.
             answers = example.accepted if several else None
-            values = (example.target, example.choices, answers, example.rejected, example.origin or None)
+            values = (
+                example.target,
+                example.choices,
+                answers,
+                example.rejected,
+                example.origin or None,
+                example.checks,
+            )
             row = dict(example.fields) | {c: v for c, v in zip(columns, values, strict=True) if v is not None}
             try:
                 lines.append(json.dumps(row, ensure_ascii=False) + "\n")
@@ -40,6 +54,7 @@ def write_task(task: Task, folder: Path) -> None:
     settings = {"name": task.name, "metric": task.metric, "target": columns[0]}
     settings |= {"choices": columns[1]} if all(example.choices for example in examples) else {}
     settings |= {"answers": columns[2]} if several else {}
+    settings |= {"checks": columns[5]} if all(example.checks for example in examples) else {}
     default = asdict(Template())
     template = {
         key: list(v) if isinstance(v, tuple) else v for key, v in asdict(task.template).items() if v != default[key]
@@ -56,10 +71,11 @@ def read_rows(folder: Path, split: str) -> tuple[Example, ...]:
     # Not `splitlines`: a text may hold U+2028 and other separators, which JSON leaves as they are.
     for line in (folder / f"{split}.jsonl").read_text(encoding="utf-8").rstrip("\n").split("\n"):
         row = json.loads(line)
-        target, choices, answers, rejected, origin = (row.pop(column, None) for column in columns)
+        target, choices, answers, rejected, origin, checks = (row.pop(column, None) for column in columns)
         choices = None if choices is None else tuple(choices)
         answers = None if answers in (None, [target]) else tuple(answers)
-        examples.append(Example(row, target, choices, answers, rejected, origin or ""))
+        checks = None if checks is None else tuple(checks)
+        examples.append(Example(row, target, choices, answers, rejected, origin or "", checks))
     return tuple(examples)
 
 

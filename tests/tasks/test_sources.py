@@ -10,6 +10,7 @@ from datasets import config
 
 import holdfast.lab
 from holdfast.tasks.catalogue.entries import ENTRIES, SUITES
+from holdfast.tasks.everyday import suite
 from holdfast.tasks.icl_probe import LANGUAGES
 from holdfast.tasks.sources import is_diagnostic, listing, load_task
 from holdfast.tasks.task import Example, Task
@@ -60,7 +61,8 @@ def test_an_unknown_task_is_answered_with_the_nearest(argument: str, said: str) 
 def test_the_listing_has_every_name_once_with_summary_and_source() -> None:
     names = [record["name"] for record in listing()]
     own = [*(f"probe:{name}" for name in LANGUAGES), "leetspeak:TASK", "pig-latin:TASK"]
-    assert names == [*SUITES, *ENTRIES, "lab:copying", "lab:colours", *own]
+    everyday = [f"everyday:{name}" for name in suite.names()]
+    assert names == ["everyday", *SUITES, *ENTRIES, "lab:copying", "lab:colours", *everyday, *own]
     assert all(set(record) == {"name", "summary", "source"} and all(record.values()) for record in listing())
 
 

@@ -1,0 +1,213 @@
+"""Tasks about short texts, which are put together from phrases: sentiment, topic, entailment, reading."""
+
+from random import Random
+
+from holdfast.tasks.task import Example
+
+NAMES = (
+    "Anna", "Ben", "Clara", "David", "Emma", "Frank", "Grace", "Henry", "Ida", "Jack", "Kate", "Leo", "Maria", "Noah", "Olivia", "Paul",
+    "Rosa", "Sam", "Tina", "Victor",
+)  # fmt: skip
+CITIES = (
+    "Paris",
+    "London",
+    "Berlin",
+    "Madrid",
+    "Rome",
+    "Vienna",
+    "Oslo",
+    "Lisbon",
+    "Dublin",
+    "Prague",
+    "Boston",
+    "Chicago",
+)
+JOBS = ("teacher", "nurse", "baker", "lawyer", "gardener", "plumber", "singer", "painter", "farmer", "driver")
+
+# Sentiment: what is spoken of, and what is said of it.
+REVIEWED = {
+    "film": ("the story", "the acting", "the ending", "the music"),
+    "restaurant": ("the soup", "the service", "the dessert", "the fish"),
+    "hotel": ("the room", "the breakfast", "the view", "the staff"),
+    "phone": ("the screen", "the battery", "the camera", "the sound"),
+    "book": ("the plot", "the style", "the main character", "the last chapter"),
+}
+GOOD = (
+    "I would {do} it again tomorrow.", "I could not have wished for more.", "It was worth every penny.", "My friends will love it.",
+    "Nothing about it disappointed me.", "It was far better than I had feared.", "{Part} alone is worth the money.",
+    "I had my doubts, but {part} won me over.", "{Part} was a joy.", "Even my grumpy brother was delighted by {part}.",
+    "I cannot find a single fault with {part}.",
+)  # fmt: skip
+BAD = (
+    "I would never {do} it again.", "I want my money back.", "It was a waste of an evening.", "I would not wish it on my friends.",
+    "Nothing about it pleased me.", "It was far worse than I had hoped.", "{Part} alone is a reason to stay away.",
+    "I had high hopes, but {part} ruined it.", "{Part} was a pain.", "Even my patient brother was annoyed by {part}.",
+    "I cannot find a single good word for {part}.",
+)  # fmt: skip
+OPENINGS = ("We tried this {thing} last week.", "A {thing} that everybody talks about.", "This {thing} was a present.",
+            "My sister told me about this {thing}.", "I waited a long time for this {thing}.")  # fmt: skip
+
+
+def sentiment(rng: Random, index: int) -> Example:
+    """Return a review of two sentences with its sentiment."""
+    positive = index % 2 == 0
+    thing = rng.choice(tuple(REVIEWED))
+    part = rng.choice(REVIEWED[thing])
+    opinion = rng.choice(GOOD if positive else BAD).format(part=part, Part=part.capitalize(), do="choose")
+    text = f"{rng.choice(OPENINGS).format(thing=thing)} {opinion}"
+    return _labelled({"input": text}, ("positive", "negative"), 0 if positive else 1)
+
+
+# Topic: subject and predicate of a headline; each pair of a topic goes together.
+TOPICS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "sports": (
+        ("The home team", "The young striker", "The champion", "The coach", "The goalkeeper", "The relay squad"),
+        ("wins the final after extra time", "misses the season with a knee injury", "breaks the national record",
+         "is cheered by the fans after the match", "reaches the semi-final", "loses at home for the third time"),
+    ),
+    "business": (
+        ("The carmaker", "The central bank", "The retail chain", "The airline", "The start-up", "The insurance group"),
+        ("raises its forecast for the year", "reports higher profits", "cuts five hundred jobs", "looks for new investors",
+         "expects lower interest rates", "buys a rival for two billion"),
+    ),
+    "science": (
+        ("A team of astronomers", "A biologist", "A new study", "A laboratory", "A space probe", "A group of chemists"),
+        ("measures the light of a distant star", "describes a new species of frog", "explains the origin of a rare mineral",
+         "tests a theory about black holes", "sends back data from Saturn", "finds how cells repair themselves"),
+    ),
+    "politics": (
+        ("The parliament", "The prime minister", "The opposition", "The mayor", "The senator", "The foreign ministry"),
+        ("votes on the new law", "calls for an early election", "defends the tax reform in a debate", "signs the treaty",
+         "loses a vote of confidence", "promises to answer the voters"),
+    ),
+    "food": (
+        ("The chef", "The village bakery", "The cookbook", "A reader", "Our test kitchen", "The pizza maker"),
+        ("shares a recipe for onion soup", "explains how to roast a chicken", "bakes bread with olives",
+         "serves dumplings with fresh herbs", "praises the taste of ripe tomatoes", "adds garlic and butter to the sauce"),
+    ),
+    "weather": (
+        ("The forecast", "The evening bulletin", "The service for the coast", "The outlook for Sunday", "A mountain guide",
+         "The station on the island"),
+        ("warns of heavy rain in the north", "announces snow for the weekend", "speaks of thick fog in the valleys",
+         "promises clear skies and frost at night", "expects temperatures above thirty degrees", "sees the storm move out to sea"),
+    ),
+}  # fmt: skip
+
+
+def topic(rng: Random, index: int) -> Example:
+    """Return a headline with its topic."""
+    names = tuple(TOPICS)
+    i = index % len(names)
+    subjects, predicates = TOPICS[names[i]]
+    return _labelled({"input": f"{rng.choice(subjects)} {rng.choice(predicates)}."}, names, i)
+
+
+COLOURS = ("red", "blue", "green", "black", "white", "yellow", "brown", "grey")
+KINDS = {
+    "dog": "animal", "cat": "animal", "rose": "flower", "tulip": "flower", "piano": "musical instrument", "violin": "musical instrument",
+    "hammer": "tool", "saw": "tool", "apple": "fruit", "pear": "fruit", "sofa": "piece of furniture", "table": "piece of furniture",
+}  # fmt: skip
+OBJECTS = ("car", "hat", "coat", "bicycle", "house", "boat", "bag", "lamp")
+COMPARED = (
+    ("taller", "shorter"),
+    ("older", "younger"),
+    ("richer", "poorer"),
+    ("faster", "slower"),
+    ("stronger", "weaker"),
+)
+
+
+def entailment(rng: Random, index: int) -> Example:
+    """Return a text and a claim that is true by the text, or false by it."""
+    true, form = index % 2 == 0, rng.randrange(6)
+    first, second = rng.sample(NAMES, 2)
+    colour, other = rng.sample(COLOURS, 2)
+    if form == 0:
+        thing, place = rng.choice(OBJECTS), rng.choice(CITIES)
+        text = f"{first} bought a {colour} {thing} in {place}."
+        claim = f"The {thing} that {first} bought is {colour if true else other}."
+    elif form == 1:
+        more, less = rng.choice(COMPARED)
+        text = f"{first} is {more} than {second}."
+        claim = f"{second} is {less if true else more} than {first}."
+    elif form == 2:
+        thing, wrong = rng.choice(tuple(KINDS)), rng.choice(sorted(set(KINDS.values())))
+        while wrong == KINDS[thing]:
+            wrong = rng.choice(sorted(set(KINDS.values())))
+        text = f"For a birthday {first} gave {second} a {thing}."
+        article = "an" if (KINDS[thing] if true else wrong) == "animal" else "a"
+        claim = f"{second} got {article} {KINDS[thing] if true else wrong} from {first}."
+    elif form == 3:
+        city, elsewhere = rng.sample(CITIES, 2)
+        text = f"{first} left {elsewhere} and now lives in {city} with {second}."
+        claim = f"{rng.choice((first, second))} lives in {city if true else elsewhere} now."
+    elif form == 4:
+        text = f"{first} arrived before {second}."
+        claim = f"{second if true else first} arrived later than {first if true else second}."
+    else:
+        thing = rng.choice(OBJECTS)
+        text = f"{first} wanted to sell the {thing}, but nobody wanted it, so {second} still has to dust it every week."
+        claim = f"The {thing} was {'not sold' if true else 'sold'}."
+    return _labelled({"text": text, "claim": claim}, ("true", "false"), 0 if true else 1)
+
+
+PLACES = ("kitchen", "garden", "cellar", "office", "garage", "library", "bathroom", "attic")
+THINGS = ("key", "letter", "umbrella", "phone", "book", "wallet", "ticket", "camera")
+ACTIVITIES = ("swimming", "chess", "painting", "singing", "cooking", "tennis", "dancing", "reading")
+TIMES = ("at six", "at seven", "at eight", "at nine", "at ten", "at noon")
+
+
+def reading(rng: Random, index: int) -> Example:
+    """Return a passage of three sentences with a question whose answer is a word or two of it."""
+    first, second, third = rng.sample(NAMES, 3)
+    form = rng.randrange(4)
+    if form == 0:
+        (thing, other), (place, elsewhere) = rng.sample(THINGS, 2), rng.sample(PLACES, 2)
+        text = (
+            f"{first} left the {thing} in the {place} and took the {other} to the {elsewhere}. Later {second} came home with {third}. "
+            "They looked for everything before dinner."
+        )
+        where = rng.random() < 0.5
+        question = f"Where is the {thing if where else other}?"
+        answers = _located(place if where else elsewhere)
+    elif form == 1:
+        likes = rng.sample(ACTIVITIES, 3)
+        text = f"{first} loves {likes[0]}. {second} prefers {likes[1]}, and {third} has taken up {likes[2]} since last summer."
+        i = rng.randrange(3)
+        question, answers = f"Who is interested in {likes[i]}?", ((first, second, third)[i],)
+    elif form == 2:
+        start, end = sorted(rng.sample(range(len(TIMES)), 2))
+        job, city = rng.choice(JOBS), rng.choice(CITIES)
+        text = (
+            f"{first}, a {job} in {city}, gets up {TIMES[start]}. The train leaves {TIMES[end]}. In the evening {second} waits with "
+            "a warm meal."
+        )
+        question, answers = rng.choice((
+            ("When does the train leave?", (TIMES[end].removeprefix("at "), TIMES[end])),
+            (f"When does {first} get up?", (TIMES[start].removeprefix("at "), TIMES[start])),
+            (f"What is {first}'s job?", (job,)),
+            (f"In which city does {first} work?", (city, f"in {city}")),
+            ("Who waits in the evening?", (second,)),
+        ))  # fmt: skip
+    else:
+        thing, colour, price = rng.choice(OBJECTS), rng.choice(COLOURS), rng.randint(20, 90)
+        text = (
+            f"{first} sold an old {colour} {thing} to {second} for {price} dollars. With the money {first} invited {third} to a "
+            "concert. It was a nice evening."
+        )
+        question, answers = rng.choice((
+            ("Who bought something?", (second,)),
+            (f"What did {first} sell?", (thing, f"{colour} {thing}", f"old {colour} {thing}", f"old {thing}")),
+            (f"How many dollars did {first} get?", (str(price), f"{price} dollars")),
+            ("Who was invited to the concert?", (third,)),
+            (f"What colour has the {thing}?", (colour,)),
+        ))  # fmt: skip
+    return Example({"text": text, "question": question}, answers[0], answers=answers)
+
+
+def _located(room: str) -> tuple[str, ...]:
+    return (room, f"in the {room}", f"the {room}")
+
+
+def _labelled(fields: dict[str, object], choices: tuple[str, ...], index: int) -> Example:
+    return Example(fields, choices[index], choices=choices)
