@@ -115,10 +115,24 @@ def test_nothing_written_is_worth_nothing(name: str) -> None:
 @pytest.mark.parametrize("name", METRICS)
 def test_the_order_of_the_items_changes_nothing(name: str) -> None:
     outputs = [
-        item(o.output, o.target, choices=(o.target, "z"), logprobs=(-len(o.target), -20.0)) for o in corpus(50, 9)
+        item(o.output, o.target, choices=(o.target, "z"), logprobs=(-len(o.target), -20.0), checks=("contains cat",))
+        for o in corpus(50, 9)
     ]
     values = {metric(name).value(random.Random(seed).sample(outputs, 50)) for seed in range(5)}
     assert max(values) - min(values) < 1e-10  # float64 sums in another order
+
+
+def test_checked_marks_each_item_by_its_own_checks() -> None:
+    outputs = [
+        item("RIVER", checks=("upper", "words 1")),
+        item("river", checks=("upper", "words 1")),
+        item("river", checks=("lower",)),
+        item("", checks=("words 1",)),
+    ]
+    assert metric("checked").value(outputs) == 0.5
+    assert metric("checked").signature(outputs) == "passes all checks of its item: lower, upper, words"
+    with pytest.raises(ValueError, match=r"t\[0\]: `checked` needs what is to be checked"):
+        metric("checked").value([item("river")])
 
 
 def test_an_unknown_metric_is_refused_with_the_nearest_name() -> None:

@@ -55,3 +55,24 @@ def test_a_field_that_is_called_like_a_column_stays_what_it_is(tmp_path: Path) -
 def test_what_has_no_form_in_json_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"t/train\[0\]: cannot be written as JSON"):
         write_task(Task("t", {"train": (Example({"input": object()}, "a"),)}), tmp_path)
+
+
+def test_checks_come_back_and_are_read_as_those_of_any_folder(tmp_path: Path) -> None:
+    examples = tuple(
+        Example({"input": word}, word.upper(), checks=("upper", f"contains {word}")) for word in ("a", "b", "c")
+    )
+    write_task(Task("t", {"train": examples, "test": examples}, metric="checked"), tmp_path)
+    assert read_rows(tmp_path, "train") == examples
+    assert [e.checks for e in load_task(str(tmp_path)).splits["test"]] == [e.checks for e in examples]
+
+
+def test_a_target_that_does_not_pass_its_checks_is_named_with_its_line(tmp_path: Path) -> None:
+    (tmp_path / "task.yaml").write_text("target: answer\ninput: '{{ q }}'\nchecks: checks\nmetric: checked\n")
+    (tmp_path / "test.jsonl").write_text(
+        '{"q": "Say A", "answer": "A", "checks": ["upper"]}\n{"q": "Say B", "answer": "b", "checks": ["upper"]}\n'
+        '{"q": "Say C", "answer": "C", "checks": ["uper"]}\n'
+    )
+    with pytest.raises(
+        ValueError, match=r"test.jsonl:2: the target 'b' does not pass its own checks.*\n.*:3: .*did you mean `upper`"
+    ):
+        load_task(str(tmp_path))
