@@ -123,8 +123,8 @@ def entailment(rng: Random, index: int) -> Example:
     first, second = rng.sample(NAMES, 2)
     colour, other = rng.sample(COLOURS, 2)
     if form == 0:
-        thing, place = rng.choice(OBJECTS), rng.choice(CITIES)
-        text = f"{first} bought a {colour} {thing} in {place}."
+        thing, city = rng.choice(OBJECTS), rng.choice(CITIES)
+        text = f"{first} bought a {colour} {thing} in {city}."
         claim = f"The {thing} that {first} bought is {colour if true else other}."
     elif form == 1:
         more, less = rng.choice(COMPARED)
@@ -162,14 +162,14 @@ def reading(rng: Random, index: int) -> Example:
     first, second, third = rng.sample(NAMES, 3)
     form = rng.randrange(4)
     if form == 0:
-        (thing, other), (place, elsewhere) = rng.sample(THINGS, 2), rng.sample(PLACES, 2)
+        (thing, other), (room, elsewhere) = rng.sample(THINGS, 2), rng.sample(PLACES, 2)
         text = (
-            f"{first} left the {thing} in the {place} and took the {other} to the {elsewhere}. Later {second} came home with {third}. "
+            f"{first} left the {thing} in the {room} and took the {other} to the {elsewhere}. Later {second} came home with {third}. "
             "They looked for everything before dinner."
         )
         where = rng.random() < 0.5
         question = f"Where is the {thing if where else other}?"
-        answers = _located(place if where else elsewhere)
+        answers = _located(room if where else elsewhere)
     elif form == 1:
         likes = rng.sample(ACTIVITIES, 3)
         text = f"{first} loves {likes[0]}. {second} prefers {likes[1]}, and {third} has taken up {likes[2]} since last summer."
