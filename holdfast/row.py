@@ -15,7 +15,8 @@ class Row:
     encoder encodes; it decodes the rest. None is up to the first label. Rows of one step with an equal `group` belong together, such
     as a preference pair: they go through one forward. `media` says what stands behind placeholder tokens, such as an image's digest, by
     position. `targets`, where there are any, are the tokens to predict in the place of those that are read. `factors` multiply the token
-    loss of each position and nothing else: penalties and losses of other methods go by `weights`.
+    loss of each position and nothing else: penalties and losses of other methods go by `weights`. `added_by` is the class
+    name of the method that added the row for a loss of its own (`Method.own_loss`); the step's loss leaves such a row out.
     """
 
     tokens: tuple[int, ...]
@@ -29,6 +30,7 @@ class Row:
     media: tuple[tuple[int, Hashable], ...] = ()
     targets: tuple[int, ...] = ()
     factors: tuple[float, ...] = ()
+    added_by: str | None = None
 
     def __post_init__(self) -> None:
         assert len(self.tokens) == len(self.weights), (len(self.tokens), len(self.weights))

@@ -118,7 +118,10 @@ class Method:
         return None
 
     def batch(self, rows: list[Row], context: Context) -> list[Row]:
-        """Return the rows of a step: with other tokens or weights, or with rows added. Rows of one `group` stay in one forward."""
+        """Return the rows of a step: with other tokens or weights, or with rows added. Rows of one `group` stay in one forward.
+
+        An added row enters the step's loss, or with the name of the method's class in `Row.added_by` only its `own_loss`.
+        """
         return rows
 
     def objective(self, output: "LabelLogits", rows: Sequence[Row]) -> Tensor:
@@ -136,6 +139,14 @@ class Method:
     def penalty(self, model: "PrefixModel", rows: Sequence[Row], output: "LabelLogits") -> Tensor | None:
         """Return a scalar to add to the loss, or None. Called once for each forward, and weighted by its share of the step's tokens."""
         return None
+
+    def own_loss(self, model: "PrefixModel", rows: Sequence[Row], output: "LabelLogits") -> Tensor:
+        """Return the loss of rows that `batch` added for this method alone (`Row.added_by`), a scalar.
+
+        Called once for each forward that holds such rows, with these rows and the predictions of their labels. The loop adds the parts
+        as they are, so the method divides by what it counts over the step's rows.
+        """
+        raise AssertionError(f"{type(self).__name__} adds rows for a loss of its own and has no own_loss")
 
     def after_backward(self, model: "PrefixModel") -> None:
         """Mask or project the gradients; they are complete, and not clipped yet."""

@@ -44,6 +44,15 @@ class LabelLogits:
         """All logits at once: [N, V]."""
         return self.made(self.states)
 
+    def of_rows(self, keep: Sequence[bool]) -> "LabelLogits":
+        """Return the predictions of the rows that are marked True, as if these alone had been given."""
+        if all(keep):
+            return self
+        marks = torch.tensor(keep, device=self.row.device)
+        chosen = marks[self.row]
+        row = (marks.cumsum(0) - 1)[self.row[chosen]]
+        return LabelLogits(self.states[chosen], self.labels[chosen], self.weights[chosen], row, self.model)
+
     def total(self, loss: Callable[..., Tensor], *beside: "LabelLogits") -> Tensor:
         """Return the sum of a loss over all labels, a scalar: `loss(logits [n, V], labels [n], weights [n])` of any n of them.
 

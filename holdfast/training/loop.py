@@ -230,7 +230,7 @@ class Trainer:
         """Return a setting as `--set` calls it: the stages of several targets share theirs."""
         return f"{self.stage.partition('-')[0]}.{name}"
 
-    def _forwards(self, rows: Sequence[Row], divisors: "Divisors") -> Tensor:
+    def _forwards(self, rows: Sequence[Row], divisors: Divisors) -> Tensor:
         """Compute the gradients of a step, in as many forwards as the memory asks for; return this process's share of the loss."""
         world = self.accelerator.num_processes
         mine = share(rows, self.accelerator.process_index, world)
@@ -249,7 +249,7 @@ class Trainer:
                 torch.cuda.empty_cache()
             self._log.note(f"out of memory; goes on with forwards of up to {self.budget} tokens")
 
-    def _accumulate(self, parts: Sequence[Sequence[Row]], divisors: "Divisors", world: int) -> Tensor:
+    def _accumulate(self, parts: Sequence[Sequence[Row]], divisors: Divisors, world: int) -> Tensor:
         loss = torch.zeros((), device=self.accelerator.device)
         for i, part in enumerate(parts):
             last = i + 1 == len(parts)
@@ -261,17 +261,30 @@ class Trainer:
             loss += part_loss.detach()
         return loss
 
-    def _loss(self, model: nn.Module, rows: Sequence[Row], divisors: "Divisors") -> Tensor:
+    def _loss(self, model: nn.Module, rows: Sequence[Row], divisors: Divisors) -> Tensor:
         """Return these rows' share of a step's loss, penalties included, by the model as it is or as Accelerate wraps it."""
+        losses: list[Tensor] = []
         with self.accelerator.autocast():  # Also for the loss: it may have the LM head still to run.
             output = model(rows)
-            owner = loss_owner(self.methods)
-            loss = (self._token_loss(output, rows) if owner is None else owner.objective(output, rows)) / divisors.units
-            for method in self.methods:
-                extra = method.penalty(self.model, rows, output)
-                if extra is not None:
-                    # By this forward's share of the step's tokens: however often a step is split, a penalty counts once.
-                    loss = loss + extra * (float(output.weights.sum()) / divisors.tokens)
+            for name in dict.fromkeys(row.added_by for row in rows):
+                mine = [row for row in rows if row.added_by == name]
+                seen = output.of_rows([row.added_by == name for row in rows])
+                if name is None:
+                    losses.append(self._task_loss(mine, seen, divisors))
+                else:
+                    method = next(method for method in self.methods if type(method).__name__ == name)
+                    losses.append(method.own_loss(self.model, mine, seen))
+        return sum(losses[1:], losses[0])
+
+    def _task_loss(self, rows: Sequence[Row], output: LabelLogits, divisors: Divisors) -> Tensor:
+        """Return the loss of rows that no method has for itself, and the penalties on them."""
+        owner = loss_owner(self.methods)
+        loss = (self._token_loss(output, rows) if owner is None else owner.objective(output, rows)) / divisors.units
+        for method in self.methods:
+            extra = method.penalty(self.model, rows, output)
+            if extra is not None:
+                # By this forward's share of the step's tokens: however often a step is split, a penalty counts once.
+                loss = loss + extra * (float(output.weights.sum()) / divisors.tokens)
         return loss
 
     def _token_loss(self, output: LabelLogits, rows: Sequence[Row]) -> Tensor:

@@ -37,7 +37,7 @@ class Divisors:
     """The sums over a whole step that its losses are divided by, however it is split into forwards and processes.
 
     `units` divides the loss (label weights, or what the method that replaces the loss counts), `tokens`, the label weights, shares out
-    penalties.
+    penalties. Rows that a method added for its own loss are in neither: it divides by itself.
     """
 
     units: float
@@ -46,5 +46,6 @@ class Divisors:
     @staticmethod
     def of(rows: Sequence[Row], methods: Sequence[Method]) -> "Divisors":
         """Return those of a step's rows."""
+        rows = [row for row in rows if row.added_by is None]
         owner, tokens = loss_owner(methods), total_weight(rows)
         return Divisors(tokens if owner is None else owner.units(rows), tokens)

@@ -16,7 +16,11 @@ from tests.golden.worlds import digest
 
 HERE = Path(__file__).parent / "losses"
 # Settings that a method cannot do without, or that make it learn something in 20 steps.
-NEEDS: dict[str, dict[str, Any]] = {"replay": {"texts": "texts.txt"}, "lt_sft": {"density": 0.5}}
+NEEDS: dict[str, dict[str, Any]] = {
+    "replay": {"texts": "texts.txt"},
+    "lt_sft": {"density": 0.5},
+    "self_replay": {"self_texts": 8, "self_length": 16, "self_batch": 2},
+}
 TARGETS: dict[str, tuple[str, ...]] = {"dpo": ("pairs",)}  # where it needs other tasks than `BOTH`
 
 

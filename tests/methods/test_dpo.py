@@ -70,7 +70,7 @@ def test_gradients_equal_plain_computation_however_the_step_is_split(tmp_path: P
                 parameter += 0.01 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1))
         rows = trainer.stream.batch(0)
         method = next(m for m in trainer.methods if isinstance(m, Dpo))
-        from holdfast.training.loop import Divisors
+        from holdfast.training.loss import Divisors
 
         trainer._forwards(rows, Divisors.of(rows, trainer.methods))
         found = {name: p.grad.clone() for name, p in trainer.model.model.named_parameters() if p.grad is not None}

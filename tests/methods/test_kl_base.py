@@ -9,9 +9,10 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from holdfast.methods._divergence import divergence
 from holdfast.methods.base import Method
 from holdfast.methods.full import Full
-from holdfast.methods.kl_base import KlBase, divergence
+from holdfast.methods.kl_base import KlBase
 from holdfast.methods.lora import Lora
 from holdfast.methods.prompt_tuning import PromptTuning
 from holdfast.methods.replay import Replay

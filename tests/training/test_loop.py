@@ -15,7 +15,8 @@ from holdfast.methods.lora import Lora
 from holdfast.methods.prompt_tuning import PromptTuning
 from holdfast.row import Row
 from holdfast.training import checkpoint
-from holdfast.training.loop import Divisors, Trainer
+from holdfast.training.loop import Trainer
+from holdfast.training.loss import Divisors
 from tests.training import tiny
 
 METHODS = {"full": Full, "lora": lambda: Lora(rank=4), "prompt": lambda: PromptTuning(length=5)}

@@ -16,7 +16,8 @@ from holdfast.methods.lora import Lora
 from holdfast.methods.prompt_tuning import PromptTuning
 from holdfast.row import Row
 from holdfast.training import memory
-from holdfast.training.loop import Divisors, Trainer
+from holdfast.training.loop import Trainer
+from holdfast.training.loss import Divisors
 from tests.training import tiny
 
 CPU = torch.device("cpu")
