@@ -90,7 +90,7 @@ class Method:
     """True if `objective` replaces the token loss. At most one method of a composition may say so."""
 
     adds_rows: ClassVar[bool] = False
-    """True if `batch` adds rows that are no examples of the stage's tasks."""
+    """True if `batch` adds rows to the step's loss that are no examples of the stage's tasks."""
 
     shows_answer: ClassVar[bool] = False
     """True, of a method that replaces the loss, if each row is followed by a second of its group whose prompt shows the example itself,
