@@ -22,7 +22,8 @@ from holdfast.results.score import score
 from holdfast.results.scores import Circumstances, Output, Score, read_scores
 from holdfast.stages import assemble
 from holdfast.stages.curate import Curate
-from holdfast.stages.measure import clear_points, explain, measure, prompt_owners
+from holdfast.stages.loader import Loader
+from holdfast.stages.measure import clear_points, explain, measure, measure_untrained, prompt_owners
 from holdfast.stages.stage import dependencies, exclusive, execute, folder_of
 from holdfast.tasks import sources
 from holdfast.training.processes import processes
@@ -102,11 +103,12 @@ def tune(
     # Nothing was written until here: whatever is wrong with the input leaves no folder behind.
     with _claimed(folder, plan.config, overwrite):
         root = Path(stage_root or RunFolder(folder).stages)
-        trained = []
-        for stage in plan.pipeline.stages:
-            trained.append(execute(stage, root))
-        outputs = measure(plan.pipeline.stages, plan.questions, root)
-        explain(plan.pipeline.stages, plan.questions, analyses, root, folder)
+        loader, trained = Loader(), []
+        for number, stage in enumerate(plan.pipeline.stages):
+            measure_untrained(plan.pipeline.stages, number, plan.questions, root, loader)
+            trained.append(execute(stage, root, loader))
+        outputs = measure(plan.pipeline.stages, plan.questions, root, loader)
+        explain(plan.pipeline.stages, plan.questions, analyses, root, folder, loader)
         # The points go last: a run that is killed before its scores stand measures them again.
         if processes().is_main_process:
             _write_run(folder, root, plan, outputs)

@@ -8,9 +8,22 @@ from typing import Annotated, Any
 
 import typer
 
-from holdfast import plugins
-from holdfast.cli import finished, options, output
-from holdfast.cli.options import Curve, General, Json, Limit, Model, Out, Overwrite, Prompt, Seed, Set, Shots, Trust
+from holdfast.cli import listings, options, output
+from holdfast.cli.options import (
+    Curve,
+    General,
+    Json,
+    Limit,
+    Model,
+    Out,
+    Overwrite,
+    Prompt,
+    Seed,
+    Set,
+    Shots,
+    Trust,
+    TrustCode,
+)
 
 app = typer.Typer(
     help="Fine-tune a language model on your task without destroying what it could already do, and prove it.",
@@ -106,7 +119,7 @@ def evaluate(
     set_: options.DecodeSet = None,
     out: Out = None,
     trust_remote_code: Trust = False,
-    trust_code: options.TrustCode = False,
+    trust_code: TrustCode = False,
     json_: Json = False,
 ) -> None:
     """Measure a model on tasks, with a soft prompt attached or not."""
@@ -224,7 +237,7 @@ def study(
     match: options.Match = None,
     jobs: options.Jobs = 1,
     set_: options.StudySet = None,
-    trust_code: options.TrustCode = False,
+    trust_code: TrustCode = False,
     json_: Json = False,
 ) -> None:
     """Methods x targets x seeds, resumable: means, trade-off at matched target scores, paired tests."""
@@ -252,8 +265,52 @@ def study(
         raise typer.Exit(1)
 
 
-for command in (finished.report, finished.push, finished.playground):
-    app.command()(command)
+@app.command()
+def report(run: Annotated[Path, typer.Argument(help="Folder of a run.")]) -> None:
+    """Rebuild the page and the model card from scores.jsonl, or a study's page from study.jsonl."""
+    from holdfast.models.architecture import of_run
+    from holdfast.report.card import write_card
+    from holdfast.report.run.page import write_page
+    from holdfast.report.study.study_page import write_study_page
+
+    # A study's folder has no scores of its own; those are in the folders of its runs.
+    if (run / "study.jsonl").exists():
+        print(write_study_page(run))
+        return
+    print(write_page(run))
+    print(write_card(run, of_run(run)))
+
+
+@app.command()
+def push(
+    run: Annotated[Path, typer.Argument(help="Folder of a run.")],
+    repo: Annotated[str, typer.Argument(help="Where to on the hub: OWNER/NAME.")],
+    public: Annotated[bool, typer.Option("--public", help="Make a new repository public; private otherwise.")] = False,
+    with_report: Annotated[
+        bool, typer.Option("--with-report", help="The page too, which shows items of your data.")
+    ] = False,
+) -> None:
+    """Upload a run's weights, model card and scores to the Hugging Face hub."""
+    from holdfast.api.push import push as upload
+
+    print(upload(run, repo, public=public, report=with_report))
+
+
+@app.command()
+def playground(
+    run: Annotated[Path, typer.Argument(help="Folder of a run.")],
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 lets other machines in.")] = "127.0.0.1",
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Default: the first free one from 7860 on.")
+    ] = None,
+    trust_remote_code: Trust = False,
+    trust_code: TrustCode = False,
+) -> None:
+    """Ask the base and the tuned model the same, side by side on a local web page."""
+    from holdfast.playground.bench import opened
+    from holdfast.playground.page import serve  # Raises where Gradio is not installed, so before any model is loaded.
+
+    serve(opened(run, trust_remote_code=trust_remote_code, trust_code=trust_code), host=host, port=port)
 
 
 @app.command()
@@ -261,7 +318,7 @@ def run(
     config: Annotated[Path, typer.Argument(help="The config.yaml of a run.")],
     out: Out = None,
     trust_remote_code: Trust = False,
-    trust_code: options.TrustCode = False,
+    trust_code: TrustCode = False,
     json_: Json = False,
 ) -> None:
     """Repeat a run exactly."""
@@ -271,42 +328,8 @@ def run(
     output.scores(finished.scores, json_, lambda: output.run(finished.folder))
 
 
-@app.command()
-def methods(json_: Json = False) -> None:
-    """Training methods and recipes, for `--method`."""
-    output.listing(plugins.records(plugins.RECIPES, plugins.METHODS), json_)
-
-
-@app.command()
-def curations(json_: Json = False) -> None:
-    """Curations of the training data."""
-    output.listing(plugins.records(plugins.CURATIONS), json_)
-
-
-@app.command()
-def edits(json_: Json = False) -> None:
-    """Edits of a tuned model, for `--edit`."""
-    output.listing(plugins.records(plugins.EDITS), json_)
-
-
-@app.command()
-def decodings(json_: Json = False) -> None:
-    """Decodings: techniques at inference."""
-    output.listing(plugins.records(plugins.DECODINGS), json_)
-
-
-@app.command()
-def analyses(json_: Json = False) -> None:
-    """Analyses of a tuned model, for `--analyse`."""
-    output.listing(plugins.records(plugins.ANALYSES), json_)
-
-
-@app.command()
-def tasks(json_: Json = False) -> None:
-    """Tasks of the catalogue and the lab."""
-    from holdfast.tasks.sources import listing
-
-    output.listing(listing(), json_)
+for command in listings.COMMANDS:
+    app.command()(command)
 
 
 @app.command()

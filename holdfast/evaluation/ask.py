@@ -3,12 +3,12 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 from holdfast.evaluation import label_mass, matrix
 from holdfast.inference.language_model import LanguageModel
 from holdfast.results import symptoms
-from holdfast.results.scores import Output
+from holdfast.results.scores import Output, Role
 from holdfast.tasks.harness_examples import PREFIX
 from holdfast.tasks.task import Task
 from holdfast.tasks.templates import render
@@ -19,19 +19,44 @@ LOOKED_AT = (
 UNREAD = 0.05
 
 
-def ask(model: LanguageModel, task: Task, *, target: Task | None = None, **options: Any) -> list[Output]:
-    """Return the task's items with the model's answers.
+def ask(
+    model: LanguageModel,
+    task: Task,
+    *,
+    target: Task | None = None,
+    shots: int = 0,
+    role: Role = "general",
+    limit: int | None = None,
+    seed: int = 0,
+    variant: matrix.Variant = "base",
+    prompt: Literal["on", "off"] | None = None,
+    demonstrations: Literal["first", "sampled"] = "first",
+    demonstration_seed: int = 0,
+    generate_choices: bool = False,
+) -> list[Output]:
+    """Return the task's items with the model's answers, asked as `matrix.evaluate` says.
 
-    Args:
-        target: The task that is tuned: each item then also says how probable an answer of that task was (`label_mass.with_mass`).
-        options: As in `matrix.evaluate` (shots, role, limit, seed, variant, prompt ...).
+    With `target`, the task that is tuned, each item also says how probable an answer of that task was (`label_mass.with_mass`).
     """
     if asked_by_harness(task):
         from holdfast.evaluation import harness  # Not at the top: the harness is an extra that need not be installed.
 
-        outputs = harness.evaluate(model, task, **options)
+        evaluate = harness.evaluate
     else:
-        outputs = matrix.evaluate(model, task, **options)
+        evaluate = matrix.evaluate
+    outputs = evaluate(
+        model,
+        task,
+        shots=shots,
+        role=role,
+        limit=limit,
+        seed=seed,
+        variant=variant,
+        prompt=prompt,
+        demonstrations=demonstrations,
+        demonstration_seed=demonstration_seed,
+        generate_choices=generate_choices,
+    )
     return outputs if target is None else with_mass(model, task, target, outputs)
 
 

@@ -13,6 +13,8 @@ from holdfast.atomic_files import write_text
 from holdfast.results.run_folder import PIECES, RunFolder
 from holdfast.stages.stage import LOCK, MARK
 
+OF_THE_BASE = ("evaluate-base", "label-mass-base")  # how the names of their folders begin
+
 
 def collect(
     stages: Sequence[Path], out: Path, prompts: Mapping[str, Path], curated: Mapping[str, Path] = MappingProxyType({})
@@ -117,7 +119,8 @@ def claim(out: Path, config: Mapping[str, Any], *, overwrite: bool) -> None:
         if changed and started:
             _empty(out)
         elif changed:
-            shutil.rmtree(RunFolder(out).stages, ignore_errors=True)
+            for stage in _begun(out):
+                shutil.rmtree(stage, ignore_errors=True)
     write_text(RunFolder(out).config_file, text)
 
 
@@ -136,7 +139,13 @@ def _changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 
 def _started(out: Path) -> bool:
     """Return whether a run's folder holds work that would be lost: a finished stage, a checkpoint, or numbers."""
-    return any(any(out.glob(work)) for work in ("scores.jsonl", f"stages/*/{MARK}", "stages/*/checkpoint-*"))
+    done = any((stage / MARK).exists() or any(stage.glob("checkpoint-*")) for stage in _begun(out))
+    return done or RunFolder(out).scores_file.exists()
+
+
+def _begun(out: Path) -> list[Path]:
+    """Return the folders of a run's stages, but for measurements of the base: they come before anything that could fail, and stay valid."""
+    return [stage for stage in RunFolder(out).stages.glob("*") if not stage.name.startswith(OF_THE_BASE)]
 
 
 def _empty(out: Path) -> None:

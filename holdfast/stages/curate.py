@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 from holdfast.atomic_files import write_text
 from holdfast.curation.base import Curation, CurationContext
 from holdfast.inference.model import Model
-from holdfast.models import resolve
 from holdfast.results.run_folder import RunFolder
 from holdfast.stages.stage import Finished, Inputs, Stage, content_of
 from holdfast.tasks.task import Task
@@ -54,7 +53,7 @@ class Curate(Stage):
         task, model = self.task.task, None
         # A model takes minutes and memory, and a technique that selects or mixes has no use for it.
         if self.technique.needs_model:
-            loaded = resolve.load(self.model, trust_remote_code=self.trust_remote_code, date=self.date)
+            loaded = inputs.loader.load(self.model, trust_remote_code=self.trust_remote_code, date=self.date)
             model = Model(loaded)
         context = CurationContext(task, self.seed, model, tuple(ref.task for ref in self.general))
         examples = task.splits.get("train", ())

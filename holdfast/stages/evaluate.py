@@ -140,7 +140,7 @@ class Evaluate(Stage):
         # Weights along the way are no model folder: the stage rebuilds its model and reads them into it.
         if self.step and tuned is not None:
             assert isinstance(self.tuned, Train)
-            pretrained, model = self.tuned.at(self.step, tuned.folder, tuned.inputs())
+            pretrained, model = self.tuned.at(self.step, tuned.folder, tuned.inputs(inputs.loader))
             return Model(pretrained, self._attached(inputs, pretrained, model))
         folder = None if tuned is None else tuned.folder
         pretrained = inputs.loader.load(self.model, folder, trust_remote_code=self.trust_remote_code, date=self.date)

@@ -1,6 +1,8 @@
-"""Load the models that are measured; evaluations of equal weights share one."""
+"""Load the models of a run; stages that need equal weights share one."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from holdfast.models import resolve
 from holdfast.models.loading import Pretrained
@@ -10,12 +12,13 @@ from holdfast.results.run_folder import RunFolder
 class Loader:
     """Keep the model that was loaded last. Whoever asks for the same weights again is given it, and must leave it as it is.
 
-    Only one is held, so that memory does not grow with the evaluations of a run; `measure` asks in an order that needs no more.
+    Only one is held, so that memory does not grow with the stages of a run; `tune` and `measure` ask in an order that needs no more.
+    Training changes a model in place: it takes the model out, and gives it back where a prompt alone was trained.
     """
 
     def __init__(self) -> None:
         self._key: tuple[object, ...] = ()
-        self._pretrained: Pretrained | None = None
+        self._held: Any = None
 
     def load(
         self, argument: str, stage: Path | None = None, *, trust_remote_code: bool = False, date: str | None = None
@@ -23,11 +26,39 @@ class Loader:
         """Return the model that a MODEL argument names, or what the stage in a folder made of it (`resolve.load`)."""
         # By the weights and not by the stage: after a prompt alone was trained they are the base's.
         key = (argument, weights_of(stage), trust_remote_code, date)
-        if key != self._key or self._pretrained is None:
-            self._pretrained = None  # Before the next one comes: two may not fit into memory.
-            self._pretrained = resolve.load(argument, stage, trust_remote_code=trust_remote_code, date=date)
-            self._key = key
-        return self._pretrained
+        return self.shared(key, lambda: resolve.load(argument, stage, trust_remote_code=trust_remote_code, date=date))
+
+    def release(self) -> None:
+        """Let go of what is held, for whoever loads models of its own."""
+        self._key, self._held = (), None
+
+    def shared(self, key: tuple[object, ...], make: Callable[[], Any]) -> Any:
+        """Return what is held under a key; where that is something else, let it go and make the one that is asked for."""
+        if key != self._key or self._held is None:
+            self.release()  # Before the next one comes: two may not fit into memory.
+            self._key, self._held = key, make()
+        return self._held
+
+    def take(
+        self, argument: str, stage: Path | None = None, *, trust_remote_code: bool = False, date: str | None = None
+    ) -> tuple[Pretrained, Callable[[], None]]:
+        """Return the same as `load`, to be changed at will: nobody else has it. And a function that gives it back, unchanged."""
+        pretrained = self.load(argument, stage, trust_remote_code=trust_remote_code, date=date)
+        key, before = self._key, _state(pretrained)
+        self.release()
+
+        def give_back() -> None:
+            # By the counters of changes in place, which cost nothing: a method of a user's may do what it says it does not.
+            if _state(pretrained) == before:
+                self._key, self._held = key, pretrained
+
+        return pretrained, give_back
+
+
+def _state(pretrained: Pretrained) -> dict[str, tuple[object, ...]]:
+    """Return what changes with any tensor that is added to a model, exchanged, moved, or written into."""
+    tensors = pretrained.model.state_dict(keep_vars=True)
+    return {name: (id(tensor), tensor.device, tensor._version) for name, tensor in tensors.items()}
 
 
 def weights_of(stage: Path | None) -> Path | None:

@@ -4,7 +4,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from holdfast.atomic_files import write_text
 from holdfast.decoding.base import Decoding
@@ -54,11 +53,18 @@ class EvaluationSettings:
         """Return the fewest shots alone, which is what is asked along the way."""
         return (min(self.shots),)
 
-    def ask(self, name: str, tasks: tuple[TaskRef, ...], **changes: Any) -> Evaluate:
-        """Return the evaluation of one variant on some of the tasks; `changes` are further fields of `Evaluate`."""
-        shared = {"limit": self.limit, "model_version": self.model_version}
-        shared |= {"trust_remote_code": self.trust_remote_code, "date": self.date}
-        return Evaluate(name, self.model, tasks=tasks, **{"shots": self.shots, **shared, **changes})
+    def ask(self, name: str = "", tasks: tuple[TaskRef, ...] = ()) -> Evaluate:
+        """Return the evaluation of the base on some of the tasks; `dataclasses.replace` makes one of another variant of it."""
+        return Evaluate(
+            name,
+            self.model,
+            tasks=tasks,
+            shots=self.shots,
+            limit=self.limit,
+            model_version=self.model_version,
+            trust_remote_code=self.trust_remote_code,
+            date=self.date,
+        )
 
 
 def plan_measurements(pipeline: Sequence[Stage], questions: EvaluationSettings) -> list[Evaluate | LabelMass]:
@@ -70,19 +76,19 @@ def plan_measurements(pipeline: Sequence[Stage], questions: EvaluationSettings) 
     last, tasks = last_trained(pipeline), questions.tasks
     owners, along = prompt_owners(pipeline), _plan_along(last, prompt_owners(pipeline), questions)
     plan = _plan_base(questions) + _plan_after_own_stages(pipeline, owners, questions)
-    tuned = {"variant": "tuned", "tuned": final_weights(pipeline), "decoding": questions.decoding}
-    everything = {"tasks": tasks.refs, "toward": tasks.targets[0]}
+    tuned = replace(questions.ask(), variant="tuned", tuned=final_weights(pipeline), decoding=questions.decoding)
+    everything = replace(tuned, tasks=tasks.refs, toward=tasks.targets[0])
     if not owners:
-        return [*plan, questions.ask("evaluate-tuned-plain", **everything, **tuned), *along]
+        return [*plan, replace(everything, name="evaluate-tuned-plain"), *along]
     # Behind another target's prompt a task would be read in a format that it does not have.
     for stage, targets in owners:
-        on = {"prompt": "on", "trained_prompt": stage}
         if len(owners) == 1:
-            plan.append(questions.ask("evaluate-tuned-on", **everything, **tuned, **on))
+            plan.append(replace(everything, name="evaluate-tuned-on", prompt="on", trained_prompt=stage))
         else:
-            plan.append(questions.ask(f"evaluate-tuned-on-{targets[0].file_name}", targets, **tuned, **on))
+            name = f"evaluate-tuned-on-{targets[0].file_name}"
+            plan.append(replace(tuned, name=name, tasks=targets, prompt="on", trained_prompt=stage))
     if last.moves_the_model:
-        plan.append(questions.ask("evaluate-tuned-off", **everything, **tuned, prompt="off"))
+        plan.append(replace(everything, name="evaluate-tuned-off", prompt="off"))
     return plan + along
 
 
@@ -123,9 +129,10 @@ def _plan_base(questions: EvaluationSettings) -> list[Evaluate | LabelMass]:
         plan.append(LabelMass("label-mass-base", others, tasks.targets[0]) if tasks.general else others)
     # Other demonstrations and other batches: what may change a number while model and questions stay.
     if questions.twice:
-        again = {"variant": "base-again", "demonstrations": "sampled", "batch_tokens": 4096}
-        plan.append(questions.ask("evaluate-base-again", tasks.targets, **again))
-        plan += [questions.ask("evaluate-base-again", questions.others, **again)] if questions.others else []
+        again = questions.ask("evaluate-base-again", tasks.targets)
+        again = replace(again, variant="base-again", demonstrations="sampled", batch_tokens=4096)
+        plan.append(again)
+        plan += [replace(again, tasks=questions.others)] if questions.others else []
     return plan
 
 
@@ -144,10 +151,9 @@ def _plan_after_own_stages(
     for ref, stage in moving.items():
         if stage != last_trained(pipeline):
             prompt = next((owner for owner, targets in owners if ref in targets), None)
-            state = {"prompt": None if prompt is None else "on", "trained_prompt": prompt}
-            plan.append(
-                questions.ask(f"evaluate-own-{ref.file_name}", (ref,), variant="own-stage", tuned=stage, **state)
-            )
+            own_stage = questions.ask(f"evaluate-own-{ref.file_name}", (ref,))
+            state = None if prompt is None else "on"
+            plan.append(replace(own_stage, variant="own-stage", tuned=stage, prompt=state, trained_prompt=prompt))
     return plan
 
 
@@ -160,26 +166,38 @@ def _plan_along(last: Train, owners: Owners, questions: EvaluationSettings) -> l
     tasks, plan = questions.tasks, []
     for stage, targets in owners:
         if stage in last.prompts:
-            shared = {"variant": "tuned", "prompt": "on", "tuned": last.start, "trained_prompt": stage, "step": 0}
-            shared |= {"shots": questions.fewest}
-            plan.append(questions.ask("evaluate-prompt", targets, **shared))
+            alone = replace(questions.ask("evaluate-prompt", targets), variant="tuned", tuned=last.start, step=0)
+            alone = replace(alone, prompt="on", trained_prompt=stage, shots=questions.fewest)
+            plan.append(alone)
             if tasks.general and len(owners) == 1:  # Is it the prompt that carries the format to other tasks?
-                plan.append(questions.ask("evaluate-prompt-general", tasks.general, toward=targets[0], **shared))
+                elsewhere = replace(alone, name="evaluate-prompt-general", tasks=tasks.general)
+                plan.append(replace(elsewhere, toward=targets[0]))
     for step in last.settings.points if last.moves_the_model else ():
-        name, shared = f"evaluate-step-{step}", {"variant": "tuned", "tuned": last, "step": step}
+        at_step = replace(questions.ask(f"evaluate-step-{step}"), variant="tuned", tuned=last, step=step)
+        few = replace(at_step, shots=questions.fewest)
         for stage, targets in owners:
-            on = {"prompt": "on", "trained_prompt": stage, "shots": questions.fewest}
-            plan.append(questions.ask(name, targets, **shared, **on))
+            plan.append(replace(few, tasks=targets, prompt="on", trained_prompt=stage))
         if not owners:
-            plan.append(questions.ask(name, tasks.targets, **shared, shots=questions.fewest))
+            plan.append(replace(few, tasks=tasks.targets))
         if tasks.general:
-            plan.append(questions.ask(name, tasks.general, **shared, prompt="off" if owners else None))
+            plan.append(replace(at_step, tasks=tasks.general, prompt="off" if owners else None))
     return plan
 
 
-def measure(pipeline: Sequence[Stage], questions: EvaluationSettings, root: Path) -> list[Output]:
-    """Run the evaluations of a run whose stages are done, and return their answers; what is there already is not asked again."""
-    last, loader = last_trained(pipeline), Loader()
+def measure_untrained(
+    pipeline: Sequence[Stage], done: int, questions: EvaluationSettings, root: Path, loader: Loader
+) -> None:
+    """Run the evaluations of the untrained weights, alone or behind a prompt of the first `done` stages."""
+    # Before the next stage trains: it changes the loaded model in place, and the untrained one would have to be loaded once more.
+    for stage in plan_measurements(pipeline, questions):
+        evaluation = stage.evaluated if isinstance(stage, LabelMass) else stage
+        if evaluation is not None and evaluation.tuned is None and evaluation.trained_prompt in (None, *pipeline[:done]):
+            execute(stage, root, loader)
+
+
+def measure(pipeline: Sequence[Stage], questions: EvaluationSettings, root: Path, loader: Loader) -> list[Output]:
+    """Run the evaluations of a run whose stages are done, and return their answers; what is there already is not evaluation again."""
+    last = last_trained(pipeline)
     reached = steps_reached(last, root)
     planned = plan_measurements(pipeline, questions)
     # Training may have ended early, and the plan was made before it began.
@@ -202,7 +220,12 @@ def steps_reached(stage: Train, root: Path) -> int:
 
 
 def explain(
-    pipeline: Sequence[Stage], questions: EvaluationSettings, analyses: Sequence[str], root: Path, out: Path
+    pipeline: Sequence[Stage],
+    questions: EvaluationSettings,
+    analyses: Sequence[str],
+    root: Path,
+    out: Path,
+    loader: Loader,
 ) -> None:
     """Write `analysis.jsonl` below `out`: the findings at step 0 of the last stage and at each step whose weights were kept."""
     last = last_trained(pipeline)
@@ -212,9 +235,8 @@ def explain(
     reached = steps_reached(last, root)
     steps = [0, *(step for step in last.settings.points if step <= reached)]
     versions = (questions.model_version, *(ref.version for ref in questions.tasks.refs))
-    shared: dict[str, Any] = {"analyses": tuple(analyses), "general": questions.tasks.general, "versions": versions}
-    loader = Loader()
-    folders = [execute(Analyse(f"analyse-step-{step}", last, step, **shared), root, loader) for step in steps]
+    first = Analyse("", last, 0, tuple(analyses), questions.tasks.general, versions=versions)
+    folders = [execute(replace(first, name=f"analyse-step-{step}", step=step), root, loader) for step in steps]
     if not processes().is_main_process:
         return
     records = analyse.read(folders)

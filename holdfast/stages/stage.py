@@ -149,7 +149,7 @@ class Inputs(dict[str, Finished]):
 
     def __init__(self, finished: Mapping[str, Finished] = MappingProxyType({}), loader: Loader | None = None) -> None:
         super().__init__(finished)
-        self.loader = loader or Loader()  # Of models that the stage leaves as they are.
+        self.loader = loader or Loader()
 
     @classmethod
     def of(cls, stage: Stage, root: Path, loader: Loader | None = None) -> "Inputs":

@@ -75,6 +75,7 @@ class SweepEdit(EditModel):
         targets = [held for ref in self.tasks if ref.role == "target" if (held := _validation(ref.task))]
         general = [held for ref in self.tasks if ref.role == "general" if (held := _validation(ref.task))]
         self.check_tasks()
+        inputs.loader.release()  # Trials change what lies in a folder, so they are loaded here, one after another.
         # The reference of the targets is the tuned model, that of the general tasks the base.
         references = (self._values(tuned.parent, targets, inputs), self._values(None, general, {}))
         points: list[SweepPoint] = []

@@ -10,12 +10,13 @@ from pathlib import Path
 from statistics import fmean
 from typing import ClassVar, Literal
 
+from torch import nn
+
 from holdfast.atomic_files import write_text, writing
 from holdfast.evaluation import ask
 from holdfast.evaluation.matrix import evaluate
 from holdfast.inference.model import Model
 from holdfast.methods.base import Method, loss_owner, parameter_choosing_method
-from holdfast.models import resolve
 from holdfast.models.loading import Pretrained
 from holdfast.prefix.model import PrefixModel
 from holdfast.prompts import load
@@ -87,7 +88,7 @@ class Train(Stage):
     def run(self, folder: Path, inputs: Inputs) -> None:
         """Train, then write `model/`, `prompt/` or `adapter/`, and `result.json`."""
         tasks = self.read_tasks(inputs)
-        pretrained, model, stream = self._begin(tasks, inputs)
+        pretrained, model, stream, give_back = self._begin(tasks, inputs)
         # Before the first step: without a metric the stage would run to its end as if nothing had been asked for.
         if self.settings.stop_at is not None and self._validation(tasks, pretrained) is None:
             raise ValueError(
@@ -115,6 +116,9 @@ class Train(Stage):
             self._check_left(folder)
             result |= self._truncated(stream.sample(SAMPLE), folder)
             write_text(folder / "result.json", json.dumps(result, indent=1))
+        # Dropout and the recomputation of layers are switched on in the model itself, and stay there.
+        if not (self.moves_the_model or self.settings.gradient_checkpointing or self.settings.dropout is not None):
+            give_back()
 
     def clear(self, folder: Path) -> None:
         """Remove checkpoints."""
@@ -160,16 +164,23 @@ class Train(Stage):
     def at(self, step: int, folder: Path, inputs: Inputs) -> tuple[Pretrained, PrefixModel]:
         """Return the model as it was after `step` steps in this finished stage's folder, behind its prompts; `TrainSettings.curve` kept it.
 
-        Step 0 is where the stage started.
+        Step 0 is where the stage started. A later call for another step changes the model that an earlier one returned.
         """
-        pretrained, model, stream = self._begin(self.read_tasks(inputs), inputs)
-        contexts = contexts_of(model, pretrained, stream, self._method_inputs(inputs), self.settings.steps)
-        # The methods build what they train, prompts and adapters too; then the file fills it with the values of that step.
-        _, moving = prepare(contexts, self.methods, self.settings.seed)
+        # Step 0 has no file of its own, so what it starts from may not be a model that was moved on.
+        key = ("rebuilt", folder, *((step,) if step == 0 else ()))
+        pretrained, model, moving = inputs.loader.shared(key, lambda: self._rebuilt(inputs))
         if step:
             checkpoint.read_into(moving, checkpoint.point(folder, step))
+        return pretrained, model
+
+    def _rebuilt(self, inputs: Inputs) -> tuple[Pretrained, PrefixModel, dict[str, nn.Parameter]]:
+        """Return the model as training starts it, with all that moves by name: a file of a step fills every one of these."""
+        pretrained, model, stream, _ = self._begin(self.read_tasks(inputs), inputs)
+        contexts = contexts_of(model, pretrained, stream, self._method_inputs(inputs), self.settings.steps)
+        # The methods build what they train, prompts and adapters too.
+        _, moving = prepare(contexts, self.methods, self.settings.seed)
         model.requires_grad_(False).eval()
-        return replace(pretrained, model=model.model), model
+        return replace(pretrained, model=model.model), model, moving
 
     def sample(self, tasks: Sequence[Task], pretrained: Pretrained, model: PrefixModel, count: int) -> list[Row]:
         """Return the first `count` training rows of the tasks, as this stage makes them."""
@@ -178,16 +189,20 @@ class Train(Stage):
     def _method_inputs(self, inputs: Inputs) -> list[dict[str, Path]]:
         return [inputs.within(f"methods.{number}") for number in range(len(self.methods))]
 
-    def _begin(self, tasks: Sequence[Task], inputs: Inputs) -> tuple[Pretrained, PrefixModel, Stream | Mixture]:
-        """Return what training starts from: the model behind the prompts of earlier stages, and the rows."""
+    def _begin(
+        self, tasks: Sequence[Task], inputs: Inputs
+    ) -> tuple[Pretrained, PrefixModel, Stream | Mixture, Callable[[], None]]:
+        """Return what training starts from: the model behind the prompts of earlier stages, and the rows; and `Loader.take`'s way back."""
         start = inputs["start"].weights().parent if "start" in inputs else None
-        pretrained = resolve.load(self.model, start, trust_remote_code=self.trust_remote_code, date=self.date)
+        pretrained, give_back = inputs.loader.take(
+            self.model, start, trust_remote_code=self.trust_remote_code, date=self.date
+        )
         model = PrefixModel(pretrained.model)
         for number in range(len(self.prompts)):
             model.prompts.append(load.load_prompt(inputs[f"prompts.{number}"].prompt(), pretrained))
         for method in self.methods:
             load.check_length(getattr(method, "length", 0), pretrained)
-        return pretrained, model, self._stream(tasks, pretrained, model)
+        return pretrained, model, self._stream(tasks, pretrained, model), give_back
 
     def _stream(self, tasks: Sequence[Task], pretrained: Pretrained, model: PrefixModel) -> Stream | Mixture:
         size, seed = self.settings.batch_size, self.settings.seed

@@ -7,6 +7,7 @@ from typing import Any
 from holdfast.plugins import METHODS, RECIPES, members, records
 from holdfast.recipes.find import find_recipe
 from holdfast.recipes.plan import RecipePlan
+from holdfast.stages.loader import Loader
 from holdfast.stages.stage import Stage, execute
 from holdfast.stages.stage import digest as digest_of
 from holdfast.tasks.task_set import TaskRef
@@ -69,7 +70,8 @@ def record(name: str, world: Path) -> dict[str, Any]:
     root = Path(f"golden-{name}")
     with one_thread(world):
         stages = plan(name)
-        left = [execute(stage, root) for stage in stages]
+        loader = Loader()  # shared, as a run does: a model that a prompt stage gave back must train as a fresh one
+        left = [execute(stage, root, loader) for stage in stages]
         found: dict[str, Any] = {"machine": machine(), "world": digest(world, "model")}
         found |= {"folders": folders(name)}
         found |= {"losses": losses(("", folder / "log.jsonl") for folder in left)}
