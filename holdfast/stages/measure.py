@@ -191,7 +191,11 @@ def measure_untrained(
     # Before the next stage trains: it changes the loaded model in place, and the untrained one would have to be loaded once more.
     for stage in plan_measurements(pipeline, questions):
         evaluation = stage.evaluated if isinstance(stage, LabelMass) else stage
-        if evaluation is not None and evaluation.tuned is None and evaluation.trained_prompt in (None, *pipeline[:done]):
+        if (
+            evaluation is not None
+            and evaluation.tuned is None
+            and evaluation.trained_prompt in (None, *pipeline[:done])
+        ):
             execute(stage, root, loader)
 
 
