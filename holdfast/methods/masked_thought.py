@@ -20,8 +20,7 @@ class MaskedThought(Method):
     from 0 to `rate` over the first `warmup` of the steps. Inputs and demonstrations stay as they are, and no token is added to the
     vocabulary. It costs nothing, but equal rows share less of what is computed once.
 
-    Source: Chen et al. 2024, "Masked thought: simply masking partial reasoning steps can improve mathematical reasoning learning of language
-        models" (ACL), section 3
+    Source: Chen et al. 2024, "Masked thought: simply masking partial reasoning steps can improve mathematical reasoning learning" (ACL)
     """
 
     KIND: ClassVar[str] = "MaskedThought"

@@ -53,9 +53,10 @@ class Mofo(Method):
         """Put back the entries whose momentum is not among the largest."""
         # The optimizer's own first moment, from the same gradients: clipped, which `after_backward` does not see yet.
         for name, weight in self._filtered(model):
-            moment = self._moments.get(name)
+            gradient, moment = weight.grad, self._moments.get(name)
+            assert gradient is not None  # see `_filtered`
             moment = torch.zeros_like(weight) if moment is None else moment.to(weight.device)
-            self._moments[name] = moment.lerp_(weight.grad, 1 - self.beta)  # pyright: ignore[reportArgumentType]
+            self._moments[name] = moment.lerp_(gradient, 1 - self.beta)
             weight.copy_(torch.where(largest(moment, self.share), weight, self._before[name]))
 
     def state_dict(self) -> dict[str, Any]:

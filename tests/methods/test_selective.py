@@ -1,6 +1,7 @@
 """Methods that choose tensors: what must not move is bit-identical in spite of weight decay, has no optimizer state, and all else moves."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from holdfast.methods.value_only import ValueOnly
 from holdfast.prefix.model import PrefixModel
 from tests.training import tiny
 
-DECAY = {"weight_decay": 0.5}
+DECAY: dict[str, Any] = {"weight_decay": 0.5}
 
 
 def moved(folder: Path, method: Full, **options: bool) -> set[str]:
