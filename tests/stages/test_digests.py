@@ -18,10 +18,9 @@ from holdfast.training.settings import TrainSettings
 from tests.golden import recipes
 from tests.golden.record import read
 
-# Of what has no golden record of its own, because it only exists beside another method or behind another stage.
+# Of what has no golden record of its own, because it only exists beside another method.
 TOGETHER = {
     "full+kl_base+replay": ["model-101b87d7", "model-0a973367"],
-    "sparse_mask": ["model-d780f28e", "model-1dfe77fe"],
 }
 
 
