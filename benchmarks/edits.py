@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from benchmarks.harness import Result, above_the_start, alternate, in_process, main, quietly, timed
+from benchmarks.harness import Result, Setup, above_the_start, alternate, in_process, main, quietly, timed
 from holdfast.api.edit import edit_model
 from holdfast.plugins import EDITS as FAMILY
 from holdfast.plugins import configure
@@ -60,6 +60,23 @@ def checkpoint(folder: Path, seed: int, *, small: bool) -> Path:
     }
     config |= {"intermediate_size": inner, "num_hidden_layers": blocks, "num_attention_heads": 16}
     (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+def moved(model: Path, folder: Path, seed: int) -> Path:
+    """A pretrained model's files in bfloat16; with a seed above 0, its matrices moved by a thousandth of their spread."""
+    shutil.copytree(model, folder, ignore=shutil.ignore_patterns("*.safetensors"))
+    draw = torch.Generator().manual_seed(seed)
+    for path in model.glob("*.safetensors"):
+        tensors = {}
+        for name, weight in load_file(path).items():
+            step = (
+                1e-3 * weight.float().std() * torch.randn(weight.shape, generator=draw)
+                if seed and weight.ndim > 1
+                else 0.0
+            )
+            tensors[name] = (weight.float() + step).bfloat16()
+        save_file(tensors, folder / path.name, {"format": "pt"})
     return folder
 
 
@@ -139,12 +156,20 @@ def difference(one: Path, other: Path) -> float:
         )
 
 
-def cases(small: bool) -> Iterator[Result]:
+def cases(setup: Setup) -> Iterator[Result]:
     """Every edit; see the text above."""
     rounds = 3
     with tempfile.TemporaryDirectory() as temporary:
         root = Path(temporary)
-        base, tuned = (str(checkpoint(root / side, seed, small=small)) for seed, side in enumerate(("base", "tuned")))
+        sides = enumerate(("base", "tuned"))
+        base, tuned = (
+            str(
+                moved(setup.model, root / side, seed)
+                if setup.model
+                else checkpoint(root / side, seed, small=setup.small)
+            )
+            for seed, side in sides
+        )
         ours, theirs = str(root / "ours"), str(root / "theirs")
         largest = max(stored.size for shard in shards(Path(tuned)) for stored in shard.tensors.values())
         for name in EDITS:

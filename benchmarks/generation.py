@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig
 
-from benchmarks import harness, words
+from benchmarks import harness, pretrained, words
 from holdfast.inference.generation import generate
 from holdfast.inference.sampling import Sampling
 from holdfast.inference.stopping import Stops
@@ -61,13 +61,18 @@ def padded(
     return found
 
 
-def cases(small: bool) -> Iterator[harness.Result]:
+def cases(setup: harness.Setup) -> Iterator[harness.Result]:
     """Texts that all run to the limit, texts that end where they like, and those behind a soft prompt."""
     layers, width, vocabulary, count, new, rounds = (
-        (2, 128, 1000, 16, 8, 1) if small else (LAYERS, WIDTH, VOCABULARY, 64, 32, 3)
+        (2, 128, 1000, 16, 8, 1) if setup.small else (LAYERS, WIDTH, VOCABULARY, 64, 32, 3)
     )
-    model, asked = words.llama(layers, width, vocabulary, spread=words.WIDE), prompts(count, vocabulary)
-    random_ends = random.Random(2).sample(range(2, vocabulary), vocabulary // 20)
+    if setup.model:
+        count, rounds = (4, 1) if setup.small else (32, 1)
+        model, tokenizer = pretrained.load(setup.model)
+        asked, random_ends = pretrained.translations(tokenizer, count, SHOTS), tokenizer("\n")["input_ids"]
+    else:
+        model, asked = words.llama(layers, width, vocabulary, spread=words.WIDE), prompts(count, vocabulary)
+        random_ends = random.Random(2).sample(range(2, vocabulary), vocabulary // 20)
     soft = model.get_input_embeddings().weight[2 : 2 + VECTORS].clone()
     for name, ends, prompt in (
         (f"{new} tokens each", [0], None),
@@ -84,6 +89,7 @@ def cases(small: bool) -> Iterator[harness.Result]:
 
         differ = sum(a != b for a, b in zip(ours(), theirs(), strict=True))
         timing = harness.alternate(ours, theirs, rounds)
+        name = f"{setup.model.name} {name}" if setup.model else name
         yield harness.timed("few-shot generation", f"{SHOTS}-shot greedy, {count} prompts, {name}", timing, differ)
 
 

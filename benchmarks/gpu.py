@@ -1,6 +1,6 @@
 """Training steps on a GPU: packed rows against transformers' forward and PEFT, flex_attention against sdpa, and parity.
 
-    python -m benchmarks.gpu [--json] [--small]
+    python -m benchmarks.gpu [--json] [--small] [--model FOLDER]
 
 A random Llama of 0.7 billion parameters, float32 weights under bfloat16 autocast, stage 2 (the model trains behind a frozen prompt of
 100 vectors), about 16,000 tokens a step in rows of 64 to 4096. Without a GPU, only `--small` runs: tiny, and without flex_attention,
@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 
-from benchmarks import harness, limit, steps, words
+from benchmarks import harness, limit, pretrained, steps, words
 from benchmarks.steps import Built
 from holdfast.prefix import packed, reference
 
@@ -30,10 +30,13 @@ VECTORS, TOKENS = 100, 16384
 LENGTHS = (64, 256, 1024, 4096)
 
 
-def build(small: bool, device: torch.device, attention: str = "sdpa") -> Any:
+def build(setup: harness.Setup, device: torch.device, attention: str = "sdpa") -> Any:
     """The model on its device."""
-    layers, width, vocabulary = (2, 128, 1000) if small else (24, 1536, 32_000)
-    base = words.llama(layers, width, vocabulary, positions=LENGTHS[-1] + VECTORS)
+    layers, width, vocabulary = (2, 128, 1000) if setup.small else (24, 1536, 32_000)
+    if setup.model:
+        base, _ = pretrained.load(setup.model)
+    else:
+        base = words.llama(layers, width, vocabulary, positions=LENGTHS[-1] + VECTORS)
     base.set_attn_implementation(attention)
     return base.to(device)
 
@@ -49,13 +52,13 @@ def attempt(case: str, work: Callable[[], harness.Result]) -> Iterator[harness.R
         torch.cuda.empty_cache()
 
 
-def parity(small: bool, device: torch.device, attention: str) -> harness.Result:
+def parity(setup: harness.Setup, device: torch.device, attention: str) -> harness.Result:
     """Logits of ragged packed rows against each row alone, and the seconds of both."""
     exact = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
-    base = build(small, device, attention)
-    alone = build(small, device)
-    lengths = [10, 37, 64, 21] if small else [64, 200, 131, 17, 512, 300, 90, 1000]
+    base = build(setup, device, attention)
+    alone = build(setup, device)
+    lengths = [10, 37, 64, 21] if setup.small else [64, 200, 131, 17, 512, 300, 90, 1000]
     rows = steps.random_rows(lengths, base.config.vocab_size)
     prompts = [steps.prompt_of(base, VECTORS)]
     with torch.no_grad():
@@ -86,10 +89,10 @@ def compare(
     return harness.timed("gpu", case, timing, abs(first - second) / second if same else 0.0, **facts)
 
 
-def at_length(length: int, small: bool, device: torch.device, best: float) -> Iterator[harness.Result]:
+def at_length(length: int, setup: harness.Setup, device: torch.device, best: float) -> Iterator[harness.Result]:
     """One length of rows against everything else."""
-    count = 4 if small else max(1, TOKENS // length)
-    base = build(small, device)
+    count = 4 if setup.small else max(1, TOKENS // length)
+    base = build(setup, device)
     rows = steps.random_rows([length] * count, base.config.vocab_size)
     start, useful = steps.prompt_of(base, VECTORS), limit.operations(base, rows, VECTORS)
     shape, numbers = f"stage 2 P={VECTORS} B={count} T={length}", (useful, best, count * length)
@@ -106,24 +109,24 @@ def at_length(length: int, small: bool, device: torch.device, best: float) -> It
         return compare(f"{shape} against PEFT", ours(), other, *numbers, same=True)
 
     def flex() -> harness.Result:
-        with_flex = ours(build(small, device, "flex_attention"))
+        with_flex = ours(build(setup, device, "flex_attention"))
         return compare(f"{shape} flex against sdpa", with_flex, ours(), *numbers, same=True)
 
     for work in (against_plain, against_peft, *([flex] if device.type == "cuda" else [])):
         yield from attempt(f"{shape} {work.__name__}", work)
 
 
-def cases(small: bool) -> Iterator[harness.Result]:
+def cases(setup: harness.Setup) -> Iterator[harness.Result]:
     """Parity first; then each length."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if device.type == "cpu" and not small:
+    if device.type == "cpu" and not setup.small:
         raise SystemExit("there is no GPU here; --small runs the same on the processor, with tiny sizes")
     for attention in ("sdpa", *(["flex_attention"] if device.type == "cuda" else [])):
-        yield from attempt(f"parity {attention}", lambda attention=attention: parity(small, device, attention))
-    width = 128 if small else 1536
-    best = max(limit.peak(torch.bfloat16, device, width, 640 if small else 8192) for _ in range(2))
-    for length in LENGTHS[: 2 if small else None]:
-        yield from at_length(length, small, device, best)
+        yield from attempt(f"parity {attention}", lambda attention=attention: parity(setup, device, attention))
+    width = build(setup, torch.device("cpu")).get_input_embeddings().weight.shape[1]
+    best = max(limit.peak(torch.bfloat16, device, width, 640 if setup.small else 8192) for _ in range(2))
+    for length in LENGTHS[: 2 if setup.small else None]:
+        yield from at_length(length, setup, device, best)
 
 
 if __name__ == "__main__":

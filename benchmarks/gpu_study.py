@@ -1,6 +1,10 @@
-"""ProMoT against full fine-tuning on real language, in one command on a machine with a GPU.
+"""A study on real language, in one command on a machine with a GPU.
 
     python -m benchmarks.gpu_study --corpus DIR --tasks DIR --out build/gpu-study [--minutes 9]
+    python -m benchmarks.gpu_study --model MODEL --plan docs/studies/real-first.yaml --tasks DIR --out build/real-first
+
+With `--plan`, the arms and settings of a study's file on a pretrained model; a target or general task that is a folder of `--tasks` is
+that folder. Without it, ProMoT against full fine-tuning:
 
 Pretrains the large lab model (`holdfast.lab.pretrain --size large`; or takes `--model FOLDER`), then runs `holdfast study` on two
 targets that pretraining has not shown, and writes what was found to `benchmarks/results/`. Stopped by `--minutes` or killed, the
@@ -110,6 +114,15 @@ def plan(model: Path, tasks: Path, small: bool) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def of_file(path: Path, model: Path, tasks: Path) -> dict[str, Any]:
+    """The study of a file, on this model and on this machine's folders of tasks."""
+    fields = yaml.safe_load(path.read_text())
+    for role in ("targets", "general"):
+        names = fields.get(role, [])
+        fields[role] = [str(tasks / name) if (tasks / name).is_dir() else name for name in names]
+    return fields | {"model": str(model)}
+
+
 def pretrain(options: argparse.Namespace, clock: Clock, device: str) -> Path | None:
     """The large model's folder, trained if it is not there yet; None where the time ended first."""
     folder = options.out / "pretraining"
@@ -133,7 +146,8 @@ def pretrain(options: argparse.Namespace, clock: Clock, device: str) -> Path | N
 def study(options: argparse.Namespace, clock: Clock, model: Path) -> bool:
     """Run the study; whether it came to its end."""
     path = options.out / "study.yaml"
-    path.write_text(yaml.safe_dump(plan(model, options.tasks, options.small), sort_keys=False))
+    chosen = of_file(options.plan, model, options.tasks) if options.plan else plan(model, options.tasks, options.small)
+    path.write_text(yaml.safe_dump(chosen, sort_keys=False))
     command = [sys.executable, "-m", "holdfast", "study", str(path), "--out", str(options.out / "study")]
     code = clock.run("study", [*command, "--jobs", str(options.jobs)])
     if code is None:
@@ -148,7 +162,7 @@ def base(folder: Path) -> dict[str, dict[str, float]]:
     found: dict[str, dict[str, float]] = {}
     for path in sorted(folder.glob("runs/*/scores.jsonl")):
         for score in map(json.loads, path.read_text().splitlines()):
-            if score["variant"] == "base" and score["metric"] in METRICS:
+            if score["variant"] == "base":
                 found.setdefault(score["task"], {})[f"{score['shots']} shots, {score['metric']}"] = score["value"]
     return found
 
@@ -172,7 +186,8 @@ def results(options: argparse.Namespace, model: Path, device: str) -> Path:
     }
     options.results.mkdir(parents=True, exist_ok=True)
     slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
-    path = options.results / f"{datetime.date.today().isoformat()}-{slug}-study.json"
+    title = options.plan.stem if options.plan else "study"
+    path = options.results / f"{datetime.date.today().isoformat()}-{slug}-{title}.json"
     part = path.with_suffix(".part")
     part.write_text(json.dumps(found, indent=1) + "\n")
     os.replace(part, path)
@@ -185,6 +200,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--tasks", type=Path, required=True, help="folder of task folders")
     parser.add_argument("--corpus", type=Path, help="folder of text to pretrain on")
     parser.add_argument("--model", type=Path, help="a pretrained model's folder instead")
+    parser.add_argument("--plan", type=Path, help="a study's YAML file, in the place of the built-in study")
     parser.add_argument("--out", type=Path, required=True, help="folder of all that comes up on the way")
     parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results")
     parser.add_argument("--minutes", type=float, help="stop after so long; the same command goes on")

@@ -1,9 +1,11 @@
 """What every benchmark shares: two ways of doing the same, timed alternately in one process, and one line a result.
 
-    python -m benchmarks.NAME [--json] [--small] [--cpu-time]
+    python -m benchmarks.NAME [--json] [--small] [--cpu-time] [--model FOLDER] [--bf16]
 
 `--small` takes seconds instead of minutes, and its ratios mean less. `--cpu-time` counts the processor time of this process instead of
 the clock: on a busy machine, and with OMP_NUM_THREADS=1, the ratios still mean something then.
+`--model` takes a pretrained model and rows of real tasks in the place of random weights and words; `--bf16` computes training steps
+under bfloat16 autocast.
 """
 
 import argparse
@@ -24,6 +26,15 @@ import torch
 
 THREADS = int(os.environ.get("OMP_NUM_THREADS", "2"))
 _clock: Callable[[], float] = time.perf_counter
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """The choices of a command line: sizes of seconds (`small`), a pretrained model's folder (None: random weights), bfloat16 autocast."""
+
+    small: bool = False
+    model: Path | None = None
+    bf16: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,17 +137,19 @@ def quietly() -> Iterator[None]:
         yield
 
 
-def main(name: str, description: str, cases: Callable[[bool], Iterator[Result]]) -> None:
-    """Run `cases(small)` and print every result as it comes: a line of text, or with `--json` an object."""
+def main(name: str, description: str, cases: Callable[[Setup], Iterator[Result]]) -> None:
+    """Run `cases(setup)` and print every result as it comes: a line of text, or with `--json` an object."""
     global _clock
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=description)
     parser.add_argument("--json", action="store_true", help="one object a line")
     parser.add_argument("--small", action="store_true", help="seconds instead of minutes; the ratios mean less")
     parser.add_argument("--cpu-time", action="store_true", help="processor time of the process instead of the clock")
+    parser.add_argument("--model", type=Path, help="a pretrained model's folder, in the place of random weights")
+    parser.add_argument("--bf16", action="store_true", help="training steps under bfloat16 autocast")
     options = parser.parse_args()
     _clock = time.process_time if options.cpu_time else time.perf_counter
     torch.set_num_threads(THREADS)
-    for result in cases(options.small):
+    for result in cases(Setup(options.small, options.model, options.bf16)):
         print(json.dumps(asdict(result)) if options.json else result.line, flush=True)
 
 

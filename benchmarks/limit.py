@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks import harness, steps, words
+from benchmarks import harness, pretrained, steps, words
 from holdfast.row import Row
 
 VECTORS, ROWS, LENGTH = 100, 16, 128
@@ -47,16 +47,18 @@ def peak(dtype: torch.dtype, device: torch.device, width: int, tokens: int) -> f
     return best
 
 
-def cases(small: bool) -> Iterator[harness.Result]:
+def cases(setup: harness.Setup) -> Iterator[harness.Result]:
     """Stage 2 on a model of about 100 million parameters; a single precision after the other, then both by turns."""
-    layers, width, vocabulary, rounds = (2, 64, 1000, 2) if small else (LAYERS, WIDTH, VOCABULARY, 3)
-    base = words.llama(layers, width, vocabulary)
+    layers, width, vocabulary, rounds = (2, 64, 1000, 2) if setup.small else (LAYERS, WIDTH, VOCABULARY, 3)
+    base = pretrained.load(setup.model)[0] if setup.model else words.llama(layers, width, vocabulary)
+    vocabulary, width = base.get_input_embeddings().weight.shape
     rows = steps.random_rows([LENGTH] * ROWS, vocabulary)
     useful = operations(base, rows, VECTORS)
     start = steps.prompt_of(base, VECTORS)
     built = {bf16: steps.ours(base, rows, start=start, bf16=bf16)[0] for bf16 in (False, True)}
     losses = {bf16: [float(step())] for bf16, step in built.items()}
-    case = f"stage 2 {sum(p.numel() for p in base.parameters()) / 1e6:.0f}M P={VECTORS} B={ROWS} T={LENGTH}"
+    name = f"{setup.model.name} " if setup.model else ""
+    case = f"{name}stage 2 {sum(p.numel() for p in base.parameters()) / 1e6:.0f}M P={VECTORS} B={ROWS} T={LENGTH}"
     times: dict[bool, list[float]] = {False: [], True: []}
     peaks: dict[bool, list[float]] = {False: [], True: []}
     for _ in range(rounds):

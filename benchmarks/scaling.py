@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from benchmarks import harness, scoring, steps, words
+from benchmarks import harness, pretrained, scoring, steps, words
 from holdfast.inference.model import Model
 from holdfast.models.loading import Pretrained
 
@@ -48,14 +48,15 @@ def kept(step: Callable[[], object], model: nn.Module) -> float:
     return float(sum(found.values()))
 
 
-def training(name: str, sizes: Sequence[int], small: bool, rounds: int) -> harness.Result:
+def training(name: str, sizes: Sequence[int], setup: harness.Setup, rounds: int) -> harness.Result:
     """Stage 1, one number varied."""
     curves: dict[str, list[float]] = {key: [] for key in ("ours_time", "theirs_time", "ours_kept", "theirs_kept")}
     worst, timings = 0.0, []
     for size in sizes:
-        shape = {"B": 8, "T": 64, "P": 50, "width": 64 if small else 256} | {name: size}
-        vocabulary, layers = (1000, 2) if small else (32_000, 4)
-        base = words.llama(layers, shape["width"], vocabulary)
+        shape = {"B": 8, "T": 64, "P": 50, "width": 64 if setup.small else 256} | {name: size}
+        vocabulary, layers = (1000, 2) if setup.small else (32_000, 4)
+        base = pretrained.load(setup.model)[0] if setup.model else words.llama(layers, shape["width"], vocabulary)
+        vocabulary = len(base.get_input_embeddings().weight)
         rows = steps.random_rows([shape["T"]] * shape["B"], vocabulary)
         options: dict[str, Any] = {"start": steps.prompt_of(base, shape["P"]), "trains": "prompt"}
         mine, other = steps.ours(base, rows, **options), steps.prompt_tuning(base, rows, **options)
@@ -71,11 +72,14 @@ def training(name: str, sizes: Sequence[int], small: bool, rounds: int) -> harne
     return harness.timed("scaling", f"stage 1 {name}={sizes[0]}..{sizes[-1]}", timings[-1], worst, **exponents)
 
 
-def score(name: str, sizes: Sequence[int], small: bool, rounds: int) -> harness.Result:
+def score(name: str, sizes: Sequence[int], setup: harness.Setup, rounds: int) -> harness.Result:
     """Questions behind demonstrations that all share, one number varied."""
     Instance, HFLM = scoring.harness_backend()
-    layers, width, vocabulary, items = (2, 64, 1000, 4) if small else (4, 256, 32_000, 8)
-    model, tokenizer = words.llama(layers, width, vocabulary, spread=words.WIDE), words.tokenizer(vocabulary)
+    layers, width, vocabulary, items = (2, 64, 1000, 4) if setup.small else (4, 256, 32_000, 8)
+    if setup.model:
+        model, tokenizer = pretrained.load(setup.model)
+    else:
+        model, tokenizer = words.llama(layers, width, vocabulary, spread=words.WIDE), words.tokenizer(vocabulary)
     ours = Model(Pretrained(model, tokenizer, "random", ""))
     theirs = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=16, device="cpu", max_length=2048)
     curves: dict[str, list[float]] = {"ours_time": [], "theirs_time": []}
@@ -107,12 +111,13 @@ def questions(items: int, vocabulary: int, shots: int, choices: int) -> list[tup
     return [(context, " " + words.text(3, vocabulary, draw)) for context in contexts for _ in range(choices)]
 
 
-def cases(small: bool) -> Iterator[harness.Result]:
+def cases(setup: harness.Setup) -> Iterator[harness.Result]:
     """All of them; small ones vary over half of the sizes."""
-    for way, varied in ((training, TRAINING), (score, SCORING)):
-        for name, sizes in varied.items():
-            chosen = sizes[:2] if small else sizes
-            yield way(name, chosen, small, 1 if small else 3)
+    # A pretrained model has its width.
+    varied = {key: sizes for key, sizes in TRAINING.items() if key != "width" or not setup.model}
+    for measure, axes in ((training, varied), (score, SCORING)):
+        for name, sizes in axes.items():
+            yield measure(name, sizes[:2] if setup.small else sizes, setup, 1 if setup.small else 3)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
-from benchmarks import harness, words
+from benchmarks import harness, pretrained, words
 from holdfast.inference.model import Model
 from holdfast.models.loading import Pretrained
 
@@ -45,34 +45,43 @@ def harness_backend() -> tuple[Any, Any]:
     return Instance, HFLM
 
 
-def cases(small: bool) -> Iterator[harness.Result]:
+def cases(setup: harness.Setup) -> Iterator[harness.Result]:
     """The same demonstrations before every item (the harness's sampler `first_n`), and others before each (`default`)."""
     Instance, HFLM = harness_backend()
-    layers, width, vocabulary, items, rounds = (2, 128, 1000, 12, 1) if small else (LAYERS, WIDTH, VOCABULARY, 40, 3)
-    model, tokenizer = words.llama(layers, width, vocabulary, spread=words.WIDE), words.tokenizer(vocabulary)
+    layers, width, vocabulary, items, rounds = (
+        (2, 128, 1000, 12, 1) if setup.small else (LAYERS, WIDTH, VOCABULARY, 40, 3)
+    )
+    if setup.model:
+        # A real model is large: fewer items give the same ratio.
+        items, rounds = (2, 1) if setup.small else (12, 1)
+        model, tokenizer = pretrained.load(setup.model)
+    else:
+        model, tokenizer = words.llama(layers, width, vocabulary, spread=words.WIDE), words.tokenizer(vocabulary)
     ours = Model(Pretrained(model, tokenizer, "random", ""))
     theirs = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=THEIR_BATCH, device="cpu", max_length=2048)
     for same in (True, False):
-        pairs = questions(items, same, vocabulary)
+        pairs = pretrained.choices(items, SHOTS, same=same) if setup.model else questions(items, same, vocabulary)
         instances = [Instance("loglikelihood", {}, pair, i) for i, pair in enumerate(pairs)]
         mine = [(one.value, one.greedy) for one in ours.loglikelihood(pairs)]
         other = theirs.loglikelihood(instances, disable_tqdm=True)
         assert [greedy for _, greedy in mine] == [greedy for _, greedy in other]
-        assert ranked(mine) == ranked(other)
+        each = len(pairs) // items
+        assert ranked(mine, each) == ranked(other, each)
         worst = max(abs(a - b) for (a, _), (b, _) in zip(mine, other, strict=True))
         timing = harness.alternate(
             lambda pairs=pairs: ours.loglikelihood(pairs),
             lambda instances=instances: theirs.loglikelihood(instances, disable_tqdm=True),
             rounds,
         )
-        case = f"{SHOTS}-shot {'first_n' if same else 'default'}, {items} items of {CHOICES} choices"
+        name = f"{setup.model.name} " if setup.model else ""
+        case = f"{name}{SHOTS}-shot {'first_n' if same else 'default'}, {items} items of {each} choices"
         yield harness.timed("few-shot scoring", case, timing, worst)
 
 
-def ranked(found: list[tuple[float, bool]]) -> list[int]:
-    """The likeliest choice of each item."""
-    values = [value for value, _ in found]
-    return [max(range(i, i + CHOICES), key=values.__getitem__) for i in range(0, len(values), CHOICES)]
+def ranked(scored: list[tuple[float, bool]], each: int) -> list[int]:
+    """The likeliest choice of each item, which has so many."""
+    values = [value for value, _ in scored]
+    return [max(range(i, i + each), key=values.__getitem__) for i in range(0, len(values), each)]
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import random
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -55,8 +56,8 @@ def random_rows(lengths: Sequence[int], vocabulary: int, prompt: int | None = 0)
     ]
 
 
-def real_rows(task: str, count: int, limit: int = 512) -> list[Row]:
-    """The first examples of a task's train split in GPT-2's tokens, the answer predicted.
+def real_rows(task: str, count: int, limit: int = 512, tokenizer: Any = None, prompt: int | None = None) -> list[Row]:
+    """The first examples of a task's train split in the tokens of `tokenizer` (None: GPT-2's), the answer predicted.
 
     Where the data is not beside the repository: random tokens, of lengths like those of such tasks.
     """
@@ -65,14 +66,14 @@ def real_rows(task: str, count: int, limit: int = 512) -> list[Row]:
         median = {"rte": 70, "sst2": 25}[task]
         lengths = [min(limit, max(8, round(draw.lognormvariate(0, 0.6) * median))) for _ in range(count)]
         return random_rows(lengths, REAL_VOCABULARY, None)
-    tokenizer = AutoTokenizer.from_pretrained(TOKENIZER)
+    tokenizer = tokenizer or AutoTokenizer.from_pretrained(TOKENIZER)
     rows = []
     with (TASKS / task / "train.jsonl").open() as file:
-        for line, _ in zip(file, range(count), strict=False):
+        for line in islice(file, count):
             example = json.loads(line)
             context = tokenizer(example["input"] + "\nAnswer:")["input_ids"][-limit:]
             answer = [*tokenizer(" " + example["target"])["input_ids"], tokenizer.eos_token_id]
-            rows.append(Row((*context, *answer), (*[0.0] * len(context), *[1.0] * len(answer))))
+            rows.append(Row((*context, *answer), (*[0.0] * len(context), *[1.0] * len(answer)), prompt))
     return rows
 
 

@@ -5,6 +5,8 @@ relative difference of the first step's loss, of its gradients (largest differen
 step's loss.
 
 - `stage 1 ...` trains a prompt in front of the frozen model, `stage 2 ...` the model behind the frozen prompt; `theirs` is PEFT.
+- With `--model`: the same on a pretrained model and real rows; TRL's head is fused with its loss, as it is by default since 1.15, and
+  `... against transformers` is its own forward of the padded rows.
 - `full ragged ...` and `lora ...` train on real rows without a prompt; `theirs` is the step of TRL's SFTTrainer.
 - `ideal ...`: `theirs` is transformers' own step without any prompt or padding, logits at the labels only: what a step behind a
   prompt could cost at best. A goal of 1.25 times the ideal is a ratio above 0.8. Nothing equal is computed. `useful tokens`: the rows
@@ -15,7 +17,7 @@ step's loss.
 from collections.abc import Iterator
 from typing import Any
 
-from benchmarks import harness, steps, words
+from benchmarks import harness, pretrained, steps, words
 from benchmarks.steps import Built
 
 ROWS, VECTORS = 16, 100
@@ -34,8 +36,12 @@ def compare(case: str, mine: Built, other: Built, rounds: int, *, same: bool = T
     return harness.timed("training step", case, timing, worst)
 
 
-def cases(small: bool) -> Iterator[harness.Result]:
+def cases(setup: harness.Setup) -> Iterator[harness.Result]:
     """Stages 1 and 2 with short and long rows; then without a prompt, on ragged rows."""
+    if setup.model:
+        yield from on_pretrained(setup, *pretrained.load(setup.model))
+        return
+    small = setup.small
     yield from behind_prompts(small)
     yield from against_ideal(small)
     layers, width, count, rounds = (2, 64, 4, 2) if small else (steps.REAL_LAYERS, steps.REAL_WIDTH, ROWS, 3)
@@ -45,6 +51,28 @@ def cases(small: bool) -> Iterator[harness.Result]:
         for name, lora in (("full ragged", False), ("lora ragged", True)):
             mine = steps.ours(base, rows, trains="lora" if lora else "model")
             yield compare(f"{name} {task} B={count}", mine, steps.sft(base, rows, lora=lora), rounds)
+
+
+def on_pretrained(setup: harness.Setup, base: Any, tokenizer: Any) -> Iterator[harness.Result]:
+    """Rows of real tasks: 8 longer ones and 16 short ones."""
+    start, bf16, rounds = steps.prompt_of(base, VECTORS), setup.bf16, 1 if setup.small else 3
+    name = f"{setup.model.name}{' bf16' if bf16 else ''}" if setup.model else ""
+    for task, count in (("rte", 8), ("sst2", 16)):
+        count = 2 if setup.small else count
+        rows = steps.real_rows(task, count, 128, tokenizer, prompt=0)
+        lengths = [len(row.tokens) for row in rows]
+        shape = f"B={count} T={min(lengths)}..{max(lengths)}"
+        for stage, trains in ((1, "prompt"), (2, "model")):
+            mine = steps.ours(base, rows, start=start, trains=trains, bf16=bf16)
+            theirs = steps.prompt_tuning(base, rows, start=start, trains=trains, bf16=bf16)
+            yield compare(f"{name} stage {stage} {task} P={VECTORS} {shape}", mine, theirs, rounds)
+        rows = steps.real_rows(task, count, 128, tokenizer)
+        for kind, lora in (("full", False), ("lora", True)):
+            mine = steps.ours(base, rows, trains="lora" if lora else "model", bf16=bf16)
+            yield compare(f"{name} {kind} {task} {shape}", mine, steps.sft(base, rows, lora=lora, bf16=bf16), rounds)
+            if not lora:
+                mine, theirs = steps.ours(base, rows, bf16=bf16), steps.plain(base, rows, bf16=bf16)
+                yield compare(f"{name} {kind} {task} {shape} against transformers", mine, theirs, rounds)
 
 
 def behind_prompts(small: bool) -> Iterator[harness.Result]:
