@@ -30,7 +30,6 @@ import torch
 import yaml
 
 from holdfast.lab.export import repository
-from holdfast.tasks.task import METRICS
 
 TARGETS = ("rte", "multi30k_en_fr")
 GENERAL = (
