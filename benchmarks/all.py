@@ -20,7 +20,16 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-LIMITS = {"whole": 200, "limit": 110, "training": 380, "memory": 170, "scoring": 210, "generation": 190, "edits": 210, "scaling": 170}
+LIMITS = {
+    "whole": 200,
+    "limit": 110,
+    "training": 380,
+    "memory": 170,
+    "scoring": 210,
+    "generation": 190,
+    "edits": 210,
+    "scaling": 170,
+}
 # The least ratio, by what a result is called: its benchmark and its case.
 GOALS = (
     (r"training step: stage 1 .* T=32$", 6.0),
