@@ -56,7 +56,7 @@ class Family:
 
 
 METHODS = Family("method", "holdfast.methods", "Method")
-RECIPES = Family("recipe", "holdfast.recipes", "recipe", frozenset({"base", "find", "pipeline", "plan"}))
+RECIPES = Family("recipe", "holdfast.recipes", "recipe", frozenset({"base", "find", "pipeline", "plan", "sweep"}))
 EDITS = Family("edit", "holdfast.edits", "Edit")
 CURATIONS = Family("curation", "holdfast.curation", "Curation")
 DECODINGS = Family("decoding", "holdfast.decoding", "Decoding")

@@ -1,10 +1,11 @@
 """Plan a run from the arguments of `tune`: everything that is checked before anything is written."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from holdfast.api.search import load_optuna, search
 from holdfast.api.versions import library_versions
 from holdfast.evaluation.ask import check_askable
 from holdfast.models import chat_date, resolve
@@ -14,8 +15,9 @@ from holdfast.recipes.pipeline import Pipeline, Techniques, compose
 from holdfast.recipes.plan import RecipePlan
 from holdfast.stages import assemble
 from holdfast.stages.analyse import check_known
+from holdfast.stages.loader import Loader
 from holdfast.stages.measure import EvaluationSettings
-from holdfast.stages.sweep_edit import SweepEdit
+from holdfast.stages.validation import Validation
 from holdfast.tasks.task_set import TaskSet
 
 
@@ -76,6 +78,17 @@ class RunPlan:
     pipeline: Pipeline
     questions: EvaluationSettings
     config: dict[str, Any]
+    curve: int
+    validation: Validation | None = None
+
+    def searched(self, root: Path, folder: Path, loader: Loader) -> "RunPlan":
+        """Return the plan with the values that the search of its dials chooses; the plan itself where it has none."""
+        if self.pipeline.search is None or self.validation is None:
+            return self
+        validation = replace(self.validation, loader=loader)
+        values = search(self.pipeline.search, validation, self.curve, root, folder)
+        pipeline, _ = self.pipeline.search.pipeline(values, self.curve)
+        return replace(self, pipeline=pipeline, questions=replace(self.questions, decoding=pipeline.decoding))
 
 
 def plan_run(request: Request, tasks: TaskSet, folder: Path) -> RunPlan:
@@ -94,18 +107,23 @@ def plan_run(request: Request, tasks: TaskSet, folder: Path) -> RunPlan:
     recipe_plan = RecipePlan(model, tasks.targets, request.settings, request.seed, versions, trust, date=date)
     pipeline = compose(request.techniques, recipe_plan, (*tasks.general, *tasks.diagnostics))
     check_known(request.analyses)
-    # Now, and not hours later when the sweep begins.
-    for stage in pipeline.stages:
-        if isinstance(stage, SweepEdit):
-            stage.check_tasks()
-    pipeline = pipeline.with_curve(recipe_plan, request.curve or int(bool(request.analyses)))
+    curve = request.curve or int(bool(request.analyses))
+    validation = None
+    if pipeline.search is not None:
+        sweep = pipeline.search.sweep
+        validation = Validation(model, (*tasks.targets, *tasks.general), sweep.rule.limit, trust, date)
+        # Now, and not hours later when the search begins.
+        validation.check(sweep.name)
+        if len(sweep.dials) > 1:
+            load_optuna()
+    pipeline = pipeline.with_curve(recipe_plan, curve)
     config |= {"noise_floor": True} if request.noise_floor else {}
     config |= {"analyses": list(request.analyses)} if request.analyses else {}
     config |= {"stages": recipe_plan.resolved, "versions": library_versions()}
     questions = EvaluationSettings(
         model, version, tasks, request.shots, request.limit, request.noise_floor, trust, date, pipeline.decoding
     )
-    return RunPlan(request, tasks, pipeline, questions, config)
+    return RunPlan(request, tasks, pipeline, questions, config, curve, validation)
 
 
 def _begun(folder: Path, config: Mapping[str, Any]) -> str | None:

@@ -104,6 +104,7 @@ def tune(
     with _claimed(folder, plan.config, overwrite):
         root = Path(stage_root or RunFolder(folder).stages)
         loader, trained = Loader(), []
+        plan = plan.searched(root, folder, loader)
         for number, stage in enumerate(plan.pipeline.stages):
             measure_untrained(plan.pipeline.stages, number, plan.questions, root, loader)
             trained.append(execute(stage, root, loader))

@@ -19,7 +19,7 @@ Curate = Annotated[
 EditOf = Annotated[
     str | None,
     typer.Option(
-        help="After training: see `holdfast edits`. --set edit.alpha=sweep chooses a field on validation examples."
+        help="After training: see `holdfast edits`. --set edit.alpha=sweep chooses a field on validation examples (or sweep:0..2)."
     ),
 ]
 Limit = Annotated[int | None, typer.Option(min=1, help="At most this many test items of each task.")]

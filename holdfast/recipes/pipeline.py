@@ -1,7 +1,8 @@
 """Compose a run of a technique for each moment: curate the data, train by a recipe, edit the weights, decode."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import Any
 
 from holdfast.curation.base import Curation
@@ -10,16 +11,13 @@ from holdfast.edits.base import Edit
 from holdfast.plugins import CURATIONS, DECODINGS, EDITS, configure
 from holdfast.recipes.find import find_recipe
 from holdfast.recipes.plan import RecipePlan
+from holdfast.recipes.sweep import Sweep, Values, find_sweep
 from holdfast.stages.curate import Curate
 from holdfast.stages.edit_model import EditModel
-from holdfast.stages.measure import last_trained, prompt_owners
+from holdfast.stages.measure import last_trained
 from holdfast.stages.stage import Stage
-from holdfast.stages.sweep_edit import SweepEdit
 from holdfast.stages.train import Train
 from holdfast.tasks.task_set import TaskRef
-
-SWEEP = "sweep"
-SWEPT = {"weight": 2.0, "floor": None, "points": 11, "limit": 100}  # the settings of a sweep, beside those of the edit
 
 
 @dataclass(frozen=True)
@@ -40,10 +38,14 @@ class Techniques:
 
 @dataclass(frozen=True)
 class Pipeline:
-    """The stages of a run in their order, and how the tuned model is decoded. Nothing has run."""
+    """The stages of a run in their order, and how the tuned model is decoded. Nothing has run.
+
+    With a `search` they are those of its first values, until the search has chosen.
+    """
 
     stages: tuple[Stage, ...]
     decoding: Decoding | None = None
+    search: "Search | None" = None
 
     def with_curve(self, plan: RecipePlan, points: int) -> "Pipeline":
         """Return the pipeline with so many points kept along its last training stage, where the model itself is trained there."""
@@ -57,19 +59,79 @@ class Pipeline:
         return replace(self, stages=tuple(stages))
 
 
+@dataclass(frozen=True)
+class Search:
+    """A run some of whose fields are searched: `pipeline` makes its stages for given values of them."""
+
+    sweep: Sweep
+    techniques: Techniques
+    plan: RecipePlan
+    others: tuple[TaskRef, ...]
+
+    def pipeline(self, values: Values, curve: int = 0) -> tuple[Pipeline, RecipePlan]:
+        """Return the pipeline at these values, with so many points along it, and its plan, which has all settings.
+
+        Raises:
+            ValueError: the values do not fit.
+        """
+        plan = replace(self.plan, set=self.sweep.settings(values), resolved={}, pinned=[])
+        pipeline = _composed(self.techniques, plan, self.others)
+        return pipeline.with_curve(plan, curve), plan
+
+    @cached_property
+    def defaults(self) -> Values | None:
+        """Return the values that the dials have where nobody sets them; None where one of these is not searched."""
+        resolved = self.pipeline({})[1].resolved
+        values: dict[str, Any] = {}
+        for dial in self.sweep.dials:
+            stage, _, key = dial.name.partition(".")
+            values[dial.name] = resolved[stage][key]
+        return values if all(values[dial.name] in dial for dial in self.sweep.dials) else None
+
+    @cached_property
+    def candidates(self) -> tuple[Values, ...]:
+        """Return the values of the grid that fit.
+
+        Raises:
+            ValueError: fewer than two do.
+        """
+        fitting, wrong = [], None
+        for values in self.sweep.grid():
+            # A technique may refuse an end of the scale; the values that it takes are swept.
+            try:
+                self.pipeline(values)
+                fitting.append(values)
+            except ValueError as error:
+                wrong = error
+        if len(fitting) < 2:
+            # Of a field that does not exist, or a technique that does not fit, the reason is the same at every value.
+            raise ValueError(f"{self.sweep.name}: {wrong}") from None
+        return tuple(fitting)
+
+
 def compose(techniques: Techniques, plan: RecipePlan, others: Sequence[TaskRef] = ()) -> Pipeline:
     """Return the pipeline of a run; `plan` is asked for the settings of every stage, and `others` are the tasks beside the targets.
 
     Raises:
         ValueError: there is no such technique or setting, or the techniques do not fit together.
     """
+    sweep = find_sweep(plan.set)
+    if sweep is None:
+        return _composed(techniques, plan, others)
+    search = Search(sweep, techniques, replace(plan), tuple(others))
+    pipeline, first = search.pipeline(search.candidates[0])
+    plan.tasks, plan.resolved, plan.pinned = first.tasks, sweep.shown(first.resolved), first.pinned
+    return replace(pipeline, search=search)
+
+
+def _composed(techniques: Techniques, plan: RecipePlan, others: Sequence[TaskRef]) -> Pipeline:
     general = tuple(ref for ref in others if ref.role == "general")
     if techniques.curate is not None:
         # Before the recipe runs, which then trains on the curated tasks as on any others.
         plan.tasks = _curated(techniques.curate, plan, general)
     stages = find_recipe(techniques.method)(plan)
     if techniques.edit is not None:
-        stages.append(_edited(techniques.edit, plan, stages, general))
+        stages.append(_edited(techniques.edit, plan, stages))
     decoding = None
     if techniques.decode is not None:
         decoding = configure(DECODINGS, techniques.decode, plan.settings("decode"), "decode")
@@ -89,60 +151,18 @@ def _curated(name: str, plan: RecipePlan, general: tuple[TaskRef, ...]) -> tuple
     return tuple(Curate(f"curate-{ref.file_label}", ref, **shared) for ref in plan.tasks if isinstance(ref, TaskRef))
 
 
-def _edited(name: str, plan: RecipePlan, stages: Sequence[Stage], general: tuple[TaskRef, ...]) -> EditModel:
+def _edited(name: str, plan: RecipePlan, stages: Sequence[Stage]) -> EditModel:
     last = last_trained(stages)
     if "model" not in last.leaves:
         why = "leave model.merge on" if "adapter" in last.leaves else "use a method that trains the model"
         raise ValueError(f"edit={name}: the last stage leaves no whole model whose weights could be edited; {why}")
-    settings = plan.settings("edit")
-    dials = [key for key, value in settings.items() if value == SWEEP]
-    if len(dials) > 1:
-        raise ValueError(f"edit: {' and '.join(dials)} are both swept; sweep one of them")
-    # `SWEPT` are settings of the sweep; without one they reach the edit, which refuses a field that it does not have.
-    fixed = {key: value for key, value in settings.items() if value != SWEEP and (not dials or key not in SWEPT)}
-    edit: Edit = configure(EDITS, name, fixed, "edit")
+    edit: Edit = configure(EDITS, name, plan.settings("edit"), "edit")
     if edit.fewest > 1:
         raise ValueError(
             f"edit={name}: takes {edit.fewest} models after the base, and a run makes one; use `holdfast edit` after it"
         )
-    version = plan.versions[0] if plan.versions else ""
-    if not dials:
-        plan.resolved["edit"] = _shown(edit)
-        return EditModel("edit", plan.model, last, edit, version)
-    rule = SWEPT | {key: value for key, value in settings.items() if key in SWEPT}
-    owners = prompt_owners(stages)
-    # A sweep asks all targets behind one prompt (`SweepEdit.prompt`).
-    if len(owners) > 1:
-        raise ValueError(f"edit.{dials[0]}=sweep: several targets have a prompt each; give edit.{dials[0]} a value")
-    grid = _grid(name, fixed, dials[0], int(rule["points"]))
-    targets = tuple(task.task if isinstance(task, Curate) else task for task in plan.tasks)
-    plan.resolved["edit"] = _shown(edit) | {dials[0]: SWEEP} | rule
-    return SweepEdit(
-        "edit", plan.model, last, edit, version, dials[0], grid, (*targets, *general), owners[0][0] if owners else None,
-        float(rule["weight"]), rule["floor"], int(rule["limit"]), plan.trust_remote_code, plan.date,
-    )  # fmt: skip
-
-
-def _grid(name: str, fixed: Mapping[str, Any], dial: str, points: int) -> tuple[float, ...]:
-    """Return the values of the dial, from 1 down to 0, that the edit takes.
-
-    Raises:
-        ValueError: fewer than two points are wanted, or the edit takes fewer than two values.
-    """
-    if points < 2:
-        raise ValueError(f"edit.points={points}: a sweep needs two values at least")
-    values, wrong = [], ""
-    for number in range(points):
-        value = round(1 - number / (points - 1), 6)
-        # An edit may refuse an end of the scale; the values that it takes are swept.
-        try:
-            configure(EDITS, name, {**fixed, dial: value}, "edit")
-            values.append(value)
-        except ValueError as error:
-            wrong = str(error)
-    if len(values) < 2:
-        raise ValueError(f"edit.{dial}=sweep: cannot be swept from 0 to 1 ({wrong})")
-    return tuple(values)
+    plan.resolved["edit"] = _shown(edit)
+    return EditModel("edit", plan.model, last, edit, plan.versions[0] if plan.versions else "")
 
 
 def _after(stage: Stage, last: Train, changed: Train) -> Stage:

@@ -53,7 +53,7 @@ class RunFolder:
 
     @property
     def sweep_file(self) -> Path:
-        """The points of an edit's dial, where it was chosen on validation data."""
+        """The points of a search, where a field was chosen on validation data."""
         return self.path / "sweep.jsonl"
 
     @property

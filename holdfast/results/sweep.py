@@ -1,39 +1,53 @@
-"""The course of an edit's dial on validation data, and the rule by which a value is chosen."""
+"""The course of a search on validation data, and the rule by which a value is chosen."""
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 
 @dataclass(frozen=True)
 class SweepPoint:
-    """One value of the dial. `target` is the mean of the targets' metrics as shares of the tuned model's, `general` that of the
-    general tasks' as shares of the base's, both on validation examples; `tasks` has each metric, from 0 to 1."""
+    """A value of each dial (`{"edit.alpha": 0.5}`), and what was reached there, on validation examples.
 
-    dial: str
-    value: float
+    `target` is the mean of the targets' metrics as shares of a reference (the tuned model before the edit and without decoding; where
+    each value trains a model, the first one's), `general` that of the general tasks' as shares of the base's; `tasks` has each metric,
+    from 0 to 1. `key` tells the search from one of other contents.
+    """
+
+    settings: Mapping[str, Any]
     target: float
     general: float
     tasks: Mapping[str, float]
     chosen: bool = False
+    key: str = ""
 
     @classmethod
     def of(
         cls,
-        dial: str,
-        value: float,
+        settings: Mapping[str, Any],
         measured: tuple[Mapping[str, float], Mapping[str, float]],
         references: tuple[Mapping[str, float], Mapping[str, float]],
+        key: str = "",
     ) -> "SweepPoint":
-        """Return the point of a value from the metrics of the targets and of the general tasks, and their references."""
+        """Return the point from the metrics of the targets and of the general tasks, and their references."""
         target, general = (_share(m, r) for m, r in zip(measured, references, strict=True))
-        return cls(dial, value, target, general, {**measured[0], **measured[1]})
+        return cls(settings, target, general, {**measured[0], **measured[1]}, key=key)
 
-    def weighted(self, weight: float) -> float:
-        """Return weight * target + general."""
-        return weight * self.target + self.general
+    @property
+    def label(self) -> str:
+        """Return the values as text: `edit.alpha=0.5`."""
+        values = {name: f"{value:g}" if isinstance(value, float) else value for name, value in self.settings.items()}
+        return ", ".join(f"{name}={value}" for name, value in values.items())
+
+    def score(self, weight: float = 2.0, floor: float | None = None) -> float:
+        """Return the number by which points are ordered: `weight` * target + general; with a floor, what is kept of the general tasks
+        where the target reaches it, and below it a number under 0 that grows with the target."""
+        if floor is None:
+            return weight * self.target + self.general
+        return self.general if self.target >= floor else self.target - floor - 1
 
 
 def choose(points: Sequence[SweepPoint], *, weight: float = 2.0, floor: float | None = None) -> SweepPoint:
@@ -42,21 +56,20 @@ def choose(points: Sequence[SweepPoint], *, weight: float = 2.0, floor: float | 
 
     Source: Wang et al. 2025, "LiNeS" (ICLR), single-task editing: the target counts twice
     """
-    if floor is None:
-        return max(points, key=lambda point: point.weighted(weight))
-    above = [point for point in points if point.target >= floor]
-    if not above:
-        return max(points, key=lambda point: point.target)
-    return max(above, key=lambda point: point.general)
+    return max(points, key=lambda point: point.score(weight, floor))
 
 
 def read_sweep(path: Path) -> list[SweepPoint]:
     """Return the points in a `sweep.jsonl`; none where there is no such file."""
     if not path.exists():
         return []
-    known = {f.name for f in fields(SweepPoint)}  # a newer version may have written more
-    records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    return [SweepPoint(**{key: value for key, value in record.items() if key in known}) for record in records]
+    points: list[SweepPoint] = []
+    for record in map(json.loads, path.read_text(encoding="utf-8").splitlines()):
+        # Of an earlier version: a single dial of the edit.
+        settings = record["settings"] if "settings" in record else {f"edit.{record['dial']}": record["value"]}
+        measured = (record["target"], record["general"], record["tasks"], record["chosen"])
+        points.append(SweepPoint(settings, *measured, record.get("key", "")))
+    return points
 
 
 def _share(measured: Mapping[str, float], references: Mapping[str, float]) -> float:

@@ -33,9 +33,6 @@ def collect(
         _copy(parts, out / piece)
     data = {name: RunFolder(folder).data for name, folder in curated.items()}
     _copy(data if len(data) != 1 else {"": next(iter(data.values()))}, RunFolder(out).data)
-    for sweep in (RunFolder(folder).sweep_file for folder in stages):
-        if sweep.exists():
-            write_text(RunFolder(out).sweep_file, sweep.read_text(encoding="utf-8"))
     logs = [log.read_text() for folder in stages if (log := RunFolder(folder).log_file).exists()]
     write_text(RunFolder(out).log_file, "".join(logs))
 
@@ -140,7 +137,7 @@ def _changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 def _started(out: Path) -> bool:
     """Return whether a run's folder holds work that would be lost: a finished stage, a checkpoint, or numbers."""
     done = any((stage / MARK).exists() or any(stage.glob("checkpoint-*")) for stage in _begun(out))
-    return done or RunFolder(out).scores_file.exists()
+    return done or RunFolder(out).scores_file.exists() or RunFolder(out).sweep_file.exists()
 
 
 def _begun(out: Path) -> list[Path]:

@@ -1,6 +1,8 @@
 """The rule by which an edit's dial is chosen, by hand."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -9,7 +11,7 @@ from holdfast.results.sweep import SweepPoint, choose, read_sweep
 
 # target and general as shares of the tuned model and of the base
 POINTS = [
-    SweepPoint("alpha", value, target, general, {})
+    SweepPoint({"edit.alpha": value}, target, general, {})
     for value, target, general in ((1.0, 1.0, 0.2), (0.5, 0.9, 0.5), (0.2, 0.6, 1.0), (0.0, 0.1, 1.0))
 ]
 
@@ -27,13 +29,13 @@ POINTS = [
     ],
 )
 def test_the_chosen_value_follows_the_rule(rule: dict[str, float], value: float) -> None:
-    assert choose(POINTS, **rule).value == value
+    assert choose(POINTS, **rule).settings == {"edit.alpha": value}
 
 
 def test_metrics_count_as_shares_of_their_references() -> None:
     """The target of the tuned model, the general tasks of the base; a task that the base cannot do counts as it is."""
     measured = {"t": 0.4}, {"a": 0.3, "b": 0.1}
-    point = SweepPoint.of("alpha", 0.5, measured, ({"t": 0.8}, {"a": 0.6, "b": 0.0}))
+    point = SweepPoint.of({"edit.alpha": 0.5}, measured, ({"t": 0.8}, {"a": 0.6, "b": 0.0}))
     assert (point.target, point.general) == (0.5, pytest.approx(0.3))
     assert point.tasks == {"t": 0.4, "a": 0.3, "b": 0.1}
 
@@ -41,3 +43,27 @@ def test_metrics_count_as_shares_of_their_references() -> None:
 def test_without_a_sweep_there_is_no_figure(tmp_path: Path) -> None:
     assert read_sweep(tmp_path / "sweep.jsonl") == []
     assert sweep_figure.panel([]) is None
+
+
+def test_a_file_of_an_earlier_version_is_read(tmp_path: Path) -> None:
+    record = {"dial": "alpha", "value": 0.5, "target": 0.9, "general": 0.5, "tasks": {"t": 0.4}, "chosen": True}
+    (tmp_path / "sweep.jsonl").write_text(json.dumps(record) + "\n")
+    assert read_sweep(tmp_path / "sweep.jsonl") == [SweepPoint({"edit.alpha": 0.5}, 0.9, 0.5, {"t": 0.4}, chosen=True)]
+
+
+@pytest.mark.parametrize(
+    ("names", "values", "ticks", "x"),
+    [
+        (["edit.alpha"], [[1.0], [0.0], [0.5]], ["0", "0.5", "1"], [0.0, 0.5, 1.0]),
+        (["model.learning_rate"], [[1e-5], [1e-3], [1e-4]], ["1e-05", "0.0001", "0.001"], [1.0, 2.0, 3.0]),
+        (["model.loss_on"], [["last"], ["all"]], ["1", "2"], [1.0, 2.0]),
+        (["edit.alpha", "edit.beta"], [[0.0, 1.0], [0.5, 0.2]], ["1", "2"], [1.0, 2.0]),
+    ],
+)
+def test_values_stand_by_their_size_where_they_have_one(
+    names: list[str], values: list[Any], ticks: list[str], x: list[float]
+) -> None:
+    points = [SweepPoint(dict(zip(names, value, strict=True)), 1.0, 0.5, {}) for value in values]
+    figure = sweep_figure.panel(points)
+    assert figure is not None
+    assert figure[0].ticks == list(zip(x, ticks, strict=True))
