@@ -31,6 +31,30 @@ def whole(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Yield a new folder to write to, which takes the name `path` when the block ends well.
+
+    Several processes may write the same: the first to end gives the folder its content, and the others' is dropped.
+
+    Raises:
+        OSError: the folder could not be written; what there was of it is removed.
+    """
+    # A name of this process alone.
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        with writing(path):
+            part.mkdir(parents=True)
+            yield part
+            try:
+                os.replace(part, path)
+            except OSError:
+                if not path.is_dir():  # Another process came first.
+                    raise
+    finally:  # Ctrl-C too.
+        shutil.rmtree(part, ignore_errors=True)
+
+
+@contextmanager
 def writing(path: Path) -> Iterator[None]:
     """Turn any error of a full disk into an OSError with the file's name, while a file, or a folder of them, is written.
 

@@ -13,8 +13,8 @@ def edit_model(
 ) -> Path:
     """Edit one or several models that were tuned from `base`; return `out`, a model folder like that of the first.
 
-    `base` and `tuned` are folders, hub ids or `lab`, and a tuned model may be a run's folder. `name` is an edit (see
-    `holdfast edits`) or `path/to/file.py:MyEdit`, and `fields` are its fields.
+    `base` and `tuned` are folders, hub ids, GGUF files or `lab`, and a tuned model may be a run's folder, or that of a LoRA of `base`.
+    `name` is an edit (see `holdfast edits`) or `path/to/file.py:MyEdit`, and `fields` are its fields.
 
     Raises:
         ValueError: an unknown edit or field, models that do not belong together, several of them for an edit that takes
@@ -23,4 +23,5 @@ def edit_model(
     # First, because a mistyped field costs nothing, and a hub id may mean a download.
     edit = configure(EDITS, name, fields)
     models = [tuned] if isinstance(tuned, str | Path) else list(tuned)
-    return write_edited_model(weights_folder(base), [weights_folder(model) for model in models], edit, Path(out))
+    base = weights_folder(base)
+    return write_edited_model(base, [weights_folder(model, base) for model in models], edit, Path(out))

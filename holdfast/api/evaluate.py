@@ -29,6 +29,7 @@ def evaluate(
     tasks: str | Path | Sequence[str | Path],
     *,
     prompt: str | Path | None = None,
+    base: str | Path | None = None,
     shots: Sequence[int] = (0,),
     limit: int | None = None,
     seed: int = 0,
@@ -38,7 +39,7 @@ def evaluate(
     decode: Decoding | None = None,
     trust_remote_code: bool = False,
 ) -> list[Score]:
-    """Return the scores of a model on tasks, without training; `model` and `prompt` are as in `load`.
+    """Return the scores of a model on tasks, without training; `model`, `prompt` and `base` are as in `load`.
 
     Demonstrations are the first of the train split, the same for all items, or sampled for each item; in so many `sets`, the
     spread between which `Score.over_sets` says.
@@ -56,7 +57,7 @@ def evaluate(
     for name in sources.arguments(tasks):
         loaded += sources.load_tasks(name)
     check_askable(loaded, max(shots))  # Before the model is loaded, which may take minutes.
-    measured = load(model, prompt=prompt, trust_remote_code=trust_remote_code)
+    measured = load(model, prompt=prompt, base=base, trust_remote_code=trust_remote_code)
     answering = measured if decode is None else decode.wrap(measured)
     name = str(model.folder if isinstance(model, Run) else model)
     state = "on" if measured.prompt is not None else "off" if prompt == "off" else None

@@ -14,20 +14,23 @@ def load(
     model: str | Path | Run,
     prompt: str | Path | None = None,
     *,
+    base: str | Path | None = None,
     trust_remote_code: bool = False,
     date: str | None = None,
 ) -> Model:
     """Return a model that generates and scores text; the plain transformers model is inside (`.pretrained.model`).
 
-    `model` is a run, a run's folder, a model folder, a hub id or `lab`. For a run, `prompt` is "on" (attached, the default where the
-    run trained one), "off" (removed) or, of a run with several targets, the target whose prompt it is; otherwise it is a soft prompt's
-    folder, or None. `date` (YYYY-MM-DD) is what a chat template that writes today's date writes: by default that of the run, in whose
-    words it was trained, else today's.
+    `model` is a run, a run's folder, a model folder, a hub id, a GGUF file, a PEFT adapter's folder or `lab`. A LoRA is merged into its
+    base, and a soft prompt attached to it: to the base that the adapter's configuration names, or to `base`. For a run, `prompt` is
+    "on" (attached, the default where the run trained one), "off" (removed) or, of a run with several targets, the target whose prompt
+    it is; otherwise it is a soft prompt's folder, or None. `date` (YYYY-MM-DD) is what a chat template that writes today's date writes:
+    by default that of the run, in whose words it was trained, else today's.
 
     Raises:
         ValueError: there is no such model or prompt, or a run with several prompts is not told which.
     """
     folder = model.folder if isinstance(model, Run) else Path(model)
+    on = None if base is None else str(base)
     source, run, prompt_name = str(model), None, None if prompt is None else str(prompt)
     if RunFolder(folder).is_run:
         config = RunFolder(folder).config
@@ -39,7 +42,14 @@ def load(
         raise ValueError(f"{model}: prompt={prompt!r} needs the folder of a run; give the prompt's own folder instead")
     else:
         prompt_folder = None if prompt_name is None else Path(prompt_name)
-    pretrained = resolve.load(source, run, trust_remote_code=trust_remote_code, date=date)
+    adapter = resolve.adapter_of(source, on)
+    if adapter is not None and not adapter.merges and run is None:
+        if prompt_folder is not None:
+            raise ValueError(
+                f"{model}: is a prompt itself, so that no other is attached; give its base, {adapter.base}, for --prompt"
+            )
+        source, on, prompt_folder = adapter.base, None, adapter.folder
+    pretrained = resolve.load(source, run, base=on, trust_remote_code=trust_remote_code, date=date)
     return Model(pretrained, detached(load_prompt(prompt_folder, pretrained)()) if prompt_folder else None)
 
 

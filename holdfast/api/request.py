@@ -9,7 +9,6 @@ from holdfast.api.search import load_optuna, search
 from holdfast.api.versions import library_versions
 from holdfast.evaluation.ask import check_askable
 from holdfast.models import chat_date, resolve
-from holdfast.models.fingerprint import fingerprint
 from holdfast.models.loading import load_tokenizer
 from holdfast.recipes.pipeline import Pipeline, Techniques, compose
 from holdfast.recipes.plan import RecipePlan
@@ -98,7 +97,7 @@ def plan_run(request: Request, tasks: TaskSet, folder: Path) -> RunPlan:
         ValueError: there is no such technique or setting, or techniques do not fit together.
     """
     model, trust = request.model, request.trust_remote_code
-    version, config, date = fingerprint(resolve.resolve(model)), request.config, None
+    version, config, date = resolve.version(model), request.config, None
     # The date stands in the prompts of chat templates only; other runs stay equal from day to day.
     chats = any(ref.task.template.chat for ref in tasks.refs)
     if chats and chat_date.writes_date(load_tokenizer(resolve.resolve(model), trust_remote_code=trust)):

@@ -105,6 +105,7 @@ def tune(
 def evaluate(
     model: Model,
     prompt: Prompt = None,
+    base: options.Base = None,
     task: Annotated[
         list[str] | None,
         typer.Option(help="A task; repeat it. Default for a run: its targets; for 'lab': every general lab task."),
@@ -136,7 +137,7 @@ def evaluate(
             trust_code=trust_code,
         )  # fmt: skip
     scores = evaluate_model(
-        model, tasks, prompt=prompt, shots=counts, limit=limit, seed=seed, demonstrations=demonstrations, sets=sets,
+        model, tasks, prompt=prompt, base=base, shots=counts, limit=limit, seed=seed, demonstrations=demonstrations, sets=sets,
         decode=output.decoding(decode, set_), out=out, trust_remote_code=trust_remote_code,
     )  # fmt: skip
     output.scores(scores, json_, lambda: output.table(scores))
@@ -147,6 +148,7 @@ def evaluate(
 def generate(
     model: Model,
     prompt: Prompt = None,
+    base: options.Base = None,
     input_: Annotated[
         Path | None,
         typer.Option(
@@ -175,7 +177,7 @@ def generate(
     content = input_.read_text(encoding="utf-8") if input_ else sys.stdin.read()
     texts = parse_prompts(content, str(input_ or "stdin"))
     technique = output.decoding(decode, set_)  # Before the model: a mistyped option should not wait for a download.
-    loaded = load(model, prompt=prompt, trust_remote_code=trust_remote_code)
+    loaded = load(model, prompt=prompt, base=base, trust_remote_code=trust_remote_code)
     outputs = (loaded if technique is None else technique.wrap(loaded)).generate(texts, sampling)
     # As many lines a prompt as samples, in the order in which `generate` returns them.
     prompts = chain.from_iterable([text] * samples for text in texts)

@@ -5,7 +5,13 @@ from typing import Annotated, Literal
 
 import typer
 
-Model = Annotated[str, typer.Argument(help="A model folder, a hub id, a .gguf file, or 'lab'.")]
+Model = Annotated[
+    str, typer.Argument(help="A model folder, a hub id, a .gguf file, a PEFT adapter's folder, or 'lab'.")
+]
+Base = Annotated[
+    str | None,
+    typer.Option(help="Of an adapter's folder: its base, where that is not the one its configuration names."),
+]
 Out = Annotated[Path | None, typer.Option(help="Folder of the results.")]
 Shots = Annotated[str, typer.Option(help="Numbers of demonstrations, such as 0,1,4.")]
 General = Annotated[list[str] | None, typer.Option(help="A task whose ability should be kept; repeat it.")]

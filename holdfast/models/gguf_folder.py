@@ -1,8 +1,6 @@
 """Convert a GGUF file into an ordinary model folder in the user's cache, once: later it is loaded like any other folder."""
 
 import json
-import os
-import shutil
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,7 +10,7 @@ from torch import Tensor
 from transformers import GenerationConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-from holdfast.atomic_files import writing
+from holdfast.atomic_files import whole_folder
 from holdfast.models.cache import cache_folder
 from holdfast.models.fingerprint import file_fingerprint
 from holdfast.models.gguf_file import GgufFile, read_gguf
@@ -39,17 +37,8 @@ def converted(path: Path) -> Path:
     file = read_gguf(path)
     file.check_types()
     print(f"holdfast: {path}: is converted once, into {folder}", file=sys.stderr, flush=True)
-    # A name of this process alone: of two that convert the same file, each writes its own, and one of them stays.
-    part = folder.with_name(f"{folder.name}.{os.getpid()}.part")
-    try:
-        with writing(part):
-            write_model(file, part)
-            if not folder.is_dir():
-                os.replace(part, folder)
-    except FileExistsError:
-        pass
-    finally:  # Ctrl-C too.
-        shutil.rmtree(part, ignore_errors=True)
+    with whole_folder(folder) as part:
+        write_model(file, part)
     return folder
 
 
@@ -58,7 +47,6 @@ def write_model(file: GgufFile, folder: Path) -> None:
     # The tokenizer first: what cannot be converted should be refused before the weights are written.
     config = config_of(file)
     tokenizer = tokenizer_of(file, config.max_position_embeddings)
-    folder.mkdir(parents=True)
     tokenizer.save_pretrained(folder)
     config.architectures = [MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[config.model_type]]
     config.save_pretrained(folder)

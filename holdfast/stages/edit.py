@@ -12,6 +12,7 @@ import torch
 
 from holdfast.edits.base import Edit, Slices
 from holdfast.models import resolve
+from holdfast.models.adapter import is_adapter
 from holdfast.plugins import snake
 from holdfast.stages import edit_slices
 from holdfast.stages.edit_slices import MatchedTensors, edited
@@ -22,13 +23,16 @@ COPIED = {".json", ".txt", ".model", ".jinja", ".tiktoken", ".py"}
 DOWNLOADED = ["model*.safetensors", *(f"*{suffix}" for suffix in sorted(COPIED - {".py"}))]
 
 
-def weights_folder(argument: str | Path) -> Path:
-    """Return the folder of weights for a MODEL argument: a model's folder, a run's, `lab`, or a hub id (downloaded).
+def weights_folder(argument: str | Path, base: str | Path | None = None) -> Path:
+    """Return the folder of weights for a MODEL argument: a model's folder, a run's, a LoRA's, `lab`, or a hub id (downloaded).
+
+    A LoRA is merged into `base`, or into the base that its configuration names.
 
     Raises:
-        ValueError: there is no such folder or hub id, or a run that trained no whole model.
+        ValueError: there is no such folder or hub id, a run that trained no whole model, or a prompt.
     """
-    folder = Path(resolve.resolve(str(argument)))
+    on = str(base) if base is not None and is_adapter(str(argument)) else None
+    folder = Path(resolve.merged(str(argument), on))
     if not folder.exists():
         return _download(str(argument))
     if (folder / "model").is_dir() and not (folder / "config.json").exists():

@@ -22,7 +22,6 @@ from holdfast.api import tune as runs
 from holdfast.api.versions import library_versions
 from holdfast.atomic_files import write_text
 from holdfast.models import chat_date, resolve
-from holdfast.models.fingerprint import fingerprint
 from holdfast.report.study.study_page import write_study_page
 from holdfast.results.scores import read_scores
 from holdfast.results.study import Study
@@ -178,7 +177,7 @@ def _versions(plan: Plan, target: str) -> list[Any]:
     """Return the versions of model, tasks and libraries: with the arguments, all that a finished run depends on."""
     names = itertools.chain.from_iterable(sources.expand(name) for name in (*tasks_of(target), *plan.general))
     tasks = [sources.load_task(name) for name in names]
-    model = fingerprint(resolve.resolve(plan.model))
+    model = resolve.version(plan.model)
     return [model, *(task.version for task in tasks), library_versions()]
 
 
