@@ -78,7 +78,9 @@ def check_fit(adapter: Adapter, base: str) -> None:
     if not adapter.merges or not folder.is_dir():
         return
     sizes = {name: stored.shape for name, stored in shard(adapter.folder / WEIGHTS).tensors.items()}
-    weights = {name: stored.shape for part in shards(folder) for name, stored in part.tensors.items()}
+    weights: dict[str, tuple[int, ...]] = {}
+    for part in shards(folder):
+        weights |= {name: stored.shape for name, stored in part.tensors.items()}
     modules = {name.removesuffix(DOWN) for name in sizes if name.endswith(DOWN)}
     names = {module: f"{module.removeprefix(BEFORE)}.weight" for module in sorted(modules)}
     # Files of older versions may have other names than PEFT, which then compares the sizes itself.
