@@ -23,6 +23,7 @@ class CurationContext:
         seed: of every draw.
         model: the model before training, to generate and to score with; None unless the curation `needs_model`.
         general: the tasks whose abilities should be kept.
+        others: the tasks that `Curation.tasks` names, in its order.
     """
 
     task: Task
@@ -31,6 +32,7 @@ class CurationContext:
     )
     model: LanguageModel | None = None
     general: Sequence[Task] = ()
+    others: Sequence[Task] = ()
 
 
 class Curation(ABC):
@@ -44,6 +46,10 @@ class Curation(ABC):
     needs_model: ClassVar[bool] = False
     """True if the curation generates or scores with the model."""
     # Said beforehand, so that the model is loaded only where it is needed: most curations work on the text alone.
+
+    def tasks(self) -> tuple[str, ...]:
+        """Return the TASK arguments in the curation's own fields; they are read before the run begins, and their content counts."""
+        return ()
 
     # One call with all examples, not one an example: a selection ranks them, and a mixture needs their number.
     @abstractmethod

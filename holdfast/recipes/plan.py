@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from holdfast.methods._combinations import check_combination
-from holdfast.methods.base import Method
+from holdfast.methods.base import Method, loss_owner
 from holdfast.plugins import unknown
 from holdfast.stages.curate import Curate
 from holdfast.stages.stage import Stage
@@ -17,7 +17,7 @@ from holdfast.stages.train import Train
 from holdfast.tasks.task_set import TaskRef
 from holdfast.training.settings import TrainSettings
 
-ROW_SETTINGS = ("demonstrations", "sampling", "loss_on", "max_length", "truncation", "validation_limit")
+ROW_SETTINGS = ("demonstrations", "sampling", "loss_on", "max_length", "truncation", "validation_limit", "loss_per")
 """Fields of `Train` that say how rows are made, and stand in one section with the settings of the loop."""
 
 
@@ -93,6 +93,10 @@ class RecipePlan:
                 )
         settings = _make(name, TrainSettings, options)
         row_settings = {key: _check(name, key, options[key]) for key in ROW_SETTINGS if key in options}
+        if row_settings.get("loss_per") == "target" and (owner := loss_owner(configured)):
+            raise ValueError(
+                f"{name}.loss_per=target: {type(owner).__name__} replaces the token loss whose labels it would weigh; leave it out"
+            )
         shown = {f.name: getattr(settings, f.name) for f in fields(settings)}
         for method in configured:
             shown |= {key: getattr(method, key) for key in settings_of(type(method))}
@@ -143,7 +147,10 @@ def _make(stage: str, dataclass_type: type, options: Mapping[str, Any]) -> Any:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
-        raise ValueError(f"{stage}.{key}={first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}") from None
+        message = first["msg"].removeprefix("Value error, ")
+        if not key:  # An error of the whole technique, and not of a field, has no location.
+            raise ValueError(f"{stage}: {message}") from None
+        raise ValueError(f"{stage}.{key}={first['input']!r}: {message[0].lower()}{message[1:]}") from None
 
 
 def _check(stage: str, key: str, value: Any) -> Any:

@@ -21,10 +21,12 @@ from holdfast.training.processes import processes
 class Curate(Stage):
     """Curate the training examples of `task`, and write the task with them into `data/`, for later stages to train on.
 
-    The model, which some techniques generate with, is the one before training. `general` are the tasks that should be kept.
+    The model, which some techniques generate with, is the one before training. `general` are the tasks that should be kept, `others`
+    those in the technique's own fields.
     """
 
     KIND: ClassVar[str] = "Curate"
+    HASH_LATER: ClassVar[dict[str, object]] = {"others": ()}
 
     task: TaskRef = field(default_factory=lambda: TaskRef(""))
     technique: Curation | None = None
@@ -34,6 +36,7 @@ class Curate(Stage):
     model_version: str = ""
     trust_remote_code: bool = False
     date: str | None = None
+    others: tuple[TaskRef, ...] = ()
 
     @property
     def file_label(self) -> str:
@@ -43,7 +46,7 @@ class Curate(Stage):
     def hashed(self) -> dict[str, Any]:
         """Return the fields; tasks and model by their fingerprints too."""
         # The argument of a task may be a path; what lies there decides whether the folder still holds.
-        return content_of(self) | {"versions": [ref.version for ref in (self.task, *self.general)]}
+        return content_of(self) | {"versions": [ref.version for ref in (self.task, *self.general, *self.others)]}
 
     def run(self, folder: Path, inputs: Inputs) -> None:
         """Write `data/`, and `result.json` with the number of rows of each origin."""
@@ -55,7 +58,8 @@ class Curate(Stage):
         if self.technique.needs_model:
             loaded = inputs.loader.load(self.model, trust_remote_code=self.trust_remote_code, date=self.date)
             model = Model(loaded)
-        context = CurationContext(task, self.seed, model, tuple(ref.task for ref in self.general))
+        general, others = (tuple(ref.task for ref in refs) for refs in (self.general, self.others))
+        context = CurationContext(task, self.seed, model, general, others)
         examples = task.splits.get("train", ())
         # A row that was taken over is the same object; whatever a technique made says itself where it comes from.
         taken = {id(example): f"as it was: {task.name}/train[{number}]" for number, example in enumerate(examples)}

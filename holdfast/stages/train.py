@@ -47,12 +47,13 @@ class Train(Stage):
     anew for each example and pass (`"sampled"`, as ProMoT+1-shot does). `loss_on` is `last` (the row's own answer) or
     `all` (the demonstrations' answers too). `max_length` is in tokens, prompt included; longer inputs are cut, targets never
     (`truncation="right"` cuts rows at their end, and so their targets, as the code of the FTICL paper does).
+    `loss_per` is `token` (each predicted token counts the same) or `target` (each row does, however long its answer).
     `versions` are the fingerprints of the model and of the run's targets, so that changed content means a new folder.
     `date` is what the chat template writes as today's; None where it writes none.
     """
 
     KIND: ClassVar[str] = "Train"
-    HASH_LATER: ClassVar[dict[str, object]] = {"date": None}
+    HASH_LATER: ClassVar[dict[str, object]] = {"date": None, "loss_per": "token"}
 
     model: str = ""
     tasks: tuple[TaskRef | Curate, ...] = ()
@@ -69,6 +70,7 @@ class Train(Stage):
     versions: tuple[str, ...] = ()
     trust_remote_code: bool = False
     date: str | None = None
+    loss_per: Literal["token", "target"] = "token"
 
     @property
     def targets(self) -> tuple[TaskRef, ...]:
@@ -208,6 +210,10 @@ class Train(Stage):
         size, seed = self.settings.batch_size, self.settings.seed
         streams = []
         for number, task in enumerate(tasks):
+            if any(example.task for example in task.splits.get("train", ())) and not self.moves_the_model:
+                # Examples of other tasks stand behind no prompt, so that a prompt alone has nothing to learn from them.
+                examples = tuple(example for example in task.splits.get("train", ()) if not example.task)
+                task = replace(task, splits={**task.splits, "train": examples})
             if not task.splits.get("train"):
                 raise ValueError(f"{task.name}: no train split to train on; add train.jsonl")
             row = partial(self._rows, task, number, pretrained, model)
@@ -235,14 +241,14 @@ class Train(Stage):
             index=index,
             exclude=example,
         )
-        prompt = self._prompt_of(task_number, model)
+        prompt = None if example.task else self._prompt_of(task_number, model)
         # The prompt takes positions of the window as well.
         before = 0 if prompt is None else model.length(prompt)
         owner = loss_owner(self.methods)
         texts = (example.target,) if owner is None else owner.completions(example)
         # The example itself last, as the nearest demonstration: its answer is known to whoever reads this row.
         readings = (shown, [*shown, example]) if owner is not None and owner.shows_answer else (shown,)
-        return [
+        rows = [
             encode(
                 pretrained.tokenizer,
                 render(task.template, replace(example, target=text), demonstrations, pretrained.tokenizer),
@@ -256,6 +262,7 @@ class Train(Stage):
             )
             for text, demonstrations in product(texts, readings)
         ]
+        return rows if self.loss_per == "token" else [equal_weight(row) for row in rows]
 
     def _validation(self, tasks: Sequence[Task], pretrained: Pretrained) -> Callable[[PrefixModel], float] | None:
         """Return what measures a model on the tasks' validation examples; None where there are none, or none are wanted.
@@ -290,3 +297,12 @@ class Train(Stage):
             return fmean(values)
 
         return validate
+
+
+def equal_weight(row: Row) -> Row:
+    """Return the row with label weights that sum to 1, so that a long answer counts as much as a short one.
+
+    Source: Muennighoff et al. 2023, "Crosslingual generalization through multitask finetuning" (ACL), the loss of BLOOMZ
+    """
+    total = sum(row.weights)
+    return replace(row, weights=tuple(weight / total for weight in row.weights)) if total else row

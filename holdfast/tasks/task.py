@@ -21,33 +21,6 @@ SPLITS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True, slots=True)
-class Example:
-    """One item of a task.
-
-    `fields` is what a template may use (`{"input": ...}`, `{"premise": ..., "hypothesis": ...}`); `target` is the
-    answer that is trained on; `choices`, where given, is the closed list of answers, and the target is one of them;
-    `answers`, where given, lists every accepted answer, the target among them; `rejected`, where given, is an answer that
-    the target is preferred to; `checks`, where given, say what a program checks of an answer (`holdfast.tasks.checks`, metric
-    `checked`), and the target is one of the answers that pass. `origin` says where a curated example comes from; it is no part of
-    what is asked, so two examples that differ in it alone are equal.
-    """
-
-    fields: Mapping[str, object]
-    target: str
-    choices: tuple[str, ...] | None = None
-    answers: tuple[str, ...] | None = None
-    rejected: str | None = None
-    # Not compared: a curated example that was taken over unchanged equals the one it came from.
-    origin: str = field(default="", compare=False)
-    checks: tuple[str, ...] | None = None
-
-    @property
-    def accepted(self) -> tuple[str, ...]:
-        """Every answer that counts as right."""
-        return self.answers or (self.target,)
-
-
-@dataclass(frozen=True, slots=True)
 class Template:
     """The text around an example. `input` is a Jinja template over the example's fields; the rest is literal text.
 
@@ -66,6 +39,37 @@ class Template:
     separator: str = "\n\n"
     stop: tuple[str, ...] = ("\n",)
     chat: bool | Literal["auto"] = False
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One item of a task.
+
+    `fields` is what a template may use (`{"input": ...}`, `{"premise": ..., "hypothesis": ...}`); `target` is the
+    answer that is trained on; `choices`, where given, is the closed list of answers, and the target is one of them;
+    `answers`, where given, lists every accepted answer, the target among them; `rejected`, where given, is an answer that
+    the target is preferred to; `checks`, where given, say what a program checks of an answer (`holdfast.tasks.checks`, metric
+    `checked`), and the target is one of the answers that pass. `origin` says where a curated example comes from; it is no part of
+    what is asked, so two examples that differ in it alone are equal. `template`, where given, is how this example is asked in the
+    place of its task's template; `task` names the other task that an example was mixed in from, whose demonstrations it has and
+    before whose rows no prompt of this task stands.
+    """
+
+    fields: Mapping[str, object]
+    target: str
+    choices: tuple[str, ...] | None = None
+    answers: tuple[str, ...] | None = None
+    rejected: str | None = None
+    # Not compared: a curated example that was taken over unchanged equals the one it came from.
+    origin: str = field(default="", compare=False)
+    checks: tuple[str, ...] | None = None
+    template: Template | None = None
+    task: str = ""
+
+    @property
+    def accepted(self) -> tuple[str, ...]:
+        """Every answer that counts as right."""
+        return self.answers or (self.target,)
 
 
 @dataclass(frozen=True, slots=True)

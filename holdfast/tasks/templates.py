@@ -39,6 +39,7 @@ def render(
     Raises:
         ValueError: the template does not fit the example's fields, or a chat template is asked for and cannot serve.
     """
+    template = example.template or template
     if template.chat is True and not getattr(tokenizer, "chat_template", None):
         raise ValueError("chat=True, but this tokenizer has no chat template; use chat=False, or an instruct model")
     if template.chat and getattr(tokenizer, "chat_template", None):
@@ -55,12 +56,12 @@ def render(
 
 
 def question(template: Template, example: Example) -> str:
-    """Return the example's input by `template.input`, without its target.
+    """Return the example's input by `template.input`, or by that of its own template, without its target.
 
     Raises:
         ValueError: the template uses a field that the example lacks (the nearest is named), prints a null, or fails.
     """
-    return fill(template.input, example.fields)
+    return fill((example.template or template).input, example.fields)
 
 
 def behind(template: Template, text: str, demonstrations: Sequence[Example] = (), tokenizer: Any = None) -> str:
@@ -91,7 +92,8 @@ def choose_demonstrations(
     """Return `k` of `examples` (a train split) to show before item `index`, never one that gives the answer of `exclude` away.
 
     That is an example with its question, as `template` writes it, and an answer that `exclude` accepts: columns that no prompt shows,
-    such as an `id`, do not make it another one.
+    such as an `id`, do not make it another one. Only examples of one task are shown together: `examples` that were mixed in from
+    another task are for questions of that task alone (`Example.task`).
 
     `first` takes the same first k for every item (FTICL, arXiv 2403.09162), the next one standing in where the item is
     itself among them. `sampled` draws without replacement, by `seed` and `index` alone.
@@ -108,8 +110,11 @@ def choose_demonstrations(
                 f"{k} demonstrations are asked for, and the train split has {len(chosen)} to show; "
                 "add training examples or ask for fewer shots"
             )
-        if exclude is None or not _tells(template, examples[candidate], exclude):
-            chosen.append(examples[candidate])
+        shown = examples[candidate]
+        if shown.task == ("" if exclude is None else exclude.task) and not (
+            exclude and _tells(template, shown, exclude)
+        ):
+            chosen.append(shown)
     return chosen
 
 

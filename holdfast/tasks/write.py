@@ -17,6 +17,8 @@ COLUMNS = (
     "rejected",
     "origin",
     "checks",
+    "asked_by",
+    "mixed_from",
 )  # of a row, beside the fields that the template uses
 
 
@@ -24,13 +26,15 @@ def write_task(task: Task, folder: Path) -> None:
     """Write `train.jsonl`, `validation.jsonl`, `test.jsonl` (those that the task has) and `task.yaml`.
 
     A row holds the example's fields, its target and, where it has them, choices, answers, a rejected answer, checks, and `origin`: the
-    row that it is or was made from. A field of one of these names stays, and the columns are called `target_` ... then.
+    row that it is or was made from; where they are its own, the template that asks it, and the task that it was mixed in from. A field
+    of one of these names stays, and the columns are called `target_` ... then.
 
     Raises:
         ValueError: a field holds something that JSON has no form for.
     """
     columns = _columns(task)
     examples = list(chain.from_iterable(task.splits.values()))
+    unmixed = [example for example in examples if not example.task]
     several = any(example.answers for example in examples)
     for split in task.splits:
         lines = []
@@ -44,6 +48,8 @@ def write_task(task: Task, folder: Path) -> None:
                 example.rejected,
                 example.origin or None,
                 example.checks,
+                None if example.template is None else asdict(example.template),
+                example.task or None,
             )
             row = dict(example.fields) | {c: v for c, v in zip(columns, values, strict=True) if v is not None}
             try:
@@ -52,9 +58,9 @@ def write_task(task: Task, folder: Path) -> None:
                 raise ValueError(f"{task.name}/{split}[{number}]: cannot be written as JSON: {error}") from None
         write_text(folder / f"{split}.jsonl", "".join(lines))
     settings = {"name": task.name, "metric": task.metric, "target": columns[0]}
-    settings |= {"choices": columns[1]} if all(example.choices for example in examples) else {}
+    settings |= {"choices": columns[1]} if all(example.choices for example in unmixed) else {}
     settings |= {"answers": columns[2]} if several else {}
-    settings |= {"checks": columns[5]} if all(example.checks for example in examples) else {}
+    settings |= {"checks": columns[5]} if all(example.checks for example in unmixed) else {}
     default = asdict(Template())
     template = {
         key: list(v) if isinstance(v, tuple) else v for key, v in asdict(task.template).items() if v != default[key]
@@ -71,11 +77,14 @@ def read_rows(folder: Path, split: str) -> tuple[Example, ...]:
     # Not `splitlines`: a text may hold U+2028 and other separators, which JSON leaves as they are.
     for line in (folder / f"{split}.jsonl").read_text(encoding="utf-8").rstrip("\n").split("\n"):
         row = json.loads(line)
-        target, choices, answers, rejected, origin, checks = (row.pop(column, None) for column in columns)
+        target, choices, answers, rejected, origin, checks, template, task = (
+            row.pop(column, None) for column in columns
+        )
         choices = None if choices is None else tuple(choices)
         answers = None if answers in (None, [target]) else tuple(answers)
         checks = None if checks is None else tuple(checks)
-        examples.append(Example(row, target, choices, answers, rejected, origin or "", checks))
+        template = None if template is None else Template(**template | {"stop": tuple(template["stop"])})
+        examples.append(Example(row, target, choices, answers, rejected, origin or "", checks, template, task or ""))
     return tuple(examples)
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from holdfast.methods.dpo import Dpo
 from holdfast.methods.full import Full
 from holdfast.methods.lora import Lora
 from holdfast.methods.prompt_tuning import PromptTuning
@@ -93,3 +94,8 @@ def test_values_are_read_as_literals_or_text() -> None:
         "text:x",
         [1, 2],
     ]
+
+
+def test_a_loss_per_target_is_refused_beside_a_method_with_a_loss_of_its_own() -> None:
+    with pytest.raises(ValueError, match=r"model.loss_per=target: Dpo replaces the token loss"):
+        fields("model.loss_per=target").train("model", Full, Dpo)

@@ -19,7 +19,7 @@ from holdfast.prompts.soft_prompt import SoftPrompt
 from holdfast.results.scores import Output
 from holdfast.stages import train
 from holdfast.stages.train import Train
-from holdfast.tasks.task import Task
+from holdfast.tasks.task import Example, Task
 from holdfast.tasks.task_set import TaskRef
 from holdfast.training.loop import Trainer
 from tests.recipes.worlds import QUICK, write_world
@@ -190,3 +190,23 @@ def test_validation_of_several_targets_is_the_mean_of_shares_whatever_their_metr
     assert validate is not None
     # 1e-6: BLEU's rounding. A metric in its own unit would be off by 49.5.
     assert validate(PrefixModel(loaded.model)) == pytest.approx(0.75, abs=1e-6)
+
+
+def test_with_a_loss_per_target_the_loss_is_the_mean_of_each_answers_own_mean(world: Path) -> None:
+    """And a long answer counts as much as a short one; by token it would count as often as it has tokens."""
+    task = Task("t", {"train": (Example({"input": "w3"}, "w4"), Example({"input": "w5"}, "w6 w7 w8 w9 w10"))})
+    losses = {}
+    for loss_per in ("token", "target"):
+        stage = Train("model", str(world / "model"), methods=(Full(),), loss_per=loss_per)
+        loaded = tiny.pretrained()
+        model = PrefixModel(loaded.model)
+        rows = stage.sample([task], loaded, model, 2)
+        with torch.no_grad():
+            output = model(rows)
+        each = torch.nn.functional.cross_entropy(output.logits, output.labels, reduction="none")
+        losses[loss_per] = float((each * output.weights).sum() / sum(sum(row.weights) for row in rows))
+        means = [float(each[output.row == number].mean()) for number in (0, 1)]
+        counts = [len(row.labels) for row in rows]
+    assert losses["target"] == pytest.approx(sum(means) / 2, rel=1e-5)
+    assert losses["token"] == pytest.approx((counts[0] * means[0] + counts[1] * means[1]) / sum(counts), rel=1e-5)
+    assert abs(losses["target"] - losses["token"]) > 0.01

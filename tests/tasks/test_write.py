@@ -76,3 +76,12 @@ def test_a_target_that_does_not_pass_its_checks_is_named_with_its_line(tmp_path:
         ValueError, match=r"test.jsonl:2: the target 'b' does not pass its own checks.*\n.*:3: .*did you mean `upper`"
     ):
         load_task(str(tmp_path))
+
+
+def test_an_example_with_a_template_of_its_own_comes_back_with_it(tmp_path: Path) -> None:
+    asked = Template("{{ q }}", "Say:", chat="auto", stop=("\n", "#"))
+    mixed = Example({"q": "?", "template": "x", "task": "y"}, "a", template=asked, task="other")
+    write_task(task((*EXAMPLES, mixed)), tmp_path)
+    assert read_rows(tmp_path, "train") == (*EXAMPLES, mixed)
+    # One without choices is no reason to leave them out for the task's own examples.
+    assert "choices: choices" in (tmp_path / "task.yaml").read_text()
