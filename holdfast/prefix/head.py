@@ -73,6 +73,12 @@ class LabelLogits:
         # Recomputed in the backward pass, or every part's logits would be kept for its gradient: N x V numbers after all.
         return torch.stack([checkpoint(part, *chunk, use_reentrant=False) for chunk in parts]).sum()  # pyright: ignore[reportArgumentType]
 
+    @torch.no_grad()
+    def each(self, measure: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        """Return a number for each label, [N], without gradient: `measure(logits [n, V], labels [n])` of any n of them."""
+        split = (tensor.split(self._at_once) for tensor in (self.states, self.labels))
+        return torch.cat([measure(self.made(states), labels) for states, labels in zip(*split, strict=True)])
+
     @property
     def _at_once(self) -> int:
         """The labels whose logits may exist at once."""

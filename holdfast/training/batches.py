@@ -7,6 +7,7 @@ from itertools import chain
 
 import numpy as np
 
+from holdfast.methods.base import Context, Method
 from holdfast.row import Row
 
 
@@ -92,6 +93,14 @@ def whole_groups(rows: Sequence[Row]) -> list[list[Row]]:
         # Two sorts of keys: the group 3 and the row at index 3 are different groups.
         groups.setdefault(("row", index) if row.group is None else ("group", row.group), []).append(row)
     return list(groups.values())
+
+
+def through_methods(rows: list[Row], methods: Sequence[Method], contexts: Sequence[Context]) -> list[Row]:
+    """Return the rows of a step as the methods make them of the stream's."""
+    # Those that add rows come last, in whatever order they are named: what hides or weighs tokens does it to the tasks' own rows.
+    for method, context in sorted(zip(methods, contexts, strict=True), key=lambda pair: pair[0].adds_rows):
+        rows = method.batch(rows, context)
+    return rows
 
 
 def share(rows: Sequence[Row], rank: int, world: int) -> list[Row]:

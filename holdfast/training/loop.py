@@ -25,7 +25,7 @@ from holdfast.prefix.head import LabelLogits
 from holdfast.prefix.model import PrefixModel
 from holdfast.row import Row
 from holdfast.training import checkpoint, memory
-from holdfast.training.batches import Mixture, Stream, share, split, whole_groups
+from holdfast.training.batches import Mixture, Stream, share, split, through_methods, whole_groups
 from holdfast.training.interrupt import Interrupt
 from holdfast.training.log import Log
 from holdfast.training.loss import Divisors, token_loss, weighed
@@ -146,9 +146,7 @@ class Trainer:
         """Return the bytes that a token of a step costs, penalties included: of the data's rows or of methods', whichever cost more."""
         # Put back below: a run whose budget is set in the settings measures nothing, and must draw the same numbers.
         state, states = checkpoint.random_state(), copy.deepcopy([method.state_dict() for method in self.methods])
-        rows = sample
-        for method, context in zip(self.methods, self._contexts, strict=True):
-            rows = method.batch(rows, context)
+        rows = through_methods(sample, self.methods, self._contexts)
         rows = [row for row in rows if row.labels]
         loss = partial(self._loss, self.model.train(), divisors=Divisors.of(rows, self.methods))
         # What methods add stands last, and may fill forwards of its own.
@@ -175,10 +173,7 @@ class Trainer:
         began = time.perf_counter()
         self.model.train()
         rate = self.settings.set_rate(self.optimizer, step)
-        rows = self.stream.batch(step)
-        for method, context in zip(self.methods, self._contexts, strict=True):
-            rows = method.batch(rows, context)
-        rows = self._taught(step, rows)
+        rows = self._taught(step, through_methods(self.stream.batch(step), self.methods, self._contexts))
         loss = self._forwards(rows, Divisors.of(rows, self.methods))
         total = float(self.accelerator.reduce(loss, "sum"))  # pyright: ignore[reportArgumentType]
         if not math.isfinite(total):
