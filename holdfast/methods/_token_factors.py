@@ -66,7 +66,7 @@ def names_of(candidates: str, context: Context) -> list[tuple[int, ...]]:
     answers = sorted({tuple(row.tokens[label] for label in row.labels) for row in context.rows if row.labels})
     if len(answers) > FEW:
         raise ValueError(
-            f"token_weights.by=keys: {len(context.rows)} examples have {len(answers)} different answers, so which tokens tell them apart is "
+            f"token_weights.by=keys: {len(context.rows)} examples have {len(answers)} answers, so which tokens tell them apart is "
             "not known; name the tools or labels in model.candidates, by commas"
         )
     return answers
