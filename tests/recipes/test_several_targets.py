@@ -75,6 +75,13 @@ def test_the_second_task_starts_from_the_weights_of_the_first_and_leaves_its_pro
     assert list(given.resolved) == ["prompt", "model"]
 
 
+def test_full_fine_tuning_in_turn_goes_on_from_the_weights_of_the_target_before() -> None:
+    first, second = find_recipe("full_sequential")(RecipePlan("model", (TaskRef("a"), TaskRef("b"))))
+    assert isinstance(first, Train)
+    assert isinstance(second, Train)
+    assert (first.start, second.start) == (None, first)
+
+
 @pytest.mark.parametrize("method", ["promot_sequential", "full_sequential"])
 def test_each_earlier_target_is_measured_right_after_its_own_stage(world: Path, method: str) -> None:
     """Backward transfer by hand: the answers of the stage that trained on pick, loaded and asked apart from the run."""
