@@ -56,7 +56,9 @@ class Family:
 
 
 METHODS = Family("method", "holdfast.methods", "Method")
-RECIPES = Family("recipe", "holdfast.recipes", "recipe", frozenset({"base", "find", "pipeline", "plan", "sweep"}))
+RECIPES = Family(
+    "recipe", "holdfast.recipes", "recipe", frozenset({"base", "assignments", "describe", "find", "pipeline", "plan", "sweep"})
+)
 EDITS = Family("edit", "holdfast.edits", "Edit")
 CURATIONS = Family("curation", "holdfast.curation", "Curation")
 DECODINGS = Family("decoding", "holdfast.decoding", "Decoding")
@@ -65,12 +67,13 @@ ANALYSES = Family("analysis", "holdfast.analysis", "analysis")
 
 @dataclass(frozen=True)
 class Technique:
-    """A technique as its file describes it; `fields` and `attributes` (of the class) hold the text of their values."""
+    """A technique as its file describes it; `about` is the middle of its docstring, and values of `fields` and `attributes` are text."""
 
     name: str
     module: str
     symbol: str
     summary: str
+    about: str
     source: str
     fields: Mapping[str, str]
     attributes: Mapping[str, str]
@@ -107,7 +110,7 @@ def techniques(family: Family) -> dict[str, Technique]:
             continue
         module = f"{family.package}.{path.stem}"
         registered = [
-            _described(family, module, node) for node in _tree(module).body if _registers(family, module, node)
+            _described(family, module, node) for node in tree(module).body if _registers(family, module, node)
         ]
         # Refused and not passed over: a plugin whose base class is misspelt would otherwise just not exist.
         if not registered:
@@ -135,7 +138,8 @@ def records(*families: Family) -> list[dict[str, Any]]:
 
 
 @lru_cache
-def _tree(module: str) -> ast.Module:
+def tree(module: str) -> ast.Module:
+    """Return the syntax of a module's file; empty where there is no such module."""
     spec = importlib.util.find_spec(module)
     if spec is None or spec.origin is None:
         return ast.Module([], [])
@@ -150,23 +154,25 @@ def _registers(family: Family, module: str, node: ast.stmt) -> bool:
         names = {ast.unparse(decorator).rpartition(".")[2] for decorator in node.decorator_list}
         return family.by_decorator and family.registrar in names
     if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
-        return (family.home, family.registrar) in {(home, kin.name) for home, kin in _lineage(module, node.name)}
+        return (family.home, family.registrar) in {(home, kin.name) for home, kin in lineage(module, node.name)}
     return False
 
 
 def _described(family: Family, module: str, node: ast.stmt) -> Technique:
     assert isinstance(node, ast.FunctionDef | ast.ClassDef)
-    lines = (ast.get_docstring(node) or "").splitlines() or [""]
-    source = next((line.removeprefix("Source:").strip() for line in lines if line.startswith("Source:")), "")
+    summary, _, more = (ast.get_docstring(node) or "").partition("\n")
+    about, _, source = more.partition("Source:")
     fields: dict[str, str] = {}
     attributes: dict[str, str] = {}
-    for _, kin in reversed(_lineage(module, node.name) if isinstance(node, ast.ClassDef) else []):
+    for _, kin in reversed(lineage(module, node.name) if isinstance(node, ast.ClassDef) else []):
         # Annotations are fields in a dataclass alone: the base class has attributes of instances, too.
         dataclassed = any("dataclass" in ast.unparse(decorator) for decorator in kin.decorator_list)
         for name, annotation, value in _assigned(kin):
             field = dataclassed and annotation is not None and "ClassVar" not in annotation
             (fields if field else attributes)[name] = value
-    return Technique(snake(node.name), module, node.name, lines[0], source, fields, attributes)
+    return Technique(
+        snake(node.name), module, node.name, summary, about.strip(), " ".join(source.split()), fields, attributes
+    )
 
 
 def _assigned(node: ast.ClassDef) -> Iterator[tuple[str, str | None, str]]:
@@ -187,23 +193,23 @@ def _assigned(node: ast.ClassDef) -> Iterator[tuple[str, str | None, str]]:
         yield target.id, annotation, ast.unparse(value) if value is not None else ""
 
 
-def _lineage(module: str, name: str) -> list[tuple[str, ast.ClassDef]]:
+def lineage(module: str, name: str) -> list[tuple[str, ast.ClassDef]]:
     """Return a class and its ancestors within the package of `module`, each with its module, nearest first."""
-    for node in _tree(module).body:
+    for node in tree(module).body:
         if isinstance(node, ast.ClassDef) and node.name == name:
-            lineage = [(module, node)]
+            ancestors = [(module, node)]
             for base in node.bases:
                 *owner, symbol = ast.unparse(base).split(".")
-                home = _imported(module, owner[0]) if owner else module
-                lineage += _lineage(home, symbol) if home else []
-            return lineage
-    source = _imported(module, name)
-    return _lineage(*source.rsplit(".", 1)) if source and "." in source else []
+                home = imported(module, owner[0]) if owner else module
+                ancestors += lineage(home, symbol) if home else []
+            return ancestors
+    source = imported(module, name)
+    return lineage(*source.rsplit(".", 1)) if source and "." in source else []
 
 
-def _imported(module: str, name: str) -> str | None:
+def imported(module: str, name: str) -> str | None:
     """Return the dotted name that `name` was imported from, where it is of the same top-level package."""
-    for node in _tree(module).body:
+    for node in tree(module).body:
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == module.split(".")[0]:
             for alias in node.names:
                 if name == (alias.asname or alias.name):

@@ -32,7 +32,8 @@ def test_every_command_that_the_documentation_gives_exists() -> None:
 
 
 def test_every_field_that_the_readme_sets_exists() -> None:
-    from holdfast.recipes.plan import RecipePlan, parse
+    from holdfast.recipes.assignments import parse
+    from holdfast.recipes.plan import RecipePlan
     from holdfast.recipes.promot import promot
     from holdfast.tasks.task_set import TaskRef
 
@@ -45,8 +46,9 @@ def test_every_field_that_the_readme_sets_exists() -> None:
 
 
 def test_every_row_of_the_papers_can_be_planned() -> None:
+    from holdfast.recipes.assignments import parse
     from holdfast.recipes.find import find_recipe
-    from holdfast.recipes.plan import RecipePlan, parse
+    from holdfast.recipes.plan import RecipePlan
     from holdfast.tasks.task_set import TaskRef
 
     text = (ROOT / "docs" / "promot-and-fticl.md").read_text()

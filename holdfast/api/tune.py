@@ -13,8 +13,8 @@ from holdfast.api.versions import library_versions
 from holdfast.evaluation.harness_samples import write_samples
 from holdfast.models.architecture import of_run
 from holdfast.plugins import refuse_code
+from holdfast.recipes.assignments import nested
 from holdfast.recipes.pipeline import Techniques
-from holdfast.recipes.plan import nested
 from holdfast.report.card import write_card
 from holdfast.report.run.page import write_page
 from holdfast.results.run_folder import RunFolder, write_results

@@ -24,6 +24,8 @@ from holdfast.cli.options import (
     Trust,
     TrustCode,
 )
+from holdfast.recipes import describe
+from holdfast.recipes.assignments import parse
 
 app = typer.Typer(
     help="Fine-tune a language model on your task without destroying what it could already do, and prove it.",
@@ -72,11 +74,12 @@ def tune(
     json_: Json = False,
 ) -> None:
     """Fine-tune on a task; measure what was gained there and kept on the general tasks."""
+    settings = parse(set_ or [])
+    describe.check_names(method, curate, edit, decode, settings)  # Before torch is imported, which takes seconds.
     from holdfast.api import tune as runs
-    from holdfast.recipes.plan import parse
 
     # With an underscore, as the Python function takes them: `model` and `prompt` are arguments of their own.
-    fields: dict[str, Any] = {f"{stage}_": values for stage, values in parse(set_ or []).items()}
+    fields: dict[str, Any] = {f"{stage}_": values for stage, values in settings.items()}
     run = runs.tune(
         model,
         task,

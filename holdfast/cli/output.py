@@ -153,7 +153,7 @@ def assignment(text: str) -> tuple[str, Any]:
     Raises:
         ValueError: there is no equals sign.
     """
-    from holdfast.recipes.plan import literal
+    from holdfast.recipes.assignments import literal
 
     name, equals, value = text.partition("=")
     if not equals:
@@ -164,7 +164,7 @@ def assignment(text: str) -> tuple[str, Any]:
 def decoding(name: str | None, assignments: Sequence[str] | None) -> Any:
     """Return the technique of `--decode` with the fields of `--set decode.field=value`; None where none is named."""
     from holdfast.plugins import DECODINGS, configure
-    from holdfast.recipes.plan import parse
+    from holdfast.recipes.assignments import parse
 
     settings = parse(list(assignments or ()))
     # Other sections belong to `tune` and `study`; ignored here, they would look as if they had been obeyed.

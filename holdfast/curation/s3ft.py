@@ -33,10 +33,15 @@ class S3ft(Curation):
 
     needs_model: ClassVar[bool] = True
 
-    shots: int = Field(default=0, ge=0)
-    judge: Literal["answer", "f1"] = "answer"
-    threshold: float = Field(default=0.8, gt=0, le=1)
-    paraphrase: str = "{question}\nA right answer: {answer}\nThe same answer in my own words:"
+    shots: int = Field(default=0, ge=0, description="demonstrations before a question that the base answers")
+    judge: Literal["answer", "f1"] = Field(
+        default="answer", description="rule that accepts an answer: equal to the target, or F1 of words"
+    )
+    threshold: float = Field(default=0.8, gt=0, le=1, description="least F1 of words that is accepted")
+    paraphrase: str = Field(
+        default="{question}\nA right answer: {answer}\nThe same answer in my own words:",
+        description="prompt that asks the base to say the target in its own words",
+    )
 
     def __call__(self, examples: Sequence[Example], context: CurationContext) -> Sequence[Example]:
         """Return as many examples as there were, in their order; `origin` begins with own, paraphrase or gold."""

@@ -34,16 +34,16 @@ class LogitsFusion(LogitsDecoding):
     Source: Fan et al. 2024, On Giant's Shoulders: Effortless Weak to Strong by Dynamic Logits Fusion, arXiv:2406.15480
     """
 
-    small: str = ""
+    small: str = Field(default="", description="the small model before fine-tuning")
     """The small model before fine-tuning."""
 
-    experts: str = ""
+    experts: str = Field(default="", description="the small model after it; several, of other tasks, with commas")
     """The small model after it; several fine-tuned on different tasks with commas between."""
 
-    largest: float = Field(default=2.0, gt=0)
+    largest: float = Field(default=2.0, gt=0, description="largest weight of a small model's change")
     """No weight is larger."""
 
-    trust_remote_code: bool = False
+    trust_remote_code: bool = Field(default=False, description="let code that comes with a hub model run")
 
     def around(self, model: Model) -> Callable[[Engine], Engine]:
         """Load the small models; return a function that puts them around the large one's engine.

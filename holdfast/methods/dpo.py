@@ -35,7 +35,12 @@ class Dpo(Method):
     defaults: ClassVar[dict[str, Any]] = {"learning_rate": 1e-5, "steps": 200}
     replaces_loss: ClassVar[bool] = True
 
-    beta: float = Field(default=0.1, gt=0, allow_inf_nan=False)
+    beta: float = Field(
+        default=0.1,
+        gt=0,
+        allow_inf_nan=False,
+        description="weight of the reference: the larger, the nearer to the base",
+    )
 
     def beside(self, other: Method) -> str:
         """Refuse rows that are no pair."""

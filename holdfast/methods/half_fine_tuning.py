@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from holdfast.methods.base import ParameterGroup
@@ -27,8 +28,8 @@ class HalfFineTuning(Full):
     KIND: ClassVar[str] = "HalfFineTuning"
     defaults: ClassVar[dict[str, Any]] = {"learning_rate": 1e-4, "steps": 200}
 
-    seed: int = 0
-    embeddings: bool = True
+    seed: int = Field(default=0, description="seed of the draw of the half that trains")
+    embeddings: bool = Field(default=True, description="the embeddings may train too")
 
     def parameters(self, model: "PrefixModel") -> Iterable[ParameterGroup]:
         """Return the weights that move; those of one dimension without decay.

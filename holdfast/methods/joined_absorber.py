@@ -34,11 +34,11 @@ class JoinedAbsorber(Method):
     chooses_parameters: ClassVar[bool] = True
     moves_the_model: ClassVar[bool] = False
 
-    length: int = Field(default=16, ge=0)
-    deep: int = Field(default=0, ge=0)
-    rank: int = Field(default=4, ge=0)
-    alpha: float = Field(default=8.0, gt=0)
-    seed: int = 0
+    length: int = Field(default=16, ge=0, description="vectors of the soft prompt; 0 leaves it out")
+    deep: int = Field(default=0, ge=0, description="positions of the deep prefix; 0 leaves it out")
+    rank: int = Field(default=4, ge=0, description="rank of the LoRA; 0 leaves it out")
+    alpha: float = Field(default=8.0, gt=0, description="scale of the LoRA, divided by its rank")
+    seed: int = Field(default=0, description="seed of the initial values")
 
     def prepare(self, context: Context) -> None:
         """Make each part as its own method does.

@@ -29,7 +29,7 @@ class Joint(PromptTuning):
     defaults: ClassVar[dict[str, Any]] = {"learning_rate": 1e-4, "steps": 200}
     moves_the_model: ClassVar[bool] = True
 
-    prompt_rate: float = Field(default=1.0, ge=0)
+    prompt_rate: float = Field(default=1.0, ge=0, description="the prompt's learning rate as a multiple of the stage's")
 
     @property
     def leaves(self) -> tuple[str, ...]:

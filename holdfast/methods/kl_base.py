@@ -29,7 +29,9 @@ class KlBase(Method):
     KIND: ClassVar[str] = "KlBase"
     defaults: ClassVar[dict[str, Any]] = {"learning_rate": 1e-4, "steps": 200}
 
-    strength: float = Field(default=0.1, ge=0, allow_inf_nan=False)
+    strength: float = Field(
+        default=0.1, ge=0, allow_inf_nan=False, description="weight of the KL divergence to the base beside the loss"
+    )
 
     def prepare(self, context: Context) -> None:
         """Copy the model before it moves."""

@@ -27,7 +27,12 @@ class L2Sp(Method):
     KIND: ClassVar[str] = "L2Sp"
     defaults: ClassVar[dict[str, Any]] = {"learning_rate": 1e-4, "steps": 200}
 
-    strength: float = Field(default=0.01, ge=0, allow_inf_nan=False)
+    strength: float = Field(
+        default=0.01,
+        ge=0,
+        allow_inf_nan=False,
+        description="weight of half the squared distance to the base beside the loss",
+    )
 
     def prepare(self, context: Context) -> None:
         """Copy the weights before they move."""

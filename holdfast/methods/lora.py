@@ -36,12 +36,18 @@ class Lora(Method):
     defaults: ClassVar[dict[str, Any]] = {"learning_rate": 5e-4, "steps": 200, "weight_decay": 0.0}
     chooses_parameters: ClassVar[bool] = True
 
-    rank: int = Field(default=16, ge=1)
-    alpha: float = Field(default=32.0, gt=0)
-    dropout: float = Field(default=0.0, ge=0, lt=1)
-    target: str = "all-linear"
-    init: Literal["default", "gaussian", "pissa", "olora"] = "default"
-    merge: bool = True
+    rank: int = Field(default=16, ge=1, description="rank of the update of each matrix")
+    alpha: float = Field(default=32.0, gt=0, description="scale of the update, divided by the rank")
+    dropout: float = Field(
+        default=0.0, ge=0, lt=1, description="share of the inputs of the update that are dropped in training"
+    )
+    target: str = Field(
+        default="all-linear", description="names of the modules that are updated, with commas, or all-linear"
+    )
+    init: Literal["default", "gaussian", "pissa", "olora"] = Field(
+        default="default", description="initial values, as PEFT names them"
+    )
+    merge: bool = Field(default=True, description="add the update to the weights at the end; else it stays an adapter")
 
     @property
     def leaves(self) -> tuple[str, ...]:

@@ -30,10 +30,12 @@ class LoraAbsorber(Method):
     chooses_parameters: ClassVar[bool] = True
     moves_the_model: ClassVar[bool] = False
 
-    rank: int = Field(default=4, ge=1)
-    alpha: float = Field(default=8.0, gt=0)
-    target: str = "all-linear"
-    seed: int = 0
+    rank: int = Field(default=4, ge=1, description="rank of the update of each matrix")
+    alpha: float = Field(default=8.0, gt=0, description="scale of the update, divided by the rank")
+    target: str = Field(
+        default="all-linear", description="names of the modules that are updated, with commas, or all-linear"
+    )
+    seed: int = Field(default=0, description="seed of the initial values")
 
     def prepare(self, context: Context) -> None:
         """Make the updates, which are zero before training."""

@@ -30,8 +30,12 @@ class PrefixTuning(PromptTuning):
     KIND: ClassVar[str] = "PrefixTuning"
     defaults: ClassVar[dict[str, Any]] = {"learning_rate": 0.03, "steps": 400, "weight_decay": 0.0}
 
-    hidden: int = Field(default=0, ge=0)
-    network_rate: float = Field(default=0.1, ge=0)
+    hidden: int = Field(
+        default=0, ge=0, description="width of a network that makes the prefix in training; 0: no network"
+    )
+    network_rate: float = Field(
+        default=0.1, ge=0, description="the network's learning rate as a multiple of the stage's"
+    )
 
     def prepare(self, context: Context) -> None:
         """Make the prefix, from tokens that the training rows really contain.

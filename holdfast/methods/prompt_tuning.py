@@ -34,9 +34,11 @@ class PromptTuning(Method):
     chooses_parameters: ClassVar[bool] = True
     moves_the_model: ClassVar[bool] = False
 
-    length: int = Field(default=50, ge=1)
-    init: str = "vocabulary"
-    seed: int = 0
+    length: int = Field(default=50, ge=1, description="vectors of the prompt, each the place of a token")
+    init: str = Field(
+        default="vocabulary", description="vocabulary, uniform, labels, or a text whose tokens are the start"
+    )
+    seed: int = Field(default=0, description="seed of the initial values")
 
     def prepare(self, context: Context) -> None:
         """Make the prompt, from tokens that the training rows really contain.

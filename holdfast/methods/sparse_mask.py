@@ -37,7 +37,9 @@ class SparseMask(Method):
     chooses_parameters: ClassVar[bool] = True
     stages: ClassVar[tuple[str, ...]] = ("dense",)
 
-    density: float = Field(default=0.01, gt=0, le=1)
+    density: float = Field(
+        default=0.01, gt=0, le=1, description="share of the weights that train: those that moved furthest"
+    )
     dense: Any = None
 
     def prepare(self, context: Context) -> None:

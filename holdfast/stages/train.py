@@ -8,8 +8,9 @@ from functools import partial
 from itertools import product
 from pathlib import Path
 from statistics import fmean
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
+from pydantic import Field
 from torch import nn
 
 from holdfast.atomic_files import write_text, writing
@@ -61,12 +62,20 @@ class Train(Stage):
     settings: TrainSettings = field(default_factory=TrainSettings)
     prompts: "tuple[Train, ...]" = ()
     start: "Train | None" = None
-    demonstrations: int = 0
-    sampling: Literal["first", "sampled"] = "sampled"
-    loss_on: Literal["last", "all"] = "last"
-    max_length: int = 1024
-    truncation: Literal["input", "right"] = "input"
-    validation_limit: int = 100
+    demonstrations: Annotated[int, Field(ge=0, description="demonstrations before each training input")] = 0
+    sampling: Annotated[
+        Literal["first", "sampled"], Field(description="the first ones, or drawn anew for each row")
+    ] = "sampled"
+    loss_on: Annotated[
+        Literal["last", "all"], Field(description="the row's own answer, or those of its demonstrations too")
+    ] = "last"
+    max_length: Annotated[int, Field(ge=1, description="tokens of a row, prompt included; longer inputs are cut")] = (
+        1024
+    )
+    truncation: Annotated[Literal["input", "right"], Field(description="side that is cut where a row is too long")] = (
+        "input"
+    )
+    validation_limit: Annotated[int, Field(ge=0, description="validation examples of each task that a look asks")] = 100
     versions: tuple[str, ...] = ()
     trust_remote_code: bool = False
     date: str | None = None

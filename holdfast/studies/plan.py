@@ -11,8 +11,9 @@ from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as checked
 
 from holdfast.plugins import refuse_code, unknown
+from holdfast.recipes.assignments import literal, nested
 from holdfast.recipes.pipeline import Techniques, compose
-from holdfast.recipes.plan import RecipePlan, literal, nested
+from holdfast.recipes.plan import RecipePlan
 from holdfast.tasks import sources
 from holdfast.tasks.task_set import TaskRef
 

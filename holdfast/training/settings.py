@@ -30,24 +30,38 @@ class TrainSettings:
 
     KIND: ClassVar[str] = "Settings"
 
-    steps: int = Field(default=200, ge=0)
-    batch_size: int = Field(default=16, ge=1)
-    learning_rate: float = Field(default=1e-4, ge=0, allow_inf_nan=False)
-    optimizer: Literal["adamw", "adafactor", "adafactor_unscaled"] = "adamw"
-    schedule: Literal["constant", "linear", "cosine"] = "constant"
-    warmup: float = Field(default=0.05, ge=0, le=1)
-    weight_decay: float = Field(default=0.0, ge=0, allow_inf_nan=False)
-    clip: float = Field(default=1.0, gt=0)
-    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
-    dropout: float | None = Field(default=None, ge=0, lt=1)
-    precision: Literal["fp32", "bf16"] = "fp32"
-    token_budget: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
-    gradient_checkpointing: bool = False
-    save_every: int = Field(default=50, ge=1)
-    stop_at: float | None = Field(default=None, allow_inf_nan=False)
-    curve: int = Field(default=0, ge=0)
-    seed: int = 0
-    trackers: str = ""
+    steps: int = Field(default=200, ge=0, description="optimizer steps")
+    batch_size: int = Field(default=16, ge=1, description="rows of a step, over all processes")
+    learning_rate: float = Field(default=1e-4, ge=0, allow_inf_nan=False, description="step size of the optimizer")
+    optimizer: Literal["adamw", "adafactor", "adafactor_unscaled"] = Field(
+        default="adamw", description="adafactor is relative to each parameter's size; unscaled is not"
+    )
+    schedule: Literal["constant", "linear", "cosine"] = Field(
+        default="constant", description="course of the rate after the warm-up"
+    )
+    warmup: float = Field(default=0.05, ge=0, le=1, description="share of the steps in which the rate rises")
+    weight_decay: float = Field(
+        default=0.0, ge=0, allow_inf_nan=False, description="decay of matrices a step, times the rate"
+    )
+    clip: float = Field(default=1.0, gt=0, description="largest norm of the gradient")
+    label_smoothing: float = Field(
+        default=0.0, ge=0, lt=1, description="share of the probability that is spread over all tokens"
+    )
+    dropout: float | None = Field(default=None, ge=0, lt=1, description="rate of every dropout; None: the model's own")
+    precision: Literal["fp32", "bf16"] = Field(
+        default="fp32", description="precision of the forward; weights stay fp32"
+    )
+    token_budget: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+        default="auto", description="tokens that pass the model at once; auto: as many as memory allows"
+    )
+    gradient_checkpointing: bool = Field(default=False, description="compute layers twice and keep less")
+    save_every: int = Field(default=50, ge=1, description="steps between checkpoints, which validation chooses among")
+    stop_at: float | None = Field(
+        default=None, allow_inf_nan=False, description="end once the validation metric reaches this value"
+    )
+    curve: int = Field(default=0, ge=0, description="points along training whose weights are kept and measured")
+    seed: int = Field(default=0, description="seed of data order and initial values")
+    trackers: str = Field(default="", description="a tracker that Accelerate knows, such as tensorboard")
 
     @property
     def points(self) -> list[int]:

@@ -23,11 +23,11 @@ report: RUN
 push: RUN REPO --public --with-report
 playground: RUN --host --port --trust-remote-code --trust-code
 run: CONFIG --out --trust-remote-code --trust-code --json
-methods: --json
-curations: --json
-edits: --json
-decodings: --json
-analyses: --json
+methods: NAME --json
+curations: NAME --json
+edits: NAME --json
+decodings: NAME --json
+analyses: NAME --json
 tasks: --json
 doctor: MODEL --trust-remote-code --json
 """  # noqa: E501
@@ -146,3 +146,36 @@ def test_the_listing_shows_the_fields_that_set_reaches() -> None:
     text = holdfast("methods").stdout
     assert "prefix_tuning" in text
     assert "length=50 init='vocabulary' seed=0 hidden=0 network_rate=0.1" in text
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        (["methods", "promot"], ["prompt.length=50", "a whole number, at least 1", "model.steps=200", "Example: holdfast tune"]),
+        (["methods", "l2_sp"], ["model.strength=0.01", "--method full+l2_sp"]),
+        (["edits", "lines"], ["edit.alpha=0.5", "--edit lines"]),
+        (["curations", "s3ft"], ["curate.shots=0", "answer, f1"]),
+        (["decodings", "logits_fusion"], ["decode.small=''", "--decode logits_fusion"]),
+        (["analyses", "weight_drift"], ["Roy and Vetterli", "--analyse weight_drift"]),
+    ],
+)  # fmt: skip
+def test_a_technique_explains_itself_without_torch(command: list[str], expected: list[str]) -> None:
+    text = holdfast(*command).stdout
+    assert all(part in text for part in expected), text
+    assert max(map(len, text.splitlines())) <= 200
+    assert not {"torch", "transformers"} & imported_by(*command)
+
+
+def test_a_misspelt_setting_is_refused_before_torch_is_imported() -> None:
+    code = (
+        "import sys\n"
+        "sys.argv = ['holdfast', 'tune', 'lab', 'lab:kind', '--set', 'prompt.lenght=3']\n"
+        "from holdfast.cli.app import main\n"
+        "try:\n    main()\nfinally:\n    print('torch' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 1
+    assert "did you mean 'prompt.length'?" in done.stderr
+    assert done.stdout == "False\n"

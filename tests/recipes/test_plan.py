@@ -6,7 +6,8 @@ from holdfast.methods.dpo import Dpo
 from holdfast.methods.full import Full
 from holdfast.methods.lora import Lora
 from holdfast.methods.prompt_tuning import PromptTuning
-from holdfast.recipes.plan import RecipePlan, literal, parse
+from holdfast.recipes.assignments import literal, parse
+from holdfast.recipes.plan import RecipePlan
 from holdfast.recipes.promot import promot
 from holdfast.stages.train import Train
 from holdfast.tasks.task_set import TaskRef

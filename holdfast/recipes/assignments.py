@@ -1,0 +1,53 @@
+"""Read `--set stage.field=value` as the command line, a plan of a study and Python write it."""
+
+import ast
+from collections.abc import Mapping
+from typing import Any
+
+
+def parse(assignments: list[str]) -> dict[str, dict[str, Any]]:
+    """Parse `["prompt.steps=200"]` to `{"prompt": {"steps": 200}}`; a value is a Python literal where it can be, else text.
+
+    Raises:
+        ValueError: an assignment lacks the point or the equals sign.
+    """
+    sections: dict[str, dict[str, Any]] = {}
+    for text in assignments:
+        # At the first equals sign: a value may hold further ones.
+        left, equals, value = text.partition("=")
+        stage, dot, key = left.strip().partition(".")
+        if equals and not dot:
+            raise ValueError(f"--set {text}: name the stage too, such as model.{text}")
+        if not equals:
+            raise ValueError(f"--set {text}: write stage.field=value, such as prompt.steps=200")
+        sections.setdefault(stage, {})[key] = literal(value)
+    return sections
+
+
+def literal(text: str) -> Any:
+    """Return a value as the command line writes it: a Python or YAML-like literal where it is one, else text."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return {"true": True, "false": False, "none": None}.get(text.lower(), text)
+
+
+def nested(fields: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return fields of stages by stage: of `{"prompt.steps": 200}` or `{"prompt": {"steps": 200}}` (`prompt_` does as well).
+
+    Raises:
+        ValueError: a field names no stage.
+    """
+    stages: dict[str, dict[str, Any]] = {}
+    for key, value in fields.items():
+        stage, dot, name = key.partition(".")
+        if dot:
+            stages.setdefault(stage, {})[name] = value
+        elif isinstance(value, Mapping):
+            # `model_={...}`: without the underscore it would be the argument `model` of `tune`.
+            stages.setdefault(stage.rstrip("_"), {}).update(value)
+        else:
+            raise ValueError(
+                f"{key}={value!r}: name the stage too, such as model.{key} (in Python, **{{'model.{key}': {value!r}}})"
+            )
+    return stages

@@ -1,0 +1,245 @@
+"""Describe what `--set` reaches, from the text of the files: every field with its default, its values and its meaning.
+
+Nothing of a technique is imported, so that `holdfast methods NAME` and a mistyped `--set` wait for neither torch nor transformers.
+"""
+
+import ast
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+from holdfast import plugins
+from holdfast.plugins import CURATIONS, DECODINGS, EDITS, METHODS, RECIPES, Family, Technique
+
+LOOP = ("holdfast.training.settings", "TrainSettings")
+ROWS = ("holdfast.stages.train", "Train")
+MAKING = ("train", "each")  # the functions of `RecipePlan` that make a stage
+NO_SETTINGS = {"tasks", "prompts", "start", "pinned", "stages"}  # arguments of these that no user sets
+SWEPT, SWEEP = "sweep", ("weight", "floor", "points", "limit")  # a field's value, and the fields that it adds
+BOUNDS = {"ge": "at least {}", "gt": "above {}", "le": "at most {}", "lt": "below {}"}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One field: its default as Python writes it, the values that it takes, and its meaning with its unit."""
+
+    name: str
+    default: str
+    values: str
+    meaning: str = ""
+    fixed: bool = False  # by the recipe, so that nobody can set it
+
+
+@dataclass(frozen=True)
+class StageSettings:
+    """One stage of a recipe, with the methods that it trains with and everything that `--set STAGE.field=value` reaches."""
+
+    name: str
+    methods: tuple[str, ...]
+    settings: tuple[Setting, ...]
+    loop: tuple[Setting, ...] = field(default=())  # of the training loop and the rows, which every stage has
+
+
+def stages(name: str) -> list[StageSettings]:
+    """Return the stages of `--method NAME`, where NAME is built in; also `promot+l2_sp`.
+
+    Raises:
+        ValueError: there is no such recipe or method; the nearest name is suggested.
+    """
+    first, *others = name.split("+")
+    known = {**plugins.techniques(METHODS), **plugins.techniques(RECIPES)}
+    if first not in known:
+        raise plugins.unknown("method", first, sorted(known))
+    joining = [technique(METHODS, other, "method to join another:") for other in others]
+    if first in plugins.techniques(METHODS):
+        method = known[first]
+        section = "model" if moves_the_model(method) else "prompt"
+        return [_stage(section, [method, *joining], {}, set())]
+    recipe, by_name = known[first], {}
+    for section, methods, defaults, pinned in _made(recipe.module, recipe.symbol, {}):
+        # A penalty takes part where the model itself is trained, as `RecipePlan.train` has it.
+        taking = [*methods, *(joining if any(map(moves_the_model, methods)) else [])]
+        by_name.setdefault(section, _stage(section, taking, defaults, pinned))
+    return list(by_name.values())
+
+
+def technique(family: Family, name: str, label: str = "") -> Technique:
+    """Return a technique by its name.
+
+    Raises:
+        ValueError: there is none; the nearest name is suggested.
+    """
+    known = plugins.techniques(family)
+    if name not in known:
+        raise plugins.unknown(label or family.name, name, sorted(known))
+    return known[name]
+
+
+def settings_of(described: Technique) -> tuple[Setting, ...]:
+    """Return the fields of a technique; those of a method that hold a stage (`Method.stages`) are no settings."""
+    held = described.attributes.get("stages", "()")
+    return tuple(s for s in _fields(described.module, described.symbol) if repr(s.name) not in held)
+
+
+def moves_the_model(method: Technique) -> bool:
+    """Return whether a method trains the model itself, and not a prompt in front of it."""
+    return method.attributes.get("moves_the_model") != "False"
+
+
+def check_names(
+    method: str, curate: str | None, edit: str | None, decode: str | None, assigned: Mapping[str, Mapping[str, object]]
+) -> None:
+    """Refuse a technique or a field of `--set` that does not exist, as the run itself would, before anything slow is imported.
+
+    A user's own technique (`path/to/file.py:Name`) is left to the run, which executes the file.
+
+    Raises:
+        ValueError: there is no such technique, stage or field; the nearest is suggested.
+    """
+    known: dict[str, list[str]] = {}
+    labels: dict[str, str] = {}
+    foreign = ".py:" in method
+    for stage in [] if foreign else stages(method):
+        known[stage.name] = [s.name for s in (*stage.settings, *stage.loop)]
+    for section, family, name in (("curate", CURATIONS, curate), ("edit", EDITS, edit), ("decode", DECODINGS, decode)):
+        if name is not None and ".py:" in name:
+            foreign = True
+        elif name is not None:
+            labels[section] = f"{family.name} {name!r}"
+            known[section] = [s.name for s in settings_of(technique(family, name))]
+            known[section] += list(SWEEP) if SWEPT in assigned.get(section, {}).values() else []
+    for section, values in assigned.items():
+        if section not in known and not foreign:
+            raise plugins.unknown("stage", section, list(known))
+        for key in values if section in known else ():
+            if key not in known[section]:
+                label, fields = labels.get(section, f"stage {section!r}"), [f"{section}.{n}" for n in known[section]]
+                raise plugins.unknown(f"field of {label}:", f"{section}.{key}", fields)
+
+
+def _stage(section: str, methods: list[Technique], defaults: Mapping[str, str], pinned: set[str]) -> StageSettings:
+    changed: dict[str, str] = {}
+    for method in methods:
+        changed |= _defaults(method.module, method.attributes.get("defaults", "{}"))
+    changed |= defaults
+
+    def shown(settings: Iterator[Setting] | tuple[Setting, ...]) -> tuple[Setting, ...]:
+        with_defaults = (replace(s, default=changed.get(s.name, s.default)) for s in settings)
+        return tuple(replace(s, fixed=s.name in pinned) for s in with_defaults)
+
+    settings: dict[str, Setting] = {}
+    for method in methods:
+        settings |= {s.name: s for s in settings_of(method)}
+    # A plain `seed` of the run is every field's of that name.
+    loop = [s for s in (*_fields(*LOOP), *(s for s in _fields(*ROWS) if s.meaning)) if s.name not in settings]
+    return StageSettings(section, tuple(m.name for m in methods), shown(tuple(settings.values())), shown(tuple(loop)))
+
+
+def _made(
+    module: str, function: str, bound: Mapping[str, str]
+) -> Iterator[tuple[str, list[Technique], dict[str, str], set[str]]]:
+    """Yield the stages that a function makes: name, methods, defaults that it sets, and fields that it fixes.
+
+    `bound` are the classes behind its parameters, where another function calls it (`two_stages(plan, PromptTuning, Full)`).
+    """
+    node = next(n for n in plugins.tree(module).body if isinstance(n, ast.FunctionDef) and n.name == function)
+    methods = {f"{t.module}.{t.symbol}": t for t in plugins.techniques(METHODS).values()}
+    calls = [n for n in ast.walk(node) if isinstance(n, ast.Call)]
+    for call in sorted(calls, key=lambda call: (call.lineno, call.col_offset)):
+        names = [n.id if isinstance(n, ast.Name) else "" for n in call.args]
+        classes = [bound.get(name) or plugins.imported(module, name) or "" for name in names]
+        if isinstance(call.func, ast.Attribute) and call.func.attr in MAKING and call.args:
+            section = ast.literal_eval(call.args[0])
+            assigned = {k.arg: k.value for k in call.keywords if k.arg and k.arg not in NO_SETTINGS}
+            fixed = next((ast.literal_eval(k.value) for k in call.keywords if k.arg == "pinned"), {})
+            defaults = {k: ast.unparse(v) for k, v in assigned.items()} | {k: repr(v) for k, v in fixed.items()}
+            yield section, [methods[name] for name in classes if name in methods], defaults, set(fixed)
+        elif isinstance(call.func, ast.Name):
+            home, _, symbol = (plugins.imported(module, call.func.id) or f"{module}.{call.func.id}").rpartition(".")
+            inner = [n for n in plugins.tree(home).body if isinstance(n, ast.FunctionDef) and n.name == symbol]
+            if inner and any(classes):
+                yield from _made(home, symbol, dict(zip([a.arg for a in inner[0].args.args], classes, strict=False)))
+
+
+def _defaults(module: str, text: str) -> dict[str, str]:
+    """Return the values of a class's `defaults`, which may name those of another class (`PromptTuning.defaults`)."""
+    expression = ast.parse(text, mode="eval").body
+    if isinstance(expression, ast.Dict):
+        pairs = zip(expression.keys, expression.values, strict=True)
+        return {ast.literal_eval(key): ast.unparse(value) for key, value in pairs if key is not None}
+    if isinstance(expression, ast.Attribute):
+        source = plugins.imported(module, ast.unparse(expression.value)) or f"{module}.{ast.unparse(expression.value)}"
+        owner = next((t for t in plugins.techniques(METHODS).values() if f"{t.module}.{t.symbol}" == source), None)
+        return _defaults(owner.module, owner.attributes.get("defaults", "{}")) if owner else {}
+    if isinstance(expression, ast.BinOp):  # `{...} | {...}`
+        both = (_defaults(module, ast.unparse(part)) for part in (expression.left, expression.right))
+        return {**next(both), **next(both)}
+    return {}
+
+
+def _fields(module: str, symbol: str) -> Iterator[Setting]:
+    """Yield the public fields of a class and its ancestors, in the order in which `--set` shows them."""
+    settings: dict[str, Setting] = {}
+    for home, node in reversed(plugins.lineage(module, symbol)):
+        if not any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list):
+            continue
+        for statement in node.body:
+            if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
+                name, annotation = statement.target.id, statement.annotation
+                if not name.startswith("_") and "ClassVar" not in ast.unparse(annotation):
+                    settings[name] = _setting(name, annotation, statement.value, home)
+    yield from settings.values()
+
+
+def _setting(name: str, annotation: ast.expr, value: ast.expr | None, module: str) -> Setting:
+    # `Field(...)` stands as the value, or in `Annotated` beside the type.
+    calls = [n for n in ast.walk(annotation) if isinstance(n, ast.Call)]
+    if isinstance(value, ast.Call) and ast.unparse(value.func) in ("Field", "field"):
+        calls.append(value)
+        options = {k.arg: k.value for k in value.keywords}
+        value = options.get("default", value.args[0] if value.args else None)
+    keywords: dict[str, ast.expr] = {}
+    for call in calls:
+        keywords |= {k.arg: k.value for k in call.keywords if k.arg}
+    meaning = _text(keywords["description"]) if "description" in keywords else ""
+    bounds = {b: _number(keywords[b], module) for b in BOUNDS if b in keywords}
+    return Setting(name, ast.unparse(value) if value is not None else "", _values(annotation, bounds), meaning)
+
+
+def _text(node: ast.expr) -> str:
+    return str(ast.literal_eval(node))
+
+
+def _number(node: ast.expr, module: str) -> str:
+    """Return a bound as text; of a constant's name, its value."""
+    if not isinstance(node, ast.Name):
+        return ast.unparse(node)
+    for statement in plugins.tree(module).body:
+        if isinstance(statement, ast.Assign) and node.id in [ast.unparse(target) for target in statement.targets]:
+            return ast.unparse(statement.value)
+    return node.id
+
+
+def _values(annotation: ast.expr, bounds: Mapping[str, str]) -> str:
+    """Return the values that a field takes, in words: `0 to 1`, `a whole number, at least 1`, `adamw, adafactor`."""
+    if isinstance(annotation, ast.Constant) and isinstance(annotation.value, str):  # an annotation that is a string
+        annotation = ast.parse(annotation.value, mode="eval").body
+    if isinstance(annotation, ast.BinOp):
+        parts = [_values(part, bounds) for part in (annotation.left, annotation.right)]
+        return "; or ".join(parts)
+    if isinstance(annotation, ast.Subscript):
+        outer, inner = ast.unparse(annotation.value), annotation.slice
+        elements = inner.elts if isinstance(inner, ast.Tuple) else [inner]
+        if outer == "Literal":
+            return ", ".join(str(ast.literal_eval(element)) for element in elements)
+        if outer == "Annotated":
+            return _values(elements[0], bounds)
+        return "several values" if outer in ("tuple", "list", "Sequence") else ast.unparse(annotation)
+    name = ast.unparse(annotation)
+    words = {"int": "a whole number", "float": "a number", "bool": "True or False", "str": "text", "None": "None"}
+    if name not in words:
+        return name
+    if name not in ("int", "float") or not bounds:
+        return words[name]
+    if name == "float" and set(bounds) == {"ge", "le"}:
+        return f"{bounds['ge']} to {bounds['le']}"
+    return ", ".join([words[name], *(BOUNDS[bound].format(value) for bound, value in bounds.items())])

@@ -1,0 +1,79 @@
+"""`holdfast methods NAME` and the early check of `--set` say what the run itself would, without importing a technique."""
+
+from dataclasses import fields
+from typing import Any
+
+import pytest
+
+from holdfast import plugins
+from holdfast.plugins import CURATIONS, DECODINGS, EDITS, METHODS
+from holdfast.recipes import describe
+from holdfast.recipes.assignments import literal
+from holdfast.recipes.find import find_recipe
+from holdfast.recipes.plan import RecipePlan, settings_of
+from holdfast.tasks.task_set import TaskRef
+from tests.golden import recipes
+
+FAMILIES = {"curate": CURATIONS, "edit": EDITS, "decode": DECODINGS}
+
+
+@pytest.mark.parametrize("name", recipes.names())
+def test_stages_fields_and_defaults_are_those_of_the_run(name: str) -> None:
+    plan = RecipePlan("model", (TaskRef("task"),))
+    find_recipe(name)(plan)
+    described = {stage.name: {s.name: s for s in (*stage.settings, *stage.loop)} for stage in describe.stages(name)}
+    assert list(described) == list(plan.resolved)
+    for stage, settings in described.items():
+        values = {key: literal(s.default) for key, s in settings.items()}
+        assert values == plan.resolved[stage]
+        assert {f"{stage}.{key}" for key, s in settings.items() if s.fixed} == {
+            key for key in plan.pinned if key.startswith(f"{stage}.")
+        }
+
+
+def test_every_field_says_its_meaning() -> None:
+    """The run's own settings, and the fields of every technique that is built in."""
+    silent = [f"{s.name} of a stage" for s in describe.stages("full")[0].loop if not s.meaning]
+    for family in (METHODS, *FAMILIES.values()):
+        for technique in plugins.techniques(family).values():
+            silent += [f"{technique.name}.{s.name}" for s in describe.settings_of(technique) if not s.meaning]
+    assert not silent, "give them Field(..., description=...): " + ", ".join(silent)
+
+
+def test_fields_of_a_method_are_those_that_set_reaches() -> None:
+    for name, method in plugins.members(METHODS).items():
+        technique = plugins.techniques(METHODS)[name]
+        assert [s.name for s in describe.settings_of(technique)] == settings_of(method)
+    for family in FAMILIES.values():
+        for name, member in plugins.members(family).items():
+            assert [s.name for s in describe.settings_of(plugins.techniques(family)[name])] == [
+                f.name for f in fields(member)
+            ]
+
+
+@pytest.mark.parametrize(
+    ("techniques", "settings", "message"),
+    [
+        ({"method": "promto"}, {}, "unknown method 'promto'; did you mean 'promot'"),
+        ({"method": "full+l2sp"}, {}, "'l2sp'; did you mean 'l2_sp'"),
+        ({"method": "promot"}, {"prompt": {"lenght": 3}}, "stage 'prompt': 'prompt.lenght'; did you mean 'prompt.length'"),
+        ({"method": "promot"}, {"promt": {"length": 3}}, "unknown stage 'promt'; did you mean 'prompt'"),
+        ({"method": "full", "edit": "linse"}, {}, "unknown edit 'linse'; did you mean 'lines'"),
+        ({"method": "full", "edit": "lines"}, {"edit": {"alhpa": 1}}, "edit 'lines': 'edit.alhpa'; did you mean 'edit.alpha'"),
+        ({"method": "full"}, {"edit": {"alpha": 1}}, "unknown stage 'edit'"),
+        ({"method": "full", "edit": "lines"}, {"edit": {"points": 3}}, "unknown field of edit 'lines': 'edit.points'"),
+    ],
+)  # fmt: skip
+def test_a_misspelt_name_is_refused_with_the_nearest(
+    techniques: dict[str, str], settings: dict[str, Any], message: str
+) -> None:
+    given: dict[str, Any] = {"method": "promot", "curate": None, "edit": None, "decode": None} | techniques
+    with pytest.raises(ValueError, match=message):
+        describe.check_names(**given, assigned=settings)
+
+
+def test_what_exists_passes() -> None:
+    sweep = {"edit": {"alpha": "sweep", "points": 3}, "model": {"steps": 1, "strength": 0.1}}
+    describe.check_names("full+l2_sp", None, "lines", None, sweep)
+    # A user's own file may have any field and stage: the run executes it and says so then.
+    describe.check_names("my.py:Mine", None, None, None, {"first": {"anything": 1}})
