@@ -57,7 +57,10 @@ class Family:
 
 METHODS = Family("method", "holdfast.methods", "Method")
 RECIPES = Family(
-    "recipe", "holdfast.recipes", "recipe", frozenset({"base", "assignments", "describe", "find", "pipeline", "plan", "sweep"})
+    "recipe",
+    "holdfast.recipes",
+    "recipe",
+    frozenset({"base", "assignments", "describe", "find", "pipeline", "plan", "sweep"}),
 )
 EDITS = Family("edit", "holdfast.edits", "Edit")
 CURATIONS = Family("curation", "holdfast.curation", "Curation")

@@ -6,6 +6,7 @@ Nothing of a technique is imported, so that `holdfast methods NAME` and a mistyp
 import ast
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import chain
 
 from holdfast import plugins
 from holdfast.plugins import CURATIONS, DECODINGS, EDITS, METHODS, RECIPES, Family, Technique
@@ -14,7 +15,7 @@ LOOP = ("holdfast.training.settings", "TrainSettings")
 ROWS = ("holdfast.stages.train", "Train")
 MAKING = ("train", "each")  # the functions of `RecipePlan` that make a stage
 NO_SETTINGS = {"tasks", "prompts", "start", "pinned", "stages"}  # arguments of these that no user sets
-SWEPT, SWEEP = "sweep", ("weight", "floor", "points", "limit")  # a field's value, and the fields that it adds
+SWEEP = ("holdfast.recipes.sweep", "SweepRule")
 BOUNDS = {"ge": "at least {}", "gt": "above {}", "le": "at most {}", "lt": "below {}"}
 
 
@@ -106,7 +107,9 @@ def check_names(
         elif name is not None:
             labels[section] = f"{family.name} {name!r}"
             known[section] = [s.name for s in settings_of(technique(family, name))]
-            known[section] += list(SWEEP) if SWEPT in assigned.get(section, {}).values() else []
+    values = chain.from_iterable(section.values() for section in assigned.values())
+    if any(str(value).startswith("sweep") for value in values):
+        known["sweep"] = [s.name for s in _fields(*SWEEP)]
     for section, values in assigned.items():
         if section not in known and not foreign:
             raise plugins.unknown("stage", section, list(known))
@@ -130,7 +133,8 @@ def _stage(section: str, methods: list[Technique], defaults: Mapping[str, str], 
     for method in methods:
         settings |= {s.name: s for s in settings_of(method)}
     # A plain `seed` of the run is every field's of that name.
-    loop = [s for s in (*_fields(*LOOP), *(s for s in _fields(*ROWS) if s.meaning)) if s.name not in settings]
+    rows = ast.literal_eval(_constant("holdfast.recipes.plan", "ROW_SETTINGS"))
+    loop = [s for s in (*_fields(*LOOP), *(s for s in _fields(*ROWS) if s.name in rows)) if s.name not in settings]
     return StageSettings(section, tuple(m.name for m in methods), shown(tuple(settings.values())), shown(tuple(loop)))
 
 
@@ -211,12 +215,15 @@ def _text(node: ast.expr) -> str:
 
 def _number(node: ast.expr, module: str) -> str:
     """Return a bound as text; of a constant's name, its value."""
-    if not isinstance(node, ast.Name):
-        return ast.unparse(node)
+    return _constant(module, node.id) if isinstance(node, ast.Name) else ast.unparse(node)
+
+
+def _constant(module: str, name: str) -> str:
+    """Return the text of a module's constant; its name where the module assigns none."""
     for statement in plugins.tree(module).body:
-        if isinstance(statement, ast.Assign) and node.id in [ast.unparse(target) for target in statement.targets]:
+        if isinstance(statement, ast.Assign) and name in [ast.unparse(target) for target in statement.targets]:
             return ast.unparse(statement.value)
-    return node.id
+    return name
 
 
 def _values(annotation: ast.expr, bounds: Mapping[str, str]) -> str:

@@ -79,7 +79,9 @@ class Train(Stage):
     versions: tuple[str, ...] = ()
     trust_remote_code: bool = False
     date: str | None = None
-    loss_per: Literal["token", "target"] = "token"
+    loss_per: Annotated[
+        Literal["token", "target"], Field(description="each predicted token counts the same, or each row does")
+    ] = "token"
 
     @property
     def targets(self) -> tuple[TaskRef, ...]:

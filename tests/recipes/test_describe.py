@@ -61,7 +61,8 @@ def test_fields_of_a_method_are_those_that_set_reaches() -> None:
         ({"method": "full", "edit": "linse"}, {}, "unknown edit 'linse'; did you mean 'lines'"),
         ({"method": "full", "edit": "lines"}, {"edit": {"alhpa": 1}}, "edit 'lines': 'edit.alhpa'; did you mean 'edit.alpha'"),
         ({"method": "full"}, {"edit": {"alpha": 1}}, "unknown stage 'edit'"),
-        ({"method": "full", "edit": "lines"}, {"edit": {"points": 3}}, "unknown field of edit 'lines': 'edit.points'"),
+        ({"method": "full", "edit": "lines"}, {"sweep": {"points": 3}}, "unknown stage 'sweep'"),
+        ({"method": "full"}, {"model": {"steps": "sweep:1,2"}, "sweep": {"pionts": 3}}, "'sweep.pionts'; did you mean 'sweep.points'"),
     ],
 )  # fmt: skip
 def test_a_misspelt_name_is_refused_with_the_nearest(
@@ -73,7 +74,7 @@ def test_a_misspelt_name_is_refused_with_the_nearest(
 
 
 def test_what_exists_passes() -> None:
-    sweep = {"edit": {"alpha": "sweep", "points": 3}, "model": {"steps": 1, "strength": 0.1}}
+    sweep = {"edit": {"alpha": "sweep"}, "sweep": {"points": 3}, "model": {"steps": 1, "strength": 0.1}}
     describe.check_names("full+l2_sp", None, "lines", None, sweep)
     # A user's own file may have any field and stage: the run executes it and says so then.
     describe.check_names("my.py:Mine", None, None, None, {"first": {"anything": 1}})
