@@ -104,10 +104,7 @@ def techniques(family: Family) -> dict[str, Technique]:
         ValueError: a file of the folder registers nothing, or is no Python.
     """
     known: dict[str, Technique] = {}
-    spec = importlib.util.find_spec(family.package)
-    assert spec is not None
-    assert spec.submodule_search_locations is not None
-    (folder,) = spec.submodule_search_locations
+    (folder,) = importlib.import_module(family.package).__path__  # The package itself imports nothing.
     for path in sorted(Path(folder).glob("*.py")):
         if path.stem in family.support or path.stem.startswith("_"):
             continue
