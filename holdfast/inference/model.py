@@ -193,8 +193,16 @@ class Model:
         Raises:
             ValueError: a prompt is empty, or too long for the model beside the new tokens.
         """
-        stops = Stops(self.pretrained.tokenizer, sampling.stop, self._ends, self._sentinels)
+        stops = self._stops(sampling)
         return [stops.text(tokens) for tokens in generate(self.engine, prompts, stops, sampling, progress)]
+
+    def continue_tokens(self, prompts: Sequence[Sequence[int]], sampling: Sampling) -> list[list[int]]:
+        """Return the token ids that continue token ids, without the end-of-sequence token; those of one prompt stand side by side.
+
+        Raises:
+            ValueError: a prompt is empty, or too long for the model beside the new tokens.
+        """
+        return generate(self.engine, prompts, self._stops(sampling), sampling)
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Return the number of tokens of each text, with those that the tokenizer puts around it."""
@@ -241,6 +249,9 @@ class Model:
             self.truncated += 1
             tokens = encode_prompt(tokenizer, text, max_length=room, layout=architecture.layout)
         return tokens or (self._start,)
+
+    def _stops(self, sampling: Sampling) -> Stops:
+        return Stops(self.pretrained.tokenizer, sampling.stop, self._ends, self._sentinels)
 
     @property
     def _sentinels(self) -> tuple[int, int] | None:

@@ -20,6 +20,12 @@ def frozen_copy(model: Any) -> Any:
     return copy.deepcopy(model).requires_grad_(False).eval()
 
 
+def frozen_start(model: PrefixModel) -> PrefixModel:
+    """Return a copy of a model that never moves, its prompts as they are now: some methods move them too."""
+    prompts = copy.deepcopy(model.prompts).requires_grad_(False)
+    return PrefixModel(frozen_copy(model.model), prompts, model.budget)  # pyright: ignore[reportArgumentType]
+
+
 def predictions(base: Any, model: PrefixModel, rows: Sequence[Row], device: torch.device) -> "LabelLogits":
     """Return the frozen copy's predictions of the rows, without gradients, behind the prompts of `model` as they are now."""
     with torch.no_grad():

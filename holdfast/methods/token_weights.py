@@ -1,6 +1,5 @@
 """Weigh each label by its probability, or by the entropy at its place."""
 
-import copy
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -10,7 +9,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from holdfast.methods._divergence import frozen_copy
+from holdfast.methods._divergence import frozen_start
 from holdfast.methods._token_factors import (
     best_entropy,
     key_factors,
@@ -20,7 +19,6 @@ from holdfast.methods._token_factors import (
     normalised,
 )
 from holdfast.methods.base import Context, Method
-from holdfast.prefix.model import PrefixModel
 from holdfast.row import Row
 
 if TYPE_CHECKING:
@@ -84,9 +82,7 @@ class TokenWeights(Method):
         if self.by == "keys":
             self._names = names_of(self.candidates, context)
         if self.by in FROZEN:
-            # With its prompts as they are now: some methods move them too, and rows are looked at all along training.
-            prompts = copy.deepcopy(context.model.prompts).requires_grad_(False)
-            self._base = PrefixModel(frozen_copy(context.model.model), prompts, context.model.budget)  # pyright: ignore[reportArgumentType]
+            self._base = frozen_start(context.model)
         sample = [row for row in context.rows if row.labels]
         if self.by == "flow" and sample:
             self._median = float(torch.stack([-score.mean() for score in self._scored(sample)]).median())

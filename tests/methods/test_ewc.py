@@ -20,7 +20,8 @@ from tests.training import tiny
 
 def short(**fields: Any) -> Ewc:
     """The method on a few short texts of the model's own."""
-    return Ewc(**({"samples": 8, "sample_length": 12} | fields))
+    chosen: dict[str, Any] = {"samples": 8, "sample_length": 12} | fields
+    return Ewc(**chosen)
 
 
 def test_it_is_the_squared_gradient_of_each_rows_log_likelihood_per_token() -> None:

@@ -1,0 +1,137 @@
+"""SDFT: the model is taught by itself, where it sees the answer as a demonstration."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+from torch import Tensor
+
+from holdfast.inference.model import Model
+from holdfast.inference.sampling import Sampling
+from holdfast.methods._divergence import divergence, frozen_start
+from holdfast.methods.base import Context, Method
+from holdfast.row import Row
+
+if TYPE_CHECKING:
+    from holdfast.prefix.head import LabelLogits
+
+
+@dataclass
+class Sdft(Method):
+    """Distil the model from itself: its own answers, judged by the model before training that reads the right answer as a demonstration.
+
+    In each step the model answers the batch's questions; a frozen copy of its start reads the same questions behind the example itself,
+    answered, and says at each token of these answers what it would write. The loss is KL(teacher, model), the mean over an answer's tokens
+    and over answers. What is learned is near what the model would have written anyway. Use it for generation with a model that is
+    good at using demonstrations; a small one is not, and then learns little. Beside a method that chooses the parameters, such as `Full`.
+    It costs memory for one more model, and in each step a generation of up to `max_new_tokens` and a forward more: several times the time.
+
+    Source: Shenfeld et al. 2026, "Self-distillation enables continual learning" (arXiv 2601.19897), with the forward KL
+    """
+
+    KIND: ClassVar[str] = "Sdft"
+    defaults: ClassVar[dict[str, Any]] = {"learning_rate": 1e-4, "steps": 200}
+    replaces_loss: ClassVar[bool] = True
+    shows_answer: ClassVar[bool] = True
+
+    max_new_tokens: int = Field(default=64, ge=1, description="most tokens of the model's own answers")
+    temperature: float = Field(
+        default=1.0, ge=0, allow_inf_nan=False, description="at which they are drawn; 0 is the likeliest answer"
+    )
+    seed: int = Field(default=0, description="of the draw")
+
+    def beside(self, other: Method) -> str:
+        """Refuse rows that no teacher reads."""
+        if other.adds_rows:
+            return "each of its rows has a second one for its teacher, and the other adds rows that have none; hold the model with kl_base"
+        return ""
+
+    def prepare(self, context: Context) -> None:
+        """Copy the model before it moves: the teacher.
+
+        Raises:
+            ValueError: the model has an encoder.
+        """
+        if not context.pretrained.architecture.one_sequence:
+            raise ValueError(
+                "sdft: a model with an encoder is not taught by its own demonstrations here; use kl_base or l2_sp"
+            )
+        self._step = 0
+        self._teacher = frozen_start(context.model)
+        self._read: dict[int | None, Row] = {}
+
+    def batch(self, rows: list[Row], context: Context) -> list[Row]:
+        """Return the questions with the model's own answers; what the teacher reads of each is kept by its group."""
+        groups: dict[int | None, list[Row]] = {}
+        for row in rows:
+            # Where truncation left an answer no label, nobody knows where its question ends.
+            if row.added_by is None and row.labels:
+                groups.setdefault(row.group, []).append(row)
+        pairs = [pair for group, pair in groups.items() if group is not None and len(pair) == 2]
+        sampling = Sampling(self.max_new_tokens, temperature=self.temperature, seed=self.seed * 1_000_003 + self._step)
+        self._step += 1
+        self._read.clear()
+        special, written = set(context.pretrained.tokenizer.all_special_ids), []
+        for (plain, shown), answer in zip(
+            pairs, self._answers([plain for plain, _ in pairs], sampling, context), strict=True
+        ):
+            # An answer that ended says so, by the token that ends the right one.
+            if len(answer) < self.max_new_tokens and plain.tokens[-1] in special:
+                answer = [*answer, plain.tokens[-1]]
+            room = context.pretrained.max_length - len(_question(shown)) - _before(shown, context)
+            if answer := answer[: max(0, room)]:
+                written.append(_answered(plain, answer))
+                self._read[plain.group] = _answered(shown, answer)
+        return written + [row for row in rows if row.added_by is not None]
+
+    def _answers(self, rows: Sequence[Row], sampling: Sampling, context: Context) -> list[list[int]]:
+        """Return the token ids with which the model as it is now answers the rows' questions, each behind its prompt."""
+        answers: dict[int, list[int]] = {}
+        for prompt in dict.fromkeys(row.prompt for row in rows):
+            numbers = [i for i, row in enumerate(rows) if row.prompt == prompt]
+            attached = None if prompt is None else context.model.attached(prompt)
+            model = Model(replace(context.pretrained, model=context.model.model), attached)
+            new = model.continue_tokens([_question(rows[i]) for i in numbers], sampling)
+            answers |= dict(zip(numbers, new, strict=True))
+        return [answers[i] for i in range(len(rows))]
+
+    def objective(self, output: "LabelLogits", rows: Sequence[Row]) -> Tensor:
+        """Return the sum over answers of the mean divergence of their tokens, in nats."""
+        with torch.no_grad():
+            # Moved only here, where the stage's device is known for sure; the second move costs nothing.
+            teacher = self._teacher.to(output.states.device)([self._read[row.group] for row in rows])
+        return output.total(divergence, teacher)
+
+    def units(self, rows: Sequence[Row]) -> float:
+        """Return the number of answers."""
+        return len(rows)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the number of batches so far."""
+        return {"step": self._step}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on after that many batches."""
+        self._step = state["step"]
+
+
+def _question(row: Row) -> tuple[int, ...]:
+    """Return the tokens before the row's answer: its last run of predicted tokens, for demonstrations may be predicted as well."""
+    start = row.labels[-1]
+    while start and row.weights[start - 1]:
+        start -= 1
+    return row.tokens[:start]
+
+
+def _answered(row: Row, answer: Sequence[int]) -> Row:
+    """Return a row's question with another answer, whose tokens weigh 1 together."""
+    question = _question(row)
+    weights = (*[0.0] * len(question), *[1 / len(answer)] * len(answer))
+    return replace(row, tokens=(*question, *answer), weights=weights)
+
+
+def _before(row: Row, context: Context) -> int:
+    return 0 if row.prompt is None else context.model.length(row.prompt)
