@@ -18,6 +18,7 @@ from holdfast.stages.loader import Loader
 from holdfast.stages.measure import EvaluationSettings
 from holdfast.stages.validation import Validation
 from holdfast.tasks.task_set import TaskSet
+from holdfast.tasks.templates import check_chat
 
 
 @dataclass(frozen=True)
@@ -99,8 +100,12 @@ def plan_run(request: Request, tasks: TaskSet, folder: Path) -> RunPlan:
     model, trust = request.model, request.trust_remote_code
     version, config, date = resolve.version(model), request.config, None
     # The date stands in the prompts of chat templates only; other runs stay equal from day to day.
-    chats = any(ref.task.template.chat for ref in tasks.refs)
-    if chats and chat_date.writes_date(load_tokenizer(resolve.resolve(model), trust_remote_code=trust)):
+    chats = [ref.task for ref in tasks.refs if ref.task.template.chat]
+    tokenizer = load_tokenizer(resolve.resolve(model), trust_remote_code=trust) if chats else None
+    for task in chats:
+        # Before the model is loaded and the base is asked for an hour.
+        check_chat(task, tokenizer)
+    if chats and chat_date.writes_date(tokenizer):
         config["date"] = date = str(request.date or _begun(folder, config) or chat_date.today())
     versions = (version, *(ref.version for ref in tasks.targets))
     recipe_plan = RecipePlan(model, tasks.targets, request.settings, request.seed, versions, trust, date=date)

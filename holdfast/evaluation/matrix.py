@@ -56,6 +56,7 @@ def evaluate(
                 task.template, pool, shots, mode=demonstrations, seed=demonstration_seed, index=i, exclude=examples[i]
             ),
             model.tokenizer,
+            name=f"{task.name}/test[{i}]",
         )
         for i in indices
     ]

@@ -11,7 +11,7 @@ import re
 import string
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from importlib.metadata import version
 from itertools import chain
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from holdfast.results.metric_facts import facts
 from holdfast.results.scores import Output
 from holdfast.tasks.checks import passes
+from holdfast.tasks.conversation import calls_in, without_thinking
 
 Array = NDArray[np.float64]
 
@@ -60,7 +61,8 @@ class Metric:
         """Return the items' statistics, `[n, s]`."""
         # float64: the randomisation test takes changes that differ by 1e-9 for equal. The reshape gives an empty split its two
         # dimensions, so that the user sees the error of `statistics`, which says what to do.
-        return np.array([self.measure(output) for output in outputs], dtype=np.float64).reshape(len(outputs), -1)
+        rows = [self.measure(output if self.recorded else answered(output)) for output in outputs]
+        return np.array(rows, dtype=np.float64).reshape(len(outputs), -1)
 
     def aggregate(self, sums: Array, n: int) -> Array:
         """Return values `[...]` of n items each, from the sums of their statistics `[..., s]`."""
@@ -90,6 +92,18 @@ def metric(name: str) -> Metric:
     near = difflib.get_close_matches(name, METRICS, n=1, cutoff=0.4)  # 0.4: `acc` must still lead to `accuracy`
     hint = f"did you mean {near[0]!r}? " if near else ""
     raise ValueError(f"metric {name!r} is unknown; {hint}there are {', '.join(METRICS)}")
+
+
+def answered(output: Output) -> Output:
+    """Return the item as it is marked: without the thinking before its answer and its target."""
+    texts = (output.output, output.target, *(output.answers or ()))
+    # Most outputs hold none, and copies of all of them would take longer than many a metric.
+    if not any("think>" in text for text in texts):
+        return output
+    answers = tuple(map(without_thinking, output.answers or ()))
+    return replace(
+        output, output=without_thinking(output.output), target=without_thinking(output.target), answers=answers
+    )
 
 
 # Choices, ranked by log-likelihood.
@@ -190,6 +204,12 @@ def _checked_signature(outputs: Sequence[Output]) -> str:
     return f"passes all checks of its item: {', '.join(sorted(names))}"
 
 
+def _tool_call(output: Output) -> tuple[float]:
+    """Return 1 for a text that calls the tools of an accepted answer, in its order, with equal arguments."""
+    calls = calls_in(output.output)
+    return (float(bool(calls) and any(calls == calls_in(answer) for answer in accepted(output))),)
+
+
 # Texts. The libraries count; the arithmetic over sums is written out for arrays.
 
 
@@ -277,6 +297,7 @@ METRICS: dict[str, Metric] = {
         Metric("exact_match", 1.0, _exact_match, signature=_exact_match_signature),
         Metric("starts_with", 1.0, _starts_with, signature=lambda _: "begins with an accepted answer, when stripped"),
         Metric("f1", 1.0, _f1, signature=lambda _: "bags of words, compared as by SQuAD"),
+        Metric("tool_call", 1.0, _tool_call, signature=lambda _: "names and arguments of the JSON calls are equal"),
         _rouge("rouge1"),
         _rouge("rouge2"),
         _rouge("rougeL"),

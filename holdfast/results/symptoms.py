@@ -16,6 +16,7 @@ import numpy as np
 from holdfast.results.metrics import Array, Metric, accepted
 from holdfast.results.scores import Output
 from holdfast.results.statistics import Estimate, jackknife, paired, ratio, single
+from holdfast.tasks.conversation import without_thinking
 from holdfast.tasks.task import Example, Task
 
 ALONG = ("format_share", "collapse_share", "first_token_mass")  # those that are followed over the steps of training
@@ -24,10 +25,10 @@ LONG = 64  # characters, about as many as the fewest tokens that evaluation lets
 
 
 def written(output: Output) -> str | None:
-    """Return the text that the model wrote freely; None where it only ranked choices."""
+    """Return the text that the model wrote freely, without the thinking before it; None where it only ranked choices."""
     if output.generated is not None:
-        return output.generated
-    return output.output if output.logprobs is None else None
+        return without_thinking(output.generated)
+    return without_thinking(output.output) if output.logprobs is None else None
 
 
 def plain(text: str) -> str:

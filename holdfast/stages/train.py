@@ -259,13 +259,14 @@ class Train(Stage):
         texts = (example.target,) if owner is None else owner.completions(example)
         # The example itself last, as the nearest demonstration: its answer is known to whoever reads this row.
         readings = (shown, [*shown, example]) if owner is not None and owner.shows_answer else (shown,)
+        name, tokenizer = f"{task.name}/train[{index}]", pretrained.tokenizer
         rows = [
             encode(
-                pretrained.tokenizer,
-                render(task.template, replace(example, target=text), demonstrations, pretrained.tokenizer),
+                tokenizer,
+                render(task.template, replace(example, target=text), demonstrations, tokenizer, name=name),
                 max_length=min(self.max_length, pretrained.max_length) - before,
                 eos=True,
-                name=f"{task.name}/train[{index}]",
+                name=name,
                 prompt=prompt,
                 loss_on=self.loss_on,
                 truncation=self.truncation,

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from statistics import median
 
+from holdfast.tasks.conversation import assistant_turn, without_thinking
 from holdfast.tasks.error_list import Problems
 from holdfast.tasks.jinja import compile_template, evaluate, fill
 from holdfast.tasks.record_formats import Shape, shape_of, to_example
@@ -47,25 +48,35 @@ def to_task(draft: Draft, problems: Problems, seed: int = 0) -> Task:
     return Task(draft.settings.name or draft.name, splits, template, metric, version(template, splits), draft.source)
 
 
+def _answers_before(example: Example) -> bool:
+    """Return whether a conversation holds answers of the assistant before its target."""
+    messages = example.fields.get("messages")
+    return isinstance(messages, tuple) and any(message["role"] == "assistant" for message in messages)
+
+
 def default_stop(targets: Sequence[str], separator: str) -> tuple[str, ...]:
     """Return a newline where no target has one; else what separates demonstrations; else only the model's own end token."""
     if not any("\n" in target for target in targets):
         return ("\n",)
-    return (separator,) if separator else ()
+    # An answer of several paragraphs, or one behind a block of thinking, would end at the first of them.
+    return (separator,) if separator and not any(separator in target for target in targets) else ()
 
 
 def default_metric(examples: Sequence[Example], questions: Sequence[str]) -> str:
     """Return the metric that suits the data.
 
-    That is `accuracy` where every example has choices; `exact_match` where answers are short (a median of at most five
-    words) and on one line or with listed `answers`; `rougeL` where questions have more than four times the words of
+    That is `accuracy` where every example has choices; `tool_call` where every answer calls tools; `exact_match` where answers are short (a
+    median of at most five words) and on one line or with listed `answers`; `rougeL` where questions have more than four times the words of
     their answers (medians: a summary); else `bleu`.
     """
     # Medians, because a few long answers would move a mean over the bound.
     if all(example.choices for example in examples):
         return "accuracy"
-    words = median(len(example.target.split()) for example in examples)
-    if words <= 5 and all(example.answers or "\n" not in example.target for example in examples):
+    answers = [without_thinking(example.target) for example in examples]
+    if all(assistant_turn(answer).calls for answer in answers):
+        return "tool_call"
+    words = median(len(answer.split()) for answer in answers)
+    if words <= 5 and all(e.answers or "\n" not in answer for e, answer in zip(examples, answers, strict=True)):
         return "exact_match"
     return "rougeL" if median(len(text.split()) for text in questions) > 4 * words else "bleu"
 
@@ -117,7 +128,16 @@ def _template(draft: Draft, shape: Shape, examples: Splits) -> Template:
     Raises:
         ValueError: it could not work on any example: its syntax, or a stop string where the answer begins.
     """
-    template = draft.settings.template(shape.template)
+    settings = draft.settings
+    for key in ("loss", "think"):
+        if getattr(settings, key) is not None and shape.target != "messages":
+            raise ValueError(
+                f"{draft.settings_where}: `{key}` is for lines with `messages`, and these have {shape.name}; remove it"
+            )
+    template = settings.template(shape.template)
+    # By the data: conversations of one answer each train their last and only answer.
+    if settings.loss is None and any(map(_answers_before, chain.from_iterable(examples.values()))):
+        template = replace(template, loss="all")
     if draft.settings.stop is None:
         targets = [example.target for example in chain.from_iterable(examples.values())]
         template = replace(template, stop=default_stop(targets, template.separator))

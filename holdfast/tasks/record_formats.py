@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from holdfast.tasks.checks import passes
+from holdfast.tasks.conversation import read_conversation
 from holdfast.tasks.error_list import nearest
 from holdfast.tasks.jinja import evaluate
 from holdfast.tasks.records import kind
@@ -86,7 +87,7 @@ def to_example(
     """
     # A conversation carries its answer in itself, so that none of the other keys has a meaning.
     if shape.target == "messages":
-        return _conversation(values["messages"])
+        return Example(*read_conversation(values, settings.think, settings.loss))
     for key in shape.reads:
         _text(key, values[key])
     words = settings.verbalizer or {}
@@ -157,19 +158,3 @@ def _text(key: str, value: object) -> str:
         hint = "map it to words with `verbalizer` in a task.yaml" if isinstance(value, int | float) else "write text"
         raise ValueError(f"`{key}` is {kind(value)}, not text; {hint}")
     return value
-
-
-def _conversation(turns: object) -> Example:
-    """Return a list of messages as an example: the last, the assistant's, is the target, the others ask for it."""
-    if not isinstance(turns, list) or len(turns) < 2:
-        raise ValueError("`messages` is no list of at least two messages; write a question and the assistant's answer")
-    for i, turn in enumerate(turns, 1):
-        if not isinstance(turn, dict) or not isinstance(turn.get("role"), str):
-            raise ValueError(f'message {i} has no `role`; write {{"role": ..., "content": ...}}')
-        _text(f"messages[{i - 1}].content", turn.get("content"))
-    if turns[-1]["role"] != "assistant":
-        raise ValueError(
-            f"the last message is from `{turns[-1]['role']}`; end with the assistant's, which is the target"
-        )
-    messages = tuple({"role": turn["role"], "content": turn["content"]} for turn in turns[:-1])
-    return Example({"messages": messages}, _target(turns[-1]["content"], "content of the last message", {}))

@@ -21,7 +21,9 @@ class TaskYaml:
     `'yes' if score > 3.5 else 'no'`); `verbalizer` maps the target's raw values to the words that are asked for.
     `source` (`hf:dataset[:config]`) says where the data is, if not in the folder, and `splits` which of the source's
     splits serve as train, validation and test. `limit` takes at most so many rows of a split, evenly spaced, and
-    `keep`, an expression, leaves out the rows for which it is false.
+    `keep`, an expression, leaves out the rows for which it is false. Of lines with `messages`, `loss` says which of the assistant's
+    messages are trained (`all`, which is the default, `last`, or `call`: the tool calls in them), and `think` what becomes of their
+    `<think>` blocks (`keep`, `drop`, `require`).
     """
 
     name: str | None = None
@@ -32,6 +34,8 @@ class TaskYaml:
     separator: str | None = None
     stop: tuple[str, ...] | None = None
     chat: bool | str | None = None
+    loss: str | None = None
+    think: str | None = None
     target: str | None = None
     choices: str | None = None
     answers: str | None = None
@@ -114,6 +118,15 @@ def _chat(value: Any) -> bool | str:
     return value
 
 
+def _choice(*choices: str) -> Callable[[Any], str]:
+    def check(value: Any) -> str:
+        if value not in choices:
+            raise ValueError(f"{value!r} is unknown; {nearest(str(value), choices)}write {', '.join(choices)}")
+        return value
+
+    return check
+
+
 def _verbalizer(value: Any) -> dict[str, str]:
     if not isinstance(value, dict) or not value:
         raise ValueError(f"is {kind(value)}; write `raw value: word` lines")
@@ -145,8 +158,10 @@ def _limit(value: Any) -> int:
 _CHECKS: Mapping[str, Callable[[Any], Any]] = {
     "chat": _chat,
     "limit": _limit,
+    "loss": _choice("all", "last", "call"),
     "metric": _metric,
     "splits": _splits,
     "stop": _stop,
+    "think": _choice("keep", "drop", "require"),
     "verbalizer": _verbalizer,
 }

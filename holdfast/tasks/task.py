@@ -15,6 +15,7 @@ METRICS = (
     "rougeL",
     "bleu",
     "chrf",
+    "tool_call",
     "checked",
 )
 SPLITS = ("train", "validation", "test")
@@ -31,6 +32,9 @@ class Template:
     `chat=True` asks through the tokenizer's own chat template instead: the question is a user's turn, the target the
     assistant's, and each demonstration two turns before them; the instruction opens the first user turn, `delimiter`
     and `separator` rest. `chat="auto"` does so where the tokenizer has a chat template, and is plain text elsewhere.
+
+    `loss` says what is trained of a conversation: every answer of the assistant (`all`), the last one, which is the target (`last`), or
+    the tool calls in all of them (`call`).
     """
 
     input: str = "{{ input }}\nAnswer:"
@@ -39,6 +43,7 @@ class Template:
     separator: str = "\n\n"
     stop: tuple[str, ...] = ("\n",)
     chat: bool | Literal["auto"] = False
+    loss: Literal["last", "all", "call"] = "last"
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,39 +2,30 @@
 
 import json
 import random
-import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
-from jinja2 import TemplateError
-
+from holdfast.tasks.chat import call_begin, render_chat
+from holdfast.tasks.conversation import assistant_turn
 from holdfast.tasks.jinja import fill
-from holdfast.tasks.task import Example, Template
+from holdfast.tasks.rendered import Rendered, Span
+from holdfast.tasks.task import Example, Task, Template
 
-Span = tuple[int, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Rendered:
-    """One example as text: the model reads `prompt` and is trained or scored on `target`, which holds the delimiter.
-
-    `end` is what a chat template writes to close an answer; it is trained behind the target and is no part of a scored
-    choice. `answers` are the character spans of `prompt` that hold the demonstrations' own targets, delimiter included.
-    """
-
-    prompt: str
-    target: str
-    end: str = ""
-    answers: tuple[Span, ...] = ()
+CHECKED = 200  # Examples of a split, evenly spaced, that are written to find out whether a chat template can serve.
 
 
 def render(
-    template: Template, example: Example, demonstrations: Sequence[Example] = (), tokenizer: Any = None
+    template: Template,
+    example: Example,
+    demonstrations: Sequence[Example] = (),
+    tokenizer: Any = None,
+    *,
+    name: str = "",
 ) -> Rendered:
     """Return the text of `example` behind its demonstrations.
 
-    `tokenizer` is needed only where its chat template is to be applied (`template.chat`).
+    `tokenizer` is needed only where its chat template is to be applied (`template.chat`). `name` says where the example comes from, in
+    messages about a chat template that fails.
 
     Raises:
         ValueError: the template does not fit the example's fields, or a chat template is asked for and cannot serve.
@@ -43,7 +34,14 @@ def render(
     if template.chat is True and not getattr(tokenizer, "chat_template", None):
         raise ValueError("chat=True, but this tokenizer has no chat template; use chat=False, or an instruct model")
     if template.chat and getattr(tokenizer, "chat_template", None):
-        return _chat(template, example, demonstrations, tokenizer)
+        try:
+            return render_chat(template, example, demonstrations, tokenizer, lambda shown: _turns(template, shown))
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}" if name else str(error)) from None
+    if "messages" in example.fields and "tools" in example.fields and "tools" not in template.input:
+        raise ValueError(
+            "this tokenizer has no chat template, and the `tools` of the conversation would be left out; write them by `input` in task.yaml"
+        )
     prompt = template.instruction and template.instruction + template.separator
     answers: list[Span] = []
     for shown in demonstrations:
@@ -52,7 +50,22 @@ def render(
         prompt += template.delimiter + shown.target
         answers.append((start, len(prompt)))
         prompt += template.separator
-    return Rendered(prompt + question(template, example), template.delimiter + example.target, answers=tuple(answers))
+    begin, target = len(prompt), template.delimiter + example.target
+    prompt += question(template, example)
+    turns = () if template.loss == "last" else _earlier_answers(template, example, prompt, begin)
+    skip = call_begin(target, assistant_turn(example.target)) if template.loss == "call" else 0
+    return Rendered(prompt, target, answers=tuple(answers), turns=turns, skip=skip)
+
+
+def check_chat(task: Task, tokenizer: Any) -> None:
+    """Write some of a task's examples through the chat template, so that one that cannot serve is refused before a model is loaded.
+
+    Raises:
+        ValueError: as `render`; with the name of the example.
+    """
+    for split, examples in task.splits.items():
+        for index in range(0, len(examples), len(examples) // CHECKED + 1):
+            render(task.template, examples[index], (), tokenizer, name=f"{task.name}/{split}[{index}]")
 
 
 def question(template: Template, example: Example) -> str:
@@ -142,45 +155,6 @@ def _permutation(n: int, seed: str) -> Iterator[int]:
         moved[j] = moved.get(i, i)
 
 
-def _mark(i: int) -> str:
-    """Return the mark for answer `i` while a chat template writes around it, so that its span is known exactly."""
-    return f"@@answer-{i}@@"
-
-
-def _chat(template: Template, example: Example, demonstrations: Sequence[Example], tokenizer: Any) -> Rendered:
-    """Render through the tokenizer's chat template."""
-    # Marks stand for the answers while it works, because it may strip a message's ends: answers stay exactly what they are.
-    messages: list[dict[str, str]] = []
-    for i, shown in enumerate(demonstrations):
-        turns = _turns(template, shown)
-        # Templates accept one system message, in first place: it is the question's.
-        messages += [turn for turn in turns if turn["role"] != "system"]
-        messages.append({"role": "assistant", "content": _mark(i)})
-    question_turns = _turns(template, example)
-    if question_turns[0]["role"] == "system":  # templates accept a system message in first place only
-        messages.insert(0, question_turns.pop(0))
-    messages += question_turns
-    if template.instruction:
-        first = next((turn for turn in messages if turn["role"] == "user"), messages[0])
-        first["content"] = template.instruction + template.separator + first["content"]
-    last = _mark(len(demonstrations))
-    try:
-        prompt = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        whole = tokenizer.apply_chat_template([*messages, {"role": "assistant", "content": last}], tokenize=False)
-    except TemplateError as error:
-        raise ValueError(f"this tokenizer's chat template refuses the conversation: {error}") from None
-    before, mark, end = whole.removeprefix(prompt).partition(last)
-    # Otherwise the tokens that are trained would not be those that the model is asked to continue with.
-    if not whole.startswith(prompt) or not mark:
-        raise ValueError(
-            "this tokenizer's chat template does not continue its own generation prompt with the answer, so the two "
-            "cannot be told apart; use chat=False"
-        )
-    text, answers = _fill(prompt, [shown.target for shown in demonstrations])
-    # Behind the end token many templates write a newline, which a generated answer never gets to.
-    return Rendered(text, before + example.target, end.rstrip(), answers)
-
-
 def _turns(template: Template, example: Example) -> list[dict[str, str]]:
     """Return the conversation that asks for the example's target."""
     conversation = example.fields.get("messages")
@@ -190,12 +164,28 @@ def _turns(template: Template, example: Example) -> list[dict[str, str]]:
     return [{"role": "user", "content": question(template, example)}]
 
 
-def _fill(text: str, targets: Sequence[str]) -> tuple[str, tuple[Span, ...]]:
-    """Return `text` with every mark replaced by its target, and the spans at which the targets then stand."""
-    filled, spans, past = "", [], 0
-    for match in re.finditer(r"@@answer-(\d+)@@", text):
-        filled += text[past : match.start()]
-        target = targets[int(match[1])]
-        spans.append((len(filled), len(filled) + len(target)))
-        filled, past = filled + target, match.end()
-    return filled + text[past:], tuple(spans)
+def _earlier_answers(template: Template, example: Example, prompt: str, begin: int) -> tuple[Span, ...]:
+    """Return the spans of `prompt` that hold the assistant's earlier messages, in a conversation that is written as plain text.
+
+    Raises:
+        ValueError: the template writes a message otherwise once others follow it.
+    """
+    conversation = example.fields.get("messages")
+    turns = conversation if isinstance(conversation, list | tuple) else ()
+    spans: list[Span] = []
+    for index, turn in enumerate(turns):
+        if turn["role"] != "assistant":
+            continue
+        before = fill(template.input, {**example.fields, "messages": turns[:index]})
+        answer = template.delimiter + turn["content"]
+        if not prompt[begin:].startswith(before + answer):
+            raise ValueError(
+                "`input` of task.yaml writes an answer otherwise once the conversation goes on, so it cannot be told from the rest; say "
+                "`loss: last`"
+            )
+        parts = assistant_turn(turn["content"])
+        if template.loss == "all" or parts.calls:
+            first = begin + len(before)
+            skip = call_begin(answer, parts) if template.loss == "call" else 0
+            spans.append((first + skip, first + len(answer)))
+    return tuple(spans)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from holdfast.row import Row
-from holdfast.tasks.templates import Rendered, Span
+from holdfast.tasks.rendered import Rendered, Span
 
 Tokens = tuple[list[int], list[Span], int]
 """Ids and character spans of a text, and the number of them that the tokenizer puts before it."""
@@ -70,6 +70,8 @@ def encode(
 
     Prompt and target are tokenised together, as the model will meet them, and the offsets say which token holds what:
     a token that straddles the boundary is predicted. `loss_on="all"` weights the demonstrations' answers as well.
+
+    Earlier answers of a conversation (`Rendered.turns`) are weighted too, and of the target all but `Rendered.skip`.
 
     Beginning of sequence: once, where the tokenizer itself puts it, also when a chat template has written it already.
     End of sequence: with `eos`, the row ends in the tokenizer's end token, predicted with weight 1, once, and
@@ -199,13 +201,18 @@ def _whole(request: EncodeRequest, tokens: Tokens | None = None) -> Row:
             f"{request.heading}the tokenizer makes no token of the target {rendered.target!r}; change the target"
         )
     weights = [0.0] * first + [1.0] * (len(ids) - first)
-    if request.loss_on == "all":
+    trained = (*(rendered.answers if request.loss_on == "all" else ()), *(rendered.turns if request.eos else ()))
+    if trained:
         for i in range(start, first):
-            weights[i] = float(any(_overlap(spans[i], answer) for answer in rendered.answers))
+            weights[i] = float(any(_overlap(spans[i], answer) for answer in trained))
+    # A scored text is scored whole, whatever would be trained of it.
+    skip = rendered.skip if request.eos else 0
+    if skip:
+        weights[first:] = [float(spans[i][1] > boundary + skip) for i in range(first, len(ids))]
     # A chat template may have closed the answer with the end token already.
     if request.eos and ids[-1] != tokenizer.eos_token_id:
         ids.append(tokenizer.eos_token_id)
-        weights.append(1.0)
+        weights.append(float(skip < len(text) - boundary))
     predicted = len(ids) - first
     cut, lost = max(len(ids) - max_length, 0), 0
     if request.truncation == "right":
@@ -219,6 +226,7 @@ def _whole(request: EncodeRequest, tokens: Tokens | None = None) -> Row:
     else:
         # The oldest of the prompt goes, behind the beginning token: the question stands at its end.
         start = min(start, max_length - predicted)
+        lost = sum(weight > 0 for weight in weights[start : start + cut]) if rendered.turns else 0
         del ids[start : start + cut], weights[start : start + cut]
     # A first token is predicted from nothing, unless a soft prompt stands before it.
     if request.prompt is None:

@@ -44,6 +44,11 @@ def _row(request: EncodeRequest, source: Source) -> Row:
         raise ValueError(
             "loss_on=all: demonstrations are read by this model's encoder, which predicts nothing; use loss_on=last"
         )
+    if request.eos and request.rendered.skip:
+        raise ValueError(
+            "loss: call: a model with an encoder writes its answer as a whole; say `loss: last` in task.yaml"
+        )
+    # Earlier answers of a conversation are read by the encoder, which predicts nothing.
     read, cut = source
     target = _target(request)
     weights = (0.0,) * len(read) + (1.0,) * len(target)

@@ -150,3 +150,39 @@ def test_log_likelihoods_that_cannot_be_ranked_are_refused(name: str, values: tu
 
 def test_a_choice_that_is_impossible_is_ranked_last() -> None:
     assert metric("accuracy").value([item(target="b", choices=("a", "b"), logprobs=(-math.inf, -5.0))]) == 1
+
+
+def test_thinking_is_not_marked() -> None:
+    """The bug: a thinking model's right answer was wrong by every metric."""
+    block = "<think>\nParis? Or Rome?\n</think>\n\n"
+    right, wrong, cut = (
+        item(f"{block}Rome", "Rome"),
+        item(f"{block}Paris", f"{block}Rome"),
+        item("<think> Rome", "Rome"),
+    )
+    for name in ("exact_match", "starts_with", "f1", "rougeL", "chrf"):
+        measure = metric(name)
+        assert measure.value([right]) == measure.unit
+        # chrF of Paris against Rome; nothing at all was answered by the third.
+        assert measure.value([wrong]) < 0.3 * measure.unit
+        assert measure.value([cut]) == 0
+    listed = item(f"{block}Rome", f"{block}Rome", answers=(f"{block}Rome", "Roma"))
+    assert metric("exact_match").value([listed]) == 1
+    # Marked without the block, and kept with it.
+    assert right.output.startswith("<think>")
+
+
+def test_calls_are_equal_by_name_and_arguments_in_any_spelling() -> None:
+    target = '<tool_call>\n{"name": "f", "arguments": {"a": 1, "b": "x"}}\n</tool_call>'
+    answers = {
+        '{"name": "f", "parameters": {"b": "x", "a": 1}}': 1,  # as of Llama 3
+        'I look.\n<tool_call>{"arguments": {"a": 1, "b": "x"}, "name": "f"}</tool_call>': 1,
+        '[{"name": "f", "arguments": {"a": 1, "b": "x"}}]': 1,
+        '{"name": "f", "arguments": {"a": 2, "b": "x"}}': 0,
+        '{"name": "g", "arguments": {"a": 1, "b": "x"}}': 0,
+        f"{target}\n{target}": 0,
+        "f(a=1)": 0,
+        '{"name": "f"': 0,
+    }
+    for answer, mark in answers.items():
+        assert metric("tool_call").value([item(answer, target)]) == mark, answer

@@ -223,6 +223,33 @@ BAD_LINES = [
     ({"messages": TALK[::-1]}, "the last message is from `user`"),
     ({"messages": [{"content": "hi"}, TALK[1]]}, "message 1 has no `role`"),
     ({"messages": [TALK[0], {"role": "assistant", "content": None}]}, "`messages\\[1\\].content` is null"),
+    ({"messages": []}, "an empty conversation; write a question"),
+    ({"messages": [TALK[0], TALK[0]]}, "no message is the assistant's, so there is nothing to learn"),
+    (
+        {"messages": [{"role": "asistant", "content": "x"}, TALK[1]]},
+        "message 1 is from `asistant`; did you mean `assistant`\\? roles:",
+    ),
+    ({"messages": [TALK[0], {**TALK[1], "content": "  "}]}, "`content` of message 2 is empty"),
+    ({"messages": [TALK[0], {**TALK[1], "content": [{"type": "image"}]}]}, "message 2 has a part that is no text"),
+    (
+        {"messages": [TALK[0], {**TALK[1], "tool_calls": {"name": "f"}}]},
+        "message 2: `tool_calls` is an object; write a list",
+    ),
+    (
+        {"messages": [{**TALK[0], "tool_calls": [{"name": "f"}]}, TALK[1]]},
+        "message 1 has `tool_calls` and is from `user`",
+    ),
+    ({"messages": [TALK[0], {**TALK[1], "tool_calls": [{"id": "1"}]}]}, "message 2: a tool call has no name"),
+    (
+        {"messages": [TALK[0], {**TALK[1], "tool_calls": [{"function": {"name": "f", "arguments": "{a: 1}"}}]}]},
+        "message 2: the arguments of the tool call `f` are not JSON \\(.*, column 2\\); write an object",
+    ),
+    (
+        {"messages": [TALK[0], {**TALK[1], "tool_calls": [{"name": "f", "arguments": "[1]"}]}]},
+        "call `f` are a list; write an object",
+    ),
+    ({"messages": TALK, "tools": "[{"}, "`tools` is not JSON"),
+    ({"messages": TALK, "tools": {"name": "f"}}, "`tools` is an object; write a list of schemas"),
     ({"prompt": "x", "completion": "y"}, "the keys prompt/completion come after input/target"),
 ]
 
@@ -326,3 +353,70 @@ def test_every_real_task_can_be_read() -> None:
         assert len(task.splits["test"]) == lines, folder
         assert len(task.splits.get("validation", ())) <= 200
         assert "train" in task.splits or not (folder / "train.jsonl").exists()
+
+
+# --- conversations
+
+CALLING = {"role": "assistant", "content": None, "tool_calls": [{"function": {"name": "f", "arguments": '{"a": 1}'}}]}
+
+
+@pytest.mark.parametrize(
+    ("yaml", "answer", "said"),
+    [
+        ("think: require", TALK[1], "message 2 has no `<think>` block, which `think: require` asks for"),
+        ("think: require", {**TALK[1], "content": "<think>\n\n</think>\n\nyes"}, "message 2 has no `<think>` block"),
+        ("loss: call", TALK[1], "no message calls a tool, so `loss: call` has nothing to learn"),
+    ],
+)
+def test_what_a_setting_needs_of_a_conversation_is_missed_on_its_line(
+    tmp_path: Path, yaml: str, answer: dict[str, str], said: str
+) -> None:
+    good = {**CALLING, "reasoning_content": "Hm."}
+    with pytest.raises(ValueError, match=f"test.jsonl:2: .*{said}"):
+        read(tmp_path, {"messages": [TALK[0], good]}, {"messages": [TALK[0], answer]}, yaml=yaml)
+
+
+def test_thinking_is_required_of_what_is_trained_alone(tmp_path: Path) -> None:
+    talk = [*TALK, TALK[0], {**TALK[1], "reasoning": "Hm."}]
+    assert read(tmp_path, {"messages": talk}, yaml="think: require\nloss: last").template.loss == "last"
+    with pytest.raises(ValueError, match="message 2 has no `<think>` block"):
+        read(tmp_path, {"messages": talk}, yaml="think: require")
+
+
+def test_all_answers_are_trained_where_there_are_several_and_other_tasks_keep_their_version(tmp_path: Path) -> None:
+    single, several = {"messages": TALK}, {"messages": [*TALK, *TALK]}
+    alone = read(tmp_path / "a", single)
+    assert (alone.template.loss, alone.version) == ("last", "505d2268cf67")
+    assert read(tmp_path / "b", single, several).template.loss == "all"
+    assert read(tmp_path / "c", several, yaml="loss: last").template.loss == "last"
+
+
+def test_tool_calls_are_text_and_marked_as_calls(tmp_path: Path) -> None:
+    task = read(
+        tmp_path,
+        {"messages": [TALK[0], CALLING], "tools": "[]"},
+        {"messages": [TALK[0], CALLING], "tools": [{"name": "f"}]},
+    )
+    fields, target = asked(task)
+    assert (fields.keys(), target) == ({"messages"}, '<tool_call>\n{"name": "f", "arguments": {"a": 1}}\n</tool_call>')
+    assert task.splits["test"][1].fields["tools"] == [{"name": "f"}]
+    assert (task.metric, task.template.stop) == ("tool_call", ("\n\n",))
+
+
+def test_an_answer_behind_thinking_ends_at_the_end_token_alone(tmp_path: Path) -> None:
+    """The bug: a blank line ended every answer, and a block of thinking is followed by one."""
+    task = read(tmp_path, {"messages": [TALK[0], {**TALK[1], "thinking": "Hm."}]})
+    assert (task.template.stop, task.metric) == ((), "exact_match")
+
+
+@pytest.mark.parametrize(
+    ("yaml", "said"),
+    [
+        ("loss: some", "`loss` 'some' is unknown; write all, last, call"),
+        ("think: dorp", "`think` 'dorp' is unknown; did you mean `drop`\\? write keep, drop, require"),
+        ("think: drop", "`think` is for lines with `messages`, and these have input/target; remove it"),
+    ],
+)
+def test_settings_of_conversations_are_checked(tmp_path: Path, yaml: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        read(tmp_path, LINE, yaml=yaml)
