@@ -297,12 +297,12 @@ METRICS: dict[str, Metric] = {
         Metric("exact_match", 1.0, _exact_match, signature=_exact_match_signature),
         Metric("starts_with", 1.0, _starts_with, signature=lambda _: "begins with an accepted answer, when stripped"),
         Metric("f1", 1.0, _f1, signature=lambda _: "bags of words, compared as by SQuAD"),
-        Metric("tool_call", 1.0, _tool_call, signature=lambda _: "names and arguments of the JSON calls are equal"),
         _rouge("rouge1"),
         _rouge("rouge2"),
         _rouge("rougeL"),
         _corpus("bleu", "BLEU", bleu_from_sums),
         _corpus("chrf", "CHRF", chrf_from_sums),
+        Metric("tool_call", 1.0, _tool_call, signature=lambda _: "names and arguments of the JSON calls are equal"),
         Metric("checked", 1.0, _checked, signature=_checked_signature),
     )
 }
