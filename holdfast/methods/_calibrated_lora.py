@@ -14,9 +14,9 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from holdfast.methods._calibration import covariances, named_rows, on_training_device, written_rows
+from holdfast.methods._calibration import covariances, named_rows, written_rows
+from holdfast.methods._linear_targets import linear_targets
 from holdfast.methods.base import Context, Method, ParameterGroup
-from holdfast.methods.lora import target_ends
 from holdfast.models import loading
 from holdfast.prompts.low_rank import LowRank
 from holdfast.row import Row
@@ -76,10 +76,9 @@ class CalibratedLora(Method):
         model = context.model.model
         modules = self._modules(model)
         # Of float32 also where the model is of 16 bits: the last singular vectors are far below its precision.
-        with on_training_device(context), torch.no_grad():
+        with torch.no_grad():
             measured = covariances(context, modules, self.calibration_rows(context))
             factors = {name: self.factors(_weight(modules[name]).float(), measured[name]) for name in measured}
-            factors = {name: (down.cpu(), up.cpu()) for name, (down, up) in factors.items()}
         self._insert(model, context.pretrained.architecture.task_type, factors)
 
     def parameters(self, model: "PrefixModel") -> Iterable[ParameterGroup]:
@@ -123,22 +122,12 @@ class CalibratedLora(Method):
             loading.save(pretrained, folder / "model")
 
     def _modules(self, model: Any) -> dict[str, nn.Module]:
-        head = model.get_output_embeddings()
-        linear = {n: m for n, m in model.named_modules() if isinstance(m, nn.Linear | Conv1D)}
-        chosen = [name for name in linear if linear[name] is not head]
-        if self.target != "all-linear":
-            ends = target_ends(list(linear), self.target)
-            chosen = [name for name in linear if any(f".{name}".endswith(f".{end}") for end in ends)]
-        for name in chosen:
-            if linear[name] is head:
-                # Often the embeddings themselves, which would move with it; and its inputs are read at label places alone.
-                raise ValueError(
-                    f"target={self.target!r}: {name} is the head, which has no calibrated update; leave it out"
-                )
-            if self.rank > min(linear[name].weight.shape):
-                sizes = " x ".join(map(str, linear[name].weight.shape))
+        chosen = linear_targets(model, self.target, nn.Linear | Conv1D)
+        for name, module in chosen.items():
+            if self.rank > min(module.weight.shape):  # pyright: ignore[reportArgumentType]
+                sizes = " x ".join(map(str, module.weight.shape))  # pyright: ignore[reportArgumentType]
                 raise ValueError(f"rank={self.rank}: {name} is {sizes} and has no part of that rank; lower it")
-        return {name: linear[name] for name in chosen}
+        return chosen
 
     def _insert(self, model: Any, task_type: str, factors: dict[str, tuple[Tensor, Tensor]]) -> None:
         config = peft.LoraConfig(

@@ -2,13 +2,11 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import PartialState
 from torch import Tensor, nn
 
 from holdfast.inference.sampling import Sampling
@@ -20,18 +18,6 @@ from holdfast.row import Row
 from holdfast.tasks.sources import load_task
 from holdfast.tasks.templates import render
 from holdfast.tasks.tokenization import encode
-
-
-@contextmanager
-def on_training_device(context: Context) -> Iterator[None]:
-    """Hold the model on the device that it will be trained on; back where it was afterwards, to the bit."""
-    # Methods prepare before the loop moves the model, and a CPU beside a GPU would take a hundred times as long.
-    before, device = context.model.model.device, PartialState().device
-    context.model.to(device)
-    try:
-        yield
-    finally:
-        context.model.to(before)
 
 
 def written_rows(context: Context, count: int, length: int, seed: int) -> list[Row]:

@@ -1,0 +1,26 @@
+"""The linear modules that a method decomposes: all of them but the head, or those that the user names."""
+
+from typing import Any
+
+from torch import nn
+
+from holdfast.methods.lora import target_ends
+
+
+def linear_targets(model: Any, target: str, kinds: Any) -> dict[str, nn.Module]:
+    """Return the modules of the classes `kinds` whose names end in one of `target` (names with commas, or all-linear), by name.
+
+    Raises:
+        ValueError: `target` names a module that the model does not have, or the head.
+    """
+    head = model.get_output_embeddings()
+    linear = {name: module for name, module in model.named_modules() if isinstance(module, kinds)}
+    chosen = [name for name in linear if linear[name] is not head]
+    if target != "all-linear":
+        ends = target_ends(list(linear), target)
+        chosen = [name for name in linear if any(f".{name}".endswith(f".{end}") for end in ends)]
+    for name in chosen:
+        if linear[name] is head:
+            # Often the embeddings themselves, which would move with it; and its inputs are read at label places alone.
+            raise ValueError(f"target={target!r}: {name} is the head, which cannot be decomposed; leave it out")
+    return {name: linear[name] for name in chosen}
