@@ -46,9 +46,26 @@ def adapter_of(argument: str, base: str | None = None) -> Adapter | None:
 
 
 def version(argument: str) -> str:
-    """Return hex digits that change with any byte of the model behind a MODEL argument; a hub id is its own."""
+    """Return hex digits that change with any byte of the model behind a MODEL argument; a hub id is its own.
+
+    Raises:
+        ValueError: there is no such model; a prompt, or a LoRA of another model than its base.
+    """
     adapter = adapter_of(argument)
-    return fingerprint(resolve(argument)) if adapter is None else _joint(adapter)
+    if adapter is None:
+        return fingerprint(resolve(argument))
+    _check(adapter)
+    return _joint(adapter)
+
+
+def _check(adapter: Adapter) -> None:
+    """Refuse what cannot be merged, before anything is loaded."""
+    if not adapter.merges:
+        raise ValueError(
+            f"{adapter.folder}: is a prompt and changes no weights; use its base, {adapter.base}, here, and give this folder where a model "
+            "is asked (`evaluate`, `generate`)"
+        )
+    check_fit(adapter, resolve(adapter.base))
 
 
 def _joint(adapter: Adapter) -> str:
@@ -108,12 +125,7 @@ def load(
 
 def _load_adapter(adapter: Adapter, *, trust_remote_code: bool, date: str | None) -> Pretrained:
     """Return the base with a LoRA merged, and with the LoRA's tokenizer where it has one: its texts were made with that."""
-    if not adapter.merges:
-        raise ValueError(
-            f"{adapter.folder}: is a prompt and changes no weights; use its base, {adapter.base}, here, and give this folder where a model "
-            "is asked (`evaluate`, `generate`)"
-        )
-    check_fit(adapter, resolve(adapter.base))
+    _check(adapter)
     try:
         pretrained = load(adapter.base, trust_remote_code=trust_remote_code, date=date)
     except ValueError as error:

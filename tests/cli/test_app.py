@@ -12,7 +12,7 @@ from holdfast.cli.app import app
 ROOT = Path(__file__).parents[2]
 
 FROZEN = """
-demo: --out --json
+demo: --model --out --json
 tune: MODEL TASK --method --general --curate --edit --decode --shots --limit --seed --curve --analyse --out --set --noise-floor --overwrite --trust-remote-code --json
 evaluate: MODEL --prompt --base --task --shots --limit --seed --demonstrations --demonstration-sets --analyse --decode --set --out --trust-remote-code --trust-code --json
 generate: MODEL --prompt --base --input --max-new-tokens --stop --num-beams --temperature --top-k --top-p --samples --seed --decode --set --trust-remote-code

@@ -230,6 +230,9 @@ def test_a_base_is_refused_for_a_whole_model_and_a_prompt_where_weights_are_need
     folder = soft_prompt(base, tmp_path / "prompt")
     with pytest.raises(ValueError, match="is a prompt and changes no weights; use its base"):
         edit_model(base, folder, "wise_ft", tmp_path / "out")
+    with pytest.raises(ValueError, match="is a prompt and changes no weights; use its base"):
+        holdfast.tune(folder, "lab:sentiment", "full", out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_types_that_are_attached_are_those_that_can_be_read() -> None:
