@@ -1,6 +1,7 @@
 """Resolve `--method NAME`: a recipe of this folder, a method of `methods/` by itself, or a user's own of either.
 
-`NAME+OTHER` adds methods that leave the choice of parameters to the first, such as a penalty: `promot+l2_sp`.
+`NAME+OTHER` adds methods that leave the choice of parameters to the first, such as a penalty: `promot+l2_sp`. Behind a recipe, a method
+that chooses parameters itself takes the place of the recipe's own choice where the model is trained: `promot+corda`, `fticl+osf`.
 """
 
 from dataclasses import replace
@@ -23,9 +24,15 @@ def find_recipe(name: str) -> Recipe:
     member = plugins.find(first, METHODS, RECIPES)
     recipe = single_method(member) if plugins.belongs(member, METHODS) else member
     joining = tuple(plugins.find(other, METHODS, label="method to join another:") for other in others)
+    tuners = [
+        method for method in joining if method.chooses_parameters and method.moves_the_model and not method.stages
+    ]
+    # Beside a single method it stays among those that join, and is refused: two choices of parameters have no meaning.
+    tuner = tuners[0] if len(tuners) == 1 and not plugins.belongs(member, METHODS) else None
+    beside = tuple(method for method in joining if method is not tuner)
 
     def composed(plan: RecipePlan) -> list[Stage]:
-        stages = recipe(replace(plan, joining=joining))
+        stages = recipe(replace(plan, joining=beside, tuner=tuner))
         taken: set[type] = set()
         for stage in stages:
             taken |= {type(method) for method in getattr(stage, "methods", ())}

@@ -25,6 +25,7 @@ class RecipePlan:
     """The material of a recipe: the model, the target tasks, and what the user set (`{"prompt": {"steps": 200}}`).
 
     `joining` are the methods behind a plus sign (`promot+l2_sp`): they take part where the model is trained, not where a prompt is.
+    `tuner`, where one is given (`promot+corda`), chooses the parameters there in the place of the recipe's own choice.
     """
 
     model: str
@@ -34,6 +35,7 @@ class RecipePlan:
     versions: tuple[str, ...] = ()
     trust_remote_code: bool = False
     joining: tuple[type[Method], ...] = ()
+    tuner: type[Method] | None = None
     date: str | None = None
     resolved: dict[str, dict[str, Any]] = field(default_factory=dict)
     pinned: list[str] = field(default_factory=list)
@@ -62,9 +64,7 @@ class RecipePlan:
         Raises:
             ValueError: there is no such field, a value does not fit, or the methods make no sense together.
         """
-        # A penalty on weights has nothing to hold where a prompt alone is trained.
-        if any(method.moves_the_model for method in methods):
-            methods += self.joining
+        methods = self._joined(methods)
         user_settings = self.settings(name)
         defaults: dict[str, Any] = {}
         known = [f.name for f in fields(TrainSettings)] + list(ROW_SETTINGS)
@@ -114,6 +114,20 @@ class RecipePlan:
         )
         self.resolved[name] = shown | {key: getattr(stage, key) for key in ROW_SETTINGS}
         return stage
+
+    def _joined(self, methods: tuple[type[Method], ...]) -> tuple[type[Method], ...]:
+        """Return the methods of a stage with those that join them, and with the tuner in the place of that which chooses parameters."""
+        # A penalty on weights has nothing to hold where a prompt alone is trained.
+        if not any(method.moves_the_model for method in methods):
+            return methods
+        if self.tuner is not None:
+            for method in methods:
+                if method.stages:  # It stands on what another phase of the recipe found for it.
+                    raise ValueError(
+                        f"methods: {self.tuner.__name__} cannot stand in for {method.__name__}, which this recipe is about; leave it out"
+                    )
+            methods = (self.tuner, *(method for method in methods if not method.chooses_parameters))
+        return methods + self.joining
 
     def changed(self, stage: Train, **settings: Any) -> Train:
         """Return a stage of the plan with other settings, which the configuration then shows."""

@@ -12,7 +12,7 @@ import torch
 from holdfast.methods.base import Context, Method
 from holdfast.methods.full import Full
 from holdfast.methods.replay import Replay
-from holdfast.plugins import METHODS, RECIPES, members, records
+from holdfast.plugins import METHODS, RECIPES, members, records, snake
 from holdfast.recipes.find import find_recipe
 from holdfast.recipes.plan import RecipePlan
 from holdfast.stages.train import Train
@@ -142,9 +142,25 @@ def test_a_joining_method_takes_part_where_the_model_trains_and_its_fields_can_b
     given.check_all_used()
 
 
+def test_behind_a_recipe_a_method_that_chooses_parameters_takes_the_place_of_its_choice() -> None:
+    for name, settings in (("promot+corda+l2_sp", {"rank": 3}), ("fticl+osf", {"keep": 0.3})):
+        given = RecipePlan(*GIVEN, {"model": settings})
+        *before, model = find_recipe(name)(given)
+        assert isinstance(model, Train)
+        assert [snake(type(m).__name__) for m in model.methods] == name.split("+")[1:]
+        assert {type(m).__name__ for stage in before for m in stage.methods} <= {"PromptTuning"}  # pyright: ignore[reportAttributeAccessIssue]
+        assert given.resolved["model"].items() >= settings.items()
+        assert given.resolved["model"]["weight_decay"] == 0.0  # the tuner's default, and not full fine-tuning's
+    assert model.demonstrations == 2  # fticl's own, whatever is trained
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
+        ("lt_sft+corda", "Corda cannot stand in for SparseMask, which this recipe is about"),
+        ("promot+corda+osf", "both choose which parameters move"),
+        ("promot+prompt_tuning", "both choose which parameters move"),
+        ("promot+head_bias", "both choose which parameters move"),
         ("l2_sp", "chooses no parameters; add one"),
         ("full+lora", "both choose which parameters move"),
         ("prompt_tuning+l2_sp", "prompt_tuning trains no model that l2_sp could take part in"),
