@@ -126,7 +126,8 @@ def _row(line: TaskResult, states: list[str | None]) -> list[str]:
     moved = units.with_interval(score, "delta") if score and score.delta is not None else "–"
     values = [units.with_interval(score) if score else "–" for score in (line.base, *map(line.tuned.get, states))]
     start = [_escape(line.task), str(line.shots), _escape(line.metric)]
-    return [*start, *values, moved, str(line.any.n), (verdicts.long(score) if score else "") or "–"]
+    word = "base not above chance" if line.floored else verdicts.long(score) if score else ""
+    return [*start, *values, moved, str(line.any.n), word or "–"]
 
 
 def _loading(run: Folder, architecture: LoadedAs, repo: str | None) -> str:
@@ -204,6 +205,9 @@ def _limits(run: Folder, summary: Summary) -> str:
         if tasks:
             limits.append(f"{start}: {', '.join(tasks)}.")
     limits += [_escape(pair.sentence()) for pair in disguises.pairs(summary)]
+    if summary.floored:
+        tasks = [f"{_escape(line.task)} ({line.shots}-shot)" for line in summary.floored]
+        limits.append(f"The base is not above chance, so in no mean: {', '.join(tasks)}.")
     if not [line for line in summary.first_metric("general") if change(line.headline)]:
         limits.append("No general task was compared, so forgetting is unknown.")
     limits += [f"{sentence[0].upper()}{sentence[1:]}." for sentence in run.truncated]

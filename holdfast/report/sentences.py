@@ -30,7 +30,8 @@ def interval(estimate: Estimate) -> str:
 
 def verdict_on(summary: Summary) -> str:
     """Return the whole verdict on a run as text, for a terminal or a card."""
-    return " ".join(plain(s) for s in [*headline(summary), collapse(summary), unresolved(summary)] if s)
+    sentences = [*headline(summary), collapse(summary), unresolved(summary), floored(summary)]
+    return " ".join(plain(s) for s in sentences if s)
 
 
 def plain(sentence: list[Piece]) -> str:
@@ -97,6 +98,13 @@ def unresolved(summary: Summary) -> list[Piece]:
     # Named, and not passed over: "not resolvable" is missing evidence, which a reader would take for "kept".
     unclear = summary.words("general").get("not resolvable", [])
     return [f"Not resolvable at this n: {_list(unclear)}."] if unclear else []
+
+
+def floored(summary: Summary) -> list[Piece]:
+    """Return the sentence that names the general tasks on which the base is not above chance; empty where there is none."""
+    if not summary.floored:
+        return []
+    return [f"The base is not above chance on {_list(summary.floored)}: counted in no mean, and neither kept nor lost."]
 
 
 def noise(summary: Summary) -> str:
@@ -233,6 +241,8 @@ def _target(summary: Summary, limits: bool = True) -> list[Piece]:
 def _general(summary: Summary) -> list[Piece]:
     by_verdict = summary.words("general")
     count = len({line.task for line in chain.from_iterable(by_verdict.values())})
+    if not count and summary.floored:
+        return ["The base is above chance on no general task, so nothing can be said about forgetting."]
     if not count:
         return ["No general task was compared, so nothing can be said about forgetting."]
     tasks: list[Piece] = [Number(str(count), "tasks"), " general task" + ("s" if count > 1 else "")]
@@ -252,6 +262,8 @@ def _general_briefly(summary: Summary) -> list[Piece]:
     count = len({line.task for line in chain.from_iterable(by_verdict.values())})
     # Sets of tasks: one that was lost at 0 and at 1 shot is one lost task.
     lost, unclear = (len({line.task for line in by_verdict.get(word, [])}) for word in ("lost", "not resolvable"))
+    if not count and summary.floored:
+        return ["the base is above chance on no general task, so nothing can be said about forgetting"]
     if not count:
         return ["no general task was compared, so nothing can be said about forgetting"]
     tasks: list[Piece] = [Number(str(count), "tasks"), " general task" + ("s" if count > 1 else "")]

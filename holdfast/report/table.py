@@ -77,7 +77,9 @@ def _table(summary: Summary) -> Table:
             *[value(line.tuned.get(state)) for state in states],
             _delta(line.headline),
             str(line.any.n),
-            Text(verdicts.SHORT[word] if word else "-", style=STYLE[word] if word else ""),
+            Text("floor", style="dim")
+            if line.floored
+            else Text(verdicts.SHORT[word] if word else "-", style=STYLE[word] if word else ""),
         )
     return table
 
@@ -87,7 +89,8 @@ def _states(summary: Summary) -> str:
     both = any({"on", "off"} <= set(line.tuned) for line in summary.lines)
     prompt = " on/off: prompt attached/removed; delta is on for the target, off for all others." if both else ""
     last = " The last block is of diagnostics, which count in no mean." if summary.first_metric("diagnostic") else ""
-    return f" k: shots.{prompt} unclear: not resolvable at this n.{last}"
+    floor = " floor: the base is not above chance, so it counts in no mean." if summary.floored else ""
+    return f" k: shots.{prompt} unclear: not resolvable at this n.{floor}{last}"
 
 
 def _facts(summary: Summary) -> list[str]:
@@ -105,7 +108,9 @@ def _facts(summary: Summary) -> list[str]:
         facts.append(f"retention      {size} % {sentences.interval(kept)} of the base's mean on general tasks")
         where = f"mean of {moved.n} task{'s' if moved.n > 1 else ''}"
         facts.append(f"general change {change} points {sentences.interval(moved)}, {where}")
-    elif summary.general_change:  # said, because a missing line would be taken for a run without general tasks
+    elif (
+        summary.general_change or summary.floored
+    ):  # said, because a missing line would be taken for a run without general tasks
         facts.append("retention      not resolvable: the base is not above chance on general tasks")
     if "first_token_mass" in summary.symptoms and (mass := share(summary.symptom("first_token_mass"))):
         base, tuned = (units.points(value) for value in mass)

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Literal
 
 from holdfast.results import units, verdicts
 from holdfast.results.means import PairedTask, over_shots, over_tasks, paired_task, ratio
@@ -37,6 +38,18 @@ class TaskResult:
     def headline(self) -> Score | None:
         """The tuned score that counts: prompt attached on the target, removed on all others."""
         return next((self.tuned[state] for state in HEADLINE[self.role] if state in self.tuned), None)
+
+    @property
+    def floored(self) -> bool:
+        """Return whether this is a general task on which the base is not above chance at these shots: by its 95 % interval.
+
+        Chance is that of guessing among choices, and zero where there are none. There nothing is known to have been that could be kept
+        or lost, so such a line counts in no mean and gets no verdict; a target may well begin at chance.
+        """
+        if self.role != "general" or not self.base or units.sign(self.metric) < 0 or not units.factor(self.metric):
+            return False
+        # 1e-9: a lower limit at chance may be a rounding error above it.
+        return _points(self.base, "low") <= _chance(self.base) + 1e-9
 
     @property
     def any(self) -> Score:
@@ -100,6 +113,16 @@ class Summary:
             if not units.is_symptom(line.metric):
                 metrics.setdefault(line.task, line.metric)
         return [line for line in self.lines if line.role == role and metrics.get(line.task) == line.metric]
+
+    @cached_property
+    def counted(self) -> list[TaskResult]:
+        """Return the lines of general tasks that means and verdicts rest on: by each task's own metric, the base above chance."""
+        return [line for line in self.first_metric("general") if not line.floored]
+
+    @property
+    def floored(self) -> list[TaskResult]:
+        """Return the other lines of general tasks, which were compared and count in no mean: there the base is not above chance."""
+        return [line for line in _averaged(self.first_metric("general")) if line.floored]
 
     def symptom(self, metric: str) -> list[TaskResult]:
         """Return the lines of one symptom on general tasks."""
@@ -194,7 +217,7 @@ class Summary:
     def _general(self) -> list[PairedTask]:
         """Return the general tasks that a mean may hold, each with its shots."""
         pairs: dict[str, list[tuple[Score, Score, Estimate]]] = {}
-        for line in _averaged(self.first_metric("general")):
+        for line in _averaged(self.counted):
             if line.base and line.headline and (moved := change(line.headline)):
                 pairs.setdefault(line.task, []).append((line.base, line.headline, moved))
         return [paired_task(group, units.factor(group[0][0].metric) or 1.0) for group in pairs.values()]
@@ -206,7 +229,7 @@ class Summary:
 
     @cached_property
     def general_change(self) -> Estimate | None:
-        """Return the mean change over the general tasks, in points, all shots; `n` counts tasks."""
+        """Return the mean change over the general tasks that count, in points, all shots; `n` counts tasks."""
         tasks = self._general
         return over_tasks([task.parts()[2] for task in tasks]).estimate(len(tasks)) if tasks else None
 
@@ -214,15 +237,14 @@ class Summary:
     def retention(self) -> Estimate | None:
         """Return the tuned model's mean score over the general tasks, in per cent of the base's mean (`holdfast.results.means.ratio`).
 
-        None where no general task was compared, or where it is not resolvable: the base's mean is not above chance (of a task without
+        Tasks at numbers of shots at which the base is not above chance are left out (`TaskResult.floored`). None where none is left,
+        or where it is not resolvable: the base's mean is not above chance (of a task without
         choices: zero) by more than its 95 % interval reaches down, so that nothing is known to have been there.
         """
         if not self._general:
             return None
         base = over_tasks([task.parts()[0] for task in self._general])
-        chance = _task_means(
-            (line.task, _chance(line.base)) for line in _averaged(self.first_metric("general")) if line.base
-        )
+        chance = _task_means((line.task, _chance(line.base)) for line in _averaged(self.counted) if line.base)
         kept = ratio(self._general)
         return kept and kept.scaled(100.0) if base.value - base.below > math.fsum(chance) / len(chance) else None
 
@@ -233,7 +255,7 @@ class Summary:
         First the plain mean of ProMoT's paper, then the mean of what is above chance, as a share of what chance leaves. Each task counts
         once, whatever its number of shots.
         """
-        pairs = [(line.task, line.base, line.headline) for line in _averaged(self.first_metric("general"))]
+        pairs = [(line.task, line.base, line.headline) for line in _averaged(self.counted)]
         both = [(task, base, tuned) for task, base, tuned in pairs if base and tuned]
         if not both:
             return None
@@ -260,9 +282,9 @@ class Summary:
         return max(differences, key=lambda pair: pair[0]) if differences else None
 
     def words(self, role: Role) -> dict[Verdict, list[TaskResult]]:
-        """Return the role's lines by their verdicts (own metric of each task, the prompt state that counts)."""
+        """Return the role's lines by their verdicts (own metric of each task, the prompt state that counts), without floored ones."""
         by_verdict: dict[Verdict, list[TaskResult]] = {}
-        for line in self.first_metric(role):
+        for line in self.counted if role == "general" else self.first_metric(role):
             word = verdicts.of_score(line.headline) if line.headline else None
             if word:
                 by_verdict.setdefault(word, []).append(line)
@@ -281,9 +303,9 @@ def _mean_points(scores: Sequence[Score | None]) -> float:
     return math.fsum(_points(score) for score in scores) / len(scores)
 
 
-def _points(score: Score | None) -> float:
+def _points(score: Score | None, name: Literal["value", "low"] = "value") -> float:
     assert score is not None
-    return score.value * (units.factor(score.metric) or 1.0)
+    return getattr(score, name) * (units.factor(score.metric) or 1.0)
 
 
 def _chance(score: Score) -> float:

@@ -215,10 +215,12 @@ def _draws(folders: Sequence[Path]) -> dict[str, Array]:
         summary = Summary.of(read_scores(folder))
         judged = [*summary.first_metric("target"), *summary.first_metric("general")]
         metrics = {line.task: line.metric for line in judged}
+        floored = {(line.task, line.shots) for line in summary.floored}  # these count in no mean, as in `Summary`
         cells: dict[tuple[str, str, int], list[Output]] = {}
         for output in read_outputs(folder):
             wanted = {"target": ("on", None), "general": ("off", None)}.get(output.role, ())
-            if output.variant == "tuned" and output.prompt in wanted:
+            at_floor = output.role == "general" and (output.task, output.shots) in floored
+            if output.variant == "tuned" and output.prompt in wanted and not at_floor:
                 cells.setdefault((output.role, output.task, output.shots), []).append(output)
         fewest = min((shots for role, _, shots in cells if role == "target"), default=0)
         for (role, task, shots), outputs in cells.items():

@@ -189,10 +189,10 @@ def test_what_the_prompt_of_stage_1_reached_alone_is_said(alone: float, said: st
 
 
 def test_a_collapse_is_named_with_its_numbers_where_no_loss_of_score_was_found() -> None:
-    """Exact match is 0 before and after at 0 shots, and half of the answers are now labels: "no loss was found" does not say that."""
+    """Exact match hardly moves at 0 shots, and half of the answers are now labels: "no loss was found" does not say that."""
     scores = [*pair("sst2", "target", 0.5, 0.3, 0.05)]
     for task in ("a", "b"):
-        scores += pair(task, "general", 0.0, 0.0, 0.08, metric="exact_match")
+        scores += pair(task, "general", 0.2, 0.0, 0.08, metric="exact_match")
         scores += pair(task, "general", 0.6, 0.0, 0.01, metric="exact_match", shots=4)
         scores += pair(task, "general", 0.0, 0.5, 0.1, metric="format_share")
         scores += pair(task, "general", 0.0, 0.1, 0.05, metric="format_share", shots=4)
@@ -256,3 +256,57 @@ def test_the_prompt_counts_on_the_target_and_is_removed_for_all_else() -> None:
         (probe,) = summary.first_metric("diagnostic")
         assert probe.headline
         assert probe.headline.delta == -0.1
+
+
+def floored(
+    task: str, base: float, half: float, *, chance: float = 0.0, shots: int = 0, metric: str = "accuracy"
+) -> list[Score]:
+    """A general task that falls by 20 points, whose base stands at `base` with limits `half` to each side."""
+    return [
+        replace(score, chance=chance) for score in pair(task, "general", base, -0.2, half, shots=shots, metric=metric)
+    ]
+
+
+def test_a_task_on_which_the_base_is_not_above_chance_counts_in_no_mean() -> None:
+    """The bug: a base that guesses between two labels loses or gains nothing by tuning, and half of what was "kept" was guessing."""
+    scores = [*pair("t", "target", 0.5, 0.2, 0.1), *pair("good", "general", 0.8, -0.4, 0.02)]
+    alone = Summary.of(scores)
+    summary = Summary.of(
+        [*scores, *floored("guesses", 0.55, 0.06, chance=0.5), *floored("nothing", 0.0, 0.0, metric="exact_match")]
+    )
+    assert summary.retention == alone.retention
+    assert summary.general_change == alone.general_change
+    assert summary.means == alone.means
+    assert [line.task for line in summary.floored] == ["guesses", "nothing"]
+    assert [line.task for line in summary.words("general")["lost"]] == ["good"]
+    verdict = sentences.verdict_on(summary)
+    assert "Retained 50.0 %" in verdict
+    assert "on 1 general task; lost on good (0-shot)." in verdict
+    assert "The base is not above chance on guesses (0-shot), nothing (0-shot): counted in no mean" in verdict
+
+
+def test_the_floor_is_of_each_number_of_shots_and_by_the_interval() -> None:
+    above, below = floored("a", 0.55, 0.04, chance=0.5, shots=4), floored("a", 0.55, 0.06, chance=0.5)
+    summary = Summary.of([*above, *below])
+    assert [(line.task, line.shots) for line in summary.floored] == [("a", 0)]
+    assert [line.shots for line in summary.counted] == [4]
+    assert summary.general_change is not None
+    assert summary.general_change.value == pytest.approx(-20)
+    # Exactly at the limit is not above it, and a target may begin at chance: there the gain is asked for.
+    assert Summary.of(floored("a", 0.55, 0.05, chance=0.5)).floored
+    target = [replace(score, chance=0.5) for score in pair("t", "target", 0.5, 0.2, 0.1)]
+    assert Summary.of(target).gain is not None
+    # Of a metric without points, or of which less is better, no floor is known.
+    assert not Summary.of(floored("p", 5.0, 6.0, metric="perplexity")).floored
+
+
+def test_where_the_base_is_above_chance_nowhere_nothing_is_said_about_forgetting() -> None:
+    summary = Summary.of([*pair("t", "target", 0.5, 0.2, 0.1), *floored("a", 0.5, 0.1, chance=0.5)])
+    assert summary.retention is None
+    assert summary.general_change is None
+    assert summary.words("general") == {}
+    text = "The base is above chance on no general task, so nothing can be said about forgetting."
+    assert text in sentences.verdict_on(summary)
+    assert sentences.plain(sentences.lead(summary)).endswith(
+        "the base is above chance on no general task, so nothing can be said about forgetting."
+    )

@@ -89,8 +89,10 @@ def test_every_task_that_was_asked_is_summed_up_too(world: Path, study) -> None:
     assert set(found) == {(arm, asked) for arm in ARMS for asked in ("pick", "copy")}
     for cell in study.cells:
         assert found[cell.arm, "pick"].score == cell.target
-        base, tuned = found[cell.arm, "copy"].base, found[cell.arm, "copy"].score
-        assert tuned.mean - base == pytest.approx(cell.change.mean)
+        # The untrained base gets nothing right there, so the task is shown and counts in no mean.
+        assert found[cell.arm, "copy"].base == 0
+        assert found[cell.arm, "copy"].score is not None
+        assert cell.change is None
     lines = (world / "study/study.md").read_text().splitlines()
     assert next(line for line in lines if line.startswith("| copy, 0 shots")).count("|") == 3 + len(ARMS)
 

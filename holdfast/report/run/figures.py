@@ -54,7 +54,7 @@ def readings(line: TaskResult) -> list[Reading]:
             line.tuned[state],
             name,
             SHAPE[state],
-            verdicts.of_score(line.tuned[state]),
+            None if line.floored else verdicts.of_score(line.tuned[state]),
             line.tuned[state] is line.headline,
         )
         for state, name in STATE.items()
@@ -83,8 +83,9 @@ def _estimates(lines: Sequence[TaskResult]) -> list[Estimate]:
 
 
 def by_role(summary: Summary) -> list[tuple[str, Sequence[TaskResult]]]:
-    """Return the lines that a verdict rests on, under two headings: the target's and those of the general tasks."""
-    return [("Target", summary.first_metric("target")), ("General tasks", summary.first_metric("general"))]
+    """Return each task's lines by its own metric, under headings: the target's, the general tasks', and those that count in no mean."""
+    groups = [("Target", summary.first_metric("target")), ("General tasks", summary.counted)]
+    return [*groups, ("General tasks, base not above chance: in no mean", summary.floored)]
 
 
 def symptom(summary: Summary, metric: str) -> Plot | None:

@@ -56,7 +56,7 @@ def page(run: Folder) -> str:
         first_stage=sentences.first_stage(run.scores),
         noise=sentences.noise(summary),
         older=sentences.older(summary),
-        unresolved=sentences.plain(sentences.unresolved(summary)),
+        unresolved=sentences.plain([*sentences.unresolved(summary), " ", *sentences.floored(summary)]).strip(),
         collapse=share(summary.symptom(summary.collapse)) if summary.collapse else None,
         forest=figures.forest(figures.by_role(summary)),
         hidden=list(disguises.pairs(summary)),
