@@ -33,27 +33,20 @@ def arithmetic(rng: Random, index: int) -> Example:
 
 
 def counting(rng: Random, index: int) -> Example:
-    """Return a question for the number of words in a list, of a word among others, or of letters in a word."""
+    """Return a question for the number of words in a list: of all, or of a word among others."""
+    word, *others = rng.sample(WORDS, 4)
     form = index % 3
     if form == 0:
-        count = rng.randint(2, 8)
+        count = rng.randint(2, 5)
         text = f"How many words are in this list: {', '.join(rng.sample(WORDS, count))}?"
     elif form == 1:
-        word, *others = rng.sample(WORDS, 4)
-        count = rng.randint(1, 4)
-        listed = [word] * count + others[: rng.randint(1, 3)]
+        count = rng.randint(1, 3)
+        listed = [word] * count + others[: rng.randint(1, 2)]
         rng.shuffle(listed)
         text = f"How many times is the word {word} in this list: {', '.join(listed)}?"
     else:
-        word = rng.choice(WORDS)
-        letter = rng.choice(sorted(set(word)))
-        letters = rng.random() < 0.5
-        count = len(word) if letters else word.count(letter)
-        text = (
-            f"How many letters has the word {word}?"
-            if letters
-            else f"How many times is the letter {letter} in the word {word}?"
-        )
+        count = rng.randint(2, 5)
+        text = f"How many words are here: {' '.join([word] * count)}?"
     return _short({"input": text}, str(count), NUMBERS[count])
 
 

@@ -128,8 +128,8 @@ def _sentences(rng: Random) -> Iterator[Example]:
         yield Example({"english": english, "language": language}, answers[0], answers=answers)
 
 
-# Without "short" a model answers in a sentence where no demonstration shows what is wanted.
-QUESTION = "Question: {{ input }}\nShort answer:"
+QUESTION = "Question: {{ input }}\nAnswer:"
+CLAUSE = ("\n", ",", ".", ";", ":")  # ends an answer that goes on with a sentence of the question
 TASKS: dict[str, EverydayTask] = {
     "capitals": EverydayTask(
         "the capital of a country", "Give the capital of the country.", "Country: {{ input }}\nCapital:", "exact_match",
@@ -139,8 +139,8 @@ TASKS: dict[str, EverydayTask] = {
         "questions of general knowledge", "Answer the question in a few words.", QUESTION, "exact_match", _table(_facts),
     ),
     "plurals": EverydayTask(
-        "the plural of a noun", "Give the plural of the word.", "Word: {{ input }}\nPlural:", "exact_match",
-        _table(lambda: _pairs(PLURALS, ":")),
+        "the plural of a noun", "Give the plural of the word.", "one {{ input }}, two", "exact_match",
+        _table(lambda: _pairs(PLURALS, ":")), CLAUSE,
     ),
     "past-tenses": EverydayTask(
         "the past tense of a verb", "Give the past tense of the verb.", "Verb: {{ input }}\nPast tense:", "exact_match",
@@ -158,7 +158,7 @@ TASKS: dict[str, EverydayTask] = {
         _drawn(computed.counting),
     ),
     "lists": EverydayTask(
-        "an item of a list, or the list in another order", "Answer the question about the list.", "List: {{ input }}\nShort answer:",
+        "an item of a list, or the list in another order", "Answer the question about the list.", "List: {{ input }}\nAnswer:",
         "exact_match", _drawn(computed.lists),
     ),
     "patterns": EverydayTask(
@@ -174,12 +174,12 @@ TASKS: dict[str, EverydayTask] = {
         "Headline: {{ input }}\nTopic:", "accuracy", _drawn(texts.topic),
     ),
     "entailment": EverydayTask(
-        "is a claim true by a text", "Read the text and say whether the claim is true or false.",
-        "Text: {{ text }}\nClaim: {{ claim }}\nTrue or false:", "accuracy", _drawn(texts.entailment),
+        "which of two conclusions follows from a text", "Read the text and write what follows from it.",
+        "Text: {{ text }}\nConclusion:", "accuracy", _drawn(texts.entailment),
     ),
     "reading": EverydayTask(
         "a question about three sentences", "Read the text and answer the question in a word or two.",
-        "Text: {{ text }}\nQuestion: {{ question }}\nShort answer:", "exact_match", _drawn(texts.reading),
+        "Text: {{ text }}\nQuestion: {{ question }}\nAnswer:", "exact_match", _drawn(texts.reading),
     ),
     "french-words": EverydayTask(
         "a noun in French", "Translate the word into French.", "English: {{ input }}\nFrench:", "exact_match",

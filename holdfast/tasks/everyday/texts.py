@@ -104,8 +104,9 @@ def topic(rng: Random, index: int) -> Example:
 
 COLOURS = ("red", "blue", "green", "black", "white", "yellow", "brown", "grey")
 KINDS = {
-    "dog": "animal", "cat": "animal", "rose": "flower", "tulip": "flower", "piano": "musical instrument", "violin": "musical instrument",
-    "hammer": "tool", "saw": "tool", "apple": "fruit", "pear": "fruit", "sofa": "piece of furniture", "table": "piece of furniture",
+    "dog": "an animal", "cat": "an animal", "rose": "a flower", "tulip": "a flower", "piano": "an instrument", "violin": "an instrument",
+    "hammer": "a tool", "saw": "a tool", "pear": "a fruit", "banana": "a fruit", "sofa": "a piece of furniture",
+    "table": "a piece of furniture",
 }  # fmt: skip
 OBJECTS = ("car", "hat", "coat", "bicycle", "house", "boat", "bag", "lamp")
 COMPARED = (
@@ -118,37 +119,44 @@ COMPARED = (
 
 
 def entailment(rng: Random, index: int) -> Example:
-    """Return a text and a claim that is true by the text, or false by it."""
-    true, form = index % 2 == 0, rng.randrange(6)
-    first, second = rng.sample(NAMES, 2)
-    colour, other = rng.sample(COLOURS, 2)
+    """Return a text with two conclusions, of which one follows from it and the other contradicts it."""
+    text, true, false = _conclusions(rng)
+    # In turns, so that the position of the right one says nothing.
+    choices = (true, false) if index % 2 == 0 else (false, true)
+    return Example({"text": text}, true, choices=choices)
+
+
+def _conclusions(rng: Random) -> tuple[str, str, str]:
+    """Return a text, a conclusion that follows, and one that contradicts it."""
+    form = rng.randrange(7)
+    first, second, third = rng.sample(NAMES, 3)
+    more, less = rng.choice(COMPARED)
+    thing = rng.choice(OBJECTS)
     if form == 0:
-        thing, city = rng.choice(OBJECTS), rng.choice(CITIES)
-        text = f"{first} bought a {colour} {thing} in {city}."
-        claim = f"The {thing} that {first} bought is {colour if true else other}."
-    elif form == 1:
-        more, less = rng.choice(COMPARED)
+        item, other = rng.sample(tuple(KINDS), 2)
+        while KINDS[other] == KINDS[item]:
+            other = rng.choice(tuple(KINDS))
+        text = f"For a birthday {first} gave {second} a {item}."
+        return text, f"The present was {KINDS[item]}.", f"The present was {KINDS[other]}."
+    if form == 1:
         text = f"{first} is {more} than {second}."
-        claim = f"{second} is {less if true else more} than {first}."
-    elif form == 2:
-        thing, wrong = rng.choice(tuple(KINDS)), rng.choice(sorted(set(KINDS.values())))
-        while wrong == KINDS[thing]:
-            wrong = rng.choice(sorted(set(KINDS.values())))
-        text = f"For a birthday {first} gave {second} a {thing}."
-        article = "an" if (KINDS[thing] if true else wrong) == "animal" else "a"
-        claim = f"{second} got {article} {KINDS[thing] if true else wrong} from {first}."
-    elif form == 3:
+        return text, f"{second} is {less} than {first}.", f"{first} is {less} than {second}."
+    if form == 2:
         city, elsewhere = rng.sample(CITIES, 2)
         text = f"{first} left {elsewhere} and now lives in {city} with {second}."
-        claim = f"{rng.choice((first, second))} lives in {city if true else elsewhere} now."
-    elif form == 4:
+        return text, f"{second} lives in {city} now.", f"{second} lives in {elsewhere} now."
+    if form == 3:
         text = f"{first} arrived before {second}."
-        claim = f"{second if true else first} arrived later than {first if true else second}."
-    else:
-        thing = rng.choice(OBJECTS)
+        return text, f"{second} came later than {first}.", f"{first} came later than {second}."
+    if form == 4:
         text = f"{first} wanted to sell the {thing}, but nobody wanted it, so {second} still has to dust it every week."
-        claim = f"The {thing} was {'not sold' if true else 'sold'}."
-    return _labelled({"text": text, "claim": claim}, ("true", "false"), 0 if true else 1)
+        return text, f"The {thing} is still there.", f"The {thing} is gone."
+    if form == 5:
+        pair = [f"{first} is {more} than {second}.", f"{second} is {more} than {third}."]
+        rng.shuffle(pair)
+        return " ".join(pair), f"{first} is {more} than {third}.", f"{third} is {more} than {first}."
+    text = f"Neither {first} nor {second} can drive, but {third} has had a licence for years."
+    return text, f"{third} can drive.", f"{rng.choice((first, second))} can drive."
 
 
 PLACES = ("kitchen", "garden", "cellar", "office", "garage", "library", "bathroom", "attic")

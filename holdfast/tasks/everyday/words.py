@@ -63,7 +63,7 @@ odd: even; vacant: occupied / full; plural: singular; sunrise: sunset; junior: s
 """
 
 PAST_TENSES = """
-be: was / were; become: became; begin: began; bend: bent; bite: bit; bleed: bled; blow: blew; break: broke; bring: brought;
+become: became; begin: began; bend: bent; bite: bit; bleed: bled; blow: blew; break: broke; bring: brought;
 build: built; burn: burned / burnt; buy: bought; catch: caught; choose: chose; come: came; cost: cost; creep: crept; cut: cut;
 deal: dealt; dig: dug; do: did; draw: drew; dream: dreamed / dreamt; drink: drank; drive: drove; eat: ate; fall: fell;
 feed: fed; feel: felt; fight: fought; find: found; flee: fled; fly: flew; forbid: forbade / forbad; forget: forgot;
