@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,8 @@ def analyse_run(
     config, targets = layout.config, layout.targets
     refuse_code([targets, [] if tasks else config["general"]], layout.config_file, trust_code=trust_code)
     # A target is not asked against itself.
-    general = [name for name in tasks or _general(config) if name not in targets]
+    named = chain.from_iterable(map(sources.expand, tasks)) if tasks else _general(config)
+    general = [name for name in named if name not in targets]
     # Without the prompt: an analysis attaches it where it compares both.
     tuned = load(run, prompt="off", trust_remote_code=trust_remote_code).pretrained
     base = resolve.load(config["model"], trust_remote_code=trust_remote_code, date=config.get("date"))
@@ -53,4 +55,4 @@ def analyse_run(
 
 def _general(config: Mapping[str, Any]) -> list[str]:
     """Return the general tasks of a run, without its diagnostics."""
-    return [name for name in config["general"] if not sources.is_diagnostic(name)]
+    return list(sources.apart(config["general"])[0])

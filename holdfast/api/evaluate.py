@@ -14,7 +14,7 @@ from holdfast.decoding.base import Decoding
 from holdfast.evaluation.ask import ask, check_askable, unread
 from holdfast.evaluation.harness_samples import write_samples
 from holdfast.evaluation.progress import AskingProgress, task_items
-from holdfast.lab import world
+from holdfast.models.reading import default_general
 from holdfast.plugins import refuse_code, snake
 from holdfast.results.run_folder import RunFolder, write_results
 from holdfast.results.score import score
@@ -99,16 +99,19 @@ def evaluate(
     return scores
 
 
-def default_tasks(model: str, *, trust_code: bool = False) -> list[str]:
-    """Return the tasks that `evaluate` measures by default: of a run its targets, for which its prompt is attached.
+def default_tasks(model: str, *, trust_code: bool = False, trust_remote_code: bool = False) -> list[str]:
+    """Return the tasks that `evaluate` measures by default: of a run its targets, for which its prompt is attached; else the general
+    tasks that suit the model.
 
     Raises:
-        ValueError: the model has no tasks of its own, or the run names code and `trust_code` is off.
+        ValueError: there are none that the model could read, or the run names code and `trust_code` is off.
     """
     layout = RunFolder(Path(model))
     if layout.is_run:
         refuse_code(layout.targets, layout.config_file, trust_code=trust_code)
         return layout.targets
-    if model != "lab":
-        raise ValueError("name what to measure with --task; only a run and the lab model have tasks of their own")
-    return [f"lab:{name}" for name in world.general()]
+    if names := default_general(model, trust_remote_code=trust_remote_code):
+        return list(names)
+    raise ValueError(
+        f"{model}: its tokenizer reads neither English nor the lab's words; name what to measure with --task"
+    )

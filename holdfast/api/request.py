@@ -1,6 +1,6 @@
 """Plan a run from the arguments of `tune`: everything that is checked before anything is written."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 from holdfast.api.search import load_optuna, search
 from holdfast.api.versions import library_versions
 from holdfast.evaluation.ask import check_askable
-from holdfast.models import chat_date, resolve
+from holdfast.models import chat_date, reading, resolve
 from holdfast.models.loading import load_tokenizer
 from holdfast.recipes.pipeline import Pipeline, Techniques, compose
 from holdfast.recipes.plan import RecipePlan
@@ -17,8 +17,29 @@ from holdfast.stages.analyse import check_known
 from holdfast.stages.loader import Loader
 from holdfast.stages.measure import EvaluationSettings
 from holdfast.stages.validation import Validation
+from holdfast.tasks import sources
 from holdfast.tasks.task_set import TaskSet
 from holdfast.tasks.templates import check_chat
+
+
+def general_of(
+    model: str,
+    targets: Sequence[str],
+    general: str | Path | Sequence[str | Path] | None,
+    *,
+    trust_remote_code: bool = False,
+) -> tuple[str, ...]:
+    """Return the general tasks as TASK arguments: those that are named, nothing for "none", and by default those that suit the model.
+
+    Raises:
+        ValueError: "none" stands beside other tasks, or the model's tokenizer cannot be loaded.
+    """
+    if general is None:
+        return reading.default_general(model, targets, trust_remote_code=trust_remote_code)
+    names = sources.arguments(general)
+    if sources.NONE in names and len(names) > 1:
+        raise ValueError(f"general: {', '.join(names)}; {sources.NONE} stands alone")
+    return () if names == (sources.NONE,) else names
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from holdfast.api.request import Request, RunPlan, plan_run
+from holdfast.api.request import Request, RunPlan, general_of, plan_run
 from holdfast.api.versions import library_versions
 from holdfast.evaluation.harness_samples import write_samples
 from holdfast.models.architecture import of_run
@@ -58,7 +58,7 @@ def tune(
     model: str | Path,
     task: str | Path | Sequence[str | Path],
     method: str = "promot",
-    general: str | Path | Sequence[str | Path] = (),
+    general: str | Path | Sequence[str | Path] | None = None,
     *,
     curate: str | None = None,
     edit: str | None = None,
@@ -76,8 +76,10 @@ def tune(
     date: str | None = None,
     **fields: Any,
 ) -> Run:
-    """Fine-tune `model` on `task` and measure what it gained there and kept on the `general` tasks. Tasks in disguise
-    and probes among these are diagnostics: they say whether what was lost is only hidden, and count in no mean.
+    """Fine-tune `model` on `task` and measure what it gained there and kept on the `general` tasks.
+
+    Those are by default the everyday suite, of a lab model the lab's tasks (`holdfast.models.reading`); with "none" there are none.
+    Tasks in disguise and probes among them are diagnostics: they say whether what was lost is only hidden, and count in no mean.
 
     Several tasks are targets together: mixed, or one after another where the recipe says so; each is measured behind its own prompt.
     A technique for each moment may be named: `curate` acts on the training data, `method` trains, `edit` acts on the weights
@@ -94,7 +96,8 @@ def tune(
         ValueError: anything about the input is wrong; nothing was written then.
     """
     request = Request(
-        str(model), sources.arguments(task), Techniques(method, curate, edit, decode), sources.arguments(general),
+        str(model), sources.arguments(task), Techniques(method, curate, edit, decode),
+        general_of(str(model), sources.arguments(task), general, trust_remote_code=trust_remote_code),
         tuple(shots), limit, seed, curve, tuple(analyses), noise_floor, trust_remote_code, date, nested(fields),
     )  # fmt: skip
     tasks = request.read_tasks()

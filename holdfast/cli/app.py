@@ -94,7 +94,7 @@ def tune(
         model,
         task,
         method,
-        general or (),
+        general,
         curate=curate,
         edit=edit,
         decode=decode,
@@ -121,7 +121,9 @@ def evaluate(
     base: options.Base = None,
     task: Annotated[
         list[str] | None,
-        typer.Option(help="A task; repeat it. Default for a run: its targets; for 'lab': every general lab task."),
+        typer.Option(
+            help="A task or a suite; repeat it. Default for a run: its targets; for a model: everyday, or the lab's for 'lab'."
+        ),
     ] = None,
     shots: Shots = "0,1,4",
     limit: Limit = None,
@@ -141,7 +143,10 @@ def evaluate(
     from holdfast.api.evaluate import default_tasks
     from holdfast.api.evaluate import evaluate as evaluate_model
 
-    tasks, counts = task or default_tasks(model, trust_code=trust_code), output.numbers(shots)
+    tasks, counts = (
+        task or default_tasks(model, trust_code=trust_code, trust_remote_code=trust_remote_code),
+        output.numbers(shots),
+    )
     findings = []
     # First, because an analysis that is not for this run is refused at once, and an evaluation may take an hour.
     if analyse:

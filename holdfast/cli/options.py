@@ -14,7 +14,12 @@ Base = Annotated[
 ]
 Out = Annotated[Path | None, typer.Option(help="Folder of the results.")]
 Shots = Annotated[str, typer.Option(help="Numbers of demonstrations, such as 0,1,4.")]
-General = Annotated[list[str] | None, typer.Option(help="A task whose ability should be kept; repeat it.")]
+General = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="A task or a suite whose abilities should be kept; repeat it. Default: everyday (for 'lab' its own); none: nothing."
+    ),
+]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Any field of any stage: prompt.steps=200.")]
 Decode = Annotated[str | None, typer.Option(help="See `holdfast decodings`, or path/to/file.py:MyDecoding.")]
 DecodeSet = Annotated[list[str] | None, typer.Option("--set", help="A field of the decoding: decode.small=MODEL.")]

@@ -7,16 +7,11 @@ from typing import Any, Literal
 
 from holdfast.evaluation import label_mass, matrix
 from holdfast.inference.language_model import LanguageModel
+from holdfast.models import reading
 from holdfast.results import symptoms
 from holdfast.results.scores import Output, Role
 from holdfast.tasks.harness_examples import PREFIX
 from holdfast.tasks.task import Task
-from holdfast.tasks.templates import render
-
-LOOKED_AT = (
-    100  # Examples of a task, for the words that the tokenizer does not know: enough to tell a twentieth from none.
-)
-UNREAD = 0.05
 
 
 def ask(
@@ -89,26 +84,12 @@ def unread(tokenizer: Any, task: Task, source: str) -> str | None:
     """Return a warning where the tokenizer reads more than a twentieth of a task as its unknown token, so that answers may look alike
     to the model; None where it does not.
     """
-    # None for a tokenizer with bytes to fall back on, which knows everything.
-    unknown = getattr(tokenizer, "unk_token_id", None)
-    examples = next((task.splits[name] for name in ("train", "test") if task.splits.get(name)), ())[:LOOKED_AT]
-    if unknown is None or asked_by_harness(task):
+    missing = None if asked_by_harness(task) else reading.unread(tokenizer, task)
+    if missing is None:
         return None
-    count, words = 0, Counter[str]()
-    for example in examples:
-        shown = render(task.template, example, (), tokenizer)
-        text = shown.prompt + shown.target
-        encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
-        count += len(encoded["input_ids"])
-        spans = zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
-        # By the offsets: the unknown token decodes to its own name, and the message shows the words themselves.
-        words.update(text[slice(*span)] for token, span in spans if token == unknown)
-    if words.total() <= UNREAD * count:
-        return None
-    common = ", ".join(repr(word) for word, _ in words.most_common(4))
     return (
-        f"{task.name}: {source} has no token for {100 * words.total() / count:.0f} % of this task ({common}, ...) and cannot tell these "
-        "apart, so scores and answers mean little; take another model (of the lab's, only lab:NAME tasks)"
+        f"{task.name}: {source} has no token for {100 * missing.share:.0f} % of this task ({', '.join(map(repr, missing.words))}, ...) and "
+        "cannot tell these apart, so scores and answers mean little; take another model (of the lab's, only lab:NAME tasks)"
     )
 
 

@@ -45,15 +45,15 @@ class Plan:
     `arms` maps names to settings; a name is the method itself, or the settings hold `method`, and also `curate`, `edit` and `decode`,
     where the arm has such techniques; a setting that is a list makes one arm for each of its values. `set` holds settings for every arm
     that has them; an arm's own go before. The first arm is what the others are compared with. Tasks joined by ` + ` are one target of
-    several tasks. `match` is the target score, in points, at which retention is compared; None: 90 % of the way from the base to the
-    best arm. `limit` is items of each task, `curve` points along each run. `date` is what chat templates that write today's date write;
-    None: that of the day on which the study began.
+    several tasks. `general` are the tasks to keep; None: those that suit the model, ["none"]: nothing. `match` is the target score, in
+    points, at which retention is compared; None: 90 % of the way from the base to the best arm. `limit` is items of each task, `curve`
+    points along each run. `date` is what chat templates that write today's date write; None: that of the day on which the study began.
     """
 
     model: str
     arms: dict[str, Settings | None]
     targets: list[str]
-    general: list[str] = Field(default_factory=list)
+    general: list[str] | None = None
     seeds: int = Field(default=3, ge=1)
     shots: tuple[int, ...] = (0, 1)
     limit: int | None = Field(default=None, ge=1)
@@ -100,9 +100,10 @@ class Plan:
         """Refuse, before anything runs, arms and tasks that do not exist."""
         self.resolved()
         targets = list(itertools.chain.from_iterable(map(tasks_of, self.targets)))
-        for name in (*targets, *self.general):
+        general = [name for name in self.general or () if name != sources.NONE]
+        for name in (*targets, *general):
             sources.load_tasks(name)
-        if both := [task for task in targets if task in self.general]:
+        if both := [task for task in targets if task in general]:
             raise ValueError(f"{both[0]}: a target, and among the general tasks; leave it out of one of the two")
 
 

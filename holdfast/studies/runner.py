@@ -19,6 +19,7 @@ import torch
 import yaml
 
 from holdfast.api import tune as runs
+from holdfast.api.request import general_of
 from holdfast.api.versions import library_versions
 from holdfast.atomic_files import write_text
 from holdfast.models import chat_date, resolve
@@ -38,7 +39,7 @@ def study(
     model: str,
     methods: Sequence[str] | Mapping[str, Mapping[str, Any] | None],
     targets: Sequence[str],
-    general: Sequence[str] = (),
+    general: Sequence[str] | None = None,
     *,
     out: str | Path,
     jobs: int = 1,
@@ -50,7 +51,13 @@ def study(
     runs are skipped and a killed one goes on; further methods, targets and seeds may be added.
     """
     arms = methods if isinstance(methods, Mapping) else arms_of(methods)
-    plan_fields = {"model": model, "arms": arms, "targets": list(targets), "general": list(general), **options}
+    plan_fields = {
+        "model": model,
+        "arms": arms,
+        "targets": list(targets),
+        "general": None if general is None else list(general),
+        **options,
+    }
     return run(make(plan_fields), out, jobs)
 
 
@@ -102,6 +109,10 @@ def _claim(plan: Plan, folder: Path) -> Plan:
     before = yaml.safe_load(path.read_text()) if path.exists() else {}
     # Kept from the first day: with a new date in their prompts, runs of a study that goes on would not compare with the finished ones.
     plan = replace(plan, date=plan.date or before.get("date") or chat_date.today())
+    # Likewise where none are named: a study goes on with those that it began with.
+    general = before.get("general") if plan.general is None else plan.general
+    targets = list(itertools.chain.from_iterable(map(tasks_of, plan.targets)))
+    plan = replace(plan, general=list(general_of(plan.model, targets, general)))
     plan_fields = asdict(plan)
     if before:
         changed = [key for key in FIXED if key in before and before[key] != _plain(plan_fields[key])]
@@ -175,7 +186,7 @@ def _finished(work: Sequence[tuple[Path, dict[str, Any]]], jobs: int) -> Iterato
 
 def _versions(plan: Plan, target: str) -> list[Any]:
     """Return the versions of model, tasks and libraries: with the arguments, all that a finished run depends on."""
-    names = itertools.chain.from_iterable(sources.expand(name) for name in (*tasks_of(target), *plan.general))
+    names = itertools.chain.from_iterable(sources.expand(name) for name in (*tasks_of(target), *(plan.general or ())))
     tasks = [sources.load_task(name) for name in names]
     model = resolve.version(plan.model)
     return [model, *(task.version for task in tasks), library_versions()]

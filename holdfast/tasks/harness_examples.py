@@ -7,6 +7,14 @@ from holdfast.tasks.splits import evenly, with_validation
 from holdfast.tasks.task import Example, Template
 
 PREFIX = "harness:"
+SUITES = {
+    # Common sense, science, language, knowledge, sums and instructions; each has a mark for every item. For those with a network.
+    f"{PREFIX}standard": (
+        "hellaswag", "piqa", "winogrande", "arc_easy", "arc_challenge", "openbookqa", "boolq", "commonsense_qa", "lambada_openai",
+        "mmlu_high_school_geography", "mmlu_high_school_biology", "mmlu_high_school_psychology", "mmlu_us_foreign_policy",
+        "mmlu_marketing", "truthfulqa_mc2", "gsm8k", "ifeval",
+    ),
+}  # fmt: skip
 MOST = 20_000  # documents of a split, evenly spaced: as many as anybody trains on here, and read in a second or two
 
 

@@ -11,12 +11,15 @@ from holdfast.tasks.catalogue.entries import ENTRIES, SUITES
 from holdfast.tasks.error_list import nearest
 from holdfast.tasks.everyday import suite as everyday
 from holdfast.tasks.harness_examples import PREFIX as HARNESS
+from holdfast.tasks.harness_examples import SUITES as HARNESS_SUITES
 from holdfast.tasks.hub import read_hub
 from holdfast.tasks.icl_probe import LANGUAGES, probe
 from holdfast.tasks.readers import read_file, read_folder
 from holdfast.tasks.settings import TaskYaml, read_settings
 from holdfast.tasks.task import Task
 from holdfast.tasks.transforms import TRANSFORMS, disguised
+
+NONE = "none"  # in the place of general tasks: none, and not those that suit the model
 
 
 def load_task(argument: str, *, seed: int = 0) -> Task:
@@ -34,6 +37,8 @@ def load_task(argument: str, *, seed: int = 0) -> Task:
         return _lab(rest)
     if argument.startswith(everyday.PREFIX):
         return _everyday(rest)
+    if argument in HARNESS_SUITES:
+        raise ValueError(_several(argument, [HARNESS + name for name in HARNESS_SUITES[argument]]))
     if argument.startswith(HARNESS):
         return _one_of_harness(argument)
     if colon and scheme in TRANSFORMS:
@@ -52,7 +57,7 @@ def load_task(argument: str, *, seed: int = 0) -> Task:
     if name in ENTRIES:
         return _catalogued(name, folder, seed)
     if len(suite := expand(name)) > 1:
-        raise ValueError(f"{name} is a suite of tasks, and one is needed here; choose of {', '.join(suite)}")
+        raise ValueError(_several(name, suite))
     raise ValueError(_unknown(argument, path))
 
 
@@ -82,8 +87,11 @@ def short(argument: str) -> str:
 def expand(argument: str) -> list[str]:
     """Return the arguments that a suite or a group of the harness stands for, or the argument itself.
 
-    Suites are `everyday`, `promot-eight` and `fticl-five`; `SUITE@FOLDER` of the last two has a sub-folder for each task.
+    Suites are `everyday`, `promot-eight`, `fticl-five` and `harness:standard`; `SUITE@FOLDER` of `promot-eight` and `fticl-five` has a
+    sub-folder for each task.
     """
+    if argument in HARNESS_SUITES:
+        return list(chain.from_iterable(expand(HARNESS + name) for name in HARNESS_SUITES[argument]))
     if argument.startswith(HARNESS):
         return [task.source for task in _harness(argument)]
     if argument == everyday.NAME and not Path(argument).exists():
@@ -111,7 +119,7 @@ def listing() -> list[dict[str, str]]:
 
     targets = set(world.targets())
     named = [(everyday.NAME, f"{len(everyday.names())} tasks in English: everyday:NAME", "a suite")]
-    named += [(suite, ", ".join(names), "a suite") for suite, names in SUITES.items()]
+    named += [(suite, ", ".join(names), "a suite") for suite, names in (SUITES | HARNESS_SUITES).items()]
     named += [
         (name, e.summary, f"{e.paper} ({e.role}); {e.settings.source or 'a local folder'}")
         for name, e in ENTRIES.items()
@@ -196,6 +204,10 @@ def _lab(name: str) -> Task:
     if name not in world.names():
         raise ValueError(f"lab:{name}: no such task; {nearest(name, world.names())}`holdfast tasks` lists the names")
     return world.task(name)
+
+
+def _several(argument: str, names: Sequence[str]) -> str:
+    return f"{argument} is a suite of tasks, and one is needed here; choose of {', '.join(names)}"
 
 
 def _everyday(name: str) -> Task:

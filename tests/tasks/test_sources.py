@@ -62,7 +62,7 @@ def test_the_listing_has_every_name_once_with_summary_and_source() -> None:
     names = [record["name"] for record in listing()]
     own = [*(f"probe:{name}" for name in LANGUAGES), "leetspeak:TASK", "pig-latin:TASK"]
     everyday = [f"everyday:{name}" for name in suite.names()]
-    assert names == ["everyday", *SUITES, *ENTRIES, "lab:copying", "lab:colours", *everyday, *own]
+    assert names == ["everyday", *SUITES, "harness:standard", *ENTRIES, "lab:copying", "lab:colours", *everyday, *own]
     assert all(set(record) == {"name", "summary", "source"} and all(record.values()) for record in listing())
 
 
