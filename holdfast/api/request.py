@@ -60,15 +60,14 @@ class Request:
     date: str | None
     settings: dict[str, dict[str, Any]]
 
-    def read_tasks(self) -> TaskSet:
-        """Return the tasks, each read once.
+    def read_tasks(self, trained: TaskSet | None = None) -> TaskSet:
+        """Return the tasks, each read once; `trained` are the targets, where they were read already.
 
         Raises:
             ValueError: a task cannot be read, trained on or measured.
         """
-        tasks = TaskSet.read(self.targets, self.general)
-        trained = [ref.task for ref in tasks.targets]
-        check_askable([ref.task for ref in tasks.refs], max(self.shots), trained=trained)
+        tasks = (trained or TaskSet.read(self.targets)).beside(self.general)
+        check_askable([ref.task for ref in tasks.refs], max(self.shots), trained=[ref.task for ref in tasks.targets])
         return tasks
 
     def folder_name(self, tasks: TaskSet) -> str:

@@ -26,6 +26,7 @@ from holdfast.stages.loader import Loader
 from holdfast.stages.measure import clear_points, explain, measure, measure_untrained, prompt_owners
 from holdfast.stages.stage import dependencies, exclusive, execute, folder_of
 from holdfast.tasks import sources
+from holdfast.tasks.task_set import TaskSet
 from holdfast.training.processes import processes
 
 OPTIONAL = ("curate", "edit", "decode", "general", "shots", "limit", "seed", "date", "noise_floor", "analyses")
@@ -95,12 +96,15 @@ def tune(
     Raises:
         ValueError: anything about the input is wrong; nothing was written then.
     """
+    targets = sources.arguments(task)
+    # First, so that a mistyped target is named before a model is looked for.
+    trained_tasks = TaskSet.read(targets)
     request = Request(
-        str(model), sources.arguments(task), Techniques(method, curate, edit, decode),
-        general_of(str(model), sources.arguments(task), general, trust_remote_code=trust_remote_code),
+        str(model), targets, Techniques(method, curate, edit, decode),
+        general_of(str(model), targets, general, trust_remote_code=trust_remote_code),
         tuple(shots), limit, seed, curve, tuple(analyses), noise_floor, trust_remote_code, date, nested(fields),
     )  # fmt: skip
-    tasks = request.read_tasks()
+    tasks = request.read_tasks(trained_tasks)
     folder = Path(out) if out is not None else Path("runs") / request.folder_name(tasks)
     plan = plan_run(request, tasks, folder)
     # Nothing was written until here: whatever is wrong with the input leaves no folder behind.

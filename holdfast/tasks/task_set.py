@@ -1,7 +1,7 @@
 """The tasks of a run: which are trained on, which should be kept, and which only explain. Each is read once."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
 from typing import Literal
@@ -76,19 +76,27 @@ class TaskSet:
         Raises:
             ValueError: there is no target, two have one name, or a task cannot be read.
         """
-        expanded = list(chain.from_iterable(map(expand, others)))
-        tasks = cls(
-            tuple(TaskRef.read(name) for name in targets),
-            tuple(TaskRef.read(name, "general") for name in expanded if not is_diagnostic(name)),
-            tuple(TaskRef.read(name, "diagnostic") for name in expanded if is_diagnostic(name)),
-        )
+        tasks = cls(tuple(TaskRef.read(name) for name in targets))
         # Outputs are written under the file name: two targets of one name would overwrite each other.
         names = {ref.file_name for ref in tasks.targets}
         if not targets or len(names) < len(targets):
             raise ValueError(
                 f"task: {', '.join(targets) or 'none'}; give one target or more, each with a name of its own"
             )
-        return tasks
+        return tasks.beside(others)
+
+    def beside(self, others: Sequence[str]) -> "TaskSet":
+        """Return these targets beside other tasks, each read once; suites stand for their tasks.
+
+        Raises:
+            ValueError: a task cannot be read.
+        """
+        expanded = list(chain.from_iterable(map(expand, others)))
+        return replace(
+            self,
+            general=tuple(TaskRef.read(name, "general") for name in expanded if not is_diagnostic(name)),
+            diagnostics=tuple(TaskRef.read(name, "diagnostic") for name in expanded if is_diagnostic(name)),
+        )
 
     @property
     def refs(self) -> tuple[TaskRef, ...]:
