@@ -103,6 +103,9 @@ class Method:
         """Return the reason why this method makes no sense beside another, or nothing; both are asked, before anything is loaded."""
         return ""
 
+    def check(self) -> None:
+        """Refuse what the fields name and is not there, such as a file or a task; called when a run is planned, before a model is loaded."""
+
     def completions(self, example: Example) -> Sequence[str]:
         """Return the texts that rows of an example predict. Several make several rows that share a prompt: a group.
 

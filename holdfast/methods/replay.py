@@ -14,7 +14,7 @@ from holdfast.methods.base import Context, Method
 from holdfast.row import Row, total_weight
 from holdfast.tasks.sources import expand, load_task
 from holdfast.tasks.splits import evenly
-from holdfast.tasks.task import Example, Template
+from holdfast.tasks.task import Example, Task, Template
 from holdfast.tasks.templates import render
 from holdfast.tasks.tokenization import encode
 
@@ -58,6 +58,12 @@ class Replay(Method):
             if not 0 < weight < float("inf"):
                 raise ValueError(f"replay_tasks: the weight of {name} is {weight:g}; give a number above 0")
 
+    def check(self) -> None:
+        """Refuse a file that is not there, and a task that cannot be read or has no train split."""
+        if self.texts:
+            _check_file(self.texts)
+        list(self._tasks())
+
     def prepare(self, context: Context) -> None:
         """Read the texts and tasks.
 
@@ -71,17 +77,22 @@ class Replay(Method):
             return
         if self.texts or not self.replay_tasks:
             self._sources.append(_Source(1.0, self._texts(context)))
+        for task, weight in self._tasks():
+            train = task.splits["train"]
+            chosen = evenly(len(train), self.replay_cap or None)
+            examples = [(f"replay of {task.name}/train[{i}]", train[i]) for i in chosen]
+            self._sources.append(_Source(weight, [], examples, task.template))
+
+    def _tasks(self) -> Iterator[tuple[Task, float]]:
+        """Yield the tasks, each with its weight."""
         for argument, weight in self._weights.items():
             names = expand(argument)
             for name in names:
                 task = load_task(name)
-                train = task.splits.get("train", ())
-                if not train:
+                if not task.splits.get("train"):
                     raise ValueError(f"replay: {name} has no train split to replay; add train.jsonl, or leave it out")
-                chosen = evenly(len(train), self.replay_cap or None)
-                examples = [(f"replay of {task.name}/train[{i}]", train[i]) for i in chosen]
                 # A suite has its weight once, whatever the number of its tasks.
-                self._sources.append(_Source(weight / len(names), [], examples, task.template))
+                yield task, weight / len(names)
 
     def batch(self, rows: list[Row], context: Context) -> list[Row]:
         """Return the rows and drawn texts and examples, which are weighted so that they are `rate` of the total weight."""
@@ -166,10 +177,7 @@ def read(path: str) -> Iterator[tuple[str, str]]:
     Raises:
         ValueError: there is no such file, or a line is no JSON object with a `text`.
     """
-    if not Path(path).is_file():
-        raise ValueError(
-            f"replay.texts={path!r}: there is no such file; give one text a line, or JSON lines with a `text`, or replay_tasks"
-        )
+    _check_file(path)
     with Path(path).open(encoding="utf-8") as file:
         for number, line in enumerate(file, start=1):
             location = f"{path}:{number}"
@@ -180,3 +188,10 @@ def read(path: str) -> Iterator[tuple[str, str]]:
                     yield location, str(json.loads(line)["text"])
                 except (json.JSONDecodeError, KeyError, TypeError):
                     raise ValueError(f"{location}: is no JSON object with a `text`") from None
+
+
+def _check_file(path: str) -> None:
+    if not Path(path).is_file():
+        raise ValueError(
+            f"replay.texts={path!r}: there is no such file; give one text a line, or JSON lines with a `text`, or replay_tasks"
+        )

@@ -85,6 +85,8 @@ class RecipePlan:
         options = {"seed": self.seed, **defaults, **user_settings, **pinned, **stages}
         configured = tuple(_make(name, method, options) for method in methods)
         check_combination(configured)
+        for method in configured:
+            method.check()
         for method in methods:
             if missing := [field for field in method.stages if field not in stages]:
                 raise ValueError(

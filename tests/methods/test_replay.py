@@ -12,8 +12,11 @@ from holdfast.methods.base import Context
 from holdfast.methods.full import Full
 from holdfast.methods.replay import Replay
 from holdfast.prefix.model import PrefixModel
+from holdfast.recipes.find import find_recipe
+from holdfast.recipes.plan import RecipePlan
 from holdfast.row import Row
 from holdfast.stages.stage import configuration
+from holdfast.tasks.task_set import TaskRef
 from tests import encoder_decoder
 from tests.training import tiny
 
@@ -183,6 +186,14 @@ def test_bad_tasks_are_refused(tmp_path: Path) -> None:
         (tmp_path / "one" / f"{split}.jsonl").unlink()
     with pytest.raises(ValueError, match="has no train split to replay"):
         ready(Replay(replay_tasks=task))
+
+
+@pytest.mark.parametrize(("field", "value"), [("replay_tasks", "nowhere"), ("texts", "nowhere.txt")])
+def test_what_is_not_there_is_refused_when_the_run_is_planned(field: str, value: str) -> None:
+    """The bug: only once the model was loaded."""
+    plan = RecipePlan("model", (TaskRef("task"),), {"model": {field: value}})
+    with pytest.raises(ValueError, match="nowhere"):
+        find_recipe("full+replay")(plan)
 
 
 def test_a_model_with_an_encoder_replays_tasks(tmp_path: Path) -> None:
