@@ -104,7 +104,7 @@ class Method:
         return ""
 
     def check(self) -> None:
-        """Refuse what the fields name and is not there, such as a file or a task; called when a run is planned, before a model is loaded."""
+        """Refuse what the fields name and is not there, such as a file; called when a run is planned, before a model is loaded."""
 
     def completions(self, example: Example) -> Sequence[str]:
         """Return the texts that rows of an example predict. Several make several rows that share a prompt: a group.

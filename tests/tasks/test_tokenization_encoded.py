@@ -1,5 +1,6 @@
 """Rows for a model with an encoder, by a SentencePiece tokenizer: what the encoder reads, what the decoder writes."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -88,3 +89,12 @@ def test_a_tokenizer_that_needs_packages_says_which(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(loading.AutoTokenizer, "from_pretrained", fails)
     with pytest.raises(ValueError, match="needs two packages to be read; pip install sentencepiece protobuf"):
         loading.load(folder)
+
+
+def test_an_encoder_reads_earlier_answers_and_trains_the_last_one_whole() -> None:
+    pieces = tokenizer("t5")
+    rendered = Rendered("User: a\nAssistant: o\nUser: a\nAssistant:", " o", turns=((18, 20),))
+    row = encode(pieces, rendered, max_length=100, eos=True, layout=TWO_SEQUENCES)
+    assert row.labels == list(range(row.boundary, len(row.tokens)))
+    with pytest.raises(ValueError, match="loss: call: a model with an encoder writes its answer as a whole"):
+        encode(pieces, replace(rendered, skip=1), max_length=100, eos=True, layout=TWO_SEQUENCES)
