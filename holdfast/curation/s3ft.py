@@ -1,8 +1,5 @@
 """S3FT: selective self-to-supervised fine-tuning."""
 
-import re
-import string
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import ClassVar, Literal
@@ -10,6 +7,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from holdfast.curation._judges import find_judge, words
 from holdfast.curation.base import STRICT, Curation, CurationContext
 from holdfast.inference.language_model import LanguageModel
 from holdfast.inference.sampling import Sampling
@@ -24,18 +22,22 @@ class S3ft(Curation):
     """Train on the model's own answer where it is right, else on its paraphrase of the gold answer where that is right, else on gold.
 
     Answers are greedy, behind the first `shots` training examples: a model that was not tuned to follow instructions needs some.
-    `judge` is `answer` (a gold answer, but for case, punctuation and articles) or `f1` (word F1 of `threshold` or more with a gold
-    answer). `paraphrase` is asked with `{question}` and `{answer}` filled in; empty: no paraphrases. An answer of more than twice the
-    gold's tokens was cut, and is not right.
+    `judge` is `exact` (an accepted answer, letter by letter), `answer` (but for case, punctuation and articles), `number` (its last
+    number), `f1` (word F1 of `threshold` or more) or a function of yours, `path/to/file.py:function`, of the answer and the example.
+    `paraphrase` is asked with `{question}` and `{answer}` filled in; empty: no paraphrases. With `paraphrase=` and `otherwise=drop` it
+    is Self-SFT: the model's own right answers and nothing else. An answer of more than `length` times the gold's tokens was cut, and is
+    not right. The cost is an answer, and where it is wrong a paraphrase, to each training example before training.
 
     Source: Gupta et al. 2025, "Selective self-to-supervised fine-tuning for generalization in large language models" (NAACL findings)
     """
 
+    HASH_LATER: ClassVar[dict[str, object]] = {"otherwise": "gold", "length": 2.0}
     needs_model: ClassVar[bool] = True
 
     shots: int = Field(default=0, ge=0, description="demonstrations before a question that the base answers")
-    judge: Literal["answer", "f1"] = Field(
-        default="answer", description="rule that accepts an answer: equal to the target, or F1 of words"
+    judge: str = Field(
+        default="answer",
+        description="rule that accepts an answer: exact, answer, number, f1 or path/to/file.py:function",
     )
     threshold: float = Field(default=0.8, gt=0, le=1, description="least F1 of words that is accepted")
     paraphrase: str = Field(
@@ -43,8 +45,17 @@ class S3ft(Curation):
         description="prompt that asks the base to say the target in its own words",
     )
 
+    otherwise: Literal["gold", "drop"] = Field(
+        default="gold",
+        description="what is done with an example whose answers are wrong: train on gold, or leave it out",
+    )
+    length: float = Field(default=2.0, gt=0, description="most tokens of an answer, as a multiple of the gold's")
+
+    def __post_init__(self) -> None:
+        find_judge(self.judge, self.threshold)  # Before a model is loaded and has answered everything.
+
     def __call__(self, examples: Sequence[Example], context: CurationContext) -> Sequence[Example]:
-        """Return as many examples as there were, in their order; `origin` begins with own, paraphrase or gold."""
+        """Return the examples in their order, without those that `otherwise` drops; `origin` begins with own, paraphrase or gold."""
         model, task = context.model, context.task
         assert model is not None
         questions = []
@@ -63,9 +74,12 @@ class S3ft(Curation):
         curated = []
         for i, example in enumerate(examples):
             # In the order of preference: what the model would write anyway moves its weights least.
-            answers = {"own": answered[i], "paraphrase": paraphrased.get(i), "gold": example.target}
-            origin, target = next((name, answer) for name, answer in answers.items() if answer is not None)
-            curated.append(replace(example, target=target, origin=f"{origin}: {task.name}/train[{i}]"))
+            answers = {"own": answered[i], "paraphrase": paraphrased.get(i)}
+            answers["gold"] = example.target if self.otherwise == "gold" else None
+            for origin, target in answers.items():
+                if target is not None:
+                    curated.append(replace(example, target=target, origin=f"{origin}: {task.name}/train[{i}]"))
+                    break
         return curated
 
     def _right_answers(
@@ -74,22 +88,17 @@ class S3ft(Curation):
         """Return the model's answer to each prompt; None where it is empty, cut or wrong."""
         if not prompts:
             return []
-        limits = [max(FEWEST_NEW_TOKENS, 2 * count) for count in model.count_tokens([e.target for e in examples])]
+        limits = [
+            max(FEWEST_NEW_TOKENS, round(self.length * count))
+            for count in model.count_tokens([e.target for e in examples])
+        ]
         # All prompts in one call, with the limit of the longest; each answer is held against its own limit below.
         texts = model.generate(prompts, Sampling(max(limits), stop))
         answers = [_before(text, stop) for text in texts]
         counts = model.count_tokens(answers)
-        checked = zip(examples, answers, counts, limits, strict=True)
-        return [a if count < limit and self._right(a, e) else None for e, a, count, limit in checked]
-
-    def _right(self, answer: str, example: Example) -> bool:
-        words = _words(answer)
-        # Where there are choices, the answer must be one of them, letter by letter: it is what is ranked afterwards.
-        if not words or (example.choices and answer not in example.choices):
-            return False
-        if self.judge == "answer":
-            return words in [_words(gold) for gold in example.accepted]
-        return max(_f1(words, _words(gold)) for gold in example.accepted) >= self.threshold
+        checked = zip(answers, examples, counts, limits, strict=True)
+        judge = find_judge(self.judge, self.threshold)
+        return [a if count < limit and sensible(a, e) and judge(a, e) else None for a, e, count, limit in checked]
 
 
 def _before(text: str, stop: Sequence[str]) -> str:
@@ -97,11 +106,7 @@ def _before(text: str, stop: Sequence[str]) -> str:
     return text[: min((i for s in stop if (i := text.find(s)) >= 0), default=len(text))].strip()
 
 
-def _words(text: str) -> list[str]:
-    text = text.lower().translate(str.maketrans("", "", string.punctuation))
-    return re.sub(r"\b(a|an|the)\b", " ", text).split()
-
-
-def _f1(words: Sequence[str], gold: Sequence[str]) -> float:
-    common = sum((Counter(words) & Counter(gold)).values())
-    return 2 * common / (len(words) + len(gold)) if common else 0.0
+def sensible(answer: str, example: Example) -> bool:
+    """Return whether an answer says anything and, where there are choices, is one of them."""
+    # Letter by letter: it is what is ranked afterwards.
+    return bool(words(answer)) and (not example.choices or answer in example.choices)

@@ -9,6 +9,7 @@ import pytest
 from holdfast.api.tune import tune
 from holdfast.curation.base import CurationContext
 from holdfast.curation.s3ft import S3ft
+from holdfast.plugins import CURATIONS, configure
 from holdfast.tasks.task import Example, Task
 from tests.recipes.worlds import QUICK, write_world
 
@@ -78,6 +79,59 @@ def test_an_answer_among_choices_is_one_of_them() -> None:
     task = Task("t", {"train": (Example({"input": "x"}, "Yes", ("Yes", "No")),)})
     (row,) = S3ft()(task.splits["train"], CurationContext(task, model=Oracle({"x": "yes"}, {})))  # pyright: ignore[reportArgumentType]
     assert (row.target, row.origin) == ("Yes", "gold: t/train[0]")
+
+
+def own(judge: str, answer: str, gold: str = "1,234", **settings: Any) -> bool:
+    """Whether the judge takes the model's answer, so that it is trained on in the place of gold."""
+    task = Task("t", {"train": (Example({"input": "x"}, gold, answers=(gold, "12")),)})
+    fields = {"judge": judge, "length": 99.0, "paraphrase": ""} | settings
+    (row,) = S3ft(**fields)(task.splits["train"], CurationContext(task, model=Oracle({"x": answer}, {})))  # pyright: ignore[reportArgumentType]
+    assert row.target == (answer if row.origin.startswith("own") else gold)
+    return row.origin.startswith("own")
+
+
+@pytest.mark.parametrize(
+    ("judge", "right", "wrong"),
+    [
+        ("exact", ["1,234", "12"], ["1234", "12.", "The 12"]),
+        ("answer", ["1234", "12.", "The 12"], ["13", "about 12"]),
+        ("number", ["so it is 1234.", "5 + 7 = 12.0", "-3 and then 12"], ["12 or 13", "twelve", "-12"]),
+    ],
+)
+def test_each_judge_takes_what_it_says(judge: str, right: list[str], wrong: list[str]) -> None:
+    assert [own(judge, answer) for answer in right] == [True] * len(right)
+    assert [own(judge, answer) for answer in wrong] == [False] * len(wrong)
+
+
+def test_a_function_of_the_users_judges_with_the_example(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text("def first(answer, example):\n    return answer[0] == example.target[0]\n")
+    assert own(f"{path}:first", "1 and more")
+    assert not own(f"{path}:first", "2 and more")
+
+
+@pytest.mark.parametrize(
+    ("judge", "message"),
+    [
+        ("anser", "unknown judge 'anser'; did you mean 'answer'"),
+        ("nowhere.py:f", "there is no file nowhere.py"),
+        ("MINE:g", r"defines no function g\(answer, example\)"),
+    ],
+)
+def test_a_judge_that_does_not_exist_is_refused_before_anything_is_asked(
+    judge: str, message: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text("def f(answer, example):\n    return True\n")
+    with pytest.raises(ValueError, match=message):
+        configure(CURATIONS, "s3ft", {"judge": judge.replace("MINE", str(path))}, "curate")
+
+
+def test_self_sft_keeps_the_own_right_answers_alone() -> None:
+    model = Oracle({"France": "Paris", "Italy": "Milan", "Peru": "Lima."}, {"Italy": "Rome"})
+    assert curate(model, paraphrase="", otherwise="drop") == [("own", "Paris"), ("own", "Lima.")]
+    assert len(model.asked) == 4
+    assert curate(Oracle({}, {}), paraphrase="", otherwise="drop") == []
 
 
 def test_a_curated_run_trains_on_what_the_base_generates_and_keeps_the_rows(
