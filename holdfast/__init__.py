@@ -5,14 +5,15 @@
         print(score.task, score.prompt, score.value, score.delta, score.verdict)
     holdfast.load(run, prompt="on").generate(["..."])  # for the tuned task; prompt="off" for everything else
 
-`tune`, `evaluate`, `edit_model` and `study` do what the commands of these names do, `load` gives a `Model` that scores text and
-continues it as a `Sampling` says. `Example`, `Task` and `Template` say what is asked, `Run` and `Score` what came out. `Method` and
-`Edit` are for subclasses of your own: `method="path/to/file.py:MyMethod"`.
+`tune`, `evaluate`, `edit_model` and `study` do what the commands of these names do, and `against` what `evaluate --against` does.
+`load` gives a `Model` that scores text and continues it as a `Sampling` says. `Example`, `Task` and `Template` say what is asked, `Run`
+and `Score` what came out. `Method` and `Edit` are for subclasses of your own: `method="path/to/file.py:MyMethod"`.
 """
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from holdfast.api.against import against
     from holdfast.api.edit import edit_model
     from holdfast.api.evaluate import evaluate
     from holdfast.api.load import load
@@ -35,6 +36,7 @@ __all__ = [
     "Score",
     "Task",
     "Template",
+    "against",
     "edit_model",
     "evaluate",
     "load",
@@ -47,6 +49,7 @@ _HOME = {
     "holdfast.edits.base": ("Edit",),
     "holdfast.inference.model": ("Model",),
     "holdfast.inference.sampling": ("Sampling",),
+    "holdfast.api.against": ("against",),
     "holdfast.api.evaluate": ("evaluate",),
     "holdfast.api.load": ("load",),
     "holdfast.methods.base": ("Method",),

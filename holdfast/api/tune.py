@@ -12,11 +12,13 @@ from holdfast.api.request import Request, RunPlan, general_of, plan_run
 from holdfast.api.versions import library_versions
 from holdfast.evaluation.harness_samples import write_samples
 from holdfast.models.architecture import of_run
+from holdfast.models.fingerprint import fingerprint
 from holdfast.plugins import refuse_code
 from holdfast.recipes.assignments import nested
 from holdfast.recipes.pipeline import Techniques
 from holdfast.report.card import write_card
 from holdfast.report.run.page import write_page
+from holdfast.results.evidence import Evidence, Fingerprint, write_evidence
 from holdfast.results.run_folder import RunFolder, write_results
 from holdfast.results.score import score
 from holdfast.results.scores import Circumstances, Output, Score, read_scores
@@ -159,6 +161,12 @@ def _write_run(folder: Path, root: Path, plan: RunPlan, outputs: Sequence[Output
     )
     scores = score(outputs, tasks, circumstances=made)
     write_samples(folder, write_results(folder, outputs, scores, tasks), tasks)
+    layout, questions = RunFolder(folder), plan.questions
+    parts = [path for path in (layout.model, layout.adapter, *layout.prompts.values()) if path.is_dir()]
+    tuned = tuple(Fingerprint(path.relative_to(folder).as_posix(), fingerprint(str(path))) for path in parts)
+    measured = tuple(Fingerprint(ref.argument, ref.version) for ref in plan.tasks.refs)
+    base = Fingerprint(request.model, questions.model_version)
+    write_evidence(folder, Evidence(base, tuned, measured, questions.shots, questions.limit, made.versions))
     write_page(folder)
     write_card(folder, of_run(folder))
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from holdfast.cli import listings, options, output
+from holdfast.cli import compare, listings, options, output
 from holdfast.cli.options import (
     Curve,
     General,
@@ -51,7 +51,7 @@ def demo(
     from holdfast.cli import demo  # In the function, here and below: `--help` need not wait for torch.
 
     folder = out or Path("runs/demo" if model == "lab" else "runs/demo-real")
-    comparison(demo.demo(folder, model), None, folder, json_)
+    compare.comparison(demo.demo(folder, model), None, folder, json_)
 
 
 @app.command()
@@ -137,8 +137,19 @@ def evaluate(
     trust_remote_code: Trust = False,
     trust_code: TrustCode = False,
     json_: Json = False,
+    against: options.Against = None,
+    target: options.AgainstTarget = None,
 ) -> None:
-    """Measure a model on tasks, with a soft prompt attached or not."""
+    """Measure a model on tasks, with a soft prompt attached or not; or beside models that were tuned from it."""
+    if against:
+        others = {"--analyse": analyse, "--decode": decode, "--set": set_, "--base": base}
+        others |= {"--demonstrations": demonstrations == "sampled", "--seed": seed}
+        if wrong := [name for name, value in others.items() if value]:
+            raise ValueError(f"{', '.join(wrong)}: not with --against, which asks all models alike; leave it out")
+        compare.against(model, against, task, target, prompt, shots, limit, out, trust_remote_code, json_)
+        return
+    if target:
+        raise ValueError("--target: names what a model was tuned on, beside --against TUNED; use --task")
     from holdfast.api.analyse import analyse_run
     from holdfast.api.evaluate import default_tasks
     from holdfast.api.evaluate import evaluate as evaluate_model
@@ -226,20 +237,7 @@ def edit(
     print(edit_model(base, tuned, edit, out, **dict(output.assignment(text) for text in set_ or [])))
 
 
-@app.command()
-def compare(
-    runs: Annotated[list[Path], typer.Argument(help="Folders of runs, or folders that hold runs.")],
-    floor: Annotated[
-        float | None,
-        typer.Option(
-            min=0, max=1, help="Exit with 2 where a run keeps less than this share on the general tasks, such as 0.95."
-        ),
-    ] = None,
-    out: Out = None,
-    json_: Json = False,
-) -> None:
-    """Runs side by side."""
-    comparison(runs, floor, out, json_)
+app.command()(compare.compare)
 
 
 @app.command()
@@ -366,26 +364,6 @@ def doctor(
         output.lines([facts])
     else:
         output.facts(facts)
-
-
-def comparison(runs: list[Path], floor: float | None, out: Path | None, json_: bool) -> None:
-    """Print runs side by side, in words too, and write their page; exit 2 where one misses the floor."""
-    from holdfast.report.compare.compare import compare as side_by_side
-    from holdfast.report.run.page import write_comparison
-    from holdfast.results.run_folder import expanded
-
-    runs = expanded(runs)
-    shown, missed = side_by_side(runs, floor)
-    page = write_comparison(runs, out, floor) if out else None
-    if json_:
-        output.lines(output.of_runs(runs))
-    else:
-        output.show(shown)
-        output.verdicts(runs)
-        if page:
-            print(f"Page: {page}")
-    if missed:  # A code of its own, so that a pipeline can tell a model that forgot from a command that failed.
-        raise typer.Exit(2)
 
 
 def main() -> None:

@@ -56,6 +56,16 @@ TrustCode = Annotated[
 Prompt = Annotated[
     str | None, typer.Option(help="Folder of a soft prompt to attach; of a run: on, off, or a target's name.")
 ]
+Against = Annotated[
+    list[str] | None,
+    typer.Option(help="A model that was tuned from MODEL, with whatever tool: both are asked the same; repeat it."),
+]
+AgainstTarget = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--target", help="With --against: a task that the model was tuned on, where that is known; repeat it."
+    ),
+]
 Curve = Annotated[
     int,
     typer.Option(min=0, help="Measure this many points along training: what target and general tasks do over steps."),

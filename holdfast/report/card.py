@@ -90,6 +90,7 @@ def _trained(run: Folder, summary: Summary) -> str:
     targets = list(dict.fromkeys(f"`{line.task}`" for line in summary.first_metric("target")))
     rows = [
         ("Base model", f"`{run.base_model}`" if run.base_model else ""),
+        ("Tuned model", f"`{circumstances.model}`" if circumstances.model not in ("", run.base_model) else ""),
         ("Recipe", f"`{circumstances.recipe}`" if circumstances.recipe else ""),
         ("Tuned on", ", ".join(targets)),
         ("In this folder", ", ".join(_pieces(run)) or "scores only"),
@@ -216,8 +217,12 @@ def _limits(run: Folder, summary: Summary) -> str:
 
 
 def _repeat(run: Folder) -> str:
-    if not run.config:
-        return "The configuration is not in this folder, so the run cannot be repeated from it alone."
+    if not run.is_run:
+        return (
+            f"```json\n{run.config.strip()}\n```"
+            if run.config
+            else "The configuration is not in this folder, so the run cannot be repeated from it alone."
+        )
     return f"```\nholdfast run {run.name}/config.yaml\n```\n\n```yaml\n{run.config.strip()}\n```"
 
 

@@ -41,6 +41,9 @@ def plain(sentence: list[Piece]) -> str:
 
 def lead(summary: Summary) -> list[Piece]:
     """Return the verdict in one sentence: on the target, on how many of the general tasks, and on how much of them is kept."""
+    if not summary.first_metric("target"):  # two models that were compared, and nobody said on what one was tuned
+        first, *rest = [*_general_briefly(summary), *_collapse_briefly(summary), "."]
+        return [str(first)[0].upper() + str(first)[1:], *rest]
     target = _target(summary, limits=False)
     end = target.pop()
     assert isinstance(end, str)  # every ending of `_target` is text with a full stop, which gives way to the semicolon
@@ -79,7 +82,8 @@ def _shift_in_words(summary: Summary, shift: Shift, *, many: str, single: str) -
         return f"{at}{single} begins as a label of {targets} with probability ", " (base "
     if shift.metric == "format_share":
         return at, f" of {many} are now labels of {targets} (base "
-    return at, f" of {many} are now labels, empty, or did not stop (base "
+    labels = "labels, " if summary.first_metric("target") else ""
+    return at, f" of {many} are now {labels}empty, or did not stop (base "
 
 
 def lost(summary: Summary) -> str:
@@ -90,7 +94,7 @@ def lost(summary: Summary) -> str:
 
 def headline(summary: Summary) -> list[list[Piece]]:
     """Return one sentence on the target and one on the general tasks: the gains and the losses."""
-    return [_target(summary), _general(summary)]
+    return [*([_target(summary)] if summary.first_metric("target") else []), _general(summary)]
 
 
 def unresolved(summary: Summary) -> list[Piece]:

@@ -10,6 +10,7 @@ from rich.text import Text
 from holdfast.report import sentences
 from holdfast.report.run import disguises
 from holdfast.results import run_folder, units, verdicts
+from holdfast.results.flips import flips
 from holdfast.results.scores import Score, Verdict
 from holdfast.results.summary import STATE, Summary, share
 
@@ -26,6 +27,9 @@ def terminal(path: str | Path) -> RenderableType:
     summary = Summary.of(run.scores)
     parts: list[RenderableType] = [_table(summary), Text(NOTE + _states(summary), style="dim"), Text()]
     parts += [Text(text) for text in _facts(summary)]
+    if moved := flips(run.outputs, summary):
+        counts = ", ".join(f"{count} {direction}" for direction, count in moved.total.items())
+        parts.append(Text(f"items moved    {counts}, of {sum(moved.compared.values())}"))
     parts += [Text(), Text(sentences.verdict_on(summary), style="bold")]
     parts += [Text(sentence) for sentence in [sentences.first_stage(run.scores), sentences.noise(summary)] if sentence]
     parts += [Text(pair.sentence()) for pair in disguises.pairs(summary)]

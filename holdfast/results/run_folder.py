@@ -32,6 +32,11 @@ class RunFolder:
         return self.config_file.exists()
 
     @property
+    def evidence_only(self) -> bool:
+        """Return whether two models were compared here that no run of ours made."""
+        return self.evidence_file.exists() and not self.is_run
+
+    @property
     def config_file(self) -> Path:
         return self.path / "config.yaml"
 
@@ -50,6 +55,11 @@ class RunFolder:
     @property
     def analysis_file(self) -> Path:
         return self.path / "analysis.jsonl"
+
+    @property
+    def evidence_file(self) -> Path:
+        """The fingerprints of the models, the tasks and the numbers."""
+        return self.path / "evidence.json"
 
     @property
     def sweep_file(self) -> Path:
@@ -132,6 +142,11 @@ class Folder:
         return self.path.resolve().name
 
     @property
+    def is_run(self) -> bool:
+        """Return whether `tune` made it, so that its configuration can be repeated."""
+        return RunFolder(self.path).is_run
+
+    @property
     def pieces(self) -> list[str]:
         """Return those of `model`, `prompt` and `adapter` that exist."""
         return RunFolder(self.path).pieces
@@ -188,13 +203,15 @@ def read(path: str | Path) -> Folder:
     scores = _scores(path)
     outputs = read_outputs(path) if layout.outputs_file.exists() else []
     log = _log(layout.log_file)
-    text = layout.config_file.read_text(encoding="utf-8") if layout.is_run else ""
+    # Two models that were compared have no configuration of a run; what was measured stands in the evidence.
+    files = [path for path in (layout.config_file, layout.evidence_file) if path.exists()]
+    text = files[0].read_text(encoding="utf-8") if files else ""
     variants = {score.variant for score in scores}
     absent = [
         sentence
         for missing, sentence in (
             (not outputs, "outputs.jsonl (the answers, item by item): no examples are shown."),
-            (not log, "log.jsonl (the course of training): no training curves are shown."),
+            (not log and not layout.evidence_only, "log.jsonl (the course of training): no training curves are shown."),
             (not text, "config.yaml (the configuration): the run cannot be repeated from this folder alone."),
             (
                 "base" not in variants,
@@ -220,7 +237,8 @@ def expanded(paths: Sequence[Path]) -> list[Path]:
 
 
 def _inside(path: Path) -> list[Path]:
-    return sorted(config.parent for config in path.glob("*/config.yaml"))
+    # Those of `tune`, and those of `evaluate --against`.
+    return sorted({file.parent for file in (*path.glob("*/config.yaml"), *path.glob("*/evidence.json"))})
 
 
 def _no_scores(path: Path) -> str:

@@ -52,6 +52,8 @@ def score(
         cells[output.variant, output.prompt, output.task, output.shots, output.step].append(output)
     target_names = dict.fromkeys(cell[0].task for cell in cells.values() if cell[0].role == "target")
     targets = [known[name] for name in target_names if name in known]
+    # Symptoms describe what tuning did: of a base alone there is nothing to say.
+    compared = bool(targets) or any(key[0] == "tuned" for key in cells)
     scores: list[Score] = []
     for key, cell in cells.items():
         if key[2] not in known:
@@ -66,7 +68,7 @@ def score(
         base = None if key[0] == "base" else _beside(cell, cells.get(("base", None, *key[2:4], None)))
         task_metric = metric(task.metric)
         estimated = {task_metric.name: _estimates(task_metric, cell, base, drawn)}
-        if targets and cell[0].role == "general":
+        if cell[0].role == "general" and compared:
             signs = symptoms.symptoms(base, cell, symptoms.foreign_to_all(targets, task))
             # Along the way only the symptoms that are drawn as curves: the others would fill scores.jsonl unread.
             estimated |= {name: signs[name] for name in signs if key[4] is None or name in symptoms.ALONG}

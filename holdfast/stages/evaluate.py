@@ -41,11 +41,11 @@ class Evaluate(Stage):
     far that moves a number is its noise floor. `own-stage` is `tuned` right after the stage that trained on the targets, before later
     ones. `tasks` stand in the order of the answers: targets, general tasks, diagnostics. With `toward`, general tasks are also asked
     how probable an answer of that task is (of the base, which other targets share, `LabelMass` asks). `date` is as in `Train`.
-    `decoding` is what the answers are written with; None: the model alone.
+    `decoding` is what the answers are written with; None: the model alone. `attached` is the folder of a prompt that no stage trained.
     """
 
     KIND: ClassVar[str] = "Evaluate"
-    HASH_LATER: ClassVar[dict[str, object]] = {"date": None, "decoding": None}
+    HASH_LATER: ClassVar[dict[str, object]] = {"date": None, "decoding": None, "attached": ""}
 
     model: str = ""
     variant: Variant = "base"
@@ -64,6 +64,7 @@ class Evaluate(Stage):
     trust_remote_code: bool = False
     date: str | None = None
     decoding: Decoding | None = None
+    attached: str = ""
 
     def hashed(self) -> dict[str, Any]:
         """Return the fields; tasks by their role, and the fingerprints of the model and of the tasks in one list, as folders have it."""
@@ -83,6 +84,8 @@ class Evaluate(Stage):
             return
         label = f"{self.variant}" + (f", prompt {self.prompt}" if self.prompt else "")
         label += f", step {self.step}" if self.step is not None else ""
+        if self.variant == "tuned" and self.tuned is None and self.step is None:  # a model that no stage of ours made
+            label += f": {self.model}"
         counts = [task_items(ref.task, self.limit) for ref in self.tasks]
         parts = folder / "parts"
         written: list[Path] = []
@@ -153,7 +156,8 @@ class Evaluate(Stage):
         # A stage that trains prompt and weights together has moved both by this step; its folder has the last prompt only.
         if model is not None and self.trained_prompt == self.tuned:
             return model.attached(len(model.prompts) - 1)
-        return detached(load.load_prompt(inputs["trained_prompt"].prompt(), pretrained)())
+        folder = Path(self.attached) if self.attached else inputs["trained_prompt"].prompt()
+        return detached(load.load_prompt(folder, pretrained)())
 
     def outputs(self, root: Path, loader: Loader | None = None) -> list[Output]:
         """Return the answers; the stage is run where that was not done."""

@@ -70,16 +70,16 @@ class TaskSet:
     diagnostics: tuple[TaskRef, ...] = ()
 
     @classmethod
-    def read(cls, targets: Sequence[str], others: Sequence[str] = ()) -> "TaskSet":
+    def read(cls, targets: Sequence[str], others: Sequence[str] = (), *, tuned: bool = True) -> "TaskSet":
         """Return the targets and the other tasks of a run, each read once; suites stand for their tasks.
 
         Raises:
-            ValueError: there is no target, two have one name, or a task cannot be read.
+            ValueError: there is no target where a model is `tuned` on one, two have one name, or a task cannot be read.
         """
         tasks = cls(tuple(TaskRef.read(name) for name in targets))
         # Outputs are written under the file name: two targets of one name would overwrite each other.
         names = {ref.file_name for ref in tasks.targets}
-        if not targets or len(names) < len(targets):
+        if (tuned and not targets) or len(names) < len(targets):
             raise ValueError(
                 f"task: {', '.join(targets) or 'none'}; give one target or more, each with a name of its own"
             )

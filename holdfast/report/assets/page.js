@@ -44,6 +44,14 @@
     });
   }
 
+  for (const button of document.querySelectorAll("button[data-fills]")) {
+    const input = document.getElementById(button.dataset.fills);
+    button.addEventListener("click", () => {
+      input.value = input.value === button.textContent ? "" : button.textContent; // A second press shows all again.
+      input.dispatchEvent(new Event("input"));
+    });
+  }
+
   window.addEventListener("beforeprint", () => {
     for (const details of document.querySelectorAll("details:not([data-folded])")) details.open = true;
   });

@@ -137,9 +137,9 @@ def _answer(output: Output, state: str, metric: str) -> Answer:
     return Answer(state, cut(output.output), shown, right, written)
 
 
-def cut(text: str, *, end: bool = False) -> str:
+def cut(text: str, *, end: bool = False, longest: int = LONGEST) -> str:
     """Return a text short enough to show; with `end` (of an input) its end is kept, where the question stands."""
-    over = len(text) - LONGEST
+    over = len(text) - longest
     if over <= 0:
         return text
-    return f"[{over} characters cut] …{text[-LONGEST:]}" if end else f"{text[:LONGEST]}… [{over} characters cut]"
+    return f"[{over} characters cut] …{text[-longest:]}" if end else f"{text[:longest]}… [{over} characters cut]"

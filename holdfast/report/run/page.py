@@ -22,12 +22,14 @@ from holdfast.report.compare import compare_figures
 from holdfast.report.compare.compare import missed, side_by_side, trade_off
 from holdfast.report.run import analysis_figures, course_figures, disguises, examples, figures, sweep_figure
 from holdfast.results import run_folder, units, verdicts
+from holdfast.results.flips import DIRECTIONS, flips
 from holdfast.results.run_folder import Folder
 from holdfast.results.scores import ROLES, Score
 from holdfast.results.summary import STATE, Estimate, Summary, change, share
 from holdfast.results.sweep import read_sweep
 
 ASSETS = Path(__file__).parents[1] / "assets"
+MOST_FLIPS = 500  # items in the table of those that moved: about 0.4 MB
 MOST_ROWS = 4000  # of the table of all scores: about 1.3 MB
 
 
@@ -41,7 +43,7 @@ def page(run: Folder) -> str:
     """Return the page of one run."""
     summary, lives = Summary.of(run.scores), sentences.format_location(run.scores)
     states, shots, heat = figures.heat(summary)
-    listed = _listed(run.scores)
+    listed, flipped = _listed(run.scores), flips(run.outputs, summary)
     return render(
         "page.html",
         run=run,
@@ -65,6 +67,10 @@ def page(run: Folder) -> str:
         heat={"states": states, "shots": shots, "rows": heat},
         symptom=figures.symptom(summary, summary.collapse) if summary.collapse else None,
         signs=figures.signs(summary),
+        flipped=flipped,
+        flips=flipped.first(MOST_FLIPS),
+        directions=DIRECTIONS,
+        cut_text=examples.cut,
         examples=examples.choose(run.outputs, summary),
         rule=examples.RULE,
         most_tasks=examples.MOST_TASKS,
@@ -217,6 +223,8 @@ def _listed(scores: Sequence[Score]) -> list[Score]:
 def _subject(run: Folder, summary: Summary) -> str:
     """Return base model, targets, recipe and seed in a line."""
     targets = list(dict.fromkeys(line.task for line in summary.first_metric("target")))
+    if not run.one.recipe and run.one.variant == "tuned":  # not of our making
+        return f"{run.one.model} beside {run.base_model}" + (f", tuned on {', '.join(targets)}" if targets else "")
     of_many = f" and {len(targets) - 2} more" if len(targets) > 2 else ""
     return f"{run.base_model} tuned on {', '.join(targets[:2]) or 'no target'}{of_many} by {run.one.recipe}, seed {run.one.seed}"
 

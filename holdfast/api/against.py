@@ -1,0 +1,173 @@
+"""Measure a base beside models that were tuned from it, with whatever tool: the Python name behind `holdfast evaluate --against`."""
+
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from holdfast.api.versions import library_versions
+from holdfast.evaluation.ask import check_askable
+from holdfast.evaluation.harness_samples import write_samples
+from holdfast.lab import world
+from holdfast.models import chat_date, resolve
+from holdfast.models.architecture import of_run
+from holdfast.models.fingerprint import fingerprint
+from holdfast.models.loading import load_tokenizer
+from holdfast.report.card import write_card
+from holdfast.report.run.page import write_comparison, write_page
+from holdfast.results.evidence import Evidence, Fingerprint, write_evidence
+from holdfast.results.run_folder import RunFolder, write_results
+from holdfast.results.score import score
+from holdfast.results.scores import Circumstances, Output
+from holdfast.stages.evaluate import Evaluate
+from holdfast.stages.loader import Loader
+from holdfast.stages.stage import exclusive
+from holdfast.tasks import sources
+from holdfast.tasks.everyday import suite as everyday
+from holdfast.tasks.task_set import TaskSet
+
+
+@dataclass(frozen=True)
+class TunedModel:
+    """A model to measure beside the base: its weights, and the folder of the prompt that goes with it ("" without one)."""
+
+    argument: str
+    model: str
+    prompt: str = ""
+
+    @classmethod
+    def of(cls, argument: str, prompt: str | None = None) -> "TunedModel":
+        """Return what a TUNED argument means: a run's folder stands for what the run left, a prompt's folder for its base behind it.
+
+        Raises:
+            ValueError: a run left no weights that stand alone, or two prompts are named for one model.
+        """
+        layout = RunFolder(Path(argument))
+        model, prompts = argument, [] if prompt is None else [prompt]
+        if layout.is_run:
+            left = [path for path in (layout.model, layout.adapter) if path.is_dir()]
+            model = str(left[0]) if left else str(layout.config["model"])
+            prompts += [] if prompts else [str(path) for path in layout.prompts.values()]
+        elif (adapter := resolve.adapter_of(argument)) is not None and not adapter.merges:
+            model = adapter.base
+            prompts.append(argument)
+        if len(prompts) > 1:
+            raise ValueError(f"{argument}: has {len(prompts)} prompts; name the one to attach with --prompt, alone")
+        return cls(argument, model, prompts[0] if prompts else "")
+
+    @property
+    def parts(self) -> tuple[Fingerprint, ...]:
+        """Return the fingerprints of the weights, and of the prompt where there is one."""
+        prompt = (Fingerprint(self.prompt, fingerprint(self.prompt)),) if self.prompt else ()
+        return (Fingerprint(self.model, resolve.version(self.model)), *prompt)
+
+    def evaluations(self, first: Evaluate) -> list[Evaluate]:
+        """Return what is asked of it, like the base's evaluation `first`: behind its prompt and without, where it has one."""
+        version = " ".join(part.version for part in self.parts)
+        tuned = replace(first, name="evaluate-tuned", variant="tuned", model=self.model, model_version=version)
+        if not self.prompt:
+            return [tuned]
+        on = replace(tuned, name="evaluate-tuned-on", prompt="on", attached=self.prompt)
+        return [on, replace(tuned, name="evaluate-tuned-off", prompt="off", model_version=self.parts[0].version)]
+
+
+def against(
+    base: str | Path,
+    tuned: str | Path | Sequence[str | Path],
+    tasks: str | Path | Sequence[str | Path] = (),
+    targets: str | Path | Sequence[str | Path] = (),
+    *,
+    prompt: str | Path | None = None,
+    shots: Sequence[int] = (0,),
+    limit: int | None = None,
+    out: str | Path | None = None,
+    trust_remote_code: bool = False,
+) -> list[Path]:
+    """Ask a base and models that were tuned from it the same items; return the folder of each tuned model's page, as after `tune`.
+
+    `tasks` are what should be kept (by default the suite `everyday`, or the lab's own). `targets` are what a model was tuned on, where
+    that is known: then the page also says what was gained, and whether the target's format has spread. Each model is a folder, a hub id,
+    a GGUF file, a PEFT adapter, `lab`, or a run's folder. `prompt` is a soft prompt that goes with the tuned model: it counts attached
+    on the targets, and removed on all else. Several tuned models have a folder each below `out`, and share a comparison there. The same
+    call goes on where it was stopped.
+
+    Raises:
+        ValueError: there is no such model or task, or `out` holds a run of `tune`.
+    """
+    models = [TunedModel.of(name, None if prompt is None else str(prompt)) for name in sources.arguments(tuned)]
+    kept = sources.arguments(tasks) or (
+        [f"lab:{name}" for name in world.general()] if base == "lab" else [everyday.NAME]
+    )
+    refs = TaskSet.read(sources.arguments(targets), kept, tuned=False).refs
+    check_askable([ref.task for ref in refs], max(shots))
+    folder = (
+        Path(out) if out is not None else Path("runs") / f"{_short(str(base))}-against-{_short(models[0].argument)}"
+    )
+    if RunFolder(folder).is_run:
+        raise ValueError(f"{folder}: holds a run of `tune`, whose numbers these would replace; give another --out")
+    arguments = [str(base), *(model.model for model in models)]
+    date = _date(arguments, any(ref.task.template.chat for ref in refs), trust_remote_code)
+    first = Evaluate(
+        "evaluate-base", str(base), tasks=refs, shots=tuple(shots), limit=limit, model_version=resolve.version(str(base)),
+        toward=next((ref for ref in refs if ref.role == "target"), None), trust_remote_code=trust_remote_code, date=date,
+    )  # fmt: skip
+    folder.mkdir(parents=True, exist_ok=True)
+    with exclusive(folder, "another command works here; waiting for it to end"):
+        root, loader = RunFolder(folder).stages, Loader()
+        answers = first.outputs(root, loader)
+        folders = _folders(folder, models)
+        for model, path in zip(models, folders, strict=True):
+            outputs = list(answers)
+            for evaluation in model.evaluations(first):
+                outputs += evaluation.outputs(root, loader)
+            _write(path, outputs, model, first)
+        if len(folders) > 1:
+            write_comparison(folders, folder)
+    return folders
+
+
+def _write(folder: Path, outputs: Sequence[Output], tuned: TunedModel, first: Evaluate) -> None:
+    """Write scores, answers, page, card and the evidence for all of it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tasks, versions = [ref.task for ref in first.tasks], library_versions()
+    circumstances = Circumstances(model=first.model, model_hash=first.model_version, versions=versions)
+    scores = [
+        s if s.variant == "base" else replace(s, model=tuned.argument, model_hash=tuned.parts[0].version)
+        for s in score(outputs, tasks, circumstances=circumstances)
+    ]
+    write_samples(folder, write_results(folder, outputs, scores, tasks), tasks)
+    measured = tuple(Fingerprint(ref.argument, ref.version) for ref in first.tasks)
+    base = Fingerprint(first.model, first.model_version)
+    write_evidence(folder, Evidence(base, tuned.parts, measured, first.shots, first.limit, versions))
+    write_page(folder)
+    write_card(folder, of_run(folder))
+
+
+def _folders(out: Path, models: Sequence[TunedModel]) -> list[Path]:
+    """Return the folder of each tuned model: `out` of a single one, else one of its name below."""
+    names = [_short(model.argument) for model in models]
+    if len(set(names)) < len(names):  # Checkpoints often have one name in folders of different ones.
+        names = [f"{number}-{name}" for number, name in enumerate(names, 1)]
+    return [out] if len(models) == 1 else [out / name for name in names]
+
+
+def _short(argument: str) -> str:
+    return sources.short(Path(argument).resolve().name if Path(argument).exists() else argument)
+
+
+def _date(models: Iterable[str], chats: bool, trust: bool) -> str | None:
+    """Return today where a chat template writes the date, so that all models are asked with the same; say where templates differ.
+
+    Raises:
+        ValueError: a model's tokenizer cannot be loaded.
+    """
+    # Of every model, and now: one that is not there would else be noticed once the base has been asked everything.
+    tokenizers = {name: load_tokenizer(resolve.resolve(name), trust_remote_code=trust) for name in models}
+    if not chats:
+        return None
+    with_template = [name for name, tokenizer in tokenizers.items() if getattr(tokenizer, "chat_template", None)]
+    if with_template and len(with_template) < len(tokenizers):
+        print(
+            f"only {', '.join(with_template)} has a chat template; the others are asked in plain text", file=sys.stderr
+        )
+    return str(chat_date.today()) if any(map(chat_date.writes_date, tokenizers.values())) else None

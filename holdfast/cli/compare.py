@@ -1,0 +1,64 @@
+"""Models and runs side by side: `holdfast compare`, and the end of `demo` and `evaluate --against`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from holdfast.cli import output
+from holdfast.cli.options import Json, Out
+
+
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of runs, or folders that hold runs.")],
+    floor: Annotated[
+        float | None,
+        typer.Option(
+            min=0, max=1, help="Exit with 2 where a run keeps less than this share on the general tasks, such as 0.95."
+        ),
+    ] = None,
+    out: Out = None,
+    json_: Json = False,
+) -> None:
+    """Runs side by side."""
+    comparison(runs, floor, out, json_)
+
+
+def against(
+    base: str, tuned: list[str], tasks: list[str] | None, targets: list[str] | None, prompt: str | None, shots: str, limit: int | None,
+    out: Path | None, trust_remote_code: bool, json_: bool,
+) -> None:  # fmt: skip
+    """Measure models beside the one that they were tuned from, and print the report of one, or all side by side."""
+    from holdfast.api import against as measuring
+
+    folders = measuring.against(
+        base, tuned, tasks or (), targets or (), prompt=prompt, shots=output.numbers(shots), limit=limit, out=out,
+        trust_remote_code=trust_remote_code,
+    )  # fmt: skip
+    if json_:
+        output.lines(output.of_runs(folders))
+    elif len(folders) == 1:
+        output.run(folders[0])
+    else:
+        comparison(folders, None, None, json_)
+        print(f"Pages: {folders[0].parent / 'comparison.html'}; {', '.join(str(f / 'report.html') for f in folders)}")
+
+
+def comparison(runs: list[Path], floor: float | None, out: Path | None, json_: bool) -> None:
+    """Print runs side by side, in words too, and write their page; exit 2 where one misses the floor."""
+    from holdfast.report.compare.compare import compare as side_by_side
+    from holdfast.report.run.page import write_comparison
+    from holdfast.results.run_folder import expanded
+
+    runs = expanded(runs)
+    shown, missed = side_by_side(runs, floor)
+    page = write_comparison(runs, out, floor) if out else None
+    if json_:
+        output.lines(output.of_runs(runs))
+    else:
+        output.show(shown)
+        output.verdicts(runs)
+        if page:
+            print(f"Page: {page}")
+    if missed:  # A code of its own, so that a pipeline can tell a model that forgot from a command that failed.
+        raise typer.Exit(2)

@@ -1,0 +1,58 @@
+"""The items that moved are found by their own scores, in the prompt state that counts."""
+
+from dataclasses import replace
+
+from holdfast.results.flips import Flips, flips
+from holdfast.results.score import score
+from holdfast.results.scores import Output
+from holdfast.results.summary import Summary
+from holdfast.tasks.task import Example, Task
+
+TASK = Task(
+    "quiz", {"train": (), "test": tuple(Example({"input": "?"}, "yes") for _ in range(6))}, metric="exact_match"
+)
+
+
+def answers(variant: str, texts: list[str], prompt: str | None = None, task: str = "quiz") -> list[Output]:
+    return [
+        Output(
+            variant, prompt, task, "general", 0, i, f"question {i}", "yes", text, scores={"exact_match": float(text == "yes")}
+        )
+        for i, text in enumerate(texts)
+    ]  # fmt: skip
+
+
+def moved(outputs: list[Output]) -> Flips:
+    return flips(outputs, Summary.of(score(outputs, [TASK, replace(TASK, name="other")])))
+
+
+def test_each_item_that_moved_is_named_with_its_direction_and_both_answers() -> None:
+    base = answers("base", ["yes", "yes", "no", "no", "no", "yes"])
+    tuned = answers("tuned", ["yes", "no", "yes", "maybe", "No.", "yes"])
+    result = moved([*base, *tuned])
+    assert [(f.index, f.direction, f.base, f.tuned) for f in result.items] == [
+        (1, "lost", "yes", "no"),
+        (2, "gained", "no", "yes"),
+        (3, "both wrong", "no", "maybe"),  # and 4 is the same answer in other spelling
+    ]
+    assert result.counts == {"quiz": {"lost": 1, "gained": 1, "both wrong": 1}}
+    assert result.compared == {"quiz": 6}
+
+
+def test_a_general_item_is_read_with_the_prompt_removed() -> None:
+    base, wrong = answers("base", ["yes"] * 6), ["no"] * 6
+    off = answers("tuned", ["yes"] * 6, "off")
+    assert not moved([*base, *off, *answers("tuned", wrong, "on")]).items
+    assert moved([*base, *answers("tuned", wrong, "off"), *answers("tuned", ["yes"] * 6, "on")]).total["lost"] == 6
+
+
+def test_answers_are_paired_by_their_item_and_not_by_their_place() -> None:
+    base, tuned = answers("base", ["yes", "no", "yes"]), answers("tuned", ["yes", "no", "yes"])
+    assert not moved([*base, *tuned[::-1]]).items
+
+
+def test_of_many_items_each_task_has_an_equal_part_and_losses_come_first() -> None:
+    base = [*answers("base", ["yes", "no"] * 3), *answers("base", ["no"] * 2, task="other")]
+    tuned = [*answers("tuned", ["no", "yes"] * 3), *answers("tuned", ["yes"] * 2, task="other")]
+    chosen = moved([*base, *tuned]).first(5)
+    assert [(f.task, f.direction) for f in chosen] == [("quiz", "lost")] * 3 + [("other", "gained")] * 2
