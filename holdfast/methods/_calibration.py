@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from holdfast.inference.sampling import Sampling
+from holdfast.methods._written_texts import continuations
 from holdfast.methods.base import Context
 from holdfast.methods.replay import read
 from holdfast.models.loading import Pretrained
@@ -29,12 +29,8 @@ def written_rows(context: Context, count: int, length: int, seed: int) -> list[R
     pretrained = context.pretrained
     if not pretrained.architecture.plain_texts:
         raise ValueError("calibrate: a model with an encoder writes no texts from nothing; name a TASK in `calibrate`")
-    tokenizer = pretrained.tokenizer
-    # GPT-2 and its relatives have no beginning token: pretraining put the end of one text before the next.
-    begin = tokenizer.bos_token or tokenizer.eos_token
     length = min(length, pretrained.max_length - 2)
-    drawn = Sampling(max_new_tokens=length, temperature=1.0, samples=count, seed=seed)
-    texts = context.language_model().generate([begin], drawn)
+    texts = continuations(context.language_model(), "", count, length, seed)
     rows = _texts(((f"written[{i}]", text) for i, text in enumerate(texts)), pretrained, length)
     if not rows:
         raise ValueError(

@@ -14,6 +14,7 @@ from torch import Tensor
 from holdfast.inference.language_model import LanguageModel
 from holdfast.inference.sampling import Sampling
 from holdfast.methods._divergence import divergence, frozen_copy, predictions
+from holdfast.methods._written_texts import continuations
 from holdfast.methods.base import Context, Method
 from holdfast.prefix.model import PrefixModel
 from holdfast.row import Row
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from holdfast.prefix.head import LabelLogits
 
 MARK = "@@question@@"
-AT_ONCE = 8192  # Tokens of texts that are sampled together.
 
 
 @dataclass
@@ -113,26 +113,18 @@ class SelfReplay(Method):
         chats = round(self.self_chat * self.self_texts) if getattr(model.tokenizer, "chat_template", None) else 0
         # At most half of the model's positions: the text of a chat's template needs some as well.
         new = max(2, min(self.self_length, model.room // 2))
-        texts = self._continued(model, "", self.self_texts - chats, new)
+        texts = continuations(model, "", self.self_texts - chats, new, self.seed)
         if chats:
             opening = _asked(model.tokenizer, MARK).prompt.partition(MARK)[0]
-            begun = [_asked(model.tokenizer, text) for text in self._continued(model, opening, chats, new // 2)]
+            begun = [
+                _asked(model.tokenizer, text) for text in continuations(model, opening, chats, new // 2, self.seed)
+            ]
             sampling = Sampling(new // 2, temperature=1.0, seed=self.seed)
             answers = model.generate([chat.prompt for chat in begun], sampling)
             texts += [chat.prompt + answer + chat.end for chat, answer in zip(begun, answers, strict=True)]
         if PartialState().is_main_process:
             seconds = time.perf_counter() - began
             print(f"self_replay: the model wrote {len(texts)} texts in {seconds:.0f} s", file=sys.stderr, flush=True)
-        return texts
-
-    def _continued(self, model: LanguageModel, opening: str, count: int, new: int) -> list[str]:
-        """Return so many continuations of one text, each of `new` tokens at most."""
-        texts: list[str] = []
-        # Sample j is drawn by the seed + j, so that the size of these parts changes no text.
-        size = max(1, AT_ONCE // new)
-        for begin in range(0, count, size):
-            many = min(size, count - begin)
-            texts += model.generate([opening], Sampling(new, temperature=1.0, seed=self.seed + begin, samples=many))
         return texts
 
     def _encoded(self, context: Context) -> list[Row]:

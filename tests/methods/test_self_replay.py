@@ -65,7 +65,7 @@ def test_texts_come_from_the_starting_model_by_the_seed_alone(tmp_path: Path) ->
 def test_parts_of_a_sampling_change_no_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = set_up(tmp_path / "whole", Full(), method())
     batch(whole)
-    monkeypatch.setattr("holdfast.methods.self_replay.AT_ONCE", 50)
+    monkeypatch.setattr("holdfast.methods._written_texts.AT_ONCE", 50)
     parts = set_up(tmp_path / "parts", Full(), method())
     batch(parts)
     assert parts.methods[1].state_dict() == whole.methods[1].state_dict()
