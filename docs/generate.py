@@ -1,5 +1,6 @@
-"""Write docs/cli.md and docs/methods.md from the code: `python docs/generate.py` where holdfast is installed. A test compares them."""
+"""Write docs/cli.md, docs/methods.md and docs/combinations.md from the code: `python docs/generate.py` where holdfast is installed. A test compares them."""
 
+import re
 from pathlib import Path
 
 import typer
@@ -53,7 +54,76 @@ def methods() -> str:
     return "\n".join(parts)
 
 
-GENERATED = {"cli.md": command_line, "methods.md": methods}
+def composition(first: str, second: str) -> str:
+    """The composition of two methods: the one that chooses the parameters first, or full fine-tuning where neither does."""
+    from holdfast.plugins import METHODS, techniques
+
+    joins = {name: technique.joins for name, technique in techniques(METHODS).items()}
+    if joins[first] and joins[second]:
+        return f"full+{first}+{second}"
+    return f"{second}+{first}" if joins[first] else f"{first}+{second}"
+
+
+def refusal(first: str, second: str) -> str:
+    """Why two methods are refused when a run is planned, or nothing."""
+    from holdfast.recipes.find import find_recipe
+    from holdfast.recipes.plan import RecipePlan
+    from holdfast.tasks.task_set import TaskRef
+
+    try:
+        find_recipe(composition(first, second))(RecipePlan("model", (TaskRef("task"),)))
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def combinations() -> str:
+    """Every pair of methods: one that runs, or the reason why not."""
+    from holdfast.plugins import METHODS, techniques
+
+    joining = [name for name, technique in techniques(METHODS).items() if technique.joins]
+    choosing = [name for name in techniques(METHODS) if name not in joining]
+    reasons: list[str] = []
+    lines = []
+    for row in (*choosing, *joining):
+        cells = []
+        for column in joining:
+            reason = refusal(row, column)
+            # Said of the method that refuses, and not of the pair, so that the same reason is one line below the table.
+            reason = re.sub(r"^methods: (\w+) makes no sense beside \w+:", r"\1:", reason)
+            reason = re.sub(r"^methods: \w+, \w+ (each replace the loss)", r"both \1", reason)
+            reason = re.sub(r"^methods: \w+ is there", "it is there", reason)
+            reason = re.sub(
+                rf"^[\w+]+: {row} trains no model that {column} could",
+                f"{row} trains no model that another could",
+                reason,
+            )
+            if reason and reason not in reasons:
+                reasons.append(reason)
+            cells.append(str(reasons.index(reason) + 1) if reason else "+")
+        lines.append(f"| `{row}` | {' | '.join(cells)} |")
+    return COMBINATIONS.format(
+        header=" | ".join(f"`{name}`" for name in joining),
+        rule=" | ".join("---" for _ in joining),
+        lines="\n".join(lines),
+        reasons="\n".join(f"{number}. {reason}" for number, reason in enumerate(reasons, start=1)),
+    )
+
+
+COMBINATIONS = """# Methods together
+
+Generated from the code by `python docs/generate.py`. A `+` is a pair that trains (`--method full+kl_base`, or `--method full+ewc+kl_base` where
+neither chooses which parameters move); a number is the reason below for which it is refused before anything is loaded. A test trains every
+pair that is not refused. Two methods that both choose the parameters are always refused, and so are in no column.
+
+| | {header} |
+| --- | {rule} |
+{lines}
+
+{reasons}
+"""
+
+GENERATED = {"cli.md": command_line, "methods.md": methods, "combinations.md": combinations}
 
 if __name__ == "__main__":
     for name, make in GENERATED.items():

@@ -89,6 +89,9 @@ class Method:
     replaces_loss: ClassVar[bool] = False
     """True if `objective` replaces the token loss. At most one method of a composition may say so."""
 
+    vectors_alone: ClassVar[bool] = False
+    """True if every parameter that the method moves has one dimension."""
+
     adds_rows: ClassVar[bool] = False
     """True if `batch` adds rows to the step's loss that are no examples of the stage's tasks."""
 

@@ -34,6 +34,14 @@ class Mofo(Method):
         default=0.9, ge=0, lt=1, description="weight of the past in the moving average; AdamW's own is 0.9"
     )
 
+    def beside(self, other: Method) -> str:
+        """Refuse to select among nothing."""
+        return (
+            "the other moves vectors alone, which this one moves as a whole, so that it would do nothing"
+            if other.vectors_alone
+            else ""
+        )
+
     def prepare(self, context: Context) -> None:
         """Begin without a past."""
         self._moments: dict[str, Tensor] = {}

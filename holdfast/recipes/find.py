@@ -31,6 +31,11 @@ def find_recipe(name: str) -> Recipe:
     tuner = tuners[0] if len(tuners) == 1 and not plugins.belongs(member, METHODS) else None
     beside = tuple(method for method in joining if method is not tuner)
 
+    # Here and not where stages are made: a stage that trains a prompt alone takes no joining method, and would pass this over.
+    for method, other in zip(joining, others, strict=True):
+        if method.chooses_parameters:
+            raise ValueError(f"{name}: {first} and {other} both choose which parameters move; keep one")
+
     def composed(plan: RecipePlan) -> list[Stage]:
         stages = recipe(replace(plan, joining=beside, tuner=tuner))
         taken: set[type] = set()

@@ -9,7 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from holdfast.methods._combinations import check_combination
 from holdfast.methods.base import Method, loss_owner
-from holdfast.plugins import unknown
+from holdfast.plugins import snake, unknown
 from holdfast.stages.curate import Curate
 from holdfast.stages.stage import Stage
 from holdfast.stages.train import Train
@@ -90,7 +90,7 @@ class RecipePlan:
         for method in methods:
             if missing := [field for field in method.stages if field not in stages]:
                 raise ValueError(
-                    f"{method.__name__}: needs a stage before it ({', '.join(missing)}), which a recipe makes; see `holdfast methods`"
+                    f"{snake(method.__name__)}: needs a stage before it ({', '.join(missing)}), which a recipe makes; see `holdfast methods`"
                 )
         settings = _make(name, TrainSettings, options)
         row_settings = {key: _check(name, key, options[key]) for key in ROW_SETTINGS if key in options}

@@ -163,6 +163,7 @@ def test_behind_a_recipe_a_method_that_chooses_parameters_takes_the_place_of_its
         ("promot+head_bias", "both choose which parameters move"),
         ("l2_sp", "chooses no parameters; add one"),
         ("full+lora", "both choose which parameters move"),
+        ("prompt_tuning+prompt_tuning", "both choose which parameters move"),
         ("prompt_tuning+l2_sp", "prompt_tuning trains no model that l2_sp could take part in"),
         ("full+l2sp", "unknown method to join another: 'l2sp'; did you mean 'l2_sp'"),
     ],
