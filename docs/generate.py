@@ -1,4 +1,4 @@
-"""Write docs/cli.md, docs/methods.md and docs/combinations.md from the code: `python docs/generate.py` where holdfast is installed. A test compares them."""
+"""Write the generated pages from the code: `python docs/generate.py` where holdfast is installed. A test compares them."""
 
 import re
 from pathlib import Path
@@ -112,9 +112,9 @@ def combinations() -> str:
 
 COMBINATIONS = """# Methods together
 
-Generated from the code by `python docs/generate.py`. A `+` is a pair that trains (`--method full+kl_base`, or `--method full+ewc+kl_base` where
-neither chooses which parameters move); a number is the reason below for which it is refused before anything is loaded. A test trains every
-pair that is not refused. Two methods that both choose the parameters are always refused, and so are in no column.
+Generated from the code by `python docs/generate.py`. A `+` is a pair that trains (`--method full+kl_base`; `--method full+ewc+kl_base`
+where neither chooses which parameters move); a number is the reason below for which it is refused before anything is loaded. A test trains
+every pair that is not refused. Two methods that both choose the parameters are always refused, and so are in no column.
 
 | | {header} |
 | --- | {rule} |

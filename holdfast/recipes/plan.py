@@ -90,7 +90,7 @@ class RecipePlan:
         for method in methods:
             if missing := [field for field in method.stages if field not in stages]:
                 raise ValueError(
-                    f"{snake(method.__name__)}: needs a stage before it ({', '.join(missing)}), which a recipe makes; see `holdfast methods`"
+                    f"{snake(method.__name__)}: needs a stage before it ({missing[0]}), which a recipe makes; see `holdfast methods`"
                 )
         settings = _make(name, TrainSettings, options)
         row_settings = {key: _check(name, key, options[key]) for key in ROW_SETTINGS if key in options}

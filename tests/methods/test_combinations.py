@@ -13,7 +13,6 @@ import torch
 from holdfast.methods.base import Method
 from holdfast.methods.full import Full
 from holdfast.methods.head_scale import HeadScale
-from holdfast.models import loading
 from holdfast.plugins import METHODS, members
 from holdfast.row import Row
 from holdfast.training.loop import Trainer
@@ -61,7 +60,7 @@ def train(folder: Path, methods: Sequence[Method], before: dict[str, Path]) -> T
     run = tiny.trainer(folder, *methods, steps=2, batch_size=2, token_budget=4096, learning_rate=1e-2)
     run.inputs = [{field: before[field] for field in method.stages} for method in methods]
     if any(method.replaces_loss for method in methods):
-        single = run.stream.row  # pyright: ignore[reportAttributeAccessIssue]
+        single: Any = run.stream.row  # pyright: ignore[reportAttributeAccessIssue]
 
         def pair(index: int, epoch: int) -> list[Row]:
             row = single(index, epoch)
