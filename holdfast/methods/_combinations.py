@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from itertools import permutations
 
-from holdfast.methods.base import Method, loss_owner, parameter_choosing_method
+from holdfast.methods.base import Method
 from holdfast.plugins import snake
 
 
@@ -23,3 +23,35 @@ def check_combination(methods: Sequence[Method]) -> None:
         if reason := method.beside(other):
             name, beside = (snake(type(each).__name__) for each in (method, other))
             raise ValueError(f"methods: {name} makes no sense beside {beside}: {reason}")
+
+
+def loss_owner(methods: Sequence[Method]) -> Method | None:
+    """Return the method of a composition that replaces the token loss; None where all keep it.
+
+    Raises:
+        ValueError: two do.
+    """
+    owners = [method for method in methods if method.replaces_loss]
+    if len(owners) > 1:
+        names = ", ".join(type(method).__name__ for method in owners)
+        raise ValueError(f"methods: {names} each replace the loss; keep one")
+    return owners[0] if owners else None
+
+
+def parameter_choosing_method(methods: Sequence[Method]) -> Method:
+    """Return the one method of a composition that chooses the parameters.
+
+    Raises:
+        ValueError: none does, or two do.
+    """
+    choosing = [method for method in methods if method.chooses_parameters]
+    # Two choices have no meaning that everybody would expect: neither their union nor the last of them.
+    if len(choosing) != 1:
+        names = ", ".join(type(m).__name__ for m in choosing or methods) or "nothing"
+        problem = (
+            "both choose which parameters move; keep one"
+            if choosing
+            else "chooses no parameters; add one that does, such as full (full+l2_sp)"
+        )
+        raise ValueError(f"methods: {names} {problem}")
+    return choosing[0]

@@ -169,35 +169,3 @@ class Method:
 
     def export(self, model: "PrefixModel", pretrained: "Pretrained", folder: Path) -> None:
         """Write what this method trained below `folder`: `model/`, `prompt/` or `adapter/`."""
-
-
-def loss_owner(methods: Sequence[Method]) -> Method | None:
-    """Return the method of a composition that replaces the token loss; None where all keep it.
-
-    Raises:
-        ValueError: two do.
-    """
-    owners = [method for method in methods if method.replaces_loss]
-    if len(owners) > 1:
-        names = ", ".join(type(method).__name__ for method in owners)
-        raise ValueError(f"methods: {names} each replace the loss; keep one")
-    return owners[0] if owners else None
-
-
-def parameter_choosing_method(methods: Sequence[Method]) -> Method:
-    """Return the one method of a composition that chooses the parameters.
-
-    Raises:
-        ValueError: none does, or two do.
-    """
-    choosing = [method for method in methods if method.chooses_parameters]
-    # Two choices have no meaning that everybody would expect: neither their union nor the last of them.
-    if len(choosing) != 1:
-        names = ", ".join(type(m).__name__ for m in choosing or methods) or "nothing"
-        problem = (
-            "both choose which parameters move; keep one"
-            if choosing
-            else "chooses no parameters; add one that does, such as full (full+l2_sp)"
-        )
-        raise ValueError(f"methods: {names} {problem}")
-    return choosing[0]

@@ -7,8 +7,8 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from holdfast.methods._combinations import check_combination
-from holdfast.methods.base import Method, loss_owner
+from holdfast.methods._combinations import check_combination, loss_owner
+from holdfast.methods.base import Method
 from holdfast.plugins import snake, unknown
 from holdfast.stages.curate import Curate
 from holdfast.stages.stage import Stage

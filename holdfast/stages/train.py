@@ -17,7 +17,8 @@ from holdfast.atomic_files import write_text, writing
 from holdfast.evaluation import ask
 from holdfast.evaluation.matrix import evaluate
 from holdfast.inference.model import Model
-from holdfast.methods.base import Method, loss_owner, parameter_choosing_method
+from holdfast.methods._combinations import loss_owner, parameter_choosing_method
+from holdfast.methods.base import Method
 from holdfast.models.loading import Pretrained
 from holdfast.prefix.model import PrefixModel
 from holdfast.prompts import load

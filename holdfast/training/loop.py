@@ -17,8 +17,8 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import broadcast_object_list, gather_object, set_seed
 from torch import Tensor, nn
 
-from holdfast.methods._combinations import check_combination
-from holdfast.methods.base import Context, Method, ParameterGroup, loss_owner, parameter_choosing_method
+from holdfast.methods._combinations import check_combination, loss_owner, parameter_choosing_method
+from holdfast.methods.base import Context, Method, ParameterGroup
 from holdfast.models import describe
 from holdfast.models.loading import Pretrained
 from holdfast.prefix.head import LabelLogits

@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from holdfast.methods.base import Method, loss_owner
+from holdfast.methods._combinations import loss_owner
+from holdfast.methods.base import Method
 from holdfast.prefix.head import LabelLogits
 from holdfast.prefix.packing import label_factors
 from holdfast.row import Row, total_weight
