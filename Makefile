@@ -4,7 +4,7 @@ BIN := .venv/bin
 export OMP_NUM_THREADS ?= 2
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo test lint bench browser slow install
+.PHONY: demo test lint bench browser slow real install
 
 install: .venv/installed
 
@@ -18,6 +18,9 @@ demo: install
 
 test: install
 	$(BIN)/python -m pytest
+
+real: install
+	$(BIN)/python -m pytest -m real
 
 slow: install
 	$(BIN)/python -m pytest -m slow
