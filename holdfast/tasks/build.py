@@ -129,17 +129,20 @@ def _template(draft: Draft, shape: Shape, examples: Splits) -> Template:
         ValueError: it could not work on any example: its syntax, or a stop string where the answer begins.
     """
     settings = draft.settings
-    for key in ("loss", "think"):
-        if getattr(settings, key) is not None and shape.target != "messages":
+    every = list(chain.from_iterable(examples.values()))
+    # A chat task that was written out names its target, and its messages are a column.
+    wrong = {"loss": not all("messages" in example.fields for example in every), "think": shape.target != "messages"}
+    for key in wrong:
+        if getattr(settings, key) is not None and wrong[key]:
             raise ValueError(
                 f"{draft.settings_where}: `{key}` is for lines with `messages`, and these have {shape.name}; remove it"
             )
     template = settings.template(shape.template)
     # By the data: conversations of one answer each train their last and only answer.
-    if settings.loss is None and any(map(_answers_before, chain.from_iterable(examples.values()))):
+    if settings.loss is None and any(map(_answers_before, every)):
         template = replace(template, loss="all")
     if draft.settings.stop is None:
-        targets = [example.target for example in chain.from_iterable(examples.values())]
+        targets = [example.target for example in every]
         template = replace(template, stop=default_stop(targets, template.separator))
     # Compiled once here: a mistake in the template would otherwise be reported for every line of the data.
     try:

@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
+from holdfast.tasks.record_formats import CONVERSATION
 from holdfast.tasks.sources import load_task
 from holdfast.tasks.task import Example, Task, Template
+from holdfast.tasks.templates import render
 from holdfast.tasks.write import read_rows, write_task
 
 EXAMPLES = (
@@ -85,3 +87,17 @@ def test_an_example_with_a_template_of_its_own_comes_back_with_it(tmp_path: Path
     assert read_rows(tmp_path, "train") == (*EXAMPLES, mixed)
     # One without choices is no reason to leave them out for the task's own examples.
     assert "choices: choices" in (tmp_path / "task.yaml").read_text()
+
+
+def test_a_written_chat_task_is_trained_on_the_same_answers(tmp_path: Path) -> None:
+    turns = [{"role": role, "content": role[0]} for role in ("user", "assistant", "user")]
+    example = Example({"messages": tuple(turns), "tools": [{"name": "f"}]}, "yes")
+    chat = Task("talk", {"train": (example,), "test": (example,)}, Template(CONVERSATION, chat="auto", loss="all"))
+    write_task(chat, tmp_path)
+    read = load_task(str(tmp_path))
+    assert read.template == chat.template
+    (row,) = read.splits["train"]
+    assert row.fields == {"messages": turns, "tools": [{"name": "f"}]}
+    plain = Example({"messages": row.fields["messages"]}, row.target)
+    rendered = render(read.template, plain, (), None)
+    assert [rendered.prompt[slice(*span)] for span in rendered.turns] == [" a"]
