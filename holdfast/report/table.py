@@ -72,7 +72,7 @@ def _table(summary: Summary) -> Table:
         if index and judged[index - 1].role != line.role:
             table.add_section()
             table.add_row()  # an empty line: without borders a section alone cannot be seen
-        word = verdicts.of_score(line.headline) if line.headline else None
+        word = line.verdict
         table.add_row(
             line.task,
             str(line.shots),

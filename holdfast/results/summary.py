@@ -52,6 +52,11 @@ class TaskResult:
         return _points(self.base, "low") <= _chance(self.base) + 1e-9
 
     @property
+    def verdict(self) -> Verdict | None:
+        """Return the word for the score that counts; None where the base is at the floor, or nothing was compared."""
+        return verdicts.of_score(self.headline) if self.headline and not self.floored else None
+
+    @property
     def any(self) -> Score:
         """Return any score of the line, for what they share (n, template, decoding)."""
         score = self.headline or self.base
@@ -285,9 +290,8 @@ class Summary:
         """Return the role's lines by their verdicts (own metric of each task, the prompt state that counts), without floored ones."""
         by_verdict: dict[Verdict, list[TaskResult]] = {}
         for line in self.counted if role == "general" else self.first_metric(role):
-            word = verdicts.of_score(line.headline) if line.headline else None
-            if word:
-                by_verdict.setdefault(word, []).append(line)
+            if line.verdict:
+                by_verdict.setdefault(line.verdict, []).append(line)
         return by_verdict
 
 

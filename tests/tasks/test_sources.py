@@ -11,8 +11,9 @@ from datasets import config
 import holdfast.lab
 from holdfast.tasks.catalogue.entries import ENTRIES, SUITES
 from holdfast.tasks.everyday import suite
+from holdfast.tasks.harness_examples import SUITES as HARNESS_SUITES
 from holdfast.tasks.icl_probe import LANGUAGES
-from holdfast.tasks.sources import is_diagnostic, listing, load_task
+from holdfast.tasks.sources import expand, is_diagnostic, listing, load_task
 from holdfast.tasks.task import Example, Task
 
 LINES = "".join(json.dumps({"input": str(i), "target": str(i + 1)}) + "\n" for i in range(10))
@@ -97,3 +98,21 @@ def test_disguises_and_probes_are_diagnostics_and_nothing_else_is() -> None:
     assert not any(
         is_diagnostic(name) for name in ("lab:copying", "harness:piqa", "hf:rte", "rte", "probe", "C:/leetspeak")
     )
+
+
+def test_a_suite_of_the_harness_stands_for_its_tasks_and_says_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match="harness:standard is a suite of tasks.*harness:hellaswag"):
+        load_task("harness:standard")
+    # As where the extra is not installed.
+    monkeypatch.setitem(sys.modules, "lm_eval.tasks", None)
+    monkeypatch.delitem(sys.modules, "holdfast.tasks.harness", raising=False)
+    with pytest.raises(
+        ValueError, match=r"harness: tasks need the lm-evaluation-harness; pip install 'holdfast\[harness\]'"
+    ):
+        expand("harness:standard")
+
+
+@pytest.mark.slow
+def test_the_harness_has_every_task_of_the_standard_suite() -> None:
+    tasks = pytest.importorskip("lm_eval.tasks", reason="the extra `harness` is not installed")
+    assert set(HARNESS_SUITES["harness:standard"]) <= set(tasks.TaskManager().all_tasks)

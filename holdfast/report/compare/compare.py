@@ -11,14 +11,17 @@ from rich.text import Text
 
 from holdfast.report import table
 from holdfast.report.chart import svg
-from holdfast.results import run_folder, units, verdicts
+from holdfast.results import run_folder, units
 from holdfast.results.run_folder import Folder
 from holdfast.results.scores import Score, Verdict
 from holdfast.results.summary import Summary, TaskResult
 
 ABREAST = 6  # runs in one table of 80 columns; more are put below
 SIGN: dict[Verdict | None, str] = {"gained": "+", "kept": "=", "lost": "!", "not resolvable": "?", None: ""}
-NOTE = "Change to each run's own base in points; + gained, = kept, ! lost, ? not resolvable at this n (95 %)."
+NOTE = (
+    "Change to each run's own base in points; + gained, = kept, ! lost, ? not resolvable at this n (95 %), f base not above chance: in no "
+    "mean."
+)
 
 
 @dataclass(frozen=True)
@@ -124,7 +127,7 @@ def _table(summaries: Sequence[Summary], first: int) -> Table:
     for index, side in enumerate(sides):
         if index and sides[index - 1].role != side.role:
             grid.add_row()  # an empty line between the target and the general tasks
-        cells = [_changed(line.headline if line else None) for line in side.lines]
+        cells = [_changed(line) for line in side.lines]
         grid.add_row(side.task, str(side.shots), table.value(side.base), *cells)
     grid.add_row()
     gains, kept = [summary.gain for summary in summaries], [summary.retention for summary in summaries]
@@ -140,9 +143,11 @@ def _points(values: Sequence[float | None], plus: bool = False) -> list[str]:
     return [units.points(value, plus) if value is not None else "-" for value in values]
 
 
-def _changed(score: Score | None) -> Text:
-    if score is None or score.delta is None:
+def _changed(line: TaskResult | None) -> Text:
+    if line is None or line.headline is None or line.headline.delta is None:
         return Text("-")
-    word = verdicts.of_score(score)
+    score, word = line.headline, line.verdict
+    if line.floored:
+        return Text(f"{units.shown(score, 'delta')} f", "dim")
     # The sign says in text what the colour says: colours are lost in a file.
     return Text(f"{units.shown(score, 'delta')} {SIGN[word]}", table.STYLE[word] if word else "")

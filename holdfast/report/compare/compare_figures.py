@@ -112,9 +112,7 @@ def _marks(side: Side) -> list[svg.Mark]:
     """Return a mark for each run that measured it, in the runs' order."""
     marks = []
     for line in side.lines:
-        score = line.headline if line else None
-        if score and (moved := change(score)):
-            word = verdicts.of_score(score)
-            css_class = verdicts.SHORT[word] if word else "neutral"
+        if line and (moved := change(line.headline)):
+            css_class = verdicts.SHORT[line.verdict] if line.verdict else "neutral"
             marks.append(svg.Mark(moved.value, moved.low, moved.high, "filled", css_class))
     return marks
