@@ -101,7 +101,7 @@ def test_disguises_and_probes_are_diagnostics_and_nothing_else_is() -> None:
 
 
 def test_a_suite_of_the_harness_stands_for_its_tasks_and_says_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ValueError, match="harness:standard is a suite of tasks.*harness:hellaswag"):
+    with pytest.raises(ValueError, match=r"harness:standard is a suite of tasks.*harness:hellaswag"):
         load_task("harness:standard")
     # As where the extra is not installed.
     monkeypatch.setitem(sys.modules, "lm_eval.tasks", None)
