@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections import Counter
 from itertools import chain
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -133,3 +134,9 @@ def test_a_translation_with_or_without_its_article_is_right() -> None:
     acts = [e.target for e in german if not e.target.startswith(("Wo ", "Der ", "Die ", "Das "))]
     assert acts
     assert all(" der " not in target for target in acts)
+
+
+def test_the_page_has_a_line_for_each_task_in_both_of_its_tables() -> None:
+    text = (Path(__file__).parents[2] / "docs/everyday.md").read_text()
+    lines = [line.split("|")[1].strip() for line in text.splitlines() if line.startswith("| `")]
+    assert lines == 2 * [f"`{name}`" for name in NAMES]

@@ -154,7 +154,7 @@ TASKS: dict[str, EverydayTask] = {
         "whole numbers: plus, minus, times, divided by", "Calculate.", "{{ input }} =", "exact_match", _drawn(computed.arithmetic),
     ),
     "counting": EverydayTask(
-        "the number of words, or of letters", "Answer the question with a number.", QUESTION, "exact_match",
+        "the number of words in a list", "Answer the question with a number.", QUESTION, "exact_match",
         _drawn(computed.counting),
     ),
     "lists": EverydayTask(
