@@ -367,5 +367,5 @@ def doctor(
 
 
 def main() -> None:
-    """Entry point. Exit 0 done, 1 error in one line, 2 a retention floor was missed, 130 stopped by Ctrl-C."""
+    """Entry point. Exit 0 done, 1 error in one line, 2 something was lost, 3 cannot be told, 130 stopped by Ctrl-C."""
     output.guarded(app)

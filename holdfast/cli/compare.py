@@ -1,5 +1,6 @@
 """Models and runs side by side: `holdfast compare`, and the end of `demo` and `evaluate --against`."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -17,11 +18,48 @@ def compare(
             min=0, max=1, help="Exit with 2 where a run keeps less than this share on the general tasks, such as 0.95."
         ),
     ] = None,
+    policy: Annotated[
+        Path | None,
+        typer.Option(
+            help="YAML: what must be kept. Exit 0 kept, 2 lost, 3 cannot tell at this number of items (docs/gate.md)."
+        ),
+    ] = None,
+    summary: Annotated[Path | None, typer.Option(help="With --policy: write the outcome here, as Markdown.")] = None,
     out: Out = None,
     json_: Json = False,
 ) -> None:
-    """Runs side by side."""
-    comparison(runs, floor, out, json_)
+    """Runs side by side; with --policy, a gate for CI."""
+    if policy is None:
+        if summary is not None:
+            raise ValueError("--summary: is the outcome of a policy; give --policy FILE too")
+        comparison(runs, floor, out, json_)
+    elif floor is not None or out is not None:
+        raise ValueError(
+            "--floor and --out: not with --policy, which has `retention` for the one; the other shows runs side by side"
+        )
+    else:
+        _gate(runs, policy, summary, json_)
+
+
+def _gate(folders: list[Path], policy: Path, summary: Path | None, json_: bool) -> None:
+    """Hold runs against a policy, print what is not kept, and exit with the outcome."""
+    from holdfast.api import gate
+    from holdfast.results.run_folder import expanded
+
+    judged = gate.gate(expanded(folders), policy)
+    if summary is not None:
+        gate.write_summary(judged, policy, summary)
+    if json_:
+        for run in judged:
+            output.lines(asdict(check) | {"run": str(run.folder)} for check in run.checks)
+    for run in () if json_ else judged:
+        print(f"{run.folder}: {run.outcome} ({len(run.checks)} rules)")
+        for check in run.checks:
+            if check.outcome != "kept":
+                print(f"  {check.rule}: {gate.measured(check)}, {check.items} items: {gate.words(check)}")
+        for sentence in run.unchecked:
+            print(f"  not compared with what was measured: {sentence}")
+    raise typer.Exit(gate.worst(judged))
 
 
 def against(

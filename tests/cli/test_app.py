@@ -17,7 +17,7 @@ tune: MODEL TASK --method --general --curate --edit --decode --shots --limit --s
 evaluate: MODEL --prompt --base --task --shots --limit --seed --demonstrations --demonstration-sets --analyse --decode --set --out --trust-remote-code --trust-code --json --against --target
 generate: MODEL --prompt --base --input --max-new-tokens --stop --num-beams --temperature --top-k --top-p --samples --seed --decode --set --trust-remote-code
 edit: BASE TUNED --edit --out --set
-compare: RUNS --floor --out --json
+compare: RUNS --floor --policy --summary --out --json
 study: MODEL --out --method --target --general --seeds --shots --limit --curve --analyse --match --jobs --set --trust-code --json
 report: RUN
 push: RUN REPO --public --with-report

@@ -1,0 +1,160 @@
+"""Hold runs against a policy: the Python name behind `holdfast compare --policy FILE`."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from holdfast.atomic_files import write_text
+from holdfast.models import resolve
+from holdfast.models.fingerprint import fingerprint
+from holdfast.plugins import CODE
+from holdfast.results import run_folder
+from holdfast.results.evidence import Evidence, Fingerprint, changed_files, read_evidence
+from holdfast.results.policy import EXIT, Check, Outcome, judge, outcome, read_policy
+from holdfast.results.summary import Summary
+from holdfast.tasks import sources
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One run held against a policy. `unchecked` says of which part of the evidence nothing can be said here."""
+
+    folder: Path
+    checks: list[Check]
+    evidence: Evidence
+    unchecked: list[str]
+
+    @property
+    def outcome(self) -> Outcome:
+        """Return the outcome of all rules together."""
+        return outcome(self.checks)
+
+
+def gate(folders: Iterable[str | Path], policy: str | Path) -> list[Judged]:
+    """Return each run with the outcome of every rule of a policy (a YAML file; see `holdfast.results.policy.Policy`).
+
+    Raises:
+        ValueError: the policy is no policy; a folder has no evidence, or its evidence is stale: a model, a task or the numbers have
+            changed since they were measured.
+    """
+    rules, judged = read_policy(Path(policy)), []
+    for folder in map(Path, folders):
+        run = run_folder.read(folder)
+        evidence = read_evidence(folder)
+        if evidence is None:
+            raise ValueError(
+                f"{folder}: has no evidence.json, so nothing says what its numbers were measured on; measure again"
+            )
+        unchecked = check_evidence(folder, evidence)
+        try:
+            checks = judge(Summary.of(run.scores), rules)
+        except ValueError as error:
+            raise ValueError(f"{folder}: {error}") from None
+        judged.append(Judged(folder, checks, evidence, unchecked))
+    return judged
+
+
+def worst(judged: Iterable[Judged]) -> int:
+    """Return the exit code for several runs: 2 where one has lost, else 3 where one cannot be told, else 0."""
+    codes = [EXIT[run.outcome] for run in judged]
+    return next((code for code in (2, 3) if code in codes), 0)
+
+
+def check_evidence(folder: Path, evidence: Evidence) -> list[str]:
+    """Compare what was measured with what lies here now; return what could not be compared, in words.
+
+    Raises:
+        ValueError: the numbers, a model or a task are not what was measured.
+    """
+    again = "measure again"
+    if changed := changed_files(folder, evidence):
+        raise ValueError(f"{folder / changed[0]}: is not as it was measured; {again}")
+    unchecked = []
+    inside = run_folder.RunFolder(folder).is_run
+    for part in (evidence.base, *evidence.tuned):
+        path = folder / part.argument if inside and part is not evidence.base else Path(part.argument)
+        now = _version_of_model(part, path)
+        if now is None:
+            unchecked.append(f"{part.argument} is not here")
+        elif now == part.argument:
+            unchecked.append(f"{part.argument} is known by its name on the hub alone")
+        elif now != part.version:
+            raise ValueError(f"{folder}: {path} has changed since it was measured; {again}")
+    for task in evidence.tasks:
+        # A task of a user's may run code when it is read, and a folder that somebody sends is no program.
+        if CODE.search(task.argument):
+            unchecked.append(f"task {task.argument} would run code")
+            continue
+        try:
+            now = sources.load_task(task.argument).version
+        except (ValueError, OSError, ImportError):
+            unchecked.append(f"task {task.argument} cannot be read here")
+            continue
+        if now != task.version:
+            raise ValueError(f"{folder}: the data of {task.argument} has changed since it was measured; {again}")
+    return unchecked
+
+
+def _version_of_model(part: Fingerprint, path: Path) -> str | None:
+    """Return the fingerprint of a model or prompt as it lies here; None where it does not."""
+    if path.exists():
+        # A prompt changes no weights, so its folder alone is what was measured.
+        adapter = resolve.adapter_of(str(path))
+        return fingerprint(str(path)) if adapter and not adapter.merges else _whole(path, part)
+    named = part.argument == "lab" or part.version == part.argument
+    return resolve.version(part.argument) if named else None
+
+
+def _whole(path: Path, part: Fingerprint) -> str:
+    """Return the version of a model's folder; of an adapter inside a run, that of its folder, as it was written down."""
+    alone = fingerprint(str(path))
+    return alone if alone == part.version else resolve.version(str(path))
+
+
+def markdown(judged: list[Judged], policy: str | Path) -> str:
+    """Return the outcome as Markdown, for the comment of a pull request: each rule, what was measured, and on what."""
+    parts = []
+    for run in judged:
+        rows = ["| rule | measured | items | outcome |", "| --- | --- | ---: | --- |"]
+        # What failed stands first: a comment is read from above.
+        order: dict[Outcome, int] = {"lost": 0, "cannot tell": 1, "kept": 2}
+        for check in sorted(run.checks, key=lambda check: order[check.outcome]):
+            rows.append(f"| {_cell(check.rule)} | {measured(check)} | {check.items} | {_cell(words(check))} |")
+        base, tuned = (
+            run.evidence.base,
+            " and ".join(f"`{part.argument}` ({part.version})" for part in run.evidence.tuned),
+        )
+        shots = ", ".join(map(str, run.evidence.shots))
+        limit = f", at most {run.evidence.limit} items a task" if run.evidence.limit else ""
+        lines = [
+            f"## {run.folder.resolve().name}: {run.outcome}",
+            "\n".join(rows),
+            f"Base `{base.argument}` ({base.version}); tuned {tuned}; {len(run.evidence.tasks)} tasks at {shots} shots{limit}; "
+            f"holdfast {run.evidence.versions.get('holdfast', '?')}; policy `{policy}`.",
+        ]
+        lines += [f"Not compared with what was measured: {'; '.join(run.unchecked)}."] if run.unchecked else []
+        parts.append("\n\n".join(lines))
+    return "\n\n".join(parts) + "\n"
+
+
+def write_summary(judged: list[Judged], policy: str | Path, path: Path) -> None:
+    """Write the outcome as Markdown (`markdown`) into a file."""
+    write_text(path, markdown(judged, policy))
+
+
+def measured(check: Check) -> str:
+    """Return a rule's measured value with its interval."""
+    value = check.measured
+    return "–" if value is None else f"{value.value:.1f} [{value.low:.1f}, {value.high:.1f}]"
+
+
+def words(check: Check) -> str:
+    """Return a rule's outcome, with what would tell where these items do not."""
+    if check.outcome != "cannot tell":
+        return check.outcome
+    why = [check.reason, f"about {check.needed} items would tell" if check.needed else ""]
+    return "cannot tell" + "".join(f": {text}" if i == 0 else f"; {text}" for i, text in enumerate(filter(None, why)))
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")

@@ -1,0 +1,196 @@
+"""A policy for a gate: floors and margins that a tuned model must be shown to keep, and what the measured intervals say of each."""
+
+import difflib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from itertools import chain
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass as checked
+from scipy import stats
+
+from holdfast.results import verdicts
+from holdfast.results.metric_facts import facts
+from holdfast.results.statistics import LEVEL, Estimate, Z
+from holdfast.results.summary import Summary, TaskResult
+
+Outcome = Literal["kept", "lost", "cannot tell"]
+EXIT: dict[Outcome, int] = {"kept": 0, "lost": 2, "cannot tell": 3}
+
+
+@checked(frozen=True, config=ConfigDict(extra="forbid"))
+class TaskPolicy:
+    """The rules for one task; what is not said is as in the policy's own fields."""
+
+    margin: float | None = Field(
+        default=None, gt=0, le=1, description="loss of score that is accepted, as a share of the scale"
+    )
+    floor: float | None = Field(
+        default=None, ge=0, le=1, description="least score of the tuned model, as a share of the scale"
+    )
+    items: int | None = Field(default=None, ge=1, description="fewest items that may decide")
+
+
+@checked(frozen=True, config=ConfigDict(extra="forbid"))
+class Policy:
+    """The rules that a tuned model must keep. All shares are from 0 to 1: a margin of 0.05 is five points of 100."""
+
+    margin: float = Field(
+        default=verdicts.MARGIN, gt=0, le=1, description="loss of score that each general task may have"
+    )
+    retention: float | None = Field(
+        default=None, ge=0, description="least share of the base's mean over the general tasks"
+    )
+    gain: float | None = Field(default=None, description="least gain on the targets, as a share of the scale")
+    items: int = Field(default=1, ge=1, description="fewest items of a task that may decide")
+    tasks: dict[str, TaskPolicy] = Field(default_factory=dict, description="by task, what is different there")
+
+
+def read_policy(path: Path) -> Policy:
+    """Return the policy that a YAML file holds.
+
+    Raises:
+        ValueError: there is no such file, or it is no policy; the message names the field and the nearest that there is.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ValueError(f"{path}: there is no such file; a policy is YAML such as `retention: 0.95`") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: not a policy; write fields such as `retention: 0.95`, one a line")
+    try:
+        return TypeAdapter(Policy).validate_python(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "unexpected_keyword_argument":
+            known = [f.name for f in fields(TaskPolicy if len(first["loc"]) > 1 else Policy)]
+            near = difflib.get_close_matches(str((first["loc"] or ("",))[-1]), known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(known)}"
+            raise ValueError(f"{path}: unknown field {name!r}; {hint}") from None
+        raise ValueError(
+            f"{path}: {name}: {first['msg'][0].lower()}{first['msg'][1:]}, not {first['input']!r}"
+        ) from None
+
+
+@dataclass(frozen=True)
+class Check:
+    """One rule of a policy and what the numbers say of it: the measured value with its interval, in points or per cent.
+
+    `needed` is about how many items of the task (of each task, for the retention) would tell, where these do not.
+    """
+
+    rule: str
+    outcome: Outcome
+    measured: Estimate | None
+    items: int
+    needed: int | None = None
+    reason: str = ""
+
+
+def judge(summary: Summary, policy: Policy) -> list[Check]:
+    """Return every rule of the policy with its outcome for one run.
+
+    A rule is kept where the whole 95 % interval keeps it, lost where none of it does, and cannot be told between. Losses are called by
+    intervals that are widened for the number of rules (Bonferroni), so that one false alarm in all stays as rare as one in twenty; that
+    all is kept needs no such care, because every rule must hold.
+
+    Raises:
+        ValueError: the policy names a task that was not measured, or nothing was compared.
+    """
+    measured = [*summary.first_metric("general"), *summary.first_metric("target")]
+    lines = [line for line in measured if line.base and line.headline]
+    unknown = policy.tasks.keys() - {line.task for line in lines}
+    if unknown or not lines:
+        names = ", ".join(sorted(unknown)) or "no task"
+        raise ValueError(f"{names}: asked for by the policy and not measured on both models; measure with --task NAME")
+    # Counted first, because the number of rules widens each.
+    planned = list(chain.from_iterable(_rules(line, policy) for line in lines))
+    count = len(planned) + (policy.retention is not None) + (policy.gain is not None)
+    checks = [_check(line, sort, bound, fewest, count) for line, sort, bound, fewest in planned]
+    if policy.retention is not None:
+        checks.append(_of_mean("retention", summary.retention, 100 * policy.retention, lines, "general", count))
+    if policy.gain is not None:
+        checks.append(_of_mean("gain", summary.gain, 100 * policy.gain, lines, "target", count))
+    return checks
+
+
+def outcome(checks: Sequence[Check]) -> Outcome:
+    """Return the outcome of all rules: lost where one is lost, else not to be told where one cannot be, else kept."""
+    words = [check.outcome for check in checks]
+    return "lost" if "lost" in words else "cannot tell" if "cannot tell" in words else "kept"
+
+
+Rule = tuple[
+    TaskResult, Literal["margin", "floor"], float, int
+]  # line, sort, bound as a share of the scale, fewest items
+
+
+def _rules(line: TaskResult, policy: Policy) -> list[Rule]:
+    task = policy.tasks.get(line.task, TaskPolicy())
+    fewest, rules = task.items or policy.items, list[Rule]()
+    # What a target must keep is said for it by name: it was tuned to change.
+    if line.role == "general" or task.margin is not None:
+        rules.append((line, "margin", task.margin or policy.margin, fewest))
+    if task.floor is not None:
+        rules.append((line, "floor", task.floor, fewest))
+    return rules
+
+
+def _check(line: TaskResult, sort: str, bound: float, fewest: int, count: int) -> Check:
+    score = line.headline
+    assert score is not None
+    scale = facts(score.metric).scale
+    points = 100 / scale if scale else 1.0
+    name = f"{line.task} ({line.shots}-shot)"
+    if sort == "floor":
+        least = bound * (scale or 1.0)
+        value, rule = Estimate(score.value, score.low, score.high, n=score.n), f"{name}: at least {100 * bound:g}"
+    elif score.delta is None:
+        return Check(
+            f"{name}: keeps within {100 * bound:g} points",
+            "cannot tell",
+            None,
+            score.n,
+            reason="no change was measured",
+        )
+    else:
+        least, value = -verdicts.margin_of(score, bound), verdicts.change_of(score)
+        rule = f"{name}: loses less than {-least * points if least < 0 else 100 * bound:.3g} points"
+        if least >= 0:
+            reason = "the base is not above chance, so there is nothing to keep"
+            return Check(rule, "cannot tell", value.scaled(points), score.n, reason=reason)
+    return _decided(rule, value.scaled(points), least * points, score.n, fewest, count)
+
+
+def _of_mean(
+    name: str, value: Estimate | None, least: float, lines: Sequence[TaskResult], role: str, count: int
+) -> Check:
+    items = [line.any.n for line in lines if line.role == role]
+    unit = "% of the base's mean" if name == "retention" else "points"
+    rule = f"{name}: at least {least:g} {unit}"
+    if value is None:
+        reason = "the base is not above chance on general tasks" if items else f"no {role} task was measured"
+        return Check(rule, "cannot tell", None, min(items, default=0), reason=reason)
+    return _decided(rule, value, least, min(items), 1, count)
+
+
+def _decided(rule: str, value: Estimate, least: float, items: int, fewest: int, count: int) -> Check:
+    if items < fewest:
+        return Check(rule, "cannot tell", value, items, fewest, f"the policy wants {fewest} items")
+    if value.low >= least and value.low > -math.inf:
+        return Check(rule, "kept", value, items)
+    wider = float(stats.norm.ppf(1 - (1 - LEVEL) / 2 / count)) / Z
+    if value.value + (value.high - value.value) * wider < least:
+        return Check(rule, "lost", value, items)
+    doubt = abs(value.value - least)
+    reach = value.value - value.low if value.value >= least else (value.high - value.value) * wider
+    # The interval shrinks as 1 / sqrt(n).
+    needed = max(items + 1, math.ceil(items * (reach / doubt) ** 2)) if doubt > 0 and math.isfinite(reach) else None
+    return Check(rule, "cannot tell", value, items, needed)
