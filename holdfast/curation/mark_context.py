@@ -1,0 +1,145 @@
+"""Context-awareness: questions whose answers are taken from the question itself are marked."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import torch
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+from torch import Tensor
+
+from holdfast.curation.base import STRICT, Curation, CurationContext
+from holdfast.inference.model import Model
+from holdfast.tasks.markers import marker_end, with_marker
+from holdfast.tasks.task import Example, Template
+from holdfast.tasks.templates import asked_text, question, render
+
+MARKER = "[IND]"
+
+
+@dataclass(frozen=True, config=STRICT)
+class MarkContext(Curation):
+    """Put a marker behind the questions whose answers look back at them, so that using the given context becomes something to ask for.
+
+    Fine-tuning on many answers that need no context unlearns to use it; with the marker on those that do, both are kept apart. The
+    score of an example is the attention of its answer's tokens to the question's words, of the strongest head of one layer, from 0 to
+    1: the mean over the answer. Examples above `threshold` (or the `share` with the highest scores) are marked, all others stay as they
+    are. The marker is plain text, so that the vocabulary stays. At inference `--decode context_marker` puts the same marker behind the
+    question where the answer must come from the context. Long questions have higher scores: compare like with like.
+    The cost is a forward of each training example in eager attention, whose memory grows with the square of its length.
+
+    Source: Wang et al. 2024, "On the loss of context-awareness in general instruction fine-tuning" (arXiv 2411.02688)
+    """
+
+    needs_model: ClassVar[bool] = True
+
+    marker: str = Field(default=MARKER, min_length=1, description="text behind a marked question")
+    threshold: float = Field(
+        default=0.6, description="score above which a question is marked; above 1: none, below 0: all"
+    )
+    share: float | None = Field(
+        default=None, ge=0, le=1, description="part of the examples to mark, in the place of a threshold"
+    )
+    depth: float = Field(
+        default=0.67, ge=0, le=1, description="layer whose attention is read, as a part of the model's depth"
+    )
+
+    def __post_init__(self) -> None:
+        if any(mark in self.marker for mark in ("{{", "{%", "{#")):
+            raise ValueError(f"marker={self.marker!r}: would be read as a template; write plain text")
+
+    def __call__(self, examples: Sequence[Example], context: CurationContext) -> Sequence[Example]:
+        """Return the examples in their order; `origin` of a marked one says so, with its score.
+
+        Raises:
+            ValueError: the model gives texts alone, or has an encoder.
+        """
+        model, template = context.model, context.task.template
+        if not isinstance(model, Model) or not model.pretrained.architecture.one_sequence:
+            raise ValueError("mark_context reads the attention of a decoder-only transformers model; take one")
+        with eager(model.pretrained.model):
+            scores = [self.score(model, template, example) for example in examples]
+        chosen = {number for number, score in enumerate(scores) if score is not None and score > self.threshold}
+        if self.share is not None:
+            ranked = sorted(range(len(scores)), key=lambda number: -(scores[number] or 0.0))
+            chosen = set(ranked[: round(self.share * len(scores))])
+        marked = list(examples)
+        for number in chosen:
+            origin = f"marked: {context.task.name}/train[{number}], score {scores[number] or 0.0:.3f}"
+            marked[number] = replace(with_mark(examples[number], template, self.marker), origin=origin)
+        return marked
+
+    def score(self, model: Model, template: Template, example: Example) -> float | None:
+        """Return the mean over the answer's tokens of the strongest head's attention to the question's words; None where it is too long."""
+        tokenizer = model.tokenizer
+        rendered = render(template, example, (), tokenizer)
+        text = rendered.prompt + rendered.target
+        # A chat template has written its own beginning; of a plain text it is the tokenizer's to put.
+        written = bool(template.chat and getattr(tokenizer, "chat_template", None))
+        encoded = tokenizer(text, return_offsets_mapping=True, add_special_tokens=not written)
+        if len(encoded["input_ids"]) > model.room:
+            return None
+        user_text = _user_text(template, example)
+        first = rendered.prompt.rfind(user_text)
+        words, answer = [], []
+        for position, (start, end) in enumerate(encoded["offset_mapping"]):
+            if start >= len(rendered.prompt) and end > start:
+                answer.append(position)
+            # Words of the question alone: no special token, role or line break, which draw attention whatever is asked.
+            elif first <= start < end <= first + len(user_text) and text[start:end].strip():
+                words.append(position)
+        if not words or not answer:
+            return None
+        attention = _attention(model.pretrained.model, encoded["input_ids"], self.depth)
+        return float(attention[:, answer][:, :, words].sum(-1).amax(0).mean().clamp(0, 1))
+
+
+def with_mark(example: Example, template: Template, marker: str) -> Example:
+    """Return the example with the marker behind its question: in its last user turn, or in a template of its own."""
+    template = example.template or template
+    messages = example.fields.get("messages")
+    if template.chat and isinstance(messages, list | tuple):
+        turns: list[Any] = [dict(turn) for turn in messages]
+        last = max(number for number, turn in enumerate(turns) if turn["role"] == "user")
+        turns[last]["content"] = with_marker(turns[last]["content"], marker)
+        return replace(example, fields={**example.fields, "messages": turns})
+    end = marker_end(question(template, example), marker)
+    marked = replace(example, template=replace(template, input=template.input + end))
+    assert question(template, marked) == question(template, example) + end
+    return marked
+
+
+def _user_text(template: Template, example: Example) -> str:
+    """Return the user's text that the answer may look back at: the question, or the last user turn of a conversation."""
+    messages = example.fields.get("messages")
+    if template.chat and isinstance(messages, list | tuple):
+        return next(turn["content"] for turn in reversed(messages) if turn["role"] == "user")
+    return asked_text(template, example)
+
+
+@contextmanager
+def eager(model: Any) -> Iterator[None]:
+    """Let a model compute its attention in full within the context: other implementations return none."""
+    before = model.config._attn_implementation
+    model.set_attn_implementation("eager")
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(before)
+
+
+@torch.no_grad()
+def _attention(model: Any, tokens: Sequence[int], depth: float) -> Tensor:
+    """Return the attention `[heads, T, T]` of the layer at a part of the model's depth."""
+    layers = [m for m in model.modules() if hasattr(m, "layer_idx") and "attention" in type(m).__name__.lower()]
+    layer: Any = layers[min(len(layers) - 1, int(depth * len(layers)))]
+    seen: list[Tensor] = []
+    # Of one layer alone: all of them would take as many times the memory.
+    hook = layer.register_forward_hook(lambda module, inputs, output: seen.append(output[1]))
+    try:
+        model(torch.tensor([list(tokens)], device=model.device), use_cache=False)
+    finally:
+        hook.remove()
+    return seen[0][0].float()
