@@ -100,6 +100,27 @@ TRAINING = (
     Bug("a merged LoRA is merged again", "models/resolve.py",
         'if stage is not None and whole is None and (stage / "adapter")', 'if stage is not None and (stage / "adapter")',
         "recipes/test_adapters.py"),
+    Bug("a hidden token is what is to be predicted", "prefix/packing.py",
+        "targets = row.targets or row.tokens", "targets = row.tokens",
+        "methods/test_masked_thought.py methods/test_contract.py"),
+    Bug("mofo's momentum is that of the gradient before clipping", "training/loop.py",
+        "        for method in self.methods:\n            method.after_step(self.model)\n        self.optimizer.zero_grad(set_to_none=True)",
+        "        torch._foreach_mul_([p.grad for p in self._moving.values() if p.grad is not None], max(1.0, norm / self.settings.clip))\n"
+        "        for method in self.methods:\n            method.after_step(self.model)\n        self.optimizer.zero_grad(set_to_none=True)",
+        "methods/test_mofo.py"),
+    Bug("the Fisher information is per text", "methods/ewc.py",
+        "alpha=1 / labels)", "alpha=1 / len(rows))",
+        "methods/test_ewc.py"),
+    Bug("token weights that the model gives have a gradient", "prefix/head.py",
+        "    @torch.no_grad()\n    def each(", "    def each(",
+        "methods/test_token_weights.py::test_the_gradient_does_not_go_through_the_factors"),
+    Bug("sdft learns by the reverse divergence", "methods/sdft.py",
+        "return output.total(divergence, teacher)",
+        "return output.total(lambda logits, labels, weights, base: divergence(base, labels, weights, logits), teacher)",
+        "methods/test_sdft.py"),
+    Bug("methods that refuse each other train together", "methods/_combinations.py",
+        "        if reason := method.beside(other):", "        if False and (reason := method.beside(other)):",
+        "methods/test_dpo.py methods/test_sdft.py methods/test_token_weights.py"),
 )  # fmt: skip
 
 STAGES = (
