@@ -33,7 +33,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "training", "evaluation", "methods", "curation", "edits", "decoding", "analysis", "inference", "prompts", "prefix", "models",
         "weights", "tasks", "results", "row", "plugins", "atomic_files",
     },
-    "recipes": {"curation", "decoding", "edits", "stages", "training", "methods", "tasks", "plugins"},
+    "recipes": {"curation", "decoding", "edits", "stages", "training", "methods", "models", "tasks", "plugins"},
     "report": {"results", "atomic_files"},
     "api": {
         "recipes", "stages", "evaluation", "decoding", "inference", "prompts", "prefix", "models", "lab", "tasks", "results", "report",

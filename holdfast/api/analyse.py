@@ -23,6 +23,8 @@ def analyse_run(
     shots: int = 0,
     limit: int | None = None,
     out: str | Path | None = None,
+    dtype: str = "auto",
+    device: str = "auto",
     trust_remote_code: bool = False,
     trust_code: bool = False,
 ) -> list[Mapping[str, Any]]:
@@ -45,8 +47,10 @@ def analyse_run(
     named = chain.from_iterable(map(sources.expand, tasks)) if tasks else _general(config)
     general = [name for name in named if name not in targets]
     # Without the prompt: an analysis attaches it where it compares both.
-    tuned = load(run, prompt="off", trust_remote_code=trust_remote_code).pretrained
-    base = resolve.load(config["model"], trust_remote_code=trust_remote_code, date=config.get("date"))
+    tuned = load(run, prompt="off", dtype=dtype, device=device, trust_remote_code=trust_remote_code).pretrained
+    base = resolve.load(
+        config["model"], loading=tuned.loading, trust_remote_code=trust_remote_code, date=config.get("date")
+    )
     records = analyse.run_analyses(folder, tuned, base, targets[0], general, analyses, limit=limit, shots=shots)
     if out is not None:
         write_text(RunFolder(Path(out)).analysis_file, "".join(json.dumps(record) + "\n" for record in records))

@@ -37,9 +37,11 @@ def evaluate(
     sets: int = 1,
     out: str | Path | None = None,
     decode: Decoding | None = None,
+    dtype: str = "auto",
+    device: str = "auto",
     trust_remote_code: bool = False,
 ) -> list[Score]:
-    """Return the scores of a model on tasks, without training; `model`, `prompt` and `base` are as in `load`.
+    """Return the scores of a model on tasks, without training; `model`, `prompt`, `base`, `dtype` and `device` are as in `load`.
 
     Demonstrations are the first of the train split, the same for all items, or sampled for each item; in so many `sets`, the
     spread between which `Score.over_sets` says.
@@ -57,7 +59,7 @@ def evaluate(
     for name in sources.arguments(tasks):
         loaded += sources.load_tasks(name)
     check_askable(loaded, max(shots))  # Before the model is loaded, which may take minutes.
-    measured = load(model, prompt=prompt, base=base, trust_remote_code=trust_remote_code)
+    measured = load(model, prompt=prompt, base=base, dtype=dtype, device=device, trust_remote_code=trust_remote_code)
     answering = measured if decode is None else decode.wrap(measured)
     name = str(model.folder if isinstance(model, Run) else model)
     state = "on" if measured.prompt is not None else "off" if prompt == "off" else None
@@ -88,7 +90,10 @@ def evaluate(
                 answers = [replace(o, decoding=f"{snake(type(decode).__name__)}: {o.decoding}") for o in answers]
             outputs[number] += answers
             progress.done()
-    made = Circumstances(model=name, model_hash=measured.pretrained.hash, seed=seed, versions=library_versions())
+    identity, loading = measured.pretrained.hash, measured.pretrained.loading
+    made = Circumstances(
+        model=name, model_hash=identity, seed=seed, versions=library_versions(), dtype=loading.dtype, device=loading.device
+    )  # fmt: skip
     # The first set is what is reported; the others say only how far the numbers spread.
     scores, *others = (score(part, loaded, circumstances=made) for part in outputs)
     scores = with_spread(scores, others)

@@ -5,6 +5,7 @@ from pathlib import Path
 from holdfast.api.tune import Run
 from holdfast.inference.model import Model
 from holdfast.models import resolve
+from holdfast.models.precision import Loading
 from holdfast.prefix.attached import detached
 from holdfast.prompts.load import load_prompt
 from holdfast.results.run_folder import RunFolder
@@ -15,6 +16,8 @@ def load(
     prompt: str | Path | None = None,
     *,
     base: str | Path | None = None,
+    dtype: str = "auto",
+    device: str = "auto",
     trust_remote_code: bool = False,
     date: str | None = None,
 ) -> Model:
@@ -24,10 +27,11 @@ def load(
     base, and a soft prompt attached to it: to the base that the adapter's configuration names, or to `base`. For a run, `prompt` is
     "on" (attached, the default where the run trained one), "off" (removed) or, of a run with several targets, the target whose prompt
     it is; otherwise it is a soft prompt's folder, or None. `date` (YYYY-MM-DD) is what a chat template that writes today's date writes:
-    by default that of the run, in whose words it was trained, else today's.
+    by default that of the run, in whose words it was trained, else today's. `dtype` and `device` are as in `tune`; `auto` is the
+    precision of the run, else that of the model's own files.
 
     Raises:
-        ValueError: there is no such model or prompt, or a run with several prompts is not told which.
+        ValueError: there is no such model, prompt, precision or device, or a run with several prompts is not told which.
     """
     folder = model.folder if isinstance(model, Run) else Path(model)
     on = None if base is None else str(base)
@@ -37,6 +41,7 @@ def load(
         # Both: the run's folder has only what training left, such as an adapter for the model of that name.
         source, run = config["model"], folder
         date = date or config.get("date")  # Other words than in training would be another prompt.
+        dtype = config.get("dtype", "fp32") if dtype == "auto" else dtype
         prompt_folder = _prompt_of(folder, prompt_name)
     elif prompt_name in ("on", "off"):
         raise ValueError(f"{model}: prompt={prompt!r} needs the folder of a run; give the prompt's own folder instead")
@@ -49,7 +54,8 @@ def load(
                 f"{model}: is a prompt itself, so that no other is attached; give its base, {adapter.base}, for --prompt"
             )
         source, on, prompt_folder = adapter.base, None, adapter.folder
-    pretrained = resolve.load(source, run, base=on, trust_remote_code=trust_remote_code, date=date)
+    loading = Loading(dtype, device)
+    pretrained = resolve.load(source, run, base=on, loading=loading, trust_remote_code=trust_remote_code, date=date)
     return Model(pretrained, detached(load_prompt(prompt_folder, pretrained)()) if prompt_folder else None)
 
 

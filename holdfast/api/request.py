@@ -10,6 +10,7 @@ from holdfast.api.versions import library_versions
 from holdfast.evaluation.ask import check_askable
 from holdfast.models import chat_date, reading, resolve
 from holdfast.models.loading import load_tokenizer
+from holdfast.models.precision import AUTO, Loading
 from holdfast.recipes.pipeline import Pipeline, Techniques, compose
 from holdfast.recipes.plan import RecipePlan
 from holdfast.stages import assemble
@@ -20,6 +21,7 @@ from holdfast.stages.validation import Validation
 from holdfast.tasks import sources
 from holdfast.tasks.task_set import TaskSet
 from holdfast.tasks.templates import check_chat
+from holdfast.training.processes import check_device
 
 
 def general_of(
@@ -59,6 +61,7 @@ class Request:
     trust_remote_code: bool
     date: str | None
     settings: dict[str, dict[str, Any]]
+    loading: Loading = AUTO
 
     def read_tasks(self, trained: TaskSet | None = None) -> TaskSet:
         """Return the tasks, each read once; `trained` are the targets, where they were read already.
@@ -119,6 +122,8 @@ def plan_run(request: Request, tasks: TaskSet, folder: Path) -> RunPlan:
     """
     model, trust = request.model, request.trust_remote_code
     version, config, date = resolve.version(model), request.config, None
+    loading = request.loading.resolved(resolve.resolve(model))
+    check_device(loading.device)
     # The date stands in the prompts of chat templates only; other runs stay equal from day to day.
     chats = [ref.task for ref in tasks.refs if ref.task.template.chat]
     tokenizer = load_tokenizer(resolve.resolve(model), trust_remote_code=trust) if chats else None
@@ -128,14 +133,16 @@ def plan_run(request: Request, tasks: TaskSet, folder: Path) -> RunPlan:
     if chats and chat_date.writes_date(tokenizer):
         config["date"] = date = str(request.date or _begun(folder, config) or chat_date.today())
     versions = (version, *(ref.version for ref in tasks.targets))
-    recipe_plan = RecipePlan(model, tasks.targets, request.settings, request.seed, versions, trust, date=date)
+    recipe_plan = RecipePlan(
+        model, tasks.targets, request.settings, request.seed, versions, trust, date=date, loading=loading
+    )
     pipeline = compose(request.techniques, recipe_plan, (*tasks.general, *tasks.diagnostics))
     check_known(request.analyses)
     curve = request.curve or int(bool(request.analyses))
     validation = None
     if pipeline.search is not None:
         sweep = pipeline.search.sweep
-        validation = Validation(model, (*tasks.targets, *tasks.general), sweep.rule.limit, trust, date)
+        validation = Validation(model, (*tasks.targets, *tasks.general), sweep.rule.limit, trust, date, loading)
         # Now, and not hours later when the search begins.
         validation.check(sweep.name)
         if len(sweep.dials) > 1:
@@ -143,10 +150,13 @@ def plan_run(request: Request, tasks: TaskSet, folder: Path) -> RunPlan:
     pipeline = pipeline.with_curve(recipe_plan, curve)
     config |= {"noise_floor": True} if request.noise_floor else {}
     config |= {"analyses": list(request.analyses)} if request.analyses else {}
+    # What `auto` came to. The device changes rounding alone, so that a run may go on with another.
+    config |= {"dtype": loading.dtype, "device": loading.device}
     config |= {"stages": recipe_plan.resolved, "versions": library_versions()}
     questions = EvaluationSettings(
-        model, version, tasks, request.shots, request.limit, request.noise_floor, trust, date, pipeline.decoding
-    )
+        model, version, tasks, request.shots, request.limit, request.noise_floor, trust, date, pipeline.decoding,
+        loading,
+    )  # fmt: skip
     return RunPlan(request, tasks, pipeline, questions, config, curve, validation)
 
 

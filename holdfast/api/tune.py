@@ -13,6 +13,7 @@ from holdfast.api.versions import library_versions
 from holdfast.evaluation.harness_samples import write_samples
 from holdfast.models.architecture import of_run
 from holdfast.models.fingerprint import fingerprint
+from holdfast.models.precision import Loading
 from holdfast.plugins import refuse_code
 from holdfast.recipes.assignments import nested
 from holdfast.recipes.pipeline import Techniques
@@ -31,7 +32,7 @@ from holdfast.tasks import sources
 from holdfast.tasks.task_set import TaskSet
 from holdfast.training.processes import processes
 
-OPTIONAL = ("curate", "edit", "decode", "general", "shots", "limit", "seed", "date", "noise_floor", "analyses")
+OPTIONAL = ("curate", "edit", "decode", "general", "shots", "limit", "seed", "date", "noise_floor", "analyses", "dtype")
 """Arguments of `tune` that a config.yaml may have."""
 
 
@@ -77,6 +78,8 @@ def tune(
     overwrite: bool = False,
     trust_remote_code: bool = False,
     date: str | None = None,
+    dtype: str = "auto",
+    device: str = "auto",
     **fields: Any,
 ) -> Run:
     """Fine-tune `model` on `task` and measure what it gained there and kept on the `general` tasks.
@@ -93,7 +96,8 @@ def tune(
     many points along the last stage are measured too: what the trade-off is made of. `analyses` run at the same points and at step 0.
     Runs with one `stage_root` share equal stages. `date` (YYYY-MM-DD) is what a chat template that writes today's date writes, in
     training and in every question: by default the day on which the run began. With `noise_floor` the base is measured twice
-    (`Score.again`).
+    (`Score.again`). `dtype` (auto, fp32, bf16, fp16, int8, int4) is the precision in which frozen weights are held and everything is
+    asked and written, by default the checkpoint's own; `device` is auto, cpu, cuda or mps.
 
     Raises:
         ValueError: anything about the input is wrong; nothing was written then.
@@ -104,7 +108,8 @@ def tune(
     request = Request(
         str(model), targets, Techniques(method, curate, edit, decode),
         general_of(str(model), targets, general, trust_remote_code=trust_remote_code),
-        tuple(shots), limit, seed, curve, tuple(analyses), noise_floor, trust_remote_code, date, nested(fields),
+        tuple(shots), limit, seed, curve, tuple(analyses), noise_floor, trust_remote_code, date,
+        nested(fields), Loading(dtype, device),
     )  # fmt: skip
     tasks = request.read_tasks(trained_tasks)
     folder = Path(out) if out is not None else Path("runs") / request.folder_name(tasks)
@@ -158,6 +163,8 @@ def _write_run(folder: Path, root: Path, plan: RunPlan, outputs: Sequence[Output
         recipe=request.techniques.label,
         seed=request.seed,
         versions=library_versions(),
+        dtype=plan.questions.loading.dtype,
+        device=plan.questions.loading.device,
     )
     scores = score(outputs, tasks, circumstances=made)
     write_samples(folder, write_results(folder, outputs, scores, tasks), tasks)
@@ -172,7 +179,12 @@ def _write_run(folder: Path, root: Path, plan: RunPlan, outputs: Sequence[Output
 
 
 def repeat(
-    config: str | Path, out: str | Path | None = None, *, trust_remote_code: bool = False, trust_code: bool = False
+    config: str | Path,
+    out: str | Path | None = None,
+    *,
+    device: str = "auto",
+    trust_remote_code: bool = False,
+    trust_code: bool = False,
 ) -> Run:
     """Run what a `config.yaml` says again, in a new folder: by default beside the old one, with `-repeat` behind its name.
 
@@ -195,8 +207,16 @@ def repeat(
     refuse_code(config_values, path, trust_code=trust_code)
     fields = {f"{stage}_": values for stage, values in config_values["stages"].items()}
     # As arguments and not as a file: the repeated run passes every check of a new one.
-    options = {key: config_values[key] for key in OPTIONAL if key in config_values}
+    options = {"dtype": "fp32"} | {key: config_values[key] for key in OPTIONAL if key in config_values}
     folder = Path(out) if out else path.resolve().parent.with_name(path.resolve().parent.name + "-repeat")
     # From the caller alone: a file that somebody sends cannot grant it.
     options["trust_remote_code"] = trust_remote_code
-    return tune(config_values["model"], config_values["task"], config_values["method"], out=folder, **options, **fields)
+    return tune(
+        config_values["model"],
+        config_values["task"],
+        config_values["method"],
+        out=folder,
+        device=device,
+        **options,
+        **fields,
+    )

@@ -80,6 +80,8 @@ def tune(
         bool, typer.Option("--noise-floor", help="Measure the base twice; no smaller change is called gained or lost.")
     ] = False,
     overwrite: Overwrite = False,
+    dtype: options.Dtype = "auto",
+    device: options.Device = "auto",
     trust_remote_code: Trust = False,
     json_: Json = False,
 ) -> None:
@@ -91,24 +93,10 @@ def tune(
     # With an underscore, as the Python function takes them: `model` and `prompt` are arguments of their own.
     fields: dict[str, Any] = {f"{stage}_": values for stage, values in settings.items()}
     run = runs.tune(
-        model,
-        task,
-        method,
-        general,
-        curate=curate,
-        edit=edit,
-        decode=decode,
-        shots=output.numbers(shots),
-        limit=limit,
-        seed=seed,
-        curve=curve,
-        analyses=analyse or (),
-        out=out,
-        noise_floor=noise_floor,
-        overwrite=overwrite,
-        trust_remote_code=trust_remote_code,
-        **fields,
-    )
+        model, task, method, general, curate=curate, edit=edit, decode=decode, shots=output.numbers(shots), limit=limit, seed=seed,
+        curve=curve, analyses=analyse or (), out=out, noise_floor=noise_floor, overwrite=overwrite, dtype=dtype, device=device,
+        trust_remote_code=trust_remote_code, **fields,
+    )  # fmt: skip
     # torchrun and accelerate start this command once a process, and one report is enough.
     if os.environ.get("RANK", "0") == "0":
         output.scores(run.scores, json_, lambda: output.run(run.folder))
@@ -134,6 +122,8 @@ def evaluate(
     decode: options.Decode = None,
     set_: options.DecodeSet = None,
     out: Out = None,
+    dtype: options.Dtype = "auto",
+    device: options.Device = "auto",
     trust_remote_code: Trust = False,
     trust_code: TrustCode = False,
     json_: Json = False,
@@ -162,12 +152,13 @@ def evaluate(
     # First, because an analysis that is not for this run is refused at once, and an evaluation may take an hour.
     if analyse:
         findings = analyse_run(
-            model, analyse, task or (), shots=min(counts), limit=limit, out=out, trust_remote_code=trust_remote_code,
-            trust_code=trust_code,
+            model, analyse, task or (), shots=min(counts), limit=limit, out=out, dtype=dtype, device=device,
+            trust_remote_code=trust_remote_code, trust_code=trust_code,
         )  # fmt: skip
     scores = evaluate_model(
         model, tasks, prompt=prompt, base=base, shots=counts, limit=limit, seed=seed, demonstrations=demonstrations, sets=sets,
-        decode=output.decoding(decode, set_), out=out, trust_remote_code=trust_remote_code,
+        decode=output.decoding(decode, set_), out=out, dtype=dtype, device=device,
+        trust_remote_code=trust_remote_code,
     )  # fmt: skip
     output.scores(scores, json_, lambda: output.table(scores))
     output.findings(findings, json_)
@@ -195,6 +186,8 @@ def generate(
     seed: Seed = 0,
     decode: options.Decode = None,
     set_: options.DecodeSet = None,
+    dtype: options.Dtype = "auto",
+    device: options.Device = "auto",
     trust_remote_code: Trust = False,
 ) -> None:
     """Batch inference: JSONL or lines in, JSONL out, prompt attached or not."""
@@ -206,7 +199,7 @@ def generate(
     content = input_.read_text(encoding="utf-8") if input_ else sys.stdin.read()
     texts = parse_prompts(content, str(input_ or "stdin"))
     technique = output.decoding(decode, set_)  # Before the model: a mistyped option should not wait for a download.
-    loaded = load(model, prompt=prompt, base=base, trust_remote_code=trust_remote_code)
+    loaded = load(model, prompt=prompt, base=base, dtype=dtype, device=device, trust_remote_code=trust_remote_code)
     outputs = (loaded if technique is None else technique.wrap(loaded)).generate(texts, sampling)
     # As many lines a prompt as samples, in the order in which `generate` returns them.
     prompts = chain.from_iterable([text] * samples for text in texts)
@@ -254,6 +247,8 @@ def study(
     analyse: options.Analyse = None,
     match: options.Match = None,
     jobs: options.Jobs = 1,
+    dtype: options.StudyDtype = None,
+    device: options.StudyDevice = None,
     set_: options.StudySet = None,
     trust_code: TrustCode = False,
     json_: Json = False,
@@ -265,7 +260,7 @@ def study(
     settings: dict[str, Any] = {"targets": target, "general": general, "seeds": seeds, "limit": limit, "curve": curve}
     settings |= {"match": match, "shots": output.numbers(shots) if shots else None}
     settings |= {"arms": plan.arms_of(method) if method else None}
-    settings |= {"analyses": analyse}
+    settings |= {"analyses": analyse, "dtype": dtype, "device": device}
     settings |= {"set": dict(output.assignment(text) for text in set_) if set_ else None}
     start = plan.read(Path(model), trust_code=trust_code) if model.endswith((".yaml", ".yml")) else {"model": model}
     # What is not on the command line is left to the file, and then to the defaults of a plan.
@@ -321,6 +316,8 @@ def playground(
     port: Annotated[
         int | None, typer.Option(min=1, max=65535, help="Default: the first free one from 7860 on.")
     ] = None,
+    dtype: options.Dtype = "auto",
+    device: options.Device = "auto",
     trust_remote_code: Trust = False,
     trust_code: TrustCode = False,
 ) -> None:
@@ -328,13 +325,15 @@ def playground(
     from holdfast.playground.bench import opened
     from holdfast.playground.page import serve  # Raises where Gradio is not installed, so before any model is loaded.
 
-    serve(opened(run, trust_remote_code=trust_remote_code, trust_code=trust_code), host=host, port=port)
+    bench = opened(run, dtype=dtype, device=device, trust_remote_code=trust_remote_code, trust_code=trust_code)
+    serve(bench, host=host, port=port)
 
 
 @app.command()
 def run(
     config: Annotated[Path, typer.Argument(help="The config.yaml of a run.")],
     out: Out = None,
+    device: options.Device = "auto",
     trust_remote_code: Trust = False,
     trust_code: TrustCode = False,
     json_: Json = False,
@@ -342,7 +341,7 @@ def run(
     """Repeat a run exactly."""
     from holdfast.api import tune as runs
 
-    finished = runs.repeat(config, out=out, trust_remote_code=trust_remote_code, trust_code=trust_code)
+    finished = runs.repeat(config, out=out, device=device, trust_remote_code=trust_remote_code, trust_code=trust_code)
     output.scores(finished.scores, json_, lambda: output.run(finished.folder))
 
 
@@ -353,13 +352,16 @@ for command in listings.COMMANDS:
 @app.command()
 def doctor(
     model: Annotated[str | None, typer.Argument(help="A model to look at as well.")] = None,
+    dtype: options.Dtype = "auto",
+    device: options.Device = "auto",
     trust_remote_code: Trust = False,
     json_: Json = False,
 ) -> None:
     """Show what this machine, and this model, can do."""
     from holdfast.cli.doctor import examine
+    from holdfast.models.precision import Loading
 
-    facts = examine(model, trust_remote_code=trust_remote_code)
+    facts = examine(model, Loading(dtype, device), trust_remote_code=trust_remote_code)
     if json_:
         output.lines([facts])
     else:

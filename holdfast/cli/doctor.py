@@ -7,9 +7,10 @@ from typing import Any
 import torch
 
 from holdfast.api.versions import library_versions
+from holdfast.models.precision import AUTO, Loading
 
 
-def examine(model: str | None = None, *, trust_remote_code: bool = False) -> dict[str, Any]:
+def examine(model: str | None = None, loading: Loading = AUTO, *, trust_remote_code: bool = False) -> dict[str, Any]:
     """Facts about the machine and, where one is given, the model: how its prefixes are computed, and the limits of its positions."""
     facts: dict[str, Any] = {
         "python": platform.python_version(),
@@ -19,11 +20,10 @@ def examine(model: str | None = None, *, trust_remote_code: bool = False) -> dic
     }
     if model is None:
         return facts
-    # transformers takes seconds to import: only once there is a model to look at.
     from holdfast.models import describe, resolve
     from holdfast.prefix.model import capability, takes_vectors
 
-    pretrained = resolve.load(model, trust_remote_code=trust_remote_code)
+    pretrained = resolve.load(model, loading=loading, trust_remote_code=trust_remote_code)
     can, architecture = capability(pretrained.model), pretrained.architecture
     packing = "packed" if architecture.one_sequence else "each input encoded once, side by side"
     count = sum(p.numel() for p in pretrained.model.parameters())
@@ -32,6 +32,7 @@ def examine(model: str | None = None, *, trust_remote_code: bool = False) -> dic
         "parameters": count,
         "weights hash": pretrained.hash,
         "kind": architecture.description,
+        "precision": f"{pretrained.loading.dtype} on {pretrained.loading.device}",
         "positions": pretrained.max_length,
         "sliding window": describe.window(pretrained.model),
         "attention": pretrained.model.config._attn_implementation,

@@ -49,6 +49,14 @@ Seed = Annotated[int, typer.Option(help="Seed of data order, initial values and 
 Json = Annotated[bool, typer.Option("--json", help="Print records, one JSON object a line.")]
 # Off by default: a folder with another configuration holds results that took hours.
 Overwrite = Annotated[bool, typer.Option(help="Replace a run of another configuration in the same folder.")]
+Dtype = Annotated[
+    Literal["auto", "fp32", "bf16", "fp16", "int8", "int4"],
+    typer.Option(help="Precision of frozen weights, of asking and of what is written; auto: the checkpoint's own."),
+]
+Device = Annotated[
+    Literal["auto", "cpu", "cuda", "mps"],
+    typer.Option(help="Where the model is computed; auto: a GPU, where there is one."),
+]
 Trust = Annotated[bool, typer.Option("--trust-remote-code", help="Let code that comes with a hub model run.")]
 TrustCode = Annotated[
     bool, typer.Option("--trust-code", help="Let code on this machine run that the file names, such as x.py:MyMethod.")
@@ -94,6 +102,14 @@ Targets = Annotated[list[str] | None, typer.Option(help="A target task, or sever
 Seeds = Annotated[int | None, typer.Option(min=1, help="Training seeds 0 to N-1; default 3.")]
 StudyShots = Annotated[str | None, typer.Option(help="Numbers of demonstrations; default 0,1.")]
 StudyCurve = Annotated[int | None, typer.Option(min=0, help="Points measured along each run.")]
+StudyDtype = Annotated[
+    Literal["auto", "fp32", "bf16", "fp16", "int8", "int4"] | None,
+    typer.Option("--dtype", help="Precision of every run; default auto: the checkpoint's own."),
+]
+StudyDevice = Annotated[
+    Literal["auto", "cpu", "cuda", "mps"] | None,
+    typer.Option("--device", help="Where every run computes; default auto."),
+]
 Match = Annotated[
     float | None, typer.Option(help="Target score in points at which to compare; default: 90 % of the way to the best.")
 ]

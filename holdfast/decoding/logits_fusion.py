@@ -19,6 +19,7 @@ from holdfast.inference.engine import CombinedEngine, Engine
 from holdfast.inference.model import Model
 from holdfast.inference.transformers_engine import TransformersEngine
 from holdfast.models import resolve
+from holdfast.models.precision import Loading
 
 POINTS = 9  # Weights tried from 0 to the largest, 1 among them by default: the objective may have several valleys.
 STEPS = 10  # Of golden section beside the best of those, which leave 1 % of two of their distances.
@@ -60,7 +61,11 @@ class LogitsFusion(LogitsDecoding):
         engines: list[Engine] = []
         for name in names:
             inside = Path(name) / "model"  # a run's folder: the weights that it keeps
-            loaded = resolve.load(str(inside) if inside.is_dir() else name, trust_remote_code=self.trust_remote_code)
+            loaded = resolve.load(
+                str(inside) if inside.is_dir() else name,
+                loading=Loading(device=model.pretrained.loading.device),
+                trust_remote_code=self.trust_remote_code,
+            )
             if loaded.tokenizer.get_vocab() != model.tokenizer.get_vocab():
                 raise ValueError(
                     f"{name}: its tokenizer is not that of {model.pretrained.source}, so their logits are of different tokens; "

@@ -201,7 +201,7 @@ def likelihoods(logits: Tensor, rows: Sequence[Row]) -> list[LogLikelihood]:
         targets += [row.tokens[label] for label in row.labels]
     wanted = torch.tensor(targets, device=logits.device)
     # Summed in float64: in float32 the sum over a long answer loses digits in which close choices differ.
-    values = (logits.float().log_softmax(-1).gather(1, wanted[:, None])[:, 0]).double().cpu()
+    values = (logits.float().log_softmax(-1).gather(1, wanted[:, None])[:, 0]).cpu().double()
     check_numbers(values)
     hits = (logits.argmax(-1) == wanted).cpu()
     counts = [len(row.labels) for row in rows]

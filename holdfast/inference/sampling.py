@@ -84,12 +84,13 @@ class Sampler:
     def __call__(self, logits: Tensor, rows: Sequence[int]) -> Tensor:
         """Return the next tokens `[B]` for logits `[B, V]`; `rows` are the numbers of their generators."""
         drawn = [self.generators[row].random() for row in rows]
+        # On mps there is no float64.
         # Inverse transform sampling with one number of the row's generator: the batch has no part in the draw.
-        mass = probabilities(logits, self.sampling).cumsum(-1)
+        mass = probabilities(logits if logits.device.type != "mps" else logits.cpu(), self.sampling).cumsum(-1)
         check_numbers(mass[:, -1])
         # Scaled by the sum, which rounding leaves a little off 1, so that no token without probability is ever reached.
         wanted = torch.tensor(drawn, dtype=mass.dtype, device=mass.device)[:, None] * mass[:, -1:]
-        return torch.searchsorted(mass, wanted, right=True)[:, 0].clamp(max=mass.shape[-1] - 1)
+        return torch.searchsorted(mass, wanted, right=True)[:, 0].clamp(max=mass.shape[-1] - 1).to(logits.device)
 
 
 def probabilities(logits: Tensor, sampling: Sampling) -> Tensor:

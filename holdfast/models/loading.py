@@ -21,16 +21,17 @@ from holdfast.models.architecture import Architecture, architecture_of, of_confi
 from holdfast.models.chat_date import fix_date
 from holdfast.models.describe import max_length
 from holdfast.models.fingerprint import fingerprint
+from holdfast.models.precision import FLOATS, FP32_ON_CPU, Loading
 
 _told: set[tuple[str, ...]] = set()  # what was said of which model: a run loads its model several times
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @dataclass(slots=True)
 class Pretrained:
     """A transformers model with its tokenizer, and where it came from.
 
-    `files` is the folder whose content the model is; None where it is a hub's, or was changed since.
+    `files` is the folder whose content the model is; None where it is a hub's, or was changed since. `loading` says the precision that
+    it is asked and written in, and its device; nothing in it is `auto`.
     """
 
     model: Any
@@ -38,6 +39,7 @@ class Pretrained:
     source: str
     identity: str = ""
     files: Path | None = None
+    loading: Loading = FP32_ON_CPU
 
     @property
     def hash(self) -> str:
@@ -59,28 +61,26 @@ class Pretrained:
 
 def load(
     source: str | Path,
+    loading: Loading = FP32_ON_CPU,
     *,
-    dtype: str = "float32",
-    device: str | torch.device = "cpu",
     trust_remote_code: bool = False,
     date: str | None = None,
 ) -> Pretrained:
     """Return the model and tokenizer in a folder, or under a hub id.
 
-    Weights are read from safetensors only. `dtype` is the precision that the weights are held in. `date` is what a chat template
-    that writes the date writes (YYYY-MM-DD; None: that of today), as long as this model is used.
+    Weights are read from safetensors only. `date` is what a chat template that writes the date writes (YYYY-MM-DD; None: that of
+    today), as long as this model is used.
 
     Raises:
         ValueError: the folder is missing, holds no config, no tokenizer or no safetensors weights, lacks a weight of the model or has
-            it in another shape, or the tokenizer has no end-of-sequence token.
+            it in another shape, the tokenizer has no end-of-sequence token, or this machine cannot load it so.
     """
-    if dtype not in DTYPES:
-        raise ValueError(f"dtype={dtype!r} is unknown; use one of {', '.join(DTYPES)}")
     folder = Path(source)
     if folder.exists():
         _check_folder(folder)
     elif str(source).startswith((".", "/", "~")) or str(source).count("/") > 1:
         raise ValueError(f"{source}: there is no such model folder")
+    loading = loading.resolved(source)
     # Passed to configuration, model and tokenizer alike: code of the model's folder runs in all three or in none.
     options = {"trust_remote_code": trust_remote_code}
     try:
@@ -91,7 +91,7 @@ def load(
             # A weight of another shape is refused below, with its name.
             loaded: Any = auto_class.from_pretrained(
                 source,
-                dtype=DTYPES[dtype],
+                dtype=loading.held,
                 use_safetensors=True,
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,
@@ -109,8 +109,8 @@ def load(
     fix_date(tokenizer, date)
     architecture.check(model)
     # Frozen: a method asks for what it trains.
-    model.requires_grad_(False).eval().to(device)
-    return Pretrained(model, tokenizer, str(source), files=folder if folder.exists() else None)
+    model.requires_grad_(False).eval().to(loading.device)
+    return Pretrained(model, tokenizer, str(source), files=folder if folder.exists() else None, loading=loading)
 
 
 def load_tokenizer(source: str | Path, *, trust_remote_code: bool = False) -> Any:
@@ -229,7 +229,14 @@ def quiet() -> Iterator[None]:
 
 
 def save(pretrained: Pretrained, folder: Path) -> None:
-    """Write weights (safetensors), configuration and tokenizer as transformers reads them."""
+    """Write weights (safetensors), configuration and tokenizer as transformers reads them, in the precision that the model is asked in.
+
+    A model that was held in float32 to be trained is rounded in memory too: its training is over.
+    """
+    # The parameters alone: buffers, such as the frequencies of rotary positions, are not written, and have to stay exact.
+    for parameter in pretrained.model.parameters():
+        if pretrained.loading.trained:
+            parameter.data = parameter.data.to(FLOATS[pretrained.loading.dtype])
     with quiet():
         pretrained.model.save_pretrained(folder)
     pretrained.tokenizer.save_pretrained(folder)

@@ -4,16 +4,16 @@ import hashlib
 import sys
 from pathlib import Path
 
-import torch
-
 from holdfast import lab
 from holdfast.atomic_files import whole_folder
-from holdfast.models import chat_date, loading
+from holdfast.models import chat_date
+from holdfast.models import loading as checkpoints
 from holdfast.models.adapter import Adapter, check_fit, is_adapter, read_adapter
 from holdfast.models.cache import cache_folder
 from holdfast.models.fingerprint import fingerprint
 from holdfast.models.gguf_folder import converted
 from holdfast.models.loading import Pretrained
+from holdfast.models.precision import AUTO, Loading
 
 
 def resolve(argument: str, base: str | None = None) -> str:
@@ -88,7 +88,7 @@ def merged(argument: str, base: str | None = None) -> str:
         pretrained = load(argument, base=base)
         print(f"holdfast: {argument}: is merged into its base once, in {folder}", file=sys.stderr, flush=True)
         with whole_folder(folder) as part:
-            loading.save(pretrained, part)
+            checkpoints.save(pretrained, part)
     return str(folder)
 
 
@@ -97,10 +97,11 @@ def load(
     stage: Path | None = None,
     *,
     base: str | None = None,
+    loading: Loading = AUTO,
     trust_remote_code: bool = False,
     date: str | None = None,
 ) -> Pretrained:
-    """Load the resolved argument, or what a stage or a run made of it, on the best device of this machine.
+    """Load the resolved argument, or what a stage or a run made of it.
 
     That is its `model/`, else its `adapter/` merged into the model, else, where only a prompt was trained, the model as it was.
     An argument that is a LoRA's folder is its base with the LoRA merged; `base` names another one than its configuration does.
@@ -108,40 +109,39 @@ def load(
     Raises:
         ValueError: there is no such model; or the argument is a prompt, which is no model without its base.
     """
-    device = "cuda" if torch.cuda.is_available() else "cpu"
     whole = stage / "model" if stage is not None and (stage / "model").is_dir() else None
     adapter = None if whole else adapter_of(argument, base)
     if adapter is None:
         source = whole or resolve(argument)
-        pretrained = loading.load(source, device=device, trust_remote_code=trust_remote_code, date=date)
+        pretrained = checkpoints.load(source, loading, trust_remote_code=trust_remote_code, date=date)
     else:
-        pretrained = _load_adapter(adapter, trust_remote_code=trust_remote_code, date=date)
+        pretrained = _load_adapter(adapter, loading, trust_remote_code=trust_remote_code, date=date)
     if stage is not None and whole is None and (stage / "adapter").is_dir():
-        loading.merge(pretrained, stage / "adapter")
+        checkpoints.merge(pretrained, stage / "adapter")
     # The source is what the user named, and not the run's folder or the cache: reports and adapters name it.
     pretrained.source = argument
     return pretrained
 
 
-def _load_adapter(adapter: Adapter, *, trust_remote_code: bool, date: str | None) -> Pretrained:
+def _load_adapter(adapter: Adapter, loading: Loading, *, trust_remote_code: bool, date: str | None) -> Pretrained:
     """Return the base with a LoRA merged, and with the LoRA's tokenizer where it has one: its texts were made with that."""
     _check(adapter)
     try:
-        pretrained = load(adapter.base, trust_remote_code=trust_remote_code, date=date)
+        pretrained = load(adapter.base, loading=loading, trust_remote_code=trust_remote_code, date=date)
     except ValueError as error:
         raise ValueError(
             f"{adapter.folder}: its base cannot be loaded; name another with --base MODEL: {error}"
         ) from error
-    loading.merge(pretrained, adapter.folder)
+    checkpoints.merge(pretrained, adapter.folder)
     if adapter.has_tokenizer:
-        tokenizer = loading.load_tokenizer(adapter.folder, trust_remote_code=trust_remote_code)
+        tokenizer = checkpoints.load_tokenizer(adapter.folder, trust_remote_code=trust_remote_code)
         rows = pretrained.model.get_input_embeddings().weight.shape[0]
         if len(tokenizer) > rows:
             raise ValueError(
                 f"{adapter.folder}: its tokenizer has {len(tokenizer)} tokens, and its base {adapter.base} {rows}; resize the base "
                 "(`resize_token_embeddings`) and save it, or take the tokenizer's files out of the folder"
             )
-        loading.prepare_tokenizer(tokenizer, str(adapter.folder))
+        checkpoints.prepare_tokenizer(tokenizer, str(adapter.folder))
         chat_date.fix_date(tokenizer, date)
         pretrained.tokenizer = tokenizer
     return pretrained

@@ -90,7 +90,14 @@ class Bench:
             yield Reply(state, clean(text, stop), model.next_tokens(prompt, LIKELIEST))
 
 
-def opened(path: str | Path, *, trust_remote_code: bool = False, trust_code: bool = False) -> Bench:
+def opened(
+    path: str | Path,
+    *,
+    dtype: str = "auto",
+    device: str = "auto",
+    trust_remote_code: bool = False,
+    trust_code: bool = False,
+) -> Bench:
     """Return the models, tasks and examples of a finished run.
 
     Raises:
@@ -109,17 +116,26 @@ def opened(path: str | Path, *, trust_remote_code: bool = False, trust_code: boo
     return Bench(
         run.name,
         sentences.plain(sentences.lead(summary)),
-        _models(run.path, config, trust_remote_code),
+        _models(run.path, config, dtype, device, trust_remote_code),
         tasks,
         list(_samples(summary, run.outputs, tasks)),
     )
 
 
-def _models(path: Path, config: Mapping[str, Any], trust_remote_code: bool) -> dict[str, Model]:
+def _models(
+    path: Path, config: Mapping[str, Any], dtype: str, device: str, trust_remote_code: bool
+) -> dict[str, Model]:
     """Return the base, the tuned model behind each of its prompts, and without one where the model itself was trained."""
-    base = load(config["model"], trust_remote_code=trust_remote_code, date=config.get("date"))
+    removed = load(path, "off", dtype=dtype, device=device, trust_remote_code=trust_remote_code)
+    # In the precision of the run, or the two would differ by more than training.
+    base = load(
+        config["model"],
+        dtype=removed.pretrained.loading.dtype,
+        device=device,
+        trust_remote_code=trust_remote_code,
+        date=config.get("date"),
+    )
     models, prompts = {"Base": base}, RunFolder(path).prompts
-    removed = load(path, "off", trust_remote_code=trust_remote_code)
     for name, folder in prompts.items():
         state = "Tuned, prompt attached" if len(prompts) == 1 else f"Tuned, prompt of {name}"
         # All tuned states share one set of weights: a prompt is only put in front of them.

@@ -147,7 +147,7 @@ def _curated(name: str, plan: RecipePlan, general: tuple[TaskRef, ...]) -> tuple
     shared: dict[str, Any] = {"technique": technique, "general": general, "seed": plan.seed}
     if technique.needs_model:
         shared |= {"model": plan.model, "model_version": plan.versions[0] if plan.versions else ""}
-        shared |= {"trust_remote_code": plan.trust_remote_code, "date": plan.date}
+        shared |= {"trust_remote_code": plan.trust_remote_code, "date": plan.date, "loading": plan.loading}
     if technique.tasks():
         shared["others"] = tuple(TaskRef.read(argument, "general") for argument in technique.tasks())
     return tuple(Curate(f"curate-{ref.file_label}", ref, **shared) for ref in plan.tasks if isinstance(ref, TaskRef))

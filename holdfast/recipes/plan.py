@@ -9,6 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from holdfast.methods._combinations import check_combination, loss_owner
 from holdfast.methods.base import Method
+from holdfast.models.precision import FP32, Loading
 from holdfast.plugins import snake, unknown
 from holdfast.stages.curate import Curate
 from holdfast.stages.stage import Stage
@@ -37,6 +38,7 @@ class RecipePlan:
     joining: tuple[type[Method], ...] = ()
     tuner: type[Method] | None = None
     date: str | None = None
+    loading: Loading = FP32
     resolved: dict[str, dict[str, Any]] = field(default_factory=dict)
     pinned: list[str] = field(default_factory=list)
 
@@ -112,6 +114,7 @@ class RecipePlan:
             versions=self.versions,
             trust_remote_code=self.trust_remote_code,
             date=self.date,
+            loading=self.loading,
             **row_settings,
         )
         self.resolved[name] = shown | {key: getattr(stage, key) for key in ROW_SETTINGS}

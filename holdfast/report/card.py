@@ -95,6 +95,7 @@ def _trained(run: Folder, summary: Summary) -> str:
         ("Tuned on", ", ".join(targets)),
         ("In this folder", ", ".join(_pieces(run)) or "scores only"),
         ("Seed", str(circumstances.seed)),
+        ("Precision", f"{circumstances.dtype} on {circumstances.device}" if circumstances.dtype else ""),
         ("Versions", ", ".join(f"{name} {version}" for name, version in circumstances.versions.items())),
     ]
     return "\n".join(f"- {name}: {value}" for name, value in rows if value)

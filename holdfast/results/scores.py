@@ -21,7 +21,8 @@ class Circumstances:
     """Everything beside the answers that a number depends on; empty where it is not known.
 
     The runner fills in the model, its fingerprint, the recipe, the seed and the versions of the libraries; whoever asked the items wrote
-    `split`, `template`, `demonstrations` and `decoding` into the outputs, from where they are copied.
+    `split`, `template`, `demonstrations` and `decoding` into the outputs, from where they are copied. `dtype` is the precision that the
+    weights were asked in (fp32, bf16, fp16, int8, int4), `device` where (cpu, cuda, mps).
     """
 
     model: str = ""
@@ -34,6 +35,8 @@ class Circumstances:
     template: str = ""
     demonstrations: str = ""
     decoding: str = ""
+    dtype: str = ""
+    device: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,7 +67,7 @@ class Analyse(Stage):
         return Subject(
             pretrained,
             model,
-            loader.load(tuned.model, trust_remote_code=tuned.trust_remote_code, date=tuned.date),
+            loader.load(tuned.model, loading=tuned.loading, trust_remote_code=tuned.trust_remote_code, date=tuned.date),
             tuned.sample(targets, pretrained, model, self.rows),
             tuned.sample(shuffled, pretrained, model, self.rows),
             FormatQuestions(pretrained, model, targets[0], general, self.limit, self.shots),

@@ -102,8 +102,9 @@ def claim(out: Path, config: Mapping[str, Any], *, overwrite: bool) -> None:
     """
     text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
     if before := recorded(out):
-        # Versions and analyses change no training and no number.
-        compared = [key for key in config if key not in ("versions", "analyses")]
+        # Versions, analyses and the device change no training and no number.
+        compared = [key for key in config if key not in ("versions", "analyses", "device")]
+        before = {"dtype": "fp32", **before}  # as everything was held by the versions that wrote no dtype
         now = yaml.safe_load(text)
         changed = _changed({key: before.get(key) for key in compared}, {key: now.get(key) for key in compared})
         started = _started(out)

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from holdfast.atomic_files import write_text
 from holdfast.curation.base import Curation, CurationContext
 from holdfast.inference.model import Model
+from holdfast.models.precision import FP32, Loading
 from holdfast.results.run_folder import RunFolder
 from holdfast.stages.stage import Finished, Inputs, Stage, content_of
 from holdfast.tasks.task import Task
@@ -26,7 +27,7 @@ class Curate(Stage):
     """
 
     KIND: ClassVar[str] = "Curate"
-    HASH_LATER: ClassVar[dict[str, object]] = {"others": ()}
+    HASH_LATER: ClassVar[dict[str, object]] = {"others": (), "loading": FP32}
 
     task: TaskRef = field(default_factory=lambda: TaskRef(""))
     technique: Curation | None = None
@@ -37,6 +38,7 @@ class Curate(Stage):
     trust_remote_code: bool = False
     date: str | None = None
     others: tuple[TaskRef, ...] = ()
+    loading: Loading = FP32
 
     @property
     def file_label(self) -> str:
@@ -56,7 +58,9 @@ class Curate(Stage):
         task, model = self.task.task, None
         # A model takes minutes and memory, and a technique that selects or mixes has no use for it.
         if self.technique.needs_model:
-            loaded = inputs.loader.load(self.model, trust_remote_code=self.trust_remote_code, date=self.date)
+            loaded = inputs.loader.load(
+                self.model, loading=self.loading, trust_remote_code=self.trust_remote_code, date=self.date
+            )
             model = Model(loaded)
         general, others = (tuple(ref.task for ref in refs) for refs in (self.general, self.others))
         context = CurationContext(task, self.seed, model, general, others)

@@ -16,6 +16,7 @@ from holdfast.evaluation.progress import AskingProgress, task_items
 from holdfast.inference.language_model import LanguageModel
 from holdfast.inference.model import Model
 from holdfast.models.loading import Pretrained
+from holdfast.models.precision import FP32, Loading
 from holdfast.plugins import snake
 from holdfast.prefix.attached import Prompt, detached
 from holdfast.prefix.model import PrefixModel
@@ -45,7 +46,7 @@ class Evaluate(Stage):
     """
 
     KIND: ClassVar[str] = "Evaluate"
-    HASH_LATER: ClassVar[dict[str, object]] = {"date": None, "decoding": None, "attached": ""}
+    HASH_LATER: ClassVar[dict[str, object]] = {"date": None, "decoding": None, "attached": "", "loading": FP32}
 
     model: str = ""
     variant: Variant = "base"
@@ -65,6 +66,7 @@ class Evaluate(Stage):
     date: str | None = None
     decoding: Decoding | None = None
     attached: str = ""
+    loading: Loading = FP32
 
     def hashed(self) -> dict[str, Any]:
         """Return the fields; tasks by their role, and the fingerprints of the model and of the tasks in one list, as folders have it."""
@@ -146,7 +148,9 @@ class Evaluate(Stage):
             pretrained, model = self.tuned.at(self.step, tuned.folder, tuned.inputs(inputs.loader))
             return Model(pretrained, self._attached(inputs, pretrained, model))
         folder = None if tuned is None else tuned.folder
-        pretrained = inputs.loader.load(self.model, folder, trust_remote_code=self.trust_remote_code, date=self.date)
+        pretrained = inputs.loader.load(
+            self.model, folder, loading=self.loading, trust_remote_code=self.trust_remote_code, date=self.date
+        )
         return Model(pretrained, self._attached(inputs, pretrained), self.batch_tokens)
 
     def _attached(self, inputs: Inputs, pretrained: Pretrained, model: PrefixModel | None = None) -> Prompt | None:

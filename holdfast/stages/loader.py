@@ -6,6 +6,7 @@ from typing import Any
 
 from holdfast.models import resolve
 from holdfast.models.loading import Pretrained
+from holdfast.models.precision import AUTO, Loading
 from holdfast.results.run_folder import RunFolder
 
 
@@ -21,12 +22,20 @@ class Loader:
         self._held: Any = None
 
     def load(
-        self, argument: str, stage: Path | None = None, *, trust_remote_code: bool = False, date: str | None = None
+        self,
+        argument: str,
+        stage: Path | None = None,
+        *,
+        loading: Loading = AUTO,
+        trust_remote_code: bool = False,
+        date: str | None = None,
     ) -> Pretrained:
         """Return the model that a MODEL argument names, or what the stage in a folder made of it (`resolve.load`)."""
         # By the weights and not by the stage: after a prompt alone was trained they are the base's.
-        key = (argument, weights_of(stage), trust_remote_code, date)
-        return self.shared(key, lambda: resolve.load(argument, stage, trust_remote_code=trust_remote_code, date=date))
+        # `trained` tells no folders apart, and what is held in memory.
+        key = (argument, weights_of(stage), loading, loading.trained, trust_remote_code, date)
+        options = {"loading": loading, "trust_remote_code": trust_remote_code, "date": date}
+        return self.shared(key, lambda: resolve.load(argument, stage, **options))
 
     def release(self) -> None:
         """Let go of what is held, for whoever loads models of its own."""
@@ -40,10 +49,16 @@ class Loader:
         return self._held
 
     def take(
-        self, argument: str, stage: Path | None = None, *, trust_remote_code: bool = False, date: str | None = None
+        self,
+        argument: str,
+        stage: Path | None = None,
+        *,
+        loading: Loading = AUTO,
+        trust_remote_code: bool = False,
+        date: str | None = None,
     ) -> tuple[Pretrained, Callable[[], None]]:
         """Return the same as `load`, to be changed at will: nobody else has it. And a function that gives it back, unchanged."""
-        pretrained = self.load(argument, stage, trust_remote_code=trust_remote_code, date=date)
+        pretrained = self.load(argument, stage, loading=loading, trust_remote_code=trust_remote_code, date=date)
         key, before = self._key, _state(pretrained)
         self.release()
 

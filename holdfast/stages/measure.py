@@ -7,6 +7,7 @@ from pathlib import Path
 
 from holdfast.atomic_files import write_text
 from holdfast.decoding.base import Decoding
+from holdfast.models.precision import FP32, Loading
 from holdfast.results.run_folder import RunFolder
 from holdfast.results.scores import Output
 from holdfast.stages import analyse
@@ -42,6 +43,7 @@ class EvaluationSettings:
     trust_remote_code: bool = False
     date: str | None = None
     decoding: Decoding | None = None
+    loading: Loading = FP32
 
     @property
     def others(self) -> tuple[TaskRef, ...]:
@@ -64,6 +66,7 @@ class EvaluationSettings:
             model_version=self.model_version,
             trust_remote_code=self.trust_remote_code,
             date=self.date,
+            loading=self.loading,
         )
 
 

@@ -80,7 +80,8 @@ def configuration(value: Any) -> Any:
 def content_of(value: Any) -> dict[str, Any]:
     """Return the fields of a dataclass that count, by their keys in the hash."""
     keys, later = getattr(value, "HASH_KEYS", {}), getattr(value, "HASH_LATER", {})
-    content = {f.name: getattr(value, f.name) for f in fields(value)}
+    # A field that does not tell two values apart (`compare=False`), such as a device, tells no two folders apart either.
+    content = {f.name: getattr(value, f.name) for f in fields(value) if f.compare}
     return {keys.get(name, name): v for name, v in content.items() if name not in later or v != later[name]}
 
 

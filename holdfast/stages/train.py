@@ -20,6 +20,8 @@ from holdfast.inference.model import Model
 from holdfast.methods._combinations import loss_owner, parameter_choosing_method
 from holdfast.methods.base import Method
 from holdfast.models.loading import Pretrained
+from holdfast.models.precision import FP32, Loading
+from holdfast.plugins import snake
 from holdfast.prefix.model import PrefixModel
 from holdfast.prompts import load
 from holdfast.results.metrics import metric
@@ -51,11 +53,12 @@ class Train(Stage):
     (`truncation="right"` cuts rows at their end, and so their targets, as the code of the FTICL paper does).
     `loss_per` is `token` (each predicted token counts the same) or `target` (each row does, however long its answer).
     `versions` are the fingerprints of the model and of the run's targets, so that changed content means a new folder.
-    `date` is what the chat template writes as today's; None where it writes none.
+    `date` is what the chat template writes as today's; None where it writes none. `loading` is the precision of the frozen weights, and
+    of what is written, and the device.
     """
 
     KIND: ClassVar[str] = "Train"
-    HASH_LATER: ClassVar[dict[str, object]] = {"date": None, "loss_per": "token"}
+    HASH_LATER: ClassVar[dict[str, object]] = {"date": None, "loss_per": "token", "loading": FP32}
 
     model: str = ""
     tasks: tuple[TaskRef | Curate, ...] = ()
@@ -83,6 +86,21 @@ class Train(Stage):
     loss_per: Annotated[
         Literal["token", "target"], Field(description="each predicted token counts the same, or each row does")
     ] = "token"
+    loading: Loading = FP32
+
+    def __post_init__(self) -> None:
+        """Refuse a precision that these methods cannot train in; before anything is loaded or written.
+
+        Raises:
+            ValueError: as `Loading.check_trains` says.
+        """
+        name = snake(type(parameter_choosing_method(self.methods)).__name__) if self.methods else self.name
+        self.loading.check_trains(name, base=self.trains_base)
+
+    @property
+    def trains_base(self) -> bool:
+        """Return whether the model's own weights move, and not an adapter or a prompt in front of frozen ones."""
+        return bool(self.methods) and "model" in self.leaves and "adapter" not in self.leaves
 
     @property
     def targets(self) -> tuple[TaskRef, ...]:
@@ -102,7 +120,9 @@ class Train(Stage):
     def run(self, folder: Path, inputs: Inputs) -> None:
         """Train, then write `model/`, `prompt/` or `adapter/`, and `result.json`."""
         tasks = self.read_tasks(inputs)
-        pretrained, model, stream, give_back = self._begin(tasks, inputs)
+        # Steps of a small learning rate are lost in bfloat16: what moves is held in float32.
+        loading = replace(self.loading, trained=self.trains_base and self.loading.dtype != "fp32")
+        pretrained, model, stream, give_back = self._begin(tasks, inputs, loading)
         # Before the first step: without a metric the stage would run to its end as if nothing had been asked for.
         if self.settings.stop_at is not None and self._validation(tasks, pretrained) is None:
             raise ValueError(
@@ -189,7 +209,8 @@ class Train(Stage):
 
     def _rebuilt(self, inputs: Inputs) -> tuple[Pretrained, PrefixModel, dict[str, nn.Parameter]]:
         """Return the model as training starts it, with all that moves by name: a file of a step fills every one of these."""
-        pretrained, model, stream, _ = self._begin(self.read_tasks(inputs), inputs)
+        # In the precision that the model is kept and asked in, to which the values of a step are rounded as they are read.
+        pretrained, model, stream, _ = self._begin(self.read_tasks(inputs), inputs, self.loading)
         contexts = contexts_of(model, pretrained, stream, self._method_inputs(inputs), self.settings.steps)
         # The methods build what they train, prompts and adapters too.
         _, moving = prepare(contexts, self.methods, self.settings.seed)
@@ -204,12 +225,12 @@ class Train(Stage):
         return [inputs.within(f"methods.{number}") for number in range(len(self.methods))]
 
     def _begin(
-        self, tasks: Sequence[Task], inputs: Inputs
+        self, tasks: Sequence[Task], inputs: Inputs, loading: Loading
     ) -> tuple[Pretrained, PrefixModel, Stream | Mixture, Callable[[], None]]:
         """Return what training starts from: the model behind the prompts of earlier stages, and the rows; and `Loader.take`'s way back."""
         start = inputs["start"].weights().parent if "start" in inputs else None
         pretrained, give_back = inputs.loader.take(
-            self.model, start, trust_remote_code=self.trust_remote_code, date=self.date
+            self.model, start, loading=loading, trust_remote_code=self.trust_remote_code, date=self.date
         )
         model = PrefixModel(pretrained.model)
         for number in range(len(self.prompts)):

@@ -11,6 +11,7 @@ from holdfast.evaluation.matrix import evaluate
 from holdfast.inference.language_model import LanguageModel
 from holdfast.inference.model import Model
 from holdfast.models.loading import Pretrained
+from holdfast.models.precision import FP32, Loading
 from holdfast.prefix.attached import Prompt, detached
 from holdfast.prompts import load
 from holdfast.results.metrics import metric
@@ -35,6 +36,7 @@ class Validation:
     limit: int = 100
     trust_remote_code: bool = False
     date: str | None = None
+    loading: Loading = FP32
     loader: Loader = field(default_factory=Loader)
 
     def check(self, label: str) -> None:
@@ -92,7 +94,9 @@ class Validation:
         return self._ask(self._load(folder), None, decoding, general)
 
     def _load(self, folder: Path | None) -> Pretrained:
-        return self.loader.load(self.model, folder, trust_remote_code=self.trust_remote_code, date=self.date)
+        return self.loader.load(
+            self.model, folder, loading=self.loading, trust_remote_code=self.trust_remote_code, date=self.date
+        )
 
     def _ask(
         self, pretrained: Pretrained, prompt: Prompt | None, decoding: Decoding | None, refs: Sequence[TaskRef]

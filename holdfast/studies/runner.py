@@ -32,7 +32,7 @@ from holdfast.studies.plan import MOMENTS, Arm, Plan, arms_of, make, tasks_of
 from holdfast.tasks import sources
 
 DONE = "done.json"  # in a run's folder, written last: what the run was made of
-FIXED = ("model", "general", "shots", "limit", "curve", "date")  # what all runs in one folder have in common
+FIXED = ("model", "general", "shots", "limit", "curve", "date", "dtype")  # what all runs in one folder have in common
 
 
 def study(
@@ -113,6 +113,9 @@ def _claim(plan: Plan, folder: Path) -> Plan:
     general = before.get("general") if plan.general is None else plan.general
     targets = list(itertools.chain.from_iterable(map(tasks_of, plan.targets)))
     plan = replace(plan, general=list(general_of(plan.model, targets, general)))
+    # Begun before there were precisions: in another, the runs to come would not compare with the finished ones.
+    if before and before.setdefault("dtype", "fp32") == "fp32" and plan.dtype == "auto":
+        plan = replace(plan, dtype="fp32")
     plan_fields = asdict(plan)
     if before:
         changed = [key for key in FIXED if key in before and before[key] != _plain(plan_fields[key])]
@@ -146,6 +149,8 @@ def _arguments(plan: Plan, folder: Path, target: str, arm: Arm, seed: int) -> di
         "date": plan.date,
         "out": run_path(folder, target, arm, seed),
         "stage_root": folder / "stages",
+        "dtype": plan.dtype,
+        "device": plan.device,
         # Only what an arm has: the marks of runs from before these techniques stay valid.
         **{moment: name for moment in MOMENTS if (name := getattr(arm, moment))},
         **arm.settings,
@@ -194,7 +199,9 @@ def _versions(plan: Plan, target: str) -> list[Any]:
 
 def _tune(path: Path, arguments: dict[str, Any]) -> tuple[Path, str]:
     """Do one run, unless its mark says that it is done; return its path and the reason why it failed ("" where it did not)."""
-    mark, text = path / DONE, json.dumps(arguments, default=str, indent=1)
+    # Without what changes no number, and without float32: marks from before there were precisions stay valid.
+    counted = {key: value for key, value in arguments.items() if (key, value) != ("dtype", "fp32") and key != "device"}
+    mark, text = path / DONE, json.dumps(counted, default=str, indent=1)
     if mark.exists() and mark.read_text() == text:
         return path, ""
     arguments = {key: value for key, value in arguments.items() if key != "versions"}

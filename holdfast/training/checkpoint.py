@@ -60,7 +60,7 @@ def restore_random_state(state: dict[str, Any]) -> None:
     random.setstate((version, tuple(internal), gauss))
     keys, position, has_gauss, cached = state["numpy"]
     np.random.set_state(("MT19937", keys, position, has_gauss, cached))
-    if "cuda" in state:
+    if "cuda" in state and torch.cuda.is_available():
         torch.cuda.set_rng_state(state["cuda"])
 
 
@@ -167,7 +167,8 @@ def read(path: Path, shapes: Mapping[str, torch.Size]) -> Saved:
     """
     try:
         tensors = _tensors(path / PARAMETERS, shapes)
-        state = torch.load(path / STATE, weights_only=True)
+        # To the processor first: the run may go on on another device, and the optimizer puts its state beside the parameters.
+        state = torch.load(path / STATE, weights_only=True, map_location="cpu")
         for generators in state["random"]:
             generators["numpy"] = [generators["numpy"][0].numpy().astype(np.uint32), *generators["numpy"][1:]]
         progress = json.loads((path / PROGRESS).read_text(encoding="utf-8"))

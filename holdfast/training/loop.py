@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 from accelerate.utils import broadcast_object_list, gather_object, set_seed
 from torch import Tensor, nn
 
@@ -103,31 +102,31 @@ class Trainer:
 
     def _set_up(self) -> Accelerator:
         settings = self.settings
-        # Accelerate remembers the precision of the first stage for the whole process; each of ours has its own.
-        AcceleratorState._reset_state(reset_partial_state=False)
         processes()
+        # It moves nothing, for the model is where it was loaded, and rounds nothing, whatever its launcher says (`_loss` does).
+        exact = {"device_placement": False, "mixed_precision": "no"}
         self.accelerator = accelerator = Accelerator(
-            cpu=on_cpu(),
-            mixed_precision="bf16" if settings.precision == "bf16" else "no",
-            log_with=settings.trackers or None,
-            project_dir=str(self.folder),
+            cpu=on_cpu(), log_with=settings.trackers or None, project_dir=str(self.folder), **exact
         )
+        # In bfloat16 where that is asked for, or where weights of that type are held in float32 to be trained.
+        loading, self.device = self.pretrained.loading, self.model.model.device
+        self._low = settings.precision == "bf16" or (loading.trained and loading.dtype == "bf16")
         if settings.batch_size < accelerator.num_processes:
             raise ValueError(
                 f"batch_size={settings.batch_size} is smaller than the {accelerator.num_processes} processes; raise it"
             )
         inputs = self.inputs or [{} for _ in self.methods]
-        self.model.to(accelerator.device)  # Methods may compute with it when they prepare.
+        self.model.prompts.to(self.device)  # Methods may compute with them when they prepare.
         self._contexts = contexts_of(self.model, self.pretrained, self.stream, inputs, settings.steps)
         groups, self._moving = prepare(self._contexts, self.methods, settings.seed)
         set_dropout(self.model.model, settings.dropout)
-        self.model.to(accelerator.device)  # What methods added.
+        self.model.prompts.to(self.device)  # what methods added
         self.wrapped, self.optimizer = accelerator.prepare(self.model, settings.make_optimizer(groups))
         return accelerator
 
     def _budget(self) -> int:
         """Return the token budget: that of the settings, or what the memory of the process with least of it allows."""
-        settings, device = self.settings, self.accelerator.device
+        settings, device = self.settings, self.device
         if settings.token_budget != "auto":
             return settings.token_budget
         sample = [row for row in self.stream.sample(16) if row.labels]
@@ -245,7 +244,7 @@ class Trainer:
             self._log.note(f"out of memory; goes on with forwards of up to {self.budget} tokens")
 
     def _accumulate(self, parts: Sequence[Sequence[Row]], divisors: Divisors, world: int) -> Tensor:
-        loss = torch.zeros((), device=self.accelerator.device)
+        loss = torch.zeros((), device=self.device)
         for i, part in enumerate(parts):
             last = i + 1 == len(parts)
             # Gradients are exchanged once a step, in its last backward pass; the passes before only add them up in each process.
@@ -259,7 +258,8 @@ class Trainer:
     def _loss(self, model: nn.Module, rows: Sequence[Row], divisors: Divisors) -> Tensor:
         """Return these rows' share of a step's loss, penalties included, by the model as it is or as Accelerate wraps it."""
         losses: list[Tensor] = []
-        with self.accelerator.autocast():  # Also for the loss: it may have the LM head still to run.
+        # Also for the loss: it may have the LM head still to run.
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._low):
             output = model(rows)
             for name in dict.fromkeys(row.added_by for row in rows):
                 mine = [row for row in rows if row.added_by == name]

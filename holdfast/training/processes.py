@@ -36,6 +36,16 @@ def on_cpu() -> bool:
     return not torch.accelerator.is_available() or parse_flag_from_env("ACCELERATE_USE_CPU")
 
 
+def check_device(device: str) -> None:
+    """Refuse several processes on a CPU beside a GPU that Accelerate would give them.
+
+    Raises:
+        ValueError: there are several, and Accelerate was not told to leave the GPU alone.
+    """
+    if device == "cpu" and not on_cpu() and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ValueError("device=cpu: several processes were launched for the GPUs; set ACCELERATE_USE_CPU=1 as well")
+
+
 @cache  # Printed once, though every stage asks for its process.
 def _say_where_one_was_launched_for_several() -> None:
     """Warn that a launch for several processes started one."""

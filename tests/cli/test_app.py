@@ -13,23 +13,23 @@ ROOT = Path(__file__).parents[2]
 
 FROZEN = """
 demo: --model --out --json
-tune: MODEL TASK --method --general --curate --edit --decode --shots --limit --seed --curve --analyse --out --set --noise-floor --overwrite --trust-remote-code --json
-evaluate: MODEL --prompt --base --task --shots --limit --seed --demonstrations --demonstration-sets --analyse --decode --set --out --trust-remote-code --trust-code --json --against --target
-generate: MODEL --prompt --base --input --max-new-tokens --stop --num-beams --temperature --top-k --top-p --samples --seed --decode --set --trust-remote-code
+tune: MODEL TASK --method --general --curate --edit --decode --shots --limit --seed --curve --analyse --out --set --noise-floor --overwrite --dtype --device --trust-remote-code --json
+evaluate: MODEL --prompt --base --task --shots --limit --seed --demonstrations --demonstration-sets --analyse --decode --set --out --dtype --device --trust-remote-code --trust-code --json --against --target
+generate: MODEL --prompt --base --input --max-new-tokens --stop --num-beams --temperature --top-k --top-p --samples --seed --decode --set --dtype --device --trust-remote-code
 edit: BASE TUNED --edit --out --set
 compare: RUNS --floor --policy --summary --out --json
-study: MODEL --out --method --target --general --seeds --shots --limit --curve --analyse --match --jobs --set --trust-code --json
+study: MODEL --out --method --target --general --seeds --shots --limit --curve --analyse --match --jobs --dtype --device --set --trust-code --json
 report: RUN
 push: RUN REPO --public --with-report
-playground: RUN --host --port --trust-remote-code --trust-code
-run: CONFIG --out --trust-remote-code --trust-code --json
+playground: RUN --host --port --dtype --device --trust-remote-code --trust-code
+run: CONFIG --out --device --trust-remote-code --trust-code --json
 methods: NAME --json
 curations: NAME --json
 edits: NAME --json
 decodings: NAME --json
 analyses: NAME --json
 tasks: --json
-doctor: MODEL --trust-remote-code --json
+doctor: MODEL --dtype --device --trust-remote-code --json
 """  # noqa: E501
 COMMANDS = {line.partition(":")[0]: line.partition(":")[2].split() for line in FROZEN.strip().splitlines()}
 
