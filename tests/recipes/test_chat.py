@@ -51,7 +51,7 @@ def test_the_example_of_the_page_tunes_and_every_answer_is_learned(tmp_path: Pat
     """Of a conversation, the call and both answers get more likely."""
     loading.save(pretrained(), tmp_path / "model")
     fields = {"model.steps": 30, "model.learning_rate": 1e-2, "model.batch_size": 4, "model.demonstrations": 0}
-    run = holdfast.tune(tmp_path / "model", EXAMPLE, "full", shots=(0, 1), out=tmp_path / "run", **fields)
+    run = holdfast.tune(tmp_path / "model", EXAMPLE, "full", "none", shots=(0, 1), out=tmp_path / "run", **fields)
     outputs = [json.loads(line) for line in (run.folder / "outputs.jsonl").read_text().splitlines()]
     asked = next(output for output in outputs if output["shots"] == 1)
     # The call, the result and both answers of the demonstration stand before the question; the target is the last answer.
@@ -91,7 +91,7 @@ def test_a_chat_template_that_fails_is_refused_before_anything_is_written(tmp_pa
     with pytest.raises(
         ValueError, match=r"weather/train\[0\]: this tokenizer's chat template refuses the conversation: no tools here"
     ):
-        holdfast.tune(tmp_path / "model", EXAMPLE, "full", out=tmp_path / "run")
+        holdfast.tune(tmp_path / "model", EXAMPLE, "full", "none", out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
