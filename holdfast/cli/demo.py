@@ -36,18 +36,17 @@ LAB = Demo(
 )
 REAL = Demo(
     # Headlines and their topics: the labels are a format of their own, which other questions must not be answered in.
-    targets={"everyday:topic": {"prompt.steps": 60, "model.steps": 30}},
+    targets={"everyday:topic": {"prompt.steps": 60, "model.steps": 60}},
     settings={
-        "model.learning_rate": 5e-5,
         "model.batch_size": 8,
-        "model.save_every": 10,
+        "model.save_every": 20,
         "prompt.length": 20,
         "prompt.batch_size": 8,
         "prompt.save_every": 20,
     },
-    general=("everyday:capitals", "everyday:plurals", "everyday:past-tenses", "everyday:antonyms", "everyday:facts"),
+    general=("everyday:capitals", "everyday:plurals", "everyday:antonyms", "everyday:facts", "everyday:reading"),
     shots=(0, 4),
-    limit=20,
+    limit=30,
 )
 
 
@@ -67,8 +66,10 @@ def demo(out: Path, model: str = "lab") -> list[Path]:
             settings = {**chosen.settings, **steps}.items()
             fields: dict[str, Any] = {key: value for key, value in settings if key.partition(".")[0] in stages}
             folder = out / f"{target.partition(':')[2]}-{method}"
+            # One place for the stages of all runs: the base is asked once for both methods.
             run = runs.tune(
-                model, target, method, chosen.general, shots=chosen.shots, limit=chosen.limit, out=folder, **fields
-            )
+                model, target, method, chosen.general, shots=chosen.shots, limit=chosen.limit, out=folder,
+                stage_root=out / "stages", **fields,
+            )  # fmt: skip
             folders.append(run.folder)
     return folders
