@@ -182,7 +182,7 @@ class Train(Stage):
             message = f"{self.name}: {100 * shares['truncated_share']:.0f} % of {len(rows)} rows were cut to fit"
             lost = (
                 f"; {100 * shares['target_cut_share']:.0f} % lost tokens of their target"
-                if self.truncation == "right"
+                if self.truncation == "right" or shares["target_cut_share"]  # earlier answers of a conversation, say
                 else ""
             )
             print(message + lost, file=sys.stderr, flush=True)
