@@ -35,8 +35,8 @@ class SelfReplay(Method):
     For those who have no general data: the texts are drawn from the model before it moves, some from nothing but the beginning of a
     text and, where it has a chat template, some as a user's message and its answer. Beside a method that chooses the parameters, such
     as `Full`; the texts stand behind no soft prompt. Costs memory for one more model, a sampling before the first step (minutes on a
-    CPU), and for each step `self_batch` texts through both models. A coefficient of 10 keeps more where the model can do the target already,
-    and costs points of a target that it cannot do yet.
+    CPU), and for each step `self_batch` texts through both models. A coefficient of 10 keeps more where the model can do the target
+    already, and costs points of a target that it cannot do yet.
 
     Source: Marek et al. 2026, arXiv 2605.26097 (coefficients 1, 3 and 10; 32 texts beside 128 rows)
     """
