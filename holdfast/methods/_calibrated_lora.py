@@ -18,6 +18,7 @@ from holdfast.methods._calibration import covariances, named_rows, written_rows
 from holdfast.methods._linear_targets import linear_targets
 from holdfast.methods.base import Context, Method, ParameterGroup
 from holdfast.models import loading
+from holdfast.plugins import snake
 from holdfast.prompts.low_rank import LowRank
 from holdfast.row import Row
 
@@ -74,6 +75,11 @@ class CalibratedLora(Method):
             ValueError: a target is no linear module, is the head, or is smaller than the rank; or the calibration rows fail.
         """
         model = context.model.model
+        if context.pretrained.loading.quantised:
+            raise ValueError(
+                f"dtype={context.pretrained.loading.dtype}: {snake(type(self).__name__)} splits the model's own weights, which are whole "
+                "numbers; use lora, or bf16"
+            )
         modules = self._modules(model)
         # Of float32 also where the model is of 16 bits: the last singular vectors are far below its precision.
         with torch.no_grad():

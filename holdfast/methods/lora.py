@@ -88,9 +88,7 @@ class Lora(Method):
         self._peft.peft_config["default"].base_model_name_or_path = pretrained.source
         self._peft.save_pretrained(folder / "adapter", save_embedding_layers=False)  # "auto" asks the hub for the base
         if self.merge:
-            # After the adapter is written: merging takes it off the model.
-            pretrained.model = self._peft.merge_and_unload()
-            loading.save(pretrained, folder / "model")
+            loading.save_merged(pretrained, self._peft, folder / "adapter", folder / "model")
 
 
 def target_ends(adaptable: Sequence[str], target: str) -> list[str]:

@@ -96,3 +96,10 @@ def embedding_rms(model: Any) -> float:
 def layers_and_width(model: Any) -> tuple[int, int]:
     """Return the number of layers, and the width D of the states that go from one to the next."""
     return int(model.config.get_text_config().num_hidden_layers), model.get_input_embeddings().weight.shape[1]
+
+
+def epsilon(model: Any) -> float:
+    """Return the relative rounding error of what a model computes: that of its type, or of activations that are rounded to 8 bits."""
+    exact = torch.finfo(model.get_input_embeddings().weight.dtype).eps
+    # bitsandbytes' int8 layers round each token's vector to 127 steps of its largest number, so that neighbours in a batch matter.
+    return max(exact, 1 / 127) if getattr(model, "is_loaded_in_8bit", False) else exact

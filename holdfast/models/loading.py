@@ -5,7 +5,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import transformers
 from safetensors import safe_open
 from torch import nn
 from transformers import AutoConfig, AutoTokenizer
+from transformers.pytorch_utils import Conv1D
 from transformers.utils import logging as hf_logging
 
 from holdfast.models.architecture import Architecture, architecture_of, of_config
@@ -86,15 +87,17 @@ def load(
     try:
         config = AutoConfig.from_pretrained(source, **options)
         architecture = of_config(config)
+        if loading.quantised:
+            _check_quantises(str(source), config, architecture, loading)
         auto_class = getattr(transformers, architecture.auto_class)
         with quiet(), _no_warnings():
             # A weight of another shape is refused below, with its name.
             loaded: Any = auto_class.from_pretrained(
                 source,
-                dtype=loading.held,
                 use_safetensors=True,
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,
+                **loading.options(source),
                 **options,
             )
         tokenizer = _tokenizer(source, options)
@@ -109,8 +112,36 @@ def load(
     fix_date(tokenizer, date)
     architecture.check(model)
     # Frozen: a method asks for what it trains.
-    model.requires_grad_(False).eval().to(loading.device)
+    model.requires_grad_(False).eval()
+    if not loading.quantised:  # bitsandbytes has put it there, and refuses to move it.
+        model.to(loading.device)
+    for module in model.modules():
+        # The first time that it asks, it would rearrange the weights for a kernel that has no gradient, and training comes later.
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
     return Pretrained(model, tokenizer, str(source), files=folder if folder.exists() else None, loading=loading)
+
+
+def _check_quantises(source: str, config: Any, architecture: Architecture, loading: Loading) -> None:
+    """Refuse a model of which bitsandbytes would quantise nothing: it takes linear layers alone; by its configuration.
+
+    Raises:
+        ValueError: most of its weights are in no linear layer, or it is quantised already.
+    """
+    if getattr(config, "quantization_config", None) is not None:
+        raise ValueError(f"{source}: is quantised already; leave --dtype={loading.dtype} out")
+    if type(config) not in transformers.MODEL_MAPPING:
+        return  # Code of the model's own folder, which is not run only to look at it.
+    with torch.device("meta"), quiet():
+        model = getattr(transformers, architecture.auto_class).from_config(config)
+    outside = {id(model.get_input_embeddings().weight), id(getattr(model.get_output_embeddings(), "weight", None))}
+    inner = {id(p): p.numel() for p in model.parameters() if p.ndim > 1 and id(p) not in outside}
+    linear = {id(m.weight) for m in model.modules() if isinstance(m, nn.Linear | Conv1D)}
+    if sum(size for key, size in inner.items() if key in linear) < 0.5 * sum(inner.values()):
+        raise ValueError(
+            f"{source}: dtype={loading.dtype} would quantise less than half of its weights, for bitsandbytes takes linear layers alone, "
+            f"and {type(model).__name__} has others; use bf16"
+        )
 
 
 def load_tokenizer(source: str | Path, *, trust_remote_code: bool = False) -> Any:
@@ -242,12 +273,34 @@ def save(pretrained: Pretrained, folder: Path) -> None:
     pretrained.tokenizer.save_pretrained(folder)
 
 
+def save_merged(pretrained: Pretrained, adapted: Any, adapter: Path, folder: Path) -> None:
+    """Write the model with a LoRA merged, whose PEFT model is `adapted` and whose folder is `adapter`, as `save` does.
+
+    A quantised model is read again in the checkpoint's own precision, and the LoRA that was trained over the quantised one is added to
+    that: whole numbers of 4 bits cannot hold the sum.
+    """
+    if not pretrained.loading.quantised:
+        # It takes the adapter off the model.
+        pretrained.model = adapted.merge_and_unload()
+        save(pretrained, folder)
+        return
+    whole = load(pretrained.files or pretrained.source, Loading("auto", "cpu"))
+    merge(whole, adapter)
+    save(replace(whole, tokenizer=pretrained.tokenizer), folder)
+
+
 def merge(pretrained: Pretrained, adapter: Path) -> None:
-    """Add what a PEFT adapter's folder holds to the weights, in place.
+    """Add what a PEFT adapter's folder holds to the weights, in place; to quantised ones it is attached.
 
     Raises:
         ValueError: the adapter lacks a tensor that its configuration asks for, or has it in another shape.
     """
+    if pretrained.loading.quantised:
+        # Attached and not merged: the sum would be rounded to 4 or 8 bits once more.
+        peft.PeftModel.from_pretrained(pretrained.model, adapter)
+        pretrained.model.requires_grad_(False).eval()
+        pretrained.identity, pretrained.files = "", None
+        return
     with warnings.catch_warnings():
         # PEFT 0.21 asks transformers 5 for gradient checkpointing by a name that is on its way out.
         warnings.filterwarnings("ignore", ".*is_gradient_checkpointing.*", FutureWarning)

@@ -47,8 +47,22 @@ class Loading:
 
     @property
     def held(self) -> torch.dtype:
-        """Return the type of the weights in memory, of those that are not quantised."""
+        """Return the type of the weights in memory; not of quantised ones, beside which the others keep the checkpoint's."""
         return torch.float32 if self.trained else FLOATS[self.dtype]
+
+    def options(self, source: str | Path) -> dict[str, Any]:
+        """Return what `from_pretrained` is called with; nothing here is `auto` any more."""
+        if not self.quantised:
+            return {"dtype": self.held}
+        from transformers import BitsAndBytesConfig
+
+        dtype = FLOATS[checkpoint_dtype(source)]
+        if self.dtype == "int8":
+            config = BitsAndBytesConfig(load_in_8bit=True)
+        else:
+            # Normal floats of 4 bits, as QLoRA has them (Dettmers et al. 2023, arXiv:2305.14314).
+            config = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype)
+        return {"dtype": dtype, "quantization_config": config, "device_map": {"": self.device}}
 
     def resolved(self, source: str | Path) -> "Loading":
         """Return the same without `auto`, for the model in a folder or under a hub id; of its files only the configuration is read.

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
+from holdfast.models import describe
 from holdfast.prefix.attached import KeysValues, Prompt, of
 from holdfast.prefix.attention.shared_prefix_attention import attention_together
 from holdfast.prefix.packed import head_at
@@ -242,7 +243,7 @@ def shares(model: Any) -> bool:
 def agrees(model: Any, attempt: Callable[..., tuple[Tensor, Tensor]], *arguments: int, refused: bool = False) -> bool:
     """Return True where two computations of logits `[N, V]` agree on this model; tried once for each attention implementation.
 
-    Their root mean square difference, as a share of the logits' spread, is compared with the root of the dtype's epsilon.
+    Their root mean square difference, as a share of the logits' spread, is compared with the root of the precision's epsilon.
     What the model refuses does not agree, or counts as `refused`.
     """
     key = attempt.__name__, arguments, str(getattr(model.config, "_attn_implementation", None))
@@ -258,7 +259,7 @@ def agrees(model: Any, attempt: Callable[..., tuple[Tensor, Tensor]], *arguments
         else:
             difference = (first.float() - second.float()).pow(2).mean().sqrt() / first.float().std()
             # Rounding makes a few epsilons, a wrong mask or position makes about 1: the bound is the geometric mean of the two.
-            seen[key] = float(difference) < torch.finfo(first.dtype).eps ** 0.5
+            seen[key] = float(difference) < describe.epsilon(model) ** 0.5
     return seen[key]
 
 

@@ -134,7 +134,7 @@ def capability(model: Any, *, deep: bool = False) -> Capability:
     """Return the verdict on packed rows against each row alone, tried once for each attention implementation.
 
     Short random rows behind a short random prompt (with `deep`, its keys and values in a constant cache), packed and
-    alone; the difference of their logits is compared with the root of the dtype's epsilon.
+    alone; the difference of their logits is compared with the root of the precision's epsilon.
     """
     attention = str(getattr(model.config, "_attn_implementation", None))
     seen = _SEEN.setdefault(model, {})
@@ -198,7 +198,7 @@ def _probe(model: Any, deep: bool) -> Capability:
     difference = float((alone - side_by_side).pow(2).mean().sqrt() / alone.std())
     # Rounding makes a difference of about an epsilon, a mask or position that is not obeyed one of about 1: the geometric
     # mean of the two separates them with the same margin on both sides.
-    bound = torch.finfo(vectors.dtype).eps ** 0.5
+    bound = describe.epsilon(model) ** 0.5
     return Capability(
         difference < bound, f"packed rows differ by {difference:.1g} of the logits' spread (bound {bound:.1g})"
     )

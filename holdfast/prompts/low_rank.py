@@ -117,6 +117,8 @@ def _linear(model: Any) -> list[tuple[str, nn.Module]]:
 
 def _sizes(module: Any) -> tuple[int, int]:
     """Return (in, out)."""
+    if isinstance(module, nn.Linear):
+        return module.in_features, module.out_features  # and not its weight's shape, which is another one in 4 bits
     # GPT-2's Conv1D holds its weight transposed, [in, out].
     first, second = module.weight.shape
-    return (second, first) if isinstance(module, nn.Linear) else (first, second)
+    return first, second

@@ -72,7 +72,8 @@ class Loader:
 
 def _state(pretrained: Pretrained) -> dict[str, tuple[object, ...]]:
     """Return what changes with any tensor that is added to a model, exchanged, moved, or written into."""
-    tensors = pretrained.model.state_dict(keep_vars=True)
+    # Not of `state_dict`: the scales of a quantised weight are made anew for each.
+    tensors = {**dict(pretrained.model.named_parameters()), **dict(pretrained.model.named_buffers())}
     return {name: (id(tensor), tensor.device, tensor._version) for name, tensor in tensors.items()}
 
 
