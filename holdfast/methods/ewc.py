@@ -25,11 +25,11 @@ class Ewc(Method):
     """Hold each weight to where it started, by its importance for general text: importance / 2 * sum of F * (w - w0)^2.
 
     F is the diagonal of the Fisher information, per token, on texts that the model writes itself before it moves, or on those of
-    `calibrate`. To second order, and where weights do not act together, the penalty is importance * KL(base | model) per token, the unit of
-    `kl_base`. Beside a method that chooses the parameters; of a LoRA it holds the adapter's matrices, whose second factor alone
-    matters where the first update begins. Use it as the baseline that everybody asks for.
-    It costs memory for two more copies of what moves, one forward and backward for each of `samples` texts before the first step,
-    and a pass over the weights in every forward.
+    `calibrate`. To second order, and where weights do not act together, the penalty is importance * KL(base | model) per token, the
+    unit of `kl_base`; far from the start it holds much less than that, so that useful values are hundreds and more. Beside a method
+    that chooses the parameters; of a LoRA it holds the adapter's matrices, whose second factor alone matters where the first update
+    begins. Use it as the baseline that everybody asks for. It costs memory for two more copies of what moves, one forward and
+    backward for each of `samples` texts before the first step, and a pass over the weights in every forward.
 
     Source: Kirkpatrick et al. 2017, "Overcoming catastrophic forgetting in neural networks" (PNAS), equation 3
     """
@@ -37,7 +37,7 @@ class Ewc(Method):
     KIND: ClassVar[str] = "Ewc"
     defaults: ClassVar[dict[str, Any]] = {"learning_rate": 1e-4, "steps": 200}
 
-    importance: float = Field(default=1.0, ge=0, allow_inf_nan=False, description="weight of the penalty; 0 is off")
+    importance: float = Field(default=1000.0, ge=0, allow_inf_nan=False, description="weight of the penalty; 0 is off")
     calibrate: str = Field(
         default="", description="a TASK, or a file of texts; empty: texts that the model writes itself"
     )

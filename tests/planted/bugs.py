@@ -202,7 +202,7 @@ RECIPES = (
     Bug("a run is tuned with seed 0, whatever is said", "recipes/plan.py", '{"seed": self.seed, **defaults', '{"seed": 0, **defaults',
         "recipes/test_runs.py"),
     Bug("a joining method takes part in stage 1", "recipes/plan.py",
-        "if any(method.moves_the_model for method in methods):", "if True:",
+        "if not any(method.moves_the_model for method in methods):", "if False:",
         "recipes/test_names.py"),
     Bug("the second prompt starts from the base", "recipes/promot_sequential.py",
         'prompt = plan.train("prompt", PromptTuning, tasks=(task,), start=before)', 'prompt = plan.train("prompt", PromptTuning, tasks=(task,))',
