@@ -19,6 +19,7 @@ class Demo:
     general: Sequence[str]
     shots: tuple[int, ...]
     limit: int
+    dtype: str = "auto"
 
 
 LAB = Demo(
@@ -47,6 +48,7 @@ REAL = Demo(
     general=("everyday:capitals", "everyday:plurals", "everyday:antonyms", "everyday:facts", "everyday:reading"),
     shots=(0, 4),
     limit=30,
+    dtype="fp32",  # the hub has it in bf16, which most processors are slow at
 )
 
 
@@ -69,7 +71,7 @@ def demo(out: Path, model: str = "lab") -> list[Path]:
             # One place for the stages of all runs: the base is asked once for both methods.
             run = runs.tune(
                 model, target, method, chosen.general, shots=chosen.shots, limit=chosen.limit, out=folder,
-                stage_root=out / "stages", **fields,
+                stage_root=out / "stages", dtype=chosen.dtype, **fields,
             )  # fmt: skip
             folders.append(run.folder)
     return folders

@@ -34,7 +34,7 @@ def test_every_run_of_a_demo_can_be_planned(tmp_path: Path, calls: list[dict[str
     folders = demo.demo(tmp_path, model)
     assert len(set(folders)) == len(calls) >= 2
     for call in calls:
-        names = ("model", "task", "method", "general", "shots", "limit", "out", "stage_root")
+        names = ("model", "task", "method", "general", "shots", "limit", "out", "stage_root", "dtype")
         fields = {key: value for key, value in call.items() if key not in names}
         request = Request(
             call["model"], (call["task"],), Techniques(call["method"]), tuple(call["general"]), call["shots"], call["limit"], 0, 0, (),
