@@ -87,6 +87,7 @@ class Request:
         config: dict[str, Any] = {"command": "tune", "model": self.model}
         config |= {"task": task, "method": self.techniques.method}
         moments = {"curate": self.techniques.curate, "edit": self.techniques.edit, "decode": self.techniques.decode}
+        moments |= {"probe": self.techniques.probe}
         config |= {moment: name for moment, name in moments.items() if name}
         config |= {"general": list(self.general), "shots": list(self.shots), "limit": self.limit, "seed": self.seed}
         return config
@@ -111,7 +112,9 @@ class RunPlan:
         validation = replace(self.validation, loader=loader)
         values = search(self.pipeline.search, validation, self.curve, root, folder)
         pipeline, _ = self.pipeline.search.pipeline(values, self.curve)
-        return replace(self, pipeline=pipeline, questions=replace(self.questions, decoding=pipeline.decoding))
+        return replace(
+            self, pipeline=pipeline, questions=replace(self.questions, decoding=pipeline.decoding, probe=pipeline.probe)
+        )
 
 
 def plan_run(request: Request, tasks: TaskSet, folder: Path) -> RunPlan:
@@ -155,7 +158,7 @@ def plan_run(request: Request, tasks: TaskSet, folder: Path) -> RunPlan:
     config |= {"stages": recipe_plan.resolved, "versions": library_versions()}
     questions = EvaluationSettings(
         model, version, tasks, request.shots, request.limit, request.noise_floor, trust, date, pipeline.decoding,
-        loading,
+        loading, pipeline.probe,
     )  # fmt: skip
     return RunPlan(request, tasks, pipeline, questions, config, curve, validation)
 

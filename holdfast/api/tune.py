@@ -32,7 +32,9 @@ from holdfast.tasks import sources
 from holdfast.tasks.task_set import TaskSet
 from holdfast.training.processes import processes
 
-OPTIONAL = ("curate", "edit", "decode", "general", "shots", "limit", "seed", "date", "noise_floor", "analyses", "dtype")
+OPTIONAL = (
+    "curate", "edit", "decode", "probe", "general", "shots", "limit", "seed", "date", "noise_floor", "analyses", "dtype",
+)  # fmt: skip
 """Arguments of `tune` that a config.yaml may have."""
 
 
@@ -67,6 +69,7 @@ def tune(
     curate: str | None = None,
     edit: str | None = None,
     decode: str | None = None,
+    probe: str | None = None,
     shots: Sequence[int] = (0, 1),
     limit: int | None = None,
     seed: int = 0,
@@ -89,7 +92,7 @@ def tune(
 
     Several tasks are targets together: mixed, or one after another where the recipe says so; each is measured behind its own prompt.
     A technique for each moment may be named: `curate` acts on the training data, `method` trains, `edit` acts on the weights
-    afterwards, `decode` on the answers; the run is measured alike whatever they are.
+    afterwards, `decode` on the answers; the run is measured alike whatever they are. `probe="eraser"` also looks for what is hidden.
 
     `fields` sets any field of any stage: `prompt={"steps": 200}`, `model_={"learning_rate": 1e-4}` (the underscore keeps it apart
     from the argument) or `**{"prompt.steps": 200}`. The same call on the same `out` goes on where it was stopped. With `curve`, that
@@ -106,7 +109,7 @@ def tune(
     # First, so that a mistyped target is named before a model is looked for.
     trained_tasks = TaskSet.read(targets)
     request = Request(
-        str(model), targets, Techniques(method, curate, edit, decode),
+        str(model), targets, Techniques(method, curate, edit, decode, probe),
         general_of(str(model), targets, general, trust_remote_code=trust_remote_code),
         tuple(shots), limit, seed, curve, tuple(analyses), noise_floor, trust_remote_code, date,
         nested(fields), Loading(dtype, device),

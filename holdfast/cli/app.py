@@ -69,6 +69,7 @@ def tune(
     curate: options.Curate = None,
     edit: options.EditOf = None,
     decode: options.Decode = None,
+    probe: options.Probe = None,
     shots: Shots = "0,1",
     limit: Limit = None,
     seed: Seed = 0,
@@ -93,7 +94,8 @@ def tune(
     # With an underscore, as the Python function takes them: `model` and `prompt` are arguments of their own.
     fields: dict[str, Any] = {f"{stage}_": values for stage, values in settings.items()}
     run = runs.tune(
-        model, task, method, general, curate=curate, edit=edit, decode=decode, shots=output.numbers(shots), limit=limit, seed=seed,
+        model, task, method, general, curate=curate, edit=edit, decode=decode, probe=probe, shots=output.numbers(shots),
+        limit=limit, seed=seed,
         curve=curve, analyses=analyse or (), out=out, noise_floor=noise_floor, overwrite=overwrite, dtype=dtype, device=device,
         trust_remote_code=trust_remote_code, **fields,
     )  # fmt: skip

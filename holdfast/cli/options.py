@@ -33,6 +33,9 @@ EditOf = Annotated[
         help="After training: see `holdfast edits`. --set edit.alpha=sweep chooses a field on validation examples (or sweep:0..2)."
     ),
 ]
+Probe = Annotated[
+    str | None, typer.Option(help="Afterwards: eraser, a prompt that looks for what is hidden on the general tasks.")
+]
 Limit = Annotated[int | None, typer.Option(min=1, help="At most this many test items of each task.")]
 Demonstrations = Annotated[
     Literal["first", "sampled"], typer.Option(help="The first of the train split for all items, or sampled for each.")

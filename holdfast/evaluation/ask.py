@@ -9,7 +9,7 @@ from holdfast.evaluation import label_mass, matrix
 from holdfast.inference.language_model import LanguageModel
 from holdfast.models import reading
 from holdfast.results import symptoms
-from holdfast.results.scores import Output, Role
+from holdfast.results.scores import Output, PromptState, Role
 from holdfast.tasks.harness_examples import PREFIX
 from holdfast.tasks.task import Task
 
@@ -24,7 +24,7 @@ def ask(
     limit: int | None = None,
     seed: int = 0,
     variant: matrix.Variant = "base",
-    prompt: Literal["on", "off"] | None = None,
+    prompt: PromptState = None,
     demonstrations: Literal["first", "sampled"] = "first",
     demonstration_seed: int = 0,
     generate_choices: bool = False,

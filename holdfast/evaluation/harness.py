@@ -26,7 +26,7 @@ import torch
 from holdfast.evaluation.matrix import FEWEST_NEW_TOKENS, Variant, clean, decoding_in_words, items_of
 from holdfast.inference.language_model import LanguageModel
 from holdfast.inference.sampling import Sampling
-from holdfast.results.scores import Output, Role
+from holdfast.results.scores import Output, PromptState, Role
 from holdfast.tasks.harness import harness_tasks, task_manager
 from holdfast.tasks.harness_examples import PREFIX
 from holdfast.tasks.task import Task
@@ -98,7 +98,7 @@ def evaluate(
     limit: int | None = None,
     seed: int = 0,
     variant: Variant = "base",
-    prompt: Literal["on", "off"] | None = None,
+    prompt: PromptState = None,
     generate_choices: bool = False,
     demonstrations: Literal["first", "sampled"] = "first",
     demonstration_seed: int = 0,

@@ -10,7 +10,7 @@ from typing import Literal
 from holdfast.inference.language_model import LanguageModel
 from holdfast.inference.sampling import Sampling
 from holdfast.results.metrics import metric
-from holdfast.results.scores import Output, Role
+from holdfast.results.scores import Output, PromptState, Role
 from holdfast.tasks.task import Example, Task
 from holdfast.tasks.templates import Rendered, choose_demonstrations, render
 
@@ -27,7 +27,7 @@ def evaluate(
     limit: int | None = None,
     seed: int = 0,
     variant: Variant = "base",
-    prompt: Literal["on", "off"] | None = None,
+    prompt: PromptState = None,
     demonstrations: Literal["first", "sampled"] = "first",
     demonstration_seed: int = 0,
     num_beams: int = 1,

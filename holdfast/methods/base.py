@@ -86,6 +86,9 @@ class Method:
         """Return the folders that `export` writes: of `model`, `prompt` and `adapter`. The evaluations of a run follow from them."""
         return ("model",) if self.moves_the_model else ("prompt",)
 
+    probes: ClassVar[bool] = False
+    """True if the prompt that it trains is a probe of the run (`--probe`): measured on the general tasks, and then left off."""
+
     replaces_loss: ClassVar[bool] = False
     """True if `objective` replaces the token loss. At most one method of a composition may say so."""
 

@@ -1,31 +1,21 @@
 """Self-replay: texts of the starting model's making hold it where it was."""
 
-import sys
-import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from accelerate import PartialState
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from holdfast.inference.language_model import LanguageModel
-from holdfast.inference.sampling import Sampling
 from holdfast.methods._divergence import divergence, frozen_copy, predictions
-from holdfast.methods._written_texts import continuations
+from holdfast.methods._written_texts import encoded, written
 from holdfast.methods.base import Context, Method
 from holdfast.prefix.model import PrefixModel
 from holdfast.row import Row
-from holdfast.tasks.task import Example, Template
-from holdfast.tasks.templates import render
-from holdfast.tasks.tokenization import encode_prompt
 
 if TYPE_CHECKING:
     from holdfast.prefix.head import LabelLogits
-
-MARK = "@@question@@"
 
 
 @dataclass
@@ -80,8 +70,9 @@ class SelfReplay(Method):
             return rows
         # Not in `prepare`: now the model is on its device, and a resumed run has the texts in its state.
         if not self._texts:
-            self._texts = self._sampled(context.language_model())
-        self._rows = self._rows or self._encoded(context)
+            settings = (self.self_texts, self.self_length, self.self_chat, self.seed)
+            self._texts = written("self_replay", context.language_model(), *settings)
+        self._rows = self._rows or encoded(self._texts, context)
         # A generator a step, from its number: step n draws the same texts after a resume.
         random = np.random.default_rng([self.seed, self._step])
         self._step += 1
@@ -107,42 +98,3 @@ class SelfReplay(Method):
         # A state from before the first batch has none, and those that were sampled since stay.
         if state["texts"]:
             self._texts, self._rows = state["texts"], []
-
-    def _sampled(self, model: LanguageModel) -> list[str]:
-        """Return texts drawn from the model at temperature 1, by the seed alone."""
-        began = time.perf_counter()
-        chats = round(self.self_chat * self.self_texts) if getattr(model.tokenizer, "chat_template", None) else 0
-        # At most half of the model's positions: the text of a chat's template needs some as well.
-        new = max(2, min(self.self_length, model.room // 2))
-        texts = continuations(model, "", self.self_texts - chats, new, self.seed)
-        if chats:
-            opening = _asked(model.tokenizer, MARK).prompt.partition(MARK)[0]
-            begun = [
-                _asked(model.tokenizer, text) for text in continuations(model, opening, chats, new // 2, self.seed)
-            ]
-            sampling = Sampling(new // 2, temperature=1.0, seed=self.seed)
-            answers = model.generate([chat.prompt for chat in begun], sampling)
-            texts += [chat.prompt + answer + chat.end for chat, answer in zip(begun, answers, strict=True)]
-        if PartialState().is_main_process:
-            seconds = time.perf_counter() - began
-            print(f"self_replay: the model wrote {len(texts)} texts in {seconds:.0f} s", file=sys.stderr, flush=True)
-        return texts
-
-    def _encoded(self, context: Context) -> list[Row]:
-        tokenizer, rows = context.pretrained.tokenizer, []
-        start = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
-        length = context.pretrained.max_length
-        for number, text in enumerate(self._texts):
-            tokens = encode_prompt(tokenizer, text, max_length=2**30)
-            # The token that a text was drawn behind, which not every tokenizer writes.
-            tokens = tokens if tokens[:1] == (start,) else (start, *tokens)
-            if len(tokens) > 1:
-                rows.append(Row(tokens[:length], (0.0,) * min(len(tokens), length), name=f"self_replay[{number}]"))
-        if not rows:
-            raise ValueError("self_replay: the model wrote nothing but empty texts; use replay with texts of yours")
-        return rows
-
-
-def _asked(tokenizer: Any, text: str) -> Any:
-    """Return a user's message as the chat template writes it, up to the answer."""
-    return render(Template(chat=True), Example({"messages": [{"role": "user", "content": text}]}, ""), (), tokenizer)

@@ -8,13 +8,13 @@ from typing import Any
 from holdfast.curation.base import Curation
 from holdfast.decoding.base import Decoding
 from holdfast.edits.base import Edit
-from holdfast.plugins import CURATIONS, DECODINGS, EDITS, configure
+from holdfast.plugins import CURATIONS, DECODINGS, EDITS, METHODS, configure, find
 from holdfast.recipes.find import find_recipe
 from holdfast.recipes.plan import RecipePlan
 from holdfast.recipes.sweep import Sweep, Values, find_sweep
 from holdfast.stages.curate import Curate
 from holdfast.stages.edit_model import EditModel
-from holdfast.stages.measure import last_trained
+from holdfast.stages.measure import final_weights, last_trained
 from holdfast.stages.stage import Stage
 from holdfast.stages.train import Train
 from holdfast.tasks.task_set import TaskRef
@@ -22,12 +22,13 @@ from holdfast.tasks.task_set import TaskRef
 
 @dataclass(frozen=True)
 class Techniques:
-    """The names of a run's techniques, as the options of `tune` and the arms of a study give them."""
+    """The names of a run's techniques, as the options of `tune` and the arms of a study give them; a probe changes no number of it."""
 
     method: str = "promot"
     curate: str | None = None
     edit: str | None = None
     decode: str | None = None
+    probe: str | None = None
 
     @property
     def label(self) -> str:
@@ -40,12 +41,14 @@ class Techniques:
 class Pipeline:
     """The stages of a run in their order, and how the tuned model is decoded. Nothing has run.
 
-    With a `search` they are those of its first values, until the search has chosen.
+    `probe` trains a prompt that is measured on the general tasks alone. With a `search` all are those of its first values, until the search
+    has chosen.
     """
 
     stages: tuple[Stage, ...]
     decoding: Decoding | None = None
     search: "Search | None" = None
+    probe: Train | None = None
 
     def with_curve(self, plan: RecipePlan, points: int) -> "Pipeline":
         """Return the pipeline with so many points kept along its last training stage, where the model itself is trained there."""
@@ -55,8 +58,9 @@ class Pipeline:
             return self
         changed = plan.changed(last, curve=points)
         # Stages name their dependencies by value, so an edit of the last stage has to point to the changed one.
-        stages = (_after(stage, last, changed) for stage in self.stages)
-        return replace(self, stages=tuple(stages))
+        stages = tuple(_after(stage, last, changed) for stage in self.stages)
+        probe = None if self.probe is None else _probing(self.probe, final_weights(stages))
+        return replace(self, stages=stages, probe=probe)
 
 
 @dataclass(frozen=True)
@@ -136,8 +140,9 @@ def _composed(techniques: Techniques, plan: RecipePlan, others: Sequence[TaskRef
     if techniques.decode is not None:
         decoding = configure(DECODINGS, techniques.decode, plan.settings("decode"), "decode")
         plan.resolved["decode"] = _shown(decoding)
+    probe = None if techniques.probe is None else _probe(techniques.probe, plan, stages, general)
     plan.check_all_used()
-    return Pipeline(tuple(stages), decoding)
+    return Pipeline(tuple(stages), decoding, probe=probe)
 
 
 def _curated(name: str, plan: RecipePlan, general: tuple[TaskRef, ...]) -> tuple[Curate, ...]:
@@ -165,6 +170,25 @@ def _edited(name: str, plan: RecipePlan, stages: Sequence[Stage]) -> EditModel:
         )
     plan.resolved["edit"] = _shown(edit)
     return EditModel("edit", plan.model, last, edit, plan.versions[0] if plan.versions else "")
+
+
+def _probe(name: str, plan: RecipePlan, stages: Sequence[Stage], general: tuple[TaskRef, ...]) -> Train:
+    method = find(name, METHODS, label="probe")
+    if not method.probes:
+        raise ValueError(f"probe={name}: is no probe; there is eraser")
+    if not general:
+        raise ValueError(f"probe={name}: there is no general task on which something could be hidden; add --general")
+    last, final = last_trained(stages), final_weights(stages)
+    if not last.moves_the_model:
+        raise ValueError(f"probe={name}: the run leaves the model as it was, so that nothing is hidden in it")
+    if "model" not in last.leaves:
+        raise ValueError(f"probe={name}: the last stage leaves no whole model to look into; leave model.merge on")
+    return plan.train("probe", method, stages={"tuned": final}, pinned={"validation_limit": 0})
+
+
+def _probing(probe: Train, tuned: Stage) -> Train:
+    """Return the probe of other weights."""
+    return replace(probe, methods=tuple(replace(method, tuned=tuned) for method in probe.methods))  # pyright: ignore[reportCallIssue, reportArgumentType]
 
 
 def _after(stage: Stage, last: Train, changed: Train) -> Stage:

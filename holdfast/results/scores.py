@@ -14,6 +14,8 @@ Verdict = Literal["gained", "kept", "lost", "not resolvable"]
 # probe). Diagnostics stand beside the general tasks and count in none of their means, families of tests or signs of collapse.
 Role = Literal["target", "general", "diagnostic"]
 ROLES: tuple[Role, ...] = get_args(Role)
+# The trained prompt was attached or removed, there never was one, or another stood there that looks for what is hidden (a probe).
+PromptState = Literal["on", "off", "probe"] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +47,8 @@ class Score(Circumstances):
 
     `value` with its interval `[low, high]` (95 %) and standard error is in the metric's own unit (accuracy and the like: 0 to 1; BLEU,
     chrF, ROUGE: 0 to 100). `delta`, with its paired interval, is this value minus the base model's on the same items; it is None for
-    the base itself. `prompt` says whether the soft prompt was attached ("on"), removed ("off"), or never existed (None).
+    the base itself. `prompt` says whether the soft prompt was attached ("on"), removed ("off"), or never
+    existed (None); "probe" is another prompt in its stead, which looks for what is hidden.
 
     `step` is None for the weights that the run keeps. Scores along the way carry the step of the last stage that the weights were
     taken at; step 0 is the model before that stage, so with the prompt attached it is what stage 1 reached alone.
@@ -64,7 +67,7 @@ class Score(Circumstances):
     """
 
     variant: Literal["base", "tuned"]
-    prompt: Literal["on", "off"] | None
+    prompt: PromptState
     task: str
     role: Role
     shots: int

@@ -20,12 +20,12 @@ HEADLINE: dict[Role, tuple[str | None, ...]] = {
     "general": ("off", None, "on"),
     "diagnostic": ("off", None, "on"),
 }
-STATE = {"on": "prompt attached", "off": "prompt removed", None: "tuned"}
+STATE = {"on": "prompt attached", "off": "prompt removed", None: "tuned", "probe": "behind a probe"}
 
 
 @dataclass(frozen=True)
 class TaskResult:
-    """One task at one number of shots by one metric: the base's score and the tuned model's, by prompt state."""
+    """One task at one number of shots by one metric: the base's score and the tuned model's, by prompt state; apart, that of a probe."""
 
     task: str
     role: Role
@@ -33,6 +33,7 @@ class TaskResult:
     metric: str
     base: Score | None
     tuned: dict[str | None, Score] = field(hash=False)
+    probe: Score | None = None
 
     @property
     def headline(self) -> Score | None:
@@ -74,7 +75,8 @@ def lines(scores: Sequence[Score]) -> list[TaskResult]:
     for (task, shots, metric), group in groups.items():
         base = next((score for score in group if score.variant == "base"), None)
         tuned = {score.prompt: score for score in group if score.variant == "tuned"}
-        results.append(TaskResult(task, group[0].role, shots, metric, base, tuned))
+        probe = tuned.pop("probe", None)  # No state of the model that is kept: in no figure, and in no mean.
+        results.append(TaskResult(task, group[0].role, shots, metric, base, tuned, probe))
     return sorted(results, key=lambda line: (ROLES.index(line.role), order[line.task], line.shots))
 
 

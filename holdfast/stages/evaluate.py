@@ -22,7 +22,7 @@ from holdfast.prefix.attached import Prompt, detached
 from holdfast.prefix.model import PrefixModel
 from holdfast.prompts import load
 from holdfast.results import symptoms
-from holdfast.results.scores import Output, Role, read_outputs, write_jsonl
+from holdfast.results.scores import Output, PromptState, Role, read_outputs, write_jsonl
 from holdfast.stages.edit_model import EditModel
 from holdfast.stages.loader import Loader, weights_of
 from holdfast.stages.stage import Inputs, Stage, content_of, execute, folder_of
@@ -36,8 +36,8 @@ class Evaluate(Stage):
     """Ask one variant every task at every number of shots and keep each answer in `outputs.jsonl`.
 
     `base` is the untuned model; `tuned` the stage whose weights are measured, trained or edited; `trained_prompt` the stage whose
-    `prompt/` is attached when `prompt` is "on". With `step`, `tuned` is measured as it was after that many steps; step 0 is the model
-    that it started from.
+    `prompt/` is attached when `prompt` is "on", or "probe" where it is one. With `step`, `tuned` is measured as it was after that many
+    steps; step 0 is the model that it started from.
     `base-again` is the base measured a second time, with other demonstrations (`demonstrations="sampled"`) and in other batches: how
     far that moves a number is its noise floor. `own-stage` is `tuned` right after the stage that trained on the targets, before later
     ones. `tasks` stand in the order of the answers: targets, general tasks, diagnostics. With `toward`, general tasks are also asked
@@ -50,7 +50,7 @@ class Evaluate(Stage):
 
     model: str = ""
     variant: Variant = "base"
-    prompt: Literal["on", "off"] | None = None
+    prompt: PromptState = None
     tuned: Train | EditModel | None = None
     trained_prompt: Train | None = None
     tasks: tuple[TaskRef, ...] = ()
@@ -155,7 +155,7 @@ class Evaluate(Stage):
 
     def _attached(self, inputs: Inputs, pretrained: Pretrained, model: PrefixModel | None = None) -> Prompt | None:
         """Return the prompt to attach: that of a finished stage, or the one that the model itself was training at this step."""
-        if self.prompt != "on":
+        if self.prompt not in ("on", "probe"):
             return None
         # A stage that trains prompt and weights together has moved both by this step; its folder has the last prompt only.
         if model is not None and self.trained_prompt == self.tuned:

@@ -28,8 +28,8 @@ Owners = list[tuple[Train, tuple[TaskRef, ...]]]  # each stage that trained a pr
 class EvaluationSettings:
     """Questions that every variant of a run is asked.
 
-    With `twice` the base is measured a second time; with `decoding` the weights that the run keeps answer through it, and nothing else
-    does.
+    With `twice` the base is measured a second time; with `probe` the general tasks are asked behind its prompt too;
+    with `decoding` the weights that the run keeps answer through it, and nothing else does.
 
     Which items `limit` draws does not depend on the run's seed: runs that differ by their seed are asked the same, and share the base.
     """
@@ -44,6 +44,7 @@ class EvaluationSettings:
     date: str | None = None
     decoding: Decoding | None = None
     loading: Loading = FP32
+    probe: Train | None = None
 
     @property
     def others(self) -> tuple[TaskRef, ...]:
@@ -81,6 +82,9 @@ def plan_measurements(pipeline: Sequence[Stage], questions: EvaluationSettings) 
     plan = _plan_base(questions) + _plan_after_own_stages(pipeline, owners, questions)
     tuned = replace(questions.ask(), variant="tuned", tuned=final_weights(pipeline), decoding=questions.decoding)
     everything = replace(tuned, tasks=tasks.refs, toward=tasks.targets[0])
+    if questions.probe is not None:
+        probed = {"tasks": tasks.general, "prompt": "probe", "trained_prompt": questions.probe}
+        along = [*along, replace(tuned, name="evaluate-probe", **probed)]
     if not owners:
         return [*plan, replace(everything, name="evaluate-tuned-plain"), *along]
     # Behind another target's prompt a task would be read in a format that it does not have.

@@ -118,3 +118,30 @@ def test_diagnostics_have_a_section_of_their_own_behind_what_they_disguise() -> 
         ("In plain words and in disguise", ["given", "leetspeak:given"]),
         ("Examples in context against an instruction", ["probe:english"]),
     ]
+
+
+@pytest.mark.parametrize(
+    ("change", "wide", "base", "word", "text"),
+    [
+        (
+            -0.05,
+            0.04,
+            0.8,
+            "hidden",
+            "given (0-shot) is hidden rather than gone: behind the eraser the change is -5.0 points",
+        ),
+        (-0.45, 0.04, 0.8, "lost", "given (0-shot) does not come back, so that nothing shows that it is only hidden"),
+        (-0.25, 0.10, 0.8, "cannot be told", "cannot be told at this n: behind the eraser"),
+        (-0.01, 0.02, 0.05, "cannot be told", "the base itself hardly solves it"),
+    ],
+)
+def test_what_comes_back_behind_the_eraser_was_hidden(
+    change: float, wide: float, base: float, word: str, text: str
+) -> None:
+    probe = replace(score("given", "tuned", base + change, change, wide), prompt="probe")
+    loss = score("given", "tuned", base - 0.5, -0.5)
+    scores = [score("given", "base", base), loss, probe, score("kept", "base", 0.8), score("kept", "tuned", 0.8, 0.0)]
+    looked = Summary.of(scores)
+    (erased,) = disguises.erased(looked)
+    assert (erased.word, text in erased.sentence()) == (word, True), erased.sentence()
+    assert looked.first_metric("general")[0].headline == loss, "the probe is no state of the model that is kept"

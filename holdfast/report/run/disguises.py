@@ -2,6 +2,7 @@
 
 An ability that is merely covered by the habits of the tuned task comes back where the question looks like nothing it was tuned on
 (conjugate prompting, arXiv 2309.10105). Of the probes (`probe:LANGUAGE`), English is the plain one and the other languages disguise it.
+A probe that is trained (`--probe eraser`) is a third look: a soft prompt that makes the tuned model answer as the base does.
 The rule, on paired changes from the base with 95 % intervals:
 
     hidden           in disguise, less than half of the loss remains, interval included
@@ -20,6 +21,40 @@ from holdfast.results.summary import Estimate, Summary, TaskResult, change
 LEAST = 10.0  # points: twice what a free answer is right by chance, generously
 PROBE, PLAIN = "probe:", "english"
 Word = Literal["hidden", "lost", "cannot be told"]
+
+
+@dataclass(frozen=True)
+class Erased:
+    """A lost task, with its change from the base behind a trained probe, and the word that the two allow."""
+
+    line: TaskResult
+    loss: Estimate
+    remains: Estimate
+    word: Word
+
+    def sentence(self) -> str:
+        """Return the verdict in plain words."""
+        task = f"{self.line.task} ({self.line.shots}-shot)"
+        was, now = (
+            f"{units.points(e.value, True)} points [{units.points(e.low)}, {units.points(e.high)}]"
+            for e in (self.loss, self.remains)
+        )
+        changes = f"behind the eraser the change is {now}, without it {was}"
+        if self.word == "hidden":
+            return f"{task} is hidden rather than gone: {changes}."
+        if self.word == "lost":
+            return f"{task} does not come back, so that nothing shows that it is only hidden: {changes}."
+        if is_weak(self.line):
+            return f"{task}: whether it is gone or hidden cannot be told, for the base itself hardly solves it."
+        return f"{task}: whether it is gone or hidden cannot be told at this n: {changes}."
+
+
+def erased(summary: Summary) -> Iterator[Erased]:
+    """Yield every lost general (task, shots) that was also asked behind a probe."""
+    for line in summary.first_metric("general"):
+        loss, remains = change(line.headline), change(line.probe)
+        if loss and remains and line.headline and verdicts.of_score(line.headline) == "lost":
+            yield Erased(line, loss, remains, word(loss, remains, weak=is_weak(line)))
 
 
 @dataclass(frozen=True)
