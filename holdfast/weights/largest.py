@@ -1,11 +1,10 @@
 """Exact top-k of a tensor that is streamed slice by slice, or of each row.
 
-Partitioning a tensor takes about three times as long as copying it, and copies it besides; comparing and counting take a
-tenth of that. Magnitudes are compared as the integers that their bits are, which is the same order, and puts NaN last.
-Of equal magnitudes the first ones count as larger: small deltas in bfloat16 are full of equals.
+Comparing and counting take a tenth of the time of copying; partitioning takes longer than copying, and needs the whole. Magnitudes are
+compared as the integers that their bits are, which is the same order, and puts NaN last. Of equal magnitudes the first ones count as
+larger: small deltas in bfloat16 are full of equals.
 """
 
-import math
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
@@ -18,7 +17,6 @@ TOP = np.iinfo(np.int64).max  # Above all bits of magnitudes.
 WHOLE = 1 << 17  # Up to so many numbers it is not worth looking for a bracket first.
 SAMPLE = 1 << 14
 STRIDE = 31  # Through a slice, when sampling: no divisor of a usual width, or one column would stand for all.
-SHORT = 512  # Numpy sorts rows up to this length with sorting networks, in the time of a few comparisons.
 
 
 def magnitudes(base: Tensor, tuned: Tensor) -> Bits:
@@ -104,53 +102,31 @@ def _bracket(every: Callable[[int], Iterable[Bits]], size: int, keep: int) -> tu
 
 def select_top_of_rows(bits: Bits, keeps: Sequence[int]) -> list[NDArray[np.bool_]]:
     """Return, for each of `keeps`, a mask like `bits` `[R, N]` of that many largest numbers of each row."""
-    size = bits.shape[1] if bits.size else 0
-    guesses = iter(_guesses(bits, [keep for keep in keeps if 0 < keep < size]) if size else [])
-    return [_from(bits, next(guesses), keep) if 0 < keep < size else np.full(bits.shape, keep > 0) for keep in keeps]
-
-
-def _guesses(bits: Bits, keeps: Sequence[int]) -> list[Bits]:
-    """Return, for each of `keeps`, the number `[R]` of each row that most likely has that rank from the top.
-
-    Each row is dealt into short runs, which are sorted. Where a rank is in the row, it is in every run within four
-    standard errors of a random run of that length; what these places hold is gone through alike.
-    """
-    rows, size = bits.shape
-    parts = -(-size // SHORT)
-    length = size // parts
-    dealt = bits[:, : parts * length].reshape(rows, length, parts).swapaxes(1, 2)
-    runs, rest = np.array(dealt, order="C"), bits[:, parts * length :]
-    runs.sort(axis=-1)
-    if parts == 1:
-        return [runs[:, 0, size - keep] for keep in keeps]
-    guesses = []
-    for keep in keeps:
-        share = 1 - keep / size
-        margin = 2 + int(4 * math.sqrt(length * share * (1 - share)))
-        low, high = max(round(length * share) - margin, 0), min(round(length * share) + margin, length)
-        few = np.concatenate([runs[:, :, low:high].reshape(rows, -1), rest], axis=1)
-        rank = keep - parts * (length - high)
-        guesses += _guesses(few, [min(max(rank, 1), few.shape[1])])
-    return guesses
+    size, rest = bits.shape[1] if bits.size else 0, bits
+    masks = {keep: np.full(bits.shape, keep > 0) for keep in keeps if not 0 < keep < size}
+    # From the most to the fewest: what the first partition puts at the end holds all that the next one looks for.
+    for keep in sorted(set(keeps) - masks.keys(), reverse=True):
+        # One rank at a time, for which numpy has vector instructions.
+        rest = np.partition(rest, rest.shape[1] - keep, axis=1)[:, rest.shape[1] - keep :]
+        masks[keep] = _from(bits, rest[:, 0], keep)
+    return [masks[keep] for keep in keeps]
 
 
 def _from(bits: Bits, least: Bits, keep: int) -> NDArray[np.bool_]:
-    """Return a mask of the `keep` largest of each row: those from `least` `[R]` on, corrected where counting shows it wrong."""
+    """Return a mask of the `keep` largest of each row: those from the last of them, `least` `[R]`, on; of its equals the first."""
     rows, size = bits.shape
     padded = np.zeros((rows, -(-size // 8) * 8), bool)  # To words of eight, for `_counts`; the padding counts nothing.
     mask = np.greater_equal(bits, least[:, None], out=padded[:, :size])
     reached = _counts(padded)
-    if (reached == keep).all():
-        return mask
-    row, column = np.divmod(np.flatnonzero(bits == least[:, None]), size)
-    equals = np.bincount(row, minlength=rows)
-    above = reached - equals
-    position = np.arange(len(row)) - (np.cumsum(equals) - equals)[row]
-    late = position >= (keep - above)[row]
-    mask[row[late], column[late]] = False
-    # Rows whose guess was wrong are partitioned, which is exact and slow.
-    if (wrong := (reached < keep) | (above >= keep)).any():
-        mask[wrong] = _from(bits[wrong], np.partition(bits[wrong], size - keep)[:, size - keep], keep)
+    # In these rows more numbers equal the last one than there is room for.
+    crowded = np.flatnonzero(reached != keep)
+    if len(crowded):
+        row, column = np.divmod(np.flatnonzero(bits[crowded] == least[crowded, None]), size)
+        equals = np.bincount(row, minlength=len(crowded))
+        above = reached[crowded] - equals
+        position = np.arange(len(row)) - (np.cumsum(equals) - equals)[row]
+        late = position >= (keep - above)[row]
+        mask[crowded[row[late]], column[late]] = False
     return mask
 
 

@@ -66,22 +66,3 @@ def test_a_sample_that_misled_costs_a_pass_and_nothing_else(
     bits = numbers("grid", 20, 50, np.random.default_rng(2))
     for keep in (1, 300, 999):
         assert (select_top(lambda n: [bits], 1000, keep)(bits).reshape(-1) == sorting(bits.reshape(-1), keep)).all()
-
-
-@pytest.mark.parametrize("wrong", [0, 7, 1 << 30])
-def test_a_wrong_guess_of_a_row_is_noticed(wrong: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of the first two rows; the third keeps its own."""
-    bits, guess = numbers("grid", 3, 700, np.random.default_rng(3)), largest._guesses
-    monkeypatch.setattr(
-        largest, "_guesses", lambda b, k: [np.where([True, True, False], wrong, g).astype(b.dtype) for g in guess(b, k)]
-    )
-    for keep in (1, 300, 699):
-        assert (select_top_of_rows(bits, [keep])[0] == np.stack([sorting(row, keep) for row in bits])).all()
-
-
-def test_guesses_are_right_though_a_rows_numbers_grow(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs of neighbours would each hold another range; rows are dealt instead, and nothing needs to be partitioned."""
-    bits = np.abs(np.arange(1, 5001) * np.random.default_rng(4).standard_normal((4, 5000))).astype(np.float32)
-    monkeypatch.setattr(np, "partition", None)
-    found = select_top_of_rows(bits.view(np.int32), [500, 1500])
-    assert [mask.sum(1).tolist() for mask in found] == [[500] * 4, [1500] * 4]
