@@ -88,7 +88,9 @@ def tune(
 ) -> None:
     """Fine-tune on a task; measure what was gained there and kept on the general tasks."""
     settings = parse(set_ or [])
-    describe.check_names(method, curate, edit, decode, settings)  # Before torch is imported, which takes seconds.
+    describe.check_names(
+        method, curate, edit, decode, settings, probe
+    )  # Before torch is imported, which takes seconds.
     from holdfast.api import tune as runs
 
     # With an underscore, as the Python function takes them: `model` and `prompt` are arguments of their own.

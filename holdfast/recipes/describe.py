@@ -87,7 +87,12 @@ def moves_the_model(method: Technique) -> bool:
 
 
 def check_names(
-    method: str, curate: str | None, edit: str | None, decode: str | None, assigned: Mapping[str, Mapping[str, object]]
+    method: str,
+    curate: str | None,
+    edit: str | None,
+    decode: str | None,
+    assigned: Mapping[str, Mapping[str, object]],
+    probe: str | None = None,
 ) -> None:
     """Refuse a technique or a field of `--set` that does not exist, as the run itself would, before anything slow is imported.
 
@@ -107,6 +112,9 @@ def check_names(
         elif name is not None:
             labels[section] = f"{family.name} {name!r}"
             known[section] = [s.name for s in settings_of(technique(family, name))]
+    if probe is not None:
+        trained = _stage("probe", [technique(METHODS, probe, "probe")], {}, set())
+        known["probe"] = [s.name for s in (*trained.settings, *trained.loop)]
     values = chain.from_iterable(section.values() for section in assigned.values())
     if any(str(value).startswith("sweep") for value in values):
         known["sweep"] = [s.name for s in _fields(*SWEEP)]

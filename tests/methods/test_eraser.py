@@ -14,6 +14,7 @@ from holdfast.methods.eraser import Eraser
 from holdfast.methods.full import Full
 from holdfast.models import loading
 from holdfast.prefix.model import PrefixModel
+from holdfast.recipes.describe import check_names
 from holdfast.recipes.pipeline import Techniques, compose
 from holdfast.recipes.plan import RecipePlan
 from holdfast.tasks.task_set import TaskRef
@@ -115,6 +116,14 @@ def test_a_run_asks_the_general_tasks_behind_the_probe_and_is_no_other_run_for_i
     assert "The eraser is a soft prompt" not in plain.page.read_text()
     again = runs.repeat(probed.folder / "config.yaml")
     assert [(s.key, s.value) for s in again.scores] == [(s.key, s.value) for s in probed.scores]
+
+
+def test_the_command_knows_the_probes_fields() -> None:
+    check_names("full", None, None, None, {"probe": {"steps": 3, "length": 8, "self_texts": 4}}, "eraser")
+    with pytest.raises(ValueError, match=r"'probe.lenght'; did you mean 'probe.length'"):
+        check_names("full", None, None, None, {"probe": {"lenght": 8}}, "eraser")
+    with pytest.raises(ValueError, match="unknown stage 'probe'"):
+        check_names("full", None, None, None, {"probe": {"length": 8}})
 
 
 @pytest.mark.parametrize(
