@@ -34,8 +34,8 @@ def written(label: str, model: LanguageModel, count: int, length: int, chat: flo
     if chats:
         opening = _asked(model.tokenizer, MARK).prompt.partition(MARK)[0]
         begun = [_asked(model.tokenizer, text) for text in continuations(model, opening, chats, new // 2, seed)]
-        answers = model.generate([asked.prompt for asked in begun], Sampling(new // 2, temperature=1.0, seed=seed))
-        texts += [asked.prompt + answer + asked.end for asked, answer in zip(begun, answers, strict=True)]
+        answers = model.generate([turn.prompt for turn in begun], Sampling(new // 2, temperature=1.0, seed=seed))
+        texts += [turn.prompt + answer + turn.end for turn, answer in zip(begun, answers, strict=True)]
     if PartialState().is_main_process:
         seconds = time.perf_counter() - began
         print(f"{label}: the model wrote {len(texts)} texts in {seconds:.0f} s", file=sys.stderr, flush=True)
