@@ -8,11 +8,11 @@ from pathlib import Path
 from holdfast.api.versions import library_versions
 from holdfast.evaluation.ask import check_askable
 from holdfast.evaluation.harness_samples import write_samples
-from holdfast.lab import world
-from holdfast.models import chat_date, resolve
+from holdfast.models import chat_date, reading, resolve
 from holdfast.models.architecture import of_run
 from holdfast.models.fingerprint import fingerprint
 from holdfast.models.loading import load_tokenizer
+from holdfast.models.precision import Loading
 from holdfast.report.card import write_card
 from holdfast.report.run.page import write_comparison, write_page
 from holdfast.results.evidence import Evidence, Fingerprint, write_evidence
@@ -23,7 +23,6 @@ from holdfast.stages.evaluate import Evaluate
 from holdfast.stages.loader import Loader
 from holdfast.stages.stage import exclusive
 from holdfast.tasks import sources
-from holdfast.tasks.everyday import suite as everyday
 from holdfast.tasks.task_set import TaskSet
 
 
@@ -81,6 +80,8 @@ def against(
     shots: Sequence[int] = (0,),
     limit: int | None = None,
     out: str | Path | None = None,
+    dtype: str = "auto",
+    device: str = "auto",
     trust_remote_code: bool = False,
 ) -> list[Path]:
     """Ask a base and models that were tuned from it the same items; return the folder of each tuned model's page, as after `tune`.
@@ -95,8 +96,9 @@ def against(
         ValueError: there is no such model or task, or `out` holds a run of `tune`.
     """
     models = [TunedModel.of(name, None if prompt is None else str(prompt)) for name in sources.arguments(tuned)]
-    kept = sources.arguments(tasks) or (
-        [f"lab:{name}" for name in world.general()] if base == "lab" else [everyday.NAME]
+    # By default those that a run of `tune` measures.
+    kept = sources.arguments(tasks) or reading.default_general(
+        str(base), sources.arguments(targets), trust_remote_code=trust_remote_code
     )
     refs = TaskSet.read(sources.arguments(targets), kept, tuned=False).refs
     check_askable([ref.task for ref in refs], max(shots))
@@ -111,6 +113,8 @@ def against(
         "evaluate-base", str(base), tasks=refs, shots=tuple(shots), limit=limit, model_version=resolve.version(str(base)),
         toward=next((ref for ref in refs if ref.role == "target"), None), trust_remote_code=trust_remote_code, date=date,
     )  # fmt: skip
+    # All in one precision, by default the base's own: another would be a difference that no tuning made.
+    first = replace(first, loading=Loading(dtype, device).resolved(resolve.resolve(str(base))))
     folder.mkdir(parents=True, exist_ok=True)
     with exclusive(folder, "another command works here; waiting for it to end"):
         root, loader = RunFolder(folder).stages, Loader()

@@ -93,6 +93,39 @@ class Request:
         return config
 
 
+def read_request(
+    model: str | Path,
+    task: str | Path | Sequence[str | Path],
+    techniques: Techniques,
+    general: str | Path | Sequence[str | Path] | None = None,
+    *,
+    shots: Sequence[int] = (0, 1),
+    limit: int | None = None,
+    seed: int = 0,
+    curve: int = 0,
+    analyses: Sequence[str] = (),
+    noise_floor: bool = False,
+    trust_remote_code: bool = False,
+    date: str | None = None,
+    settings: dict[str, dict[str, Any]],
+    loading: Loading = AUTO,
+) -> tuple[Request, TaskSet]:
+    """Return the arguments of `tune` as they are meant, and the tasks, each read once.
+
+    Raises:
+        ValueError: a task cannot be read, trained on or measured, or the model's tokenizer cannot be loaded.
+    """
+    targets = sources.arguments(task)
+    # First, so that a mistyped target is named before a model is looked for.
+    trained = TaskSet.read(targets)
+    kept = general_of(str(model), targets, general, trust_remote_code=trust_remote_code)
+    request = Request(
+        str(model), targets, techniques, kept, tuple(shots), limit, seed, curve, tuple(analyses), noise_floor, trust_remote_code, date,
+        settings, loading,
+    )  # fmt: skip
+    return request, request.read_tasks(trained)
+
+
 @dataclass(frozen=True)
 class RunPlan:
     """A run before it begins: what was asked for, its tasks, its pipeline, what every variant is asked, and its `config.yaml`."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from holdfast.api.request import Request, RunPlan, general_of, plan_run
+from holdfast.api.request import RunPlan, plan_run, read_request
 from holdfast.api.versions import library_versions
 from holdfast.evaluation.harness_samples import write_samples
 from holdfast.models.architecture import of_run
@@ -28,8 +28,6 @@ from holdfast.stages.curate import Curate
 from holdfast.stages.loader import Loader
 from holdfast.stages.measure import clear_points, explain, measure, measure_untrained, prompt_owners
 from holdfast.stages.stage import dependencies, exclusive, execute, folder_of
-from holdfast.tasks import sources
-from holdfast.tasks.task_set import TaskSet
 from holdfast.training.processes import processes
 
 OPTIONAL = (
@@ -105,16 +103,11 @@ def tune(
     Raises:
         ValueError: anything about the input is wrong; nothing was written then.
     """
-    targets = sources.arguments(task)
-    # First, so that a mistyped target is named before a model is looked for.
-    trained_tasks = TaskSet.read(targets)
-    request = Request(
-        str(model), targets, Techniques(method, curate, edit, decode, probe),
-        general_of(str(model), targets, general, trust_remote_code=trust_remote_code),
-        tuple(shots), limit, seed, curve, tuple(analyses), noise_floor, trust_remote_code, date,
-        nested(fields), Loading(dtype, device),
+    request, tasks = read_request(
+        model, task, Techniques(method, curate, edit, decode, probe), general, shots=shots, limit=limit, seed=seed, curve=curve,
+        analyses=analyses, noise_floor=noise_floor, trust_remote_code=trust_remote_code, date=date, settings=nested(fields),
+        loading=Loading(dtype, device),
     )  # fmt: skip
-    tasks = request.read_tasks(trained_tasks)
     folder = Path(out) if out is not None else Path("runs") / request.folder_name(tasks)
     plan = plan_run(request, tasks, folder)
     # Nothing was written until here: whatever is wrong with the input leaves no folder behind.

@@ -77,6 +77,9 @@ def tune(
     analyse: options.Analyse = None,
     out: Out = None,
     set_: Set = None,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Print what would run, with the time and memory that it takes, and stop.")
+    ] = False,
     noise_floor: Annotated[
         bool, typer.Option("--noise-floor", help="Measure the base twice; no smaller change is called gained or lost.")
     ] = False,
@@ -91,6 +94,16 @@ def tune(
     describe.check_names(
         method, curate, edit, decode, settings, probe
     )  # Before torch is imported, which takes seconds.
+    if plan:
+        from holdfast.cli.plan import show_plan
+        from holdfast.models.precision import Loading
+        from holdfast.recipes.pipeline import Techniques
+
+        show_plan(
+            model, task, Techniques(method, curate, edit, decode, probe), general, output.numbers(shots), limit, curve, analyse or (),
+            noise_floor, trust_remote_code, settings, Loading(dtype, device), json_,
+        )  # fmt: skip
+        return
     from holdfast.api import tune as runs
 
     # With an underscore, as the Python function takes them: `model` and `prompt` are arguments of their own.
@@ -140,7 +153,9 @@ def evaluate(
         others |= {"--demonstrations": demonstrations == "sampled", "--seed": seed}
         if wrong := [name for name, value in others.items() if value]:
             raise ValueError(f"{', '.join(wrong)}: not with --against, which asks all models alike; leave it out")
-        compare.against(model, against, task, target, prompt, shots, limit, out, trust_remote_code, json_)
+        compare.against(
+            model, against, task, target, prompt, shots, limit, out, trust_remote_code, json_, dtype, device
+        )
         return
     if target:
         raise ValueError("--target: names what a model was tuned on, beside --against TUNED; use --task")

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,10 @@ class Log:
             self.accelerator.init_trackers("holdfast", config=vars(self.settings))
         self.bar.start()
         self.bar.update(self.id, completed=step)
+        self.began, self.first = time.monotonic(), step
+        # Before the first step, which may take minutes: silence would look like a hang.
+        if self.plain and step < self.settings.steps:
+            print(f"{self.stage}: {self.settings.steps - step} steps begin", file=sys.stderr, flush=True)
 
     def step(self, step: int, **record: Any) -> None:
         """Record a step that was taken."""
@@ -55,7 +60,18 @@ class Log:
         text = f"loss {self.smooth:.3f}  {record['tokens_per_second']:.0f} target tok/s{self.best}"
         self.bar.update(self.id, completed=step, text=text)
         if self.plain and (step % max(1, self.settings.steps // 10) == 0 or step == self.settings.steps):
-            print(f"{self.stage}: step {step}/{self.settings.steps}  {text}", file=sys.stderr, flush=True)
+            print(
+                f"{self.stage}: step {step}/{self.settings.steps}  {text}{self._left(step)}",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    def _left(self, step: int) -> str:
+        """Return the time that the steps to come will take, as those so far did, looks included; nothing after the last."""
+        seconds = (time.monotonic() - self.began) / (step - self.first) * (self.settings.steps - step)
+        if step == self.settings.steps:
+            return ""
+        return f"  about {max(1, round(seconds))} s left" if seconds < 90 else f"  about {round(seconds / 60)} min left"
 
     def validation(self, step: int, value: float) -> None:
         """Record a value of the target's validation metric."""
