@@ -168,7 +168,7 @@ def _made(
         elif isinstance(call.func, ast.Name):
             home, _, symbol = (plugins.imported(module, call.func.id) or f"{module}.{call.func.id}").rpartition(".")
             inner = [n for n in plugins.tree(home).body if isinstance(n, ast.FunctionDef) and n.name == symbol]
-            if inner and any(classes):
+            if inner and names[:1] == [node.args.args[0].arg]:  # It is given the plan, and makes stages of it.
                 yield from _made(home, symbol, dict(zip([a.arg for a in inner[0].args.args], classes, strict=False)))
 
 

@@ -133,6 +133,7 @@ def _composed(techniques: Techniques, plan: RecipePlan, others: Sequence[TaskRef
     if techniques.curate is not None:
         # Before the recipe runs, which then trains on the curated tasks as on any others.
         plan.tasks = _curated(techniques.curate, plan, general)
+    plan.general = general
     stages = find_recipe(techniques.method)(plan)
     if techniques.edit is not None:
         stages.append(_edited(techniques.edit, plan, stages))

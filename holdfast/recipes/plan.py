@@ -39,6 +39,7 @@ class RecipePlan:
     tuner: type[Method] | None = None
     date: str | None = None
     loading: Loading = FP32
+    general: tuple[TaskRef, ...] = ()
     resolved: dict[str, dict[str, Any]] = field(default_factory=dict)
     pinned: list[str] = field(default_factory=list)
 
@@ -103,6 +104,11 @@ class RecipePlan:
         shown = {f.name: getattr(settings, f.name) for f in fields(settings)}
         for method in configured:
             shown |= {key: getattr(method, key) for key in settings_of(type(method))}
+        kept = self.general if settings.keep_floor is not None else ()
+        if settings.keep_floor is not None and not kept:
+            raise ValueError(
+                f"{name}.keep_floor={settings.keep_floor}: there is no general task to keep; name some with --general"
+            )
         stage = Train(
             f"{name}-{tasks[0].file_label}" if tasks and len(self.tasks) > 1 else name,
             self.model,
@@ -111,7 +117,8 @@ class RecipePlan:
             settings,
             tuple(prompts),
             start,
-            versions=self.versions,
+            versions=(*self.versions, *(ref.version for ref in kept)),
+            kept=kept,
             trust_remote_code=self.trust_remote_code,
             date=self.date,
             loading=self.loading,

@@ -136,6 +136,8 @@ class Folder:
     # for each stage that cut training rows, how many and what was lost
     truncated: list[str] = field(default_factory=list)
     analysis: list[dict[str, Any]] = field(default_factory=list)
+    # for each stage with a floor, which weights it kept and why
+    rules: list[str] = field(default_factory=list)
 
     @property
     def name(self) -> str:
@@ -224,7 +226,17 @@ def read(path: str | Path) -> Folder:
         )
         if missing
     ]
-    return Folder(path, scores, outputs, log, text, absent, _truncated(layout.log_file), read_findings(path))
+    return Folder(
+        path,
+        scores,
+        outputs,
+        log,
+        text,
+        absent,
+        _truncated(layout.log_file),
+        read_findings(path),
+        _rules(layout.log_file),
+    )
 
 
 def expanded(paths: Sequence[Path]) -> list[Path]:
@@ -273,6 +285,15 @@ def _scores(path: Path) -> list[Score]:
             raise ValueError(f"{path / 'scores.jsonl'}: two scores for {score.key}; keep one, or evaluate again")
         keys.add(score.key)
     return scores
+
+
+def _rules(path: Path) -> list[str]:
+    """Return by what rule each stage kept its weights, where its log says so."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    # By stage: a resumed run writes the record again.
+    return list(
+        {r["stage"]: r["kept_by"] for r in (json.loads(line) for line in lines if '"kept_by"' in line)}.values()
+    )
 
 
 def _truncated(path: Path) -> list[str]:

@@ -2,13 +2,14 @@
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import product
 from pathlib import Path
 from statistics import fmean
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 from torch import nn
@@ -35,6 +36,7 @@ from holdfast.tasks.templates import choose_demonstrations, render
 from holdfast.tasks.tokenization import encode
 from holdfast.training import checkpoint
 from holdfast.training.batches import Mixture, Stream
+from holdfast.training.look import GIVE_UP, Measure
 from holdfast.training.loop import SAMPLE, Trainer, contexts_of, prepare
 from holdfast.training.processes import processes
 from holdfast.training.settings import TrainSettings
@@ -54,11 +56,11 @@ class Train(Stage):
     `loss_per` is `token` (each predicted token counts the same) or `target` (each row does, however long its answer).
     `versions` are the fingerprints of the model and of the run's targets, so that changed content means a new folder.
     `date` is what the chat template writes as today's; None where it writes none. `loading` is the precision of the frozen weights, and
-    of what is written, and the device.
+    of what is written, and the device. `kept` are the general tasks of `keep_floor`.
     """
 
     KIND: ClassVar[str] = "Train"
-    HASH_LATER: ClassVar[dict[str, object]] = {"date": None, "loss_per": "token", "loading": FP32}
+    HASH_LATER: ClassVar[dict[str, object]] = {"date": None, "loss_per": "token", "loading": FP32, "kept": ()}
 
     model: str = ""
     tasks: tuple[TaskRef | Curate, ...] = ()
@@ -81,6 +83,7 @@ class Train(Stage):
     )
     validation_limit: Annotated[int, Field(ge=0, description="validation examples of each task that a look asks")] = 100
     versions: tuple[str, ...] = ()
+    kept: tuple[TaskRef, ...] = ()
     trust_remote_code: bool = False
     date: str | None = None
     loss_per: Annotated[
@@ -124,9 +127,11 @@ class Train(Stage):
         loading = replace(self.loading, trained=self.trains_base and self.loading.dtype != "fp32")
         pretrained, model, stream, give_back = self._begin(tasks, inputs, loading)
         # Before the first step: without a metric the stage would run to its end as if nothing had been asked for.
-        if self.settings.stop_at is not None and self._validation(tasks, pretrained) is None:
+        rule = "stop_at" if self.settings.stop_at is not None else "keep_floor"
+        ruled = self.settings.stop_at is not None or self.settings.keep_floor is not None
+        if ruled and self._validation(tasks, pretrained) is None:
             raise ValueError(
-                f"{self.name}.stop_at: {', '.join(ref.argument for ref in self.targets)} has no validation examples to measure on; add "
+                f"{self.name}.{rule}: {', '.join(ref.argument for ref in self.targets)} has no validation examples to measure on; add "
                 "validation.jsonl, and leave validation_limit above 0"
             )
         if processes().is_main_process:
@@ -142,6 +147,7 @@ class Train(Stage):
             validate=self._validation(tasks, pretrained),
             stage=self.name,
             inputs=self._method_inputs(inputs),
+            retention=self._retention(pretrained, model),
         )
         result = trainer.train()
         if processes().is_main_process:
@@ -149,6 +155,8 @@ class Train(Stage):
                 parameter_choosing_method(self.methods).export(model, pretrained, folder)
             self._check_left(folder)
             result |= self._truncated(stream.sample(SAMPLE), folder)
+            if self.settings.keep_floor is not None:
+                self._say_floor(result, folder)
             write_text(folder / "result.json", json.dumps(result, indent=1))
         # Dropout and the recomputation of layers are switched on in the model itself, and stay there.
         if not (self.moves_the_model or self.settings.gradient_checkpointing or self.settings.dropout is not None):
@@ -157,6 +165,52 @@ class Train(Stage):
     def clear(self, folder: Path) -> None:
         """Remove checkpoints."""
         checkpoint.clear(folder)
+
+    def _say_floor(self, result: Mapping[str, Any], folder: Path) -> None:
+        """Log and print by what rule the weights were kept, for the page to repeat."""
+        text = f"stage {self.name}: the weights of step {result['best_step']} are kept, the best target score among looks that keep "
+        text += f"{100 * (self.settings.keep_floor or 0.0):g} % of the untrained model's mean on general validation examples"
+        if result["best_step"] == 0:
+            text += "; no later ones were better and kept so much, so the model is as it was"
+        if result.get("broken", 0) >= GIVE_UP:
+            text += f"; training ended after step {result['step']}, because {GIVE_UP} looks in a row kept less"
+        with (folder / "log.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"stage": self.name, "step": result["step"], "kept_by": text}) + "\n")
+        print(text, file=sys.stderr, flush=True)
+
+    def _retention(self, pretrained: Pretrained, model: PrefixModel) -> Measure | None:
+        """Return what measures the share of the untrained model's mean on general tasks that is kept; None without a floor.
+
+        `model` is not trained yet. The tasks' validation examples are asked (training examples of a task without them), without the
+        prompt, and as many in all as a look asks of a target.
+        """
+        if self.settings.keep_floor is None:
+            return None
+        held_out: list[Task] = []
+        for ref in self.kept:
+            if examples := ref.task.splits.get("validation") or ref.task.splits.get("train"):
+                held_out.append(ask.held_out(ref.task, examples))
+        limit = max(1, self.validation_limit // max(1, len(held_out)))
+
+        def mean(current: PrefixModel) -> float:
+            values = []
+            for task in held_out:
+                measure, plain = metric(task.metric), Model(replace(pretrained, model=current.model))
+                outputs = evaluate(plain, task, role="general", variant="tuned", limit=limit, seed=self.settings.seed)
+                values.append(measure.value(outputs) / measure.unit)
+            return fmean(values)
+
+        began = time.monotonic()
+        if not held_out or (reference := mean(model)) <= 0:
+            raise ValueError(
+                f"{self.name}.keep_floor: the untrained model scores nothing on the general tasks' validation examples, so nothing can be "
+                "kept; name other tasks with --general"
+            )
+        count = sum(min(limit, len(task.splits["test"])) for task in held_out)
+        if processes().is_main_process:
+            cost = f"each look also asks {count} general items, about {time.monotonic() - began:.0f} s"
+            print(f"{self.name}: keep_floor: {cost}", file=sys.stderr, flush=True)
+        return lambda current: mean(current) / reference
 
     def _check_left(self, folder: Path) -> None:
         """Refuse a method that leaves something else than it says: the evaluations of a run are planned before it trains."""

@@ -73,10 +73,11 @@ class Log:
             return ""
         return f"  about {max(1, round(seconds))} s left" if seconds < 90 else f"  about {round(seconds / 60)} min left"
 
-    def validation(self, step: int, value: float) -> None:
-        """Record a value of the target's validation metric."""
-        self.best = f"  validation {value:.3f}"
-        self._write({"stage": self.stage, "step": step, "validation": value})
+    def validation(self, step: int, value: float, retention: float | None = None) -> None:
+        """Record a value of the target's validation metric, and the share that is kept on general tasks where that was measured."""
+        self.best = f"  validation {value:.3f}" + ("" if retention is None else f"  keeps {100 * retention:.0f} %")
+        kept = {} if retention is None else {"retention": retention}
+        self._write({"stage": self.stage, "step": step, "validation": value} | kept)
 
     def note(self, text: str) -> None:
         """Print a line beside the bar, which goes on."""

@@ -4,7 +4,7 @@ import contextlib
 import copy
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list, gather_object, set_seed
+from accelerate.utils import gather_object, set_seed
 from torch import Tensor, nn
 
 from holdfast.methods._combinations import check_combination, loss_owner, parameter_choosing_method
@@ -27,11 +27,11 @@ from holdfast.training import checkpoint, memory
 from holdfast.training.batches import Mixture, Stream, share, split, through_methods, whole_groups
 from holdfast.training.interrupt import Interrupt
 from holdfast.training.log import Log
+from holdfast.training.look import GIVE_UP, Measure, look
 from holdfast.training.loss import Divisors, token_loss, weighed
 from holdfast.training.processes import on_cpu, processes
 from holdfast.training.settings import TrainSettings
 
-Validate = Callable[[PrefixModel], float]
 SAMPLE = 512  # rows that methods may prepare from
 
 
@@ -39,8 +39,9 @@ SAMPLE = 512  # rows that methods may prepare from
 class Trainer:
     """One training stage: a model, its rows, its methods and its settings; `train` runs it in `folder`.
 
-    `validate` scores the model on the target's own validation examples, higher is better; the weights with the best
-    score are kept (of equal ones the earliest, which have moved least). Without it, the last weights are.
+    `validate` scores the model on the target's own validation examples, higher is better; the weights with the best score are kept (of
+    equal ones the earliest, which have moved least). Without it, the last weights are. With `retention`, only weights that keep
+    `settings.keep_floor` of the general tasks may be kept.
     """
 
     pretrained: Pretrained
@@ -49,10 +50,11 @@ class Trainer:
     methods: Sequence[Method]
     settings: TrainSettings
     folder: Path
-    validate: Validate | None = None
+    validate: Measure | None = None
     stage: str = "model"
     quiet: bool = False
     inputs: Sequence[Mapping[str, Path]] = ()
+    retention: Measure | None = None
 
     def train(self) -> dict[str, Any]:
         """Train, or go on from the last checkpoint; leave the best weights in the model and return the progress."""
@@ -63,9 +65,11 @@ class Trainer:
         self.budget = progress["token_budget"] = progress["token_budget"] or self._budget()
         self._checkpoint_layers()  # Only now: the memory of a token was measured without it.
         points = self.settings.points
+        if self.settings.keep_floor is not None and not progress["step"]:
+            self._check_best(0, progress, log)  # Where no later weights keep enough, these are the ones to keep.
         with Interrupt() as interrupt, contextlib.closing(log):
             for step in range(progress["step"], self.settings.steps):
-                if self._strong_enough(progress):
+                if self._ends(progress):
                     break
                 log.step(step + 1, **self._step(step))
                 last = step + 1 == self.settings.steps
@@ -163,7 +167,9 @@ class Trainer:
             enable = getattr(body, "activation_checkpointing_enable", None) or body.gradient_checkpointing_enable
             enable({"use_reentrant": False})
 
-    def _strong_enough(self, progress: dict[str, Any]) -> bool:
+    def _ends(self, progress: dict[str, Any]) -> bool:
+        if progress.get("broken", 0) >= GIVE_UP:
+            return True
         goal, best = self.settings.stop_at, progress["best"]
         return goal is not None and best is not None and best >= goal
 
@@ -288,24 +294,17 @@ class Trainer:
     def _check_best(self, step: int, progress: dict[str, Any], log: Log) -> None:
         if self.validate is None:
             return
-        values = [0.0]
-        if self.accelerator.is_main_process:
-            self.model.eval()
-            # Put back after it: looking at the weights more or less often must not change how they move.
-            state = checkpoint.random_state()
-            values[0] = float(self.validate(self.model))
-            checkpoint.restore_random_state(state)
-        broadcast_object_list(
-            values
-        )  # All decide by the same value, or they would stop after different steps (`stop_at`).
-        if not math.isfinite(values[0]):
+        seen = look(self.model, self.validate, self.retention, self.accelerator)
+        if not math.isfinite(seen.value):
             raise ValueError(
-                f"{self.stage}: the validation score after step {step} is {values[0]}, so no weights can be chosen by it; look at the "
+                f"{self.stage}: the validation score after step {step} is {seen.value}, so no weights can be chosen by it; look at the "
                 f"validation examples, or try a smaller {self._setting('learning_rate')} (it is {self.settings.learning_rate:g})"
             )
-        log.validation(step, values[0])
-        if progress["best"] is None or values[0] > progress["best"]:
-            progress.update(best=values[0], best_step=step)
+        log.validation(step, seen.value, seen.retention)
+        kept = seen.keeps(self.settings.keep_floor)
+        progress["broken"] = 0 if kept else progress.get("broken", 0) + 1
+        if kept and (progress["best"] is None or seen.value > progress["best"]):
+            progress.update(best=seen.value, best_step=step)
             if self.accelerator.is_main_process:
                 checkpoint.write_file(self._moving, self.folder / checkpoint.BEST)
 

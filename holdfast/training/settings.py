@@ -23,12 +23,15 @@ class TrainSettings:
     `adafactor` (learning rate relative to each parameter's size, as T5 is tuned) or `adafactor_unscaled` (without that, as
     T5's prompts are tuned); Adafactor with decay 0.8 and updates clipped at 1, Shazeer & Stern 2018. `dropout` None leaves
     the model's own setting. Every `save_every` steps a checkpoint is written, and the validation metric decides which
-    weights are kept; with `stop_at`, training ends as soon as that metric reaches this value. `curve` keeps the weights of that many
+    weights are kept; with `stop_at`, training ends as soon as that metric reaches this value. With `keep_floor`, each look also asks
+    general tasks without the prompt, and only weights that keep this share of the untrained model's mean may be kept; training ends after
+    three looks below it in a row. `curve` keeps the weights of that many
     steps, each half of the next (the last, half of it, ...), so that the run can be measured along the way.
     `trackers` is a name that Accelerate knows, such as tensorboard or wandb.
     """
 
     KIND: ClassVar[str] = "Settings"
+    HASH_LATER: ClassVar[dict[str, object]] = {"keep_floor": None}
 
     steps: int = Field(default=200, ge=0, description="optimizer steps")
     batch_size: int = Field(default=16, ge=1, description="rows of a step, over all processes")
@@ -58,6 +61,9 @@ class TrainSettings:
     save_every: int = Field(default=50, ge=1, description="steps between checkpoints, which validation chooses among")
     stop_at: float | None = Field(
         default=None, allow_inf_nan=False, description="end once the validation metric reaches this value"
+    )
+    keep_floor: float | None = Field(
+        default=None, ge=0, le=1, description="share of general tasks to keep: the best target score above it"
     )
     curve: int = Field(default=0, ge=0, description="points along training whose weights are kept and measured")
     seed: int = Field(default=0, description="seed of data order and initial values")

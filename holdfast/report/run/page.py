@@ -245,6 +245,7 @@ def _facts(run: Folder) -> list[tuple[str, str]]:
         ("Metrics", _several(f"{score.metric}: {score.signature}" for score in judged if score.signature)),
         ("Training rows", "; ".join(run.truncated)),
         ("Precision", f"{sample.dtype} on {sample.device}" if sample.dtype else ""),
+        ("Weights kept", "; ".join(run.rules)),
         ("Versions", ", ".join(f"{name} {version}" for name, version in sample.versions.items())),
     ]
     return [(name, value) for name, value in facts if value]
