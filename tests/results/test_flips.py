@@ -47,7 +47,7 @@ def test_a_general_item_is_read_with_the_prompt_removed() -> None:
 
 
 def test_answers_are_paired_by_their_item_and_not_by_their_place() -> None:
-    base, tuned = answers("base", ["yes", "no", "yes"]), answers("tuned", ["yes", "no", "yes"])
+    base, tuned = answers("base", ["yes", "no", "no"]), answers("tuned", ["yes", "no", "no"])
     assert not moved([*base, *tuned[::-1]]).items
 
 
