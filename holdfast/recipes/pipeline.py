@@ -135,6 +135,10 @@ def _composed(techniques: Techniques, plan: RecipePlan, others: Sequence[TaskRef
         plan.tasks = _curated(techniques.curate, plan, general)
     plan.general = general
     stages = find_recipe(techniques.method)(plan)
+    for stage in stages:
+        if isinstance(stage, Train) and stage.settings.keep_floor is not None and not general:
+            floor = f"{stage.name.partition('-')[0]}.keep_floor={stage.settings.keep_floor}"
+            raise ValueError(f"{floor}: there is no general task to keep; name some with --general")
     if techniques.edit is not None:
         stages.append(_edited(techniques.edit, plan, stages))
     decoding = None

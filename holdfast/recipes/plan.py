@@ -105,10 +105,6 @@ class RecipePlan:
         for method in configured:
             shown |= {key: getattr(method, key) for key in settings_of(type(method))}
         kept = self.general if settings.keep_floor is not None else ()
-        if settings.keep_floor is not None and not kept:
-            raise ValueError(
-                f"{name}.keep_floor={settings.keep_floor}: there is no general task to keep; name some with --general"
-            )
         stage = Train(
             f"{name}-{tasks[0].file_label}" if tasks and len(self.tasks) > 1 else name,
             self.model,

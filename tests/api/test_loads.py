@@ -30,9 +30,9 @@ def test_a_run_loads_its_model_no_more_often_than_training_changes_it(
     loads: list[str] = []
     load = loading.load
 
-    def counted(source: Any, **options: Any) -> Pretrained:
+    def counted(source: Any, *rest: Any, **options: Any) -> Pretrained:
         loads.append(str(source))
-        return load(source, **options)
+        return load(source, *rest, **options)
 
     monkeypatch.setattr(loading, "load", counted)
     fields = {key: value for key, value in QUICK.items() if method != "full" or key.startswith("model")}
