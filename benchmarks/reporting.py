@@ -19,6 +19,7 @@ import torch
 
 from holdfast.evaluation.ask import ask
 from holdfast.evaluation.harness_samples import write_samples
+from holdfast.evaluation.matrix import Variant
 from holdfast.inference.model import Model
 from holdfast.lab import world
 from holdfast.models import resolve
@@ -28,11 +29,11 @@ from holdfast.report.run.page import write_page
 from holdfast.results.metrics import metric
 from holdfast.results.run_folder import write_results
 from holdfast.results.score import score
-from holdfast.results.scores import Circumstances, Output
+from holdfast.results.scores import Circumstances, Output, PromptState
 from holdfast.tasks.task import Example, Task
 
 METRICS = ("exact_match", "accuracy", "bleu", "rougeL")
-VARIANTS = (("base", None), ("tuned", "on"), ("tuned", "off"))
+VARIANTS: tuple[tuple[Variant, PromptState], ...] = (("base", None), ("tuned", "on"), ("tuned", "off"))
 WORDS = [f"{a}{b}{c}" for a in "bdfgklmn" for b in "aeiou" for c in "lmnrst"]
 
 

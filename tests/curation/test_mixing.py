@@ -19,9 +19,9 @@ from holdfast.curation.mix import Mix
 from holdfast.plugins import CURATIONS, configure
 from holdfast.prefix.model import PrefixModel
 from holdfast.prompts.soft_prompt import SoftPrompt
+from holdfast.recipes.assignments import nested
 from holdfast.recipes.find import find_recipe
 from holdfast.recipes.pipeline import Techniques, compose
-from holdfast.recipes.assignments import nested
 from holdfast.recipes.plan import RecipePlan
 from holdfast.stages.curate import Curate
 from holdfast.stages.stage import Finished, digest

@@ -103,4 +103,4 @@ def test_no_stage_goes_on_from_an_adapter_alone(world: Path) -> None:
     stage = Train("model-b", str(world / "model"), start=Train("model-a"))
     inputs = Inputs({"start": Finished(Train("model-a"), world / "pick")})
     with pytest.raises(ValueError, match="left no whole model to go on from; with LoRA, leave merge on"):
-        stage._begin([], inputs)
+        stage._begin([], inputs, stage.loading)
