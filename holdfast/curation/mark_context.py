@@ -16,8 +16,6 @@ from holdfast.tasks.markers import marker_end, with_marker
 from holdfast.tasks.task import Example, Template
 from holdfast.tasks.templates import asked_text, question, render
 
-MARKER = "[IND]"
-
 
 @dataclass(frozen=True, config=STRICT)
 class MarkContext(Curation):
@@ -35,7 +33,7 @@ class MarkContext(Curation):
 
     needs_model: ClassVar[bool] = True
 
-    marker: str = Field(default=MARKER, min_length=1, description="text behind a marked question")
+    marker: str = Field(default="[IND]", min_length=1, description="text behind a marked question")
     threshold: float = Field(
         default=0.6, description="score above which a question is marked; above 1: none, below 0: all"
     )

@@ -33,7 +33,7 @@ def find_recipe(name: str) -> Recipe:
 
     # Here and not where stages are made: a stage that trains a prompt alone takes no joining method, and would pass this over.
     for method, other in zip(joining, others, strict=True):
-        if method.chooses_parameters:
+        if method.chooses_parameters and method is not tuner:
             raise ValueError(f"{name}: {first} and {other} both choose which parameters move; keep one")
 
     def composed(plan: RecipePlan) -> list[Stage]:

@@ -20,6 +20,10 @@ HERE = Path(__file__).parent / "losses"
 NEEDS: dict[str, dict[str, Any]] = {
     "replay": {"texts": "texts.txt"},
     "lt_sft": {"density": 0.5},
+    # Their losses hardly move at the rate of the others: a scale near one, a vector from zero, labels of which most weigh little.
+    "head_scale": {"learning_rate": 0.1},
+    "lofit": {"learning_rate": 0.3},
+    "token_weights": {"power": 0.1, "learning_rate": 0.05},
     "self_replay": {"self_texts": 8, "self_length": 16, "self_batch": 2},
 }
 TARGETS: dict[str, tuple[str, ...]] = {"dpo": ("pairs",)}  # where it needs other tasks than `BOTH`

@@ -130,7 +130,9 @@ def test_scores_made_of_outputs_have_the_same_interval() -> None:
         for shots, items in enumerate(side)
         for i, right in enumerate(items)
     ]
-    made, drawn_scores = score(outputs, [Task("t", {})]), list(scores_of("t", drawn))
+    # Beside them stand the symptoms, which this file does not draw.
+    made = [one for one in score(outputs, [Task("t", {})]) if one.metric == "exact_match"]
+    drawn_scores = list(scores_of("t", drawn))
     for real, simulated in zip(made, drawn_scores, strict=True):
         assert real.covariances == pytest.approx(simulated.covariances)
         assert (real.value, real.stderr, real.delta_low) == pytest.approx(
