@@ -76,5 +76,5 @@ def test_a_run_keeps_what_it_promises_and_says_the_rule_on_its_page(tmp_path: Pa
 
 def test_a_floor_without_general_tasks_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"model\.keep_floor=0\.9: there is no general task to keep"):
-        holdfast.tune("lab", "lab:kind", "full", "none", out=tmp_path / "run", **{"model.keep_floor": 0.9})
+        holdfast.tune("lab", "lab:kind", "full", "none", out=tmp_path / "run", model_={"keep_floor": 0.9})
     assert not (tmp_path / "run").exists()
