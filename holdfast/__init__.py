@@ -12,6 +12,8 @@ and `Score` what came out. `Method` and `Edit` are for subclasses of your own: `
 
 from typing import TYPE_CHECKING, Any
 
+from holdfast.tasks.registry import register
+
 if TYPE_CHECKING:
     from holdfast.api.against import against
     from holdfast.api.edit import edit_model
@@ -43,6 +45,9 @@ __all__ = [
     "study",
     "tune",
 ]
+
+# `lab:NAME` is a TASK wherever holdfast is used, and `tasks` need not know the lab, which is built on it.
+register("lab", "holdfast.lab.world")
 
 # The imports above are for type checkers alone, and this is what runs: a new name must stand in both.
 _HOME = {

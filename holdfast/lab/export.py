@@ -12,7 +12,6 @@ import torch
 from transformers import LlamaForCausalLM
 
 from holdfast.lab.learning import Pretraining
-from holdfast.models.loading import quiet
 
 SHARD = "15MB"
 
@@ -28,8 +27,7 @@ def export(training: Pretraining, folder: Path, command: str, *, items: int = 30
     examined = training.course.examine(model, items)
     part = folder.with_name(folder.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
-    with quiet():
-        model.half().save_pretrained(part, max_shard_size=SHARD)
+    model.half().save_pretrained(part, max_shard_size=SHARD)
     training.course.tokenizer.save_pretrained(part)
     config = json.loads((part / "config.json").read_text())
     config["dtype"] = "float32"  # stored in half precision, computed in full: processors are slow at halves

@@ -13,6 +13,7 @@ from holdfast.lab.targets import MAKERS, SECOND_FIELD, target_skill, variants
 from holdfast.tasks.task import Example, Task, Template
 
 VERSION = "1"
+ORIGIN = "the lab's generated world"
 SIZES = {"train": 2000, "validation": 200, "test": 300}
 UNNAMED = ("first", "last", "receiver", "given")  # skills that also exist as tasks which only demonstrations explain
 BY_FIELD = ("to-pol", "from-pol", "from-zan", "reverse", "summary", "add", "most")  # named by the output field alone
@@ -38,6 +39,12 @@ def names() -> list[str]:
     return [*general(), *targets(), *reworded()]
 
 
+def summary(name: str) -> str:
+    """Return a line about a task: if pretraining teaches it."""
+    known = "never shown in pretraining" if name.removesuffix("-p2") in targets() else "taught in pretraining"
+    return f"{known}; the second prompt" if name.endswith("-p2") else known
+
+
 @cache  # 2,500 items are drawn anew at each call, and a run asks for a task several times
 def task(name: str, *, seed: int = 0) -> Task:
     """Return the task of that name, with its examples drawn by `seed`.
@@ -51,7 +58,7 @@ def task(name: str, *, seed: int = 0) -> Task:
     name = name.removesuffix("-p2")
     skill, template = _posed(name, seed, second)
     splits = {split: _examples(skill, f"{name}/{split}/{seed}", split, size) for split, size in SIZES.items()}
-    return Task(f"{name}-p2" if second else name, splits, template, "exact_match", VERSION, "the lab's generated world")
+    return Task(f"{name}-p2" if second else name, splits, template, "exact_match", VERSION, ORIGIN)
 
 
 def _posed(name: str, seed: int, second: bool) -> tuple[Skill, Template]:

@@ -1,5 +1,5 @@
-"""The meaning of a TASK argument: a folder, a file, `hf:dataset[:config]`, `lab:NAME`, `everyday:NAME`, `harness:NAME`, or a name in the
-catalogue."""
+"""The meaning of a TASK argument: a folder, a file, `hf:dataset[:config]`, `everyday:NAME`, `harness:NAME`, a registered `SCHEME:NAME` such
+as `lab:NAME`, or a name in the catalogue."""
 
 import re
 from collections.abc import Sequence
@@ -7,6 +7,7 @@ from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
+from holdfast.tasks import registry
 from holdfast.tasks.catalogue.entries import ENTRIES, SUITES
 from holdfast.tasks.error_list import nearest
 from holdfast.tasks.everyday import suite as everyday
@@ -33,8 +34,8 @@ def load_task(argument: str, *, seed: int = 0) -> Task:
         ValueError: there is no such task (the nearest is named), or its data is wrong (every bad line is listed).
     """
     scheme, colon, rest = argument.partition(":")
-    if colon and scheme == "lab":
-        return _lab(rest)
+    if colon and scheme in registry.schemes():
+        return _registered(scheme, rest)
     if argument.startswith(everyday.PREFIX):
         return _everyday(rest)
     if argument in HARNESS_SUITES:
@@ -114,29 +115,19 @@ def load_tasks(argument: str, *, seed: int = 0) -> list[Task]:
 
 def listing() -> list[dict[str, str]]:
     """Return every task that has a name, and every suite: name, summary and source of each."""
-    # Imported here, because the lab builds on tasks.
-    from holdfast.lab import world
-
-    targets = set(world.targets())
     named = [(everyday.NAME, f"{len(everyday.names())} tasks in English: everyday:NAME", "a suite")]
     named += [(suite, ", ".join(names), "a suite") for suite, names in (SUITES | HARNESS_SUITES).items()]
     named += [
         (name, e.summary, f"{e.paper} ({e.role}); {e.settings.source or 'a local folder'}")
         for name, e in ENTRIES.items()
     ]
-    named += [
-        (f"lab:{name}", _taught(name.removesuffix("-p2") in targets, name), "the lab's generated world")
-        for name in world.names()
-    ]
+    for scheme in registry.schemes():
+        source = registry.source(scheme)
+        named += [(f"{scheme}:{name}", source.summary(name), source.ORIGIN) for name in source.names()]
     named += [(everyday.PREFIX + name, t.summary, "the everyday suite") for name, t in everyday.TASKS.items()]
     named += [(f"probe:{name}", "examples in context against an instruction", "arXiv 2309.10105") for name in LANGUAGES]
     named += [(f"{t.name}:TASK", f"a task in disguise: {t.summary}", "arXiv 2309.10105") for t in TRANSFORMS.values()]
-    return [{"name": name, "summary": summary, "source": source} for name, summary, source in named]
-
-
-def _taught(target: bool, name: str) -> str:
-    known = "never shown in pretraining" if target else "taught in pretraining"
-    return f"{known}; the second prompt" if name.endswith("-p2") else known
+    return [{"name": name, "summary": summary, "source": origin} for name, summary, origin in named]
 
 
 def _folder(folder: Path, seed: int) -> Task:
@@ -198,12 +189,13 @@ def _probe(language: str, seed: int) -> Task:
     return probe(language, seed)
 
 
-def _lab(name: str) -> Task:
-    from holdfast.lab import world
-
-    if name not in world.names():
-        raise ValueError(f"lab:{name}: no such task; {nearest(name, world.names())}`holdfast tasks` lists the names")
-    return world.task(name)
+def _registered(scheme: str, name: str) -> Task:
+    source = registry.source(scheme)
+    if name not in source.names():
+        raise ValueError(
+            f"{scheme}:{name}: no such task; {nearest(name, source.names())}`holdfast tasks` lists the names"
+        )
+    return source.task(name)
 
 
 def _several(argument: str, names: Sequence[str]) -> str:
@@ -219,9 +211,9 @@ def _everyday(name: str) -> Task:
 
 
 def _unknown(argument: str, path: Path) -> str:
-    from holdfast.lab import world
-
-    names = [*ENTRIES, *SUITES, *expand(everyday.NAME), everyday.NAME, *(f"lab:{name}" for name in world.names())]
+    names = [*ENTRIES, *SUITES, *expand(everyday.NAME), everyday.NAME]
+    for scheme in registry.schemes():
+        names += [f"{scheme}:{name}" for name in registry.source(scheme).names()]
     if path.parent.is_dir():
         # A mistyped path is as likely as a mistyped name: its neighbours are named too.
         names += [str(path.with_name(other.name)) for other in path.parent.iterdir()]

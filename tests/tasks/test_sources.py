@@ -3,30 +3,18 @@
 import json
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 from datasets import config
 
-import holdfast.lab
+from holdfast.lab import world
 from holdfast.tasks.catalogue.entries import ENTRIES, SUITES
 from holdfast.tasks.everyday import suite
 from holdfast.tasks.harness_examples import SUITES as HARNESS_SUITES
 from holdfast.tasks.icl_probe import LANGUAGES
 from holdfast.tasks.sources import expand, is_diagnostic, listing, load_task
-from holdfast.tasks.task import Example, Task
 
 LINES = "".join(json.dumps({"input": str(i), "target": str(i + 1)}) + "\n" for i in range(10))
-
-
-@pytest.fixture(autouse=True)
-def lab(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A lab of two tasks in place of the real one."""
-    world = ModuleType("holdfast.lab.world")
-    tasks = {name: Task(name, {"test": (Example({"input": "x"}, name),)}) for name in ("copying", "colours")}
-    vars(world).update(names=lambda: tuple(tasks), general=lambda: ["copying"], targets=list, task=tasks.__getitem__)
-    monkeypatch.setitem(sys.modules, "holdfast.lab.world", world)
-    monkeypatch.setattr(holdfast.lab, "world", world, raising=False)
 
 
 def test_a_folder_a_file_and_a_lab_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -36,7 +24,7 @@ def test_a_folder_a_file_and_a_lab_name(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.chdir(tmp_path)
     assert set(load_task("sums").splits) == set(load_task(str(tmp_path / "sums/")).splits) == {"test"}
     assert set(load_task("one.jsonl").splits) == {"train", "validation", "test"}
-    assert load_task("lab:copying").name == "copying"
+    assert load_task("lab:reverse").name == "reverse"
 
 
 def test_the_seed_moves_what_is_held_out(tmp_path: Path) -> None:
@@ -49,8 +37,8 @@ def test_the_seed_moves_what_is_held_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("argument", "said"),
     [
-        ("lab:copyng", r"lab:copyng: no such task; did you mean `copying`\? `holdfast tasks`"),
-        ("copying", r"copying: no such folder, file or task; did you mean `lab:copying`\?"),
+        ("lab:revers", r"lab:revers: no such task; did you mean `reverse`\? `holdfast tasks`"),
+        ("lab-reverse", r"lab-reverse: no such folder, file or task; did you mean `lab:reverse`\?"),
         ("some/where/train.jsonl", r"some/where/train.jsonl: no such folder, file or task; `holdfast tasks` lists"),
     ],
 )
@@ -63,7 +51,8 @@ def test_the_listing_has_every_name_once_with_summary_and_source() -> None:
     names = [record["name"] for record in listing()]
     own = [*(f"probe:{name}" for name in LANGUAGES), "leetspeak:TASK", "pig-latin:TASK"]
     everyday = [f"everyday:{name}" for name in suite.names()]
-    assert names == ["everyday", *SUITES, "harness:standard", *ENTRIES, "lab:copying", "lab:colours", *everyday, *own]
+    lab = [f"lab:{name}" for name in world.names()]
+    assert names == ["everyday", *SUITES, "harness:standard", *ENTRIES, *lab, *everyday, *own]
     assert all(set(record) == {"name", "summary", "source"} and all(record.values()) for record in listing())
 
 
@@ -92,11 +81,11 @@ def test_a_hub_dataset_in_a_folder_directly_and_as_the_source_of_a_task(
 def test_disguises_and_probes_are_diagnostics_and_nothing_else_is() -> None:
     found = [
         is_diagnostic(name)
-        for name in ("leetspeak:lab:copying", "pig-latin:rte", "probe:french", "leetspeak:probe:dutch")
+        for name in ("leetspeak:lab:reverse", "pig-latin:rte", "probe:french", "leetspeak:probe:dutch")
     ]
     assert all(found)
     assert not any(
-        is_diagnostic(name) for name in ("lab:copying", "harness:piqa", "hf:rte", "rte", "probe", "C:/leetspeak")
+        is_diagnostic(name) for name in ("lab:reverse", "harness:piqa", "hf:rte", "rte", "probe", "C:/leetspeak")
     )
 
 
