@@ -1,7 +1,7 @@
 """A row: the token ids of one sequence and the weight of predicting each. The tokenizer makes rows, the prefix core computes them."""
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,14 @@ class Row:
     def labels(self) -> list[int]:
         """Return the positions whose token is predicted, ascending."""
         return [i for i, weight in enumerate(self.weights) if weight != 0]
+
+    def equally_weighted(self) -> "Row":
+        """Return the row with label weights that sum to 1, so that a long answer counts as much as a short one.
+
+        Source: Muennighoff et al. 2023, "Crosslingual generalization through multitask finetuning" (ACL), the loss of BLOOMZ
+        """
+        total = sum(self.weights)
+        return replace(self, weights=tuple(weight / total for weight in self.weights)) if total else self
 
     @property
     def boundary(self) -> int:

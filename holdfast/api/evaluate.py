@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
-from typing import Literal
 
 from holdfast.api.load import load
 from holdfast.api.tune import Run
@@ -33,7 +32,7 @@ def evaluate(
     shots: Sequence[int] = (0,),
     limit: int | None = None,
     seed: int = 0,
-    demonstrations: Literal["first", "sampled"] = "first",
+    demonstrations: str = "first",
     sets: int = 1,
     out: str | Path | None = None,
     decode: Decoding | None = None,
@@ -43,8 +42,8 @@ def evaluate(
 ) -> list[Score]:
     """Return the scores of a model on tasks, without training; `model`, `prompt`, `base`, `dtype` and `device` are as in `load`.
 
-    Demonstrations are the first of the train split, the same for all items, or sampled for each item; in so many `sets`, the
-    spread between which `Score.over_sets` says.
+    Demonstrations are the first of the train split, the same for all items, sampled for each item, or the nearest to it by words
+    (`nearest:FOLDER`: by a sentence-embedding model); in so many `sets`, the spread between which `Score.over_sets` says.
     With `decode` everything is asked of that technique around the model.
     With `out`, `scores.jsonl`, `outputs.jsonl` and the harness's samples are written into that folder.
 
@@ -53,12 +52,14 @@ def evaluate(
     """
     if sets > 1 and demonstrations == "first":
         raise ValueError(
-            f"{sets} sets of demonstrations are asked for, and the first ones are one set; ask for sampled demonstrations"
+            f"{sets} sets of demonstrations are asked for, and the first ones are one set; ask for sampled or nearest demonstrations"
         )
     loaded: list[Task] = []
     for name in sources.arguments(tasks):
         loaded += sources.load_tasks(name)
-    check_askable(loaded, max(shots))  # Before the model is loaded, which may take minutes.
+    check_askable(
+        loaded, max(shots), demonstrations=demonstrations
+    )  # Before the model is loaded, which may take minutes.
     measured = load(model, prompt=prompt, base=base, dtype=dtype, device=device, trust_remote_code=trust_remote_code)
     answering = measured if decode is None else decode.wrap(measured)
     name = str(model.folder if isinstance(model, Run) else model)

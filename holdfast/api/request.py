@@ -62,6 +62,7 @@ class Request:
     date: str | None
     settings: dict[str, dict[str, Any]]
     loading: Loading = AUTO
+    demonstrations: str = "first"
 
     def read_tasks(self, trained: TaskSet | None = None) -> TaskSet:
         """Return the tasks, each read once; `trained` are the targets, where they were read already.
@@ -70,7 +71,8 @@ class Request:
             ValueError: a task cannot be read, trained on or measured.
         """
         tasks = (trained or TaskSet.read(self.targets)).beside(self.general)
-        check_askable([ref.task for ref in tasks.refs], max(self.shots), trained=[ref.task for ref in tasks.targets])
+        targets = [ref.task for ref in tasks.targets]
+        check_askable([ref.task for ref in tasks.refs], max(self.shots), targets, self.demonstrations)
         return tasks
 
     def folder_name(self, tasks: TaskSet) -> str:
@@ -90,7 +92,7 @@ class Request:
         moments |= {"probe": self.techniques.probe}
         config |= {moment: name for moment, name in moments.items() if name}
         config |= {"general": list(self.general), "shots": list(self.shots), "limit": self.limit, "seed": self.seed}
-        return config
+        return config | ({} if self.demonstrations == "first" else {"demonstrations": self.demonstrations})
 
 
 def read_request(
@@ -109,6 +111,7 @@ def read_request(
     date: str | None = None,
     settings: dict[str, dict[str, Any]],
     loading: Loading = AUTO,
+    demonstrations: str = "first",
 ) -> tuple[Request, TaskSet]:
     """Return the arguments of `tune` as they are meant, and the tasks, each read once.
 
@@ -121,7 +124,7 @@ def read_request(
     kept = general_of(str(model), targets, general, trust_remote_code=trust_remote_code)
     request = Request(
         str(model), targets, techniques, kept, tuple(shots), limit, seed, curve, tuple(analyses), noise_floor, trust_remote_code, date,
-        settings, loading,
+        settings, loading, demonstrations,
     )  # fmt: skip
     return request, request.read_tasks(trained)
 
@@ -191,7 +194,7 @@ def plan_run(request: Request, tasks: TaskSet, folder: Path) -> RunPlan:
     config |= {"stages": recipe_plan.resolved, "versions": library_versions()}
     questions = EvaluationSettings(
         model, version, tasks, request.shots, request.limit, request.noise_floor, trust, date, pipeline.decoding,
-        loading, pipeline.probe,
+        loading, pipeline.probe, request.demonstrations,
     )  # fmt: skip
     return RunPlan(request, tasks, pipeline, questions, config, curve, validation)
 

@@ -32,6 +32,7 @@ from holdfast.training.processes import processes
 
 OPTIONAL = (
     "curate", "edit", "decode", "probe", "general", "shots", "limit", "seed", "date", "noise_floor", "analyses", "dtype",
+    "demonstrations",
 )  # fmt: skip
 """Arguments of `tune` that a config.yaml may have."""
 
@@ -81,6 +82,7 @@ def tune(
     date: str | None = None,
     dtype: str = "auto",
     device: str = "auto",
+    demonstrations: str = "first",
     **fields: Any,
 ) -> Run:
     """Fine-tune `model` on `task` and measure what it gained there and kept on the `general` tasks.
@@ -98,7 +100,8 @@ def tune(
     Runs with one `stage_root` share equal stages. `date` (YYYY-MM-DD) is what a chat template that writes today's date writes, in
     training and in every question: by default the day on which the run began. With `noise_floor` the base is measured twice
     (`Score.again`). `dtype` (auto, fp32, bf16, fp16, int8, int4) is the precision in which frozen weights are held and everything is
-    asked and written, by default the checkpoint's own; `device` is auto, cpu, cuda or mps.
+    asked and written, by default the checkpoint's own; `device` is auto, cpu, cuda or mps. `demonstrations` before every measured
+    question are the `first` ones or the `nearest` to it (as in `evaluate`); those of training are the field `model.sampling`.
 
     Raises:
         ValueError: anything about the input is wrong; nothing was written then.
@@ -106,7 +109,7 @@ def tune(
     request, tasks = read_request(
         model, task, Techniques(method, curate, edit, decode, probe), general, shots=shots, limit=limit, seed=seed, curve=curve,
         analyses=analyses, noise_floor=noise_floor, trust_remote_code=trust_remote_code, date=date, settings=nested(fields),
-        loading=Loading(dtype, device),
+        loading=Loading(dtype, device), demonstrations=demonstrations,
     )  # fmt: skip
     folder = Path(out) if out is not None else Path("runs") / request.folder_name(tasks)
     plan = plan_run(request, tasks, folder)

@@ -77,6 +77,7 @@ def tune(
     analyse: options.Analyse = None,
     out: Out = None,
     set_: Set = None,
+    demonstrations: options.MeasuredBehind = None,
     plan: Annotated[
         bool, typer.Option("--plan", help="Print what would run, with the time and memory that it takes, and stop.")
     ] = False,
@@ -101,7 +102,7 @@ def tune(
 
         show_plan(
             model, task, Techniques(method, curate, edit, decode, probe), general, output.numbers(shots), limit, curve, analyse or (),
-            noise_floor, trust_remote_code, settings, Loading(dtype, device), json_,
+            noise_floor, trust_remote_code, settings, Loading(dtype, device), json_, demonstrations or "first",
         )  # fmt: skip
         return
     from holdfast.api import tune as runs
@@ -112,7 +113,7 @@ def tune(
         model, task, method, general, curate=curate, edit=edit, decode=decode, probe=probe, shots=output.numbers(shots),
         limit=limit, seed=seed,
         curve=curve, analyses=analyse or (), out=out, noise_floor=noise_floor, overwrite=overwrite, dtype=dtype, device=device,
-        trust_remote_code=trust_remote_code, **fields,
+        trust_remote_code=trust_remote_code, demonstrations=demonstrations or "first", **fields,
     )  # fmt: skip
     # torchrun and accelerate start this command once a process, and one report is enough.
     if os.environ.get("RANK", "0") == "0":
@@ -150,7 +151,7 @@ def evaluate(
     """Measure a model on tasks, with a soft prompt attached or not; or beside models that were tuned from it."""
     if against:
         others = {"--analyse": analyse, "--decode": decode, "--set": set_, "--base": base}
-        others |= {"--demonstrations": demonstrations == "sampled", "--seed": seed}
+        others |= {"--demonstrations": demonstrations != "first", "--seed": seed}
         if wrong := [name for name, value in others.items() if value]:
             raise ValueError(f"{', '.join(wrong)}: not with --against, which asks all models alike; leave it out")
         compare.against(
@@ -265,6 +266,7 @@ def study(
     curve: options.StudyCurve = None,
     analyse: options.Analyse = None,
     match: options.Match = None,
+    demonstrations: options.MeasuredBehind = None,
     jobs: options.Jobs = 1,
     dtype: options.StudyDtype = None,
     device: options.StudyDevice = None,
@@ -279,7 +281,7 @@ def study(
     settings: dict[str, Any] = {"targets": target, "general": general, "seeds": seeds, "limit": limit, "curve": curve}
     settings |= {"match": match, "shots": output.numbers(shots) if shots else None}
     settings |= {"arms": plan.arms_of(method) if method else None}
-    settings |= {"analyses": analyse, "dtype": dtype, "device": device}
+    settings |= {"analyses": analyse, "dtype": dtype, "device": device, "demonstrations": demonstrations}
     settings |= {"set": dict(output.assignment(text) for text in set_) if set_ else None}
     start = plan.read(Path(model), trust_code=trust_code) if model.endswith((".yaml", ".yml")) else {"model": model}
     # What is not on the command line is left to the file, and then to the defaults of a plan.

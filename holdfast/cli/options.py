@@ -38,12 +38,25 @@ Probe = Annotated[
 ]
 Limit = Annotated[int | None, typer.Option(min=1, help="At most this many test items of each task.")]
 Demonstrations = Annotated[
-    Literal["first", "sampled"], typer.Option(help="The first of the train split for all items, or sampled for each.")
+    str,
+    typer.Option(
+        help="first: those of the train split for all items; sampled for each; nearest: most like each item, by words, or nearest:FOLDER "
+        "by a sentence-embedding model."
+    ),
+]
+MeasuredBehind = Annotated[
+    str | None,
+    typer.Option(
+        help="Before each measured question: first (those of its train split), nearest (most like it, by words), or nearest:FOLDER of a "
+        "sentence-embedding model. Of training: --set model.sampling."
+    ),
 ]
 Sets = Annotated[
     int,
     typer.Option(
-        "--demonstration-sets", min=1, help="Sets of sampled demonstrations: the spread between them is shown."
+        "--demonstration-sets",
+        min=1,
+        help="Sets of sampled or nearest demonstrations: the spread between them is shown.",
     ),
 ]
 # One seed for all of it: two runs that differ only by this number are two draws of everything that is drawn.

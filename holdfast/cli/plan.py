@@ -17,11 +17,12 @@ from holdfast.recipes.pipeline import Techniques
 def show_plan(
     model: str, task: list[str], techniques: Techniques, general: list[str] | None, shots: tuple[int, ...], limit: int | None, curve: int,
     analyses: Sequence[str], noise_floor: bool, trust_remote_code: bool, settings: dict[str, dict[str, Any]], loading: Loading, json_: bool,
+    demonstrations: str = "first",
 ) -> None:  # fmt: skip
     """Plan a run, time a few of its steps and items, and print both."""
     request, tasks = read_request(
         model, task, techniques, general, shots=shots, limit=limit, curve=curve, analyses=analyses, noise_floor=noise_floor,
-        trust_remote_code=trust_remote_code, settings=settings, loading=loading,
+        trust_remote_code=trust_remote_code, settings=settings, loading=loading, demonstrations=demonstrations,
     )  # fmt: skip
     # In a folder that does not exist: the date of an earlier run does not matter for the time that this one takes.
     planned = preview(plan_run(request, tasks, Path("runs") / "plan" / "none"))

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
 from holdfast.evaluation import label_mass, matrix
 from holdfast.inference.language_model import LanguageModel
@@ -11,6 +11,7 @@ from holdfast.models import reading
 from holdfast.results import symptoms
 from holdfast.results.scores import Output, PromptState, Role
 from holdfast.tasks.harness_examples import PREFIX
+from holdfast.tasks.nearest import NEAREST, check_mode
 from holdfast.tasks.task import Task
 
 
@@ -25,7 +26,7 @@ def ask(
     seed: int = 0,
     variant: matrix.Variant = "base",
     prompt: PromptState = None,
-    demonstrations: Literal["first", "sampled"] = "first",
+    demonstrations: str = "first",
     demonstration_seed: int = 0,
     generate_choices: bool = False,
 ) -> list[Output]:
@@ -93,13 +94,16 @@ def unread(tokenizer: Any, task: Task, source: str) -> str | None:
     )
 
 
-def check_askable(tasks: Sequence[Task], shots: int, trained: Sequence[Task] = ()) -> None:
+def check_askable(
+    tasks: Sequence[Task], shots: int, trained: Sequence[Task] = (), demonstrations: str = "first"
+) -> None:
     """Refuse, before anything is trained, tasks that could not be measured afterwards. The harness finds its own demonstrations.
 
     Raises:
         ValueError: two tasks have one name; a task has no test split, or fewer than `shots` examples to show; one of
-            `trained` has nothing to train on.
+            `trained` has nothing to train on; there is no such mode of `demonstrations`, or the harness would choose others.
     """
+    check_mode(demonstrations)
     if double := [name for name, count in Counter(task.name for task in tasks).items() if count > 1]:
         raise ValueError(
             f"{double[0]}: two of the tasks have this name, and their items would be counted together; leave one out, or give it "
@@ -113,6 +117,10 @@ def check_askable(tasks: Sequence[Task], shots: int, trained: Sequence[Task] = (
             )
     for task in tasks:
         if asked_by_harness(task):
+            if demonstrations.startswith(NEAREST):
+                raise ValueError(
+                    f"{task.name}: the harness chooses its own demonstrations; leave out --demonstrations nearest"
+                )
             continue
         # Demonstrations come from the train split, else validation, as in `matrix.evaluate`.
         shown = len(task.splits.get("train") or task.splits.get("validation") or ())

@@ -18,7 +18,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -100,7 +100,7 @@ def evaluate(
     variant: Variant = "base",
     prompt: PromptState = None,
     generate_choices: bool = False,
-    demonstrations: Literal["first", "sampled"] = "first",
+    demonstrations: str = "first",
     demonstration_seed: int = 0,
 ) -> list[Output]:
     """Ask a task of `load` and keep each item with the harness's own mark. Items and demonstrations depend on task and seed alone.

@@ -11,6 +11,7 @@ from holdfast.inference.language_model import LanguageModel
 from holdfast.inference.sampling import Sampling
 from holdfast.results.metrics import metric
 from holdfast.results.scores import Output, PromptState, Role
+from holdfast.tasks.nearest import ranking
 from holdfast.tasks.task import Example, Task
 from holdfast.tasks.templates import Rendered, choose_demonstrations, render
 
@@ -28,7 +29,7 @@ def evaluate(
     seed: int = 0,
     variant: Variant = "base",
     prompt: PromptState = None,
-    demonstrations: Literal["first", "sampled"] = "first",
+    demonstrations: str = "first",
     demonstration_seed: int = 0,
     num_beams: int = 1,
     max_new_tokens: int | None = None,
@@ -39,7 +40,7 @@ def evaluate(
     Choices are ranked by log-likelihood where the metric is accuracy; with `generate_choices` the model also writes freely
     (`Output.generated`). Otherwise it generates until a stop string of the template. `limit` items are drawn by the task's name and
     `seed` alone, and demonstrations by the item and `demonstration_seed` alone, so every variant is asked the same. Demonstrations
-    come from the train split, else validation, and never from the test split.
+    come from the train split, else validation, and never from the test split; of the nearest ones, set n begins after n times `shots`.
 
     Raises:
         ValueError: the test split is empty, an item lacks choices that the metric needs, or the template does not fit.
@@ -47,13 +48,14 @@ def evaluate(
     measure, examples = metric(task.metric), task.splits.get("test", ())
     indices = items(task, limit, seed)
     pool = task.splits.get("train") or task.splits.get("validation") or ()
+    mode = ranking(demonstrations, task.template, pool, shots, skip=demonstration_seed * shots)
     texts = [
         render(
             task.template,
             examples[i],
             # By the item's index and not by a running generator: an item has the same demonstrations whatever `limit` is.
             choose_demonstrations(
-                task.template, pool, shots, mode=demonstrations, seed=demonstration_seed, index=i, exclude=examples[i]
+                task.template, pool, shots, mode=mode, seed=demonstration_seed, index=i, exclude=examples[i]
             ),
             model.tokenizer,
             name=f"{task.name}/test[{i}]",
@@ -83,10 +85,13 @@ def evaluate(
     return [replace(o, scores={measure.name: measure.value([o])}) if measure.is_mean else o for o in outputs]
 
 
-def demonstrations_in_words(shots: int, mode: Literal["first", "sampled"], seed: int) -> str:
+def demonstrations_in_words(shots: int, mode: str, seed: int) -> str:
     """Return a description of the examples before a question, for `Output.demonstrations`."""
     if shots == 0:
         return "none"
+    if mode not in ("first", "sampled"):
+        measure = mode.partition(":")[2] or "words"
+        return f"the nearest to each item by {measure}" + (f", after the first {seed * shots}" if seed else "")
     return "the first, the same for all items" if mode == "first" else f"sampled for each item, set {seed}"
 
 

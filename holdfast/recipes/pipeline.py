@@ -130,10 +130,10 @@ def compose(techniques: Techniques, plan: RecipePlan, others: Sequence[TaskRef] 
 
 def _composed(techniques: Techniques, plan: RecipePlan, others: Sequence[TaskRef]) -> Pipeline:
     general = tuple(ref for ref in others if ref.role == "general")
+    plan.general = general
     if techniques.curate is not None:
         # Before the recipe runs, which then trains on the curated tasks as on any others.
-        plan.tasks = _curated(techniques.curate, plan, general)
-    plan.general = general
+        plan.tasks = _curated(techniques.curate, plan)
     stages = find_recipe(techniques.method)(plan)
     for stage in stages:
         if isinstance(stage, Train) and stage.settings.keep_floor is not None and not general:
@@ -150,17 +150,10 @@ def _composed(techniques: Techniques, plan: RecipePlan, others: Sequence[TaskRef
     return Pipeline(tuple(stages), decoding, probe=probe)
 
 
-def _curated(name: str, plan: RecipePlan, general: tuple[TaskRef, ...]) -> tuple[Curate, ...]:
+def _curated(name: str, plan: RecipePlan) -> tuple[Curate, ...]:
     technique: Curation = configure(CURATIONS, name, plan.settings("curate"), "curate")
     plan.resolved["curate"] = _shown(technique)
-    # A technique that generates nothing does not depend on the model: its data is shared by runs of other models.
-    shared: dict[str, Any] = {"technique": technique, "general": general, "seed": plan.seed}
-    if technique.needs_model:
-        shared |= {"model": plan.model, "model_version": plan.versions[0] if plan.versions else ""}
-        shared |= {"trust_remote_code": plan.trust_remote_code, "date": plan.date, "loading": plan.loading}
-    if technique.tasks():
-        shared["others"] = tuple(TaskRef.read(argument, "general") for argument in technique.tasks())
-    return tuple(Curate(f"curate-{ref.file_label}", ref, **shared) for ref in plan.tasks if isinstance(ref, TaskRef))
+    return plan.curated(technique)
 
 
 def _edited(name: str, plan: RecipePlan, stages: Sequence[Stage]) -> EditModel:

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from holdfast.curation.base import Curation
 from holdfast.methods._combinations import check_combination, loss_owner
 from holdfast.methods.base import Method
 from holdfast.models.precision import FP32, Loading
@@ -17,7 +18,17 @@ from holdfast.stages.train import Train
 from holdfast.tasks.task_set import TaskRef
 from holdfast.training.settings import TrainSettings
 
-ROW_SETTINGS = ("demonstrations", "sampling", "loss_on", "max_length", "truncation", "validation_limit", "loss_per")
+ROW_SETTINGS = (
+    "demonstrations",
+    "sampling",
+    "loss_on",
+    "max_length",
+    "truncation",
+    "validation_limit",
+    "loss_per",
+    "train_limit",
+    "train_share",
+)
 """Fields of `Train` that say how rows are made, and stand in one section with the settings of the loop."""
 
 
@@ -123,6 +134,22 @@ class RecipePlan:
         self.resolved[name] = shown | {key: getattr(stage, key) for key in ROW_SETTINGS}
         return stage
 
+    def curated(self, technique: Curation, start: Train | None = None) -> tuple[Curate, ...]:
+        """Return a stage for each target that curates its training examples, by the model that `start` left where one is needed."""
+        # A technique that generates nothing does not depend on the model: its data is shared by runs of other models.
+        shared: dict[str, Any] = {"technique": technique, "general": self.general, "seed": self.seed}
+        if technique.needs_model:
+            shared |= {"model": self.model, "model_version": self.versions[0] if self.versions else "", "start": start}
+            shared |= {"trust_remote_code": self.trust_remote_code, "date": self.date, "loading": self.loading}
+        if technique.tasks():
+            shared["others"] = tuple(TaskRef.read(argument, "general") for argument in technique.tasks())
+        return tuple(Curate(f"curate-{ref.file_label}", ref, **shared) for ref in self.targets)
+
+    @property
+    def targets(self) -> tuple[TaskRef, ...]:
+        """Return the target tasks as they are, whatever was curated."""
+        return tuple(task.task if isinstance(task, Curate) else task for task in self.tasks)
+
     def _joined(self, methods: tuple[type[Method], ...]) -> tuple[type[Method], ...]:
         """Return the methods of a stage with those that join them, and with the tuner in the place of that which chooses parameters."""
         # A penalty on weights has nothing to hold where a prompt alone is trained.
@@ -180,4 +207,5 @@ def _check(stage: str, key: str, value: Any) -> Any:
     try:
         return TypeAdapter(annotation).validate_python(value)
     except ValidationError as error:
-        raise ValueError(f"{stage}.{key}={value!r}: {error.errors()[0]['msg'].lower()}") from None
+        message = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise ValueError(f"{stage}.{key}={value!r}: {message[0].lower()}{message[1:]}") from None

@@ -22,12 +22,12 @@ from holdfast.training.processes import processes
 class Curate(Stage):
     """Curate the training examples of `task`, and write the task with them into `data/`, for later stages to train on.
 
-    The model, which some techniques generate with, is the one before training. `general` are the tasks that should be kept, `others`
-    those in the technique's own fields.
+    The model, which some techniques generate with, is the one before training, or that which the stage `start` left. `general` are the
+    tasks that should be kept, `others` those in the technique's own fields.
     """
 
     KIND: ClassVar[str] = "Curate"
-    HASH_LATER: ClassVar[dict[str, object]] = {"others": (), "loading": FP32}
+    HASH_LATER: ClassVar[dict[str, object]] = {"others": (), "loading": FP32, "start": None}
 
     task: TaskRef = field(default_factory=lambda: TaskRef(""))
     technique: Curation | None = None
@@ -39,6 +39,7 @@ class Curate(Stage):
     date: str | None = None
     others: tuple[TaskRef, ...] = ()
     loading: Loading = FP32
+    start: Stage | None = None
 
     @property
     def file_label(self) -> str:
@@ -58,8 +59,9 @@ class Curate(Stage):
         task, model = self.task.task, None
         # A model takes minutes and memory, and a technique that selects or mixes has no use for it.
         if self.technique.needs_model:
+            start = inputs["start"].folder if "start" in inputs else None
             loaded = inputs.loader.load(
-                self.model, loading=self.loading, trust_remote_code=self.trust_remote_code, date=self.date
+                self.model, start, loading=self.loading, trust_remote_code=self.trust_remote_code, date=self.date
             )
             model = Model(loaded)
         general, others = (tuple(ref.task for ref in refs) for refs in (self.general, self.others))

@@ -6,7 +6,7 @@ import shutil
 from dataclasses import dataclass, replace
 from itertools import groupby, product
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from holdfast.atomic_files import whole, write_text
 from holdfast.decoding.base import Decoding
@@ -38,8 +38,9 @@ class Evaluate(Stage):
     `base` is the untuned model; `tuned` the stage whose weights are measured, trained or edited; `trained_prompt` the stage whose
     `prompt/` is attached when `prompt` is "on", or "probe" where it is one. With `step`, `tuned` is measured as it was after that many
     steps; step 0 is the model that it started from.
-    `base-again` is the base measured a second time, with other demonstrations (`demonstrations="sampled"`) and in other batches: how
-    far that moves a number is its noise floor. `own-stage` is `tuned` right after the stage that trained on the targets, before later
+    `demonstrations` are the first ones or the nearest to each item (`nearest`). `base-again` is the base measured a second time, with
+    other demonstrations (sampled, or the next nearest) and in other batches: how far that moves a number is its noise floor.
+    `own-stage` is `tuned` right after the stage that trained on the targets, before later
     ones. `tasks` stand in the order of the answers: targets, general tasks, diagnostics. With `toward`, general tasks are also asked
     how probable an answer of that task is (of the base, which other targets share, `LabelMass` asks). `date` is as in `Train`.
     `decoding` is what the answers are written with; None: the model alone. `attached` is the folder of a prompt that no stage trained.
@@ -55,7 +56,7 @@ class Evaluate(Stage):
     trained_prompt: Train | None = None
     tasks: tuple[TaskRef, ...] = ()
     shots: tuple[int, ...] = (0,)
-    demonstrations: Literal["first", "sampled"] = "first"
+    demonstrations: str = "first"
     batch_tokens: int = 8192
     toward: TaskRef | None = None
     limit: int | None = None
@@ -118,7 +119,7 @@ class Evaluate(Stage):
                         generate_choices=ref.role == "general",
                         target=self.toward.task if self.toward and ref.role == "general" else None,
                         demonstrations=self.demonstrations,
-                        demonstration_seed=1,
+                        demonstration_seed=int(self.variant == "base-again"),
                     )
                     outputs = [replace(output, step=self.step) for output in outputs]
                     # The technique's name stands with each answer, so that none passes for one of the model alone.

@@ -45,6 +45,7 @@ class EvaluationSettings:
     decoding: Decoding | None = None
     loading: Loading = FP32
     probe: Train | None = None
+    demonstrations: str = "first"
 
     @property
     def others(self) -> tuple[TaskRef, ...]:
@@ -63,6 +64,7 @@ class EvaluationSettings:
             self.model,
             tasks=tasks,
             shots=self.shots,
+            demonstrations=self.demonstrations,
             limit=self.limit,
             model_version=self.model_version,
             trust_remote_code=self.trust_remote_code,
@@ -137,7 +139,8 @@ def _plan_base(questions: EvaluationSettings) -> list[Evaluate | LabelMass]:
     # Other demonstrations and other batches: what may change a number while model and questions stay.
     if questions.twice:
         again = questions.ask("evaluate-base-again", tasks.targets)
-        again = replace(again, variant="base-again", demonstrations="sampled", batch_tokens=4096)
+        other = "sampled" if questions.demonstrations == "first" else questions.demonstrations
+        again = replace(again, variant="base-again", demonstrations=other, batch_tokens=4096)
         plan.append(again)
         plan += [replace(again, tasks=questions.others)] if questions.others else []
     return plan

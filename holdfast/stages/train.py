@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from torch import nn
 
 from holdfast.atomic_files import write_text, writing
@@ -30,9 +30,11 @@ from holdfast.results.run_folder import RunFolder
 from holdfast.row import Row
 from holdfast.stages.curate import Curate
 from holdfast.stages.stage import Inputs, Stage
+from holdfast.tasks.nearest import check_mode, ranking
+from holdfast.tasks.splits import subset
 from holdfast.tasks.task import Task
 from holdfast.tasks.task_set import TaskRef
-from holdfast.tasks.templates import choose_demonstrations, render
+from holdfast.tasks.templates import Ranking, choose_demonstrations, render
 from holdfast.tasks.tokenization import encode
 from holdfast.training import checkpoint
 from holdfast.training.batches import Mixture, Stream
@@ -49,18 +51,21 @@ class Train(Stage):
     `prompts` holds these stages in the order of `tasks`, or nothing. Several tasks have equal parts of every batch. `start` is the
     stage whose `model/` training starts from; without it, that is `model` itself.
 
-    `demonstrations` of the train split stand before each input: the first ones always (`sampling="first"`, as FTICL does) or drawn
-    anew for each example and pass (`"sampled"`, as ProMoT+1-shot does). `loss_on` is `last` (the row's own answer) or
-    `all` (the demonstrations' answers too). `max_length` is in tokens, prompt included; longer inputs are cut, targets never
-    (`truncation="right"` cuts rows at their end, and so their targets, as the code of the FTICL paper does).
-    `loss_per` is `token` (each predicted token counts the same) or `target` (each row does, however long its answer).
+    `demonstrations` of the train split stand before each input: the first ones always (`sampling="first"`, as FTICL does), drawn
+    anew for each example and pass (`"sampled"`, as ProMoT+1-shot does) or those whose questions are most like its own (`"nearest"`); an
+    example's own demonstrations go before. `loss_on` is `last` (the row's own answer) or `all` (the demonstrations' too). `max_length`
+    is in tokens, prompt included; longer inputs are cut, targets never (`truncation="right"` cuts rows at their end, and so their
+    targets, as the code of the FTICL paper does). `loss_per` is `token` (each predicted token counts the same) or `target` (each row).
+    `train_limit` and `train_share` take a nested part of the training examples (`holdfast.tasks.splits.subset`).
     `versions` are the fingerprints of the model and of the run's targets, so that changed content means a new folder.
     `date` is what the chat template writes as today's; None where it writes none. `loading` is the precision of the frozen weights, and
     of what is written, and the device. `kept` are the general tasks of `keep_floor`.
     """
 
     KIND: ClassVar[str] = "Train"
-    HASH_LATER: ClassVar[dict[str, object]] = {"date": None, "loss_per": "token", "loading": FP32, "kept": ()}
+    HASH_LATER: ClassVar[dict[str, object]] = {
+        "date": None, "loss_per": "token", "loading": FP32, "kept": (), "train_limit": None, "train_share": 1.0,
+    }  # fmt: skip
 
     model: str = ""
     tasks: tuple[TaskRef | Curate, ...] = ()
@@ -70,7 +75,11 @@ class Train(Stage):
     start: "Train | None" = None
     demonstrations: Annotated[int, Field(ge=0, description="demonstrations before each training input")] = 0
     sampling: Annotated[
-        Literal["first", "sampled"], Field(description="the first ones, or drawn anew for each row")
+        str,
+        AfterValidator(check_mode),
+        Field(
+            description="first ones, sampled for each row, nearest by words, or nearest:FOLDER of an embedding model"
+        ),
     ] = "sampled"
     loss_on: Annotated[
         Literal["last", "all"], Field(description="the row's own answer, or those of its demonstrations too")
@@ -90,6 +99,10 @@ class Train(Stage):
         Literal["token", "target"], Field(description="each predicted token counts the same, or each row does")
     ] = "token"
     loading: Loading = FP32
+    train_limit: Annotated[int | None, Field(ge=1, description="training examples of each task, nested; none: all")] = (
+        None
+    )
+    train_share: Annotated[float, Field(gt=0, le=1, description="the same as a share of them, at least one")] = 1.0
 
     def __post_init__(self) -> None:
         """Refuse a precision that these methods cannot train in; before anything is loaded or written.
@@ -244,8 +257,9 @@ class Train(Stage):
 
     def read_tasks(self, inputs: Inputs) -> list[Task]:
         """Return the tasks that are trained on; of curated data, with the rows that a stage before wrote."""
+        part = (self.train_limit, self.train_share, self.settings.seed)
         return [
-            task.task if isinstance(task, TaskRef) else task.read(inputs[f"tasks.{number}"])
+            subset(task.task if isinstance(task, TaskRef) else task.read(inputs[f"tasks.{number}"]), *part)
             for number, task in enumerate(self.tasks)
         ]
 
@@ -303,7 +317,9 @@ class Train(Stage):
                 task = replace(task, splits={**task.splits, "train": examples})
             if not task.splits.get("train"):
                 raise ValueError(f"{task.name}: no train split to train on; add train.jsonl")
-            row = partial(self._rows, task, number, pretrained, model)
+            # Once for the split: the rows of every pass are ranked in it.
+            mode = ranking(self.sampling, task.template, task.splits["train"], self.demonstrations)
+            row = partial(self._rows, task, number, pretrained, model, mode)
             streams.append(Stream(row, len(task.splits["train"]), size, seed))
         return streams[0] if len(streams) == 1 else Mixture(streams, size)
 
@@ -315,19 +331,16 @@ class Train(Stage):
         return task_number if self.prompts else len(model.prompts) - 1
 
     def _rows(
-        self, task: Task, task_number: int, pretrained: Pretrained, model: PrefixModel, index: int, epoch: int
-    ) -> list[Row]:
+        self, task: Task, task_number: int, pretrained: Pretrained, model: PrefixModel, mode: str | Ranking, index: int, epoch: int
+    ) -> list[Row]:  # fmt: skip
         examples = task.splits["train"]
         example = examples[index]
-        shown = choose_demonstrations(
-            task.template,
-            examples,
-            self.demonstrations,
-            mode=self.sampling,
-            seed=self.settings.seed * 1_000_003 + epoch,  # No other seed's pass draws the same.
-            index=index,
-            exclude=example,
-        )
+        shown = example.demonstrations
+        if shown is None:
+            seed = self.settings.seed * 1_000_003 + epoch  # No other seed's pass draws the same.
+            shown = choose_demonstrations(
+                task.template, examples, self.demonstrations, mode=mode, seed=seed, index=index, exclude=example
+            )
         prompt = None if example.task else self._prompt_of(task_number, model)
         # The prompt takes positions of the window as well.
         before = 0 if prompt is None else model.length(prompt)
@@ -350,7 +363,7 @@ class Train(Stage):
             )
             for text, demonstrations in product(texts, readings)
         ]
-        return rows if self.loss_per == "token" else [equal_weight(row) for row in rows]
+        return rows if self.loss_per == "token" else [row.equally_weighted() for row in rows]
 
     def _validation(self, tasks: Sequence[Task], pretrained: Pretrained) -> Callable[[PrefixModel], float] | None:
         """Return what measures a model on the tasks' validation examples; None where there are none, or none are wanted.
@@ -385,12 +398,3 @@ class Train(Stage):
             return fmean(values)
 
         return validate
-
-
-def equal_weight(row: Row) -> Row:
-    """Return the row with label weights that sum to 1, so that a long answer counts as much as a short one.
-
-    Source: Muennighoff et al. 2023, "Crosslingual generalization through multitask finetuning" (ACL), the loss of BLOOMZ
-    """
-    total = sum(row.weights)
-    return replace(row, weights=tuple(weight / total for weight in row.weights)) if total else row

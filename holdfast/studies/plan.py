@@ -49,7 +49,7 @@ class Plan:
     several tasks. `general` are the tasks to keep; None: those that suit the model, ["none"]: nothing. `match` is the target score, in
     points, at which retention is compared; None: 90 % of the way from the base to the best arm. `limit` is items of each task, `curve`
     points along each run. `date` is what chat templates that write today's date write; None: that of the day on which the study began.
-    `dtype` and `device` are as in `tune`.
+    `dtype`, `device` and `demonstrations` are as in `tune`.
     """
 
     model: str
@@ -65,6 +65,7 @@ class Plan:
     set: Settings = Field(default_factory=dict)
     dtype: Dtype = "auto"
     device: Device = "auto"
+    demonstrations: str = "first"
     # YAML reads 2026-01-31 as a date; templates and the hash of a run want its text.
     date: Annotated[str | None, BeforeValidator(lambda date: date if date is None else str(date))] = None
 

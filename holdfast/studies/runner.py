@@ -32,7 +32,16 @@ from holdfast.studies.plan import MOMENTS, Arm, Plan, arms_of, make, tasks_of
 from holdfast.tasks import sources
 
 DONE = "done.json"  # in a run's folder, written last: what the run was made of
-FIXED = ("model", "general", "shots", "limit", "curve", "date", "dtype")  # what all runs in one folder have in common
+FIXED = (
+    "model",
+    "general",
+    "shots",
+    "limit",
+    "curve",
+    "date",
+    "dtype",
+    "demonstrations",
+)  # what all runs in one folder have in common
 
 
 def study(
@@ -151,6 +160,7 @@ def _arguments(plan: Plan, folder: Path, target: str, arm: Arm, seed: int) -> di
         "stage_root": folder / "stages",
         "dtype": plan.dtype,
         "device": plan.device,
+        **({} if plan.demonstrations == "first" else {"demonstrations": plan.demonstrations}),
         # Only what an arm has: the marks of runs from before these techniques stay valid.
         **{moment: name for moment in MOMENTS if (name := getattr(arm, moment))},
         **arm.settings,

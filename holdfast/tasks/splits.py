@@ -2,11 +2,12 @@
 
 import hashlib
 import json
+import random
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import chain, repeat
 
-from holdfast.tasks.task import Example, Template
+from holdfast.tasks.task import Example, Task, Template
 from holdfast.tasks.templates import asked_text
 
 Splits = Mapping[str, tuple[Example, ...]]
@@ -35,6 +36,28 @@ def split_one(template: Template, examples: Sequence[Example], seed: int) -> Spl
     if different < 3:
         raise ValueError(f"{different} different examples; a task in one file needs at least three")
     return _take(examples, digests, {"validation": _tenth(different), "test": _tenth(different)})
+
+
+def subset(task: Task, limit: int | None, share: float, seed: int) -> Task:
+    """Return the task with `limit` of its training examples, or a share of them (at least one), in their order.
+
+    They are the first of one random order for each seed: of two parts the smaller lies in the larger, so that what a learning curve
+    gains from one point to the next, it gains from more examples and not from others.
+
+    Raises:
+        ValueError: there are fewer than `limit`, so that the point would be that of all of them under another name.
+    """
+    train = task.splits.get("train", ())
+    if limit is None and share == 1:
+        return task
+    if limit is not None and limit > len(train):
+        raise ValueError(
+            f"train_limit={limit}: {task.name} has {len(train)} training examples; ask for fewer, or leave it out"
+        )
+    count = len(train) if limit is None else limit
+    count = min(count, max(1, round(share * len(train))))
+    order = random.Random(f"{task.name}:{seed}:subset").sample(range(len(train)), len(train))
+    return replace(task, splits={**task.splits, "train": tuple(train[i] for i in sorted(order[:count]))})
 
 
 def evenly(n: int, limit: int | None) -> list[int]:

@@ -57,7 +57,8 @@ class Example:
     `checked`), and the target is one of the answers that pass. `origin` says where a curated example comes from; it is no part of
     what is asked, so two examples that differ in it alone are equal. `template`, where given, is how this example is asked in the
     place of its task's template; `task` names the other task that an example was mixed in from, whose demonstrations it has and
-    before whose rows no prompt of this task stands.
+    before whose rows no prompt of this task stands. `demonstrations`, where given, stand before this example when it is trained on,
+    none of them too, in the place of those that the training stage would choose.
     """
 
     fields: Mapping[str, object]
@@ -70,6 +71,7 @@ class Example:
     checks: tuple[str, ...] | None = None
     template: Template | None = None
     task: str = ""
+    demonstrations: "tuple[Example, ...] | None" = None
 
     @property
     def accepted(self) -> tuple[str, ...]:

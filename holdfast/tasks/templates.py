@@ -2,8 +2,8 @@
 
 import json
 import random
-from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Protocol
 
 from holdfast.tasks.chat import call_begin, render_chat
 from holdfast.tasks.conversation import assistant_turn
@@ -92,12 +92,20 @@ def behind(template: Template, text: str, demonstrations: Sequence[Example] = ()
     return prompt + text
 
 
+class Ranking(Protocol):
+    """An order of a pool of examples in which they come into question as demonstrations of an item."""
+
+    def ranked(self, item: Example) -> Iterable[int]:
+        """Return numbers of the pool's examples, the best first."""
+        ...
+
+
 def choose_demonstrations(
     template: Template,
     examples: Sequence[Example],
     k: int,
     *,
-    mode: Literal["first", "sampled"],
+    mode: str | Ranking,
     seed: int,
     index: int,
     exclude: Example | None,
@@ -109,13 +117,17 @@ def choose_demonstrations(
     another task are for questions of that task alone (`Example.task`).
 
     `first` takes the same first k for every item (FTICL, arXiv 2403.09162), the next one standing in where the item is
-    itself among them. `sampled` draws without replacement, by `seed` and `index` alone.
+    itself among them. `sampled` draws without replacement, by `seed` and `index` alone. A ranking takes its best, and the best stands
+    last, beside the question.
 
     Raises:
         ValueError: there are fewer than k others.
     """
     chosen: list[Example] = []
-    order = iter(range(len(examples))) if mode == "first" else _permutation(len(examples), f"{seed}:{index}")
+    if not isinstance(mode, str):
+        order = iter(mode.ranked(exclude) if exclude and k else ())
+    else:
+        order = iter(range(len(examples))) if mode == "first" else _permutation(len(examples), f"{seed}:{index}")
     while len(chosen) < k:
         candidate = next(order, None)
         if candidate is None:
@@ -128,7 +140,7 @@ def choose_demonstrations(
             exclude and _tells(template, shown, exclude)
         ):
             chosen.append(shown)
-    return chosen
+    return chosen if isinstance(mode, str) else chosen[::-1]
 
 
 def _tells(template: Template, shown: Example, item: Example) -> bool:

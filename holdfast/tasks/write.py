@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -19,6 +20,7 @@ COLUMNS = (
     "checks",
     "asked_by",
     "mixed_from",
+    "shown",
 )  # of a row, beside the fields that the template uses
 
 
@@ -26,8 +28,9 @@ def write_task(task: Task, folder: Path) -> None:
     """Write `train.jsonl`, `validation.jsonl`, `test.jsonl` (those that the task has) and `task.yaml`.
 
     A row holds the example's fields, its target and, where it has them, choices, answers, a rejected answer, checks, and `origin`: the
-    row that it is or was made from; where they are its own, the template that asks it, and the task that it was mixed in from. A field
-    of one of these names stays, and the columns are called `target_` ... then.
+    row that it is or was made from; where they are its own, the template that asks it, the task that it was mixed in from, and the
+    demonstrations that stand before it, of each its fields and target. A field of one of these names stays, and the columns are called
+    `target_` ... then.
 
     Raises:
         ValueError: a field holds something that JSON has no form for.
@@ -50,6 +53,7 @@ def write_task(task: Task, folder: Path) -> None:
                 example.checks,
                 None if example.template is None else asdict(example.template),
                 example.task or None,
+                None if example.demonstrations is None else [_shown(shown) for shown in example.demonstrations],
             )
             row = dict(example.fields) | {c: v for c, v in zip(columns, values, strict=True) if v is not None}
             try:
@@ -77,15 +81,34 @@ def read_rows(folder: Path, split: str) -> tuple[Example, ...]:
     # Not `splitlines`: a text may hold U+2028 and other separators, which JSON leaves as they are.
     for line in (folder / f"{split}.jsonl").read_text(encoding="utf-8").rstrip("\n").split("\n"):
         row = json.loads(line)
-        target, choices, answers, rejected, origin, checks, template, task = (
+        target, choices, answers, rejected, origin, checks, template, task, shown = (
             row.pop(column, None) for column in columns
         )
         choices = None if choices is None else tuple(choices)
         answers = None if answers in (None, [target]) else tuple(answers)
         checks = None if checks is None else tuple(checks)
-        template = None if template is None else Template(**template | {"stop": tuple(template["stop"])})
-        examples.append(Example(row, target, choices, answers, rejected, origin or "", checks, template, task or ""))
+        template = _template(template)
+        shown = (
+            None
+            if shown is None
+            else tuple(
+                Example(each["fields"], each["target"], template=_template(each.get("template"))) for each in shown
+            )
+        )
+        examples.append(
+            Example(row, target, choices, answers, rejected, origin or "", checks, template, task or "", shown)
+        )
     return tuple(examples)
+
+
+def _shown(example: Example) -> dict[str, Any]:
+    """Return a demonstration as JSON: its fields, its target and, where it has one, the template that asks it."""
+    template = {} if example.template is None else {"template": asdict(example.template)}
+    return {"fields": dict(example.fields), "target": example.target, **template}
+
+
+def _template(values: dict[str, Any] | None) -> Template | None:
+    return None if values is None else Template(**values | {"stop": tuple(values["stop"])})
 
 
 def _columns(task: Task) -> list[str]:
