@@ -52,11 +52,8 @@ class Nearest(Curation):
         task = context.task
         pool = tuple(context.others[0].splits.get("train", ())) if context.others else tuple(examples)
         template = context.others[0].template if context.others else task.template
-        held = {
-            asked_text(task.template, example)
-            for split in ("validation", "test")
-            for example in task.splits.get(split, ())
-        }
+        measured = (*task.splits.get("validation", ()), *task.splits.get("test", ()))
+        held = {asked_text(task.template, example) for example in measured}
         shown_by = None if template == task.template else template
         pool = [
             Example(e.fields, e.target, template=e.template or shown_by)

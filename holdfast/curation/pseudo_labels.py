@@ -66,8 +66,8 @@ class PseudoLabels(Curation):
                 f"pseudo_labels: confidence={self.confidence:g}: {questions[free[0]][0]} has no choices to be sure among; leave it at 0"
             )
         labels = _ranked(model, [e for _, e in questions], rendered)
-        asked = [questions[i][1] for i in free]
-        answers = _written(model, task.template.stop, asked, [rendered[i] for i in free])
+        open_ended = [questions[i][1] for i in free]
+        answers = _written(model, task.template.stop, open_ended, [rendered[i] for i in free])
         for i, answer in zip(free, answers, strict=True):
             labels[i] = (answer, 1.0)
         rows = []
