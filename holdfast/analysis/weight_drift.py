@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from holdfast.analysis.base import Finding, Subject, analysis
 from holdfast.weights.layout import locate
@@ -60,6 +61,9 @@ def _weights(model: nn.Module) -> dict[str, Tensor]:
                 (adapted.get_delta_weight(adapter) for adapter in layer.active_adapters), torch.zeros(())
             )
     weights = {}
+    for name, module in model.named_modules():
+        if parametrize.is_parametrized(module):  # a weight that is computed from others
+            weights |= {f"{name}.{end}": getattr(module, end) for end in module.parametrizations}  # pyright: ignore[reportGeneralTypeIssues, reportOptionalIterable]
     for name, value in model.named_parameters():
         plain = name.replace(".base_layer.", ".")  # PEFT wraps a layer, and puts the original one step deeper.
         weights[plain] = value + updates[plain] if plain in updates else value

@@ -73,6 +73,9 @@ class Method:
     """RecipePlan that hold a stage which must be done before, such as one that finds a mask. A recipe fills them (`RecipePlan.train`), and
     `Context.inputs` has the stages' folders; nobody sets them."""
 
+    instead_of_stages: ClassVar[str] = ""
+    """Field that a user may set in the place of `stages`, such as a finished model's folder; `check` refuses where neither is there."""
+
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         # A listing reads the flag from the file's text, and the loop calls the method: the two must not contradict each other.

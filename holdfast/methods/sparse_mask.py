@@ -9,17 +9,13 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
+from holdfast.methods._largest_changes import largest_changes
 from holdfast.methods.base import Context, Method, ParameterGroup
 from holdfast.models import loading
-from holdfast.weights.largest import Bits, magnitudes, select_top
 
 if TYPE_CHECKING:
     from holdfast.models.loading import Pretrained
     from holdfast.prefix.model import PrefixModel
-
-SLICE = (
-    1 << 16
-)  # Numbers that are compared at a time: all differences of a model at once would be a third model in memory.
 
 
 @dataclass
@@ -52,26 +48,10 @@ class SparseMask(Method):
             raise ValueError("sparse_mask: there is no dense training to take the mask from; use --method lt_sft")
         weights = dict(context.model.model.named_parameters())
         moved = dict(loading.load(context.inputs["dense"] / "model").model.named_parameters())
-        slices: list[tuple[str, int]] = []
-        for name, weight in weights.items():
-            slices += [(name, first) for first in range(0, weight.numel(), SLICE)]
-
-        # Called again and again: the selection goes over the model a few times instead of sorting all of its numbers.
-        def changes(every: int) -> Iterator[Bits]:
-            for name, first in slices[::every]:
-                start, end = (
-                    tensor.detach().reshape(-1)[first : first + SLICE] for tensor in (weights[name], moved[name])
-                )
-                yield magnitudes(start.cpu(), end)
-
-        # One ranking for the whole model: layers that moved further get more of the weights that may move.
         size = sum(weight.numel() for weight in weights.values())
-        select = select_top(changes, size, max(1, round(self.density * size)))
-        self._masks = {name: torch.empty(weight.numel(), dtype=torch.bool) for name, weight in weights.items()}
-        for (name, first), bits in zip(slices, changes(1), strict=True):
-            self._masks[name][first : first + SLICE] = torch.from_numpy(select(bits))
+        masks = largest_changes(weights, moved, max(1, round(self.density * size)))
         # Tensors in which nothing may move are frozen altogether, and need neither gradients nor a copy of the start.
-        self._masks = {name: mask.view(weights[name].shape) for name, mask in self._masks.items() if bool(mask.any())}
+        self._masks = {name: mask for name, mask in masks.items() if bool(mask.any())}
         self._start = {name: weights[name].detach().clone() for name in self._masks}
 
     def parameters(self, model: "PrefixModel") -> Iterable[ParameterGroup]:

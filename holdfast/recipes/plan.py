@@ -102,7 +102,8 @@ class RecipePlan:
         for method in configured:
             method.check()
         for method in methods:
-            if missing := [field for field in method.stages if field not in stages]:
+            # What a user may name instead, the method's own `check` has looked for.
+            if not method.instead_of_stages and (missing := [field for field in method.stages if field not in stages]):
                 raise ValueError(
                     f"{snake(method.__name__)}: needs a stage before it ({missing[0]}), which a recipe makes; see `holdfast methods`"
                 )
