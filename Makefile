@@ -16,8 +16,9 @@ install: .venv/installed
 demo: install
 	$(BIN)/holdfast demo
 
+# Two processes of one thread each are faster here than one of two; a file's tests stay in one process, for its fixtures.
 test: install
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 real: install
 	$(BIN)/python -m pytest -m real
