@@ -149,6 +149,11 @@ class Folder:
         return RunFolder(self.path).is_run
 
     @property
+    def edited(self) -> bool:
+        """Return whether the weights were edited after training, so that scores along the way are of another model than the end's."""
+        return bool((yaml.safe_load(self.config) or {}).get("edit"))
+
+    @property
     def pieces(self) -> list[str]:
         """Return those of `model`, `prompt` and `adapter` that exist."""
         return RunFolder(self.path).pieces

@@ -45,14 +45,23 @@ class Spread:
 
 @dataclass(frozen=True)
 class Trajectory:
-    """The course of one run: its target, arm and seed, and its points from step 0 on."""
+    """The course of one run: its target, arm and seed, and its points from step 0 on.
+
+    Of a run whose weights were `edited` after training there are two, base and end; none between them was measured.
+    """
 
     task: str
     arm: str
     seed: int
     stage_one: float | None
     points: list[Point]
+    edited: bool = False
     record: str = "course"
+
+    @property
+    def followed(self) -> bool:
+        """Return whether what is kept at a target score can be read from the points."""
+        return bool(self.points) and not self.edited
 
 
 @dataclass(frozen=True)
@@ -74,9 +83,10 @@ class Cell:
     """An arm on a target over its seeds. Points of 100; `kept` and `matched` per cent of the base's mean on the general tasks.
 
     `matched` is what is kept where the target score first reaches `level` (`n` counts the seeds that do); `area` the mean of that over
-    all target scores (see `holdfast.results.tradeoff`). `stage_one` is the prompt's own score before the last stage. `drift` is the
-    change of the weights at the end, per cent of the norm they had, mean over blocks (where the study analyses `weight_drift`);
-    `transfer` the backward transfer (BWT) on the earlier targets of a sequence.
+    all target scores (see `holdfast.results.tradeoff`); both None of an arm with an edit, whose course is not that of its weights.
+    `stage_one` is the prompt's own score before the last stage. `drift` is the change of the weights at the end, per cent of the norm
+    they had, mean over blocks (where the study analyses `weight_drift`); `transfer` the backward transfer (BWT) on the earlier targets of
+    a sequence.
     """
 
     task: str

@@ -25,15 +25,17 @@ class Point:
     format_share: float | None = None
 
 
-def points(scores: Sequence[Score]) -> list[Point]:
+def points(scores: Sequence[Score], *, edited: bool = False) -> list[Point]:
     """Return the course of a run, step 0 (where the model is still the base) first; without points along the way, only its end.
 
-    Behind a prompt that an earlier stage trained, step 0 has that prompt's score; else the base's own.
+    Behind a prompt that an earlier stage trained, step 0 has that prompt's score; else the base's own. The points along the way of a
+    run whose weights were `edited` at its end are of another model, the one before the edit, so that its end alone follows.
     """
     end = Summary.of(scores)
     steps = sorted({score.step for score in scores if score.step})
-    course = [point for step in steps if (point := _point(Summary.of(scores, step), step))]
-    if not steps and (last := _point(end, 1)):  # 1 is no step that was counted: it only has to follow 0 on the axis
+    course = [] if edited else [point for step in steps if (point := _point(Summary.of(scores, step), step))]
+    # 1 is no step that was counted: it only has to follow 0 on the axis.
+    if (edited or not steps) and (last := _point(end, steps[-1] if steps else 1)):
         course = [last]
     first = Summary.of(scores, 0).target_value
     before = first.value if first else None

@@ -40,9 +40,12 @@ Runs = Mapping[tuple[str, str, int], Path]  # the folders of the finished runs b
 def study(targets: Sequence[str], arms: Sequence[Arm], seeds: int, runs: Runs, match: float | None = None) -> Study:
     """Return everything that follows from the finished runs; `match` is as in `Plan`."""
     scores = {run: read_scores(folder) for run, folder in runs.items()}
+    edited = {arm.name for arm in arms if arm.edit}
     courses = [
-        Trajectory(target, arm, seed, tradeoff.stage_one(run_scores), tradeoff.points(run_scores))
-        for (target, arm, seed), run_scores in scores.items()
+        Trajectory(
+            target, arm, seed, tradeoff.stage_one(run), tradeoff.points(run, edited=arm in edited), arm in edited
+        )
+        for (target, arm, seed), run in scores.items()
     ]
     cells, answered, comparisons = [], [], []
     for target in targets:
@@ -114,8 +117,8 @@ def _measures(
         "gain": summary.gain.value if summary.gain else None,
         "change": summary.general_change.value if summary.general_change else None,
         "kept": summary.retention.value if summary.retention else None,
-        "matched": tradeoff.matched(course.points, at) if at is not None and course.points else None,
-        "area": tradeoff.area(course.points, _start(courses), top) if course.points else None,
+        "matched": tradeoff.matched(course.points, at) if at is not None and course.followed else None,
+        "area": tradeoff.area(course.points, _start(courses), top) if course.followed else None,
         "stage_one": course.stage_one,
         "format_share": shares[1] if shares else None,
         "transfer": summary.transfer.value if summary.transfer else None,
@@ -272,9 +275,9 @@ def _predictions(
             continue
         at = levels[course.task]
         end = Summary.of(scores[run]).retention
-        kept = tradeoff.matched(course.points, at) if at is not None else None
+        kept = tradeoff.matched(course.points, at) if at is not None and course.followed else None
         other = by_run.get((course.task, arms[0].name, course.seed))
-        theirs = tradeoff.matched(other.points, at) if other and other.points and at is not None else None
+        theirs = tradeoff.matched(other.points, at) if other and other.followed and at is not None else None
         measures = {
             "what the run keeps": end.value if end else None,
             "what it keeps at the matched score": kept,

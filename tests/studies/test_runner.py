@@ -51,12 +51,12 @@ def run(world: Path, arms: dict = ARMS, seeds: int = 2, **changed):
         arms,
         [str(world / "pick")],
         [str(world / "copy")],
-        out=world / "study",
         seeds=seeds,
         limit=3,
         curve=1,
-        analyses=["gradient_alignment", "weight_drift", "label_mass", "format_share"],
-        **{"shots": (0,), "set": SHARED | {"prompt.batch_size": 4}} | changed,
+        **{"analyses": ["gradient_alignment", "weight_drift", "label_mass", "format_share"]}
+        | {"out": world / "study", "shots": (0,), "set": SHARED | {"prompt.batch_size": 4}}
+        | changed,
     )
 
 
@@ -120,6 +120,19 @@ def test_the_points_are_measured_on_the_way_and_their_weights_are_gone(world: Pa
         course = points(read_scores(world / f"study/runs/pick--{arm}--0"))
         assert [point.step for point in course] == steps
     assert not list((world / "study/stages").glob("*/points/*"))
+
+
+def test_an_edited_arm_is_not_credited_with_the_course_of_its_training(world: Path, tmp_path: Path) -> None:
+    """The bug: its retention at the matched score was that of the training, so WiSE-FT had the number of the arm without it."""
+    arms = {"full": {"model.learning_rate": 1e-2}, "back": {"method": "full", "edit": "wise_ft", "edit.alpha": 0.0}}
+    found = run(world, arms, seeds=1, out=tmp_path, set=SHARED, analyses=[])
+    full, back = found.courses
+    assert [point.step for point in full.points] == [0, 4]
+    # The edit goes back to the base all the way; the points of its training, which are measured too, do not stand in the course.
+    assert [(point.step, point.target) for point in back.points] == [(step, full.points[0].target) for step in (0, 4)]
+    assert (full.followed, back.followed) == (True, False)
+    assert (found.cells[1].matched, found.cells[1].area) == (None, None)
+    assert read(tmp_path).courses == found.courses
 
 
 @pytest.mark.parametrize("arm", ["full", "promot"])

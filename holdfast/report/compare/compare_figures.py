@@ -88,7 +88,8 @@ def courses(runs: Sequence[Folder]) -> tuple[line_chart.Panel, list[line_chart.C
     """Return (figure, key): each run's retention at each target score on its way; None where no run has points on the way."""
     names = [f"{number} {run.name}" for number, run in enumerate(runs, 1)]
     trajectories = [
-        Trajectory("", name, 0, None, tradeoff.points(run.scores)) for name, run in zip(names, runs, strict=True)
+        Trajectory("", name, 0, None, tradeoff.points(run.scores, edited=run.edited))
+        for name, run in zip(names, runs, strict=True)
     ]
     # A start and an end alone are on the scatter plot already.
     if not any(len(course.points) > 2 for course in trajectories):
