@@ -16,6 +16,7 @@ from transformers.pytorch_utils import Conv1D
 
 from holdfast.methods._calibration import covariances, named_rows, written_rows
 from holdfast.methods._linear_targets import linear_targets
+from holdfast.methods._named_content import content_versions
 from holdfast.methods.base import Context, Method, ParameterGroup
 from holdfast.models import loading
 from holdfast.plugins import snake
@@ -67,6 +68,10 @@ class CalibratedLora(Method):
         if self.calibrate:
             return named_rows(self.calibrate, context.pretrained, self.samples, self.sample_length)
         return written_rows(context, self.samples, self.sample_length, self.seed)
+
+    def versions(self) -> tuple[str, ...]:
+        """Return the fingerprints of what `calibrate` names."""
+        return content_versions(self.calibrate)
 
     def prepare(self, context: Context) -> None:
         """Calibrate, and put the adapters into the model, which still computes what it did.

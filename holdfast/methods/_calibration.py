@@ -1,6 +1,5 @@
 """Rows that a method measures the model on before training, and the covariance of what each module reads on them."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -9,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from holdfast.methods._named_content import holds_texts, read
 from holdfast.methods._written_texts import continuations
 from holdfast.methods.base import Context
-from holdfast.methods.replay import read
 from holdfast.models.loading import Pretrained
 from holdfast.prefix import reference
 from holdfast.row import Row
@@ -45,7 +44,7 @@ def named_rows(argument: str, pretrained: Pretrained, count: int, length: int) -
     Raises:
         ValueError: there is no such file or task, it has no rows, or the model has an encoder and the file plain texts.
     """
-    if _holds_texts(Path(argument)):
+    if holds_texts(Path(argument)):
         if not pretrained.architecture.plain_texts:
             raise ValueError(f"calibrate={argument}: a model with an encoder reads no plain texts; name a TASK instead")
         rows = _texts(read(argument), pretrained, min(length, pretrained.max_length), count)
@@ -67,19 +66,6 @@ def named_rows(argument: str, pretrained: Pretrained, count: int, length: int) -
         )
         for number, example in enumerate(examples[:count])
     ]
-
-
-def _holds_texts(path: Path) -> bool:
-    if not path.is_file() or path.suffix not in (".txt", ".jsonl"):
-        return False
-    if path.suffix == ".txt":
-        return True
-    with path.open(encoding="utf-8") as file:
-        line = next((line for line in file if line.strip()), "")
-    try:
-        return "text" in json.loads(line)
-    except (json.JSONDecodeError, TypeError):
-        return False  # The reader of tasks lists every line that is wrong.
 
 
 def _texts(

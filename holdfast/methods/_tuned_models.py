@@ -14,6 +14,7 @@ from torch.nn.utils import parametrize
 
 from holdfast.methods.base import Context, Method, ParameterGroup
 from holdfast.models import loading, resolve
+from holdfast.models.fingerprint import fingerprint
 from holdfast.plugins import snake
 
 if TYPE_CHECKING:
@@ -76,11 +77,11 @@ class OverTunedModels(Method):
     def combine(self, weights: Mapping[str, Tensor], tuned: Mapping[str, Tensor]) -> dict[str, Combination]:
         """Return the combination of each weight that may change, by name: of the base's weights, and of the tuned models' [T, *shape]."""
 
-    def check(self) -> None:
-        """Refuse models that are not there, too many, or none.
+    def versions(self) -> tuple[str, ...]:
+        """Return the fingerprints of the tuned models.
 
         Raises:
-            ValueError: as said.
+            ValueError: they are not there, too many, or none.
         """
         name, folders = snake(type(self).__name__), self._folders()
         if not folders and self.dense is None:
@@ -97,6 +98,7 @@ class OverTunedModels(Method):
                 raise ValueError(
                     f"{name}.tuned: {folder} is no folder of a model (it has no config.json) and no run that left one"
                 )
+        return tuple(fingerprint(str(folder)) for folder in folders)
 
     def prepare(self, context: Context) -> None:
         """Read the tuned models, and put the combinations in the place of the weights, which still compute what the base does.

@@ -74,7 +74,7 @@ class Method:
     `Context.inputs` has the stages' folders; nobody sets them."""
 
     instead_of_stages: ClassVar[str] = ""
-    """Field that a user may set in the place of `stages`, such as a finished model's folder; `check` refuses where neither is there."""
+    """Field that a user may set in the place of `stages`, such as a finished model's folder; `versions` refuses where neither is there."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -112,8 +112,15 @@ class Method:
         """Return the reason why this method makes no sense beside another, or nothing; both are asked, before anything is loaded."""
         return ""
 
-    def check(self) -> None:
-        """Refuse what the fields name and is not there, such as a file; called when a run is planned, before a model is loaded."""
+    def versions(self) -> Sequence[str]:
+        """Return the fingerprints of what the fields name, such as a file or a task: changed content trains anew.
+
+        Called when a run is planned, before a model is loaded.
+
+        Raises:
+            ValueError: it is not there, or cannot be read.
+        """
+        return ()
 
     def completions(self, example: Example) -> Sequence[str]:
         """Return the texts that rows of an example predict. Several make several rows that share a prompt: a group.

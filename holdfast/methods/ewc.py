@@ -12,6 +12,7 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from holdfast.methods._calibration import named_rows, written_rows
+from holdfast.methods._named_content import content_versions
 from holdfast.methods.base import Context, Method
 from holdfast.prefix.model import PrefixModel
 from holdfast.row import Row
@@ -44,6 +45,10 @@ class Ewc(Method):
     samples: int = Field(default=128, ge=1, description="texts that F is the mean of")
     sample_length: int = Field(default=128, ge=2, description="most tokens of a text")
     seed: int = Field(default=0, description="of the texts that the model writes")
+
+    def versions(self) -> tuple[str, ...]:
+        """Return the fingerprints of what `calibrate` names."""
+        return content_versions(self.calibrate)
 
     def prepare(self, context: Context) -> None:
         """Copy the weights before they move.

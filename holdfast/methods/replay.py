@@ -1,6 +1,5 @@
 """Replay of general text and general tasks."""
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass as plain_dataclass
 from pathlib import Path
@@ -10,7 +9,9 @@ import numpy as np
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from holdfast.methods._named_content import read
 from holdfast.methods.base import Context, Method
+from holdfast.models.fingerprint import file_fingerprint
 from holdfast.row import Row, total_weight
 from holdfast.tasks.sources import expand, load_task
 from holdfast.tasks.splits import evenly
@@ -58,11 +59,18 @@ class Replay(Method):
             if not 0 < weight < float("inf"):
                 raise ValueError(f"replay_tasks: the weight of {name} is {weight:g}; give a number above 0")
 
-    def check(self) -> None:
-        """Refuse a file that is not there, and a task that cannot be read or has no train split."""
-        if self.texts:
-            _check_file(self.texts)
-        list(self._tasks())
+    def versions(self) -> tuple[str, ...]:
+        """Return the fingerprints of the texts and the tasks.
+
+        Raises:
+            ValueError: there is no such file, or a task cannot be read or has no train split.
+        """
+        if self.texts and not Path(self.texts).is_file():
+            raise ValueError(
+                f"replay.texts={self.texts!r}: there is no such file; give one text a line, or JSON lines with a `text`, or replay_tasks"
+            )
+        texts = (file_fingerprint(Path(self.texts)),) if self.texts else ()
+        return (*texts, *(task.version for task, _ in self._tasks()))
 
     def prepare(self, context: Context) -> None:
         """Read the texts and tasks.
@@ -168,30 +176,4 @@ class _Source:
             eos=True,
             name=name,
             layout=pretrained.architecture.layout,
-        )
-
-
-def read(path: str) -> Iterator[tuple[str, str]]:
-    """Yield the texts of a file, each with its location (`path:line`).
-
-    Raises:
-        ValueError: there is no such file, or a line is no JSON object with a `text`.
-    """
-    _check_file(path)
-    with Path(path).open(encoding="utf-8") as file:
-        for number, line in enumerate(file, start=1):
-            location = f"{path}:{number}"
-            if not path.endswith(".jsonl"):
-                yield location, line.rstrip("\n")
-            elif line.strip():  # Editors like to end a file with an empty line.
-                try:
-                    yield location, str(json.loads(line)["text"])
-                except (json.JSONDecodeError, KeyError, TypeError):
-                    raise ValueError(f"{location}: is no JSON object with a `text`") from None
-
-
-def _check_file(path: str) -> None:
-    if not Path(path).is_file():
-        raise ValueError(
-            f"replay.texts={path!r}: there is no such file; give one text a line, or JSON lines with a `text`, or replay_tasks"
         )

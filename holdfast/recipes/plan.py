@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from itertools import chain
 from types import MappingProxyType
 from typing import Any
 
@@ -99,14 +100,13 @@ class RecipePlan:
         options = {"seed": self.seed, **defaults, **user_settings, **pinned, **stages}
         configured = tuple(_make(name, method, options) for method in methods)
         check_combination(configured)
-        for method in configured:
-            method.check()
         for method in methods:
-            # What a user may name instead, the method's own `check` has looked for.
+            # What a user may name instead, the method's own `versions` looks for.
             if not method.instead_of_stages and (missing := [field for field in method.stages if field not in stages]):
                 raise ValueError(
                     f"{snake(method.__name__)}: needs a stage before it ({missing[0]}), which a recipe makes; see `holdfast methods`"
                 )
+        contents = [*chain.from_iterable(method.versions() for method in configured)]
         settings = _make(name, TrainSettings, options)
         row_settings = {key: _check(name, key, options[key]) for key in ROW_SETTINGS if key in options}
         if row_settings.get("loss_per") == "target" and (owner := loss_owner(configured)):
@@ -125,7 +125,7 @@ class RecipePlan:
             settings,
             tuple(prompts),
             start,
-            versions=(*self.versions, *(ref.version for ref in kept)),
+            versions=(*self.versions, *(ref.version for ref in kept), *contents),
             kept=kept,
             trust_remote_code=self.trust_remote_code,
             date=self.date,

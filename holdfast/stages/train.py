@@ -57,7 +57,7 @@ class Train(Stage):
     is in tokens, prompt included; longer inputs are cut, targets never (`truncation="right"` cuts rows at their end, and so their
     targets, as the code of the FTICL paper does). `loss_per` is `token` (each predicted token counts the same) or `target` (each row).
     `train_limit` and `train_share` take a nested part of the training examples (`holdfast.tasks.splits.subset`).
-    `versions` are the fingerprints of the model and of the run's targets, so that changed content means a new folder.
+    `versions` are the fingerprints of the model, the run's targets and what the methods' fields name: changed content means a new folder.
     `date` is what the chat template writes as today's; None where it writes none. `loading` is the precision of the frozen weights, and
     of what is written, and the device. `kept` are the general tasks of `keep_floor`.
     """

@@ -135,11 +135,11 @@ def test_others_take_the_base_for_their_reference_and_not_the_graft(tmp_path: Pa
 
 def test_what_is_missing_is_said_before_anything_is_loaded(tmp_path: Path, tuned: Path) -> None:
     with pytest.raises(ValueError, match="there is no tuned model to start from; name its folder"):
-        GraftMask().check()
+        GraftMask().versions()
     with pytest.raises(ValueError, match="no folder of a model"):
-        GraftMask(tuned=str(tmp_path)).check()
+        GraftMask(tuned=str(tmp_path)).versions()
     with pytest.raises(ValueError, match="takes 1 tuned model, and tuned names 2"):
-        GraftMask(tuned=f"{tuned},{tuned}").check()
+        GraftMask(tuned=f"{tuned},{tuned}").versions()
     loading.save(tiny.pretrained(), tmp_path / "base")
     with pytest.raises(ValueError, match="has the weights of the base"):
         grafted(tmp_path / "a", tmp_path / "base")

@@ -15,6 +15,7 @@ from holdfast.methods.replay import Replay
 from holdfast.plugins import METHODS, RECIPES, members, records, snake
 from holdfast.recipes.find import find_recipe
 from holdfast.recipes.plan import RecipePlan
+from holdfast.stages.stage import digest
 from holdfast.stages.train import Train
 from holdfast.tasks.task_set import TaskRef
 from holdfast.training.batches import Stream
@@ -42,7 +43,7 @@ def test_every_name_makes_stages_with_its_defaults(name: str) -> None:
     given = RecipePlan(*GIVEN)
     recipe = find_recipe(f"full{name}" if name.startswith("+") else name)
     if getattr(members(METHODS).get(name), "stages", ()):
-        with pytest.raises(ValueError, match="needs a stage before it"):
+        with pytest.raises(ValueError, match=r"needs a stage before it|no tuned model to start from"):
             recipe(given)
         return
     stages = recipe(given)
@@ -231,3 +232,22 @@ def test_an_own_method_may_have_annotations_that_are_strings_and_the_name_of_a_m
     import random
 
     assert random.random() < 1
+
+
+@pytest.mark.parametrize(
+    ("method", "field"),
+    [("full+replay", "texts"), ("full+replay", "replay_tasks"), ("full+ewc", "calibrate"), ("corda", "calibrate")],
+)
+def test_changed_content_behind_a_name_trains_anew(tmp_path: Path, method: str, field: str) -> None:
+    """The bug: the path alone was hashed, so that a run with other texts reused the stage that was trained on the first ones."""
+    path = tmp_path / ("general.jsonl" if field == "replay_tasks" else "general.txt")
+
+    def named(word: str) -> str:
+        lines = [f'{{"input": "{word} {i}", "target": "{i}"}}' for i in range(20)]
+        path.write_text("\n".join(lines if field == "replay_tasks" else [f"{word} and others"]) + "\n")
+        plan = RecipePlan("model", (TaskRef("task"),), {"model": {field: str(path)}})
+        return digest(find_recipe(method)(plan)[-1])
+
+    first = named("rain")
+    assert named("snow") != first
+    assert named("rain") == first
