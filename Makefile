@@ -4,7 +4,7 @@ BIN := .venv/bin
 export OMP_NUM_THREADS ?= 2
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo test lint bench browser slow real install
+.PHONY: demo test lint bench browser slow real site install
 
 install: .venv/installed
 
@@ -33,6 +33,10 @@ browser: install .venv/browser
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[playground]'
 	npm install --silent --no-audit --no-fund --prefix .venv axe-core@4.14.1
 	touch $@
+
+# The notice is of the generator's next version, which this site does not use.
+site: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 lint: install
 	$(BIN)/ruff format --check .

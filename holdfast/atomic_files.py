@@ -84,5 +84,6 @@ def writing(path: Path) -> Iterator[None]:
 def write_text(path: Path, text: str) -> Path:
     """Write text in UTF-8, whole or not at all; return the path."""
     with whole(path) as part:
-        part.write_text(text, encoding="utf-8")
+        # Line ends as they are: on Windows others would be written, and the file's fingerprint would be another.
+        part.write_text(text, encoding="utf-8", newline="")
     return path

@@ -1,7 +1,6 @@
 """Say what a run would do, and how long it would take, without doing it: the Python name behind `holdfast tune --plan`."""
 
 import json
-import resource
 import sys
 import tempfile
 import time
@@ -9,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 
+import psutil
 import torch
 
 from holdfast.api.request import RunPlan
@@ -19,6 +19,11 @@ from holdfast.stages.loader import Loader
 from holdfast.stages.measure import plan_measurements
 from holdfast.stages.stage import Stage, execute
 from holdfast.stages.train import Train
+
+try:
+    import resource
+except ImportError:  # Windows, whose own count psutil has.
+    resource = None
 
 STEPS = 4  # timed of each training stage; the first warms up and is left out
 ITEMS = 4  # asked of each task, for the time of one
@@ -112,7 +117,7 @@ def _planned(stage: Stage, root: Path, loader: Loader) -> PlannedStage:
     methods = " + ".join(snake(type(method).__name__) for method in stage.methods)
     settings = stage.settings
     log = execute(_shortened(stage), root, loader) / "log.jsonl"
-    records = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+    records = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] if log.exists() else []
     timed = [r["target_tokens"] / r["tokens_per_second"] for r in records if r.get("tokens_per_second")]
     seconds = settings.steps * median(timed[1:] or timed) if timed else None
     return PlannedStage(stage.name, methods, settings.steps, settings.batch_size, seconds)
@@ -140,5 +145,7 @@ def _peak_memory() -> int:
     """Return the most memory that this process has taken: of the GPU where one computes, in bytes."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated()
+    if resource is None:
+        return getattr(psutil.Process().memory_info(), "peak_wset", 0)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024  # Linux counts in KiB.

@@ -20,33 +20,27 @@ Name = Annotated[str | None, typer.Argument(help="One of them, to explain: every
 
 def methods(name: Name = None, json_: Json = False) -> None:
     """Training methods and recipes, for `--method`."""
-    if name is None:
-        output.listing(plugins.records(RECIPES, METHODS), json_)
-        return
-    stages = describe.stages(name if "+" in name or not _joins(name) else f"full+{name}")
-    technique = {**plugins.techniques(METHODS), **plugins.techniques(RECIPES)}[name.split("+")[0]]
-    option = f"--method {name if not technique.joins else f'full+{name}'}"
-    _explain(technique, stages, f"holdfast tune MODEL TASK {option} {_sets(stages)}", json_)
+    _listing_or(name, explained_method, json_, RECIPES, METHODS)
 
 
 def curations(name: Name = None, json_: Json = False) -> None:
     """Curations of the training data, for `--curate`."""
-    _moment(CURATIONS, name, "curate", "holdfast tune MODEL TASK --curate {} {}", json_)
+    _listing_or(name, explained_curation, json_, CURATIONS)
 
 
 def edits(name: Name = None, json_: Json = False) -> None:
     """Edits of a tuned model, for `--edit`."""
-    _moment(EDITS, name, "edit", "holdfast tune MODEL TASK --edit {} {}", json_)
+    _listing_or(name, explained_edit, json_, EDITS)
 
 
 def decodings(name: Name = None, json_: Json = False) -> None:
     """Decodings: techniques at inference, for `--decode`."""
-    _moment(DECODINGS, name, "decode", "holdfast evaluate MODEL --task TASK --decode {} {}", json_)
+    _listing_or(name, explained_decoding, json_, DECODINGS)
 
 
 def analyses(name: Name = None, json_: Json = False) -> None:
     """Analyses of a tuned model, for `--analyse`."""
-    _moment(ANALYSES, name, "", "holdfast tune MODEL TASK --analyse {} {}", json_)
+    _listing_or(name, explained_analysis, json_, ANALYSES)
 
 
 def tasks(json_: Json = False) -> None:
@@ -71,20 +65,58 @@ class Explained:
     stages: list[StageSettings]
 
 
-def _joins(name: str) -> bool:
-    known = plugins.techniques(METHODS)
-    return name in known and known[name].joins
+def explained_method(name: str) -> Explained:
+    """Describe `--method NAME`: a recipe, a method, or several joined by `+`.
+
+    Raises:
+        ValueError: there is no such recipe or method; the nearest name is suggested.
+    """
+    joins = name in plugins.techniques(METHODS) and plugins.techniques(METHODS)[name].joins
+    whole = f"full+{name}" if joins else name
+    stages = describe.stages(whole)
+    technique = {**plugins.techniques(METHODS), **plugins.techniques(RECIPES)}[name.split("+")[0]]
+    return _explained(technique, f"holdfast tune MODEL TASK --method {whole} {_sets(stages)}", stages)
 
 
-def _moment(family: Family, name: str | None, section: str, command: str, json_: bool) -> None:
-    """List a family, or explain one technique of it."""
+def explained_curation(name: str) -> Explained:
+    """Describe `--curate NAME`."""
+    return _of_one_stage(CURATIONS, name, "curate", "holdfast tune MODEL TASK --curate {} {}")
+
+
+def explained_edit(name: str) -> Explained:
+    """Describe `--edit NAME`."""
+    return _of_one_stage(EDITS, name, "edit", "holdfast tune MODEL TASK --edit {} {}")
+
+
+def explained_decoding(name: str) -> Explained:
+    """Describe `--decode NAME`."""
+    return _of_one_stage(DECODINGS, name, "decode", "holdfast evaluate MODEL --task TASK --decode {} {}")
+
+
+def explained_analysis(name: str) -> Explained:
+    """Describe `--analyse NAME`."""
+    return _of_one_stage(ANALYSES, name, "", "holdfast tune MODEL TASK --analyse {} {}")
+
+
+def _listing_or(name: str | None, explained: Callable[[str], Explained], json_: bool, *families: Family) -> None:
+    """List families, or print what is known of one technique of them."""
     if name is None:
-        output.listing(plugins.records(family), json_)
-        return
+        output.listing(plugins.records(*families), json_)
+    elif json_:
+        output.lines([asdict(explained(name))])
+    else:
+        _print(explained(name))
+
+
+def _of_one_stage(family: Family, name: str, section: str, command: str) -> Explained:
     technique = describe.technique(family, name)
     settings = describe.settings_of(technique)
     stages = [StageSettings(section, (), settings)] if settings else []
-    _explain(technique, stages, command.format(name, _sets(stages)).strip(), json_)
+    return _explained(technique, command.format(name, _sets(stages)), stages)
+
+
+def _explained(technique: Technique, example: str, stages: list[StageSettings]) -> Explained:
+    return Explained(technique.name, technique.summary, technique.about, technique.source, example.strip(), stages)
 
 
 def _sets(stages: Sequence[StageSettings]) -> str:
@@ -94,33 +126,37 @@ def _sets(stages: Sequence[StageSettings]) -> str:
     return " ".join(f"--set {name}.{s.name}={s.default.strip(chr(39)) or 'VALUE'}" for name, s in chosen)
 
 
-def _explain(technique: Technique, stages: list[StageSettings], example: str, json_: bool) -> None:
-    if json_:
-        record = Explained(technique.name, technique.summary, technique.about, technique.source, example, stages)
-        output.lines([asdict(record)])
-        return
-    print(f"{technique.name}: {technique.summary}")
-    for paragraph in filter(None, technique.about.split("\n\n")):
-        print("\n" + textwrap.fill(" ".join(paragraph.split()), WIDTH))
-    if technique.source:
-        print("\n" + textwrap.fill(f"Source: {technique.source}", WIDTH))
-    for stage in stages:
-        if stage.settings or stage.methods:
-            print(f"\n{stage.name}" + (f" (trains with {' and '.join(stage.methods)})" if stage.methods else ""))
-        for setting in stage.settings:
-            _line(f"{stage.name}.{setting.name}", setting.default, setting)
+def shared_settings(stages: Sequence[StageSettings]) -> list[tuple[str, Setting]]:
+    """Return what every training stage has, as (`prompt|model.steps`, setting); one for each stage where the defaults differ."""
     shared: dict[str, dict[str, Setting]] = {}
     for stage in stages:
         for setting in stage.loop:
             shared.setdefault(setting.name, {})[stage.name] = setting
+    named: list[tuple[str, Setting]] = []
+    for name, by_stage in shared.items():
+        alike = len({(s.default, s.fixed) for s in by_stage.values()}) == 1
+        sections = {"|".join(by_stage): next(iter(by_stage.values()))} if alike else by_stage
+        named += [(f"{section}.{name}", setting) for section, setting in sections.items()]
+    return named
+
+
+def _print(explained: Explained) -> None:
+    print(f"{explained.name}: {explained.summary}")
+    for paragraph in filter(None, explained.about.split("\n\n")):
+        print("\n" + textwrap.fill(" ".join(paragraph.split()), WIDTH))
+    if explained.source:
+        print("\n" + textwrap.fill(f"Source: {explained.source}", WIDTH))
+    for stage in explained.stages:
+        if stage.settings or stage.methods:
+            print(f"\n{stage.name}" + (f" (trains with {' and '.join(stage.methods)})" if stage.methods else ""))
+        for setting in stage.settings:
+            _line(f"{stage.name}.{setting.name}", setting.default, setting)
+    shared = shared_settings(explained.stages)
     if shared:
         print("\nEvery training stage has these too:")
-    for name, by_stage in shared.items():
-        # Each stage by itself where they differ: one line could not say which default is whose.
-        alike = len({(s.default, s.fixed) for s in by_stage.values()}) == 1
-        for section, setting in ({"|".join(by_stage): next(iter(by_stage.values()))} if alike else by_stage).items():
-            _line(f"{section}.{name}", setting.default, setting)
-    print(f"\nExample: {example}")
+    for name, setting in shared:
+        _line(name, setting.default, setting)
+    print(f"\nExample: {explained.example}")
 
 
 def _line(name: str, default: str, setting: Setting) -> None:

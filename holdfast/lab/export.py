@@ -29,9 +29,9 @@ def export(training: Pretraining, folder: Path, command: str, *, items: int = 30
     shutil.rmtree(part, ignore_errors=True)
     model.half().save_pretrained(part, max_shard_size=SHARD)
     training.course.tokenizer.save_pretrained(part)
-    config = json.loads((part / "config.json").read_text())
+    config = json.loads((part / "config.json").read_text(encoding="utf-8"))
     config["dtype"] = "float32"  # stored in half precision, computed in full: processors are slow at halves
-    (part / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    (part / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     manifest = {
         "command": command,
         "commit": commit or repository(),
@@ -44,7 +44,7 @@ def export(training: Pretraining, folder: Path, command: str, *, items: int = 30
         "first_losses": training.first_losses[::10],  # of steps 1, 11, 21, 31 and 41
         **examined,
     }
-    (part / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
+    (part / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(part, folder)
 

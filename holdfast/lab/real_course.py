@@ -40,7 +40,7 @@ class Real:
         self.tokenizer = AutoTokenizer.from_pretrained(prepared)
         self.text, self.held_out = (np.load(prepared / f"{name}.npy") for name in ("text", "held_out"))
         stored = np.load(prepared / "examples.npz")
-        about = json.loads((prepared / "prepared.json").read_text())
+        about = json.loads((prepared / "prepared.json").read_text(encoding="utf-8"))
         spans = [(a, b) for a, b in about["spans"]]
         self.examples = fewshot.Examples(stored["tokens"], stored["bounds"], stored["labels"], spans, about["choices"])
         self.frequency = self.examples.weights()
@@ -151,7 +151,7 @@ def prepare(texts: Path, tasks: Path, folder: Path, positions: int) -> None:
     """
     sources = fingerprint(texts, tasks)
     if (folder / "prepared.json").exists():
-        if json.loads((folder / "prepared.json").read_text())["sources"] != sources:
+        if json.loads((folder / "prepared.json").read_text(encoding="utf-8"))["sources"] != sources:
             raise ValueError(f"{folder} was prepared from other files than {texts} and {tasks}; choose another --out")
         return
     chosen = fewshot.kept(fewshot.tasks(tasks))
@@ -172,7 +172,7 @@ def prepare(texts: Path, tasks: Path, folder: Path, positions: int) -> None:
     np.savez(part / "examples.npz", tokens=examples.tokens, bounds=examples.bounds, labels=examples.labels)
     about = {"sources": sources, "tasks": [task.name for task, _ in chosen]}
     about |= {"spans": examples.spans, "choices": examples.choices}
-    (part / "prepared.json").write_text(json.dumps(about) + "\n")
+    (part / "prepared.json").write_text(json.dumps(about) + "\n", encoding="utf-8")
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(part, folder)
 

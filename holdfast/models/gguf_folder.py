@@ -76,7 +76,7 @@ def _write_weights(tensors: Iterable[tuple[str, Tensor]], folder: Path) -> None:
         else ["model.safetensors"]
     )
     for i, name in enumerate(names):
-        (folder / _shard(i)).rename(folder / name)
+        (folder / _shard(i)).replace(folder / name)
     if number:
         index = {"metadata": {"total_size": total}, "weight_map": {tensor: names[i] for tensor, i in shard_of.items()}}
         (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")

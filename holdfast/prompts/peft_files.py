@@ -36,7 +36,7 @@ def read_config(folder: str | Path) -> dict[str, Any]:
         ValueError: the folder holds none.
     """
     try:
-        config = json.loads((Path(folder) / CONFIG).read_text())
+        config = json.loads((Path(folder) / CONFIG).read_text(encoding="utf-8"))
         config.get("peft_type")  # JSON that is no object has no `get`, and is reported below
         return config
     except (OSError, ValueError, AttributeError) as error:

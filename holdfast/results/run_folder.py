@@ -167,7 +167,9 @@ class Folder:
     def kind(self, prompt: str) -> str:
         """Return the type that PEFT gives the prompt at this path (`PREFIX_TUNING`, ...); `PROMPT_TUNING` where nothing says so."""
         try:
-            return str(json.loads((self.path / prompt / "adapter_config.json").read_text())["peft_type"])
+            return str(
+                json.loads((self.path / prompt / "adapter_config.json").read_text(encoding="utf-8"))["peft_type"]
+            )
         except (OSError, ValueError, KeyError):
             return "PROMPT_TUNING"
 

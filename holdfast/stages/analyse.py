@@ -198,5 +198,5 @@ def read(folders: Sequence[Path]) -> list[Mapping[str, Any]]:
     """Return the records of finished analyses."""
     records: list[Mapping[str, Any]] = []
     for folder in folders:
-        records += map(json.loads, RunFolder(folder).analysis_file.read_text().splitlines())
+        records += map(json.loads, RunFolder(folder).analysis_file.read_text(encoding="utf-8").splitlines())
     return records

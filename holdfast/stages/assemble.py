@@ -33,7 +33,7 @@ def collect(
         _copy(parts, out / piece)
     data = {name: RunFolder(folder).data for name, folder in curated.items()}
     _copy(data if len(data) != 1 else {"": next(iter(data.values()))}, RunFolder(out).data)
-    logs = [log.read_text() for folder in stages if (log := RunFolder(folder).log_file).exists()]
+    logs = [log.read_text(encoding="utf-8") for folder in stages if (log := RunFolder(folder).log_file).exists()]
     write_text(RunFolder(out).log_file, "".join(logs))
 
 

@@ -81,7 +81,7 @@ def write_edited_model(base: Path, tuned: Sequence[Path], edit: Edit, out: Path)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out}: exists and is not empty; give another folder for the edited model")
     for folder in (base, *tuned):
-        if "quantization_config" in json.loads((folder / "config.json").read_text()):
+        if "quantization_config" in json.loads((folder / "config.json").read_text(encoding="utf-8")):
             raise ValueError(
                 f"{folder}: is quantised, and codes cannot be edited; use the weights from before quantisation"
             )
@@ -103,7 +103,7 @@ def write_edited_model(base: Path, tuned: Sequence[Path], edit: Edit, out: Path)
             _copy_others(tuned[0], part)
             sources = str(tuned[0]) if len(tuned) == 1 else [str(folder) for folder in tuned]
             record = {"edit": _name(edit), **asdict(edit), "base": str(base), "tuned": sources, **ready.facts}  # pyright: ignore[reportArgumentType]
-            (part / "edit.json").write_text(json.dumps(record, indent=1) + "\n")
+            (part / "edit.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
             os.replace(part, out)
         except BaseException:  # Ctrl-C too.
             shutil.rmtree(part, ignore_errors=True)

@@ -212,7 +212,7 @@ class LabelMass(Stage):
     def outputs(self, root: Path, loader: Loader | None = None) -> list[Output]:
         """Return the evaluation's answers, each with its mass; both stages are run where that was not done."""
         assert self.evaluated is not None
-        masses = json.loads((execute(self, root, loader) / "mass.json").read_text())
+        masses = json.loads((execute(self, root, loader) / "mass.json").read_text(encoding="utf-8"))
         return [
             output if mass is None else replace(output, scores={**output.scores, "first_token_mass": mass})
             for output, mass in zip(self.evaluated.outputs(root), masses, strict=True)

@@ -230,7 +230,7 @@ def measure(pipeline: Sequence[Stage], questions: EvaluationSettings, root: Path
 
 def steps_reached(stage: Train, root: Path) -> int:
     """Return the steps that a finished stage took: fewer than planned where `stop_at` ended it."""
-    return json.loads((folder_of(stage, root) / "result.json").read_text())["step"]
+    return json.loads((folder_of(stage, root) / "result.json").read_text(encoding="utf-8"))["step"]
 
 
 def explain(

@@ -197,7 +197,7 @@ def check(folder: Path) -> None:
     Raises:
         ValueError: a file is gone, or is not as the stage left it.
     """
-    for name, expected in json.loads((folder / MARK).read_text()).get("files", {}).items():
+    for name, expected in json.loads((folder / MARK).read_text(encoding="utf-8")).get("files", {}).items():
         path = folder / name
         if not path.exists() or _hash(path) != expected:
             what = "is not as the finished stage left it (damaged, or written to)" if path.exists() else "is gone"
@@ -233,7 +233,7 @@ def exclusive(folder: Path, waiting: str = "") -> Iterator[None]:
     if fcntl is None or processes().num_processes > 1:
         yield
         return
-    with (folder / LOCK).open("w") as file:
+    with (folder / LOCK).open("w", encoding="utf-8") as file:
         # Tried first without waiting, because only who has to wait should say so. The system lifts the lock of a killed run.
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -115,7 +115,7 @@ def _claim(plan: Plan, folder: Path) -> Plan:
         ValueError: the folder holds a study that differs in one of the `FIXED` fields.
     """
     path = folder / "study.yaml"
-    before = yaml.safe_load(path.read_text()) if path.exists() else {}
+    before = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else {}
     # Kept from the first day: with a new date in their prompts, runs of a study that goes on would not compare with the finished ones.
     plan = replace(plan, date=plan.date or before.get("date") or chat_date.today())
     # Likewise where none are named: a study goes on with those that it began with.
@@ -212,13 +212,13 @@ def _tune(path: Path, arguments: dict[str, Any]) -> tuple[Path, str]:
     # Without what changes no number, and without float32: marks from before there were precisions stay valid.
     counted = {key: value for key, value in arguments.items() if (key, value) != ("dtype", "fp32") and key != "device"}
     mark, text = path / DONE, json.dumps(counted, default=str, indent=1)
-    if mark.exists() and mark.read_text() == text:
+    if mark.exists() and mark.read_text(encoding="utf-8") == text:
         return path, ""
     arguments = {key: value for key, value in arguments.items() if key != "versions"}
     log = path.parent.parent / "logs" / f"{path.name}.txt"
     # To a file of its own: several runs write at a time, and their lines would be mixed on the terminal.
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("a") as file, contextlib.redirect_stderr(file):
+    with log.open("a", encoding="utf-8") as file, contextlib.redirect_stderr(file):
         try:
             runs.tune(**arguments)
         except (ValueError, OSError) as error:

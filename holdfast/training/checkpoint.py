@@ -87,7 +87,7 @@ def write(
             part.mkdir(parents=True)
             write_file(parameters, part / PARAMETERS)
             torch.save({"optimizer": optimizer, "methods": methods, "random": states}, part / STATE)
-            (part / PROGRESS).write_text(json.dumps({"step": step, **progress}))
+            (part / PROGRESS).write_text(json.dumps({"step": step, **progress}), encoding="utf-8")
             for name in FILES:
                 _flush(part / name)
     except BaseException:

@@ -39,7 +39,7 @@ class Log:
     def start(self, step: int) -> None:
         """Begin after `step` steps: lines of later steps, which a resumed run takes again, are dropped."""
         if self.main:
-            lines = self.path.read_text().splitlines(keepends=True) if self.path.exists() else []
+            lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True) if self.path.exists() else []
             # A line without its end was cut by a kill, and is no JSON.
             kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
             write_text(self.path, "".join(kept))
@@ -96,7 +96,7 @@ class Log:
 
     def _write(self, record: dict[str, Any]) -> None:
         if self.main:
-            with self.path.open("a") as file:
+            with self.path.open("a", encoding="utf-8") as file:
                 # NaN is no JSON; the loop refuses such a loss before it gets here.
                 file.write(json.dumps(record, allow_nan=False) + "\n")
         if self.settings.trackers:

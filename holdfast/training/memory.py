@@ -73,10 +73,10 @@ def available(device: torch.device) -> int:
         return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     free = psutil.virtual_memory().available
     try:
-        limit, used = (int((CGROUP / name).read_text()) for name in ("memory.max", "memory.current"))
+        limit, used = (int((CGROUP / name).read_text(encoding="utf-8")) for name in ("memory.max", "memory.current"))
     except (OSError, ValueError):  # No cgroup of version 2, or "max": no limit.
         return free
-    lines = dict(line.split() for line in (CGROUP / "memory.stat").read_text().splitlines())
+    lines = dict(line.split() for line in (CGROUP / "memory.stat").read_text(encoding="utf-8").splitlines())
     # Pages of files that nobody uses count as used, and the kernel gives them up when memory is short.
     return max(0, min(free, limit - used + int(lines["inactive_file"])))
 
