@@ -65,7 +65,7 @@ class GraftMask(OverTunedModels):
             "grafted_at_start": sum(int(mask.patch.sum()) for mask in masks),
             "grafted": sum(int(mask.rounded().sum()) for mask in masks),
         }
-        (folder / FILE).write_text(json.dumps(left))
+        (folder / FILE).write_text(json.dumps(left), encoding="utf-8")
 
     def ranks(self, name: str) -> bool:
         """Return whether numbers of this tensor may be grafted."""
