@@ -1,7 +1,8 @@
 """A row: the token ids of one sequence and the weight of predicting each. The tokenizer makes rows, the prefix core computes them."""
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +18,7 @@ class Row:
     position. `targets`, where there are any, are the tokens to predict in the place of those that are read. `factors` multiply the token
     loss of each position and nothing else: penalties and losses of other methods go by `weights`. `added_by` is the class
     name of the method that added the row for a loss of its own (`Method.own_loss`); the step's loss leaves such a row out.
+    `example` is the task's example that the row was made of, with the template it is asked by, for methods that judge answers.
     """
 
     tokens: tuple[int, ...]
@@ -31,6 +33,8 @@ class Row:
     targets: tuple[int, ...] = ()
     factors: tuple[float, ...] = ()
     added_by: str | None = None
+    # Not compared: it says nothing that the tokens do not, and its fields need not be hashable.
+    example: Any = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         assert len(self.tokens) == len(self.weights), (len(self.tokens), len(self.weights))

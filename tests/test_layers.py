@@ -14,6 +14,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "atomic_files": set(),
     "weights": set(),
     "tasks": {"row", "atomic_files"},
+    "tasks/judges.py": {"tasks", "plugins"},
+    "tasks/rewards.py": {"tasks", "plugins"},
     "results": {"atomic_files", "tasks"},
     "lab": {"atomic_files", "tasks"},
     "models": {"weights", "row", "lab", "tasks", "atomic_files"},

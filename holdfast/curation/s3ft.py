@@ -7,10 +7,10 @@ from typing import ClassVar, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from holdfast.curation._judges import find_judge, words
 from holdfast.curation.base import STRICT, Curation, CurationContext
 from holdfast.inference.language_model import LanguageModel
 from holdfast.inference.sampling import Sampling
+from holdfast.tasks.judges import find_judge, words
 from holdfast.tasks.task import Example
 from holdfast.tasks.templates import choose_demonstrations, render
 

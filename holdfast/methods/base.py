@@ -173,6 +173,10 @@ class Method:
     def after_step(self, model: "PrefixModel") -> None:
         """Correct the weights after the optimizer's step, such as those that a mask holds; the gradients are there still, clipped."""
 
+    def figures(self) -> Mapping[str, float]:
+        """Return numbers of the step just taken, for the log and the trackers, such as the mean reward."""
+        return {}
+
     def state_dict(self) -> dict[str, Any]:
         """Return the state that a resumed run needs beside the parameters: tensors, numbers and strings."""
         return {}

@@ -1,7 +1,6 @@
 """SDFT: the model is taught by itself, where it sees the answer as a demonstration."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -9,9 +8,9 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from holdfast.inference.model import Model
 from holdfast.inference.sampling import Sampling
 from holdfast.methods._divergence import divergence, frozen_start
+from holdfast.methods._own_answers import answers, before, question, with_answer
 from holdfast.methods.base import Context, Method
 from holdfast.row import Row
 
@@ -75,28 +74,17 @@ class Sdft(Method):
         self._step += 1
         self._read.clear()
         special, written = set(context.pretrained.tokenizer.all_special_ids), []
-        for (plain, shown), answer in zip(
-            pairs, self._answers([plain for plain, _ in pairs], sampling, context), strict=True
+        for (plain, shown), (answer,) in zip(
+            pairs, answers([plain for plain, _ in pairs], sampling, context), strict=True
         ):
             # An answer that ended says so, by the token that ends the right one.
             if len(answer) < self.max_new_tokens and plain.tokens[-1] in special:
                 answer = [*answer, plain.tokens[-1]]
-            room = context.pretrained.max_length - len(_question(shown)) - _before(shown, context)
+            room = context.pretrained.max_length - len(question(shown)) - before(shown, context)
             if answer := answer[: max(0, room)]:
-                written.append(_answered(plain, answer))
-                self._read[plain.group] = _answered(shown, answer)
+                written.append(with_answer(plain, answer))
+                self._read[plain.group] = with_answer(shown, answer)
         return written + [row for row in rows if row.added_by is not None]
-
-    def _answers(self, rows: Sequence[Row], sampling: Sampling, context: Context) -> list[list[int]]:
-        """Return the token ids with which the model as it is now answers the rows' questions, each behind its prompt."""
-        answers: dict[int, list[int]] = {}
-        for prompt in dict.fromkeys(row.prompt for row in rows):
-            numbers = [i for i, row in enumerate(rows) if row.prompt == prompt]
-            attached = None if prompt is None else context.model.attached(prompt)
-            model = Model(replace(context.pretrained, model=context.model.model), attached)
-            new = model.continue_tokens([_question(rows[i]) for i in numbers], sampling)
-            answers |= dict(zip(numbers, new, strict=True))
-        return [answers[i] for i in range(len(rows))]
 
     def objective(self, output: "LabelLogits", rows: Sequence[Row]) -> Tensor:
         """Return the sum over answers of the mean divergence of their tokens, in nats."""
@@ -116,22 +104,3 @@ class Sdft(Method):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on after that many batches."""
         self._step = state["step"]
-
-
-def _question(row: Row) -> tuple[int, ...]:
-    """Return the tokens before the row's answer: its last run of predicted tokens, for demonstrations may be predicted as well."""
-    start = row.labels[-1]
-    while start and row.weights[start - 1]:
-        start -= 1
-    return row.tokens[:start]
-
-
-def _answered(row: Row, answer: Sequence[int]) -> Row:
-    """Return a row's question with another answer, whose tokens weigh 1 together."""
-    question = _question(row)
-    weights = (*[0.0] * len(question), *[1 / len(answer)] * len(answer))
-    return replace(row, tokens=(*question, *answer), weights=weights)
-
-
-def _before(row: Row, context: Context) -> int:
-    return 0 if row.prompt is None else context.model.length(row.prompt)

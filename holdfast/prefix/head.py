@@ -90,17 +90,20 @@ class LabelLogits:
 
     def log_likelihoods(self, rows: int) -> Tensor:
         """Return the weighted log-likelihood of each row's labels: [rows], in float32. Logits are made in parts, as `total` does."""
+        values = self.token_log_likelihoods()
+        return values.new_zeros(rows).index_add(0, self.row, values * self.weights)
+
+    def token_log_likelihoods(self, temperature: float = 1.0) -> Tensor:
+        """Return the log-likelihood of each label at a temperature: [N], in float32. Logits are made in parts, as `total` does."""
 
         def each(states: Tensor, labels: Tensor) -> Tensor:
             logits = states if self.model is None else behind_body(self.model, states)
-            return -F.cross_entropy(logits.float(), labels, reduction="none")
+            return -F.cross_entropy(logits.float() / temperature, labels, reduction="none")
 
         if self.model is None:
-            values = each(self.states, self.labels)
-        else:
-            split = (tensor.split(labels_at_once(self.model)) for tensor in (self.states, self.labels))
-            values = torch.cat([checkpoint(each, *part, use_reentrant=False) for part in zip(*split, strict=True)])  # pyright: ignore[reportArgumentType]
-        return values.new_zeros(rows).index_add(0, self.row, values * self.weights)
+            return each(self.states, self.labels)
+        split = (tensor.split(labels_at_once(self.model)) for tensor in (self.states, self.labels))
+        return torch.cat([checkpoint(each, *part, use_reentrant=False) for part in zip(*split, strict=True)])  # pyright: ignore[reportArgumentType]
 
 
 def labels_at_once(model: Any) -> int:

@@ -363,6 +363,8 @@ class Train(Stage):
             )
             for text, demonstrations in product(texts, readings)
         ]
+        example = replace(example, template=example.template or task.template)
+        rows = [replace(row, example=example) for row in rows]
         return rows if self.loss_per == "token" else [row.equally_weighted() for row in rows]
 
     def _validation(self, tasks: Sequence[Task], pretrained: Pretrained) -> Callable[[PrefixModel], float] | None:

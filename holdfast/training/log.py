@@ -13,6 +13,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from holdfast.atomic_files import write_text
 from holdfast.training.settings import TrainSettings
 
+USUAL = frozenset({"loss", "learning_rate", "gradient_norm", "target_tokens", "tokens_per_second"})  # of a step
+
 
 class Log:
     """One line of log.jsonl a step; on a terminal a bar with loss, target tokens a second and the time that is left."""
@@ -57,7 +59,8 @@ class Log:
         self._write({"stage": self.stage, "step": step, **record})
         # Smoothed for the eye alone, since the loss of one batch jumps; the file has the exact loss.
         self.smooth = record["loss"] if self.smooth is None else 0.9 * self.smooth + 0.1 * record["loss"]
-        text = f"loss {self.smooth:.3f}  {record['tokens_per_second']:.0f} target tok/s{self.best}"
+        figures = "".join(f"  {name} {value:.3g}" for name, value in record.items() if name not in USUAL)
+        text = f"loss {self.smooth:.3f}  {record['tokens_per_second']:.0f} target tok/s{figures}{self.best}"
         self.bar.update(self.id, completed=step, text=text)
         if self.plain and (step % max(1, self.settings.steps // 10) == 0 or step == self.settings.steps):
             print(

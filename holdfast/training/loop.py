@@ -202,6 +202,8 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)  # Only now: a method may look at what the step was taken with.
         tokens = sum(len(row.labels) for row in rows)
         record = {"loss": total, "learning_rate": rate, "gradient_norm": norm, "target_tokens": tokens}
+        for method in self.methods:
+            record |= method.figures()
         return record | {"tokens_per_second": round(tokens / (time.perf_counter() - began), 1)}
 
     def _check_weights(self, step: int) -> None:

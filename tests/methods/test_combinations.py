@@ -15,6 +15,7 @@ from holdfast.methods.full import Full
 from holdfast.methods.head_scale import HeadScale
 from holdfast.plugins import METHODS, members
 from holdfast.row import Row
+from holdfast.tasks.task import Example, Template
 from holdfast.training.loop import Trainer
 from tests.test_docs import generator
 from tests.training import tiny
@@ -45,13 +46,16 @@ def before(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         method.export(run.model, run.pretrained, folders[name])
     folders["texts"] = tmp_path_factory.mktemp("texts") / "texts.txt"
     folders["texts"].write_text("w3 w4 w5 w6\nw7 w8 w9\n")
+    folders["reward"] = tmp_path_factory.mktemp("reward") / "reward.py"
+    # Other answers, other rewards: where all are equal nothing is learned.
+    folders["reward"].write_text("def spread(answer, example):\n    return sum(map(ord, answer))\n")
     return folders
 
 
 def made(name: str, before: dict[str, Path]) -> Method:
     """A method with its defaults, but small."""
     kind = KINDS[name]
-    values: dict[str, Any] = SMALL | {"texts": str(before["texts"])}
+    values: dict[str, Any] = SMALL | {"texts": str(before["texts"]), "reward": f"{before['reward']}:spread"}
     return kind(**{field.name: values[field.name] for field in fields(kind) if field.name in values})  # pyright: ignore[reportArgumentType]
 
 
@@ -63,7 +67,7 @@ def train(folder: Path, methods: Sequence[Method], before: dict[str, Path]) -> T
         single: Any = run.stream.row  # pyright: ignore[reportAttributeAccessIssue]
 
         def pair(index: int, epoch: int) -> list[Row]:
-            row = single(index, epoch)
+            row = replace(single(index, epoch), example=Example({"input": ""}, "w7", template=Template(stop=())))
             return [row, replace(row, tokens=(*row.tokens[:-1], 7))]
 
         run.stream = replace(run.stream, row=pair)  # pyright: ignore[reportArgumentType]
