@@ -40,6 +40,17 @@ def with_answer(row: Row, answer: Sequence[int], weight: float | None = None) ->
     return replace(row, tokens=(*tokens, *answer), weights=weights)
 
 
-def before(row: Row, context: Context) -> int:
-    """Return the positions that the prompt before a row takes."""
-    return 0 if row.prompt is None else context.model.length(row.prompt)
+def closed(row: Row, answer: Sequence[int], limit: int, context: Context, *, stopped: bool = False) -> list[int]:
+    """Return an answer with the token that ends the row's own one, where it ended by itself: below the limit, and at no stop string.
+
+    It is cut to the room that the question leaves.
+    """
+    ends = row.tokens[-1] in context.pretrained.tokenizer.all_special_ids
+    whole = [*answer, row.tokens[-1]] if ends and len(answer) < limit and not stopped else list(answer)
+    return whole[: room(row, context)]
+
+
+def room(row: Row, context: Context) -> int:
+    """Return the positions that the question and the prompt before it leave."""
+    before = 0 if row.prompt is None else context.model.length(row.prompt)
+    return max(0, context.pretrained.max_length - len(question(row)) - before)

@@ -15,7 +15,7 @@ from torch import Tensor
 from holdfast.inference.sampling import Sampling
 from holdfast.inference.stopping import Stops
 from holdfast.methods._divergence import frozen_start
-from holdfast.methods._own_answers import answers, before, question, with_answer
+from holdfast.methods._own_answers import answers, closed, with_answer
 from holdfast.methods.base import Context, Method
 from holdfast.prefix.packing import label_factors
 from holdfast.row import Row, total_weight
@@ -88,9 +88,7 @@ class Grpo(Method):
             ValueError: the model has an encoder.
         """
         if not context.pretrained.architecture.one_sequence:
-            raise ValueError(
-                f"{type(self).__name__.lower()}: a model with an encoder is not reinforced here; use sdft's"
-            )
+            raise ValueError("grpo: a model with an encoder is not reinforced here; tune it with --method full+kl_base")
         self._step = 0
         self._start = frozen_start(context.model) if self.beta else None
 
@@ -102,8 +100,11 @@ class Grpo(Method):
         """
         by_question = {row.name if row.group is None else row.group: row for row in reversed(rows) if row.labels}
         questions = list(by_question.values())[::-1]
+        if (
+            not questions
+        ):  # Truncation left no answer a label, so that nobody knows where a question ends; the loop says so.
+            return []
         tokenizer, written = context.pretrained.tokenizer, []
-        special = set(tokenizer.all_special_ids)
         # No two steps draw by the same seed: sample j is drawn by seed + j.
         seed = self.seed * 1_000_003 + self._step * self.samples
         self._step += 1
@@ -114,12 +115,7 @@ class Grpo(Method):
             stops, mine = Stops(tokenizer, stop), [row for row in questions if row.example.template.stop == stop]
             for row, group in zip(mine, answers(mine, sampling, context), strict=True):
                 values = [self._reward(stops.text(answer), row.example) for answer in group]
-                # An answer that ended by itself says so, by the token that ends the right one.
-                ends = [row.tokens[-1]] if row.tokens[-1] in special else []
-                room = max(0, context.pretrained.max_length - len(question(row)) - before(row, context))
-                whole = [
-                    (a if len(a) == self.max_new_tokens or stops.reached(a) else [*a, *ends])[:room] for a in group
-                ]
+                whole = [closed(row, a, self.max_new_tokens, context, stopped=stops.reached(a)) for a in group]
                 written.append((row, whole, values))
         rewards = torch.tensor([values for _, _, values in written])
         self._note(rewards, [len(answer) for answer in chain.from_iterable(whole for _, whole, _ in written)])

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from holdfast.inference.sampling import Sampling
 from holdfast.methods._divergence import divergence, frozen_start
-from holdfast.methods._own_answers import answers, before, question, with_answer
+from holdfast.methods._own_answers import answers, closed, room, with_answer
 from holdfast.methods.base import Context, Method
 from holdfast.row import Row
 
@@ -73,15 +73,11 @@ class Sdft(Method):
         sampling = Sampling(self.max_new_tokens, temperature=self.temperature, seed=self.seed * 1_000_003 + self._step)
         self._step += 1
         self._read.clear()
-        special, written = set(context.pretrained.tokenizer.all_special_ids), []
+        written = []
         for (plain, shown), (answer,) in zip(
             pairs, answers([plain for plain, _ in pairs], sampling, context), strict=True
         ):
-            # An answer that ended says so, by the token that ends the right one.
-            if len(answer) < self.max_new_tokens and plain.tokens[-1] in special:
-                answer = [*answer, plain.tokens[-1]]
-            room = context.pretrained.max_length - len(question(shown)) - before(shown, context)
-            if answer := answer[: max(0, room)]:
+            if answer := closed(plain, answer, self.max_new_tokens, context)[: room(shown, context)]:
                 written.append(with_answer(plain, answer))
                 self._read[plain.group] = with_answer(shown, answer)
         return written + [row for row in rows if row.added_by is not None]

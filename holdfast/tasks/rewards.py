@@ -165,7 +165,7 @@ def _from_file(name: str) -> Reward:
         raise unknown("reward", name, [*RULES, "path/to/file.py:function"])
     if not Path(path).is_file():
         raise ValueError(f"reward={name}: there is no file {path}")
-    function = getattr(run_file(Path(path)), symbol, None)
+    function: Any = getattr(run_file(Path(path)), symbol, None)
     if not callable(function):
         raise ValueError(f"reward={name}: {path} defines no function {symbol}(answer, example)")
     return function

@@ -208,22 +208,14 @@ def test_a_reward_that_fails_is_one_line(tmp_path: Path) -> None:
         ("return float('nan')", r"reward=.*: returned nan of the answer .*; return a finite number"),
         ("return None", r"reward=.*: returned None of the answer"),
     ):
-        reward = rewarded(tmp_path, body)
+        settings["model.reward"] = rewarded(tmp_path, body)
         with pytest.raises(ValueError, match=message):
             tune(
-                world / "model",
-                world / "copy",
-                "full+grpo",
-                limit=2,
-                out=tmp_path / "run",
-                overwrite=True,
-                **settings,
-                **{"model.reward": reward},
+                world / "model", world / "copy", "full+grpo", limit=2, out=tmp_path / "run", overwrite=True, **settings
             )
+    settings["model.reward"] = "nosuch.py:reward"
     with pytest.raises(ValueError, match=r"reward=nosuch.py:reward: there is no file nosuch.py"):
-        tune(
-            world / "model", world / "copy", "full+grpo", out=tmp_path / "other", **{"model.reward": "nosuch.py:reward"}
-        )
+        tune(world / "model", world / "copy", "full+grpo", out=tmp_path / "other", **settings)
     with pytest.raises(ValueError, match=r"exakt.*exact"):
         Grpo(reward="exakt")
 
