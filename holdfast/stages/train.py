@@ -342,8 +342,7 @@ class Train(Stage):
                 task.template, examples, self.demonstrations, mode=mode, seed=seed, index=index, exclude=example
             )
         prompt = None if example.task else self._prompt_of(task_number, model)
-        # The prompt takes positions of the window as well.
-        before = 0 if prompt is None else model.length(prompt)
+        before = 0 if prompt is None else model.length(prompt)  # It takes positions of the window as well.
         owner = loss_owner(self.methods)
         texts = (example.target,) if owner is None else owner.completions(example)
         # The example itself last, as the nearest demonstration: its answer is known to whoever reads this row.
@@ -363,8 +362,7 @@ class Train(Stage):
             )
             for text, demonstrations in product(texts, readings)
         ]
-        example = replace(example, template=example.template or task.template)
-        rows = [replace(row, example=example) for row in rows]
+        rows = [replace(row, example=replace(example, template=example.template or task.template)) for row in rows]
         return rows if self.loss_per == "token" else [row.equally_weighted() for row in rows]
 
     def _validation(self, tasks: Sequence[Task], pretrained: Pretrained) -> Callable[[PrefixModel], float] | None:
