@@ -61,7 +61,8 @@ class Method:
     """
 
     defaults: ClassVar[dict[str, Any]] = {}
-    """Training settings (steps, learning rate, ...) that work for this method without tuning."""
+    """Training settings (steps, learning rate, ...) that work for this method without tuning: of a method that chooses the parameters, or
+    that replaces the loss. Others leave them to the method that they take part beside."""
 
     chooses_parameters: ClassVar[bool] = False
     """True if the method says which parameters move, so that it can stand alone; others take part beside such a method."""

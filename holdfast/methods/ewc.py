@@ -36,7 +36,6 @@ class Ewc(Method):
     """
 
     KIND: ClassVar[str] = "Ewc"
-    defaults: ClassVar[dict[str, Any]] = {"learning_rate": 1e-4, "steps": 200}
 
     importance: float = Field(default=1000.0, ge=0, allow_inf_nan=False, description="weight of the penalty; 0 is off")
     calibrate: str = Field(

@@ -1,7 +1,7 @@
 """KL to the base."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
@@ -27,7 +27,6 @@ class KlBase(Method):
     """
 
     KIND: ClassVar[str] = "KlBase"
-    defaults: ClassVar[dict[str, Any]] = {"learning_rate": 1e-4, "steps": 200}
 
     strength: float = Field(
         default=0.1, ge=0, allow_inf_nan=False, description="weight of the KL divergence to the base beside the loss"

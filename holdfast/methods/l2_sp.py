@@ -25,7 +25,6 @@ class L2Sp(Method):
     """
 
     KIND: ClassVar[str] = "L2Sp"
-    defaults: ClassVar[dict[str, Any]] = {"learning_rate": 1e-4, "steps": 200}
 
     strength: float = Field(
         default=0.01,

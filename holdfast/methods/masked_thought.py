@@ -24,7 +24,6 @@ class MaskedThought(Method):
     """
 
     KIND: ClassVar[str] = "MaskedThought"
-    defaults: ClassVar[dict[str, Any]] = {"learning_rate": 1e-4, "steps": 200}
 
     rate: float = Field(
         default=0.4,

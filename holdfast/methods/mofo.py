@@ -27,7 +27,6 @@ class Mofo(Method):
     """
 
     KIND: ClassVar[str] = "Mofo"
-    defaults: ClassVar[dict[str, Any]] = {"learning_rate": 1e-4, "steps": 200}
 
     share: float = Field(default=0.15, gt=0, le=1, description="share of each matrix's entries that moves in a step")
     beta: float = Field(

@@ -36,7 +36,6 @@ class Replay(Method):
 
     KIND: ClassVar[str] = "Replay"
     HASH_LATER: ClassVar[dict[str, object]] = {"replay_tasks": "", "replay_cap": 0}
-    defaults: ClassVar[dict[str, Any]] = {"learning_rate": 1e-4, "steps": 200}
     adds_rows: ClassVar[bool] = True
 
     texts: str = Field(default="", description="file of texts, one a line, or JSON lines with a `text`")

@@ -32,7 +32,6 @@ class Sdft(Method):
     """
 
     KIND: ClassVar[str] = "Sdft"
-    defaults: ClassVar[dict[str, Any]] = {"learning_rate": 1e-4, "steps": 200}
     replaces_loss: ClassVar[bool] = True
     shows_answer: ClassVar[bool] = True
 

@@ -32,7 +32,6 @@ class SelfReplay(Method):
     """
 
     KIND: ClassVar[str] = "SelfReplay"
-    defaults: ClassVar[dict[str, Any]] = {"learning_rate": 1e-4, "steps": 200}
 
     coefficient: float = Field(
         default=1.0, ge=0, allow_inf_nan=False, description="weight of the KL beside the loss; 0 is off"

@@ -50,7 +50,6 @@ class TokenWeights(Method):
     """
 
     KIND: ClassVar[str] = "TokenWeights"
-    defaults: ClassVar[dict[str, Any]] = {"learning_rate": 1e-4, "steps": 200}
 
     by: Literal["stm", "flow", "prift", "dft", "eaft", "talr", "keys"] = Field(
         default="dft", description="rule of the factors"

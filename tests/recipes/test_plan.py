@@ -4,8 +4,10 @@ import pytest
 
 from holdfast.methods.dpo import Dpo
 from holdfast.methods.full import Full
+from holdfast.methods.l2_sp import L2Sp
 from holdfast.methods.lora import Lora
 from holdfast.methods.prompt_tuning import PromptTuning
+from holdfast.plugins import METHODS, members
 from holdfast.recipes.assignments import literal, parse
 from holdfast.recipes.plan import RecipePlan
 from holdfast.recipes.promot import promot
@@ -60,7 +62,7 @@ def test_a_recipe_shows_its_whole_configuration() -> None:
         ("model.steps=-3", r"model.steps=-3: input should be greater than or equal to 0"),
         ("model.steps=many", "model.steps='many': input should be a valid integer"),
         ("model.rank=0", "model.rank=0: input should be greater than or equal to 1"),
-        ("model.sampling=best", "model.sampling='best'.*'first' or 'sampled'"),
+        ("model.sampling=best", "model.sampling='best'.*write first, sampled, nearest"),
     ],
 )
 def test_what_does_not_fit_is_one_clear_line(assignment: str, message: str) -> None:
@@ -100,3 +102,19 @@ def test_values_are_read_as_literals_or_text() -> None:
 def test_a_loss_per_target_is_refused_beside_a_method_with_a_loss_of_its_own() -> None:
     with pytest.raises(ValueError, match=r"model.loss_per=target: Dpo replaces the token loss"):
         fields("model.loss_per=target").train("model", Full, Dpo)
+
+
+JOINING = {
+    name: method for name, method in members(METHODS).items() if not (method.chooses_parameters or method.replaces_loss)
+}
+
+
+@pytest.mark.parametrize("name", sorted(JOINING))
+def test_what_takes_part_beside_a_lora_leaves_it_its_learning_rate(name: str) -> None:
+    """The bug: `lora+l2_sp` trained at the rate of full fine-tuning, because the last method's defaults won."""
+    assert not JOINING[name].defaults
+
+
+def test_a_penalty_beside_a_lora_trains_at_the_rate_of_lora() -> None:
+    stage = fields().train("model", Lora, L2Sp)
+    assert stage.settings.learning_rate == Lora.defaults["learning_rate"]
