@@ -14,7 +14,7 @@ import pytest
 HOUSE = Path(__file__).parents[1] / "holdfast"
 CLEAN = (
     "analysis", "api", "cli", "curation", "decoding", "edits", "evaluation", "inference", "lab", "methods", "models", "playground",
-    "prefix", "prompts", "recipes", "report", "results", "stages", "studies", "tasks", "training", "weights",
+    "prefix", "prompts", "recipes", "report", "results", "serving", "stages", "studies", "tasks", "training", "weights",
     "plugins.py", "row.py", "atomic_files.py", "__init__.py", "__main__.py",
 )  # fmt: skip
 

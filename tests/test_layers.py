@@ -21,7 +21,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "models": {"weights", "row", "lab", "tasks", "atomic_files"},
     "prefix": {"models", "row"},
     "prompts": {"prefix", "models", "row", "atomic_files"},
-    "inference": {"prompts", "prefix", "models", "tasks", "row"},
+    "inference": {"prompts", "prefix", "models", "tasks", "row", "atomic_files"},
     "analysis": {"plugins", "inference", "prefix", "models", "tasks", "row", "weights"},
     "decoding": {"inference", "prefix", "models", "tasks", "row", "plugins"},
     "curation": {"inference", "tasks", "row", "plugins"},
@@ -41,7 +41,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "studies": {"api", "recipes", "stages", "models", "tasks", "results", "report", "plugins", "atomic_files"},
     "playground": {"api", "plugins", "stages", "evaluation", "inference", "prompts", "prefix", "models", "tasks", "results", "report"},
-    "cli": {"plugins", "api", "inference", "studies", "playground", "recipes", "stages", "prefix", "models", "tasks", "results", "report"},
+    "serving": {"api", "inference", "prompts", "prefix", "results", "tasks", "row"},
+    "cli": {
+        "plugins", "api", "inference", "studies", "playground", "serving", "recipes", "stages", "prefix", "models", "tasks", "results",
+        "report",
+    },
     "__init__": {"api", "studies", "stages", "inference", "methods", "edits", "tasks", "results"},
     "__main__": {"cli"},
 }  # fmt: skip

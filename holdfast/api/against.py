@@ -10,9 +10,10 @@ from holdfast.evaluation.ask import check_askable
 from holdfast.evaluation.harness_samples import write_samples
 from holdfast.models import chat_date, reading, resolve
 from holdfast.models.architecture import of_run
+from holdfast.models.endpoint import endpoint_of
 from holdfast.models.fingerprint import fingerprint
 from holdfast.models.loading import load_tokenizer
-from holdfast.models.precision import Loading
+from holdfast.models.precision import FP32, Loading
 from holdfast.report.card import write_card
 from holdfast.report.run.page import write_comparison, write_page
 from holdfast.results.evidence import Evidence, Fingerprint, write_evidence
@@ -39,8 +40,14 @@ class TunedModel:
         """Return what a TUNED argument means: a run's folder stands for what the run left, a prompt's folder for its base behind it.
 
         Raises:
-            ValueError: a run left no weights that stand alone, or two prompts are named for one model.
+            ValueError: a run left no weights that stand alone, two prompts are named for one model, or one for a model behind a server.
         """
+        if endpoint_of(argument) is not None:
+            if prompt is not None:
+                raise ValueError(
+                    f"{argument}: --prompt is the server's business; leave it out, and start the server with it"
+                )
+            return cls(argument, argument)
         layout = RunFolder(Path(argument))
         model, prompts = argument, [] if prompt is None else [prompt]
         if layout.is_run:
@@ -88,9 +95,9 @@ def against(
 
     `tasks` are what should be kept (by default the suite `everyday`, or the lab's own). `targets` are what a model was tuned on, where
     that is known: then the page also says what was gained, and whether the target's format has spread. Each model is a folder, a hub id,
-    a GGUF file, a PEFT adapter, `lab`, or a run's folder. `prompt` is a soft prompt that goes with the tuned model: it counts attached
-    on the targets, and removed on all else. Several tuned models have a folder each below `out`, and share a comparison there. The same
-    call goes on where it was stopped.
+    a GGUF file, a PEFT adapter, `lab`, a run's folder, or behind a server (`openai:URL#NAME`). `prompt` is a soft prompt that goes with
+    the tuned model: it counts attached on the targets, and removed on all else. Several tuned models have a folder each below `out`, and
+    share a comparison there. The same call goes on where it was stopped.
 
     Raises:
         ValueError: there is no such model or task, or `out` holds a run of `tune`.
@@ -113,8 +120,10 @@ def against(
         "evaluate-base", str(base), tasks=refs, shots=tuple(shots), limit=limit, model_version=resolve.version(str(base)),
         toward=next((ref for ref in refs if ref.role == "target"), None), trust_remote_code=trust_remote_code, date=date,
     )  # fmt: skip
-    # All in one precision, by default the base's own: another would be a difference that no tuning made.
-    first = replace(first, loading=Loading(dtype, device).resolved(resolve.resolve(str(base))))
+    # All in one precision, by default that of the first, which is the base's own: another would be a difference that no tuning made.
+    # That of a server is not known.
+    local = [name for name in arguments if endpoint_of(name) is None]
+    first = replace(first, loading=Loading(dtype, device).resolved(resolve.resolve(local[0])) if local else FP32)
     folder.mkdir(parents=True, exist_ok=True)
     with exclusive(folder, "another command works here; waiting for it to end"):
         root, loader = RunFolder(folder).stages, Loader()
@@ -156,6 +165,8 @@ def _folders(out: Path, models: Sequence[TunedModel]) -> list[Path]:
 
 
 def _short(argument: str) -> str:
+    if endpoint := endpoint_of(argument):
+        return sources.short(endpoint.name)
     return sources.short(Path(argument).resolve().name if Path(argument).exists() else argument)
 
 
@@ -166,7 +177,8 @@ def _date(models: Iterable[str], chats: bool, trust: bool) -> str | None:
         ValueError: a model's tokenizer cannot be loaded.
     """
     # Of every model, and now: one that is not there would else be noticed once the base has been asked everything.
-    tokenizers = {name: load_tokenizer(resolve.resolve(name), trust_remote_code=trust) for name in models}
+    local = [name for name in models if endpoint_of(name) is None]
+    tokenizers = {name: load_tokenizer(resolve.resolve(name), trust_remote_code=trust) for name in local}
     if not chats:
         return None
     with_template = [name for name, tokenizer in tokenizers.items() if getattr(tokenizer, "chat_template", None)]

@@ -6,7 +6,7 @@ from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
-from holdfast.api.load import load
+from holdfast.api.load import asking
 from holdfast.api.tune import Run
 from holdfast.api.versions import library_versions
 from holdfast.decoding.base import Decoding
@@ -15,9 +15,10 @@ from holdfast.evaluation.harness_samples import write_samples
 from holdfast.evaluation.progress import AskingProgress, task_items
 from holdfast.models.reading import default_general
 from holdfast.plugins import refuse_code, snake
+from holdfast.results.metrics import metric
 from holdfast.results.run_folder import RunFolder, write_results
 from holdfast.results.score import score
-from holdfast.results.scores import Circumstances, Output, Score
+from holdfast.results.scores import Circumstances, Output, PromptState, Score
 from holdfast.results.verdicts import with_spread
 from holdfast.tasks import sources
 from holdfast.tasks.task import Task
@@ -42,6 +43,8 @@ def evaluate(
 ) -> list[Score]:
     """Return the scores of a model on tasks, without training; `model`, `prompt`, `base`, `dtype` and `device` are as in `load`.
 
+    The model may also stand behind a server: `openai:URL#NAME`.
+
     Demonstrations are the first of the train split, the same for all items, sampled for each item, or the nearest to it by words
     (`nearest:FOLDER`: by a sentence-embedding model); in so many `sets`, the spread between which `Score.over_sets` says.
     With `decode` everything is asked of that technique around the model.
@@ -60,48 +63,44 @@ def evaluate(
     check_askable(
         loaded, max(shots), demonstrations=demonstrations
     )  # Before the model is loaded, which may take minutes.
-    measured = load(model, prompt=prompt, base=base, dtype=dtype, device=device, trust_remote_code=trust_remote_code)
-    answering = measured if decode is None else decode.wrap(measured)
     name = str(model.folder if isinstance(model, Run) else model)
-    state = "on" if measured.prompt is not None else "off" if prompt == "off" else None
-    outputs: list[list[Output]] = [[] for _ in range(sets)]  # By set, so that each gives scores of its own.
-    for task in loaded:
-        if warning := unread(measured.pretrained.tokenizer, task, name):
-            print(warning, file=sys.stderr, flush=True)
-    # Without demonstrations all sets are one.
-    cells = [(task, k, number) for task, k, number in product(loaded, shots, range(sets)) if k or number == 0]
-    with AskingProgress(name, [task_items(task, limit) for task, _, _ in cells]) as progress:
-        for task, k, number in cells:
-            again = f", demonstrations {number + 1} of {sets}" if sets > 1 and k else ""
-            progress.begin(f"{task.name}, {k} shot{'' if k == 1 else 's'}{again}")
-            # Also of a tuned run the variant is `base`: nothing is compared here, and the model's name tells scores apart.
-            answers = ask(
-                answering,
-                task,
-                role="target",
-                shots=k,
-                limit=limit,
-                seed=seed,
-                variant="base",
-                prompt=state,
-                demonstrations=demonstrations,
-                demonstration_seed=number,
-            )
-            if decode is not None:
-                answers = [replace(o, decoding=f"{snake(type(decode).__name__)}: {o.decoding}") for o in answers]
-            outputs[number] += answers
-            progress.done()
-    identity, loading = measured.pretrained.hash, measured.pretrained.loading
-    made = Circumstances(
-        model=name, model_hash=identity, seed=seed, versions=library_versions(), dtype=loading.dtype, device=loading.device
-    )  # fmt: skip
-    # The first set is what is reported; the others say only how far the numbers spread.
-    scores, *others = (score(part, loaded, circumstances=made) for part in outputs)
-    scores = with_spread(scores, others)
-    if out is not None:
-        folder = Path(out)
-        folder.mkdir(parents=True, exist_ok=True)
-        write_samples(folder, write_results(folder, outputs[0], scores, loaded), loaded)
+    folder = None if out is None else Path(out)
+    with asking(
+        model, prompt, base=base, dtype=dtype, device=device, trust_remote_code=trust_remote_code, out=folder
+    ) as measured:
+        if any(metric(task.metric).pick for task in loaded):
+            measured.check_ranks()
+        for task in loaded:
+            if warning := unread(measured.tokenizer, task, name):
+                print(warning, file=sys.stderr, flush=True)
+        answering = measured if decode is None else decode.wrap(measured)
+        state: PromptState = "on" if measured.origin.attached else "off" if prompt == "off" else None
+        outputs: list[list[Output]] = [[] for _ in range(sets)]  # By set, so that each gives scores of its own.
+        # Without demonstrations all sets are one.
+        cells = [(task, k, number) for task, k, number in product(loaded, shots, range(sets)) if k or number == 0]
+        with AskingProgress(name, [task_items(task, limit) for task, _, _ in cells]) as progress:
+            for task, k, number in cells:
+                again = f", demonstrations {number + 1} of {sets}" if sets > 1 and k else ""
+                progress.begin(f"{task.name}, {k} shot{'' if k == 1 else 's'}{again}")
+                # Also of a tuned run the variant is `base`: nothing is compared here, and the model's name tells scores apart.
+                answers = ask(
+                    answering, task, role="target", shots=k, limit=limit, seed=seed, variant="base", prompt=state,
+                    demonstrations=demonstrations, demonstration_seed=number,
+                )  # fmt: skip
+                if decode is not None:
+                    answers = [replace(o, decoding=f"{snake(type(decode).__name__)}: {o.decoding}") for o in answers]
+                outputs[number] += answers
+                progress.done()
+        origin = measured.origin
+        made = Circumstances(
+            model=name, model_hash=origin.hash, seed=seed, versions=library_versions(), dtype=origin.dtype, device=origin.device
+        )  # fmt: skip
+        # The first set is what is reported; the others say only how far the numbers spread.
+        scores, *others = (score(part, loaded, circumstances=made) for part in outputs)
+        scores = with_spread(scores, others)
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            write_samples(folder, write_results(folder, outputs[0], scores, loaded), loaded)
     return scores
 
 

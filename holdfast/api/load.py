@@ -1,10 +1,17 @@
-"""Load a model for use from Python, with a trained prompt attached or removed."""
+"""Load a model for use from Python, with a trained prompt attached or removed; or ask one behind a server."""
 
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from holdfast.api.tune import Run
+from holdfast.inference.language_model import NamedModel
 from holdfast.inference.model import Model
+from holdfast.inference.served_model import served
 from holdfast.models import resolve
+from holdfast.models.cache import cache_folder
+from holdfast.models.endpoint import endpoint_of
 from holdfast.models.precision import Loading
 from holdfast.prefix.attached import detached
 from holdfast.prompts.load import load_prompt
@@ -57,6 +64,41 @@ def load(
     loading = Loading(dtype, device)
     pretrained = resolve.load(source, run, base=on, loading=loading, trust_remote_code=trust_remote_code, date=date)
     return Model(pretrained, detached(load_prompt(prompt_folder, pretrained)()) if prompt_folder else None)
+
+
+@contextmanager
+def asking(
+    model: str | Path | Run,
+    prompt: str | Path | None = None,
+    *,
+    base: str | Path | None = None,
+    dtype: str = "auto",
+    device: str = "auto",
+    trust_remote_code: bool = False,
+    out: Path | None = None,
+) -> Iterator[NamedModel]:
+    """Yield what a MODEL argument names, to be asked: the model itself (`load`), or one behind a server (`openai:URL#NAME`).
+
+    Answers of a server are kept until the block ends well, in `out` or in the user's cache, so that none is paid twice after a kill.
+
+    Raises:
+        ValueError: as `load`; or an option that sets how a model is loaded is given for one behind a server.
+    """
+    endpoint = None if isinstance(model, Run) else endpoint_of(str(model))
+    if endpoint is None:
+        yield load(
+            model, prompt=prompt, base=base, dtype=dtype, device=device, trust_remote_code=trust_remote_code
+        )  # fmt: skip
+        return
+    loading = {"prompt": prompt, "base": base, "dtype": dtype != "auto", "device": device != "auto"}
+    if wrong := [name for name, value in loading.items() if value]:
+        raise ValueError(
+            f"{model}: {', '.join(wrong)}: is the server's business; leave it out here, and start the server with it"
+        )
+    name = hashlib.sha256(endpoint.argument.encode()).hexdigest()[:12]
+    folder = cache_folder() / "received" / name if out is None else out
+    with served(endpoint, folder, result=out is not None) as answering:
+        yield answering
 
 
 def _prompt_of(run: Path, name: str | None) -> Path | None:

@@ -211,7 +211,7 @@ def generate(
     trust_remote_code: Trust = False,
 ) -> None:
     """Batch inference: JSONL or lines in, JSONL out, prompt attached or not."""
-    from holdfast.api.load import load
+    from holdfast.api.load import asking
     from holdfast.cli.prompt_lines import parse_prompts
     from holdfast.inference.sampling import Sampling
 
@@ -219,18 +219,19 @@ def generate(
     content = input_.read_text(encoding="utf-8") if input_ else sys.stdin.read()
     texts = parse_prompts(content, str(input_ or "stdin"))
     technique = output.decoding(decode, set_)  # Before the model: a mistyped option should not wait for a download.
-    loaded = load(model, prompt=prompt, base=base, dtype=dtype, device=device, trust_remote_code=trust_remote_code)
-    outputs = (loaded if technique is None else technique.wrap(loaded)).generate(texts, sampling)
-    # As many lines a prompt as samples, in the order in which `generate` returns them.
-    prompts = chain.from_iterable([text] * samples for text in texts)
-    output.lines({"prompt": text, "output": answer} for text, answer in zip(prompts, outputs, strict=True))
-    # Said, because the model answers a shortened prompt as readily as a whole one.
-    if truncated := sum(loaded.cuts([(text, "") for text in texts], max_new_tokens)):
-        print(
-            f"holdfast: {truncated} of {len(texts)} prompts did not fit into the model's {loaded.pretrained.max_length} "
-            "positions beside the new tokens, and lost their beginning",
-            file=sys.stderr,
-        )
+    opened = asking(model, prompt, base=base, dtype=dtype, device=device, trust_remote_code=trust_remote_code)
+    with opened as loaded:
+        outputs = (loaded if technique is None else technique.wrap(loaded)).generate(texts, sampling)
+        # As many lines a prompt as samples, in the order in which `generate` returns them.
+        prompts = chain.from_iterable([text] * samples for text in texts)
+        output.lines({"prompt": text, "output": answer} for text, answer in zip(prompts, outputs, strict=True))
+        # Said, because the model answers a shortened prompt as readily as a whole one.
+        if truncated := sum(loaded.cuts([(text, "") for text in texts], max_new_tokens)):
+            print(
+                f"holdfast: {truncated} of {len(texts)} prompts did not fit into the model's {loaded.room} "
+                "positions beside the new tokens, and lost their beginning",
+                file=sys.stderr,
+            )
 
 
 @app.command()
@@ -348,6 +349,32 @@ def playground(
 
     bench = opened(run, dtype=dtype, device=device, trust_remote_code=trust_remote_code, trust_code=trust_code)
     serve(bench, host=host, port=port)
+
+
+@app.command()
+def serve(
+    model: Annotated[
+        str, typer.Argument(help="Folder of a run; or a MODEL: a folder, a hub id, a .gguf file, an adapter, 'lab'.")
+    ],
+    prompt: Prompt = None,
+    base: options.Base = None,
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 lets other machines in.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: a free one.")] = 8000,
+    dtype: options.Dtype = "auto",
+    device: options.Device = "auto",
+    trust_remote_code: Trust = False,
+) -> None:
+    """Serve a run by the OpenAI protocol: its prompt is attached where a request names the target as its model, and off otherwise."""
+    from holdfast.serving import run as serving
+
+    serving.check_packages()
+    listening = serving.bound(host, port)  # Before the model, which takes longer.
+    from holdfast.serving.roster import roster_of
+
+    roster = roster_of(
+        model, prompt, base=base, dtype=dtype, device=device, trust_remote_code=trust_remote_code
+    )  # fmt: skip
+    serving.serve(roster, listening)
 
 
 @app.command()

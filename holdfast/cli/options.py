@@ -6,7 +6,10 @@ from typing import Annotated, Literal
 import typer
 
 Model = Annotated[
-    str, typer.Argument(help="A model folder, a hub id, a .gguf file, a PEFT adapter's folder, or 'lab'.")
+    str,
+    typer.Argument(
+        help="A model folder, a hub id, a .gguf file, a PEFT adapter's folder, or 'lab'; to be asked, also openai:URL#NAME."
+    ),
 ]
 Base = Annotated[
     str | None,

@@ -4,6 +4,7 @@ An engine says how prompts are batched and computes logits; which token follows 
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 
 from torch import Tensor
 
@@ -16,6 +17,8 @@ from holdfast.inference.stopping import Stops
 
 Choose = Callable[[Tensor, Sequence[int]], Tensor]
 """The next tokens `[B]` for logits `[B, V]` of rows with these numbers."""
+Seen = Callable[[int, Sequence[int]], bool]
+"""Told the number of a text and its new tokens so far, after each; False ends that text."""
 
 
 def generate(
@@ -24,6 +27,7 @@ def generate(
     stops: Stops,
     sampling: Sampling,
     progress: Callable[[int], None] | None = None,
+    seen: Seen | None = None,
 ) -> list[list[int]]:
     """Return the new token ids of each prompt's continuations, without the end-of-sequence token.
 
@@ -37,6 +41,8 @@ def generate(
         stops: The ends of a text. `Sampling.stop` is not looked at here: strings need a tokenizer.
         sampling: With N samples, those of one prompt stand side by side, and there are N times as many continuations as prompts.
         progress: Called with the number of prompts finished since the last call.
+        seen: Called while texts are written, for whoever shows them as they come or ends them earlier. Not where beams are searched, or
+            the model is continued by transformers: there it never hears of a text.
 
     Raises:
         ValueError: a prompt is empty, or does not fit the model together with what is attached and the new tokens.
@@ -48,8 +54,15 @@ def generate(
     results: list[list[int]] = [[] for _ in range(len(prompts) * sampling.samples)]
     if not prompts:
         return results
+
+    def told(tokens: tuple[int, ...], sample: int, new: Sequence[int]) -> bool:
+        assert seen is not None
+        # Equal prompts are one text, which goes on until all who asked have enough; each of them is told.
+        wanted = [seen(number * sampling.samples + sample, new) for number in places[tokens]]
+        return any(wanted)
+
     with engine.running():
-        for tokens, continuations in _continued(engine, list(places), stops, sampling):
+        for tokens, continuations in _continued(engine, list(places), stops, sampling, told if seen else None):
             for number in places[tokens]:
                 begin = number * sampling.samples
                 results[begin : begin + sampling.samples] = [list(new) for new in continuations]
@@ -59,9 +72,13 @@ def generate(
 
 
 def _continued(
-    engine: Engine, prompts: Sequence[tuple[int, ...]], stops: Stops, sampling: Sampling
+    engine: Engine,
+    prompts: Sequence[tuple[int, ...]],
+    stops: Stops,
+    sampling: Sampling,
+    told: Callable[[tuple[int, ...], int, Sequence[int]], bool] | None,
 ) -> Iterator[tuple[tuple[int, ...], list[list[int]]]]:
-    """Yield (prompt, its continuations), batch by batch."""
+    """Yield (prompt, its continuations), batch by batch; `told` is called with a prompt, the number of its sample and the new tokens."""
     finished = engine.finished(prompts, stops, sampling)
     if finished is not None:
         yield from ((tokens, [new]) for tokens, new in finished)
@@ -72,15 +89,23 @@ def _continued(
         begun, logits = engine.start(batch, limit - 1)
         if sampling.num_beams > 1:
             new = beam_search.search(begun, logits, stops, sampling)
-        elif sampling.draws:
+        else:
             if times > 1:
                 begun.repeat(times)
                 logits = logits.repeat_interleave(times, 0)
-            new = step_by_step(begun, logits, stops, limit, Sampler(batch.prompts, sampling))
-        else:
-            new = step_by_step(begun, logits, stops, limit, likeliest)
+            choose = Sampler(batch.prompts, sampling) if sampling.draws else likeliest
+            rows = list(chain.from_iterable([(tokens, j) for j in range(times)] for tokens in batch.prompts))
+            seen = None if told is None else _of_rows(told, rows)
+            new = step_by_step(begun, logits, stops, limit, choose, seen)
         parts = [new[i : i + times] for i in range(0, len(new), times)]
         yield from zip(batch.prompts, parts, strict=True)
+
+
+def _of_rows(
+    told: Callable[[tuple[int, ...], int, Sequence[int]], bool], rows: Sequence[tuple[tuple[int, ...], int]]
+) -> Seen:
+    """Return a function that tells of a row by its number in the batch."""
+    return lambda row, new: told(*rows[row], new)
 
 
 def likeliest(logits: Tensor, rows: Sequence[int]) -> Tensor:
@@ -88,7 +113,9 @@ def likeliest(logits: Tensor, rows: Sequence[int]) -> Tensor:
     return logits.argmax(-1)
 
 
-def step_by_step(begun: Continuation, logits: Tensor, stops: Stops, limit: int, choose: Choose) -> list[list[int]]:
+def step_by_step(
+    begun: Continuation, logits: Tensor, stops: Stops, limit: int, choose: Choose, seen: Seen | None = None
+) -> list[list[int]]:
     """Choose a token for each row, and go on until all have ended; return new tokens by row. `logits` are `[B, V]`."""
     # By row of the beginning; `live` says which of them each present row writes to.
     written: list[list[int]] = [[] for _ in logits]
@@ -102,7 +129,8 @@ def step_by_step(begun: Continuation, logits: Tensor, stops: Stops, limit: int, 
             if token in stops.eos:
                 continue
             tokens.append(token)
-            if len(tokens) < limit and not stops.reached(tokens):
+            wanted = seen is None or seen(live[slot], tokens)
+            if wanted and len(tokens) < limit and not stops.reached(tokens):
                 going.append(slot)
         if not going:
             return written

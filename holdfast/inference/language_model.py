@@ -1,12 +1,30 @@
 """Contract of a language model as evaluation, curation, methods and the playground see it: text in, text out."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from holdfast.inference.sampling import GREEDY, Sampling
 from holdfast.inference.scoring import LogLikelihood
 
 Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Say of a model where its answers come from, as scores record it.
+
+    Attributes:
+        hash: The fingerprint of the weights; of a model that is not here, its name.
+        dtype: The precision of the weights, where it is known.
+        device: Where they are computed: a device of this machine, or `server`.
+        attached: A prompt is attached.
+    """
+
+    hash: str
+    dtype: str
+    device: str
+    attached: bool
 
 
 class LanguageModel(Protocol):
@@ -52,4 +70,21 @@ class LanguageModel(Protocol):
 
     def cuts(self, pairs: Sequence[tuple[str, str]], new: int) -> list[bool]:
         """Return True for each context that must lose its beginning to fit beside its continuation and so many new tokens."""
+        ...
+
+
+class NamedModel(LanguageModel, Protocol):
+    """The language model that a MODEL argument names, as `evaluate` and `generate` ask it."""
+
+    @property
+    def origin(self) -> Origin:
+        """Return where its answers come from."""
+        ...
+
+    def check_ranks(self) -> None:
+        """Refuse, before anything is asked, a model that gives texts and no log-likelihoods.
+
+        Raises:
+            ValueError: it does.
+        """
         ...

@@ -10,7 +10,7 @@ import torch
 
 from holdfast.inference.engine import Engine
 from holdfast.inference.generation import generate
-from holdfast.inference.language_model import Progress
+from holdfast.inference.language_model import Origin, Progress
 from holdfast.inference.sampling import GREEDY, Sampling
 from holdfast.inference.scoring import LogLikelihood
 from holdfast.inference.stopping import Stops
@@ -53,6 +53,15 @@ class Model:
         """The engine that computes logits for this model's token ids."""
         engine = TransformersEngine(self.pretrained.model, self.prompt, self.batch_tokens)
         return engine if self.decode is None else self.decode(engine)
+
+    @property
+    def origin(self) -> Origin:
+        """Return the fingerprint of the weights, and how and where they are computed."""
+        loading = self.pretrained.loading
+        return Origin(self.pretrained.hash, loading.dtype, loading.device, self.prompt is not None)
+
+    def check_ranks(self) -> None:
+        """Refuse nothing: every text has a log-likelihood."""
 
     @property
     def tokenizer(self) -> Any:
@@ -185,6 +194,11 @@ class Model:
         """
         return self.engine.score(rows, progress)
 
+    def prompt_tokens(self, text: str) -> tuple[int, ...]:
+        """Return the tokens to generate from, uncut; at least the one that stands for the beginning of a text."""
+        layout = self.pretrained.architecture.layout
+        return encode_prompt(self.pretrained.tokenizer, text, max_length=2**30, layout=layout) or (self._start,)
+
     def generate_tokens(
         self, prompts: Sequence[Sequence[int]], sampling: Sampling, *, progress: Progress | None = None
     ) -> list[str]:
@@ -193,7 +207,7 @@ class Model:
         Raises:
             ValueError: a prompt is empty, or too long for the model beside the new tokens.
         """
-        stops = self._stops(sampling)
+        stops = self.stops(sampling)
         return [stops.text(tokens) for tokens in generate(self.engine, prompts, stops, sampling, progress)]
 
     def continue_tokens(self, prompts: Sequence[Sequence[int]], sampling: Sampling) -> list[list[int]]:
@@ -202,7 +216,7 @@ class Model:
         Raises:
             ValueError: a prompt is empty, or too long for the model beside the new tokens.
         """
-        return generate(self.engine, prompts, self._stops(sampling), sampling)
+        return generate(self.engine, prompts, self.stops(sampling), sampling)
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Return the number of tokens of each text, with those that the tokenizer puts around it."""
@@ -239,8 +253,7 @@ class Model:
     def _prompt(self, text: str, new: int) -> tuple[int, ...]:
         tokenizer, architecture = self.pretrained.tokenizer, self.pretrained.architecture
         room = self.room - architecture.positions(0, new)
-        # Uncut first, so that a cut is counted.
-        tokens = encode_prompt(tokenizer, text, max_length=2**30, layout=architecture.layout)
+        tokens = self.prompt_tokens(text)  # Uncut first, so that a cut is counted.
         if room < 1:
             raise ValueError(
                 f"{new} new tokens leave no room for a prompt in the {self.room} positions of {self.pretrained.source}; ask for fewer"
@@ -248,9 +261,10 @@ class Model:
         if len(tokens) > room:
             self.truncated += 1
             tokens = encode_prompt(tokenizer, text, max_length=room, layout=architecture.layout)
-        return tokens or (self._start,)
+        return tokens
 
-    def _stops(self, sampling: Sampling) -> Stops:
+    def stops(self, sampling: Sampling) -> Stops:
+        """Return the ends of a text: its stop strings, and the model's end tokens."""
         return Stops(self.pretrained.tokenizer, sampling.stop, self._ends, self._sentinels)
 
     @property

@@ -7,6 +7,7 @@ from itertools import chain
 from typing import Any, NamedTuple
 
 from holdfast.lab import world
+from holdfast.models.endpoint import endpoint_of
 from holdfast.models.loading import load_tokenizer
 from holdfast.models.resolve import resolve
 from holdfast.tasks.everyday import suite
@@ -64,7 +65,9 @@ def default_general(model: str, targets: Sequence[str] = (), *, trust_remote_cod
     Raises:
         ValueError: the model's tokenizer cannot be loaded.
     """
-    tokenizer = load_tokenizer(resolve(model), trust_remote_code=trust_remote_code)
+    # A server's tokenizer is not here to be looked at, and nearly every model behind one reads English.
+    served = endpoint_of(model) is not None
+    tokenizer = None if served else load_tokenizer(resolve(model), trust_remote_code=trust_remote_code)
     # By what the tokenizer can read and not by the model's name: a tuned lab model is as little English as the lab's.
     if not unread(tokenizer, suite.task("reading")):
         names, short = expand(suite.NAME), (suite.NAME,)

@@ -1,4 +1,7 @@
-"""The meaning of a MODEL argument: a folder, a hub id, a GGUF file, a PEFT adapter's folder, or `lab`."""
+"""The meaning of a MODEL argument whose weights are here: a folder, a hub id, a GGUF file, a PEFT adapter's folder, or `lab`.
+
+A model behind a server (`openai:URL#NAME`) is `holdfast.models.endpoint`; where weights are needed it is refused here.
+"""
 
 import hashlib
 import sys
@@ -10,6 +13,7 @@ from holdfast.models import chat_date
 from holdfast.models import loading as checkpoints
 from holdfast.models.adapter import Adapter, check_fit, is_adapter, read_adapter
 from holdfast.models.cache import cache_folder
+from holdfast.models.endpoint import endpoint_of, refuse_endpoint
 from holdfast.models.fingerprint import fingerprint
 from holdfast.models.gguf_folder import converted
 from holdfast.models.loading import Pretrained
@@ -22,8 +26,10 @@ def resolve(argument: str, base: str | None = None) -> str:
     A GGUF file is converted into a folder the first time.
 
     Raises:
-        ValueError: a GGUF file is missing, damaged, or cannot be converted; or an adapter cannot be used (`read_adapter`).
+        ValueError: a GGUF file is missing, damaged, or cannot be converted; an adapter cannot be used (`read_adapter`); or the model is
+            behind a server.
     """
+    refuse_endpoint(argument)
     if argument == "lab":
         return str(lab.folder())
     adapter = adapter_of(argument, base)
@@ -46,11 +52,13 @@ def adapter_of(argument: str, base: str | None = None) -> Adapter | None:
 
 
 def version(argument: str) -> str:
-    """Return hex digits that change with any byte of the model behind a MODEL argument; a hub id is its own.
+    """Return hex digits that change with any byte of the model behind a MODEL argument; a hub id is its own, and so is a server's model.
 
     Raises:
         ValueError: there is no such model; a prompt, or a LoRA of another model than its base.
     """
+    if endpoint_of(argument) is not None:
+        return argument
     adapter = adapter_of(argument)
     if adapter is None:
         return fingerprint(resolve(argument))

@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from itertools import groupby, product
 from pathlib import Path
@@ -15,6 +17,8 @@ from holdfast.evaluation.matrix import Variant
 from holdfast.evaluation.progress import AskingProgress, task_items
 from holdfast.inference.language_model import LanguageModel
 from holdfast.inference.model import Model
+from holdfast.inference.served_model import served
+from holdfast.models.endpoint import endpoint_of
 from holdfast.models.loading import Pretrained
 from holdfast.models.precision import FP32, Loading
 from holdfast.plugins import snake
@@ -22,6 +26,7 @@ from holdfast.prefix.attached import Prompt, detached
 from holdfast.prefix.model import PrefixModel
 from holdfast.prompts import load
 from holdfast.results import symptoms
+from holdfast.results.metrics import metric
 from holdfast.results.scores import Output, PromptState, Role, read_outputs, write_jsonl
 from holdfast.stages.edit_model import EditModel
 from holdfast.stages.loader import Loader, weights_of
@@ -93,7 +98,8 @@ class Evaluate(Stage):
         parts = folder / "parts"
         written: list[Path] = []
         model: LanguageModel | None = None
-        with AskingProgress(label, [count for count, _ in product(counts, self.shots)]) as progress:
+        shown = AskingProgress(label, [count for count, _ in product(counts, self.shots)])
+        with ExitStack() as stack, shown as progress:
             for ref in self.tasks:
                 task = ref.task
                 for shots in self.shots:
@@ -105,7 +111,7 @@ class Evaluate(Stage):
                         continue
                     # Late, because an evaluation that only has to be put together needs no model.
                     if model is None:
-                        model = self.load(inputs) if self.decoding is None else self.decoding.wrap(self.load(inputs))
+                        model = stack.enter_context(self.asking(folder, inputs))
                     progress.begin(f"{task.name}, {shots} shot{'' if shots == 1 else 's'}")
                     outputs = ask(
                         model,
@@ -139,6 +145,16 @@ class Evaluate(Stage):
     def weights(self, root: Path) -> tuple[Path | None, int]:
         """Return what tells the weights that are measured from others: the folder of the stage that left them, and the step."""
         return (None if self.tuned is None else weights_of(folder_of(self.tuned, root))), self.step or 0
+
+    @contextmanager
+    def asking(self, folder: Path, inputs: Inputs) -> Iterator[LanguageModel]:
+        """Yield what is asked: the model that this stage measures, or the one behind a server, with its decoding."""
+        endpoint = endpoint_of(self.model) if self.tuned is None else None
+        with ExitStack() as stack:
+            model = self.load(inputs) if endpoint is None else stack.enter_context(served(endpoint, folder))
+            if any(metric(ref.task.metric).pick for ref in self.tasks):
+                model.check_ranks()
+            yield model if self.decoding is None else self.decoding.wrap(model)
 
     def load(self, inputs: Inputs) -> Model:
         """Return the model that this stage measures."""

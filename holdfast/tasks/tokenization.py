@@ -115,6 +115,15 @@ def encode_pairs(
     return (layout or ONE_SEQUENCE).rows(requests)
 
 
+def encode_text(tokenizer: Any, text: str) -> Tokens:
+    """Return ids and character spans of a text, and the number of tokens put before it; none are put behind it.
+
+    Raises:
+        ValueError: the tokenizer has no offsets.
+    """
+    return _tokens(tokenizer, text)
+
+
 def encode_prompt(tokenizer: Any, text: str, *, max_length: int, layout: TextLayout | None = None) -> tuple[int, ...]:
     """Return the tokens to generate from, at most `max_length`: begun as in training, no end token, the oldest cut first.
 

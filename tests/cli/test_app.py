@@ -22,6 +22,7 @@ study: MODEL --out --method --target --general --seeds --shots --limit --curve -
 report: RUN
 push: RUN REPO --public --with-report
 playground: RUN --host --port --dtype --device --trust-remote-code --trust-code
+serve: MODEL --prompt --base --host --port --dtype --device --trust-remote-code
 run: CONFIG --out --device --trust-remote-code --trust-code --json
 methods: NAME --json
 curations: NAME --json
