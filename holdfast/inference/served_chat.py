@@ -21,7 +21,7 @@ class ServedChat:
         Raises:
             ValueError: a message holds a separator.
         """
-        if any(mark in str(message["content"]) for message in messages for mark in (BEGIN, CONTENT)):
+        if any({BEGIN, CONTENT} & set(str(message["content"])) for message in messages):
             raise ValueError("a message has a control character (U+001E or U+001F) in it; take it out")
         text = "".join(f"{BEGIN}{message['role']}\n{CONTENT}{message['content']}\n" for message in messages)
         return text + (f"{BEGIN}assistant\n{CONTENT}" if add_generation_prompt else "")

@@ -1,4 +1,4 @@
-"""What a request is computed from, and what comes out of it, piece by piece."""
+"""Jobs that requests are made of, and what comes out of one, piece by piece."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -73,7 +73,7 @@ class Job:
         return (self.model, self.echo, chosen.samples, drawn)
 
 
-class Stream:
+class GrowingText:
     """The text of new tokens as it grows: what can still change, or be the beginning of a stop string, is held back."""
 
     def __init__(self, stops: Stops) -> None:

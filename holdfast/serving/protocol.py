@@ -96,7 +96,7 @@ class Completion(Question):
     logprobs: int | None = Field(None, ge=0, le=MOST_LIKELIEST)
 
 
-class Part(BaseModel):
+class MessagePart(BaseModel):
     """A part of a message."""
 
     type: Literal["text"]
@@ -107,7 +107,7 @@ class Message(BaseModel):
     """A message of a conversation."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[Part]
+    content: str | list[MessagePart]
 
 
 class Chat(Question):
@@ -122,7 +122,11 @@ class Chat(Question):
         """Return the messages as a chat template takes them."""
         turns: list[dict[str, str]] = []
         for message in self.messages:
-            parts = message.content if isinstance(message.content, list) else [Part(type="text", text=message.content)]
+            parts = (
+                message.content
+                if isinstance(message.content, list)
+                else [MessagePart(type="text", text=message.content)]
+            )
             role = "system" if message.role == "developer" else message.role
             turns.append({"role": role, "content": "".join(part.text for part in parts)})
         return turns

@@ -76,10 +76,10 @@ def roster_of(
     if loaded.prompt is None:
         roster.add(_short(argument), argument, lambda: loaded)
         return roster
-    own = _short(prompt if prompt and not layout.is_run else argument)
-    roster.add(own, "with the prompt attached", lambda: loaded)
+    attached = _short(prompt if prompt and not layout.is_run else argument)
+    roster.add(attached, "with the prompt attached", lambda: loaded)
     source = loaded.pretrained.source
-    roster.add(_short(source), f"{source}, without a prompt", lambda: Model(loaded.pretrained), f"{own}-off")
+    roster.add(_short(source), f"{source}, without a prompt", lambda: Model(loaded.pretrained), f"{attached}-off")
     return roster
 
 
@@ -93,10 +93,10 @@ def _add_run(roster: Roster, layout: RunFolder, plain: Model, trust: bool) -> No
         # The only prompt has no name of its own, and is for all targets.
         for target in [name] if name else [sources.short(target) for target in layout.targets]:
             roster.add(target, "tuned, with its prompt attached", lambda attached=attached: attached, f"{target}-on")
-    own = _short(str(layout.path))
+    run = _short(str(layout.path))
     if moved:
         words = "tuned, without a prompt" if prompts else "tuned"
-        roster.add(own, words, lambda: plain, f"{own}-off")
+        roster.add(run, words, lambda: plain, f"{run}-off")
     base, date = str(config["model"]), config.get("date")
     # In the precision of the run, or the two would differ by more than training. A prompt alone leaves the weights as they are.
     dtype, device = pretrained.loading.dtype, pretrained.loading.device

@@ -7,13 +7,14 @@ import threading
 import traceback
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain
 
 import torch
 
 from holdfast.inference.generation import generate
 from holdfast.inference.model import Model
 from holdfast.row import Row
-from holdfast.serving.jobs import Job, ScoredToken, Stream, Written
+from holdfast.serving.jobs import GrowingText, Job, ScoredToken, Written
 from holdfast.serving.protocol import Refused
 from holdfast.serving.roster import Roster
 from holdfast.tasks.tokenization import encode_text
@@ -139,6 +140,8 @@ def prepare(model: Model, job: Job) -> None:
             raise Refused(400, f"{job.model}: its chat template refuses the conversation: {error}") from None
     if job.echo and not model.pretrained.architecture.plain_texts:
         raise Refused(400, f"{job.model}: has an encoder and predicts answers, so a prompt has no log-probabilities")
+    if job.echo and not encode_text(tokenizer, job.text)[0]:
+        raise Refused(400, "prompt: it has no tokens to score", param="prompt")
     job.tokens = model.prompt_tokens(job.text)
     # The last new token is written and never read.
     left = model.room - model.pretrained.architecture.positions(len(job.tokens), 0)
@@ -158,9 +161,9 @@ def written(model: Model, batch: Sequence[Job]) -> list[list[Written]]:
     seed = first.sampling.seed if first.seeded else secrets.randbelow(2**31)
     limit = max(job.sampling.max_new_tokens for job in batch)
     sampling = replace(first.sampling, max_new_tokens=limit, stop=(), seed=seed)
-    jobs = [job for job in batch for _ in range(samples)]  # by the number of the text
+    jobs = list(chain.from_iterable([job] * samples for job in batch))  # by the number of the text
     ends = [model.stops(job.sampling) for job in jobs]
-    streams = [Stream(stops) if job.streams else None for job, stops in zip(jobs, ends, strict=True)]
+    streams = [GrowingText(stops) if job.streams else None for job, stops in zip(jobs, ends, strict=True)]
     lengths: dict[int, int] = {}
 
     def seen(number: int, tokens: Sequence[int]) -> bool:
@@ -219,8 +222,8 @@ def score(model: Model, pairs: Sequence[tuple[Sequence[int], Sequence[int]]], co
     engine, tokenizer = model.engine, model.pretrained.tokenizer
     most = max(1, LOGITS // engine.vocabulary)
     rows: list[tuple[int, Row]] = []
-    for number, (before, behind) in enumerate(pairs):
-        tokens = (*before, *behind)
+    for number, (before, scored) in enumerate(pairs):
+        tokens = (*before, *scored)
         for begin in range(len(before), len(tokens), most):
             end = min(begin + most, len(tokens))
             rows.append((number, Row(tokens[:end], (*[0.0] * begin, *[1.0] * (end - begin)))))
@@ -234,13 +237,14 @@ def score(model: Model, pairs: Sequence[tuple[Sequence[int], Sequence[int]]], co
         with torch.inference_mode():
             values = engine.label_logits([other for _, other in part]).float().log_softmax(-1)
         best = values.topk(min(count, values.shape[-1]))
-        place = 0
+        lines = zip(best.indices, best.values, values, strict=True)
         for owner, other in part:
             for label in other.labels:
-                names = [tokenizer.decode([token]) for token in best.indices[place].tolist()]
-                ranked = dict(zip(reversed(names), reversed(best.values[place].tolist()), strict=True))
+                likeliest, chances, here = next(lines)
+                names = [tokenizer.decode([token]) for token in likeliest.tolist()]
+                # Reversed, so that of two tokens with one text the likelier one counts.
+                ranked = dict(zip(reversed(names), reversed(chances.tolist()), strict=True))
                 token = other.tokens[label]
-                results[owner].append(ScoredToken(tokenizer.decode([token]), 0, float(values[place, token]), ranked))
-                place += 1
+                results[owner].append(ScoredToken(tokenizer.decode([token]), 0, float(here[token]), ranked))
         part = []
     return results

@@ -29,5 +29,5 @@ def test_sets_of_demonstrations_give_the_spread_between_them() -> None:
     assert (one.sets, one.value) == (3, pytest.approx(values[0]))
     assert one.over_sets == pytest.approx(stdev(values))
     assert stdev(values) > 0
-    with pytest.raises(ValueError, match="the first ones are one set; ask for sampled demonstrations"):
+    with pytest.raises(ValueError, match="the first ones are one set; ask for sampled or nearest demonstrations"):
         evaluate("lab", "lab:demo-label", shots=(1,), sets=3)

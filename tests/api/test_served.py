@@ -14,7 +14,7 @@ from holdfast.results.scores import read_scores
 from holdfast.serving.roster import Roster
 from tests.inference.fault_server import FaultServer
 from tests.inference.fault_server import running as faulty
-from tests.serving.running import running
+from tests.serving.running import running, write_choices
 
 pytest.importorskip("uvicorn", reason="serving needs holdfast[serve]")
 NAME = "openai:http://127.0.0.1:9/v1#x"
@@ -22,12 +22,12 @@ NAME = "openai:http://127.0.0.1:9/v1#x"
 
 def test_a_served_model_beside_its_own_folder_lost_and_gained_nothing(tmp_path: Path) -> None:
     """Through stages, page and card; and with the base behind the server too."""
-    lab, roster = load("lab"), Roster()
+    lab, roster, task = load("lab"), Roster(), str(write_choices(tmp_path / "ranked", 12))
     roster.add("lab", "plain", lambda: lab)
     with running(roster) as url:
         for base in ("lab", f"openai:{url}#lab"):
             options: dict[str, Any] = {"shots": (0,), "limit": 12, "out": tmp_path / base[:3]}
-            (folder,) = against(base, f"openai:{url}#lab", ["lab:count", "lab:sentiment"], **options)
+            (folder,) = against(base, f"openai:{url}#lab", ["lab:count", task], **options)
             scores = read_scores(folder)
             assert {score.delta for score in scores if score.variant == "tuned"} == {0.0}
             assert {score.model for score in scores if score.variant == "tuned"} == {f"openai:{url}#lab"}
@@ -37,15 +37,18 @@ def test_a_served_model_beside_its_own_folder_lost_and_gained_nothing(tmp_path: 
             assert "received.jsonl" not in stages
 
 
-def test_a_task_that_is_ranked_is_refused_before_anything_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_task_that_is_ranked_is_refused_before_anything_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HOLDFAST_CACHE", str(tmp_path))
+    ranked = str(write_choices(tmp_path / "ranked", 2))
     with faulty(FaultServer(lambda body: "yes")) as server:
         name = f"openai:{server.url}#x"
-        for tasks in (["lab:count", "lab:sentiment"], ["lab:sentiment"]):
+        for tasks in (["lab:count", ranked], [ranked]):
             with pytest.raises(ValueError, match="returns no log-probabilities of a prompt"):
                 evaluate(name, tasks, limit=2)
         with pytest.raises(ValueError, match="returns no log-probabilities of a prompt"):
-            against(name, name, ["lab:count", "lab:sentiment"], limit=2, out=tmp_path / "out")
+            against(name, name, ["lab:count", ranked], limit=2, out=tmp_path / "out")
         questions = [body for body in server.bodies if "echo" not in body]
         assert questions == [], "the tasks before it were not asked and paid"
         assert evaluate(name, "lab:count", limit=2)[0].n == 2

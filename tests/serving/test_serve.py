@@ -19,7 +19,7 @@ from holdfast.lab import world
 from holdfast.models.endpoint import endpoint_of
 from holdfast.serving.roster import Roster
 from holdfast.tasks.templates import render
-from tests.serving.running import running
+from tests.serving.running import running, write_choices
 
 pytest.importorskip("uvicorn", reason="serving needs holdfast[serve]")
 httpx: Any = pytest.importorskip("httpx")
@@ -123,7 +123,7 @@ def test_two_who_ask_the_same_at_once_without_a_seed_are_not_told_the_same(clien
     asked: dict[str, Any] = {"model": "lab", "prompt": text, "max_tokens": 12, "temperature": 3.0}
     with ThreadPoolExecutor(8) as pool:
         texts = list(pool.map(lambda _: client.completions.create(**asked).choices[0].text, range(8)))
-    assert len(set(texts)) == 8
+    assert len(set(texts)) >= 4, "two may end at once; a draw that is shared makes all eight equal"
 
 
 def test_32_clients_with_other_limits_and_stops_each_get_what_they_would_get_alone(client: Any, lab: Model) -> None:
@@ -169,12 +169,13 @@ def test_echoed_log_probabilities_are_the_models_own(address: str, lab: Model, c
     assert counts == lab.count_tokens([text for text, _ in pairs])
 
 
-@pytest.mark.parametrize("task", ["lab:count", "lab:sentiment"])
+@pytest.mark.parametrize("task", ["lab:count", "ranked"])
 def test_a_served_model_gets_exactly_the_scores_of_the_model(
     address: str, task: str, monkeypatch: Any, tmp_path: Any
 ) -> None:
     monkeypatch.setenv("HOLDFAST_CONCURRENCY", "32")
     monkeypatch.setenv("HOLDFAST_CACHE", str(tmp_path))
+    task = task if task.startswith("lab:") else str(write_choices(tmp_path / task))
     numbers = [
         [(s.key, s.value, s.low, s.high, s.n) for s in evaluate(name, task, shots=(0, 2), limit=40)]
         for name in ("lab", f"openai:{address}#lab")
