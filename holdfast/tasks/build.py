@@ -131,7 +131,7 @@ def _template(draft: Draft, shape: Shape, examples: Splits) -> Template:
     settings = draft.settings
     every = list(chain.from_iterable(examples.values()))
     # A chat task that was written out names its target, and its messages are a column.
-    wrong = {"loss": not all("messages" in example.fields for example in every), "think": shape.target != "messages"}
+    wrong = {"loss": not all("messages" in example.fields for example in every), "think": not shape.conversation}
     for key in wrong:
         if getattr(settings, key) is not None and wrong[key]:
             raise ValueError(

@@ -10,6 +10,7 @@ from holdfast.tasks.error_list import nearest
 from holdfast.tasks.jinja import evaluate
 from holdfast.tasks.records import kind
 from holdfast.tasks.settings import TaskYaml
+from holdfast.tasks.sharegpt import from_sharegpt
 from holdfast.tasks.task import Example, Template
 
 CONVERSATION = "{% for turn in messages %}{{ turn.role | capitalize }}: {{ turn.content }}\n{% endfor %}Assistant:"
@@ -25,19 +26,27 @@ INSTRUCTION = """### Instruction:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """One set of keys: the texts that are read, the key of the answer, and the template that suits them."""
+    """One set of keys: the texts that are read, the key of the answer, the template that suits them, and if they are turns of a talk."""
 
     name: str
     reads: tuple[str, ...]
     target: str
     template: Template
+    conversation: bool = False
 
 
 SHAPES = (
     Shape("input/target", ("input",), "target", Template()),
     Shape("prompt/completion", ("prompt",), "completion", Template(input="{{ prompt }}", delimiter="")),
     Shape("prompt/chosen", ("prompt",), "chosen", Template(input="{{ prompt }}", delimiter="")),
-    Shape("messages", ("messages",), "messages", Template(input=CONVERSATION, chat="auto")),
+    Shape("messages", ("messages",), "messages", Template(input=CONVERSATION, chat="auto"), conversation=True),
+    Shape(
+        "conversations",
+        ("conversations",),
+        "conversations",
+        Template(input=CONVERSATION, chat="auto"),
+        conversation=True,
+    ),
     Shape("instruction/output", ("instruction",), "output", Template(input=INSTRUCTION, delimiter="")),
     Shape("text/label", ("text",), "label", Template(input="{{ text }}\nAnswer:")),
 )
@@ -86,8 +95,9 @@ def to_example(
         ValueError: what is wrong with the line, and what to do.
     """
     # A conversation carries its answer in itself, so that none of the other keys has a meaning.
-    if shape.target == "messages":
-        return Example(*read_conversation(values, settings.think, settings.loss))
+    if shape.conversation:
+        messages = from_sharegpt(values) if shape.target == "conversations" else values
+        return Example(*read_conversation(messages, settings.think, settings.loss))
     for key in shape.reads:
         _text(key, values[key])
     words = settings.verbalizer or {}
