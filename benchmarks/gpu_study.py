@@ -64,7 +64,9 @@ class Clock:
     def run(self, what: str, command: Sequence[str]) -> int | None:
         """Run a command; None where the time ended first, and it was interrupted."""
         print(f"+ {shlex.join(command)}", file=sys.stderr, flush=True)
-        start, environment = time.monotonic(), {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+        # Before what is there already, and not in its place: libraries may stand there too.
+        paths = os.pathsep.join(filter(None, (str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH"))))
+        start, environment = time.monotonic(), {**os.environ, "PYTHONPATH": paths}
         process = subprocess.Popen(command, env=environment, start_new_session=True)
         code: int | None
         try:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import lab_and_real
 from benchmarks.all import EQUAL, LIMITS, NOISE
 
 HOUSE = Path(__file__).resolve().parents[2]
@@ -54,3 +55,19 @@ def test_reporting_measures_every_step_and_a_page_that_is_small(how: list[str]) 
     ]  # fmt: skip
     assert all(step["ours"] > 0 and step["memory"] > 0 for step in steps)
     assert 10_000 < page["bytes"] < 2_000_000
+
+
+def test_the_lab_is_compared_with_a_real_model_over_the_arms_of_both() -> None:
+    """On a committed study against itself every rank is the same; the bugs: arms paired by rate, or a mean over other targets."""
+    folder = HOUSE / "docs/studies/real-first"
+    shared = lab_and_real.pairs(folder, folder)
+    assert len(shared) == 15
+    assert all(pair.first == pair.second for pair in shared)
+    # The three rates of full fine-tuning, from the lowest to the highest.
+    assert [pair.name for pair in shared if pair.name.startswith("full, rate")] == [
+        f"full, rate {n}" for n in (1, 2, 3)
+    ]
+    kept = [(value, value) for pair in shared if (value := pair.first["kept"]) is not None]
+    rho, low, _, p = lab_and_real.correlation(kept)
+    assert (rho, low) == (pytest.approx(1.0), pytest.approx(1.0))
+    assert p < 0.001
