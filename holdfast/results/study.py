@@ -112,7 +112,8 @@ class Cell:
 class TaskScore:
     """An arm's scores on one task over its seeds, in points: the target with the prompt, any other without.
 
-    `task` is the target that the arm was tuned on, `asked` the task that was evaluated.
+    `task` is the target that the arm was tuned on, `asked` the task that was evaluated. `floored` is a general task on which the base is
+    not above chance, so that it counts in no mean.
     """
 
     task: str
@@ -122,6 +123,7 @@ class TaskScore:
     shots: int
     base: float | None
     score: Spread | None
+    floored: bool = False
     record: str = "answered"
 
 

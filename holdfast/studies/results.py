@@ -155,7 +155,8 @@ def _answered(target: str, arm: str, runs: Sequence[Sequence[Score]]) -> list[Ta
     for (task, role, shots), results in lines.items():
         values = [_points(line.headline) for line in results]
         # The base is the same model in every run, so the first run's measurement stands for all.
-        task_scores.append(TaskScore(target, arm, task, role, shots, _points(results[0].base), Spread.of(values)))
+        base, floored = _points(results[0].base), results[0].floored
+        task_scores.append(TaskScore(target, arm, task, role, shots, base, Spread.of(values), floored))
     return task_scores
 
 

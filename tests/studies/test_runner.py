@@ -91,10 +91,14 @@ def test_every_task_that_was_asked_is_summed_up_too(world: Path, study) -> None:
         assert found[cell.arm, "pick"].score == cell.target
         # The untrained base gets nothing right there, so the task is shown and counts in no mean.
         assert found[cell.arm, "copy"].base == 0
+        assert found[cell.arm, "copy"].floored
+        assert not found[cell.arm, "pick"].floored
         assert found[cell.arm, "copy"].score is not None
         assert cell.change is None
     lines = (world / "study/study.md").read_text().splitlines()
-    assert next(line for line in lines if line.startswith("| copy, 0 shots")).count("|") == 3 + len(ARMS)
+    (line,) = (line for line in lines if line.startswith("| copy, 0 shots"))
+    assert line.count("|") == 3 + len(ARMS)
+    assert line.split("|")[2].strip() == "0.0 f"
 
 
 def test_tasks_joined_are_one_target(world: Path, tmp_path: Path) -> None:

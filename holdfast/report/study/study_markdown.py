@@ -19,7 +19,8 @@ def markdown(study: Study, name: str) -> str:
         made = StudyTable.of(study, task)
         parts += [f"## {task}", _arms(made)]
         if made.answered:
-            parts += ["Each task, in points (target with the prompt, others without):", _answered(made)]
+            note = "Each task, in points (target with the prompt, others without; f: the base is not above chance, in no mean):"
+            parts += [note, _answered(made)]
         if made.tests:
             caption = f"Difference to {_name(made.against)}, in points, with its 95 % interval over seeds (p over items, over seeds):"
             tests = [[_name(arm), *map(_difference, row)] for arm, row in made.tests]
@@ -59,8 +60,9 @@ def _answered(made: StudyTable) -> str:
         by_arm = {score.arm: score for score in scores}
         base = next((score.base for score in scores if score.base is not None), None)
         entries = [shown(by_arm[arm].score) if arm in by_arm else "-" for arm in arms]
+        mark = " f" if any(score.floored for score in scores) else ""
         rows.append(
-            [f"{task}, {shots} shot{'' if shots == 1 else 's'}", "-" if base is None else f"{base:.1f}", *entries]
+            [f"{task}, {shots} shot{'' if shots == 1 else 's'}", "-" if base is None else f"{base:.1f}{mark}", *entries]
         )
     return _table(("task", "base", *map(_name, arms)), rows)
 
