@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-import yaml
+from pydantic import Field, TypeAdapter, ValidationError
 
 from holdfast.api.request import RunPlan, plan_run, read_request
 from holdfast.api.versions import library_versions
@@ -28,6 +28,8 @@ from holdfast.stages.curate import Curate
 from holdfast.stages.loader import Loader
 from holdfast.stages.measure import clear_points, explain, measure, measure_untrained, prompt_owners
 from holdfast.stages.stage import dependencies, exclusive, execute, folder_of
+from holdfast.tasks.error_list import short_repr
+from holdfast.tasks.yaml_files import read_yaml
 from holdfast.training.processes import processes
 
 OPTIONAL = (
@@ -177,6 +179,30 @@ def _write_run(folder: Path, root: Path, plan: RunPlan, outputs: Sequence[Output
     write_card(folder, of_run(folder))
 
 
+def _check_types(config: Mapping[str, Any], path: Path) -> None:
+    """Refuse a config.yaml whose values are of other types than `tune` writes; what they say is checked by `tune`.
+
+    Raises:
+        ValueError: the first that is; with its key.
+    """
+    texts, optional_text = TypeAdapter(str | list[str]), TypeAdapter(str | None)
+    types = {"model": TypeAdapter(str), "task": texts, "method": TypeAdapter(str)}
+    types |= {"stages": TypeAdapter(dict[str, dict[str, Any]]), "general": TypeAdapter(str | list[str] | None)}
+    types |= dict.fromkeys(("curate", "edit", "decode", "probe"), optional_text)
+    types |= {"shots": TypeAdapter(Annotated[list[Annotated[int, Field(ge=0, le=1000)]], Field(min_length=1)])}
+    types |= {"limit": TypeAdapter(Annotated[int, Field(ge=1)] | None), "seed": TypeAdapter(int)}
+    types |= {"noise_floor": TypeAdapter(bool), "analyses": TypeAdapter(list[str]), "dtype": TypeAdapter(str)}
+    for key, checker in types.items():
+        if key not in config:
+            continue
+        try:
+            checker.validate_python(config[key])
+        except ValidationError as error:
+            raise ValueError(
+                f"{path}: `{key}`: {short_repr(config[key])}: {error.errors()[0]['msg'].lower()}"
+            ) from None
+
+
 def repeat(
     config: str | Path,
     out: str | Path | None = None,
@@ -195,15 +221,14 @@ def repeat(
     """
     path = Path(config)
     try:
-        config_values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        config_values = read_yaml(path, "every run's folder holds its config.yaml")
     except FileNotFoundError:
         raise ValueError(f"{path}: there is no such file; every run's folder holds its config.yaml") from None
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path}: not YAML: {str(error).splitlines()[0]}") from None
     needed = ("model", "task", "method", "stages")
     if not isinstance(config_values, dict) or any(key not in config_values for key in needed):
         raise ValueError(f"{path}: not the config.yaml of a run; it needs {', '.join(needed)}")
     refuse_code(config_values, path, trust_code=trust_code)
+    _check_types(config_values, path)
     fields = {f"{stage}_": values for stage, values in config_values["stages"].items()}
     # As arguments and not as a file: the repeated run passes every check of a new one.
     options = {"dtype": "fp32"} | {key: config_values[key] for key in OPTIONAL if key in config_values}

@@ -11,6 +11,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from holdfast.results.visible import Visible, visible, visible_json
+
 DEBUG = "--debug"
 
 
@@ -20,7 +22,7 @@ def show(renderable: Any) -> None:
     # A file or a pipe has no width; rich would take that of some terminal around it, and fold tables into it.
     if not console.is_terminal:
         console.width = max(80, console.width if console.width != 80 else 80)
-    console.print(renderable, markup=False, highlight=False)
+    console.print(Visible(renderable), markup=False, highlight=False)
 
 
 def run(folder: Path) -> None:
@@ -99,7 +101,7 @@ def facts(values: dict[str, Any]) -> None:
     """Print names and values, one a line."""
     width = max(map(len, values))
     for name, value in values.items():
-        print(f"{name:<{width}}  {value}")
+        print(visible(f"{name:<{width}}  {value}"))
 
 
 def scores(records: Iterable[Any], as_json: bool, otherwise: Callable[[], None]) -> None:
@@ -114,7 +116,7 @@ def lines(records: Iterable[Mapping[str, Any]]) -> None:
     """Print one JSON object a line."""
     for record in records:
         # Flushed line by line: a program at the other end of a pipe may act on each.
-        print(json.dumps(record, ensure_ascii=False), flush=True)
+        print(visible_json(json.dumps(record, ensure_ascii=False)), flush=True)
 
 
 def listing(records: Sequence[Mapping[str, Any]], as_json: bool) -> None:
@@ -189,7 +191,7 @@ def guarded(command: Callable[[], None]) -> None:
             raise
         full = isinstance(error, OSError) and error.errno == errno.ENOSPC
         hint = "the disk is full; free some space and give the same command again, it goes on where it stopped: "
-        print(f"holdfast: {hint if full else ''}{message(error)}", file=sys.stderr)
+        print(f"holdfast: {hint if full else ''}{visible(message(error))}", file=sys.stderr)
         sys.exit(1)
 
 

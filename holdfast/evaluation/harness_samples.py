@@ -16,6 +16,7 @@ from holdfast.results.scores import Output
 from holdfast.tasks.task import Task
 
 FOLDER = "samples"
+LONGEST_NAME = 180  # bytes of a task's name: file systems take 255, and the rest of the file's name comes to them
 
 
 def write_samples(folder: Path, outputs: Iterable[Output], tasks: Iterable[Task]) -> list[Path]:
@@ -29,6 +30,8 @@ def write_samples(folder: Path, outputs: Iterable[Output], tasks: Iterable[Task]
         model = output.variant + (f"-prompt-{output.prompt}" if output.prompt else "")
         # A task of the hub has slashes and colons in its name, which file systems read otherwise or refuse.
         name = re.sub(r"[^\w.-]+", "-", output.task)
+        if len(name.encode()) > LONGEST_NAME:
+            name = f"{name.encode()[:LONGEST_NAME].decode(errors='ignore')}-{_hash(output.task)[:8]}"
         cells[folder / FOLDER / model / f"samples_{name}_{output.shots}-shot.jsonl"].append(output)
     for path, cell in cells.items():
         with whole(path) as part, part.open("w", encoding="utf-8") as file:

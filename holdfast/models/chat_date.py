@@ -5,6 +5,10 @@ import string
 from functools import partial
 from typing import Any
 
+from transformers.utils import chat_template_utils
+
+from holdfast.tasks.bounded_jinja import BoundedEnvironment
+
 CLOCK = "strftime_now"  # the one way in which transformers lets a chat template ask for the date
 
 
@@ -26,6 +30,8 @@ def fix_date(tokenizer: Any, date: str | None) -> None:
     Raises:
         ValueError: `date` is not a date.
     """
+    # A model's folder is as foreign as a task's: its template gets transformers' own environment, with bounds on time and memory.
+    chat_template_utils.ImmutableSandboxedEnvironment = BoundedEnvironment  # pyright: ignore[reportPrivateImportUsage]
     tokenizer.apply_chat_template = partial(_chat, tokenizer, _macro(date or today()))
 
 

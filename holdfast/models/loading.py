@@ -101,11 +101,14 @@ def load(
                 **options,
             )
         tokenizer = _tokenizer(source, options)
-    except (OSError, KeyError, ImportError) as error:
+    except MemoryError:
+        raise  # The model may well be whole.
+    except Exception as error:
+        # What is wrong with a file shows in whatever way the library that reads it fails: tokenizers raises bare `Exception`.
+        if isinstance(error, ValueError) and str(error).startswith(str(source)):
+            raise
         missing = "" if folder.exists() else "no such folder here, and as a hub id it "
-        raise ValueError(
-            f"{source}: {missing}cannot be loaded as a language model: {str(error).splitlines()[0]}"
-        ) from error
+        raise ValueError(f"{source}: {missing}cannot be loaded as a language model: {_first_line(error)}") from error
     model, report = loaded
     _check_weights(str(source), report)
     prepare_tokenizer(tokenizer, str(source))
@@ -152,8 +155,19 @@ def load_tokenizer(source: str | Path, *, trust_remote_code: bool = False) -> An
     """
     try:
         return _tokenizer(source, {"trust_remote_code": trust_remote_code})
-    except (OSError, KeyError, ImportError) as error:
-        raise ValueError(f"{source}: its tokenizer cannot be loaded: {str(error).splitlines()[0]}") from error
+    except MemoryError:
+        raise
+    except Exception as error:  # as in `load`
+        raise ValueError(f"{source}: its tokenizer cannot be loaded: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    """Return the beginning of an error, with its type where the text alone says nothing: the text of KeyError is a word."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = lines[0][:500] if lines else ""
+    # pydantic's and huggingface_hub's first line ends in a colon, and says what is wrong in the next.
+    text = " ".join((text, lines[1][:300])) if text.endswith(":") and len(lines) > 1 else text
+    return text if isinstance(error, OSError | ValueError | ImportError) and text else f"{type(error).__name__}: {text}"
 
 
 def _check_weights(source: str, report: Mapping[str, Any]) -> None:

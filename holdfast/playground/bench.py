@@ -26,6 +26,7 @@ from holdfast.tasks.templates import behind, choose_demonstrations, question
 PLAIN = "plain text"
 MOST_TASKS, MOST_SHOTS = 8, 4  # whose examples are offered; demonstrations that can be chosen
 LIKELIEST = 5
+LONGEST_INPUT = 100_000  # characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +66,13 @@ class Bench:
         """Return the prompt that the models read: the text after `shots` demonstrations of a task, or as it is.
 
         Raises:
-            ValueError: the text is empty.
+            ValueError: the text is empty, or longer than any model here reads.
         """
         if not text.strip():
             raise ValueError("write something to ask, or choose an example")
+        # Before it is tokenised, which takes minutes for megabytes, and others wait meanwhile.
+        if len(text) > LONGEST_INPUT:
+            raise ValueError(f"write at most {LONGEST_INPUT:,} characters")
         known = self.tasks.get(task)
         if known is None:  # Plain text, or a task whose data is gone.
             return text

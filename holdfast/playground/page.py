@@ -4,13 +4,15 @@ Model output is text: everything is escaped before it becomes markup.
 """
 
 import os
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
 
-from holdfast.playground.bench import MOST_SHOTS, PLAIN, Bench, Reply, Sample
+from holdfast.playground.bench import LONGEST_INPUT, MOST_SHOTS, PLAIN, Bench, Reply, Sample
+from holdfast.playground.guard import LOCAL, Guard, is_loopback
 
 # Before Gradio is imported: it reads these then, and would otherwise ask its makers for news.
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
@@ -19,6 +21,7 @@ os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 try:
     import gradio as gr
     from gradio.themes import Default
+    from starlette.middleware import Middleware
 except ImportError as error:
     raise ValueError("the playground needs Gradio; pip install 'holdfast[playground]'") from error
 
@@ -27,6 +30,7 @@ HEAD = '<meta name="viewport" content="width=device-width, initial-scale=1"><met
 EXAMPLES = (
     "<h2>Examples of the report</h2><p class='note'>Chosen by the report’s rule: where an answer fell or rose most.</p>"
 )
+MOST_WAITING = 16  # requests in the queue
 WAITING = "Ask something, and the answer appears here."
 
 
@@ -43,10 +47,19 @@ def serve(bench: Bench, *, host: str, port: int | None, wait: bool = True) -> tu
         button_primary_background_fill="*primary_600", button_primary_background_fill_hover="*primary_700",
         input_placeholder_color="*neutral_500", input_placeholder_color_dark="*neutral_400",
     )  # fmt: skip
+    # An answer takes seconds, so that a queue of more is of people who left.
+    blocks.queue(max_size=MOST_WAITING)
+    local = is_loopback(host)
+    # Whoever is let in from other machines may ask the models, and reads the examples of the run's data.
+    password = None if local else secrets.token_urlsafe(12)
+    guard = Middleware(Guard, hosts=(*LOCAL, host) if local else ())
     _, address, _ = blocks.launch(
         server_name=host, server_port=port, share=False, quiet=True, prevent_thread_lock=True, inbrowser=False,
         ssr_mode=False, footer_links=[], theme=theme, css=STYLE, head=HEAD, enable_monitoring=False, show_error=True,
+        auth=None if password is None else ("holdfast", password), app_kwargs={"middleware": [guard]},
     )  # fmt: skip
+    if password is not None:
+        print(f"Other machines can reach this page. User: holdfast, password: {password}", flush=True)
     # Gradio serves in a thread of its own, which ends with the main one.
     if wait:
         print(f"Playground of {bench.name}: {address} (Ctrl-C ends it)", flush=True)
@@ -61,7 +74,7 @@ def page(bench: Bench) -> Any:
         with gr.Row(elem_id="question"):
             with gr.Column(scale=3, min_width=280):
                 text = gr.Textbox(
-                    label="Input", lines=8, max_lines=20, elem_id="input",
+                    label="Input", max_length=LONGEST_INPUT, lines=8, max_lines=20, elem_id="input",
                     placeholder="What every model is asked, or choose an example below.",
                 )  # fmt: skip
             with gr.Column(scale=2, min_width=240):

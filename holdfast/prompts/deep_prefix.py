@@ -95,8 +95,10 @@ class DeepPrefix(nn.Module):
             )
         try:
             layers, heads = int(config["num_layers"]), int(config["num_attention_heads"])
+            if layers < 1 or heads < 1:
+                raise ValueError(f"its sizes do not fit its configuration ({layers} layers of {heads} heads)")
             states = tensors[KEY].unflatten(1, (layers, 2, heads, -1)).permute(1, 2, 3, 0, 4)  # [L, 2, H, P, d]
-        except (KeyError, TypeError, RuntimeError) as error:
+        except (KeyError, TypeError, RuntimeError, OverflowError) as error:
             raise ValueError(f"its sizes do not fit its configuration ({str(error).splitlines()[0]})") from None
         return cls([(keys[None], values[None]) for keys, values in states])
 

@@ -78,9 +78,17 @@ class LowRank(nn.Module):
         if not names or unread or tensors.keys() != expected:
             contents = ", ".join(unread or sorted(tensors.keys() - expected)[:3]) or "no matrices"
             raise ValueError(f"a LoRA with {contents}, which cannot be attached; merge it into the model instead")
-        rank = float(config["r"])
-        # Rank-stabilised LoRA divides by the root of the rank (Kalajdzievski 2023, arXiv:2312.03732).
-        scale = float(config["lora_alpha"]) / (math.sqrt(rank) if config.get("use_rslora") else rank)
+        try:
+            rank, alpha = float(config["r"]), float(config["lora_alpha"])
+            # Rank-stabilised LoRA divides by the root of the rank (Kalajdzievski 2023, arXiv:2312.03732).
+            scale = alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
+        except (KeyError, TypeError, ValueError, ZeroDivisionError, OverflowError):
+            scale = math.nan
+        if not math.isfinite(scale):
+            raise ValueError("a LoRA whose r and lora_alpha are no numbers that give a scale; save it again")
+        shapes = [(tensors[f"{BEFORE}{n}{DOWN}"].shape, tensors[f"{BEFORE}{n}{UP}"].shape) for n in names]
+        if any(len(down) != 2 or len(up) != 2 or down[0] != up[1] for down, up in shapes):
+            raise ValueError("a LoRA whose pairs of matrices have not one rank each; save it again")
         matrices = {name: (tensors[f"{BEFORE}{name}{DOWN}"], tensors[f"{BEFORE}{name}{UP}"]) for name in names}
         return cls(matrices, scale, bool(config.get("fan_in_fan_out")))
 

@@ -39,7 +39,7 @@ def read_config(folder: str | Path) -> dict[str, Any]:
         config = json.loads((Path(folder) / CONFIG).read_text(encoding="utf-8"))
         config.get("peft_type")  # JSON that is no object has no `get`, and is reported below
         return config
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
         raise _unsaved(folder, error) from error
 
 
@@ -52,7 +52,7 @@ def read_adapter(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]
     config = read_config(folder)
     try:
         return config, safetensors.torch.load_file(Path(folder) / WEIGHTS)
-    except (OSError, SafetensorError) as error:
+    except (OSError, SafetensorError, ValueError) as error:
         raise _unsaved(folder, error) from error
 
 

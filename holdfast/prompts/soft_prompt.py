@@ -95,6 +95,11 @@ class SoftPrompt(nn.Module):
             raise ValueError(
                 f"an adapter of type {peft_type} with {', '.join(sorted(tensors))}; a soft prompt is of type PROMPT_TUNING with {KEY}"
             )
+        length = config.get("num_virtual_tokens", len(tensors[KEY]))
+        if length != len(tensors[KEY]) or not len(tensors[KEY]) or not tensors[KEY].is_floating_point():
+            raise ValueError(
+                f"its configuration has {str(length)[:40]} virtual tokens, and its file {len(tensors[KEY])} of {tensors[KEY].dtype}"
+            )
         return cls(tensors[KEY])
 
 

@@ -28,7 +28,7 @@ def literal(text: str) -> Any:
     """Return a value as the command line writes it: a Python or YAML-like literal where it is one, else text."""
     try:
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):  # `{[]: 1}`; a thousand brackets
         return {"true": True, "false": False, "none": None}.get(text.lower(), text)
 
 

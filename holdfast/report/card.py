@@ -1,6 +1,8 @@
 """The model card: README.md with a hub's metadata, the numbers before and after, and how to load each piece."""
 
+import json
 import re
+import shlex
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -12,6 +14,7 @@ from holdfast.report.run import disguises
 from holdfast.results import run_folder, units, verdicts
 from holdfast.results.run_folder import Folder
 from holdfast.results.summary import STATE, Summary, TaskResult, change
+from holdfast.results.visible import escaped, one_line, visible
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")  # owner/name; anything else is a path or a local name
 MANY = {
@@ -46,11 +49,11 @@ def card(run: Folder, architecture: LoadedAs, repo: str | None = None) -> str:
     head = yaml.safe_dump(_metadata(run, summary), sort_keys=False, allow_unicode=True)
     parts = [
         f"---\n{head}---",
-        f"# {_escape(run.name)}",
-        _escape(sentences.verdict_on(summary)),
+        f"# {escaped(run.name)}",
+        escaped(sentences.verdict_on(summary)),
         _trained(run, summary),
         "## Before and after\n\n" + _table(summary),
-        _escape(sentences.transfer(summary)),
+        escaped(sentences.transfer(summary)),
         "## Loading\n\n" + _loading(run, architecture, repo),
         "## Limits\n\n" + _limits(run, summary),
         "## Repeating this run\n\n" + _repeat(run),
@@ -87,16 +90,16 @@ def _metadata(run: Folder, summary: Summary) -> dict[str, Any]:
 def _trained(run: Folder, summary: Summary) -> str:
     """Return the list of circumstances: base model, recipe, targets, pieces, seed and versions, those that are known."""
     circumstances = run.one
-    targets = list(dict.fromkeys(f"`{line.task}`" for line in summary.first_metric("target")))
+    targets = list(dict.fromkeys(_code(line.task) for line in summary.first_metric("target")))
     rows = [
-        ("Base model", f"`{run.base_model}`" if run.base_model else ""),
-        ("Tuned model", f"`{circumstances.model}`" if circumstances.model not in ("", run.base_model) else ""),
-        ("Recipe", f"`{circumstances.recipe}`" if circumstances.recipe else ""),
+        ("Base model", _code(run.base_model) if run.base_model else ""),
+        ("Tuned model", _code(circumstances.model) if circumstances.model not in ("", run.base_model) else ""),
+        ("Recipe", _code(circumstances.recipe) if circumstances.recipe else ""),
         ("Tuned on", ", ".join(targets)),
         ("In this folder", ", ".join(_pieces(run)) or "scores only"),
         ("Seed", str(circumstances.seed)),
-        ("Precision", f"{circumstances.dtype} on {circumstances.device}" if circumstances.dtype else ""),
-        ("Versions", ", ".join(f"{name} {version}" for name, version in circumstances.versions.items())),
+        ("Precision", escaped(f"{circumstances.dtype} on {circumstances.device}") if circumstances.dtype else ""),
+        ("Versions", escaped(", ".join(f"{name} {version}" for name, version in circumstances.versions.items()))),
     ]
     return "\n".join(f"- {name}: {value}" for name, value in rows if value)
 
@@ -104,7 +107,7 @@ def _trained(run: Folder, summary: Summary) -> str:
 def _pieces(run: Folder) -> list[str]:
     """Return the weights in the folder, each in words with its path; a prompt for each target where there are several."""
     pieces = [f"{KINDS[piece]} (`{piece}/`)" for piece in run.pieces if piece in KINDS]
-    return pieces + [f"{PROMPTS.get(run.kind(path), 'a prompt')} (`{path}/`)" for path in run.prompts]
+    return pieces + [f"{PROMPTS.get(run.kind(path), 'a prompt')} ({_code(path + '/')})" for path in run.prompts]
 
 
 def _table(summary: Summary) -> str:
@@ -127,7 +130,7 @@ def _row(line: TaskResult, states: list[str | None]) -> list[str]:
     score = line.headline
     moved = units.with_interval(score, "delta") if score and score.delta is not None else "–"
     values = [units.with_interval(score) if score else "–" for score in (line.base, *map(line.tuned.get, states))]
-    start = [_escape(line.task), str(line.shots), _escape(line.metric)]
+    start = [escaped(line.task), str(line.shots), escaped(line.metric)]
     word = "base not above chance" if line.floored else verdicts.long(score) if score else ""
     return [*start, *values, moved, str(line.any.n), word or "–"]
 
@@ -141,8 +144,8 @@ def _loading(run: Folder, architecture: LoadedAs, repo: str | None) -> str:
     code = [
         f"from transformers import {architecture.auto_class}, AutoTokenizer",
         "",
-        f'tokenizer = AutoTokenizer.from_pretrained("{start}")',
-        f'model = {architecture.auto_class}.from_pretrained("{start}")',
+        f"tokenizer = AutoTokenizer.from_pretrained({_quoted(start)})",
+        f"model = {architecture.auto_class}.from_pretrained({_quoted(start)})",
     ]
     joined = "prompt" in has and run.kind(run.prompts[0]) == "JOINED"  # which PEFT can not attach at once
     # The import stands first in the code, but only PEFT's pieces need it: a reader without PEFT can load the model.
@@ -157,16 +160,23 @@ def _loading(run: Folder, architecture: LoadedAs, repo: str | None) -> str:
         note = "the prompt is attached: use this for"
         for path in [] if joined else run.prompts:
             task = path.rpartition("/")[2] if len(run.prompts) > 1 else "the task"
-            code.append(f"tuned = PeftModel.from_pretrained(model, {_piece(run, path, repo)})  # {note} {task}")
+            code.append(
+                f"tuned = PeftModel.from_pretrained(model, {_piece(run, path, repo)})  # {note} {one_line(task)}"
+            )
         if len(run.prompts) > 1 and not joined:
             code.append("# one of them at a time: load the model anew for another")
-    text = "```python\n" + "\n".join(code) + "\n```"
+    text = _fenced("\n".join(code), "python")
     return text + (_removable(run, architecture, repo) if "prompt" in has else "")
 
 
 def _piece(run: Folder, path: str, repo: str | None) -> str:
     """Return the arguments of `from_pretrained` for a piece at a path of the folder or the repository."""
-    return f'"{repo}", subfolder="{path}"' if repo else f'"{run.name}/{path}"'
+    return f"{_quoted(repo)}, subfolder={_quoted(path)}" if repo else _quoted(f"{run.name}/{path}")
+
+
+def _quoted(text: str) -> str:
+    """Return a text as Python code has it: people copy this code, and a quote in a name must not end the string."""
+    return json.dumps(one_line(text), ensure_ascii=False)
 
 
 def _removable(run: Folder, architecture: LoadedAs, repo: str | None) -> str:
@@ -187,7 +197,7 @@ def _removable(run: Folder, architecture: LoadedAs, repo: str | None) -> str:
         )
     # The prompt's name in `holdfast.load`: the target's, where there are several.
     name = run.prompts[0].rpartition("/")[2] if len(run.prompts) > 1 else "on"
-    local = f'`holdfast.load("{run.name}", prompt="{name}").generate(texts)` batches correctly.'
+    local = f"{_code(f'holdfast.load({_quoted(run.name)}, prompt={_quoted(name)}).generate(texts)')} batches correctly."
     return (text + ("" if repo else local)).rstrip()
 
 
@@ -203,16 +213,16 @@ def _limits(run: Folder, summary: Summary) -> str:
         ("Lost", by_verdict.get("lost", [])),
         ("Not resolvable at this n", by_verdict.get("not resolvable", [])),
     ):
-        tasks = [f"{_escape(line.task)} ({line.shots}-shot)" for line in group]
+        tasks = [f"{escaped(line.task)} ({line.shots}-shot)" for line in group]
         if tasks:
             limits.append(f"{start}: {', '.join(tasks)}.")
-    limits += [_escape(pair.sentence()) for pair in disguises.pairs(summary)]
+    limits += [escaped(pair.sentence()) for pair in disguises.pairs(summary)]
     if summary.floored:
-        tasks = [f"{_escape(line.task)} ({line.shots}-shot)" for line in summary.floored]
+        tasks = [f"{escaped(line.task)} ({line.shots}-shot)" for line in summary.floored]
         limits.append(f"The base is not above chance, so in no mean: {', '.join(tasks)}.")
     if not [line for line in summary.first_metric("general") if change(line.headline)]:
         limits.append("No general task was compared, so forgetting is unknown.")
-    limits += [f"{sentence[0].upper()}{sentence[1:]}." for sentence in run.truncated]
+    limits += [escaped(f"{sentence[0].upper()}{sentence[1:]}.") for sentence in run.truncated]
     limits += [f"Absent from the folder: {sentence}" for sentence in run.absent]
     return "\n".join(f"- {sentence}" for sentence in limits)
 
@@ -220,14 +230,23 @@ def _limits(run: Folder, summary: Summary) -> str:
 def _repeat(run: Folder) -> str:
     if not run.is_run:
         return (
-            f"```json\n{run.config.strip()}\n```"
+            _fenced(run.config.strip(), "json")
             if run.config
             else "The configuration is not in this folder, so the run cannot be repeated from it alone."
         )
-    return f"```\nholdfast run {run.name}/config.yaml\n```\n\n```yaml\n{run.config.strip()}\n```"
+    command = f"holdfast run {shlex.quote(one_line(f'{run.name}/config.yaml'))}"
+    return f"{_fenced(command)}\n\n{_fenced(run.config.strip(), 'yaml')}"
 
 
-def _escape(text: str) -> str:
-    """Return text that Markdown shows as it is, also inside a table."""
-    # Names of tasks and models hold underscores and bars; "<" would begin HTML on a hub.
-    return re.sub(r"([\\`*_\[\]<>|])", r"\\\1", text)
+def _code(text: object) -> str:
+    """Return text in backticks, which no text of its own can end."""
+    # GitHub and hubs end a code span at as many backticks as began it, and HTML in it is shown; a bar would part a table's cell.
+    plain = one_line(str(text)).replace("`", "'").replace("|", "\\|")
+    return f"`{plain}`"
+
+
+def _fenced(text: str, language: str = "") -> str:
+    """Return text as a block of code, behind a fence that is longer than any in it."""
+    longest = max((len(run) for run in re.findall("`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}{language}\n{visible(text)}\n{fence}"

@@ -8,7 +8,6 @@ from itertools import chain
 from pathlib import Path
 from typing import Literal
 
-import yaml
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as checked
 from scipy import stats
@@ -17,6 +16,8 @@ from holdfast.results import verdicts
 from holdfast.results.metric_facts import facts
 from holdfast.results.statistics import LEVEL, Estimate, Z
 from holdfast.results.summary import Summary, TaskResult
+from holdfast.tasks.error_list import short_repr
+from holdfast.tasks.yaml_files import read_yaml
 
 Outcome = Literal["kept", "lost", "cannot tell"]
 EXIT: dict[Outcome, int] = {"kept": 0, "lost": 2, "cannot tell": 3}
@@ -57,11 +58,9 @@ def read_policy(path: Path) -> Policy:
         ValueError: there is no such file, or it is no policy; the message names the field and the nearest that there is.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = read_yaml(path, "a policy is YAML such as `retention: 0.95`")
     except FileNotFoundError:
         raise ValueError(f"{path}: there is no such file; a policy is YAML such as `retention: 0.95`") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise ValueError(f"{path}: not a policy; write fields such as `retention: 0.95`, one a line")
     try:
@@ -75,7 +74,7 @@ def read_policy(path: Path) -> Policy:
             hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(known)}"
             raise ValueError(f"{path}: unknown field {name!r}; {hint}") from None
         raise ValueError(
-            f"{path}: {name}: {first['msg'][0].lower()}{first['msg'][1:]}, not {first['input']!r}"
+            f"{path}: {name}: {first['msg'][0].lower()}{first['msg'][1:]}, not {short_repr(first['input'])}"
         ) from None
 
 

@@ -1,18 +1,19 @@
 """A run's folder: where each of its parts lies, and what a report reads from it."""
 
 import json
-import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from holdfast.results.record_lines import read_objects, to_record
+from holdfast.results.run_log import read_log
 from holdfast.results.scores import Output, Score, read_outputs, read_scores, write_jsonl
 from holdfast.results.symptoms import mark
 from holdfast.tasks.task import Task
+from holdfast.tasks.yaml_files import read_yaml
 
+AGAIN = "give the command of the run again"
 PIECES = ("model", "prompt", "adapter")  # the weights that a run, or one of its stages, may leave
 
 
@@ -114,13 +115,18 @@ class RunFolder:
     @property
     def config(self) -> dict[str, Any]:
         """Return the configuration, as `config.yaml` has it."""
-        return yaml.safe_load(self.config_file.read_text(encoding="utf-8"))
+        config = read_yaml(self.config_file, "give the command of the run again")
+        if not isinstance(config, dict):
+            raise ValueError(
+                f"{self.config_file}: is not the configuration of a run; give the command of the run again"
+            )
+        return config
 
     @property
     def targets(self) -> list[str]:
         """Return the TASK arguments that the run trained on; `config.yaml` has one as text and several as a list."""
-        task = self.config["task"]
-        return [task] if isinstance(task, str) else list(task)
+        task = self.config.get("task", [])
+        return [task] if isinstance(task, str) else [str(name) for name in task or ()]
 
 
 @dataclass(frozen=True)
@@ -167,10 +173,8 @@ class Folder:
     def kind(self, prompt: str) -> str:
         """Return the type that PEFT gives the prompt at this path (`PREFIX_TUNING`, ...); `PROMPT_TUNING` where nothing says so."""
         try:
-            return str(
-                json.loads((self.path / prompt / "adapter_config.json").read_text(encoding="utf-8"))["peft_type"]
-            )
-        except (OSError, ValueError, KeyError):
+            return str(json.loads((self.path / prompt / "adapter_config.json").read_text(encoding="utf-8"))["peft_type"])
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return "PROMPT_TUNING"
 
     @property
@@ -211,16 +215,22 @@ def read(path: str | Path) -> Folder:
         raise ValueError(_no_scores(path))
     scores = _scores(path)
     outputs = read_outputs(path) if layout.outputs_file.exists() else []
-    log = _log(layout.log_file)
+    log = read_log(layout.log_file)
     # Two models that were compared have no configuration of a run; what was measured stands in the evidence.
     files = [path for path in (layout.config_file, layout.evidence_file) if path.exists()]
-    text = files[0].read_text(encoding="utf-8") if files else ""
+    try:
+        text = files[0].read_text(encoding="utf-8") if files else ""
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{files[0]}: is not UTF-8 text (byte {error.start}); {AGAIN}") from None
     variants = {score.variant for score in scores}
     absent = [
         sentence
         for missing, sentence in (
             (not outputs, "outputs.jsonl (the answers, item by item): no examples are shown."),
-            (not log and not layout.evidence_only, "log.jsonl (the course of training): no training curves are shown."),
+            (
+                not log.points and not layout.evidence_only,
+                "log.jsonl (the course of training): no training curves are shown.",
+            ),
             (not text, "config.yaml (the configuration): the run cannot be repeated from this folder alone."),
             (
                 "base" not in variants,
@@ -237,12 +247,12 @@ def read(path: str | Path) -> Folder:
         path,
         scores,
         outputs,
-        log,
+        log.points,
         text,
         absent,
-        _truncated(layout.log_file),
+        log.truncated,
         read_findings(path),
-        _rules(layout.log_file),
+        log.rules,
     )
 
 
@@ -279,10 +289,7 @@ def _no_scores(path: Path) -> str:
 
 
 def _scores(path: Path) -> list[Score]:
-    try:
-        scores = read_scores(path)
-    except TypeError as error:
-        raise ValueError(f"{path / 'scores.jsonl'}: a record is not a whole score ({error}); evaluate again") from None
+    scores = read_scores(path)
     if not scores:
         raise ValueError(f"{path / 'scores.jsonl'}: the file is empty, so there is nothing to report; evaluate again")
     # Lines are grouped by these keys, and of two equal ones only the last would be shown.
@@ -294,29 +301,13 @@ def _scores(path: Path) -> list[Score]:
     return scores
 
 
-def _rules(path: Path) -> list[str]:
-    """Return by what rule each stage kept its weights, where its log says so."""
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    # By stage: a resumed run writes the record again.
-    return list(
-        {r["stage"]: r["kept_by"] for r in (json.loads(line) for line in lines if '"kept_by"' in line)}.values()
-    )
-
-
-def _truncated(path: Path) -> list[str]:
-    """Return a sentence for each stage whose log says that training rows were too long and cut."""
-    messages: dict[str, str] = {}
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
-        # Text first: a log has a line for every step and such a record once a stage, so the others are not parsed for it.
-        if '"truncated_share"' not in line:
-            continue
-        record = json.loads(line)
-        if record["truncated_share"]:
-            cut, lost, empty = (100 * record[f"{name}_share"] for name in ("truncated", "target_cut", "target_lost"))
-            message = f"stage {record['stage']}: {cut:.0f} % of {record['rows']} training rows were cut to fit"
-            more = f", {lost:.0f} % lost tokens of their target and {empty:.0f} % all of it" if lost else ""
-            messages[record["stage"]] = message + more  # by stage: a resumed run writes the record again
-    return list(messages.values())
+@dataclass(frozen=True, slots=True)
+class _Finding:
+    analysis: str
+    step: int | None
+    measure: str
+    where: str
+    value: float
 
 
 def read_findings(folder: Path) -> list[dict[str, Any]]:
@@ -328,41 +319,4 @@ def read_findings(folder: Path) -> list[dict[str, Any]]:
     path = RunFolder(folder).analysis_file
     if not path.exists():
         return []
-    findings = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        try:
-            record = json.loads(line)
-            findings.append({name: record[name] for name in ("analysis", "step", "measure", "where", "value")})
-        except (ValueError, KeyError):
-            raise ValueError(
-                f"{path}:{number}: not a finding of an analysis; give the command of the run again"
-            ) from None
-    return findings
-
-
-def _log(path: Path) -> list[dict[str, Any]]:
-    """Return the training log's lines with a finite loss or validation score.
-
-    A last line that a killed run left unfinished is dropped; any other must be whole.
-
-    Raises:
-        ValueError: a line before the last is not JSON.
-    """
-    if not path.exists():
-        return []
-    lines = path.read_text(encoding="utf-8").rstrip("\n").split("\n")
-    records = []
-    for number, line in enumerate(lines, 1):
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError as error:
-            if number == len(lines):  # the only line that a killed process can have left half written
-                break
-            raise ValueError(f"{path}:{number}: this line is not JSON ({error.msg}); remove it") from None
-        values = {name: record.get(name) for name in ("loss", "validation")}
-        # A diverged run logs NaN or infinity, which a curve has no point for.
-        measured = {name: v for name, v in values.items() if isinstance(v, int | float) and math.isfinite(v)}
-        if isinstance(record.get("step"), int) and measured:
-            kept = {name: record[name] for name in ("stage", "step", "metric") if name in record}
-            records.append(kept | measured)
-    return records
+    return [asdict(to_record(_Finding, line, AGAIN)) for line in read_objects(path, AGAIN)]

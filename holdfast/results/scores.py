@@ -3,11 +3,15 @@
 import json
 import os
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 from holdfast.atomic_files import whole
+from holdfast.results.record_lines import read_objects, to_record
+
+RecordType = TypeVar("RecordType")
+AGAIN = "run `holdfast evaluate` again"
 
 Verdict = Literal["gained", "kept", "lost", "not resolvable"]
 # The purpose of a task: to learn it, to see whether it is kept, or to see whether what was lost is only hidden (a task in disguise, a
@@ -155,47 +159,22 @@ def read_scores(path: Path) -> list[Score]:
     """Return the scores of a run; `path` is `scores.jsonl` or the run's folder.
 
     Raises:
-        ValueError: there is no such file, or a line is not JSON.
-        TypeError: a record lacks a field of a score.
+        ValueError: there is no such file, or a line is no score; with file, line and field.
     """
-    return [Score(**_known(Score, record)) for record in _records(path, "scores.jsonl")]
+    return _read(Score, path, "scores.jsonl")
 
 
 def read_outputs(path: Path) -> list[Output]:
     """Return the items that the scores are made of; `path` is `outputs.jsonl` or the run's folder.
 
     Raises:
-        ValueError: there is no such file, or a line is not JSON.
-        TypeError: a record lacks a field of an output.
+        ValueError: there is no such file, or a line is no output; with file, line and field.
     """
-    outputs = []
-    for record in _records(path, "outputs.jsonl"):
-        for name in ("answers", "choices", "logprobs", "checks"):  # JSON has lists only
-            if record.get(name) is not None:
-                record[name] = tuple(record[name])
-        outputs.append(Output(**_known(Output, record)))
-    return outputs
+    return _read(Output, path, "outputs.jsonl")
 
 
-def _records(path: Path, name: str) -> list[dict[str, Any]]:
+def _read(record_type: type[RecordType], path: Path, name: str) -> list[RecordType]:
     path = path / name if path.is_dir() else path
     if not path.exists():
         raise ValueError(f"{path}: there is no such file; is this the folder of a finished run?")
-    records = []
-    # Not `splitlines`: a text may hold U+2028 and other separators, which JSON leaves as they are.
-    for number, line in enumerate(path.read_text(encoding="utf-8").rstrip("\n").split("\n"), 1):
-        if not line:
-            continue
-        try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError as error:
-            raise ValueError(
-                f"{path}:{number}: this line is not JSON ({error.msg}); run `holdfast evaluate` again"
-            ) from None
-    return records
-
-
-def _known(record_type: type, record: dict[str, Any]) -> dict[str, Any]:
-    """Return the fields that this version knows: records of a newer one may carry more."""
-    names = {f.name for f in fields(record_type)}
-    return {name: value for name, value in record.items() if name in names}
+    return [to_record(record_type, line, AGAIN) for line in read_objects(path, AGAIN)]

@@ -1,19 +1,20 @@
 """A study's results as records: read from and written to `study.jsonl`."""
 
-import json
 import statistics
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from scipy import stats
 
+from holdfast.results.record_lines import read_objects, to_record
 from holdfast.results.scores import write_jsonl
 from holdfast.results.statistics import LEVEL
 from holdfast.results.tradeoff import Point
 
 FILE = "study.jsonl"
+AGAIN = "give the command of the study again"
 FEWEST_TARGETS = 4  # of fewer, no exchange of targets is as rare as 5 %
 
 
@@ -200,26 +201,14 @@ def read(folder: Path) -> Study:
     # The names in the files, some of them older than the classes': every study that was ever written can be read.
     names = ("cell", "answered", "comparison", "prediction", "course", "look")
     groups: dict[str, list[Any]] = {name: [] for name in names}
-    for line in path.read_text(encoding="utf-8").rstrip("\n").split("\n"):
-        record = json.loads(line)
-        groups[record["record"]].append(record)
-    cells = [Cell(**_spreads(values)) for values in groups["cell"]]
-    courses = [
-        Trajectory(**{**values, "points": [Point(**p) for p in values["points"]]}) for values in groups["course"]
-    ]
-    return Study(
-        cells,
-        [Comparison(**values) for values in groups["comparison"]],
-        [Prediction(**o) for o in groups["prediction"]],
-        courses,
-        [TaskScore(**_spreads(values)) for values in groups["answered"]],
-        [AnalysisPoint(**values) for values in groups["look"]],
+    types: dict[str, type] = dict(
+        zip(names, (Cell, TaskScore, Comparison, Prediction, Trajectory, AnalysisPoint), strict=True)
     )
-
-
-# By the annotations, so that a further spread in a record is read without a second list to keep.
-SPREADS = {f.name for f in (*fields(Cell), *fields(TaskScore)) if "Spread" in str(f.type)}
-
-
-def _spreads(record: dict[str, Any]) -> dict[str, Any]:
-    return {key: Spread(**value) if key in SPREADS and value else value for key, value in record.items()}
+    for line in read_objects(path, AGAIN):
+        name = str(line.values.get("record"))
+        if name not in types:
+            raise ValueError(f"{line.where}: no record of a study; {AGAIN}")
+        groups[name].append(to_record(types[name], line, AGAIN))
+    return Study(
+        groups["cell"], groups["comparison"], groups["prediction"], groups["course"], groups["answered"], groups["look"]
+    )

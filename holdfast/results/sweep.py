@@ -1,11 +1,14 @@
 """The course of a search on validation data, and the rule by which a value is chosen."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
+
+from holdfast.results.record_lines import read_objects, to_record
+
+AGAIN = "remove the file and give the command of the run again"
 
 
 @dataclass(frozen=True)
@@ -64,11 +67,11 @@ def read_sweep(path: Path) -> list[SweepPoint]:
     if not path.exists():
         return []
     points: list[SweepPoint] = []
-    for record in map(json.loads, path.read_text(encoding="utf-8").splitlines()):
+    for line in read_objects(path, AGAIN):
         # Of an earlier version: a single dial of the edit.
-        settings = record["settings"] if "settings" in record else {f"edit.{record['dial']}": record["value"]}
-        measured = (record["target"], record["general"], record["tasks"], record["chosen"])
-        points.append(SweepPoint(settings, *measured, record.get("key", "")))
+        if "dial" in line.values and "value" in line.values:
+            line.values.setdefault("settings", {f"edit.{line.values['dial']}": line.values["value"]})
+        points.append(to_record(SweepPoint, line, AGAIN))
     return points
 
 

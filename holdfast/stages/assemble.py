@@ -12,6 +12,7 @@ import yaml
 from holdfast.atomic_files import write_text
 from holdfast.results.run_folder import PIECES, RunFolder
 from holdfast.stages.stage import LOCK, MARK
+from holdfast.tasks.yaml_files import read_yaml
 
 OF_THE_BASE = ("evaluate-base", "label-mass-base")  # how the names of their folders begin
 
@@ -80,10 +81,10 @@ def recorded(out: Path) -> Mapping[str, Any]:
     """
     path = RunFolder(out).config_file
     try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+        config = read_yaml(path, "give another --out")
     except FileNotFoundError:
         return {}
-    except (yaml.YAMLError, ValueError, RecursionError):  # no YAML, or no text at all
+    except ValueError:  # no YAML, or no text at all
         config = None
     foreign = ValueError(f"{path}: is not the configuration of a run; give another --out")
     if not isinstance(config, dict) or config.get("command") != "tune":

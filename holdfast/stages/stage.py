@@ -197,7 +197,11 @@ def check(folder: Path) -> None:
     Raises:
         ValueError: a file is gone, or is not as the stage left it.
     """
-    for name, expected in json.loads((folder / MARK).read_text(encoding="utf-8")).get("files", {}).items():
+    try:
+        files = dict(json.loads((folder / MARK).read_text(encoding="utf-8")).get("files", {}))
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        raise ValueError(f"{folder / MARK}: is damaged; remove {folder} and give the command again") from None
+    for name, expected in files.items():
         path = folder / name
         if not path.exists() or _hash(path) != expected:
             what = "is not as the finished stage left it (damaged, or written to)" if path.exists() else "is gone"

@@ -1,12 +1,12 @@
 """The plan of a study: arms (a method with settings) x targets x seeds, from options or from a YAML file."""
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as checked
 
@@ -17,8 +17,10 @@ from holdfast.recipes.pipeline import Techniques, compose
 from holdfast.recipes.plan import RecipePlan
 from holdfast.tasks import sources
 from holdfast.tasks.task_set import TaskRef
+from holdfast.tasks.yaml_files import read_yaml
 
 Settings = dict[str, Any]
+MOST_ARMS = 1000  # of one entry of `arms`
 MOMENTS = ("curate", "edit", "decode")  # beside the method
 
 
@@ -124,11 +126,9 @@ def read(path: Path, *, trust_code: bool = False) -> dict[str, Any]:
         ValueError: the file is not YAML, has fields that a plan has not, or names code and `trust_code` is off.
     """
     try:
-        plan_fields = yaml.safe_load(path.read_text(encoding="utf-8"))
+        plan_fields = read_yaml(path, "docs/study.md shows one")
     except FileNotFoundError:
         raise ValueError(f"{path}: there is no such file; docs/study.md shows one, and options do without") from None
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path}: not YAML: {str(error).splitlines()[0]}") from None
     known = list(Plan.__dataclass_fields__)
     if not isinstance(plan_fields, dict):
         raise ValueError(f"{path}: not a study; it needs {', '.join(known[:3])}")
@@ -203,6 +203,10 @@ def _arms(name: str, settings_of_arm: Settings) -> list[Arm]:
     )
     settings = {key: literal_of(value) for key, value in settings_of_arm.items() if key not in ("method", *MOMENTS)}
     swept = {key: [literal_of(v) for v in value] for key, value in settings.items() if isinstance(value, list)}
+    if (count := math.prod(map(len, swept.values()))) > MOST_ARMS:
+        raise ValueError(
+            f"arm {name}: its lists make {count:,} arms; at most {MOST_ARMS:,} can be compared, so shorten them"
+        )
     arms = []
     for values in itertools.product(*swept.values()):  # without a list: once, with no values, which is the one arm
         chosen = dict(zip(swept, values, strict=True))

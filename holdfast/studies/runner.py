@@ -1,6 +1,7 @@
 """Run a study: arms x targets x seeds, each run resumable, several at a time, then what follows from them together."""
 
 import contextlib
+import hashlib
 import itertools
 import json
 import multiprocessing
@@ -8,6 +9,7 @@ import os
 import sys
 import time
 import traceback
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -30,7 +32,10 @@ from holdfast.results.summary import Summary
 from holdfast.studies import results
 from holdfast.studies.plan import MOMENTS, Arm, Plan, arms_of, make, tasks_of
 from holdfast.tasks import sources
+from holdfast.tasks.yaml_files import read_yaml
 
+MOST_RUNS = 100_000  # of a study
+LONGEST_NAME = 200  # bytes of a run's folder's name: file systems take 255
 DONE = "done.json"  # in a run's folder, written last: what the run was made of
 FIXED = (
     "model",
@@ -79,6 +84,10 @@ def run(plan: Plan, out: str | Path, jobs: int = 1) -> Study:
     folder = Path(out)
     plan = _claim(plan, folder)
     arms = plan.resolved()
+    if (count := plan.seeds * len(plan.targets) * len(arms)) > MOST_RUNS:
+        raise ValueError(
+            f"a study of {count:,} runs; a study has at most {MOST_RUNS:,}, so take fewer seeds, arms or targets"
+        )
     # Seeds outermost: a study that is stopped half way has all of its arms.
     triples = [(t, arm, s) for s, t, arm in itertools.product(range(plan.seeds), plan.targets, arms)]
     # Once a target: to hash the model and load the tasks for each run would take longer than to see that it is finished.
@@ -87,6 +96,7 @@ def run(plan: Plan, out: str | Path, jobs: int = 1) -> Study:
         (run_path(folder, t, arm, s), _arguments(plan, folder, t, arm, s) | {"versions": versions[t]})
         for t, arm, s in triples
     ]
+    _check_folders(work)
     failed = _work(work, jobs)
     finished = {
         (target, arm.name, seed): path
@@ -105,7 +115,25 @@ def run_path(out: Path, target: str, arm: Arm, seed: int) -> Path:
     # Readable names, because they are seen in logs; only characters that every file system takes.
     short = "+".join(task.rstrip("/").rpartition("/")[2].replace(":", "-") for task in tasks_of(target))
     name = "".join(c if c.isalnum() or c in "-_.=+@," else "-" for c in arm.name.rpartition("/")[2])
-    return out / "runs" / f"{short}--{name}--{seed}"
+    label = f"{short}--{name}--{seed}"
+    if len(label.encode()) <= LONGEST_NAME:
+        return out / "runs" / label
+    digest = hashlib.sha256(f"{target}\n{arm.name}".encode()).hexdigest()[:12]
+    return out / "runs" / f"{label.encode()[: LONGEST_NAME - 30].decode(errors='ignore')}--{digest}--{seed}"
+
+
+def _check_folders(work: Sequence[tuple[Path, dict[str, Any]]]) -> None:
+    """Refuse runs that would take each other's folder: targets or arms of one name, in different folders.
+
+    Raises:
+        ValueError: there are such.
+    """
+    names = Counter(path for path, _ in work)
+    if twice := [path.name for path, count in names.items() if count > 1]:
+        raise ValueError(
+            f"{twice[0]}: two runs would have this folder, because targets or arms differ in what stands before the last / alone; "
+            "rename one of them"
+        )
 
 
 def _claim(plan: Plan, folder: Path) -> Plan:
@@ -115,7 +143,9 @@ def _claim(plan: Plan, folder: Path) -> Plan:
         ValueError: the folder holds a study that differs in one of the `FIXED` fields.
     """
     path = folder / "study.yaml"
-    before = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else {}
+    before = read_yaml(path, "it is not that of a study; give another --out") if path.exists() else {}
+    if not isinstance(before, dict):
+        raise ValueError(f"{path}: is not the plan of a study; give another --out")
     # Kept from the first day: with a new date in their prompts, runs of a study that goes on would not compare with the finished ones.
     plan = replace(plan, date=plan.date or before.get("date") or chat_date.today())
     # Likewise where none are named: a study goes on with those that it began with.

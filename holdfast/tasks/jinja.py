@@ -6,8 +6,8 @@ from typing import Any
 
 from jinja2 import StrictUndefined, Template, TemplateSyntaxError, meta
 from jinja2.exceptions import UndefinedError
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from holdfast.tasks.bounded_jinja import BoundedEnvironment, TooMuch, counted
 from holdfast.tasks.error_list import nearest
 
 
@@ -20,7 +20,7 @@ def _printable(value: object) -> object:
 
 # A sandbox, because task files are passed from hand to hand. Strict, because a mistyped field would print as nothing and the
 # model would be asked a question without its text. Trailing newlines are part of a prompt.
-_ENVIRONMENT = ImmutableSandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True, finalize=_printable)
+_ENVIRONMENT = BoundedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True, finalize=_printable)
 
 
 def fill(text: str, fields: Mapping[str, object]) -> str:
@@ -32,6 +32,8 @@ def fill(text: str, fields: Mapping[str, object]) -> str:
     compiled, used = compile_template(text)
     try:
         return compiled.render(fields)
+    except TooMuch:
+        raise
     except Exception as error:  # whatever a user's template raises is the template's fault
         raise ValueError(_why(error, used, fields)) from None
 
@@ -47,10 +49,13 @@ def evaluate(text: str, fields: Mapping[str, object]) -> Any:
         return fields[text]
     run, used = _compile_expression(text)
     try:
-        value = run(fields)
+        with counted():
+            value = run(fields)
         if isinstance(value, StrictUndefined):
             str(value)  # raises, with the reason
         return value
+    except TooMuch:
+        raise
     except Exception as error:  # as above
         raise ValueError(_why(error, used, fields)) from None
 
@@ -68,6 +73,10 @@ def compile_template(text: str) -> tuple[Template, frozenset[str]]:
         return _ENVIRONMENT.from_string(text), frozenset(used)
     except TemplateSyntaxError as error:
         raise ValueError(f"the template is not valid Jinja (its line {error.lineno}: {error.message})") from None
+    except TooMuch:
+        raise
+    except Exception as error:  # Such as RecursionError, of Jinja or of Python, which compiles what Jinja writes.
+        raise ValueError(f"the template cannot be compiled ({_reason(error)}); make it simpler") from None
 
 
 @lru_cache(maxsize=512)
@@ -76,12 +85,21 @@ def _compile_expression(text: str) -> tuple[Any, frozenset[str]]:
         used = meta.find_undeclared_variables(_ENVIRONMENT.parse("{{ " + text + " }}"))
         return _ENVIRONMENT.compile_expression(text, undefined_to_none=False), frozenset(used)
     except TemplateSyntaxError as error:
-        raise ValueError(f"`{text}` is neither a column nor a Jinja expression ({error.message})") from None
+        raise ValueError(f"`{text[:200]}` is neither a column nor a Jinja expression ({error.message})") from None
+    except TooMuch:
+        raise
+    except Exception as error:  # as above
+        raise ValueError(f"`{text[:200]}` cannot be compiled ({_reason(error)}); make it simpler") from None
+
+
+def _reason(error: Exception) -> str:
+    """Return an error's text, or its type where it has none."""
+    return str(error)[:500] or type(error).__name__
 
 
 def _why(error: Exception, used: frozenset[str], fields: Mapping[str, object]) -> str:
     missing = sorted(used - set(fields)) if isinstance(error, UndefinedError) else []
     if not missing:
-        return f"the template fails on this example: {error}"
-    there = ", ".join(fields) or "none"
+        return f"the template fails on this example: {_reason(error)}"
+    there = ", ".join(list(fields)[:20]) or "none"
     return f"the template uses `{missing[0]}`, which is not there; {nearest(missing[0], fields, 0)}fields: {there}"

@@ -22,6 +22,9 @@ class Record:
 
 def read_records(path: Path, problems: Problems) -> list[Record]:
     """Return every good line of a file; the bad ones go to `problems`. Blank lines are passed over."""
+    if not path.is_file():
+        problems.add(path, "is no regular file, so reading it might never end; give a file")
+        return []
     try:
         # Spreadsheets write a byte order mark, which would become part of the first key. Lines of JSONL end at \n alone; the csv
         # module wants to see the ends of lines itself.

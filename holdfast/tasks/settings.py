@@ -5,11 +5,12 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from holdfast.tasks.error_list import Problems, nearest
+from holdfast.tasks.error_list import Problems, nearest, short_repr
 from holdfast.tasks.records import kind
 from holdfast.tasks.task import METRICS, SPLITS, Template
+from holdfast.tasks.yaml_files import read_yaml
+
+LONGEST_NAME = 200  # characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +60,8 @@ def read_settings(path: Path) -> TaskYaml:
     """
     if not path.exists():
         return TaskYaml()
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark else ""
-        raise ValueError(
-            f"{path}{line}: not YAML ({getattr(error, 'problem', None) or error}); docs/add-a-task.md shows one"
-        ) from None
+    values = read_yaml(path, "docs/add-a-task.md shows one")
+    values = {} if values is None else values  # An empty file.
     if not isinstance(values, dict):
         raise ValueError(f"{path}: is {kind(values)}; write `key: value` lines")
     problems = Problems()
@@ -81,7 +76,8 @@ def parse_settings(values: Mapping[Any, Any], where: object, problems: Problems)
     good: dict[str, Any] = {}
     for key, value in values.items():
         if key not in known:
-            problems.add(where, f"unknown key `{key}`; {nearest(str(key), known)}keys: {', '.join(known)}")
+            name = short_repr(str(key))[1:-1]
+            problems.add(where, f"unknown key `{name}`; {nearest(name, known)}keys: {', '.join(known)}")
             continue
         try:
             good[key] = _CHECKS.get(key, _text)(value)
@@ -96,6 +92,14 @@ def _text(value: Any) -> str:
     return value
 
 
+def _name(value: Any) -> str:
+    name = _text(value)
+    # It stands in names of files, in tables and on a terminal, where an escape sequence would be obeyed.
+    if not name.strip() or not name.isprintable() or len(name) > LONGEST_NAME:
+        raise ValueError(f"is {short_repr(name)}; write 1 to {LONGEST_NAME} printable characters on one line")
+    return name
+
+
 def _stop(value: Any) -> tuple[str, ...]:
     return tuple(_text(entry) for entry in ([value] if isinstance(value, str) else _list(value)))
 
@@ -107,21 +111,23 @@ def _list(value: Any) -> list[Any]:
 
 
 def _metric(value: Any) -> str:
-    if value not in METRICS:
-        raise ValueError(f"{value!r} is unknown; {nearest(str(value), METRICS)}metrics: {', '.join(METRICS)}")
+    if not isinstance(value, str) or value not in METRICS:
+        raise ValueError(f"{short_repr(value)} is unknown; {nearest(str(value), METRICS)}metrics: {', '.join(METRICS)}")
     return value
 
 
 def _chat(value: Any) -> bool | str:
     if value not in (True, False, "auto"):
-        raise ValueError(f"{value!r} is unknown; write true, false or auto")
+        raise ValueError(f"{short_repr(value)} is unknown; write true, false or auto")
     return value
 
 
 def _choice(*choices: str) -> Callable[[Any], str]:
     def check(value: Any) -> str:
         if value not in choices:
-            raise ValueError(f"{value!r} is unknown; {nearest(str(value), choices)}write {', '.join(choices)}")
+            raise ValueError(
+                f"{short_repr(value)} is unknown; {nearest(str(value), choices)}write {', '.join(choices)}"
+            )
         return value
 
     return check
@@ -133,7 +139,7 @@ def _verbalizer(value: Any) -> dict[str, str]:
     for word in value.values():
         # YAML reads an unquoted yes or no as a truth value.
         if not isinstance(word, str) or not word:
-            raise ValueError(f"maps to {word!r}, which is no text; put the word in quotes")
+            raise ValueError(f"maps to {short_repr(word)}, which is no text; put the word in quotes")
     # Keys as text: YAML reads 0 and false as a number and a truth value, and a CSV file holds texts.
     return {str(raw): word for raw, word in value.items()}
 
@@ -144,14 +150,14 @@ def _splits(value: Any) -> dict[str, str]:
         or not set(value) <= set(SPLITS)
         or not all(isinstance(v, str) for v in value.values())
     ):
-        raise ValueError(f"{value!r} is no mapping of {', '.join(SPLITS)} to names of the source's splits")
+        raise ValueError(f"{short_repr(value)} is no mapping of {', '.join(SPLITS)} to names of the source's splits")
     return dict(value)
 
 
 def _limit(value: Any) -> int:
     # True is an int in Python.
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{value!r} is no number of examples; write a whole number above 0")
+        raise ValueError(f"{short_repr(value)} is no number of examples; write a whole number above 0")
     return value
 
 
@@ -160,6 +166,7 @@ _CHECKS: Mapping[str, Callable[[Any], Any]] = {
     "limit": _limit,
     "loss": _choice("all", "last", "call"),
     "metric": _metric,
+    "name": _name,
     "splits": _splits,
     "stop": _stop,
     "think": _choice("keep", "drop", "require"),

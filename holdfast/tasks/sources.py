@@ -1,6 +1,7 @@
 """The meaning of a TASK argument: a folder, a file, `hf:dataset[:config]`, `everyday:NAME`, `harness:NAME`, a registered `SCHEME:NAME` such
 as `lab:NAME`, or a name in the catalogue."""
 
+import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -20,6 +21,7 @@ from holdfast.tasks.settings import TaskYaml, read_settings
 from holdfast.tasks.task import Task
 from holdfast.tasks.transforms import TRANSFORMS, disguised
 
+LONGEST_NAME = 150  # bytes of a task's name in a file's
 NONE = "none"  # in the place of general tasks: none, and not those that suit the model
 
 
@@ -81,8 +83,14 @@ def apart(arguments: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def short(argument: str) -> str:
-    """Return a TASK argument as part of a file name."""
-    return re.sub(r"\W+", "-", argument.rstrip("/").rpartition("/")[2]).strip("-")
+    """Return a TASK argument or a task's name as part of a file name."""
+    name = re.sub(r"\W+", "-", argument.rstrip("/").rpartition("/")[2]).strip("-")
+    # File systems take 255 bytes, and a suffix is to come; a name of signs alone would leave nothing.
+    if name and len(name.encode()) <= LONGEST_NAME:
+        return name
+    return f"{name.encode()[:LONGEST_NAME].decode(errors='ignore')}-{hashlib.sha256(argument.encode()).hexdigest()[:8]}".lstrip(
+        "-"
+    )
 
 
 def expand(argument: str) -> list[str]:

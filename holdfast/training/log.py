@@ -42,8 +42,7 @@ class Log:
         """Begin after `step` steps: lines of later steps, which a resumed run takes again, are dropped."""
         if self.main:
             lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True) if self.path.exists() else []
-            # A line without its end was cut by a kill, and is no JSON.
-            kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
+            kept = [line for line in lines if self._stays(line, step)]
             write_text(self.path, "".join(kept))
         if self.settings.trackers:
             self.accelerator.init_trackers("holdfast", config=vars(self.settings))
@@ -53,6 +52,16 @@ class Log:
         # Before the first step, which may take minutes: silence would look like a hang.
         if self.plain and step < self.settings.steps:
             print(f"{self.stage}: {self.settings.steps - step} steps begin", file=sys.stderr, flush=True)
+
+    def _stays(self, line: str, step: int) -> bool:
+        """Return whether a line is of a step that was taken, and will not be written once more."""
+        try:
+            record = json.loads(line) if line.endswith("\n") else {}  # A line without its end was cut by a kill.
+        except ValueError:
+            return False
+        # What a stage says at its end, of rows and of the weights that it kept, has no loss, and a stage that resumes says it again.
+        measured = "loss" in record or "validation" in record
+        return measured and isinstance(record.get("step"), int) and record["step"] <= step
 
     def step(self, step: int, **record: Any) -> None:
         """Record a step that was taken."""

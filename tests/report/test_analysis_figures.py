@@ -91,7 +91,7 @@ def test_the_figures_are_on_the_page_where_there_is_an_analysis(run: Path) -> No
     assert "prompt attached: 0 at step 0, 40 at step 4" in html
     no_number_without_a_source(run)
     (run / "analysis.jsonl").write_text('{"analysis": "label_mass"}\n')
-    with pytest.raises(ValueError, match=r"analysis.jsonl:1: not a finding"):
+    with pytest.raises(ValueError, match=r"analysis\.jsonl:1: `step`: field required"):
         read(run)
 
 

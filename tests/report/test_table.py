@@ -58,7 +58,7 @@ def test_a_folder_without_scores_says_how_to_get_them(tmp_path: Path) -> None:
     ("content", "message"),
     [
         ("", "the file is empty"),
-        ('{"variant": "base"}\n', "not a whole score"),
+        ('{"variant": "base"}\n', r"scores\.jsonl:1: `prompt`: .*required"),
         ("{half\n", r"scores\.jsonl:1: this line is not JSON"),
     ],
 )

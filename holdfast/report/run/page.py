@@ -27,6 +27,7 @@ from holdfast.results.run_folder import Folder
 from holdfast.results.scores import ROLES, Score
 from holdfast.results.summary import STATE, Estimate, Summary, change, share
 from holdfast.results.sweep import read_sweep
+from holdfast.results.visible import visible
 
 ASSETS = Path(__file__).parents[1] / "assets"
 MOST_FLIPS = 500  # items in the table of those that moved: about 0.4 MB
@@ -115,7 +116,8 @@ def comparison(runs: Sequence[Folder], floor: float | None = None) -> str:
 
 def render(template: str, **values: Any) -> str:
     """Return a template of `report/assets` with its values."""
-    return _environment().get_template(template).render(**values)
+    # Escaping leaves what is no markup: a mark of writing from right to left could turn a sentence of ours round.
+    return visible(_environment().get_template(template).render(**values))
 
 
 @cache

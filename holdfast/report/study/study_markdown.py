@@ -5,6 +5,7 @@ from itertools import chain
 
 from holdfast.report.study.study import NOTE, StudyTable, brief, prediction_text, shown
 from holdfast.results.study import Comparison, Study
+from holdfast.results.visible import escaped
 
 TITLES = {
     "target": "target", "kept": "kept, %", "matched": "kept{}, %", "area": "area, %", "format_share": "format share, %",
@@ -14,10 +15,10 @@ TITLES = {
 
 def markdown(study: Study, name: str) -> str:
     """Return `study.md`: for each target its arms, every task that they were asked, and the tests against the first arm."""
-    parts = [f"# {name}"]
+    parts = [f"# {escaped(name)}"]
     for task in dict.fromkeys(cell.task for cell in study.cells):
         made = StudyTable.of(study, task)
-        parts += [f"## {task}", _arms(made)]
+        parts += [f"## {escaped(task)}", _arms(made)]
         if made.answered:
             note = "Each task, in points (target with the prompt, others without; f: the base is not above chance, in no mean):"
             parts += [note, _answered(made)]
@@ -26,12 +27,12 @@ def markdown(study: Study, name: str) -> str:
             tests = [[_name(arm), *map(_difference, row)] for arm, row in made.tests]
             parts += [caption, _table(("arm", *made.measures), tests)]
     parts.append(NOTE)
-    parts += [f"- {prediction_text(prediction)}" for prediction in study.predictions]
+    parts += [f"- {escaped(prediction_text(prediction))}" for prediction in study.predictions]
     return "\n\n".join(parts) + "\n"
 
 
 def _name(arm: str) -> str:
-    return brief(arm).replace("\n ", ", ")
+    return escaped(brief(arm).replace("\n ", ", "))
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -62,7 +63,11 @@ def _answered(made: StudyTable) -> str:
         entries = [shown(by_arm[arm].score) if arm in by_arm else "-" for arm in arms]
         mark = " f" if any(score.floored for score in scores) else ""
         rows.append(
-            [f"{task}, {shots} shot{'' if shots == 1 else 's'}", "-" if base is None else f"{base:.1f}{mark}", *entries]
+            [
+                f"{escaped(task)}, {shots} shot{'' if shots == 1 else 's'}",
+                "-" if base is None else f"{base:.1f}{mark}",
+                *entries,
+            ]
         )
     return _table(("task", "base", *map(_name, arms)), rows)
 

@@ -1,0 +1,68 @@
+"""Files of records, one JSON object a line, read with the type of every field checked: a line that was damaged is named."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from holdfast.tasks.error_list import short_repr
+
+RecordType = TypeVar("RecordType")
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of a file: `path:number`, and the object on it."""
+
+    where: str
+    values: dict[str, Any]
+
+
+def read_objects(path: Path, advice: str) -> Iterator[Line]:
+    """Yield the objects of a file; blank lines are passed over. `advice` ends the messages of errors.
+
+    Raises:
+        ValueError: the file is no UTF-8 text, or a line is no JSON object.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: is not UTF-8 text (byte {error.start}); {advice}") from None
+    # Not `splitlines`: a text may hold U+2028 and other separators, which JSON leaves as they are.
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            values = json.loads(line)
+        except (ValueError, RecursionError) as error:  # A number of 5,000 digits is a ValueError of Python's.
+            reason = getattr(error, "msg", None) or "too deep, or a number too long"
+            raise ValueError(f"{path}:{number}: this line is not JSON ({reason}); {advice}") from None
+        if not isinstance(values, dict):
+            raise ValueError(f"{path}:{number}: this line is no object; {advice}")
+        yield Line(f"{path}:{number}", values)
+
+
+def to_record(record_type: type[RecordType], line: Line, advice: str) -> RecordType:
+    """Return a line as a record; fields that this version does not know are left out: records of a newer one may carry more.
+
+    Raises:
+        ValueError: a field is missing, or of another type; with file, line and field.
+    """
+    try:
+        return _adapter(record_type).validate_python(line.values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        shown = "" if first["type"].startswith("missing") else f" {short_repr(first['input'])}:"
+        raise ValueError(f"{line.where}: `{name}`:{shown} {first['msg'].lower()}; {advice}") from None
+    except RecursionError:
+        raise ValueError(f"{line.where}: is nested too deeply; {advice}") from None
+
+
+@lru_cache
+def _adapter(record_type: type[RecordType]) -> TypeAdapter[RecordType]:
+    return TypeAdapter(record_type)
