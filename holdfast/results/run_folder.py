@@ -157,7 +157,7 @@ class Folder:
     @property
     def edited(self) -> bool:
         """Return whether the weights were edited after training, so that scores along the way are of another model than the end's."""
-        return bool((yaml.safe_load(self.config) or {}).get("edit"))
+        return self.is_run and bool(RunFolder(self.path).config.get("edit"))
 
     @property
     def pieces(self) -> list[str]:
@@ -173,7 +173,9 @@ class Folder:
     def kind(self, prompt: str) -> str:
         """Return the type that PEFT gives the prompt at this path (`PREFIX_TUNING`, ...); `PROMPT_TUNING` where nothing says so."""
         try:
-            return str(json.loads((self.path / prompt / "adapter_config.json").read_text(encoding="utf-8"))["peft_type"])
+            return str(
+                json.loads((self.path / prompt / "adapter_config.json").read_text(encoding="utf-8"))["peft_type"]
+            )
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return "PROMPT_TUNING"
 
