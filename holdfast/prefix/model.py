@@ -1,6 +1,7 @@
 """A language model behind soft prompts, as the training loop wraps it: rows in, logits at the label places out."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -32,7 +33,8 @@ class PrefixModel(nn.Module):
     """A transformers model and the prompts that stand in front of its rows: modules that give a `Prompt` when they are called.
 
     Rows are packed where the model proves able to take packed rows (see `capability`), and computed one by one where
-    it is not. `budget` bounds the length of a packed row, for memory. Which parameters learn is for the caller to say.
+    it is not. `budget` bounds the length of a packed row, for memory. Which parameters learn is for the caller to say. Where `of_task` is
+    set, the rows of each task (`Row.task`) are computed by themselves, within the context that it returns for that task.
     """
 
     def __init__(self, model: Any, prompts: Sequence[nn.Module] = (), budget: int | None = None) -> None:
@@ -40,6 +42,7 @@ class PrefixModel(nn.Module):
         self.model = model
         self.prompts = nn.ModuleList(prompts)
         self.budget = budget
+        self.of_task: Callable[[int | None], AbstractContextManager[object]] | None = None
 
     def forward(self, rows: Sequence[Row]) -> LabelLogits:
         """Return predictions of every token of the rows that carries a weight; where they are many, as states before the head.
@@ -58,10 +61,13 @@ class PrefixModel(nn.Module):
         groups: list[list[int]] = []
         parts: list[Tensor] = []
         for compute, packs in ((self._packed, True), (self._alone, False)):
-            group = [i for i, depth in enumerate(depths) if (depth <= within) is packs]
-            if any(rows[i].labels for i in group):
-                groups.append(group)
-                parts.append(compute([rows[i] for i in group], prompts, whole))
+            for task in (None,) if self.of_task is None else dict.fromkeys(row.task for row in rows):
+                mine = [i for i, row in enumerate(rows) if self.of_task is None or row.task == task]
+                group = [i for i in mine if (depths[i] <= within) is packs]
+                if any(rows[i].labels for i in group):
+                    groups.append(group)
+                    with self.of_task(task) if self.of_task is not None else nullcontext():
+                        parts.append(compute([rows[i] for i in group], prompts, whole))
         return LabelLogits(in_order(rows, groups, parts), labels, weights, row, None if whole else self.model)
 
     def _packed(self, rows: Sequence[Row], prompts: Sequence[Prompt], whole: bool) -> Tensor:

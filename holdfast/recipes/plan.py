@@ -16,6 +16,7 @@ from holdfast.plugins import snake, unknown
 from holdfast.stages.curate import Curate
 from holdfast.stages.stage import Stage
 from holdfast.stages.train import Train
+from holdfast.tasks.sources import expand
 from holdfast.tasks.task_set import TaskRef
 from holdfast.training.settings import TrainSettings
 
@@ -54,6 +55,7 @@ class RecipePlan:
     general: tuple[TaskRef, ...] = ()
     resolved: dict[str, dict[str, Any]] = field(default_factory=dict)
     pinned: list[str] = field(default_factory=list)
+    sourced: dict[str, str] = field(default_factory=dict)
 
     def each(self, name: str, *methods: type[Method], **recipe_defaults: Any) -> tuple[Train, ...]:
         """Return a training stage for each target task, all with the settings of `name`."""
@@ -82,7 +84,7 @@ class RecipePlan:
         methods = self._joined(methods)
         user_settings = self.settings(name)
         defaults: dict[str, Any] = {}
-        known = [f.name for f in fields(TrainSettings)] + list(ROW_SETTINGS)
+        known = [f.name for f in fields(TrainSettings)] + list(ROW_SETTINGS) + ["tasks"] * (name in self.sourced)
         for method in methods:
             defaults |= method.defaults
             known += settings_of(method)
@@ -117,6 +119,7 @@ class RecipePlan:
         for method in configured:
             shown |= {key: getattr(method, key) for key in settings_of(type(method))}
         kept = self.general if settings.keep_floor is not None else ()
+        others = [task for task in tasks if isinstance(task, TaskRef) and task not in self.tasks]
         stage = Train(
             f"{name}-{tasks[0].file_label}" if tasks and len(self.tasks) > 1 else name,
             self.model,
@@ -125,7 +128,7 @@ class RecipePlan:
             settings,
             tuple(prompts),
             start,
-            versions=(*self.versions, *(ref.version for ref in kept), *contents),
+            versions=(*self.versions, *(ref.version for ref in (*kept, *others)), *contents),
             kept=kept,
             trust_remote_code=self.trust_remote_code,
             date=self.date,
@@ -133,6 +136,8 @@ class RecipePlan:
             **row_settings,
         )
         self.resolved[name] = shown | {key: getattr(stage, key) for key in ROW_SETTINGS}
+        if name in self.sourced:
+            self.resolved[name]["tasks"] = self.sourced[name]
         return stage
 
     def curated(self, technique: Curation, start: Train | None = None) -> tuple[Curate, ...]:
@@ -170,6 +175,23 @@ class RecipePlan:
         # Stages of several targets are named by target too; they share one section of the configuration.
         self.resolved[stage.name.removesuffix(f"-{stage.tasks[0].file_label}")] |= settings
         return replace(stage, settings=replace(stage.settings, **settings))
+
+    def sources(self, name: str) -> tuple[TaskRef | Curate, ...]:
+        """Return the tasks that the user named for a stage (`--set NAME.tasks=a,b`), to be trained on there; else the targets.
+
+        Raises:
+            ValueError: one cannot be read, or has no train split.
+        """
+        self.sourced[name] = arguments = str(self.set.get(name, {}).get("tasks", ""))
+        refs: list[TaskRef] = []
+        for argument in filter(None, (part.strip() for part in arguments.split(","))):
+            refs += map(TaskRef.read, expand(argument))
+        for ref in refs:
+            if not ref.task.splits.get("train"):
+                raise ValueError(
+                    f"{name}.tasks: {ref.argument} has no train split to train on; add train.jsonl, or leave it out"
+                )
+        return tuple(refs) or self.tasks
 
     def settings(self, name: str) -> dict[str, Any]:
         """Return what the user set of a stage."""

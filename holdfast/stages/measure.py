@@ -156,7 +156,8 @@ def _plan_after_own_stages(
     moving: dict[TaskRef, Train] = {}
     for stage in pipeline:
         if isinstance(stage, Train) and stage.moves_the_model:
-            moving |= dict.fromkeys(stage.targets, stage)
+            # A stage may train on other tasks than the run's, to start from: those are nobody's question.
+            moving |= dict.fromkeys((ref for ref in stage.targets if ref in questions.tasks.targets), stage)
     plan: list[Evaluate | LabelMass] = []
     for ref, stage in moving.items():
         if stage != last_trained(pipeline):

@@ -13,6 +13,7 @@ import torch
 from holdfast.methods.base import Method
 from holdfast.methods.full import Full
 from holdfast.methods.head_scale import HeadScale
+from holdfast.methods.skill_training import SkillTraining
 from holdfast.plugins import METHODS, members
 from holdfast.row import Row
 from holdfast.tasks.task import Example, Template
@@ -39,7 +40,7 @@ SMALL = {
 def before(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The folders of the stages that some methods need before them, and a file of texts."""
     folders = {}
-    for name, method in (("dense", Full()), ("heads", HeadScale())):
+    for name, method in (("dense", Full()), ("heads", HeadScale()), ("skills_of", SkillTraining(skills=2))):
         folders[name] = tmp_path_factory.mktemp(name)
         run = tiny.trainer(folders[name], method, steps=2)
         run.train()
