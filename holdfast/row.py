@@ -19,7 +19,7 @@ class Row:
     loss of each position and nothing else: penalties and losses of other methods go by `weights`. `added_by` is the class
     name of the method that added the row for a loss of its own (`Method.own_loss`); the step's loss leaves such a row out.
     `example` is the task's example that the row was made of, with the template it is asked by, for methods that judge answers.
-    `task` is the number of the row's task among those of a stage that trains on several, or None.
+    `task` is the number of the row's task among those of its stage; None where another method made the row.
     """
 
     tokens: tuple[int, ...]

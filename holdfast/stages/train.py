@@ -333,8 +333,7 @@ class Train(Stage):
     def _rows(
         self, task: Task, task_number: int, pretrained: Pretrained, model: PrefixModel, mode: str | Ranking, index: int, epoch: int
     ) -> list[Row]:  # fmt: skip
-        examples = task.splits["train"]
-        example = examples[index]
+        example = (examples := task.splits["train"])[index]
         shown = example.demonstrations
         if shown is None:
             seed = self.settings.seed * 1_000_003 + epoch  # No other seed's pass draws the same.
@@ -362,7 +361,8 @@ class Train(Stage):
             )
             for text, demonstrations in product(texts, readings)
         ]
-        rows = [replace(row, example=replace(example, template=example.template or task.template)) for row in rows]
+        example = replace(example, template=example.template or task.template)
+        rows = [replace(row, example=example, task=task_number) for row in rows]
         return rows if self.loss_per == "token" else [row.equally_weighted() for row in rows]
 
     def _validation(self, tasks: Sequence[Task], pretrained: Pretrained) -> Callable[[PrefixModel], float] | None:
