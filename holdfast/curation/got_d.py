@@ -16,6 +16,7 @@ from holdfast.curation._texts import as_text, text_of
 from holdfast.curation.base import STRICT, Curation, CurationContext
 from holdfast.tasks.nearest import INSTALL, check_measure, encoder
 from holdfast.tasks.sources import expand
+from holdfast.tasks.splits import subset
 from holdfast.tasks.task import Example, Task
 
 CHARACTERS = 1000  # of a text that are compared: longer ones would count as one point however much they hold
@@ -46,6 +47,9 @@ class GotD(Curation):
     )
     form: Literal["text", "task"] = Field(
         default="text", description="train a candidate as running text, or as its own task asks it"
+    )
+    known: int = Field(
+        default=0, ge=0, description="target examples that are looked at, the same as model.train_limit takes; 0: all"
     )
     target: bool = Field(default=True, description="train on the target's own examples too")
     domains: int = Field(
@@ -78,6 +82,9 @@ class GotD(Curation):
             ValueError: there are no candidates, fewer than `count`, or the transport does not converge.
         """
         others = context.others if self.candidates else context.general
+        if self.known:
+            part = subset(replace(context.task, splits={"train": tuple(examples)}), self.known, 1.0, context.seed)
+            examples = part.splits["train"]
         pool = _distinct(others, context, [text_of(context.task.template, example) for example in examples])
         count = self.count or len(examples)
         if len(pool) < count or not pool:

@@ -9,6 +9,15 @@ from holdfast.weights.safetensors_files import shard, shards
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 LORA = "LORA"
+REFUSED = (
+    "P_TUNING",
+    "MULTITASK_PROMPT_TUNING",
+    "CPT",
+    "CARTRIDGE",
+    "ADAPTION_PROMPT",
+    "XLORA",
+    "POLY",
+)  # take more than tokens
 PROMPTS = ("PROMPT_TUNING", "PREFIX_TUNING", "JOINED")  # what is attached, and changes no weights
 BEFORE, DOWN, UP = "base_model.model.", ".lora_A.weight", ".lora_B.weight"
 
@@ -23,8 +32,8 @@ class Adapter:
 
     @property
     def merges(self) -> bool:
-        """Return whether it becomes part of the weights; otherwise it is attached to them."""
-        return self.peft_type == LORA
+        """Return whether it becomes part of the weights, or of the layers where PEFT cannot merge it; a prompt is attached to them."""
+        return self.peft_type not in PROMPTS
 
     @property
     def has_tokenizer(self) -> bool:
@@ -52,10 +61,10 @@ def read_adapter(argument: str, base: str | None = None) -> Adapter:
         peft_type, named = str(config.get("peft_type")), config.get("base_model_name_or_path")
     except (OSError, ValueError, AttributeError) as error:
         raise ValueError(f"{folder / CONFIG}: cannot be read as an adapter's configuration ({error})") from None
-    if peft_type not in (LORA, *PROMPTS):
+    if peft_type in REFUSED or not peft_type.replace("_", "").isalnum() or not peft_type.isupper():
         raise ValueError(
-            f"{folder}: is an adapter of type {peft_type}, which is not supported as a model ({', '.join((LORA, *PROMPTS))} are). "
-            "Merge it with PEFT (`merge_and_unload`), and use the folder of the whole model"
+            f"{folder}: is an adapter of type {peft_type}, which is not supported as a model. Merge it with PEFT (`merge_and_unload`), "
+            "and use the folder of the whole model"
         )
     if peft_type != "JOINED" and not (folder / WEIGHTS).is_file():
         pickled = " (it has them pickled, and unpickling runs code)" if (folder / "adapter_model.bin").exists() else ""

@@ -316,9 +316,8 @@ def merge(pretrained: Pretrained, adapter: Path) -> None:
         pretrained.identity, pretrained.files = "", None
         return
     with warnings.catch_warnings():
-        # PEFT 0.21 asks transformers 5 for gradient checkpointing by a name that is on its way out.
-        warnings.filterwarnings("ignore", ".*is_gradient_checkpointing.*", FutureWarning)
-        warnings.filterwarnings("ignore", "Found missing adapter keys")  # refused below
+        # PEFT warns of what is on its way out, of kernels that are not built, and of missing keys, which are refused below.
+        warnings.simplefilter("ignore")
         try:
             wrapped = peft.PeftModel.from_pretrained(pretrained.model, adapter)
         except RuntimeError as error:
@@ -331,7 +330,10 @@ def merge(pretrained: Pretrained, adapter: Path) -> None:
             raise ValueError(
                 f"{adapter}: lacks {_listed(missing)}, which its adapter_config.json asks for; train it again"
             )
-        merged = wrapped.merge_and_unload()
+        try:
+            merged = wrapped.merge_and_unload()
+        except (NotImplementedError, ValueError):  # PEFT cannot merge this type: its layers stay in the model.
+            merged = wrapped.base_model.model
     pretrained.model = merged.requires_grad_(False).eval()
     # The weights are no longer those of the folder, so that its fingerprint is not theirs.
     pretrained.identity, pretrained.files = "", None

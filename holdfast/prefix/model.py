@@ -149,6 +149,15 @@ def capability(model: Any, *, deep: bool = False) -> Capability:
     return seen[attention, deep]
 
 
+def capability_now(model: Any) -> Capability:
+    """Return the verdict on packed rows tried anew: of a model whose modules were changed since, such as by an adapter.
+
+    The verdict that `capability` gives from now on is this one.
+    """
+    _SEEN.pop(model, None)
+    return capability(model)
+
+
 def takes_vectors(model: Any) -> bool:
     """Return True where the model computes vectors that are no word's; tried once for each loaded model.
 

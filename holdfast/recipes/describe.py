@@ -46,7 +46,7 @@ def stages(name: str) -> list[StageSettings]:
     Raises:
         ValueError: there is no such recipe or method; the nearest name is suggested.
     """
-    first, *others = name.split("+")
+    first, *others = (plugins.split_choice(part, METHODS)[0] for part in name.split("+"))
     known = {**plugins.techniques(METHODS), **plugins.techniques(RECIPES)}
     if first not in known:
         raise plugins.unknown("method", first, sorted(known))

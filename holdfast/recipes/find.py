@@ -20,7 +20,7 @@ def find_recipe(name: str) -> Recipe:
     Raises:
         ValueError: there is none; the nearest name is suggested.
     """
-    first, *others = name.split("+")
+    (first, *others), chosen = _choices(name)
     member = plugins.find(first, METHODS, RECIPES)
     recipe = single_method(member) if plugins.belongs(member, METHODS) else member
     joining = tuple(plugins.find(other, METHODS, label="method to join another:") for other in others)
@@ -47,7 +47,32 @@ def find_recipe(name: str) -> Recipe:
                 raise ValueError(f"{name}: {first} trains no model that {other} could take part in; leave it out")
         return stages
 
-    return composed if joining else recipe
+    return _with_choices(composed if joining else recipe, name, chosen)
+
+
+def _choices(name: str) -> tuple[list[str], dict[str, str]]:
+    """Return the names that pluses part, without their choices, and these as fields of the stage that trains the model."""
+    names: list[str] = []
+    chosen: dict[str, str] = {}
+    for part in name.split("+"):
+        technique, field = plugins.split_choice(part, METHODS)
+        names.append(technique)
+        chosen |= field
+    return names, chosen
+
+
+def _with_choices(recipe: Recipe, name: str, chosen: dict[str, str]) -> Recipe:
+    """Return the recipe with fields set that stand in its name, such as `peft:IA3`."""
+
+    def choosing(plan: RecipePlan) -> list[Stage]:
+        section = plan.settings("model")
+        for field, value in chosen.items():
+            # The same value is no contradiction: `repeat` passes all that config.yaml shows.
+            if section.get(field, value) != value:
+                raise ValueError(f"model.{field}={section[field]!r}: {name} says {value!r}; leave one out")
+        return recipe(replace(plan, set={**plan.set, "model": {**section, **chosen}}))
+
+    return choosing if chosen else recipe
 
 
 def single_method(method: type[Method]) -> Recipe:

@@ -21,7 +21,7 @@ MANY = {
     True: "Verdicts are corrected for the number of tasks; the intervals are not.",
     False: "Each verdict is about one line of the table; over many lines about one interval in twenty misses the truth.",
 }
-KINDS = {"model": "the trained model", "adapter": "a LoRA adapter"}
+KINDS = {"model": "the trained model", "adapter": "a PEFT adapter"}
 PROMPTS = {
     "PROMPT_TUNING": "a soft prompt",
     "PREFIX_TUNING": "a deep prefix (keys and values in every layer)",

@@ -48,6 +48,8 @@ def kept_per_token(model: nn.Module, loss: Callable[[Sequence[Row]], Tensor], ro
     kept: dict[int, int] = {}
 
     def note(tensor: Tensor) -> Tensor:
+        if tensor.is_sparse:  # It has no storage; its values were counted where they are saved themselves.
+            return tensor.detach()
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in weights:
             kept[storage.data_ptr()] = storage.nbytes()

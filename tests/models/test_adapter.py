@@ -192,8 +192,8 @@ def deeper(_: dict[str, Any], tensors: dict[str, torch.Tensor]) -> None:
         ),
         (lambda config, _: config.update(base_model_name_or_path="./gone.gguf"), r"its base \./gone\.gguf is not here"),
         (
-            lambda config, _: config.update(peft_type="IA3"),
-            "is an adapter of type IA3, which is not supported as a model",
+            lambda config, _: config.update(peft_type="XLORA"),
+            "is an adapter of type XLORA, which is not supported as a model",
         ),
         (lambda config, _: config.update(peft_type=None), "is an adapter of type None"),
         (taller, r"belongs to another model than .*: for model\.layers\.0\.self_attn\.q_proj\.weight of "),

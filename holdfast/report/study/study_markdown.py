@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from itertools import chain
 
+from holdfast.report.study import learning_curve
 from holdfast.report.study.study import NOTE, StudyTable, brief, prediction_text, shown
 from holdfast.results.study import Comparison, Study
 from holdfast.results.visible import escaped
@@ -22,6 +23,10 @@ def markdown(study: Study, name: str) -> str:
         if made.answered:
             note = "Each task, in points (target with the prompt, others without; f: the base is not above chance, in no mean):"
             parts += [note, _answered(made)]
+        if curves := learning_curve.learning_curves(made.cells):
+            head, rows = learning_curve.rows(curves)
+            caption = "Score on the target over the training examples, with its 95 % interval over seeds:"
+            parts += [caption, _table([*map(_name, head)], rows)]
         if made.tests:
             caption = f"Difference to {_name(made.against)}, in points, with its 95 % interval over seeds (p over items, over seeds):"
             tests = [[_name(arm), *map(_difference, row)] for arm, row in made.tests]

@@ -10,7 +10,7 @@ from holdfast.atomic_files import write_text
 from holdfast.report.chart import line_chart
 from holdfast.report.run import analysis_figures, course_figures
 from holdfast.report.run.page import minus, render
-from holdfast.report.study import study_overview
+from holdfast.report.study import learning_curve, study_overview
 from holdfast.report.study.study import StudyTable, prediction_text, shown
 from holdfast.report.study.study_markdown import markdown
 from holdfast.results import units
@@ -59,7 +59,7 @@ def page(study: Study, name: str) -> str:
 def files(study: Study) -> dict[str, str]:
     """Return the page's figures as SVG files of their own, {name: text}, for each target that has them.
 
-    The names are `study-steps-TARGET.svg`, `study-why-TARGET.svg` and `study-tradeoff-TARGET.svg`.
+    The names are `study-steps-TARGET.svg`, `study-examples-TARGET.svg`, `study-why-TARGET.svg` and `study-tradeoff-TARGET.svg`.
     """
     drawings = {}
     for task in _targets(study):
@@ -70,6 +70,8 @@ def files(study: Study) -> dict[str, str]:
             drawings[f"study-steps-{safe}.svg"] = line_chart.file(
                 f"{task}: over training", figures["steps"], figures["key"]
             )
+        if figures["learning"]:
+            drawings[f"study-examples-{safe}.svg"] = line_chart.file(f"{task}: learning curve", figures["learning"])
         if figures["why"]:
             drawings[f"study-why-{safe}.svg"] = line_chart.file(f"{task}: why", figures["why"], figures["key"])
         if figures["figure"]:
@@ -104,6 +106,8 @@ def _target(study: Study, task: str) -> dict[str, Any]:
         "against": made.against,
         "compared": (made.measures, made.tests),
         "ends": study_overview.ends(cells),
+        "learning": learning_curve.panels(curves := learning_curve.learning_curves(cells)),
+        "learnt": learning_curve.rows(curves),
     }
 
 

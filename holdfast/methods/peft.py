@@ -1,0 +1,171 @@
+"""Any adapter of PEFT, by the name of its configuration."""
+
+import copy
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import peft
+import torch
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+from holdfast.methods._linear_targets import linear_targets
+from holdfast.methods._peft_types import configurations, has_layers, merges, quiet
+from holdfast.methods.base import Context, Method, ParameterGroup
+from holdfast.models import loading
+from holdfast.plugins import unknown
+from holdfast.prefix.model import Capability, capability, capability_now
+
+if TYPE_CHECKING:
+    from holdfast.models.loading import Pretrained
+    from holdfast.prefix.model import PrefixModel
+
+NUDGE = (
+    0.02  # spread of what is added for a trial: at their start most adapters change nothing, and would prove nothing
+)
+Option = bool | int | float | str | list[str] | list[int] | None
+
+
+@dataclass
+class Peft(Method):
+    """Train any adapter of PEFT: `--method peft:IA3`, `peft:VERA`, `peft:HIRA`, ...; a plain model where PEFT can merge it.
+
+    To compare adapters at equal budget, and to use one that has no method of its own here. `config` sets fields of PEFT's configuration
+    of that type (`--set "model.config={'r': 4}"`); its own defaults hold for the rest. Prompts are methods of this library
+    (`prompt_tuning`, `prefix_tuning`). A type whose forward takes more than tokens, whose ranks PEFT's own loop must move, or that mixes
+    rows computed side by side is refused when the model is loaded. Where PEFT cannot merge a type, the run says so and keeps `adapter/`.
+    Time and memory are those of the type, below those of full fine-tuning.
+
+    Source: Mangrulkar et al. 2022, "PEFT: state-of-the-art parameter-efficient fine-tuning methods" (the library)
+    """
+
+    KIND: ClassVar[str] = "Peft"
+    defaults: ClassVar[dict[str, Any]] = {"learning_rate": 2e-3, "steps": 200, "weight_decay": 0.0}
+    chooses_parameters: ClassVar[bool] = True
+    selects: ClassVar[str] = "type"
+
+    type: str = Field(default="LORA", description="PEFT's name of the adapter, such as IA3")
+    config: dict[str, Option] = Field(default_factory=dict, description="fields of PEFT's configuration of that type")
+    target: str = Field(
+        default="auto",
+        description="names of the modules, with commas; all-linear: all but the head; auto: PEFT's choice for the model",
+    )
+    merge: bool = Field(
+        default=True, description="merge into the weights at the end, where PEFT can; else it stays an adapter"
+    )
+
+    def check(self) -> None:
+        """Refuse a type or a field that PEFT does not have.
+
+        Raises:
+            ValueError: the nearest is named.
+        """
+        config = configurations().get(self.type.upper())
+        if config is None:
+            raise unknown("adapter of PEFT:", self.type, sorted(configurations()))
+        if issubclass(config, peft.PromptLearningConfig):
+            raise ValueError(
+                f"peft:{self.type}: is a prompt in front of the model; take --method prompt_tuning or prefix_tuning, which come off again"
+            )
+        fields = sorted(config.__dataclass_fields__)
+        if "total_step" in fields:
+            raise ValueError(f"peft:{self.type}: PEFT's own training loop has to move its ranks; take peft:LORA")
+        if not has_layers(self.type.upper()):
+            raise ValueError(
+                f"peft:{self.type}: PEFT computes it beside the model, in a forward of its own; take another type"
+            )
+        for key in self.config:
+            if key not in fields or key in ("target_modules", "task_type", "peft_type"):
+                raise unknown(f"field of PEFT's {config.__name__}:", f"model.config.{key}", fields)
+
+    @property
+    def leaves(self) -> tuple[str, ...]:
+        """Return the folders of the adapter and, where it is merged, of the model."""
+        return ("model", "adapter") if self.merge and merges(self.type.upper()) else ("adapter",)
+
+    def prepare(self, context: Context) -> None:
+        """Put the adapter into the model, in place, and try a forward through it.
+
+        Raises:
+            ValueError: PEFT refuses the configuration for this model, or the model does not compute rows rightly with it.
+        """
+        model, label, settings = context.model.model, f"peft:{self.type}", dict[str, Any](self.config)
+        packed = capability(model).packed
+        if self.target != "auto":
+            # Ends of names and not "all-linear": some configurations cannot be read back with that.
+            settings["target_modules"] = _ends(model, self.target)
+        with quiet():
+            try:
+                self._peft = self._adapted(context, settings)
+                self._moving = [p for p in self._peft.parameters() if p.requires_grad]
+                adapted = next((m for m in self._peft.modules() if hasattr(m, "merge") and hasattr(m, "unmerge")), None)
+                if "model" in self.leaves and adapted is not None:
+                    copy.deepcopy(adapted).merge(adapter_names=["default"])  # Now, and not after hours of training.
+            except Exception as error:  # PEFT's classes refuse by errors of many classes.
+                raise ValueError(
+                    f"{label}: PEFT refuses it for this model: {_line(error)}; see model.config"
+                ) from error
+            if not self._moving:
+                raise ValueError(f"{label}: nothing of it is trained; see model.config")
+            verdict = self._tried(context, label)
+        if packed and not verdict.packed:
+            raise ValueError(
+                f"{label}: computes rows side by side otherwise than alone ({verdict.why}); take another type"
+            )
+        if self.merge and not merges(self.type.upper()):
+            print(f"{label}: PEFT cannot merge it, so the run keeps adapter/ alone", file=sys.stderr, flush=True)
+
+    def _adapted(self, context: Context, settings: Mapping[str, Any]) -> Any:
+        """Return PEFT's model; where PEFT knows no modules for models of this kind, of all linear layers."""
+        options = {"task_type": context.pretrained.architecture.task_type, **settings}
+        try:
+            return peft.get_peft_model(context.model.model, configurations()[self.type.upper()](**options))
+        except ValueError as error:
+            if "target_modules" not in str(error) or self.target != "auto":
+                raise
+            options["target_modules"] = _ends(context.model.model, "all-linear")
+            return peft.get_peft_model(context.model.model, configurations()[self.type.upper()](**options))
+
+    def _tried(self, context: Context, label: str) -> Capability:
+        """Return whether rows side by side are what each is alone, tried away from the adapter's start, which is then put back."""
+        start, random = [parameter.detach().clone() for parameter in self._moving], torch.Generator().manual_seed(0)
+        with torch.no_grad():
+            try:
+                for parameter in self._moving:
+                    parameter.add_(NUDGE * torch.randn(parameter.shape, generator=random).to(parameter))
+                context.model(context.rows[:1])
+                return capability_now(context.model.model)
+            except Exception as error:
+                raise ValueError(
+                    f"{label}: its forward takes more than tokens: {_line(error)}; take another type"
+                ) from error
+            finally:
+                for parameter, value in zip(self._moving, start, strict=True):
+                    parameter.copy_(value)
+
+    def parameters(self, model: "PrefixModel") -> Iterable[ParameterGroup]:
+        """Return what PEFT trains."""
+        # As it was when the adapter was put in: the loop has frozen everything since.
+        yield ParameterGroup(self._moving, weight_decay=False)
+
+    def export(self, model: "PrefixModel", pretrained: "Pretrained", folder: Path) -> None:
+        """Write the adapter as PEFT reads it and, where it is merged, the model."""
+        self._peft.peft_config["default"].base_model_name_or_path = pretrained.source
+        with quiet():
+            self._peft.save_pretrained(folder / "adapter", save_embedding_layers=False)
+            if "model" in self.leaves:
+                loading.save_merged(pretrained, self._peft, folder / "adapter", folder / "model")
+
+
+def _ends(model: Any, target: str) -> list[str]:
+    """Return the last parts of the names of linear layers, as PEFT takes them."""
+    return sorted({name.rpartition(".")[2] for name in linear_targets(model, target, (nn.Linear, Conv1D))})
+
+
+def _line(error: Exception) -> str:
+    """Return an error of PEFT's as one short line."""
+    return " ".join(str(error).split())[:200] or type(error).__name__
