@@ -36,6 +36,7 @@ class PseudoLabels(Curation):
     confidence: float = Field(
         default=0.0, ge=0, lt=1, description="least probability among the choices at which a label is kept; 0: all"
     )
+    questions: int = Field(default=0, ge=0, description="questions that are labelled at most, the first ones; 0: all")
     unlabelled: str = Field(
         default="",
         description="TASK argument whose training questions are labelled too, asked by the target's template",
@@ -59,6 +60,7 @@ class PseudoLabels(Curation):
                 (f"{other.name}/train[{i}]", replace(example, template=None))
                 for i, example in enumerate(other.splits.get("train", ()))
             ]
+        questions = questions[: self.questions or None]
         rendered = [render(task.template, example, (), model.tokenizer, name=name) for name, example in questions]
         free = [i for i, (_, example) in enumerate(questions) if not example.choices]
         if free and self.confidence:

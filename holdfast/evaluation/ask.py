@@ -9,6 +9,7 @@ from holdfast.evaluation import label_mass, matrix
 from holdfast.inference.language_model import LanguageModel
 from holdfast.models import reading
 from holdfast.results import symptoms
+from holdfast.results.sandbox import check_allowed
 from holdfast.results.scores import Output, PromptState, Role
 from holdfast.tasks.harness_examples import PREFIX
 from holdfast.tasks.nearest import NEAREST, check_mode
@@ -104,6 +105,8 @@ def check_askable(
             `trained` has nothing to train on; there is no such mode of `demonstrations`, or the harness would choose others.
     """
     check_mode(demonstrations)
+    if any(task.metric == "pass@1" for task in tasks):
+        check_allowed()
     if double := [name for name, count in Counter(task.name for task in tasks).items() if count > 1]:
         raise ValueError(
             f"{double[0]}: two of the tasks have this name, and their items would be counted together; leave one out, or give it "

@@ -14,7 +14,7 @@ from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING, PEFT_TYPE_TO_TUNER_MAPPING
 
 def configurations() -> dict[str, Any]:
     """Return PEFT's configurations by the names of their types."""
-    return {kind.value: config for kind, config in PEFT_TYPE_TO_CONFIG_MAPPING.items()}
+    return {name.value: config for name, config in PEFT_TYPE_TO_CONFIG_MAPPING.items()}
 
 
 def has_layers(name: str) -> bool:

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from holdfast.results.metric_facts import facts
+from holdfast.results.sandbox import MEMORY, SECONDS, runs
 from holdfast.results.scores import Output
 from holdfast.tasks.checks import passes
 from holdfast.tasks.conversation import calls_in, without_thinking
@@ -204,6 +205,25 @@ def _checked_signature(outputs: Sequence[Output]) -> str:
     return f"passes all checks of its item: {', '.join(sorted(names))}"
 
 
+def _pass_at_1(output: Output) -> tuple[float]:
+    """Return 1 where the answer, run with each of its item's tests, ends without an error.
+
+    A test is a program; `{answer}` in it is where the answer stands, otherwise that comes first.
+
+    Raises:
+        ValueError: the item has no tests, or running programs is not allowed.
+    """
+    if not output.checks:
+        raise ValueError(
+            f"{output.task}[{output.index}]: `pass@1` needs tests; give every example `checks`, programs that fail by an error"
+        )
+    programs = [
+        test.replace("{answer}", output.output) if "{answer}" in test else f"{output.output}\n{test}"
+        for test in output.checks
+    ]
+    return (float(all(runs(program) for program in programs)),)
+
+
 def _tool_call(output: Output) -> tuple[float]:
     """Return 1 for a text that calls the tools of an accepted answer, in its order, with equal arguments."""
     calls = calls_in(output.output)
@@ -304,5 +324,8 @@ METRICS: dict[str, Metric] = {
         _corpus("chrf", "CHRF", chrf_from_sums),
         Metric("tool_call", 1.0, _tool_call, signature=lambda _: "names and arguments of the JSON calls are equal"),
         Metric("checked", 1.0, _checked, signature=_checked_signature),
+        Metric(
+            "pass@1", 1.0, _pass_at_1, signature=lambda _: f"runs with its tests in {SECONDS} s and {MEMORY >> 20} MiB"
+        ),
     )
 }

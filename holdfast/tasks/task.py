@@ -17,6 +17,7 @@ METRICS = (
     "chrf",
     "tool_call",
     "checked",
+    "pass@1",
 )
 SPLITS = ("train", "validation", "test")
 
@@ -54,11 +55,11 @@ class Example:
     answer that is trained on; `choices`, where given, is the closed list of answers, and the target is one of them;
     `answers`, where given, lists every accepted answer, the target among them; `rejected`, where given, is an answer that
     the target is preferred to; `checks`, where given, say what a program checks of an answer (`holdfast.tasks.checks`, metric
-    `checked`), and the target is one of the answers that pass. `origin` says where a curated example comes from; it is no part of
-    what is asked, so two examples that differ in it alone are equal. `template`, where given, is how this example is asked in the
-    place of its task's template; `task` names the other task that an example was mixed in from, whose demonstrations it has and
-    before whose rows no prompt of this task stands. `demonstrations`, where given, stand before this example when it is trained on,
-    none of them too, in the place of those that the training stage would choose.
+    `checked`), and the target is one of the answers that pass; for the metric `pass@1` they are programs that the answer is run with.
+    `origin` says where a curated example comes from; it is no part of what is asked, so two examples that differ in it alone are equal.
+    `template`, where given, is how this example is asked in the place of its task's template; `task` names the other task that an
+    example was mixed in from, whose demonstrations it has and before whose rows no prompt of this task stands. `demonstrations`, where
+    given, stand before this example when it is trained on, none of them too, in the place of those that the stage would choose.
     """
 
     fields: Mapping[str, object]

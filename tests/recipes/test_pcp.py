@@ -75,6 +75,7 @@ def test_questions_of_another_task_are_labelled_by_the_targets_template() -> Non
         "more", {"train": (Example({"input": "film 9"}, "terrible", CHOICES),), "test": TRAIN}, Template("?{{ input }}")
     )
     assert [row.target for row in labelled(others=(other,), unlabelled="more")][6:] == ["film 9. It was great"]
+    assert len(labelled(others=(other,), unlabelled="more", questions=2)) == 2
 
 
 def test_parts_of_a_task_are_nested_in_each_seed_and_differ_between_seeds() -> None:
