@@ -3,6 +3,7 @@
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -43,8 +44,30 @@ def analyses(name: Name = None, json_: Json = False) -> None:
     _listing_or(name, explained_analysis, json_, ANALYSES)
 
 
-def tasks(json_: Json = False) -> None:
-    """Tasks of the catalogue and the lab."""
+def tasks(
+    build: Annotated[
+        Path | None,
+        typer.Option(
+            help="A YAML file that declares sub-tasks of a domain: check its rows and write a folder for each."
+        ),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="With --build: the folder of the sub-tasks.")] = None,
+    json_: Json = False,
+) -> None:
+    """Tasks of the catalogue and the lab; or build the sub-tasks of a domain."""
+    if build is not None:
+        from holdfast.tasks.subtasks import build as build_subtasks
+
+        if out is None:
+            raise ValueError("--build: name the folder of the sub-tasks with --out")
+        written = build_subtasks(build, out)
+        if json_:
+            output.lines(asdict(task) for task in written)
+            return
+        for task in written:
+            parts = f"{task.train} train, {task.validation} validation, {task.test} test"
+            print(f"{task.folder}: {parts}; {task.documents} documents, {task.doubles} doubles left out")
+        return
     from holdfast.tasks.sources import listing
 
     output.listing(listing(), json_)

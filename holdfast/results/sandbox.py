@@ -6,7 +6,6 @@ the network and the files that the user sees. So nothing runs unless the user al
 
 import os
 import secrets
-import signal
 import subprocess
 import sys
 import tempfile
@@ -19,12 +18,20 @@ SECONDS = 5
 MEMORY = 512 * 2**20  # bytes of address space; Python itself takes a tenth of it
 FILE = 2**20  # bytes of the largest file
 
-# The limits are set by the process itself, before the program begins: no code of ours runs between fork and exec, where threads of torch
-# could hold locks. The word comes on standard input and is written at the end, so that a program that exits early has not passed.
+# It sets its limits itself, before the program begins: no code of ours runs between fork and exec, where threads of torch could hold
+# locks. The program runs in a child, and whatever that starts ends with its group. The word comes on standard input and is written at the
+# end, so that a program that exits early has not passed.
 START = """
-import os, resource, sys
+import os, resource, signal, sys
 word = sys.stdin.read()
 seconds, memory, file = map(int, sys.argv[1:4])
+os.setsid()
+child = os.fork()
+if child:
+    signal.signal(signal.SIGALRM, lambda *_: os.killpg(0, signal.SIGKILL))
+    signal.alarm(2 * seconds)
+    os.waitpid(child, 0)
+    os.killpg(0, signal.SIGKILL)
 for what, most in ((resource.RLIMIT_CPU, seconds), (resource.RLIMIT_AS, memory), (resource.RLIMIT_FSIZE, file),
                    (resource.RLIMIT_CORE, 0), (resource.RLIMIT_NOFILE, 64)):
     resource.setrlimit(what, (most, most))
@@ -64,28 +71,10 @@ def runs(program: str, seconds: int = SECONDS, memory: int = MEMORY) -> bool:
         source = Path(folder) / "program.py"
         source.write_text(program, encoding="utf-8", errors="replace")
         command = [sys.executable, "-I", "-S", "-B", "-c", START, str(seconds), str(memory), str(FILE), str(source)]
-        with (Path(folder) / "out").open("w+b") as out:
-            # Its own session, so that what it starts ends with it.
-            process = subprocess.Popen(
-                command,
-                cwd=folder,
-                env={},
-                stdin=subprocess.PIPE,
-                stdout=out,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
-            )
-            try:
-                with suppress(subprocess.TimeoutExpired):  # It waits, and takes no time of the processor.
-                    process.communicate(word.encode(), timeout=2 * seconds)
-            finally:
-                _end(process)
+        with (Path(folder) / "out").open("w+b") as out, suppress(subprocess.TimeoutExpired):
+            subprocess.run(
+                command, cwd=folder, env={}, input=word.encode(), stdout=out, stderr=subprocess.DEVNULL, timeout=4 * seconds, check=False
+            )  # fmt: skip
             out.seek(0)
-            return process.returncode == 0 and word.encode() in out.read(FILE)
-
-
-def _end(process: "subprocess.Popen[bytes]") -> None:
-    """End a process and all that it started."""
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+            return word.encode() in out.read(FILE)
+    return False

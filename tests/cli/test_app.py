@@ -29,7 +29,7 @@ curations: NAME --json
 edits: NAME --json
 decodings: NAME --json
 analyses: NAME --json
-tasks: --json
+tasks: --build --out --json
 doctor: MODEL --dtype --device --trust-remote-code --json
 """  # noqa: E501
 COMMANDS = {line.partition(":")[0]: line.partition(":")[2].split() for line in FROZEN.strip().splitlines()}
