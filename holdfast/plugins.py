@@ -236,19 +236,6 @@ def find(argument: str, *families: Family, label: str = "") -> Any:
     raise unknown(label or families[0].name, argument, known)
 
 
-def split_choice(argument: str, *families: Family) -> tuple[str, dict[str, str]]:
-    """Return a technique's name and the field that `NAME:VALUE` sets, such as `type` of `peft:IA3`; without one, the argument itself.
-
-    Only a technique whose class says by `selects` which field that is takes one.
-    """
-    name, colon, value = argument.partition(":")
-    for family in families if colon and value and ".py:" not in argument else ():
-        described = techniques(family).get(name)
-        if described is not None and "selects" in described.attributes:
-            return name, {ast.literal_eval(described.attributes["selects"]): value}
-    return argument, {}
-
-
 def configure(family: Family, name: str, settings: Mapping[str, Any], section: str = "") -> Any:
     """Return a technique of a family with its fields set; `section` stands before the point where `--set` names a field.
 

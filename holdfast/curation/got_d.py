@@ -31,8 +31,8 @@ class GotD(Curation):
     For few target examples and much other text: what is selected is not what is most like the target, but what the candidates as a
     whole have too little of. A candidate's gradient is its dual potential in the entropic transport between the target's training
     texts and the candidates, and says how the distance changes as its weight grows. The paper trains on the selection first and on the
-    target afterwards: that is `--method got_d`; as a curation both are trained together. Candidates that the run is measured on are
-    left out, and so are doubles. Beside the embeddings the cost is the transport itself: seconds for 2,000 x 2,000 texts, once.
+    target afterwards: `--method warm_up` with `curate.target=false`; otherwise both are trained together. Candidates that the run is
+    measured on are left out, and so are doubles. Beside the embeddings the cost is the transport: seconds for 2,000 x 2,000 texts, once.
 
     Source: Kang et al. 2024, "Get more for less: principled data selection for warming up fine-tuning in LLMs" (ICLR), section 3.2
     """

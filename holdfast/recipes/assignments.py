@@ -1,8 +1,10 @@
-"""Read `--set stage.field=value` as the command line, a plan of a study and Python write it."""
+"""Read `--set stage.field=value` and `NAME:VALUE` as the command line, a plan of a study and Python write them."""
 
 import ast
 from collections.abc import Mapping
 from typing import Any
+
+from holdfast import plugins
 
 
 def parse(assignments: list[str]) -> dict[str, dict[str, Any]]:
@@ -22,6 +24,19 @@ def parse(assignments: list[str]) -> dict[str, dict[str, Any]]:
             raise ValueError(f"--set {text}: write stage.field=value, such as prompt.steps=200")
         sections.setdefault(stage, {})[key] = literal(value)
     return sections
+
+
+def split_choice(argument: str, *families: plugins.Family) -> tuple[str, dict[str, str]]:
+    """Return a technique's name and the field that `NAME:VALUE` sets, such as `type` of `peft:IA3`; without one, the argument itself.
+
+    Only a technique whose class says by `selects` which field that is takes one.
+    """
+    name, colon, value = argument.partition(":")
+    for family in families if colon and value and ".py:" not in argument else ():
+        described = plugins.techniques(family).get(name)
+        if described is not None and "selects" in described.attributes:
+            return name, {ast.literal_eval(described.attributes["selects"]): value}
+    return argument, {}
 
 
 def literal(text: str) -> Any:

@@ -10,6 +10,7 @@ from itertools import chain
 
 from holdfast import plugins
 from holdfast.plugins import CURATIONS, DECODINGS, EDITS, METHODS, RECIPES, Family, Technique
+from holdfast.recipes.assignments import split_choice
 
 LOOP = ("holdfast.training.settings", "TrainSettings")
 ROWS = ("holdfast.stages.train", "Train")
@@ -46,7 +47,7 @@ def stages(name: str) -> list[StageSettings]:
     Raises:
         ValueError: there is no such recipe or method; the nearest name is suggested.
     """
-    first, *others = (plugins.split_choice(part, METHODS)[0] for part in name.split("+"))
+    first, *others = (split_choice(part, METHODS)[0] for part in name.split("+"))
     known = {**plugins.techniques(METHODS), **plugins.techniques(RECIPES)}
     if first not in known:
         raise plugins.unknown("method", first, sorted(known))
@@ -248,6 +249,8 @@ def _values(annotation: ast.expr, bounds: Mapping[str, str]) -> str:
             return ", ".join(str(ast.literal_eval(element)) for element in elements)
         if outer == "Annotated":
             return _values(elements[0], bounds)
+        if outer == "dict":
+            return "names with values, such as {'r': 4}"
         return "several values" if outer in ("tuple", "list", "Sequence") else ast.unparse(annotation)
     name = ast.unparse(annotation)
     words = {"int": "a whole number", "float": "a number", "bool": "True or False", "str": "text", "None": "None"}

@@ -9,6 +9,7 @@ from dataclasses import replace
 from holdfast import plugins
 from holdfast.methods.base import Method
 from holdfast.plugins import METHODS, RECIPES
+from holdfast.recipes.assignments import split_choice
 from holdfast.recipes.base import Recipe
 from holdfast.recipes.plan import RecipePlan
 from holdfast.stages.stage import Stage
@@ -55,7 +56,7 @@ def _choices(name: str) -> tuple[list[str], dict[str, str]]:
     names: list[str] = []
     chosen: dict[str, str] = {}
     for part in name.split("+"):
-        technique, field = plugins.split_choice(part, METHODS)
+        technique, field = split_choice(part, METHODS)
         names.append(technique)
         chosen |= field
     return names, chosen

@@ -11,7 +11,8 @@ from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from holdfast.api.load import load
 from holdfast.api.tune import tune
 from holdfast.methods.peft import Peft
-from holdfast.plugins import METHODS, split_choice
+from holdfast.plugins import METHODS
+from holdfast.recipes.assignments import split_choice
 from holdfast.recipes.find import find_recipe
 from holdfast.recipes.plan import RecipePlan
 from holdfast.stages.train import Train
