@@ -16,7 +16,9 @@ from holdfast.inference.sampling import Sampling
 from holdfast.inference.stopping import Stops
 from holdfast.methods._divergence import frozen_start
 from holdfast.methods._own_answers import answers, closed, with_answer
+from holdfast.methods._policy_losses import advantages, anchor, token_losses
 from holdfast.methods.base import Context, Method
+from holdfast.models.fingerprint import file_fingerprint
 from holdfast.prefix.packing import label_factors
 from holdfast.row import Row, total_weight
 from holdfast.tasks.rewards import find_rewards
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
     from holdfast.prefix.head import LabelLogits
 
 ALIKE = 10  # Steps without any spread of rewards, after which it is said.
-EPSILON = 1e-4  # Beside the standard deviation of a group, as TRL has it.
 
 
 @dataclass
@@ -80,6 +81,10 @@ class Grpo(Method):
         if other.adds_rows:
             return "its rows are rewarded answers, and the other adds rows that have no reward; hold the model with kl_base or l2_sp"
         return ""
+
+    def versions(self) -> Sequence[str]:
+        """Return the fingerprints of the files that reward."""
+        return [file_fingerprint(path) for path in self._reward.files]
 
     def prepare(self, context: Context) -> None:
         """Copy the model before it moves: the anchor.
@@ -175,23 +180,3 @@ class Grpo(Method):
                 file=sys.stderr,
                 flush=True,
             )
-
-
-def advantages(rewards: Tensor, scale: str) -> Tensor:
-    """Return rewards `[questions, samples]` minus their question's mean, over the standard deviation by `scale`, in the same shape."""
-    gained = rewards - rewards.mean(-1, keepdim=True)
-    if scale == "none":
-        return gained
-    return gained / ((rewards.std() if scale == "batch" else rewards.std(-1, keepdim=True)) + EPSILON)
-
-
-def anchor(log_p: Tensor, start: Tensor) -> Tensor:
-    """Return the estimate of KL(model | start) at each token of the model's own answers, never below 0: `[N]` twice -> `[N]`."""
-    return (start - log_p).exp() - (start - log_p) - 1
-
-
-def token_losses(log_p: Tensor, gained: Tensor, start: Tensor | None, beta: float) -> Tensor:
-    """Return the loss of each token, all `[N]`: log p by the model and by its start, and the advantage of the token's answer."""
-    # The ratio is 1, and its gradient that of log p: the answers are the model's of this very step.
-    losses = -(log_p - log_p.detach()).exp() * gained
-    return losses if start is None else losses + beta * anchor(log_p, start)

@@ -42,7 +42,7 @@ class Evaluate(Stage):
 
     `base` is the untuned model; `tuned` the stage whose weights are measured, trained or edited; `trained_prompt` the stage whose
     `prompt/` is attached when `prompt` is "on", or "probe" where it is one. With `step`, `tuned` is measured as it was after that many
-    steps; step 0 is the model that it started from.
+    steps; step 0 is the model that it started from. `before` are the steps of rounds before it, which count on.
     `demonstrations` are the first ones or the nearest to each item (`nearest`). `base-again` is the base measured a second time, with
     other demonstrations (sampled, or the next nearest) and in other batches: how far that moves a number is its noise floor.
     `own-stage` is `tuned` right after the stage that trained on the targets, before later
@@ -52,7 +52,13 @@ class Evaluate(Stage):
     """
 
     KIND: ClassVar[str] = "Evaluate"
-    HASH_LATER: ClassVar[dict[str, object]] = {"date": None, "decoding": None, "attached": "", "loading": FP32}
+    HASH_LATER: ClassVar[dict[str, object]] = {
+        "date": None,
+        "decoding": None,
+        "attached": "",
+        "loading": FP32,
+        "before": None,
+    }
 
     model: str = ""
     variant: Variant = "base"
@@ -73,6 +79,7 @@ class Evaluate(Stage):
     decoding: Decoding | None = None
     attached: str = ""
     loading: Loading = FP32
+    before: int | None = None
 
     def hashed(self) -> dict[str, Any]:
         """Return the fields; tasks by their role, and the fingerprints of the model and of the tasks in one list, as folders have it."""
@@ -91,8 +98,8 @@ class Evaluate(Stage):
         if not processes().is_main_process:
             return
         label = f"{self.variant}" + (f", prompt {self.prompt}" if self.prompt else "")
-        label += f", step {self.step}" if self.step is not None else ""
-        if self.variant == "tuned" and self.tuned is None and self.step is None:  # a model that no stage of ours made
+        label += f", step {self.moment}" if self.moment is not None else ""
+        if self.variant == "tuned" and self.tuned is None and self.moment is None:  # a model that no stage of ours made
             label += f": {self.model}"
         counts = [task_items(ref.task, self.limit) for ref in self.tasks]
         parts = folder / "parts"
@@ -127,7 +134,7 @@ class Evaluate(Stage):
                         demonstrations=self.demonstrations,
                         demonstration_seed=int(self.variant == "base-again"),
                     )
-                    outputs = [replace(output, step=self.step) for output in outputs]
+                    outputs = [replace(output, step=self.moment) for output in outputs]
                     # The technique's name stands with each answer, so that none passes for one of the model alone.
                     if self.decoding is not None:
                         name = snake(type(self.decoding).__name__)
@@ -141,6 +148,11 @@ class Evaluate(Stage):
             file.flush()
             os.fsync(file.fileno())
         shutil.rmtree(parts, ignore_errors=True)
+
+    @property
+    def moment(self) -> int | None:
+        """Return the step under which the answers stand in the course of a run, those of earlier rounds counted; None at the end."""
+        return None if self.step is None and self.before is None else (self.before or 0) + (self.step or 0)
 
     def weights(self, root: Path) -> tuple[Path | None, int]:
         """Return what tells the weights that are measured from others: the folder of the stage that left them, and the step."""

@@ -183,8 +183,21 @@ def _plan_along(last: Train, owners: Owners, questions: EvaluationSettings) -> l
             if tasks.general and len(owners) == 1:  # Is it the prompt that carries the format to other tasks?
                 elsewhere = replace(alone, name="evaluate-prompt-general", tasks=tasks.general)
                 plan.append(replace(elsewhere, toward=targets[0]))
+    rounds = earlier_rounds(last)
+    total = sum(stage.settings.steps for stage in rounds)
+    for number in range(1, len(rounds) + 1):
+        done = sum(stage.settings.steps for stage in rounds[:number])
+        at_end = replace(
+            questions.ask(f"evaluate-round-{number}"), variant="tuned", tuned=rounds[number - 1], before=done
+        )
+        plan.append(replace(at_end, tasks=(*tasks.targets, *tasks.general), shots=questions.fewest))
+    if rounds and not last.settings.points:  # Where the last one ended, in the same course.
+        at_end = replace(questions.ask(f"evaluate-round-{len(rounds) + 1}"), variant="tuned", tuned=last)
+        at_end = replace(at_end, before=total + last.settings.steps, shots=questions.fewest)
+        plan.append(replace(at_end, tasks=(*tasks.targets, *tasks.general)))
     for step in last.settings.points if last.moves_the_model else ():
         at_step = replace(questions.ask(f"evaluate-step-{step}"), variant="tuned", tuned=last, step=step)
+        at_step = replace(at_step, before=total if rounds else None)
         few = replace(at_step, shots=questions.fewest)
         for stage, targets in owners:
             plan.append(replace(few, tasks=targets, prompt="on", trained_prompt=stage))
@@ -193,6 +206,16 @@ def _plan_along(last: Train, owners: Owners, questions: EvaluationSettings) -> l
         if tasks.general:
             plan.append(replace(at_step, tasks=tasks.general, prompt="off" if owners else None))
     return plan
+
+
+def earlier_rounds(last: Train) -> list[Train]:
+    """Return the rounds before a stage, the first one first: stages of its section that trained on the same tasks, each from the last."""
+    rounds: list[Train] = []
+    stage = last.start
+    while stage is not None and (stage.name, stage.targets) == (last.name, last.targets):
+        rounds.insert(0, stage)
+        stage = stage.start
+    return rounds
 
 
 def measure_untrained(

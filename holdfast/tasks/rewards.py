@@ -122,6 +122,11 @@ class Rewards:
 
     rules: Mapping[str, Reward]
 
+    @property
+    def files(self) -> list[Path]:
+        """Return the files of the user's functions among them."""
+        return [Path(name.rpartition(":")[0]) for name in self.rules if name not in RULES]
+
     def __call__(self, answer: str, example: Example) -> float:
         """Return the reward of an answer, a finite number.
 

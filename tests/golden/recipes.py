@@ -4,6 +4,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from holdfast.curation.base import Curation
+from holdfast.curation.own_pairs import OwnPairs
 from holdfast.plugins import METHODS, RECIPES, members, records
 from holdfast.recipes.find import find_recipe
 from holdfast.recipes.plan import RecipePlan
@@ -19,6 +21,8 @@ HERE = Path(__file__).parent / "losses"
 # Settings that a method cannot do without, or that make it learn something in 20 steps.
 NEEDS: dict[str, dict[str, Any]] = {
     "replay": {"texts": "texts.txt"},
+    # The loss of answers that are drawn anew is near 0, and so what moves it is the KL.
+    "grpo": {"reward": "reward.py:spread", "samples": 4, "max_new_tokens": 6, "beta": 1.0},
     "lt_sft": {"density": 0.5},
     # Their losses hardly move at the rate of the others: a scale near one, a vector from zero, labels of which most weigh little.
     "head_scale": {"learning_rate": 0.1},
@@ -26,7 +30,10 @@ NEEDS: dict[str, dict[str, Any]] = {
     "token_weights": {"power": 0.1, "learning_rate": 0.05},
     "self_replay": {"self_texts": 8, "self_length": 16, "self_batch": 2},
 }
-TARGETS: dict[str, tuple[str, ...]] = {"dpo": ("pairs",)}  # where it needs other tasks than `BOTH`
+# Random weights are never right: the target itself is preferred to what they write.
+CURATED: dict[str, Curation] = {"on_policy_dpo": OwnPairs(gold=True, max_new_tokens=4, samples=2)}
+PAIRED = ("dpo", "ipo", "simpo")
+TARGETS: dict[str, tuple[str, ...]] = dict.fromkeys(PAIRED, ("pairs",))  # where it needs other tasks than `BOTH`
 
 
 def names() -> list[str]:
@@ -51,6 +58,8 @@ def plan(name: str) -> list[Stage]:
         pinned = {key.rpartition(".")[2] for key in probe.pinned if key.startswith(f"{stage}.")}
         settings[stage] = {key: value for key, value in wanted.items() if key in shown and key not in pinned}
     fields = RecipePlan("model", targets, settings)
+    if joined in CURATED:
+        fields.tasks = fields.curated(CURATED[joined])
     return find_recipe(name)(fields)
 
 

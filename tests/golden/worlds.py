@@ -38,6 +38,8 @@ def write_world(folder: Path) -> Path:
             )
         (folder / name / "task.yaml").write_text('input: "{{ input }} w8"\n')
     draw = random.Random("texts")
+    # A number for every answer, random as the weights are: rules would say 0 of all.
+    (folder / "reward.py").write_text("def spread(answer, example):\n    return sum(map(ord, answer)) % 7\n")
     (folder / "texts.txt").write_text("".join(" ".join(draw.choices(WORDS, k=6)) + "\n" for _ in range(12)))
     for name, target in LINKS.items():
         if (SHARED / target).exists():

@@ -14,9 +14,10 @@ from torch import Tensor
 
 from holdfast.api.tune import tune
 from holdfast.methods._combinations import check_combination
+from holdfast.methods._policy_losses import EPSILON, advantages, token_losses
 from holdfast.methods.base import Method
 from holdfast.methods.full import Full
-from holdfast.methods.grpo import EPSILON, Grpo, advantages, token_losses
+from holdfast.methods.grpo import Grpo
 from holdfast.methods.lora import Lora
 from holdfast.methods.prompt_tuning import PromptTuning
 from holdfast.methods.replay import Replay
