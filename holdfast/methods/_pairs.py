@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Pairs(Method):
+class PreferenceMethod(Method):
     """Each example is two rows that share their prompt: the chosen answer, and then the rejected one."""
 
     defaults: ClassVar[dict[str, Any]] = {"learning_rate": 1e-5, "steps": 200}

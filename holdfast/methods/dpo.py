@@ -7,11 +7,11 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from holdfast.methods._pairs import Pairs
+from holdfast.methods._pairs import PreferenceMethod
 
 
 @dataclass
-class Dpo(Pairs):
+class Dpo(PreferenceMethod):
     """The chosen answer becomes more likely than the rejected one, measured from where the model starts.
 
     Examples have a `rejected` answer beside the target, which is the chosen one. The loss of a pair is

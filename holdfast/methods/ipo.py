@@ -6,11 +6,11 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from holdfast.methods._pairs import Pairs
+from holdfast.methods._pairs import PreferenceMethod
 
 
 @dataclass
-class Ipo(Pairs):
+class Ipo(PreferenceMethod):
     """The chosen answer becomes more likely than the rejected one by 1 / (2 beta) nats a token, and not by more.
 
     As DPO, whose margin grows without end where the pairs are unambiguous: the loss is (chosen - rejected - 1 / (2 beta))^2, where each

@@ -7,11 +7,11 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from holdfast.methods._pairs import Pairs
+from holdfast.methods._pairs import PreferenceMethod
 
 
 @dataclass
-class Simpo(Pairs):
+class Simpo(PreferenceMethod):
     """The chosen answer becomes more likely by the token than the rejected one, by a margin and without a reference.
 
     The loss of a pair is -log sigmoid(beta * (chosen - rejected) - gamma), where each is the mean log-likelihood of the answer's tokens.

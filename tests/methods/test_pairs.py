@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from holdfast.methods._pairs import Pairs
+from holdfast.methods._pairs import PreferenceMethod
 from holdfast.methods.dpo import Dpo
 from holdfast.methods.full import Full
 from holdfast.methods.ipo import Ipo
@@ -23,7 +23,7 @@ from tests.training import tiny
 ALL = [Dpo(), Ipo(), Simpo()]
 
 
-def run(folder: Path, method: Pairs, **settings: object) -> Trainer:
+def run(folder: Path, method: PreferenceMethod, **settings: object) -> Trainer:
     """A trainer whose examples are pairs."""
     trainer = tiny.trainer(folder, Full(), method, **settings)  # pyright: ignore[reportArgumentType]
     made = pairs()
@@ -50,7 +50,7 @@ def test_the_loss_of_a_pair_is_trls(method: Ipo | Simpo) -> None:
 
 
 @pytest.mark.parametrize("method", ALL, ids=lambda method: type(method).__name__)
-def test_gradients_equal_plain_computation(method: Pairs, tmp_path: Path) -> None:
+def test_gradients_equal_plain_computation(method: PreferenceMethod, tmp_path: Path) -> None:
     trainer = run(tmp_path, method, batch_size=8, steps=1)
     trainer._set_up()
     trainer.budget = 4096
@@ -82,7 +82,7 @@ def test_gradients_equal_plain_computation(method: Pairs, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("method", ALL, ids=lambda method: type(method).__name__)
-def test_a_short_run_prefers_the_chosen_answers(method: Pairs, tmp_path: Path) -> None:
+def test_a_short_run_prefers_the_chosen_answers(method: PreferenceMethod, tmp_path: Path) -> None:
     run(tmp_path, method, steps=10).train()
     log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [line["chosen_above_rejected"] for line in log if "loss" in line][-1] == 1.0
