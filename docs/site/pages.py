@@ -88,7 +88,7 @@ def page(moment: Moment, technique: Technique, explained: Explained, sections: S
     """Return a technique's page: what it does and when to use it, an example, its settings, its source, and where it was measured."""
     path = technique.module.replace(".", "/") + ".py"
     parts = [f"# {technique.name}\n\n{technique.summary}\n", technique.about + "\n" if technique.about else ""]
-    parts.append(f"```\n{explained.example}\n```\n")
+    parts.append(f"```bash\n{explained.example}\n```\n")
     if technique.joins:
         parts.append(
             f"It joins another method: `full+{technique.name}`, `promot+{technique.name}`; alone it stands for the first.\n"
