@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from holdfast.cli import compare, listings, options, output, serve
+from holdfast.cli import compare, listings, options, output, playground, serve
 from holdfast.cli.options import (
     Curve,
     General,
@@ -331,24 +331,7 @@ def push(
     print(upload(run, repo, public=public, report=with_report))
 
 
-@app.command()
-def playground(
-    run: Annotated[Path, typer.Argument(help="Folder of a run.")],
-    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 lets other machines in.")] = "127.0.0.1",
-    port: Annotated[
-        int | None, typer.Option(min=1, max=65535, help="Default: the first free one from 7860 on.")
-    ] = None,
-    dtype: options.Dtype = "auto",
-    device: options.Device = "auto",
-    trust_remote_code: Trust = False,
-    trust_code: TrustCode = False,
-) -> None:
-    """Ask the base and the tuned model the same, side by side on a local web page."""
-    from holdfast.playground.bench import opened
-    from holdfast.playground.page import serve  # Raises where Gradio is not installed, so before any model is loaded.
-
-    bench = opened(run, dtype=dtype, device=device, trust_remote_code=trust_remote_code, trust_code=trust_code)
-    serve(bench, host=host, port=port)
+app.command()(playground.playground)
 
 
 app.command()(serve.serve)

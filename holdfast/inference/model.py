@@ -155,13 +155,25 @@ class Model:
 
     def next_tokens(self, text: str, count: int = 5) -> list[tuple[str, float]]:
         """Return the likeliest tokens behind a text, as text, each with its probability; likeliest first."""
-        tokens = self._prompt(text, 1)
-        row = Row((*tokens, 0), (*[0.0] * len(tokens), 1.0), encoded=len(tokens))
-        with torch.inference_mode():
-            logits = self.engine.label_logits([row])[0]
-        best = torch.topk(logits.float().softmax(-1), min(count, len(logits)))
+        shares = self.next_shares(text)
+        best = torch.topk(shares, min(count, len(shares)))
         names = [self.pretrained.tokenizer.decode([token]) for token in best.indices.tolist()]
         return list(zip(names, best.values.tolist(), strict=True))
+
+    def next_shares(self, text: str, after: Sequence[int] = (), new: int = 1) -> torch.Tensor:
+        """Return the probability `[V]` of each token behind a text and, where there are any, new tokens that the model wrote `after` it.
+
+        `new` is the number of tokens that the text leaves room for, as `Sampling.max_new_tokens`.
+        """
+        prompt = self._prompt(text, max(new, len(after) + 1))
+        tokens = (*prompt, *after, 0)
+        row = Row(tokens, (*[0.0] * (len(tokens) - 1), 1.0), encoded=len(prompt))
+        with torch.inference_mode():
+            return self.engine.label_logits([row])[0].float().softmax(-1)
+
+    def written(self, text: str, sampling: Sampling = GREEDY) -> list[int]:
+        """Return the token ids of which `generate` makes the continuation of a text."""
+        return self.continue_tokens([self._prompt(text, sampling.max_new_tokens)], sampling)[0]
 
     def first_token_mass(self, contexts: Sequence[str], answers: Sequence[Sequence[str]]) -> list[float]:
         """Return the probability that the first token behind a context begins one of its `answers`, delimiter included.

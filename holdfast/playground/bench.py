@@ -1,6 +1,6 @@
-"""Contents of the playground, without its page: the models of a run, its tasks, and their answers to one input."""
+"""Contents of the playground, without its page: the models of a run or any others, tasks, and their answers to one input."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -10,6 +10,7 @@ from holdfast.api.load import load
 from holdfast.evaluation.matrix import clean
 from holdfast.inference.model import Model
 from holdfast.inference.sampling import Sampling
+from holdfast.playground.parting import Parting, part
 from holdfast.plugins import refuse_code
 from holdfast.prefix.attached import detached
 from holdfast.prompts.load import load_prompt
@@ -25,17 +26,23 @@ from holdfast.tasks.templates import behind, choose_demonstrations, question
 
 PLAIN = "plain text"
 MOST_TASKS, MOST_SHOTS = 8, 4  # whose examples are offered; demonstrations that can be chosen
+MOST_ITEMS = 4  # of each task, where no report says which are worth a look
 LIKELIEST = 5
 LONGEST_INPUT = 100_000  # characters
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One model's answer: its text, and the likeliest first tokens with their probabilities."""
+    """One model's answer: its text, the likeliest first tokens with their probabilities, and where it parts from the first model's.
+
+    `parting` is None of the first model itself, and where both say the same; then `same` names it.
+    """
 
     state: str
     text: str
     first: list[tuple[str, float]]
+    parting: Parting | None = None
+    same: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +57,10 @@ class Sample:
 
 @dataclass(frozen=True)
 class Bench:
-    """A run opened for questions.
+    """A run, or any models, opened for questions.
 
     `models` are by what the page calls them: the base, the tuned model with its prompt attached and, where the model itself was trained,
-    removed. `tasks` are those of the run whose data is still there.
+    removed; or each by its name. Answers are compared with the first one's. `tasks` are those of the run whose data is still there.
     """
 
     name: str
@@ -61,6 +68,7 @@ class Bench:
     models: dict[str, Model]
     tasks: dict[str, Task]
     samples: list[Sample]
+    of_run: bool = True  # so that the samples are those of its report
 
     def prompt(self, text: str, task: str, shots: int) -> str:
         """Return the prompt that the models read: the text after `shots` demonstrations of a task, or as it is.
@@ -89,9 +97,20 @@ class Bench:
         """Yield each model's greedy answer to a prompt of `prompt`, up to the task's stop strings or `new` tokens."""
         known = self.tasks.get(task)
         stop = known.template.stop if known else ()
+        sampling = Sampling(max_new_tokens=new, stop=tuple(stop))
+        (first, base), *_ = self.models.items()
+        base_text, base_tokens = "", []
         for state, model in self.models.items():
-            (text,) = model.generate([prompt], Sampling(max_new_tokens=new, stop=tuple(stop)))
-            yield Reply(state, clean(text, stop), model.next_tokens(prompt, LIKELIEST))
+            (text,) = model.generate([prompt], sampling)
+            tokens, likeliest = model.written(prompt, sampling), model.next_tokens(prompt, LIKELIEST)
+            if model is base:
+                base_text, base_tokens = text, tokens
+                yield Reply(state, clean(text, stop), likeliest)
+            elif text == base_text:
+                yield Reply(state, clean(text, stop), likeliest, same=first)
+            else:
+                parting = part(prompt, base, base_tokens, model, tokens, sampling)
+                yield Reply(state, clean(text, stop), likeliest, parting)
 
 
 def opened(
@@ -107,9 +126,15 @@ def opened(
     Raises:
         ValueError: the folder is not that of a finished run of `tune`, or its tasks name code and `trust_code` is off.
     """
+    if not RunFolder(Path(path)).is_run:
+        raise ValueError(
+            f"{path}: no run of `holdfast tune`; to ask any two models, name the second with --against MODEL"
+        )
     run = run_folder.read(path)
     if not run.config or not run.pieces:
-        raise ValueError(f"{path}: no trained model here; give the folder of a finished `holdfast tune`")
+        raise ValueError(
+            f"{path}: no trained model here; give the folder of a finished `holdfast tune`, or compare it with --against MODEL"
+        )
     summary = Summary.of(run.scores)
     layout = RunFolder(run.path)
     config, targets = layout.config, layout.targets
@@ -124,6 +149,47 @@ def opened(
         tasks,
         list(_samples(summary, run.outputs, tasks)),
     )
+
+
+def compared(
+    models: Sequence[str],
+    tasks: Sequence[str] = (),
+    *,
+    dtype: str = "auto",
+    device: str = "auto",
+    trust_remote_code: bool = False,
+) -> Bench:
+    """Return any models beside each other, the first of which the others are compared with; `tasks` offer demonstrations and examples.
+
+    Each is whatever `holdfast.load` takes; of a run's folder it is the tuned model with its prompt attached.
+
+    Raises:
+        ValueError: there is no such model or task, or a model is named twice.
+    """
+    if twice := sorted({name for name in models if models.count(name) > 1}):
+        raise ValueError(f"{twice[0]}: is named twice; name two models")
+    known = {task.name: task for task in chain.from_iterable(map(sources.load_tasks, tasks))}
+    loaded = {
+        name: load(model, dtype=dtype, device=device, trust_remote_code=trust_remote_code)
+        for name, model in zip(_names(models), models, strict=True)
+    }
+    samples = [
+        Sample(task.name, question(task.template, example), 0, example.target)
+        for task in list(known.values())[:MOST_TASKS]
+        for example in task.splits.get("test", ())[:MOST_ITEMS]
+    ]
+    verdict = "The same input to each model; where an answer leaves that of the first, the probabilities there."
+    return Bench(" and ".join(loaded), verdict, loaded, known, samples, of_run=False)
+
+
+def _names(models: Sequence[str]) -> list[str]:
+    """Return a short name for each model: the last parts of its path, as many as tell it from the others."""
+    parts = [Path(model).parts for model in models]
+    for length in range(2, max(map(len, parts)) + 1):
+        names = ["/".join(path[-length:]) for path in parts]
+        if len(set(names)) == len(names):
+            return names
+    return list(models)
 
 
 def _models(

@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from holdfast.playground.bench import LONGEST_INPUT, MOST_SHOTS, PLAIN, Bench, Reply, Sample
 from holdfast.playground.guard import LOCAL, Guard, is_loopback
+from holdfast.playground.parting import Parting
 
 # Before Gradio is imported: it reads these then, and would otherwise ask its makers for news.
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
@@ -31,6 +32,8 @@ EXAMPLES = (
     "<h2>Examples of the report</h2><p class='note'>Chosen by the report’s rule: where an answer fell or rose most.</p>"
 )
 MOST_WAITING = 16  # requests in the queue
+ITEMS = "<h2>Examples</h2><p class='note'>The first test items of each task.</p>"
+TAIL = 24  # characters of what two answers share that are shown where they part
 WAITING = "Ask something, and the answer appears here."
 
 
@@ -108,7 +111,7 @@ def page(bench: Bench) -> Any:
         # Private: whoever can reach the port gets the page, and no interface to script against.
         ask.click(**event, api_visibility="private")
         if bench.samples:
-            gr.HTML(EXAMPLES, padding=False)
+            gr.HTML(EXAMPLES if bench.of_run else ITEMS, padding=False)
             for name, samples in _by_task(bench.samples):
                 gr.HTML(Markup("<h3>{}</h3>").format(name), padding=False)
                 with gr.Row(elem_classes="samples"):
@@ -132,7 +135,7 @@ def _asker(bench: Bench) -> Any:
             # Shown at once and then filled model by model: an answer of a large model takes its time.
             yield [prompt, *shown]
             for index, reply in enumerate(bench.ask(prompt, task, int(new))):
-                shown[index] = _card(reply)
+                shown[index] = _card(reply, first=next(iter(bench.models)))
                 yield [prompt, *shown]
         except ValueError as error:
             raise gr.Error(str(error), title="Cannot be asked", print_exception=False) from None
@@ -163,9 +166,9 @@ def _header(bench: Bench) -> str:
     )
 
 
-def _card(reply: Reply, waiting: str = "") -> str:
-    """Return a model's answer and its likeliest first tokens as markup."""
-    answer = Markup("<p class='note'>{}</p>").format(waiting) if waiting else _answer(reply.text)
+def _card(reply: Reply, waiting: str = "", first: str = "") -> str:
+    """Return a model's answer, its likeliest first tokens, and where it leaves the answer of the model `first`, as markup."""
+    answer = Markup("<p class='note'>{}</p>").format(waiting) if waiting else _answer(reply)
     rows = Markup("").join(
         Markup(
             "<tr><th scope='row'><code>{}</code></th><td class='bar'><span style='width:{:.1f}%'></span></td><td class='share'>{}</td></tr>"
@@ -177,17 +180,42 @@ def _card(reply: Reply, waiting: str = "") -> str:
         if rows
         else ""
     )
-    return Markup("<section class='card' aria-live='polite'><h2>{}</h2>{}{}</section>").format(
-        reply.state, answer, table
+    parting = _parting(reply.parting, first) if reply.parting else ""
+    return Markup("<section class='card' aria-live='polite'><h2>{}</h2>{}{}{}</section>").format(
+        reply.state, answer, parting, table
     )
 
 
-def _answer(text: str) -> Markup:
-    return (
-        Markup("<pre class='answer' tabindex='0'>{}</pre>").format(text)
-        if text
-        else Markup("<p class='note'>(nothing)</p>")
+def _answer(reply: Reply) -> Markup:
+    """Return the text of an answer, marked from where it leaves that of the first model."""
+    shared = reply.parting.shared.lstrip() if reply.parting else ""
+    if reply.parting and reply.text.startswith(shared):
+        marked = Markup("<mark>{}</mark>").format(reply.text[len(shared) :])
+    else:
+        shared, marked = reply.text, Markup("")
+    text = Markup("<pre class='answer' tabindex='0'>{}{}</pre>").format(shared, marked)
+    note = Markup("<p class='note'>The same as {}.</p>").format(reply.same) if reply.same else Markup("")
+    return (text if reply.text else Markup("<p class='note'>(nothing)</p>")) + note
+
+
+def _parting(parting: Parting, first: str) -> Markup:
+    """Return the probabilities where two answers part, as a table."""
+    rows = Markup("").join(
+        Markup(
+            "<tr><th scope='row'><code>{}</code></th><td class='share'>{}</td><td class='share'>{}</td></tr>"
+        ).format(
+            _visible(choice.token),
+            *("–" if share is None else _per_cent(share) for share in (choice.base, choice.other)),
+        )
+        for choice in parting.choices
     )
+    place = "at the first token"
+    if parting.shared:
+        place = f"behind “{'…' if len(parting.shared) > TAIL else ''}{_visible(parting.shared[-TAIL:])}”"
+    return Markup(
+        "<table class='parting'><caption>Leaves {}, {}</caption><thead><tr><th scope='col'>next token</th>"
+        "<th scope='col' class='share'>{}</th><th scope='col' class='share'>here</th></tr></thead><tbody>{}</tbody></table>"
+    ).format(first, place, first, rows)
 
 
 def _visible(token: str) -> str:

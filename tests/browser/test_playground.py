@@ -54,10 +54,63 @@ def show(chromium: Any, address: str) -> Iterator[Callable[..., Any]]:
         context.close()
 
 
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A served playground of two models that no run holds: the lab's, and the same pulled away from itself."""
+    pytest.importorskip("gradio", reason="the extra `playground` is not installed")
+    import torch
+
+    from holdfast import lab
+    from holdfast.models import loading
+    from holdfast.playground.bench import compared
+    from holdfast.playground.page import serve
+
+    moved = holdfast.load("lab").pretrained
+    with torch.no_grad():
+        for weight in moved.model.parameters():
+            weight += 0.5 * weight.std() * torch.randn(weight.shape, generator=torch.Generator().manual_seed(0))
+    folder = tmp_path_factory.mktemp("models") / "moved"
+    loading.save(moved, folder)
+    bench = compared([str(lab.folder()), str(folder)], ["lab:sentiment", "lab:from-zan"])
+    blocks, found = serve(bench, host="127.0.0.1", port=None, wait=False)
+    yield found
+    blocks.close(verbose=False)
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_two_models_show_where_their_answers_part(
+    chromium: Any, axe: str, two: str, width: int, tmp_path: Path
+) -> None:
+    context = chromium.new_context(viewport={"width": width, "height": 900}, bypass_csp=True)
+    page = context.new_page()
+    requests: list[str] = []
+    page.on("request", lambda request: requests.append(request.url))
+    page.goto(two)
+    page.locator(".samples button").first.wait_for()
+    # The first item on which they differ: the marked rest, and both models' probabilities of what comes there.
+    cards = ["", ""]
+    for number in range(page.locator(".samples button").count()):
+        page.locator(".samples button").nth(number).click()
+        page.wait_for_timeout(300)
+        cards = answered(page)
+        if "Leaves " in cards[1]:
+            break
+    assert "Leaves " in cards[1], "no example shows anything"
+    assert page.locator(".card mark").count() == 1
+    assert page.locator(".parting tbody tr").count() >= 4
+    page.screenshot(path=Path(os.environ.get("SCREENSHOTS", tmp_path)) / f"playground-two-{width}.png", full_page=True)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert all(url.startswith((two, "data:", "blob:")) for url in requests)
+    page.evaluate(axe)
+    found = page.evaluate("axe.run(document).then(result => result.violations)")
+    assert [v["id"] for v in found if v["impact"] in ("serious", "critical")] == []
+    context.close()
+
+
 def answered(page: Any) -> list[str]:
     """Wait for every card to have its first tokens; the texts of the cards."""
     page.wait_for_function(
-        "document.querySelectorAll('.card').length === document.querySelectorAll('.card table').length"
+        "document.querySelectorAll('.card').length === document.querySelectorAll('.card table:not(.parting)').length"
     )
     return page.locator(".card").all_inner_texts()
 
@@ -69,7 +122,9 @@ def test_one_question_has_three_answers_with_first_tokens(show: Callable[..., An
     page.get_by_role("button", name="Ask", exact=True).click()
     cards = answered(page)
     assert [text.splitlines()[0] for text in cards] == ["Base", "Tuned, prompt attached", "Tuned, prompt removed"]
-    assert all(text.count("%") == 5 for text in cards)
+    # The base's five likeliest first tokens; the others also have those where their answers leave the base's.
+    assert cards[0].count("%") == 5
+    assert all(text.count("%") == 5 if "The same as Base" in text else "Leaves Base" in text for text in cards[1:])
     assert page.trouble == []
 
 

@@ -21,7 +21,7 @@ compare: RUNS --floor --policy --summary --out --json
 study: MODEL --out --method --target --general --seeds --shots --limit --curve --analyse --match --demonstrations --jobs --dtype --device --set --trust-code --json
 report: RUN
 push: RUN REPO --public --with-report
-playground: RUN --host --port --dtype --device --trust-remote-code --trust-code
+playground: MODEL --against --task --host --port --dtype --device --trust-remote-code --trust-code
 serve: MODEL --prompt --base --host --port --dtype --device --trust-remote-code
 run: CONFIG --out --device --trust-remote-code --trust-code --json
 methods: NAME --json

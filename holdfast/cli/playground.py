@@ -1,0 +1,38 @@
+"""The command that opens the playground."""
+
+from typing import Annotated
+
+import typer
+
+from holdfast.cli import options
+
+
+def playground(
+    model: Annotated[str, typer.Argument(help="Folder of a run; with --against any model.")],
+    against: Annotated[
+        list[str] | None, typer.Option(help="Another model, whose answers stand beside; repeat it.")
+    ] = None,
+    task: Annotated[
+        list[str] | None, typer.Option(help="With --against: a task with demonstrations and examples; repeat it.")
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 lets other machines in.")] = "127.0.0.1",
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Default: the first free one from 7860 on.")
+    ] = None,
+    dtype: options.Dtype = "auto",
+    device: options.Device = "auto",
+    trust_remote_code: options.Trust = False,
+    trust_code: options.TrustCode = False,
+) -> None:
+    """Ask the base and the tuned model of a run, or any two models, the same, side by side on a local web page."""
+    if task and not against:
+        raise ValueError("--task: a run has its own tasks; with --against MODEL any are offered")
+    from holdfast.playground.bench import compared, opened
+    from holdfast.playground.page import serve  # Raises where Gradio is not installed, so before any model is loaded.
+
+    bench = (
+        compared([model, *against], task or (), dtype=dtype, device=device, trust_remote_code=trust_remote_code)
+        if against
+        else opened(model, dtype=dtype, device=device, trust_remote_code=trust_remote_code, trust_code=trust_code)
+    )
+    serve(bench, host=host, port=port)
