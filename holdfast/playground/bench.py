@@ -173,11 +173,10 @@ def compared(
         name: load(model, dtype=dtype, device=device, trust_remote_code=trust_remote_code)
         for name, model in zip(_names(models), models, strict=True)
     }
-    samples = [
-        Sample(task.name, question(task.template, example), 0, example.target)
-        for task in list(known.values())[:MOST_TASKS]
-        for example in task.splits.get("test", ())[:MOST_ITEMS]
-    ]
+    samples: list[Sample] = []
+    for task in list(known.values())[:MOST_TASKS]:
+        items = task.splits.get("test", ())[:MOST_ITEMS]
+        samples += [Sample(task.name, question(task.template, example), 0, example.target) for example in items]
     verdict = "The same input to each model; where an answer leaves that of the first, the probabilities there."
     return Bench(" and ".join(loaded), verdict, loaded, known, samples, of_run=False)
 
