@@ -209,13 +209,13 @@ def _parting(parting: Parting, first: str) -> Markup:
         )
         for choice in parting.choices
     )
-    place = "at the first token"
+    position = "at the first token"
     if parting.shared:
-        place = f"behind “{'…' if len(parting.shared) > TAIL else ''}{_visible(parting.shared[-TAIL:])}”"
+        position = f"behind “{'…' if len(parting.shared) > TAIL else ''}{_visible(parting.shared[-TAIL:])}”"
     return Markup(
         "<table class='parting'><caption>Leaves {}, {}</caption><thead><tr><th scope='col'>next token</th>"
         "<th scope='col' class='share'>{}</th><th scope='col' class='share'>here</th></tr></thead><tbody>{}</tbody></table>"
-    ).format(first, place, first, rows)
+    ).format(first, position, first, rows)
 
 
 def _visible(token: str) -> str:
