@@ -171,9 +171,10 @@ class Model:
         with torch.inference_mode():
             return self.engine.label_logits([row])[0].float().softmax(-1)
 
-    def written(self, text: str, sampling: Sampling = GREEDY) -> list[int]:
-        """Return the token ids of which `generate` makes the continuation of a text."""
-        return self.continue_tokens([self._prompt(text, sampling.max_new_tokens)], sampling)[0]
+    def written(self, text: str, sampling: Sampling = GREEDY) -> tuple[list[int], str]:
+        """Return the token ids that continue a text, without the end-of-sequence token, and what `generate` makes of them."""
+        (tokens,) = self.continue_tokens([self._prompt(text, sampling.max_new_tokens)], sampling)
+        return tokens, self._stops(sampling).text(tokens)
 
     def first_token_mass(self, contexts: Sequence[str], answers: Sequence[Sequence[str]]) -> list[float]:
         """Return the probability that the first token behind a context begins one of its `answers`, delimiter included.

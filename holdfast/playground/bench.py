@@ -99,10 +99,11 @@ class Bench:
         stop = known.template.stop if known else ()
         sampling = Sampling(max_new_tokens=new, stop=tuple(stop))
         (first, base), *_ = self.models.items()
-        base_text, base_tokens = "", []
+        base_text = ""
+        base_tokens: list[int] = []
         for state, model in self.models.items():
-            (text,) = model.generate([prompt], sampling)
-            tokens, likeliest = model.written(prompt, sampling), model.next_tokens(prompt, LIKELIEST)
+            tokens, text = model.written(prompt, sampling)
+            likeliest = model.next_tokens(prompt, LIKELIEST)
             if model is base:
                 base_text, base_tokens = text, tokens
                 yield Reply(state, clean(text, stop), likeliest)

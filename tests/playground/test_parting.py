@@ -29,9 +29,12 @@ def models() -> tuple[Model, Model]:
 
 def test_both_go_on_with_their_likeliest_token_where_they_part(models: tuple[Model, Model]) -> None:
     base, other = models
+    assert [model.written(PROMPTS[0], LONG)[1] for model in models] == [
+        m.generate([PROMPTS[0]], LONG)[0] for m in models
+    ]
     parted = 0
     for prompt in PROMPTS:
-        written = [model.written(prompt, LONG) for model in models]
+        written = [model.written(prompt, LONG)[0] for model in models]
         parting = part(prompt, base, written[0], other, written[1], LONG)
         if written[0] == written[1]:
             assert parting is None
@@ -51,7 +54,7 @@ def test_both_go_on_with_their_likeliest_token_where_they_part(models: tuple[Mod
 def test_the_probabilities_are_those_of_a_plain_forward(models: tuple[Model, Model]) -> None:
     base = models[0]
     prompt = PROMPTS[0]
-    written = base.written(prompt, LONG)
+    written, _ = base.written(prompt, LONG)
     tokens = base.pretrained.tokenizer(prompt)["input_ids"]
     shares = base.next_shares(prompt, written[:3])
     with torch.inference_mode():
@@ -63,13 +66,13 @@ def test_the_probabilities_are_those_of_a_plain_forward(models: tuple[Model, Mod
 
 def test_a_model_beside_itself_says_the_same(models: tuple[Model, Model]) -> None:
     base = models[0]
-    written = base.written(PROMPTS[0], LONG)
+    written, _ = base.written(PROMPTS[0], LONG)
     assert part(PROMPTS[0], base, written, base, written, LONG) is None
 
 
 def test_an_answer_that_ends_earlier_parts_at_its_end(models: tuple[Model, Model]) -> None:
     base = models[0]
-    written = base.written(PROMPTS[0], LONG)
+    written, _ = base.written(PROMPTS[0], LONG)
     parting = part(PROMPTS[0], base, written[:4], base, written, LONG)
     assert parting is not None
     assert parting.shared == base.pretrained.tokenizer.decode(written[:4])
