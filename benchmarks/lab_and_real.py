@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
 
 from holdfast.results.study import Cell, read
@@ -65,18 +66,22 @@ def _arms(cells: list[Cell]) -> dict[str, dict[float, dict[str, float | None]]]:
     return arms
 
 
+def _spearman(columns: NDArray[np.float64]) -> float:
+    return float(stats.spearmanr(columns[:, 0], columns[:, 1]).statistic)  # pyright: ignore[reportAttributeAccessIssue]
+
+
 def correlation(values: list[tuple[float, float]]) -> tuple[float, float, float, float]:
     """Return Spearman's correlation over arms, its interval from arms drawn anew, and the two-sided p of arms exchanged."""
     columns = np.array(values)
     rng = np.random.default_rng(0)
-    observed = float(stats.spearmanr(columns[:, 0], columns[:, 1]).statistic)
+    observed = _spearman(columns)
     drawn, exchanged = [], []
     for _ in range(DRAWS):
         sample = columns[rng.integers(len(columns), size=len(columns))]
         # A draw of one arm alone has no ranks.
         if np.ptp(sample[:, 0]) and np.ptp(sample[:, 1]):
-            drawn.append(stats.spearmanr(sample[:, 0], sample[:, 1]).statistic)
-        exchanged.append(stats.spearmanr(columns[:, 0], rng.permutation(columns[:, 1])).statistic)
+            drawn.append(_spearman(sample))
+        exchanged.append(_spearman(np.column_stack([columns[:, 0], rng.permutation(columns[:, 1])])))
     low, high = np.quantile(drawn, (0.025, 0.975))
     # + 1: the observed order is one of those that could have come.
     p = (1 + sum(abs(value) >= abs(observed) - 1e-12 for value in exchanged)) / (DRAWS + 1)
@@ -109,7 +114,9 @@ def main() -> None:
     )
     kept = [(pair.name, pair.first["kept"], pair.second["kept"]) for pair in shared]
     complete = [(name, a, b) for name, a, b in kept if a is not None and b is not None]
-    ranks = [stats.rankdata([-row[column] for row in complete]) for column in (1, 2)]
+    ranks = [
+        stats.rankdata([-value for value in values]) for values in zip(*(row[1:] for row in complete), strict=True)
+    ]
     for (name, a, b), x, y in sorted(zip(complete, *ranks, strict=True), key=lambda row: -abs(row[1] - row[2])):
         print(f"| {name} | {a:.1f} | {b:.1f} | {x:g} / {y:g} |")
 

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from holdfast.plugins import run_file, unknown
 from holdfast.tasks import judges
@@ -173,4 +173,4 @@ def _from_file(name: str) -> Reward:
     function: Any = getattr(run_file(Path(path)), symbol, None)
     if not callable(function):
         raise ValueError(f"reward={name}: {path} defines no function {symbol}(answer, example)")
-    return function
+    return cast(Reward, function)

@@ -1,7 +1,7 @@
 """Write a task as a folder that `read_folder` reads, and its rows back exactly."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -108,7 +108,7 @@ def _shown(example: Example) -> dict[str, Any]:
 
 
 def _template(values: dict[str, Any] | None) -> Template | None:
-    return None if values is None else Template(**values | {"stop": tuple(values["stop"])})
+    return None if values is None else replace(Template(**values), stop=tuple(values["stop"]))
 
 
 def _columns(task: Task) -> list[str]:

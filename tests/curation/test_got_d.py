@@ -55,7 +55,7 @@ def points(n: int, m: int) -> np.ndarray:
 def value(scaled: np.ndarray, weights: np.ndarray) -> float:
     """The minimum of <P, C> + eps KL(P | a b'), by another solver than the one that is tested: plain Sinkhorn in float64."""
     a, kernel = np.full(len(scaled), 1 / len(scaled)), np.exp(-scaled / EPS)
-    v = np.ones(scaled.shape[1])
+    u, v = a, np.ones(scaled.shape[1])
     for _ in range(3000):
         u = 1 / (kernel @ (weights * v))
         v = 1 / (kernel.T @ (a * u))

@@ -112,7 +112,7 @@ def test_the_texts_are_trained_from_the_models_own_weights_and_labelled_by_the_f
 
 def test_a_whole_run_and_its_resumption(tmp_path: Path) -> None:
     world = write_world(tmp_path, goal=["w20", "w21"])
-    settings = {
+    settings: dict[str, Any] = {
         f"{stage}.{key}": value
         for stage in ("labels", "texts", "model")
         for key, value in (("steps", 4), ("learning_rate", 1e-2))
@@ -130,6 +130,7 @@ def test_a_whole_run_and_its_resumption(tmp_path: Path) -> None:
     tune(str(world / "model"), str(world / "goal"), "pcp", "none", shots=(0,), out=tmp_path / "run", **settings)
     assert {path: path.stat().st_mtime_ns for path in (run.folder / "stages").glob("*/done.json")} == done
     assert (run.folder / "scores.jsonl").read_bytes() == before
+    too_many: dict[str, Any] = {"model.train_limit": 99}
     with pytest.raises(ValueError, match="train_limit=99: goal has 24 training examples"):
         tune(
             str(world / "model"),
@@ -138,5 +139,5 @@ def test_a_whole_run_and_its_resumption(tmp_path: Path) -> None:
             "none",
             shots=(0,),
             out=tmp_path / "b",
-            **{"model.train_limit": 99},
+            **too_many,
         )

@@ -130,8 +130,13 @@ def test_32_clients_with_other_limits_and_stops_each_get_what_they_would_get_alo
     """Greedy, drawn and streamed in one crowd. The bug: a limit, a stop string or an answer of another client."""
     draws, texts = random.Random(1), questions(60) * 2
     settings = [
-        Sampling(draws.choice([1, 3, 8, 20]), tuple(draws.choice([(), ("\n",), (" the",)])), seed=number % 3, **drawn)
-        for number, drawn in enumerate(draws.choices([{}, {}, {"temperature": 1.5}], k=len(texts)))
+        Sampling(
+            draws.choice([1, 3, 8, 20]),
+            tuple(draws.choice([(), ("\n",), (" the",)])),
+            temperature=heat,
+            seed=number % 3,
+        )
+        for number, heat in enumerate(draws.choices([0.0, 0.0, 1.5], k=len(texts)))
     ]
     expected = [lab.generate([text], sampling)[0] for text, sampling in zip(texts, settings, strict=True)]
 

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -45,19 +46,15 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(world: Path, arms: dict = ARMS, seeds: int = 2, **changed):
-    return runner.study(
-        str(world / "model"),
-        arms,
-        [str(world / "pick")],
-        [str(world / "copy")],
-        seeds=seeds,
-        limit=3,
-        curve=1,
-        **{"analyses": ["gradient_alignment", "weight_drift", "label_mass", "format_share"]}
-        | {"out": world / "study", "shots": (0,), "set": SHARED | {"prompt.batch_size": 4}}
-        | changed,
-    )
+def run(world: Path, arms: dict = ARMS, seeds: int = 2, **changed: Any):
+    settings: dict[str, Any] = {
+        "analyses": ["gradient_alignment", "weight_drift", "label_mass", "format_share"],
+        "out": world / "study",
+        "shots": (0,),
+        "set": SHARED | {"prompt.batch_size": 4},
+    } | changed
+    model, target, general = str(world / "model"), [str(world / "pick")], [str(world / "copy")]
+    return runner.study(model, arms, target, general, seeds=seeds, limit=3, curve=1, **settings)
 
 
 @pytest.fixture(scope="module")
