@@ -174,7 +174,7 @@ class Model:
     def written(self, text: str, sampling: Sampling = GREEDY) -> tuple[list[int], str]:
         """Return the token ids that continue a text, without the end-of-sequence token, and what `generate` makes of them."""
         (tokens,) = self.continue_tokens([self._prompt(text, sampling.max_new_tokens)], sampling)
-        return tokens, self._stops(sampling).text(tokens)
+        return tokens, self.stops(sampling).text(tokens)
 
     def first_token_mass(self, contexts: Sequence[str], answers: Sequence[Sequence[str]]) -> list[float]:
         """Return the probability that the first token behind a context begins one of its `answers`, delimiter included.
