@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from holdfast.cli import compare, listings, options, output, playground, serve
+from holdfast.cli import compare, doctor, listings, options, output, playground, serve
 from holdfast.cli.options import (
     Curve,
     General,
@@ -269,6 +269,7 @@ def study(
     match: options.Match = None,
     demonstrations: options.MeasuredBehind = None,
     jobs: options.Jobs = 1,
+    executor: options.Executor = "local",
     dtype: options.StudyDtype = None,
     device: options.StudyDevice = None,
     set_: options.StudySet = None,
@@ -287,7 +288,7 @@ def study(
     start = plan.read(Path(model), trust_code=trust_code) if model.endswith((".yaml", ".yml")) else {"model": model}
     # What is not on the command line is left to the file, and then to the defaults of a plan.
     chosen = {name: value for name, value in settings.items() if value is not None}
-    result = runner.run(plan.make(start | chosen, model), out, jobs)
+    result = runner.run(plan.make(start | chosen, model), out, jobs, executor)
     if json_:
         output.lines(result.records())
     else:
@@ -357,23 +358,7 @@ for command in listings.COMMANDS:
     app.command()(command)
 
 
-@app.command()
-def doctor(
-    model: Annotated[str | None, typer.Argument(help="A model to look at as well.")] = None,
-    dtype: options.Dtype = "auto",
-    device: options.Device = "auto",
-    trust_remote_code: Trust = False,
-    json_: Json = False,
-) -> None:
-    """Show what this machine, and this model, can do."""
-    from holdfast.cli.doctor import examine
-    from holdfast.models.precision import Loading
-
-    facts = examine(model, Loading(dtype, device), trust_remote_code=trust_remote_code)
-    if json_:
-        output.lines([facts])
-    else:
-        output.facts(facts)
+app.command()(doctor.doctor)
 
 
 def main() -> None:

@@ -1,17 +1,78 @@
-"""Report of this machine's abilities, and of the settings with which a given model runs on it."""
+"""Report of this machine's abilities, of the settings with which a given model runs on it, and of the memory that it would take."""
 
 import os
 import platform
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import torch
+import typer
 
-from holdfast.api.versions import library_versions
-from holdfast.models.precision import AUTO, Loading
+from holdfast.cli import options, output
+
+if TYPE_CHECKING:
+    from holdfast.api.plan_memory import PlannedMemory
+    from holdfast.models.precision import Loading
+
+GIB = 2**30
+PlannedRows = Annotated[int, typer.Option("--rows", min=1, help="With --plan: rows that pass the model at once.")]
+PlannedTokens = Annotated[
+    int, typer.Option("--tokens", min=2, help="With --plan: tokens of a row, its answer included.")
+]
+PlannedAnswer = Annotated[
+    int, typer.Option("--answer", min=1, help="With --plan: tokens of an answer, which are predicted.")
+]
+PlannedPrompt = Annotated[int, typer.Option("--prompt-length", min=1, help="With --plan: vectors of the soft prompt.")]
 
 
-def examine(model: str | None = None, loading: Loading = AUTO, *, trust_remote_code: bool = False) -> dict[str, Any]:
-    """Facts about the machine and, where one is given, the model: how its prefixes are computed, and the limits of its positions."""
+def doctor(
+    model: Annotated[str | None, typer.Argument(help="A model to look at as well.")] = None,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Print the memory of each method in each precision; no weights are loaded.")
+    ] = False,
+    rows: PlannedRows = 16,
+    tokens: PlannedTokens = 128,
+    answer: PlannedAnswer = 16,
+    prompt_length: PlannedPrompt = 50,
+    checkpointing: Annotated[
+        bool, typer.Option("--gradient-checkpointing", help="With --plan: layers are computed twice and keep less.")
+    ] = False,
+    dtype: options.Dtype = "auto",
+    device: options.Device = "auto",
+    trust_remote_code: options.Trust = False,
+    json_: options.Json = False,
+) -> None:
+    """Show what this machine, and this model, can do."""
+    from holdfast.models.precision import Loading
+
+    if plan:
+        if model is None:
+            raise ValueError("--plan: name a model; its configuration is read, and no weights")
+        from holdfast.api.plan_memory import plan_memory
+
+        planned = plan_memory(
+            model, rows=rows, tokens=tokens, answer=answer, prompt_length=prompt_length, gradient_checkpointing=checkpointing,
+            trust_remote_code=trust_remote_code,
+        )  # fmt: skip
+        if json_:
+            output.lines(need.record() | {"model": model} for need in planned.needs)
+        else:
+            _show_memory(planned)
+        return
+    facts = examine(model, Loading(dtype, device), trust_remote_code=trust_remote_code)
+    if json_:
+        output.lines([facts])
+    else:
+        output.facts(facts)
+
+
+def examine(
+    model: str | None = None, loading: "Loading | None" = None, *, trust_remote_code: bool = False
+) -> dict[str, Any]:
+    """Return facts about the machine and, where one is given, the model: how its prefixes are computed, and the limits of its positions."""
+    import torch  # here and below: `--help` need not wait for it
+
+    from holdfast.api.versions import library_versions
+    from holdfast.models.precision import AUTO
+
     facts: dict[str, Any] = {
         "python": platform.python_version(),
         "processor": f"{os.cpu_count()} cores, {torch.get_num_threads()} threads for torch",
@@ -23,7 +84,7 @@ def examine(model: str | None = None, loading: Loading = AUTO, *, trust_remote_c
     from holdfast.models import describe, resolve
     from holdfast.prefix.model import capability, takes_vectors
 
-    pretrained = resolve.load(model, loading=loading, trust_remote_code=trust_remote_code)
+    pretrained = resolve.load(model, loading=loading or AUTO, trust_remote_code=trust_remote_code)
     can, architecture = capability(pretrained.model), pretrained.architecture
     packing = "packed" if architecture.one_sequence else "each input encoded once, side by side"
     count = sum(p.numel() for p in pretrained.model.parameters())
@@ -42,3 +103,30 @@ def examine(model: str | None = None, loading: Loading = AUTO, *, trust_remote_c
         else "none: the model takes tokens only; use full or lora",
         "chat template": bool(pretrained.tokenizer.chat_template),
     }
+
+
+def _show_memory(planned: "PlannedMemory") -> None:
+    """Print a line for each method, with the memory in each precision."""
+    from rich.table import Table
+
+    by_method = planned.by_method
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("GiB")
+    for need in next(iter(by_method.values())):
+        table.add_column(need.precision, justify="right")
+    for method, cells in by_method.items():
+        table.add_row(method, *("-" if cell.refused else _amount(cell.total, planned.free) for cell in cells))
+    output.show(table)
+    batch = planned.batch
+    checkpointing = ", layers computed twice" if batch.checkpointing else ""
+    print(
+        f"\n{planned.parameters / 1e6:.4g} million parameters; {batch.rows} rows of {batch.tokens} tokens at once, of which {batch.answer} "
+        f"are predicted, and a prompt of {batch.prompt}{checkpointing}.\nPeak of the whole process, computed from the configuration; * is "
+        f"more than the {planned.free / GIB:.1f} GiB that are free on {planned.device} now.\n- cannot be trained: fp16 loses small "
+        "gradients, and weights of int8 and int4 are whole numbers."
+    )
+
+
+def _amount(size: int, free: int) -> str:
+    """Return a size in GiB, marked where it is more than what is free."""
+    return f"{size / GIB:.2f}{'*' if size > free else ''}"

@@ -73,8 +73,11 @@ Dtype = Annotated[
     typer.Option(help="Precision of frozen weights, of asking and of what is written; auto: the checkpoint's own."),
 ]
 Device = Annotated[
-    Literal["auto", "cpu", "cuda", "mps"],
-    typer.Option(help="Where the model is computed; auto: a GPU, where there is one."),
+    str,
+    typer.Option(
+        help="Where the model is computed: auto (a GPU, where there is one), cpu, cuda, mps, spread (over all devices and the disk), "
+        "or a JSON file that maps its parts to devices."
+    ),
 ]
 Trust = Annotated[bool, typer.Option("--trust-remote-code", help="Let code that comes with a hub model run.")]
 TrustCode = Annotated[
@@ -126,13 +129,16 @@ StudyDtype = Annotated[
     typer.Option("--dtype", help="Precision of every run; default auto: the checkpoint's own."),
 ]
 StudyDevice = Annotated[
-    Literal["auto", "cpu", "cuda", "mps"] | None,
-    typer.Option("--device", help="Where every run computes; default auto."),
+    str | None, typer.Option("--device", help="Where every run computes, as in `tune`; default auto.")
 ]
 Match = Annotated[
     float | None, typer.Option(help="Target score in points at which to compare; default: 90 % of the way to the best.")
 ]
 Jobs = Annotated[int, typer.Option(min=1, help="Runs at a time, one thread each.")]
+Executor = Annotated[
+    Literal["local", "ray"],
+    typer.Option(help="local: processes of this machine; ray: tasks of the Ray cluster that RAY_ADDRESS names."),
+]
 StudySet = Annotated[
     list[str] | None, typer.Option("--set", help="A field of every method that has it: model.steps=200.")
 ]

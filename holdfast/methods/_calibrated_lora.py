@@ -18,7 +18,7 @@ from holdfast.methods._calibration import covariances, named_rows, written_rows
 from holdfast.methods._linear_targets import linear_targets
 from holdfast.methods._named_content import content_versions
 from holdfast.methods.base import Context, Method, ParameterGroup
-from holdfast.models import loading
+from holdfast.models import loading, spread
 from holdfast.plugins import snake
 from holdfast.prompts.low_rank import LowRank
 from holdfast.row import Row
@@ -85,6 +85,7 @@ class CalibratedLora(Method):
                 f"dtype={context.pretrained.loading.dtype}: {snake(type(self).__name__)} splits the model's own weights, which are whole "
                 "numbers; use lora, or bf16"
             )
+        spread.check_in_memory(model, snake(type(self).__name__))
         modules = self._modules(model)
         # Of float32 also where the model is of 16 bits: the last singular vectors are far below its precision.
         with torch.no_grad():

@@ -12,7 +12,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from holdfast.methods.base import Context, Method, ParameterGroup
-from holdfast.models import loading
+from holdfast.models import loading, spread
 from holdfast.plugins import unknown
 
 if TYPE_CHECKING:
@@ -72,7 +72,9 @@ class Lora(Method):
             init_lora_weights=True if self.init == "default" else self.init,
             task_type=context.pretrained.architecture.task_type,
         )
-        with warnings.catch_warnings():
+        if self.init in ("pissa", "olora"):
+            spread.check_in_memory(context.model.model, f"lora.init={self.init}")
+        with warnings.catch_warnings(), spread.stand_ins(context.model.model):
             # PEFT 0.21 asks transformers 5 for gradient checkpointing by a name that is on its way out.
             warnings.filterwarnings("ignore", ".*is_gradient_checkpointing.*", FutureWarning)
             self._peft: Any = peft.get_peft_model(context.model.model, config)

@@ -1,6 +1,7 @@
 """Load, save and describe a model and its tokenizer. The only file that names a model class."""
 
 import hashlib
+import logging
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +19,7 @@ from transformers import AutoConfig, AutoTokenizer
 from transformers.pytorch_utils import Conv1D
 from transformers.utils import logging as hf_logging
 
+from holdfast.models import spread
 from holdfast.models.architecture import Architecture, architecture_of, of_config
 from holdfast.models.chat_date import fix_date
 from holdfast.models.describe import max_length
@@ -83,13 +85,16 @@ def load(
         raise ValueError(f"{source}: there is no such model folder")
     loading = loading.resolved(source)
     # Passed to configuration, model and tokenizer alike: code of the model's folder runs in all three or in none.
-    options = {"trust_remote_code": trust_remote_code}
+    options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
     try:
         config = AutoConfig.from_pretrained(source, **options)
         architecture = of_config(config)
         if loading.quantised:
             _check_quantises(str(source), config, architecture, loading)
         auto_class = getattr(transformers, architecture.auto_class)
+        if loading.spread:
+            spread.check_map(config, architecture, loading.device)
+            options["offload_folder"] = str(spread.offload_folder())
         with quiet(), _no_warnings():
             # A weight of another shape is refused below, with its name.
             loaded: Any = auto_class.from_pretrained(
@@ -100,12 +105,12 @@ def load(
                 **loading.options(source),
                 **options,
             )
-        tokenizer = _tokenizer(source, options)
+        tokenizer = _tokenizer(source, {"trust_remote_code": trust_remote_code})
     except MemoryError:
         raise  # The model may well be whole.
     except Exception as error:
         # What is wrong with a file shows in whatever way the library that reads it fails: tokenizers raises bare `Exception`.
-        if isinstance(error, ValueError) and str(error).startswith(str(source)):
+        if isinstance(error, ValueError) and str(error).startswith((str(source), "device=")):
             raise
         missing = "" if folder.exists() else "no such folder here, and as a hub id it "
         raise ValueError(f"{source}: {missing}cannot be loaded as a language model: {_first_line(error)}") from error
@@ -116,7 +121,7 @@ def load(
     architecture.check(model)
     # Frozen: a method asks for what it trains.
     model.requires_grad_(False).eval()
-    if not loading.quantised:  # bitsandbytes has put it there, and refuses to move it.
+    if loading.plain:  # bitsandbytes and Accelerate have put it in its place, and refuse to move it.
         model.to(loading.device)
     for module in model.modules():
         # The first time that it asks, it would rearrange the weights for a kernel that has no gradient, and training comes later.
@@ -135,8 +140,7 @@ def _check_quantises(source: str, config: Any, architecture: Architecture, loadi
         raise ValueError(f"{source}: is quantised already; leave --dtype={loading.dtype} out")
     if type(config) not in transformers.MODEL_MAPPING:
         return  # Code of the model's own folder, which is not run only to look at it.
-    with torch.device("meta"), quiet():
-        model = getattr(transformers, architecture.auto_class).from_config(config)
+    model = spread.hollow(config, architecture)
     outside = {id(model.get_input_embeddings().weight), id(getattr(model.get_output_embeddings(), "weight", None))}
     inner = {id(p): p.numel() for p in model.parameters() if p.ndim > 1 and id(p) not in outside}
     linear = {id(m.weight) for m in model.modules() if isinstance(m, nn.Linear | Conv1D)}
@@ -201,14 +205,17 @@ def _listed(names: Sequence[str]) -> str:
 
 @contextmanager
 def _no_warnings() -> Iterator[None]:
-    """Silence transformers' table of weights that do not fit, within the context."""
-    # The same is said in one line, by `_check_weights`.
-    before = hf_logging.get_verbosity()
+    """Silence transformers' table of weights that do not fit, and Accelerate's note that it laid weights aside, within the context."""
+    # The first is said in one line, by `_check_weights`, and the second was asked for.
+    before, accelerate = hf_logging.get_verbosity(), logging.getLogger("accelerate")
+    level = accelerate.level
     hf_logging.set_verbosity_error()
+    accelerate.setLevel(logging.ERROR)
     try:
         yield
     finally:
         hf_logging.set_verbosity(before)
+        accelerate.setLevel(level)
 
 
 def _tokenizer(source: str | Path, options: dict[str, Any]) -> Any:
@@ -255,6 +262,7 @@ def weights_hash(model: nn.Module) -> str:
     """Return the first 16 hex digits of SHA-256 over names, shapes and bytes of every weight."""
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
+        tensor = tensor if tensor.device.type != "meta" else spread.laid_aside(model, name)
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
         digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes() if tensor.numel() else b"")
     return digest.hexdigest()[:16]
@@ -291,27 +299,31 @@ def save_merged(pretrained: Pretrained, adapted: Any, adapter: Path, folder: Pat
     """Write the model with a LoRA merged, whose PEFT model is `adapted` and whose folder is `adapter`, as `save` does.
 
     A quantised model is read again in the checkpoint's own precision, and the LoRA that was trained over the quantised one is added to
-    that: whole numbers of 4 bits cannot hold the sum.
+    that: whole numbers of 4 bits cannot hold the sum. One that is spread over devices is read again into memory.
     """
-    if not pretrained.loading.quantised:
+    if pretrained.loading.plain:
         # It takes the adapter off the model.
         pretrained.model = adapted.merge_and_unload()
         save(pretrained, folder)
         return
-    whole = load(pretrained.files or pretrained.source, Loading("auto", "cpu"))
+    dtype = "auto" if pretrained.loading.quantised else pretrained.loading.dtype
+    whole = load(pretrained.files or pretrained.source, Loading(dtype, "cpu"))
     merge(whole, adapter)
     save(replace(whole, tokenizer=pretrained.tokenizer), folder)
 
 
 def merge(pretrained: Pretrained, adapter: Path) -> None:
-    """Add what a PEFT adapter's folder holds to the weights, in place; to quantised ones it is attached.
+    """Add what a PEFT adapter's folder holds to the weights, in place; to quantised ones, and to spread ones, it is attached.
 
     Raises:
         ValueError: the adapter lacks a tensor that its configuration asks for, or has it in another shape.
     """
-    if pretrained.loading.quantised:
-        # Attached and not merged: the sum would be rounded to 4 or 8 bits once more.
-        peft.PeftModel.from_pretrained(pretrained.model, adapter)
+    if not pretrained.loading.plain:
+        # Attached and not merged: the sum would be rounded to 4 or 8 bits once more, and weights on the disk would be written.
+        if pretrained.loading.spread:
+            _attach(pretrained.model, adapter)
+        else:
+            peft.PeftModel.from_pretrained(pretrained.model, adapter)
         pretrained.model.requires_grad_(False).eval()
         pretrained.identity, pretrained.files = "", None
         return
@@ -337,3 +349,17 @@ def merge(pretrained: Pretrained, adapter: Path) -> None:
     pretrained.model = merged.requires_grad_(False).eval()
     # The weights are no longer those of the folder, so that its fingerprint is not theirs.
     pretrained.identity, pretrained.files = "", None
+
+
+def _attach(model: Any, adapter: Path) -> None:
+    """Put what a PEFT adapter's folder holds beside the weights of a model that is spread; PEFT itself would spread it once more."""
+    with warnings.catch_warnings(), spread.stand_ins(model):
+        warnings.filterwarnings("ignore", ".*is_gradient_checkpointing.*", FutureWarning)
+        config = peft.PeftConfig.from_pretrained(adapter)
+        config.base_model_name_or_path = (
+            None  # Where its base lies now, which PEFT would put there, may be another folder.
+        )
+        wrapped = peft.get_peft_model(model, config)
+        result = peft.set_peft_model_state_dict(wrapped, peft.load_peft_weights(str(adapter), device="cpu"))
+    if result.unexpected_keys:
+        raise ValueError(f"{adapter}: does not fit the model: it has no {_listed(sorted(result.unexpected_keys))}")

@@ -1,4 +1,4 @@
-"""The precision that a model is held in, and the device: what `--dtype` and `--device` mean."""
+"""The precision that a model is held in, and the device or devices: what `--dtype` and `--device` mean."""
 
 import json
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal, get_args
 import torch
 
 Dtype = Literal["auto", "fp32", "bf16", "fp16", "int8", "int4"]
-Device = Literal["auto", "cpu", "cuda", "mps"]
+Device = Literal["auto", "cpu", "cuda", "mps", "spread"]
 FLOATS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 QUANTISED = ("int8", "int4")
 
@@ -19,6 +19,8 @@ QUANTISED = ("int8", "int4")
 class Loading:
     """Say in which precision a model is held, and on which device; `auto` is the checkpoint's own, and the best of this machine.
 
+    A `device` that is `spread` lays a model over all devices, memory and disk, as they have room; one that ends in `.json` is a file that
+    says for each part of the model where it is: `{"model.embed_tokens": 0, "model.layers.0": "cpu", "model.layers.1": "disk", ...}`.
     Two are equal, and have the same folders of stages, where their `dtype` is: a device changes rounding, and no number of a user's.
     `trained` holds the weights in float32, whatever `dtype` says: the weights themselves are going to be trained. They are computed in
     `dtype` all the same, and written in it.
@@ -37,7 +39,7 @@ class Loading:
             ValueError: there is no such precision or device.
         """
         for name, value, known in (("dtype", self.dtype, get_args(Dtype)), ("device", self.device, get_args(Device))):
-            if value not in known:
+            if value not in known and not (name == "device" and value.endswith(".json")):
                 raise ValueError(f"{name}={value!r}: there is none of this name; use one of {', '.join(known)}")
 
     @property
@@ -46,14 +48,25 @@ class Loading:
         return self.dtype in QUANTISED
 
     @property
+    def spread(self) -> bool:
+        """Return whether parts of the model are on different devices, in memory or on the disk."""
+        return self.device == "spread" or self.device.endswith(".json")
+
+    @property
+    def plain(self) -> bool:
+        """Return whether the weights can be changed where they are: they are floats, and all in one memory."""
+        return not (self.quantised or self.spread)
+
+    @property
     def held(self) -> torch.dtype:
         """Return the type of the weights in memory; not of quantised ones, beside which the others keep the checkpoint's."""
         return torch.float32 if self.trained else FLOATS[self.dtype]
 
     def options(self, source: str | Path) -> dict[str, Any]:
         """Return what `from_pretrained` is called with; nothing here is `auto` any more."""
+        spread = {"device_map": device_map(self.device)} if self.spread else {}
         if not self.quantised:
-            return {"dtype": self.held}
+            return {"dtype": self.held, **spread}
         from transformers import BitsAndBytesConfig
 
         dtype = FLOATS[checkpoint_dtype(source)]
@@ -62,7 +75,7 @@ class Loading:
         else:
             # Normal floats of 4 bits, as QLoRA has them (Dettmers et al. 2023, arXiv:2305.14314).
             config = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype)
-        return {"dtype": dtype, "quantization_config": config, "device_map": {"": self.device}}
+        return {"dtype": dtype, "quantization_config": config, "device_map": {"": self.device}, **spread}
 
     def resolved(self, source: str | Path) -> "Loading":
         """Return the same without `auto`, for the model in a folder or under a hub id; of its files only the configuration is read.
@@ -70,7 +83,8 @@ class Loading:
         Raises:
             ValueError: this machine has no such device, or the device cannot hold this precision.
         """
-        device = _device(self.device)
+        device = self.device if self.spread else _device(self.device)
+        device_map(device)
         dtype = checkpoint_dtype(source) if self.dtype == "auto" else self.dtype
         if dtype in QUANTISED:
             if device == "mps":
@@ -89,6 +103,11 @@ class Loading:
             raise ValueError(
                 f"{name}: dtype=fp16 cannot be trained with: small gradients become 0 in float16; use bf16, which takes as much memory, "
                 "and fp16 for asking only"
+            )
+        if base and self.spread:
+            raise ValueError(
+                f"{name}: trains the model's own weights, and with device={self.device} these are on several devices or on the disk; use a "
+                "method that leaves them frozen (lora, promot_lora, prompt_tuning), or several processes with FSDP (docs/scale.md)"
             )
         if base and self.quantised:
             raise ValueError(
@@ -122,6 +141,27 @@ def _config(source: str | Path) -> Mapping[str, Any]:
     except (OSError, ValueError):
         return {}
     return config if isinstance(config, dict) else {}
+
+
+def device_map(device: str) -> str | dict[str, int | str]:
+    """Return what transformers calls `device_map`: of `spread`, that it may choose; of a JSON file, what stands in it; else the device.
+
+    Raises:
+        ValueError: the file is missing or holds no such map.
+    """
+    if not device.endswith(".json"):
+        return "auto" if device == "spread" else device
+    try:
+        modules = json.loads(Path(device).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"device={device}: cannot be read as JSON: {error}") from None
+    fits = isinstance(modules, dict) and all(isinstance(where, int | str) for where in modules.values())
+    if not fits or not modules:
+        raise ValueError(
+            f'device={device}: is no map of modules to devices; write {{"model.embed_tokens": 0, "model.layers.0": "cpu", '
+            '"model.layers.1": "disk", ...}'
+        )
+    return modules
 
 
 def _device(name: str) -> str:

@@ -76,7 +76,7 @@ def states(model: Any, packed: Packed, prompts: Sequence[Prompt], paths: Paths |
     inputs = _inputs(model, packed, [of(prompt) for prompt in prompts], paths)
     with seen_by_head(model) as seen, _attention(model, paths):
         model(**inputs)
-    return seen[0][packed.label_index]
+    return seen[0][packed.label_index.to(seen[0].device)]
 
 
 label_states = partial(label_logits, read=states)
@@ -136,7 +136,8 @@ def head_at(model: Any, label_index: Tensor) -> Iterator[bool]:
 
     def pick(module: Any, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         hidden, *rest = inputs
-        return hidden.flatten(0, 1)[label_index].unsqueeze(0), *rest
+        # The head of a model that is spread over devices may be on another one.
+        return hidden.flatten(0, 1)[label_index.to(hidden.device)].unsqueeze(0), *rest
 
     # A hook on the head, so that whatever the model does with logits afterwards (scaling, soft-capping) is still done.
     handle = head.register_forward_pre_hook(pick)

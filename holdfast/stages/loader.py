@@ -74,7 +74,8 @@ def _state(pretrained: Pretrained) -> dict[str, tuple[object, ...]]:
     """Return what changes with any tensor that is added to a model, exchanged, moved, or written into."""
     # Not of `state_dict`: the scales of a quantised weight are made anew for each.
     tensors = {**dict(pretrained.model.named_parameters()), **dict(pretrained.model.named_buffers())}
-    return {name: (id(tensor), tensor.device, tensor._version) for name, tensor in tensors.items()}
+    # What is laid on the disk is made anew whenever a forward has used it, within inference mode without a counter.
+    return {n: (id(t), t.device, 0 if t.is_inference() else t._version) for n, t in tensors.items()}
 
 
 def weights_of(stage: Path | None) -> Path | None:

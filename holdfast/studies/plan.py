@@ -66,7 +66,7 @@ class Plan:
     analyses: list[str] = Field(default_factory=list)
     set: Settings = Field(default_factory=dict)
     dtype: Dtype = "auto"
-    device: Device = "auto"
+    device: Device | Annotated[str, Field(pattern=r"\.json$")] = "auto"
     demonstrations: str = "first"
     # YAML reads 2026-01-31 as a date; templates and the hash of a run want its text.
     date: Annotated[str | None, BeforeValidator(lambda date: date if date is None else str(date))] = None

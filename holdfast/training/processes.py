@@ -37,11 +37,15 @@ def on_cpu() -> bool:
 
 
 def check_device(device: str) -> None:
-    """Refuse several processes on a CPU beside a GPU that Accelerate would give them.
+    """Refuse several processes on a CPU beside a GPU that Accelerate would give them, or with a model that is spread over devices.
 
     Raises:
-        ValueError: there are several, and Accelerate was not told to leave the GPU alone.
+        ValueError: there are several, and Accelerate was not told to leave the GPU alone, or each would spread the model.
     """
+    if (device == "spread" or device.endswith(".json")) and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ValueError(
+            f"device={device}: several processes were launched, and each would spread the model; launch one process"
+        )
     if device == "cpu" and not on_cpu() and int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ValueError("device=cpu: several processes were launched for the GPUs; set ACCELERATE_USE_CPU=1 as well")
 

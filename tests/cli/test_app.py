@@ -18,7 +18,7 @@ evaluate: MODEL --prompt --base --task --shots --limit --seed --demonstrations -
 generate: MODEL --prompt --base --input --max-new-tokens --stop --num-beams --temperature --top-k --top-p --samples --seed --decode --set --dtype --device --trust-remote-code
 edit: BASE TUNED --edit --out --set
 compare: RUNS --floor --policy --summary --out --json
-study: MODEL --out --method --target --general --seeds --shots --limit --curve --analyse --match --demonstrations --jobs --dtype --device --set --trust-code --json
+study: MODEL --out --method --target --general --seeds --shots --limit --curve --analyse --match --demonstrations --jobs --executor --dtype --device --set --trust-code --json
 report: RUN
 push: RUN REPO --public --with-report
 playground: MODEL --against --task --host --port --dtype --device --trust-remote-code --trust-code
@@ -30,7 +30,7 @@ edits: NAME --json
 decodings: NAME --json
 analyses: NAME --json
 tasks: --build --out --json
-doctor: MODEL --dtype --device --trust-remote-code --json
+doctor: MODEL --plan --rows --tokens --answer --prompt-length --gradient-checkpointing --dtype --device --trust-remote-code --json
 """  # noqa: E501
 COMMANDS = {line.partition(":")[0]: line.partition(":")[2].split() for line in FROZEN.strip().splitlines()}
 

@@ -1,0 +1,53 @@
+"""The memory that a model's training and asking take, before anything of it is loaded: what `holdfast doctor MODEL --plan` prints."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from holdfast.models.resolve import resolve
+from holdfast.training.memory import available
+from holdfast.training.memory_plan import BatchShape, MemoryNeed, MemoryPlan
+
+
+@dataclass(frozen=True)
+class PlannedMemory:
+    """The needs of each method in each precision, beside what is free: `free` bytes on `device`; `parameters` are the model's numbers."""
+
+    needs: list[MemoryNeed]
+    batch: BatchShape
+    parameters: int
+    free: int
+    device: str
+
+    @property
+    def by_method(self) -> dict[str, list[MemoryNeed]]:
+        """Return the needs of each method, in the order of the precisions."""
+        methods: dict[str, list[MemoryNeed]] = {}
+        for need in self.needs:
+            methods.setdefault(need.method, []).append(need)
+        return methods
+
+
+def plan_memory(
+    model: str | Path,
+    *,
+    rows: int = 16,
+    tokens: int = 128,
+    answer: int = 16,
+    prompt_length: int = 50,
+    gradient_checkpointing: bool = False,
+    trust_remote_code: bool = False,
+) -> PlannedMemory:
+    """Return the peak memory of each method in each precision, by the model's configuration; of its files only that is read.
+
+    `rows` of `tokens` each pass the model at once, of which the last `answer` are predicted; `prompt_length` vectors stand before them
+    where the method has a prompt.
+
+    Raises:
+        ValueError: the configuration cannot be read, or an answer does not fit into its row.
+    """
+    batch = BatchShape(rows, tokens, answer, prompt_length, checkpointing=gradient_checkpointing)
+    plan = MemoryPlan(resolve(str(model)), trust_remote_code=trust_remote_code)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return PlannedMemory(plan.needs(batch), batch, plan.sizes.all, available(device), device.type)
