@@ -68,8 +68,8 @@ def check_folder(out: Path) -> None:
         raise ValueError(f"{out}: is a file; --out needs a folder")
     if RunFolder(out).is_run:
         recorded(out)
-    # The lock is ours: it lies there before there is a run.
-    elif out.exists() and any(path.name != LOCK for path in out.iterdir()):
+    # Lock and lease are ours: they lie there before there is a run.
+    elif out.exists() and any(not path.name.startswith(LOCK) for path in out.iterdir()):
         raise ValueError(f"{out}: is not empty and holds no run; give another --out")
 
 

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 from holdfast.atomic_files import write_text
 from holdfast.results.run_folder import RunFolder
+from holdfast.stages.lease import leased
 from holdfast.stages.loader import Loader
 from holdfast.tasks.task_set import TaskRef
 from holdfast.training.processes import processes
@@ -25,7 +26,12 @@ except ImportError:  # not on Windows: there, runs that share stages go one at a
 
 MARK = "done.json"
 LOCK = ".lock"
-PASSING = ("points", "checkpoint-*", "best.safetensors")  # removed once measured, or of use to a killed run exclusive
+PASSING = (
+    f"{LOCK}*",
+    "points",
+    "checkpoint-*",
+    "best.safetensors",
+)  # removed once measured, or of use to a killed run exclusive
 _KNOWN: dict[tuple[str, int, int, int], str] = {}  # by path, inode, size and time
 
 
@@ -213,7 +219,7 @@ def check(folder: Path) -> None:
 def _hashes(folder: Path) -> dict[str, str]:
     """Return the hash of each file that a stage left, but for what is removed later (`PASSING`)."""
     left = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
-    left = [p for p in left if p.name not in (MARK, LOCK) and not any(fnmatch(p.parts[0], name) for name in PASSING)]
+    left = [p for p in left if p.name != MARK and not any(fnmatch(p.parts[0], name) for name in PASSING)]
     return {p.as_posix(): _hash(folder / p) for p in left}
 
 
@@ -245,4 +251,6 @@ def exclusive(folder: Path, waiting: str = "") -> Iterator[None]:
             if waiting:
                 print(f"{folder}: {waiting}", file=sys.stderr, flush=True)
             fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        # The lock is this machine's; the lease is known on all that share the disk.
+        with leased(folder, waiting):
+            yield

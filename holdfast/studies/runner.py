@@ -4,20 +4,15 @@ import contextlib
 import hashlib
 import itertools
 import json
-import multiprocessing
-import os
 import sys
 import time
 import traceback
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 
 from holdfast.api import tune as runs
@@ -29,7 +24,7 @@ from holdfast.report.study.study_page import write_study_page
 from holdfast.results.scores import read_scores
 from holdfast.results.study import Study
 from holdfast.results.summary import Summary
-from holdfast.studies import results
+from holdfast.studies import executors, results
 from holdfast.studies.plan import MOMENTS, Arm, Plan, arms_of, make, tasks_of
 from holdfast.tasks import sources
 from holdfast.tasks.yaml_files import read_yaml
@@ -57,12 +52,14 @@ def study(
     *,
     out: str | Path,
     jobs: int = 1,
+    executor: executors.Executor = "local",
     **options: Any,
 ) -> Study:
     """Tune with every method on every target with every seed, and put the results together in `study.jsonl` and `study.html`.
 
     `methods` are names, `method@stage.field=value` or the `arms` of a `Plan`, whose other fields are `options`. Called again, finished
-    runs are skipped and a killed one goes on; further methods, targets and seeds may be added.
+    runs are skipped and a killed one goes on; further methods, targets and seeds may be added. With `executor` "ray" the runs are
+    tasks of a Ray cluster (`holdfast.studies.executors`).
     """
     arms = methods if isinstance(methods, Mapping) else arms_of(methods)
     plan_fields = {
@@ -72,16 +69,19 @@ def study(
         "general": None if general is None else list(general),
         **options,
     }
-    return run(make(plan_fields), out, jobs)
+    return run(make(plan_fields), out, jobs, executor)
 
 
-def run(plan: Plan, out: str | Path, jobs: int = 1) -> Study:
+def run(plan: Plan, out: str | Path, jobs: int = 1, executor: executors.Executor = "local") -> Study:
     """Run a whole study. A run that fails is left out of the results and named in `Study.failed`; the others go on.
 
     Raises:
-        ValueError: the folder holds a study with another model, other general tasks, shots, limit or points.
+        ValueError: the folder holds a study with another model, other general tasks, shots, limit or points; or the executor cannot be.
     """
+    executors.check(executor, jobs)
     folder = Path(out)
+    if executor == "ray":
+        folder = folder.resolve()  # A task starts in another folder.
     plan = _claim(plan, folder)
     arms = plan.resolved()
     if (count := plan.seeds * len(plan.targets) * len(arms)) > MOST_RUNS:
@@ -97,7 +97,12 @@ def run(plan: Plan, out: str | Path, jobs: int = 1) -> Study:
         for t, arm, s in triples
     ]
     _check_folders(work)
-    failed = _work(work, jobs)
+    ended = (
+        executors.local(_tune, work, jobs)
+        if executor == "local"
+        else executors.on_ray(_tune, work, executors.resources(plan.device))
+    )
+    failed = _work(ended, len(work))
     finished = {
         (target, arm.name, seed): path
         for (target, arm, seed), (path, _) in zip(triples, work, strict=True)
@@ -197,36 +202,18 @@ def _arguments(plan: Plan, folder: Path, target: str, arm: Arm, seed: int) -> di
     }
 
 
-def _work(work: Sequence[tuple[Path, dict[str, Any]]], jobs: int) -> dict[str, str]:
-    """Do every run, `jobs` at a time with one thread each; return the failures' reasons by the run's name."""
+def _work(ended: Iterable[tuple[Path, str]], count: int) -> dict[str, str]:
+    """Print runs as they end, of `count`; return the failures' reasons by the run's name."""
     failed: dict[str, str] = {}
     began = time.monotonic()
-    for done, (path, wrong) in enumerate(_finished(work, jobs), 1):
+    for done, (path, wrong) in enumerate(ended, 1):
         if wrong:
             failed[path.name] = wrong
         # Runs that were finished before count as fast ones, so this is at first too low.
-        left = (time.monotonic() - began) / done * (len(work) - done)
+        left = (time.monotonic() - began) / done * (count - done)
         message = f"failed: {wrong}" if wrong else _headline(path)
-        print(f"[{done}/{len(work)}] {path.name}: {message} (about {_time(left)} left)", file=sys.stderr, flush=True)
+        print(f"[{done}/{count}] {path.name}: {message} (about {_time(left)} left)", file=sys.stderr, flush=True)
     return failed
-
-
-def _finished(work: Sequence[tuple[Path, dict[str, Any]]], jobs: int) -> Iterator[tuple[Path, str]]:
-    if jobs == 1:
-        yield from (_tune(path, arguments) for path, arguments in work)
-        return
-    # spawn: a forked process would inherit torch's thread pools in whatever state they are, and can hang.
-    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _one_thread) as pool:
-        try:
-            paths = {pool.submit(_tune, path, arguments): path for path, arguments in work}
-            for future in as_completed(paths):
-                try:
-                    yield future.result()
-                except BrokenProcessPool:
-                    yield paths[future], "its process, or one beside it, was killed (out of memory?); use fewer --jobs"
-        except KeyboardInterrupt:
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
 
 
 def _versions(plan: Plan, target: str) -> list[Any]:
@@ -258,12 +245,6 @@ def _tune(path: Path, arguments: dict[str, Any]) -> tuple[Path, str]:
             return path, f"{type(error).__name__}: {error} ({log} has the traceback)"
     write_text(mark, text)  # last: a run without its mark is taken up again, one with it is never looked at
     return path, ""
-
-
-def _one_thread() -> None:
-    # `jobs` processes with a thread for each core would fight for the cores; and sums in one order are the same with any number of jobs.
-    torch.set_num_threads(1)
-    os.environ["OMP_NUM_THREADS"] = "1"
 
 
 def _headline(path: Path) -> str:

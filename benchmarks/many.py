@@ -1,0 +1,151 @@
+"""Seconds and memory of an evaluation over three decades of items, and of a study's page over its runs, with the exponents that fit.
+
+    python -m benchmarks.many [--small] [--out FILE]
+
+The model is a script that answers at once (from a table), so that what is measured is everything around it: questions, answers, statistics,
+files. Each size runs in a process of its own; seconds are of the processor, memory is the most above what was held before. The exponent is
+the slope of the logarithms between the two largest sizes: 1 is linear, 0 flat.
+"""
+
+import argparse
+import datetime
+import json
+import math
+import random
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks import harness
+from holdfast.evaluation.ask import ask
+from holdfast.inference.language_model import Progress
+from holdfast.inference.sampling import GREEDY, Sampling
+from holdfast.report.study.study_page import write_study_page
+from holdfast.results.run_folder import write_results
+from holdfast.results.score import score
+from holdfast.results.scores import Score, write_jsonl
+from holdfast.studies import results
+from holdfast.studies.plan import Arm
+from holdfast.tasks import sources
+
+ITEMS, RUNS = (1_000, 10_000, 100_000), (10, 100, 1_000)
+SMALL_ITEMS, SMALL_RUNS = (100, 1_000), (4, 16)
+ARMS, STEPS = 5, (25, 50, 100, 200)
+PAGE_SECONDS, PAGE_BYTES = 5.0, 5_000_000  # A page of 1,000 runs: the goal.
+
+
+class Scripted:
+    """A language model that answers every third question rightly, at once."""
+
+    tokenizer = None
+    room = 1 << 20
+
+    def generate(
+        self, texts: Sequence[str], sampling: Sampling = GREEDY, *, progress: Progress | None = None
+    ) -> list[str]:
+        """The number in the question, or one more."""
+        numbers = [int(text.rpartition("\nAnswer:")[0].rpartition(" ")[2]) for text in texts]
+        return [str(n if n % 3 == 0 else n + 1) for n in numbers]
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """The words."""
+        return [len(text.split()) for text in texts]
+
+    def cuts(self, pairs: Sequence[tuple[str, str]], new: int) -> list[bool]:
+        """Nothing is cut."""
+        return [False] * len(pairs)
+
+
+def evaluation(items: int) -> None:
+    """In its own process: read a task of so many items, ask, score and write; a line with the seconds and the memory."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        with (folder / "test.jsonl").open("w") as file:
+            for i in range(items):
+                file.write(json.dumps({"input": f"Repeat the number that stands here: {i}", "target": str(i)}) + "\n")
+        before = harness.resident("VmRSS")
+        began = time.process_time()
+        task = sources.load_task(str(folder))
+        outputs = ask(Scripted(), task, role="target")  # pyright: ignore[reportArgumentType]
+        scores = score(outputs, [task])
+        write_results(folder / "out", outputs, scores, [task])
+        seconds = time.process_time() - began
+        written = (folder / "out/outputs.jsonl").stat().st_size
+    assert scores[0].n == items
+    assert math.isclose(scores[0].value, math.ceil(items / 3) / items)
+    memory = harness.resident("VmHWM") - before
+    print(json.dumps({"seconds": seconds, "memory": memory, "written": written}))
+
+
+def page(runs: int) -> None:
+    """In its own process: write a study of so many runs, then its records and its page."""
+    draw = random.Random(0)
+    arms = [Arm(f"arm-{i}", "full") for i in range(ARMS)]
+    seeds = math.ceil(runs / ARMS)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        finished: dict[tuple[str, str, int], Path] = {}
+        for seed in range(seeds):
+            for number, arm in enumerate(arms):
+                path = folder / "runs" / f"{number}-{seed}"
+                path.mkdir(parents=True)
+                write_jsonl(path / "scores.jsonl", _scores(number, draw.gauss(0, 0.02)))
+                write_jsonl(path / "outputs.jsonl", [])
+                finished["rte", arm.name, seed] = path
+        began = time.process_time()
+        results.study(["rte"], arms, seeds, finished).write(folder)
+        study = time.process_time() - began
+        path = write_study_page(folder)
+        seconds = time.process_time() - began - study
+        print(json.dumps({"seconds": seconds, "results": study, "bytes": path.stat().st_size}))
+
+
+def _scores(number: int, luck: float) -> list[Score]:
+    """A run's scores of a target and three general tasks, along the way too."""
+    scores: list[Score] = []
+    for task, base, end in (("rte", 0.5, 0.8), ("squad", 0.6, 0.5), ("sums", 0.4, 0.3), ("trec", 0.7, 0.65)):
+        fields: dict[str, Any] = {"task": task, "role": "target" if task == "rte" else "general", "prompt": None}
+        fields |= {"shots": 0, "metric": "exact_match", "n": 100, "stderr": 0.04}
+        scores.append(Score(variant="base", value=base, low=base - 0.08, high=base + 0.08, **fields))
+        for step in (*STEPS, None):
+            part = 1.0 if step is None else step / 400
+            value = base + (end - 0.02 * number + luck - base) * part
+            change = {"delta": value - base, "delta_low": value - base - 0.08, "delta_high": value - base + 0.08}
+            scores.append(
+                Score(variant="tuned", value=value, low=value - 0.08, high=value + 0.08, step=step, **change, **fields)
+            )
+    return scores
+
+
+def exponent(sizes: Sequence[int], values: Sequence[float]) -> float:
+    """The slope between the logarithms of the two largest sizes."""
+    return math.log(values[-1] / values[-2]) / math.log(sizes[-1] / sizes[-2])
+
+
+def main() -> None:
+    """Print a line for each size, and the exponents."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.many", description=__doc__)
+    parser.add_argument("--small", action="store_true", help="seconds instead of minutes")
+    parser.add_argument("--only", choices=("evaluation", "page"))
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    record: dict[str, Any] = {"date": datetime.date.today().isoformat(), "threads": harness.THREADS}
+    sizes = {"evaluation": SMALL_ITEMS if options.small else ITEMS, "page": SMALL_RUNS if options.small else RUNS}
+    for name, counts in sizes.items():
+        if options.only not in (None, name):
+            continue
+        rows = []
+        for count in counts:
+            rows.append({"size": count} | harness.in_process(f"from benchmarks import many; many.{name}({count})"))
+            print(json.dumps({"case": name} | rows[-1]), flush=True)
+        slopes = {key: round(exponent(counts, [row[key] for row in rows]), 2) for key in rows[0] if key != "size"}
+        print(json.dumps({"case": name, "exponents": slopes}), flush=True)
+        record[name] = {"rows": rows, "exponents": slopes}
+    if options.out:
+        options.out.write_text(json.dumps(record, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

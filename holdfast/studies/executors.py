@@ -1,0 +1,93 @@
+"""Executors of a study's runs: this process, several beside it, or tasks of a Ray cluster."""
+
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+Executor = Literal["local", "ray"]
+Work = tuple[Path, dict[str, Any]]  # A run's folder, and the arguments of `tune`.
+Do = Callable[[Path, dict[str, Any]], tuple[Path, str]]  # Do one run; return its folder, and the reason why it failed.
+RETRIES = 5  # Of a run whose machine was lost. One that fails by itself is not tried again.
+
+
+def check(executor: str, jobs: int) -> None:
+    """Refuse an executor that cannot be, before anything is loaded.
+
+    Raises:
+        ValueError: there is none of this name, or its package is missing.
+    """
+    if executor not in ("local", "ray"):
+        raise ValueError(f"executor={executor!r}: there is none of this name; use local or ray")
+    if executor == "ray" and find_spec("ray") is None:
+        raise ValueError("executor=ray: needs the package ray; pip install 'holdfast[scale]'")
+    if executor == "ray" and jobs > 1:
+        raise ValueError("executor=ray: the cluster's resources say how many runs go at a time; leave --jobs out")
+
+
+def local(do: Do, work: Sequence[Work], jobs: int) -> Iterator[tuple[Path, str]]:
+    """Yield runs as they end, `jobs` at a time with one thread each."""
+    if jobs == 1:
+        yield from (do(path, arguments) for path, arguments in work)
+        return
+    # spawn: a forked process would inherit torch's thread pools in whatever state they are, and can hang.
+    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), one_thread) as pool:
+        try:
+            paths = {pool.submit(do, path, arguments): path for path, arguments in work}
+            for future in as_completed(paths):
+                try:
+                    yield future.result()
+                except BrokenProcessPool:
+                    yield paths[future], "its process, or one beside it, was killed (out of memory?); use fewer --jobs"
+        except KeyboardInterrupt:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+
+
+def on_ray(do: Do, work: Sequence[Work], resources: Mapping[str, float]) -> Iterator[tuple[Path, str]]:
+    """Yield runs as they end, each a task of the Ray cluster that RAY_ADDRESS names (of this machine, without it).
+
+    The study's folder is the store of results, and must be the same on all machines. A run whose machine is lost is done again on another,
+    where it goes on from its last checkpoint; the lease of its folder keeps two from working there at once.
+    """
+    import ray
+
+    began = not ray.is_initialized()
+    if began:
+        ray.init(address=os.environ.get("RAY_ADDRESS"), log_to_driver=False, include_dashboard=False)
+    try:
+        task = ray.remote(max_retries=RETRIES, num_cpus=resources["cpu"], num_gpus=resources["gpu"])(_alone)
+        waiting = {task.remote(do, path, arguments): path for path, arguments in work}
+        while waiting:
+            ended, _ = ray.wait(list(waiting), num_returns=1)
+            path = waiting.pop(ended[0])
+            try:
+                yield ray.get(ended[0])
+            except ray.exceptions.RayError as error:
+                yield path, f"was lost with its machine, {RETRIES} times over: {str(error).splitlines()[0]}"
+    finally:
+        if began:
+            ray.shutdown()
+
+
+def resources(device: str) -> dict[str, float]:
+    """Return what a run needs of a machine: one core, and one GPU where it computes on GPUs."""
+    return {"cpu": 1.0, "gpu": float(device == "cuda" or (device == "auto" and torch.cuda.is_available()))}
+
+
+def one_thread() -> None:
+    """Compute with one thread in this process."""
+    # `jobs` processes with a thread for each core would fight for the cores; and sums in one order are the same with any number of jobs.
+    torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"
+
+
+def _alone(do: Do, path: Path, arguments: dict[str, Any]) -> tuple[Path, str]:
+    one_thread()
+    return do(path, arguments)
