@@ -6,6 +6,7 @@ kept; the rest is counted. Rows are taken as plain ones of equal length: a promp
 
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -137,7 +138,7 @@ class MemoryPlan:
         process = (
             psutil.Process().memory_info().rss
         )  # Before the passes: what this process holds is what any has imported.
-        return [self.need(method, name, batch, process) for method in METHODS for name in PRECISIONS]
+        return [self.need(method, precision, batch, process) for method, precision in product(METHODS, PRECISIONS)]
 
     def need(self, method: str, precision: str, batch: BatchShape, process: int = 0) -> MemoryNeed:
         """Return what one method takes in one precision, beside a process of so many bytes."""
