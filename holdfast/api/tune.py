@@ -1,5 +1,6 @@
 """Tune a model, measure it before and after, and leave a standard folder. The command line is a thin caller."""
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,12 +24,14 @@ from holdfast.results.evidence import Evidence, Fingerprint, write_evidence
 from holdfast.results.run_folder import RunFolder, write_results
 from holdfast.results.score import score
 from holdfast.results.scores import Circumstances, Output, Score, read_scores
+from holdfast.results.visible import one_line
 from holdfast.stages import assemble
 from holdfast.stages.curate import Curate
 from holdfast.stages.loader import Loader
 from holdfast.stages.measure import clear_points, explain, measure, measure_untrained, prompt_owners
 from holdfast.stages.stage import dependencies, exclusive, execute, folder_of
 from holdfast.tasks.error_list import short_repr
+from holdfast.tasks.leakage import leakage
 from holdfast.tasks.yaml_files import read_yaml
 from holdfast.training.processes import processes
 
@@ -113,6 +116,11 @@ def tune(
         analyses=analyses, noise_floor=noise_floor, trust_remote_code=trust_remote_code, date=date, settings=nested(fields),
         loading=Loading(dtype, device), demonstrations=demonstrations,
     )  # fmt: skip
+    if processes().is_main_process:
+        # Before the first step: afterwards nobody looks for the reason of a high score.
+        for ref in tasks.targets:
+            for sentence in leakage(ref.task).sentences(one_line(ref.task.name)):
+                print(f"holdfast: {sentence}", file=sys.stderr, flush=True)
     folder = Path(out) if out is not None else Path("runs") / request.folder_name(tasks)
     plan = plan_run(request, tasks, folder)
     # Nothing was written until here: whatever is wrong with the input leaves no folder behind.

@@ -21,7 +21,7 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-class Guard:
+class PlaygroundGuard:
     """ASGI middleware that lets in what comes by one of `hosts` (any, where there are none), uploads nothing and is short."""
 
     def __init__(self, app: Any, hosts: Iterable[str] = ()) -> None:

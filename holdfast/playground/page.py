@@ -12,7 +12,7 @@ from typing import Any
 from markupsafe import Markup
 
 from holdfast.playground.bench import LONGEST_INPUT, MOST_SHOTS, PLAIN, Bench, Reply, Sample
-from holdfast.playground.guard import LOCAL, Guard, is_loopback
+from holdfast.playground.guard import LOCAL, PlaygroundGuard, is_loopback
 from holdfast.playground.parting import Parting
 
 # Before Gradio is imported: it reads these then, and would otherwise ask its makers for news.
@@ -55,7 +55,7 @@ def serve(bench: Bench, *, host: str, port: int | None, wait: bool = True) -> tu
     local = is_loopback(host)
     # Whoever is let in from other machines may ask the models, and reads the examples of the run's data.
     password = None if local else secrets.token_urlsafe(12)
-    guard = Middleware(Guard, hosts=(*LOCAL, host) if local else ())
+    guard = Middleware(PlaygroundGuard, hosts=(*LOCAL, host) if local else ())
     _, address, _ = blocks.launch(
         server_name=host, server_port=port, share=False, quiet=True, prevent_thread_lock=True, inbrowser=False,
         ssr_mode=False, footer_links=[], theme=theme, css=STYLE, head=HEAD, enable_monitoring=False, show_error=True,

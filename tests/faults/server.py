@@ -7,8 +7,10 @@ at once): no handler and no `finally` runs in either case.
 
 import json
 import os
+import shutil
 import signal
 import sys
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,11 @@ class Job:
     log: str
     event: int = 0
     seconds: float = 0.0
+    # In the place of a death, at that operation: an error of the system, which lasts; signals; a path that goes; a clock that jumps.
+    error: int = 0
+    interrupts: int = 0
+    remove: str = ""
+    jump: float = 0.0
 
 
 @dataclass
@@ -61,8 +68,8 @@ def _child(job: Job, count: Path) -> None:
             nonlocal events
             if event in FILE_EVENTS and any(str(arg).startswith(job.root) for arg in args[:2]):
                 events += 1
-                if events == job.event:
-                    os.kill(os.getpid(), signal.SIGKILL)
+                if job.event and events >= job.event:
+                    _strike(job, events - job.event, args)
 
         sys.addaudithook(note)
         if job.seconds:
@@ -85,6 +92,21 @@ def _child(job: Job, count: Path) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
+
+
+def _strike(job: Job, later: int, args: tuple[Any, ...]) -> None:
+    """Do to this process what its job says, `later` operations after the first one that it is done to."""
+    if job.error:
+        raise OSError(job.error, os.strerror(job.error), str(args[0]))
+    if job.interrupts and later < job.interrupts:
+        signal.raise_signal(signal.SIGINT)
+    elif job.remove and not later:
+        shutil.rmtree(job.remove)
+    elif job.jump and not later:
+        honest = time.time
+        time.time = lambda: honest() + job.jump
+    elif not (job.interrupts or job.remove or job.jump):
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def main() -> None:

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import torch
-from hypothesis import strategies as st
 from safetensors.torch import save
 
 from tests.fuzz import mutations as m
@@ -22,7 +22,7 @@ class Target:
     """A reader of bytes in an empty folder, the inputs to give it, and its part of a campaign."""
 
     read: Callable[[bytes, Path], object]
-    inputs: Any
+    inputs: m.Inputs
     part: float = 1.0
 
 
@@ -81,9 +81,8 @@ POLICY = {
     "retention": 0.95,
     "gain": 0.0,
     "items": 3,
-    "margin": 2.0,
-    "floor": 0.9,
-    "tasks": {"rte": {"margin": 0.1, "floor": 0.5}},
+    "margin": 0.2,
+    "tasks": {"rte": {"margin": 0.1, "floor": 0.5, "items": 2}},
 }
 ASSIGNMENTS = [
     "model.steps=3",
@@ -384,57 +383,78 @@ def _checkpoint(data: bytes, folder: Path) -> object:
     return checkpoint.read(home, {"w": torch.Size((2, 2))})
 
 
-def _choice(*inputs: Any) -> Any:
-    """Return the inputs of several files, each behind a byte that says which of them it spoils."""
-    return st.one_of(*(st.builds(lambda data, n=n: bytes([n]) + data, strategy) for n, strategy in inputs))
+CHATS = [
+    "{% for m in messages %}<|{{ m.role }}|>{{ m.content | trim }}<|end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}",
+    "{% for m in messages %}{% if m['role'] == 'user' %}[U]{{ m['content'] }}{% else %}[A]{% generation %}{{ m['content'] }}</s>"
+    "{% endgeneration %}{% endif %}{% endfor %}",
+]
 
 
-def _json_lines(name: str) -> Any:
-    return m.json_files(_run_files()[name])
+def _texts(draw: Random) -> str:
+    parts = [draw.choice(PIECES) if draw.random() < 0.7 else draw.choice(m.TEXTS) for _ in range(draw.randint(1, 5))]
+    return "".join(parts)
+
+
+def _templates(draw: Random) -> bytes:
+    text = _texts(draw)
+    return (("e" + text.replace("{{", "").replace("}}", "")) if draw.random() < 0.4 else text).encode(
+        "utf-8", "surrogatepass"
+    )
+
+
+def _chats(draw: Random) -> bytes:
+    text = draw.choice(CHATS)
+    for _ in range(draw.randint(0, 2)):
+        start = draw.randint(0, len(text))
+        text = text[:start] + _texts(draw) + text[start + draw.choice([0, 0, 3]) :]
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _several(*inputs: tuple[int, m.Inputs]) -> m.Inputs:
+    return m.mixture(*(m.behind(number, made) for number, made in inputs))
+
+
+def _bytes_of(*seeds: bytes) -> m.Inputs:
+    return lambda draw: m.spoilt(draw, seeds)
 
 
 @cache
 def targets() -> dict[str, Target]:
     """Return every reader by name; a reader whose package is not installed is left out."""
-    texts = st.lists(st.sampled_from(PIECES) | st.text(max_size=6), max_size=6).map("".join)
-    templates = texts.map(lambda text: text.encode("utf-8", "surrogatepass"))
-    expressions = texts.map(
-        lambda text: ("e" + text.replace("{{", "").replace("}}", "")).encode("utf-8", "surrogatepass")
-    )
-    tokenizers = [
-        (n, m.spoilt([_lab_file(name)]))
-        for n, name in enumerate(("tokenizer.json", "tokenizer_config.json", "config.json"))
-    ]
-    tokenizers += [
-        (n, m.json_files([json.loads(_lab_file(name))]))
-        for n, name in ((1, "tokenizer_config.json"), (2, "config.json"))
-    ]
+    names = ("tokenizer.json", "tokenizer_config.json", "config.json")
+    tokenizers = [(number, _bytes_of(_lab_file(name))) for number, name in enumerate(names)]
+    tokenizers += [(number, m.json_files([json.loads(_lab_file(name))])) for number, name in list(enumerate(names))[1:]]
     header = {"a": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}, "__metadata__": {"format": "pt"}}
     index = {"metadata": {"total_size": 24}, "weight_map": {"a": "model-1.safetensors", "b": "model-1.safetensors"}}
-    csv = [b"input,target\n" + b"".join(b"q%d,a\n" % i for i in range(6)), b'input\ttarget\nq1\ta\nq2\t"b\tc"\nq3\td\n']
-    runs = [(n, _json_lines(name)) for n, name in enumerate(_run_files())]
-    files = _checkpoint_files()
+    csv = (b"input,target\n" + b"".join(b"q%d,a\n" % i for i in range(6)), b'input\ttarget\nq1\ta\nq2\t"b\tc"\nq3\td\n')
+    adapters = [(number, m.json_files([ADAPTERS[number % 3][0], ADAPTERS[3][0]])) for number in (0, 2, 4)]
+    adapters += [(number, _bytes_of(SAVED[number % 3])) for number in (1, 3, 5)]
+    runs = [(number, m.json_files(lines)) for number, lines in enumerate(_run_files().values())]
+    checkpoints = [
+        (number, _bytes_of(content)) for number, (_, content) in enumerate(sorted(_checkpoint_files().items()))
+    ]
+    mark = {"seconds": 1.0, "files": {"model.safetensors": "0" * 16}, "stage": "Train"}
     made = {
         "task rows": Target(_task_rows, m.line_files(ROWS), 2),
-        "CSV and TSV": Target(_table, m.spoilt(csv), 1),
-        "task.yaml": Target(_task_yaml, m.yaml_files([TASK]), 2),
-        "templates": Target(_template, templates | expressions, 2),
-        "chat templates": Target(_chat_template, templates, 1),
-        "config.yaml": Target(_config, m.yaml_files([CONFIG]), 1),
-        "study plans": Target(_plan, m.yaml_files([PLAN]), 1),
-        "policies": Target(_policy, m.yaml_files([POLICY]), 2),
-        "--set": Target(_assignment, m.spoilt([text.encode() for text in ASSIGNMENTS]), 1),
-        "adapters": Target(_adapter, _choice(*((n, m.json_files([ADAPTERS[n % 3][0], ADAPTERS[3][0]])) for n in (0, 2, 4)),
-                                             *((n, m.spoilt([SAVED[n % 3]])) for n in (1, 3, 5))), 1),
-        "safetensors": Target(_weights, m.spoilt(SAVED) | m.plain_data([header]).map(_header), 2),
+        "CSV and TSV": Target(_table, _bytes_of(*csv)),
+        "task.yaml": Target(_task_yaml, m.yaml_files([TASK]), 1.5),
+        "templates": Target(_template, _templates, 2),
+        "chat templates": Target(_chat_template, _chats, 0.5),
+        "config.yaml": Target(_config, m.yaml_files([CONFIG]), 0.5),
+        "study plans": Target(_plan, m.yaml_files([PLAN]), 0.5),
+        "policies": Target(_policy, m.yaml_files([POLICY]), 1.5),
+        "--set": Target(_assignment, _bytes_of(*(text.encode() for text in ASSIGNMENTS)), 1),
+        "adapters": Target(_adapter, _several(*adapters), 1),
+        "safetensors": Target(_weights, m.mixture(_bytes_of(*SAVED), lambda draw: _header(m.plain_data(draw, [header]))), 2),
         "weight indexes": Target(_index, m.json_files([index]), 2),
-        "tokenizers": Target(_tokenizer, _choice(*tokenizers), 0.1),
-        "run folders": Target(_run_folder, _choice(*runs), 0.2),
+        "tokenizers": Target(_tokenizer, _several(*tokenizers), 0.02),
+        "run folders": Target(_run_folder, _several(*runs), 0.1),
         "study.jsonl": Target(_study, m.line_files(STUDY), 1),
-        "done.json": Target(_mark, m.json_files([{"seconds": 1.0, "files": {"model.safetensors": "0" * 16}, "stage": "Train"}]), 1),
-        "prompt lines": Target(_prompts, m.line_files([{"prompt": "a"}, {"input": "b"}]), 1),
-        "checkpoints": Target(_checkpoint, _choice(*((n, m.spoilt([files[name]])) for n, name in enumerate(sorted(files)))), 0.5),
+        "done.json": Target(_mark, m.json_files([mark]), 1),
+        "prompt lines": Target(_prompts, m.line_files([{"prompt": "a"}, {"input": "b"}]), 1.5),
+        "checkpoints": Target(_checkpoint, _several(*checkpoints), 0.5),
     }  # fmt: skip
     with contextlib.suppress(ImportError):
-        made["GGUF"] = Target(_gguf, m.spoilt([_gguf_seed()]), 1)
+        made["GGUF"] = Target(_gguf, _bytes_of(_gguf_seed()), 1)
     return made

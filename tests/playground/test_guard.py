@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from holdfast.playground.guard import LOCAL, MOST_BYTES, Guard, is_loopback
+from holdfast.playground.guard import LOCAL, MOST_BYTES, PlaygroundGuard, is_loopback
 
 SERVER = """
 from types import SimpleNamespace
@@ -49,7 +49,7 @@ def asked(
     lines = {"host": "127.0.0.1:7860"} | headers
     pairs = [(name.replace("_", "-").encode(), value.encode("latin-1")) for name, value in lines.items()]
     scope = {"type": scheme, "path": path, "headers": pairs}
-    asyncio.run(Guard(page, hosts)(scope, receive, send))
+    asyncio.run(PlaygroundGuard(page, hosts)(scope, receive, send))
     return (sent[0].get("status", sent[0].get("code")) if sent else None), b"".join(reached)
 
 
