@@ -4,7 +4,7 @@ BIN := .venv/bin
 export OMP_NUM_THREADS ?= 2
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo test lint bench browser slow real site install
+.PHONY: faults fuzz soak audit demo test lint bench browser slow real site install
 
 install: .venv/installed
 
@@ -25,6 +25,21 @@ real: install
 
 slow: install
 	$(BIN)/python -m pytest -m slow
+
+# What is killed, spoilt and repeated many times; docs/reliability.md has the last results.
+faults: install
+	$(BIN)/python -m tests.faults.kills --kills 200
+	$(BIN)/python -m pytest -m "slow or not slow" tests/faults -k "not test_a_killed_command"
+
+fuzz: install
+	HOLDFAST_FUZZ=100000 $(BIN)/python -m pytest tests/fuzz -s
+
+soak: install
+	$(BIN)/python -m tests.faults.soak
+
+audit: install
+	$(BIN)/pip install --quiet pip-audit
+	$(BIN)/pip freeze --exclude-editable | $(BIN)/pip-audit --no-deps --disable-pip -r /dev/stdin
 
 browser: install .venv/browser
 	AXE_CORE=.venv/node_modules/axe-core/axe.min.js $(BIN)/python -m pytest -m browser

@@ -36,6 +36,22 @@ def fingerprint(source: str) -> str:
     return digest.hexdigest()[:12]
 
 
+def revision(source: str, cache: str | None = None) -> str:
+    """Return the commit of a hub's repository that this machine has and loads, empty where `source` is no repository that it has.
+
+    A hub id says which model was meant, and its owner may change what stands there; the commit says which one it was.
+    """
+    if Path(source).exists() or source.count("/") != 1:
+        return ""
+    from huggingface_hub import try_to_load_from_cache
+
+    try:
+        path = try_to_load_from_cache(source, "config.json", cache_dir=cache)
+    except ValueError:  # no name that a repository can have
+        return ""
+    return Path(path).parent.name if isinstance(path, str) else ""
+
+
 def file_fingerprint(path: Path) -> str:
     """Return 12 hex digits that change with any byte of a file."""
     return _content(path)[:12]

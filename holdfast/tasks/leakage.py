@@ -71,7 +71,7 @@ def leakage(task: Task) -> Leakage:
         first = answers.setdefault(_key(task, example), example.target)
         repeated += first == example.target
         contradicting += first != example.target
-    choices = sorted({choice for example in chain(train[:1000], test[:1000]) for choice in example.choices or ()})
+    choices = sorted(set(chain.from_iterable(example.choices or () for example in (*train[:1000], *test[:1000]))))
     return Leakage(
         len(test), len(test) - len(fresh), _near(task, train, fresh), len(train), repeated - len(answers), contradicting, _prefixes(choices)
     )  # fmt: skip
