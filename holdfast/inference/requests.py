@@ -29,6 +29,14 @@ class Unavailable(Exception):
         self.wait = wait
 
 
+class RefusedQuestion(ValueError):
+    """A question that the server refuses for good, with its HTTP state; the text is one line for the user."""
+
+    def __init__(self, state: int, message: str) -> None:
+        super().__init__(message)
+        self.state = state
+
+
 @dataclass(frozen=True)
 class RequestSettings:
     """Limits of asking a server, of which the environment sets three.
@@ -263,7 +271,12 @@ class Requests:
         return values
 
     def _refused(self, response: Any) -> None:
-        """Raise what a state other than success means."""
+        """Raise what a state other than success means.
+
+        Raises:
+            Unavailable: it may pass.
+            RefusedQuestion: it will not.
+        """
         state, words = response.status_code, self._message(response)
         asks = _seconds(response.headers.get("retry-after"))
         # Such a 429 is no matter of pace: no wait pays the bill.
@@ -280,7 +293,7 @@ class Requests:
             hint = f"; it asks to wait {asks:g} s, then give the same command again"
         elif state == 404 and not self.endpoint.chat:
             hint = f"; if it only chats, write openai:{self.endpoint.url}/chat/completions#{self.endpoint.name}"
-        raise ValueError(f"{self.endpoint.argument}: the server answers {state}: {words}{hint}")
+        raise RefusedQuestion(state, f"{self.endpoint.argument}: the server answers {state}: {words}{hint}")
 
     def _message(self, response: Any) -> str:
         try:

@@ -11,7 +11,7 @@ from typing import Any
 
 from holdfast.atomic_files import write_text
 from holdfast.inference.language_model import Origin, Progress
-from holdfast.inference.requests import Requests, usage_record
+from holdfast.inference.requests import RefusedQuestion, Requests, usage_record
 from holdfast.inference.sampling import GREEDY, Sampling
 from holdfast.inference.scoring import LogLikelihood
 from holdfast.inference.served_chat import ServedChat, messages_of
@@ -19,6 +19,7 @@ from holdfast.models.endpoint import Endpoint
 
 NO_END = 2**29  # room of a model whose server does not say how much it has
 BYTES_A_TOKEN = 2  # by which tokens are estimated where a server does not count them: more than there are, as a rule
+UNKNOWN_FIELD = (400, 422, 501)  # states by which servers refuse a field that they do not have
 MARGIN = 8  # tokens that a server may put around a text
 RECEIVED, USAGE = "received.jsonl", "usage.json"
 
@@ -55,11 +56,13 @@ class ServedModel:
 
     @property
     def room(self) -> int:
-        """Return the most tokens of a text, where the server's list of models says it (`max_model_len`), else a number without end."""
+        """Return the most tokens of a text, where the server's list of models says it, else a number without end."""
         if self._room is None:
             listed = self.requests.look("GET", f"{self.endpoint.url}/models")
             entries = listed.get("data") if isinstance(listed, dict) else None
-            sizes = [e.get("max_model_len") for e in entries or () if e.get("id") == self.endpoint.name]
+            # By vLLM's name of it, or by llama.cpp's.
+            mine = [entry for entry in entries or () if entry.get("id") == self.endpoint.name]
+            sizes = [entry.get("max_model_len") or (entry.get("meta") or {}).get("n_ctx") for entry in mine]
             self._room = next((size for size in sizes if isinstance(size, int) and size > 0), NO_END)
         return self._room
 
@@ -130,14 +133,15 @@ class ServedModel:
         return [(token, math.exp(value)) for token, value in ranked[:count]]
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        """Return the number of tokens of each text by the server's `/tokenize` (vLLM, `holdfast serve`), else an estimate by its bytes."""
+        """Return the number of tokens of each text by the server's `/tokenize` (vLLM, llama.cpp, `holdfast serve`), else an estimate."""
         counted: list[int | None] = [None] * len(texts)
         # The first text says whether the server counts at all.
         for part in (slice(0, 1), slice(1, None)):
             if self._counts is not False:
-                bodies = [{"model": self.endpoint.name, "prompt": text} for text in texts[part]]
-                answers = self.requests.look_all("POST", f"{self.endpoint.root}/tokenize", bodies)
-                counted[part] = [answer.get("count") if isinstance(answer, dict) else None for answer in answers]
+                # The second and third are llama.cpp's names.
+                named = {"model": self.endpoint.name, "add_special": True}
+                bodies = [{**named, "prompt": text, "content": text} for text in texts[part]]
+                counted[part] = map(_count, self.requests.look_all("POST", f"{self.endpoint.root}/tokenize", bodies))
                 self._counts = counted[0] is not None if counted else None
         return [_estimate(text) if count is None else count for text, count in zip(texts, counted, strict=True)]
 
@@ -159,7 +163,19 @@ class ServedModel:
         Raises:
             ValueError: it returns none.
         """
-        self.loglikelihood([("The", " end")])
+        try:
+            self.loglikelihood([("The", " end")])
+        except RefusedQuestion as error:
+            if error.state not in UNKNOWN_FIELD:
+                raise
+            raise ValueError(f"{self._without}; it says: {error}") from None
+
+    @property
+    def _without(self) -> str:
+        return (
+            f"{self.endpoint.argument}: this server returns no log-probabilities of a prompt (`echo` and `logprobs` of /completions), by "
+            "which choices are ranked; ask tasks whose answers are written (metric exact_match, f1, checked ...), or load the model itself"
+        )
 
     def _question(self, text: str, settings: Mapping[str, Any]) -> dict[str, Any]:
         asked_for = {"messages": messages_of(text)} if self.endpoint.chat else {"prompt": text}
@@ -167,18 +183,14 @@ class ServedModel:
 
     def _echoed(self, texts: Sequence[str], progress: Progress | None = None) -> list[list[dict[str, Any]]]:
         """Return the tokens of each text with their log-probabilities: `token`, `logprob`, `begin`, `end` (characters), `likeliest`."""
-        without = (
-            f"{self.endpoint.argument}: this server returns no log-probabilities of a prompt (`echo` and `logprobs` of /completions), by "
-            "which choices are ranked; ask tasks whose answers are written (metric exact_match, f1, checked ...), or load the model itself"
-        )
         if self.endpoint.chat:
-            raise ValueError(without)
+            raise ValueError(self._without)
         # One new token, which is not looked at: some servers refuse none.
         settings = {"max_tokens": 1, "temperature": 0, "echo": True, "logprobs": 1}
         bodies = [self._question(text, settings) for text in texts]
         answers = self.requests.all("/completions", bodies, _tokens, progress)
         if any(answer["tokens"] is None for answer in answers):
-            raise ValueError(without)
+            raise ValueError(self._without)
         return [_placed(text, answer["tokens"]) for text, answer in zip(texts, answers, strict=True)]
 
 
@@ -269,6 +281,12 @@ def _sum(tokens: Sequence[dict[str, Any]], text: str) -> LogLikelihood:
 def _before(text: str, stop: Sequence[str]) -> str:
     """Return a text before the first of the stop strings: not every server takes as many as a task has."""
     return text[: min((position for string in stop if (position := text.find(string)) >= 0), default=None)]
+
+
+def _count(answer: Any) -> int | None:
+    """Return the number of tokens that an answer of `/tokenize` says; None where it is none."""
+    tokens = answer.get("tokens") if isinstance(answer, dict) else None
+    return len(tokens) if isinstance(tokens, list) and tokens else None
 
 
 def _estimate(text: str) -> int:

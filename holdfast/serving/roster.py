@@ -94,9 +94,8 @@ def _add_run(roster: Roster, layout: RunFolder, plain: Model, trust: bool) -> No
         for target in [name] if name else [sources.short(target) for target in layout.targets]:
             roster.add(target, "tuned, with its prompt attached", lambda attached=attached: attached, f"{target}-on")
     run = _short(str(layout.path))
-    if moved:
-        words = "tuned, without a prompt" if prompts else "tuned"
-        roster.add(run, words, lambda: plain, f"{run}-off")
+    words = "tuned, without a prompt" if prompts else "tuned"
+    roster.add(run, words if moved else "without a prompt: the base", lambda: plain, f"{run}-off")
     base, date = str(config["model"]), config.get("date")
     # In the precision of the run, or the two would differ by more than training. A prompt alone leaves the weights as they are.
     dtype, device = pretrained.loading.dtype, pretrained.loading.device

@@ -175,6 +175,11 @@ def test_a_server_without_log_probabilities_of_prompts_is_refused_in_one_line() 
         chat = asking(endpoint(server, "/chat/completions"))
         with pytest.raises(ValueError, match="returns no log-probabilities"):
             chat.check_ranks()
+    with (
+        running(FaultServer(shouted, lambda number, body: "422")) as server,
+        pytest.raises(ValueError, match=r"returns no log-probabilities.*it says: .*422"),
+    ):
+        model(server).check_ranks()
 
 
 def test_log_likelihoods_count_the_tokens_behind_the_context_whatever_names_a_server_counts() -> None:
