@@ -66,15 +66,19 @@ def quantiles(seconds: Sequence[float]) -> dict[str, float]:
     }
 
 
-def evaluated(url: str, name: str, folder: Path, kill_after: float | None = None) -> tuple[int, str]:
-    """Evaluate the served model; with `kill_after` the command is killed after so many seconds."""
+def lines(path: Path) -> int:
+    """Return the number of answers in a file of those that came."""
+    return sum(map(bool, path.read_text().splitlines())) if path.exists() else 0
+
+
+def evaluated(url: str, name: str, folder: Path, kill_at: int | None = None) -> tuple[int, str]:
+    """Evaluate the served model; with `kill_at` the command is killed once so many answers have come."""
     line = [sys.executable, "-W", "ignore", "-m", "holdfast", "evaluate", f"openai:{url}#{name}", "--out", str(folder)]
     line += ["--task", "lab:count", "--task", "lab:from-zan", "--shots", "0", "--json"]
     process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    if kill_after is not None:
-        while not (folder / "received.jsonl").exists():
+    if kill_at is not None:
+        while process.poll() is None and lines(folder / "received.jsonl") < kill_at:
             time.sleep(0.01)
-        time.sleep(kill_after)
         process.kill()
     return process.wait(), (process.stderr.read() if process.stderr else "")
 
@@ -110,8 +114,8 @@ def main() -> None:
                 print(json.dumps(record | {"server_mib": round(memory().rss / 2**20, 1)}), flush=True)
         port = int(url.rpartition(":")[2].removesuffix("/v1"))
         with tempfile.TemporaryDirectory() as folder:
-            evaluated(url, name, Path(folder), kill_after=0.2)
-            kept = (Path(folder) / "received.jsonl").read_text().count("\n")
+            evaluated(url, name, Path(folder), kill_at=100)
+            kept = lines(Path(folder) / "received.jsonl")
             process.kill()  # the server too
             process.wait()
             code, said = evaluated(url, name, Path(folder))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from holdfast.atomic_files import write_text
 from holdfast.models import resolve
+from holdfast.models.endpoint import endpoint_of
 from holdfast.models.fingerprint import fingerprint
 from holdfast.plugins import CODE
 from holdfast.results import run_folder
@@ -101,7 +102,8 @@ def _version_of_model(part: Fingerprint, path: Path) -> str | None:
         # A prompt changes no weights, so its folder alone is what was measured.
         adapter = resolve.adapter_of(str(path))
         return fingerprint(str(path)) if adapter and not adapter.merges else _whole(path, part)
-    named = part.argument == "lab" or part.version == part.argument
+    # Of a model behind a server nothing says that it is the same as then.
+    named = part.argument == "lab" or (part.version == part.argument and endpoint_of(part.argument) is None)
     return resolve.version(part.argument) if named else None
 
 

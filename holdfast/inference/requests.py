@@ -18,6 +18,7 @@ from typing import Any
 from holdfast.models.endpoint import Endpoint
 
 TRANSIENT = (408, 409, 425, 429, 500, 502, 503, 504)  # states of a server that another try may find gone
+MOST_BYTES = 64 << 20  # of an answer; the log-probabilities of a prompt of 100,000 tokens take a tenth of it
 LONGEST_WAIT = 120.0  # seconds that a server may ask us to wait before the next try
 
 
@@ -179,9 +180,9 @@ class Requests:
         import httpx
 
         try:
-            response = self._client.request(method, url, json=body)
-            return response.json() if response.is_success else None
-        except (httpx.HTTPError, ValueError):
+            with self._client.stream(method, url, json=body) as response:
+                return json.loads(_bounded(response)) if response.is_success else None
+        except (httpx.HTTPError, ValueError, RecursionError):
             return None
 
     def look_all(self, method: str, url: str, bodies: Sequence[Mapping[str, Any]]) -> list[Any]:
@@ -250,34 +251,36 @@ class Requests:
             self.cost.requests += 1
             self.cost.repeated += again
         try:
-            response = self._client.post(self.endpoint.url + path, json=body)
+            with self._client.stream("POST", self.endpoint.url + path, json=body) as response:
+                content = _bounded(response)
         except httpx.TimeoutException:
             raise Unavailable(f"no answer within {self.settings.timeout:g} s") from None
         except httpx.ConnectError:
             raise Unavailable("nothing answers at this address") from None
-        except httpx.TransportError as error:  # such as a body that ends too early
+        except (httpx.TransportError, httpx.DecodingError) as error:  # such as a body that ends too early
             raise Unavailable(f"the connection broke ({type(error).__name__})") from None
         if not response.is_success:
-            self._refused(response)
+            self._refused(response, content)
         try:
-            answer = response.json()
+            answer = json.loads(content)
             values = read(answer)
-        except (KeyError, TypeError, IndexError, ValueError):
+            usage = answer.get("usage") or {}
+            spent = [int(usage.get(name) or 0) for name in ("prompt_tokens", "completion_tokens")]
+        except (KeyError, TypeError, IndexError, AttributeError, ValueError, RecursionError):
             raise Unavailable("its answer is damaged, or not what the protocol says") from None
-        usage = answer.get("usage") or {}
         with self._lock:
-            self.cost.prompt_tokens += int(usage.get("prompt_tokens") or 0)
-            self.cost.completion_tokens += int(usage.get("completion_tokens") or 0)
+            self.cost.prompt_tokens += spent[0]
+            self.cost.completion_tokens += spent[1]
         return values
 
-    def _refused(self, response: Any) -> None:
+    def _refused(self, response: Any, content: bytes) -> None:
         """Raise what a state other than success means.
 
         Raises:
             Unavailable: it may pass.
             RefusedQuestion: it will not.
         """
-        state, words = response.status_code, self._message(response)
+        state, words = response.status_code, self._message(content) or response.reason_phrase
         asks = _seconds(response.headers.get("retry-after"))
         # Such a 429 is no matter of pace: no wait pays the bill.
         if state in TRANSIENT and "insufficient_quota" not in words and asks <= LONGEST_WAIT:
@@ -295,20 +298,37 @@ class Requests:
             hint = f"; if it only chats, write openai:{self.endpoint.url}/chat/completions#{self.endpoint.name}"
         raise RefusedQuestion(state, f"{self.endpoint.argument}: the server answers {state}: {words}{hint}")
 
-    def _message(self, response: Any) -> str:
+    def _message(self, content: bytes) -> str:
         try:
-            error = response.json()["error"]
-            text = error["message"] + (f" ({error['code']})" if error.get("code") else "")
-        except (KeyError, TypeError, ValueError):
-            text = response.text
-        # A server may write the key that it refuses into its message.
+            error = json.loads(content)["error"]
+            text = str(error["message"]) + (f" ({error['code']})" if error.get("code") else "")
+        except (KeyError, TypeError, AttributeError, ValueError, RecursionError):
+            text = content.decode(errors="replace")
+        # A server may write the key that it refuses into its message, and anything that a terminal would obey.
         text = text.replace(self._key, "...") if self._key else text
-        return " ".join(text.split())[:300] or response.reason_phrase
+        text = "".join(c if c.isprintable() else " " for c in text)
+        return " ".join(text.split())[:300]
 
     def _resumes(self) -> str:
         if self.path is None:
             return "give the same command again once it answers"
         return f"{len(self._answers)} answers are kept: the same command goes on there once the server answers"
+
+
+def _bounded(response: Any) -> bytes:
+    """Return the body of an answer.
+
+    Raises:
+        ValueError: it is longer than any answer to one question.
+    """
+    content = bytearray()
+    for part in response.iter_bytes():
+        content += part
+        if len(content) > MOST_BYTES:
+            raise ValueError(
+                f"the server sends more than {MOST_BYTES >> 20} MiB for one question, which is no answer; look at its address"
+            )
+    return bytes(content)
 
 
 def usage_record(endpoint: Endpoint, cost: Cost) -> dict[str, Any]:

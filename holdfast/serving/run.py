@@ -38,6 +38,8 @@ def bound(host: str, port: int) -> socket.socket:
         if os.name != "nt":  # On Windows it would let two servers have one port.
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((host, port))
+        # At once: until a socket listens, a second server may bind the same port; and who connects early waits until the model is loaded.
+        listening.listen(128)
     except OSError as error:
         listening.close()
         raise ValueError(

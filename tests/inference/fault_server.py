@@ -56,7 +56,9 @@ class FaultServer:
             handler.close_connection = True
             return
         if fault and fault.isdigit():
-            message = {"error": {"message": f"fault {fault} of {handler.headers.get('Authorization')}", "code": None}}
+            message = {
+                "error": {"message": f"fault {fault}\x1b[2J of {handler.headers.get('Authorization')}", "code": None}
+            }
             self._reply(handler, int(fault), json.dumps(message), {"Retry-After": "0.3"} if fault == "429" else {})
             return
         if handler.path.endswith("/chat/completions"):
@@ -66,6 +68,8 @@ class FaultServer:
         content = json.dumps({"choices": [choice], "usage": {"prompt_tokens": 3, "completion_tokens": 2}})
         if fault == "no JSON":
             content = "<html>busy</html>"
+        if fault == "deep":
+            content = "[" * 100_000
         if fault == "no choices":
             content = '{"choices": []}'
         self._reply(handler, 200, content, {}, cut=fault == "truncated")

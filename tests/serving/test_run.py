@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,16 @@ def command(*arguments: str, **variables: str) -> "subprocess.Popen[str]":
     )
 
 
+@pytest.fixture
+def started() -> Iterator[list["subprocess.Popen[str]"]]:
+    """Servers of a test, none of which outlives it."""
+    servers: list[subprocess.Popen[str]] = []
+    yield servers
+    for server in servers:
+        server.kill()
+        server.communicate()
+
+
 def address(server: "subprocess.Popen[str]") -> str:
     """Read what the server says until it says its address."""
     assert server.stderr
@@ -89,8 +100,11 @@ def address(server: "subprocess.Popen[str]") -> str:
     raise AssertionError(f"it ended with {server.wait()}")
 
 
-def test_a_server_that_is_killed_starts_again_on_its_port_and_a_port_has_one_server() -> None:
+def test_a_server_that_is_killed_starts_again_on_its_port_and_a_port_has_one_server(
+    started: list["subprocess.Popen[str]"],
+) -> None:
     server = command("serve", "lab", "--port", "0")
+    started.append(server)
     url = address(server)
     body = {"model": "lab", "prompt": "the bird", "max_tokens": 4, "temperature": 0}
     first = httpx.post(f"{url}/completions", json=body, timeout=30).json()["choices"]
@@ -103,6 +117,7 @@ def test_a_server_that_is_killed_starts_again_on_its_port_and_a_port_has_one_ser
     server.kill()
     server.communicate()
     again = command("serve", "lab", "--port", port)
+    started.append(again)
     assert httpx.post(f"{address(again)}/completions", json=body, timeout=30).json()["choices"] == first
     began = time.monotonic()
     again.send_signal(signal.SIGTERM)
