@@ -49,7 +49,7 @@ class Peft(Method):
     selects: ClassVar[str] = "type"
 
     type: str = Field(default="LORA", description="PEFT's name of the adapter, such as IA3")
-    config: dict[str, Option] = Field(default_factory=dict, description="fields of PEFT's configuration of that type")
+    config: dict[str, Option] = Field(default={}, description="fields of PEFT's configuration of that type")
     target: str = Field(
         default="auto",
         description="names of the modules, with commas; all-linear: all but the head; auto: PEFT's choice for the model",

@@ -78,6 +78,10 @@ class NearestQuestions(Ranking):
             self._same[_plain(text)].append(row)
         self._encode = encoder(self._questions, embeddings) if pool else None
         self._vectors: Any = self._encode(self._questions) if self._encode else None
+        # By feature: a question's few features then touch the few rows that have them, and not every question of the pool.
+        self._by_feature: Any = None if self._encode is None else self._vectors.T
+        if hasattr(self._by_feature, "tocsr"):
+            self._by_feature = self._by_feature.tocsr()
 
     def _question(self, text: str) -> str:
         return text.removeprefix(self._prefix).removesuffix(self._suffix).strip() if text else text
@@ -92,7 +96,7 @@ class NearestQuestions(Ranking):
         text = self._question(asked_text(self._template, item))
         row = self._rows.get(text)
         vector = self._encode([text]) if row is None else self._vectors[row : row + 1]
-        product = self._vectors @ vector.T
+        product = vector @ self._by_feature
         values = np.asarray(product.toarray() if hasattr(product, "toarray") else product).ravel()
         values[self._same.get(_plain(text), [])] = -1.0
         # Rounded, so that the order of equal questions does not hang on the machine's last bit.

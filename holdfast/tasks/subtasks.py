@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as checked
 
@@ -20,7 +19,9 @@ from holdfast.tasks.jinja import fill
 from holdfast.tasks.records import Record, read_records
 from holdfast.tasks.task import METRICS, Example, Task, Template
 from holdfast.tasks.write import write_task
+from holdfast.tasks.yaml_files import read_yaml
 
+ADVICE = "docs/add-a-task.md shows a declaration of sub-tasks"
 STRICT = ConfigDict(extra="forbid")
 PARTS = (("test", 0.1), ("validation", 0.2), ("train", 1.0))  # each up to this share of the documents
 Word = Annotated[str, Field(min_length=1)]
@@ -99,7 +100,8 @@ def build(path: Path, out: Path) -> list[Built]:
     """
     domain = _read(path)
     problems = Problems()
-    if not (path.parent / domain.rows).is_file():
+    # Beside it and nowhere else: a declaration that somebody sent reads no other file of the user's.
+    if Path(domain.rows).name != domain.rows or not (path.parent / domain.rows).is_file():
         raise ValueError(f"{path}: rows: there is no file {domain.rows} beside it")
     records = read_records(path.parent / domain.rows, problems)
     problems.stop()
@@ -126,14 +128,9 @@ def part_of(domain: str, document: str) -> str:
 
 
 def _read(path: Path) -> Domain:
-    try:
-        declared = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ValueError(
-            f"{path}: there is no such file; docs/add-a-task.md shows a declaration of sub-tasks"
-        ) from None
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path}: not YAML: {str(error).splitlines()[0]}") from None
+    if not path.is_file():
+        raise ValueError(f"{path}: there is no such file; {ADVICE}")
+    declared = read_yaml(path, ADVICE)
     try:
         domain = TypeAdapter(Domain).validate_python(declared)
     except ValidationError as error:

@@ -105,6 +105,8 @@ def test_all_wrong_rows_are_listed_and_rows_of_other_subtasks_are_none(tmp_path:
     ("changed", "subtasks", "wrong"),
     [
         ({"rows": "gone.jsonl"}, f"urgency: {URGENCY}", r"clinic\.yaml: rows: there is no file gone\.jsonl beside it"),
+        ({"rows": "../notes.jsonl"}, f"urgency: {URGENCY}", r"there is no file \.\./notes\.jsonl beside it"),
+        ({}, "urgency: [", r"clinic\.yaml:\d+: not YAML .*docs/add-a-task\.md shows"),
         ({"colour": "red"}, f"urgency: {URGENCY}", r"clinic\.yaml: colour: .*unexpected"),
         ({}, "urgency: {input: x, target: y}", r"clinic\.yaml: subtasks\.urgency\.reads: .*required"),
         ({}, f"urgency: {URGENCY[:-1]}, pattern: '['}}", r"subtasks\.urgency\.pattern: no regular expression"),
