@@ -2,7 +2,7 @@
 
 import copy
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -58,8 +58,8 @@ class Peft(Method):
         default=True, description="merge into the weights at the end, where PEFT can; else it stays an adapter"
     )
 
-    def check(self) -> None:
-        """Refuse a type or a field that PEFT does not have.
+    def versions(self) -> Sequence[str]:
+        """Refuse a type or a field that PEFT does not have; nothing else is named by the fields.
 
         Raises:
             ValueError: the nearest is named.
@@ -81,6 +81,7 @@ class Peft(Method):
         for key in self.config:
             if key not in fields or key in ("target_modules", "task_type", "peft_type"):
                 raise unknown(f"field of PEFT's {config.__name__}:", f"model.config.{key}", fields)
+        return ()
 
     @property
     def leaves(self) -> tuple[str, ...]:
