@@ -7,32 +7,7 @@ import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-PROJECTIONS = ("o_proj", "c_proj", "out_proj", "dense", "o")  # as transformers names what mixes the heads
-
-
-def projections(model: Any) -> dict[str, nn.Module]:
-    """Return the output projection of each attention, in the order of layers.
-
-    Raises:
-        ValueError: none is known by its name, or their inputs are no whole number of heads.
-    """
-    heads = model.config.get_text_config().num_attention_heads
-    known = {}
-    for name, module in model.named_modules():
-        parent, _, end = name.rpartition(".")
-        attention = any("att" in part.lower() for part in parent.split("."))
-        if end in PROJECTIONS and attention and isinstance(module, nn.Linear | Conv1D):
-            known[name] = module
-    if not known or any(width(module) % heads for module in known.values()):
-        raise ValueError(
-            f"lofit: {type(model).__name__} has no attention output of {heads} heads under a known name ({', '.join(PROJECTIONS)})"
-        )
-    return known
-
-
-def width(projection: Any) -> int:
-    """Return the number of a projection's inputs: heads * the size of a head."""
-    return projection.weight.shape[0] if isinstance(projection, Conv1D) else projection.weight.shape[1]
+from holdfast.models.attention_heads import projections
 
 
 def matrix(projection: Any) -> Tensor:

@@ -10,10 +10,11 @@ from pydantic.dataclasses import dataclass
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from holdfast.methods._attention_heads import add_biases, can_have_bias, matrix, projections, width
+from holdfast.methods._attention_heads import add_biases, can_have_bias, matrix
 from holdfast.methods.base import Context, Method, ParameterGroup
 from holdfast.methods.head_scale import FILE
 from holdfast.models import loading
+from holdfast.models.attention_heads import projections, width
 
 if TYPE_CHECKING:
     from holdfast.models.loading import Pretrained

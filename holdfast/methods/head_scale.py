@@ -10,9 +10,10 @@ from pydantic.dataclasses import dataclass
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from holdfast.methods._attention_heads import matrix, projections, width
+from holdfast.methods._attention_heads import matrix
 from holdfast.methods.base import Context, Method, ParameterGroup
 from holdfast.models import loading
+from holdfast.models.attention_heads import projections, width
 from holdfast.row import Row
 
 if TYPE_CHECKING:

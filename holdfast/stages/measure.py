@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 from holdfast.atomic_files import write_text
@@ -15,7 +16,7 @@ from holdfast.stages.analyse import Analyse
 from holdfast.stages.edit_model import EditModel
 from holdfast.stages.evaluate import Evaluate, LabelMass
 from holdfast.stages.loader import Loader
-from holdfast.stages.stage import Stage, execute, folder_of
+from holdfast.stages.stage import Stage, dependencies, execute, folder_of
 from holdfast.stages.train import Train
 from holdfast.tasks.task_set import TaskRef, TaskSet
 from holdfast.training import checkpoint
@@ -116,13 +117,22 @@ def final_weights(pipeline: Sequence[Stage]) -> Train | EditModel:
 
 def prompt_owners(pipeline: Sequence[Stage]) -> Owners:
     """Return each stage that trained a prompt, with the targets whose last prompt that is."""
-    trained = [stage for stage in pipeline if isinstance(stage, Train) and "prompt" in stage.leaves]
+    # A prompt that a later stage's method goes on from is a start, and stands before no task that is measured.
+    starts = list(chain.from_iterable(map(_starts, pipeline)))
+    trained = [
+        stage for stage in pipeline if isinstance(stage, Train) and "prompt" in stage.leaves and stage not in starts
+    ]
     numbers: dict[TaskRef, int] = {}
     # A later stage that trains a prompt for the same target takes it over.
     for number, stage in enumerate(trained):
         numbers |= dict.fromkeys(stage.targets, number)
     ordered = dict.fromkeys(numbers.values())
     return [(trained[number], tuple(ref for ref in numbers if numbers[ref] == number)) for number in ordered]
+
+
+def _starts(stage: Stage) -> list[Stage]:
+    """Return the stages in the fields of a stage's methods."""
+    return [before for field, before in dependencies(stage).items() if field.startswith("methods.")]
 
 
 def _plan_base(questions: EvaluationSettings) -> list[Evaluate | LabelMass]:

@@ -18,11 +18,12 @@ from transformers import (
 )
 
 import holdfast
-from holdfast.methods._attention_heads import can_have_bias, projections
+from holdfast.methods._attention_heads import can_have_bias
 from holdfast.methods.base import Context
 from holdfast.methods.head_bias import SHIFT, HeadBias
 from holdfast.methods.head_scale import SCALE, HeadScale
 from holdfast.methods.kl_base import KlBase
+from holdfast.models.attention_heads import projections
 from holdfast.models.loading import Pretrained
 from holdfast.prefix.model import PrefixModel
 from holdfast.row import Row

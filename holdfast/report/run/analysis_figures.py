@@ -43,6 +43,10 @@ def _state(record: Mapping[str, Any]) -> str:
     return STATES[record["measure"].rpartition("_")[2]]
 
 
+def _where(record: Mapping[str, Any]) -> str:
+    return str(record["where"])
+
+
 KINDS = (
     PanelKind(
         "gradient_alignment", ("cosine",), "Gradient alignment, cosine",
@@ -63,6 +67,32 @@ KINDS = (
         "Probability that an answer to a general task begins as one of the target’s, before anything is written. Line: mean over tasks; "
         "band: the lowest and the highest.",
         _state, 100.0,
+    ),
+    PanelKind(
+        "representation_drift", ("cka",), "Likeness of hidden states to the base’s, CKA",
+        "1 where the states after a block are the base’s up to rotation and scale; outside: the embeddings.", _block, 1.0, None,
+    ),
+    PanelKind(
+        "representation_drift", ("predictivity",), "Hidden states, share predicted linearly from the base’s",
+        "Share of the variance that a ridge regression explains on held-out rows: what was only recoded is still there.", _block, 1.0, None,
+    ),
+    PanelKind(
+        "cross_model_patching", ("recovered",), "Gain that one head of the tuned model brings to the base",
+        "Share of the gain in the answer’s log-probability. Line: mean over a block’s heads; band: the least and the most; outside: all "
+        "heads together.",
+        _block,
+    ),
+    PanelKind(
+        "path_patching", ("effect_tuned",), "Direct effect of a head on the answer, nats",
+        "Log-probability that the answer loses when one head says what it says of another question. Line: mean over a block’s heads; band: "
+        "the least and the most.",
+        _block,
+    ),
+    PanelKind(
+        "circuit", ("kept",), "Right answers that a circuit alone keeps",
+        "Share of the whole model’s right answers with nothing but the heads of a circuit: the base’s in the base, the base’s in the tuned "
+        "model, the tuned model’s own.",
+        _where,
     ),
     PanelKind(
         "format_share", ("share_off", "share_on"), "General answers in the target’s format, %",
