@@ -52,6 +52,10 @@ class LocftBf(Method):
         default=1e-2, ge=0, allow_inf_nan=False, description="loss per answer below which a step moves nothing, in nats"
     )
 
+    def beside(self, other: Method) -> str:
+        """Refuse another loss."""
+        return "it leaves out steps by the token loss, which the other replaces" if other.replaces_loss else ""
+
     def prepare(self, context: Context) -> None:
         """Find the parameters.
 
