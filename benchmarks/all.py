@@ -21,6 +21,7 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 LIMITS = {
+    "start": 90,
     "whole": 200,
     "limit": 110,
     "training": 380,
@@ -32,6 +33,7 @@ LIMITS = {
 }
 # The least ratio, by what a result is called: its benchmark and its case.
 GOALS = (
+    (r"start: ", 4.0),
     (r"training step: stage 1 .* T=32$", 6.0),
     (r"training step: stage 1 .* T=128$", 3.0),
     (r"training step: stage 2 .* T=32$", 4.0),
@@ -57,7 +59,7 @@ GOALS = (
 # others: float32 noise on logits of the order of 10.
 EQUAL = {"limit": 0.05, "edits": 0.05}
 NOISE = 1e-3
-TOTAL = 27 * 60  # Seconds for all of them.
+TOTAL = 28 * 60  # Seconds for all of them.
 LIBRARIES = ("torch", "transformers", "peft", "trl", "lm_eval", "mergekit")
 
 

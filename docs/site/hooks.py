@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import pages  # beside this file, which MkDocs runs by its path
 
 ROOT = Path(__file__).parents[2]
-COPIED = {"changelog.md": "CHANGELOG.md", "contributing.md": "CONTRIBUTING.md"}
+COPIED = {"changelog.md": "CHANGELOG.md", "contributing.md": "CONTRIBUTING.md", "skill.md": "SKILL.md"}
 
 
 def on_config(config: Any) -> Any:

@@ -1,0 +1,74 @@
+"""Say what a run came to as one record, for programs: the verdict in words, and the means with their intervals."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from holdfast.report import sentences
+from holdfast.results import run_folder, units
+from holdfast.results.run_folder import RunFolder
+from holdfast.results.statistics import Estimate
+from holdfast.results.summary import Summary, TaskResult
+
+
+@dataclass(frozen=True)
+class ChangedTask:
+    """A task at one number of demonstrations, in points of 100 where its metric has an upper end; `needed` items would resolve it."""
+
+    task: str
+    role: str
+    shots: int
+    metric: str
+    base: float | None
+    tuned: float
+    verdict: str
+    needed: int | None
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What a run came to. `gain` and `change` are in points, `retention` in per cent of the base's mean on general tasks.
+
+    `tasks` are the targets and the general tasks in the prompt state that counts; those at the floor have the verdict "floor".
+    `collapse` says in words where the target's format has spread, and is empty where it has not.
+    """
+
+    run: str
+    verdict: str
+    gain: Estimate | None
+    retention: Estimate | None
+    change: Estimate | None
+    collapse: str
+    tasks: list[ChangedTask]
+    page: str
+
+
+def run_record(folder: Path) -> RunRecord:
+    """Return the record of a folder with scores.
+
+    Raises:
+        ValueError: there are no scores.
+    """
+    summary = Summary.of(run_folder.read(folder).scores)
+    lines = [*summary.first_metric("target"), *summary.first_metric("general")]
+    return RunRecord(
+        str(folder),
+        " ".join(sentences.plain(sentence) for sentence in sentences.headline(summary) if sentence),
+        summary.gain,
+        summary.retention,
+        summary.general_change,
+        sentences.plain(sentences.collapse(summary)),
+        [changed for line in lines if (changed := _changed(line))],
+        str(RunFolder(folder).page),
+    )
+
+
+def _changed(line: TaskResult) -> ChangedTask | None:
+    score = line.headline
+    if score is None:
+        return None
+    word = "floor" if line.floored else line.verdict
+    factor = units.factor(line.metric) or 1.0
+    base = factor * line.base.value if line.base else None
+    return ChangedTask(
+        line.task, line.role, line.shots, line.metric, base, factor * score.value, word or "", score.needed
+    )
