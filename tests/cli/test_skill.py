@@ -22,7 +22,14 @@ SMALL = {
     "study": ["--general", "lab:sentiment", "--seeds", "1", "--limit", "4", "--shots", "0", "--set", "model.steps=2",
               "--set", "prompt.steps=2", "--set", "prompt.length=2"],
 }  # fmt: skip
-NAMES = {"BASE": "lab", "MODEL": "lab", "TASK": "lab:elicit-sentiment", "TUNED": "tuned", "RUN": "runs/check", "NAME": "promot"}
+NAMES = {
+    "BASE": "lab",
+    "MODEL": "lab",
+    "TASK": "lab:elicit-sentiment",
+    "TUNED": "tuned",
+    "RUN": "runs/check",
+    "NAME": "promot",
+}
 
 
 def run(arguments: list[str], code: int | tuple[int, ...] = 0) -> list[dict[str, Any]]:
