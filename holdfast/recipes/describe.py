@@ -4,6 +4,7 @@ Nothing of a technique is imported, so that `holdfast methods NAME` and a mistyp
 """
 
 import ast
+import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import chain
@@ -141,6 +142,10 @@ def _stage(section: str, methods: list[Technique], defaults: Mapping[str, str], 
     settings: dict[str, Setting] = {}
     for method in methods:
         settings |= {s.name: s for s in settings_of(method)}
+    if "tasks" in defaults:
+        settings["tasks"] = Setting(
+            "tasks", "''", "text", "tasks to train here, with commas between them; none: the targets"
+        )
     # A plain `seed` of the run is every field's of that name.
     rows = ast.literal_eval(_constant("holdfast.recipes.plan", "ROW_SETTINGS"))
     loop = [s for s in (*_fields(*LOOP), *(s for s in _fields(*ROWS) if s.name in rows)) if s.name not in settings]
@@ -152,7 +157,8 @@ def _made(
 ) -> Iterator[tuple[str, list[Technique], dict[str, str], set[str]]]:
     """Yield the stages that a function makes: name, methods, defaults that it sets, and fields that it fixes.
 
-    `bound` are the classes behind its parameters, where another function calls it (`two_stages(plan, PromptTuning, Full)`).
+    `bound` are the classes or the text of the constants behind its parameters, where another function calls it
+    (`two_stages(plan, PromptTuning, Full)`).
     """
     node = next(n for n in plugins.tree(module).body if isinstance(n, ast.FunctionDef) and n.name == function)
     methods = {f"{t.module}.{t.symbol}": t for t in plugins.techniques(METHODS).values()}
@@ -160,17 +166,44 @@ def _made(
     for call in sorted(calls, key=lambda call: (call.lineno, call.col_offset)):
         names = [n.id if isinstance(n, ast.Name) else "" for n in call.args]
         classes = [bound.get(name) or plugins.imported(module, name) or "" for name in names]
+        given = _Given(node, bound)
         if isinstance(call.func, ast.Attribute) and call.func.attr in MAKING and call.args:
             section = ast.literal_eval(call.args[0])
-            assigned = {k.arg: k.value for k in call.keywords if k.arg and k.arg not in NO_SETTINGS}
-            fixed = next((ast.literal_eval(k.value) for k in call.keywords if k.arg == "pinned"), {})
+            assigned = {k.arg: given.resolved(k.value) for k in call.keywords if k.arg and k.arg not in NO_SETTINGS}
+            fixed = next((ast.literal_eval(given.resolved(k.value)) for k in call.keywords if k.arg == "pinned"), {})
             defaults = {k: ast.unparse(v) for k, v in assigned.items()} | {k: repr(v) for k, v in fixed.items()}
+            # `tasks=plan.sources("skills")`: the one argument that is a setting where the user is asked for it.
+            if any(k.arg == "tasks" and ".sources(" in ast.unparse(k.value) for k in call.keywords):
+                defaults["tasks"] = "''"
             yield section, [methods[name] for name in classes if name in methods], defaults, set(fixed)
         elif isinstance(call.func, ast.Name):
             home, _, symbol = (plugins.imported(module, call.func.id) or f"{module}.{call.func.id}").rpartition(".")
             inner = [n for n in plugins.tree(home).body if isinstance(n, ast.FunctionDef) and n.name == symbol]
             if inner and names[:1] == [node.args.args[0].arg]:  # It is given the plan, and makes stages of it.
-                yield from _made(home, symbol, dict(zip([a.arg for a in inner[0].args.args], classes, strict=False)))
+                values = [
+                    ast.unparse(n) if isinstance(n, ast.Constant) else c
+                    for n, c in zip(call.args, classes, strict=True)
+                ]
+                yield from _made(home, symbol, dict(zip([a.arg for a in inner[0].args.args], values, strict=False)))
+
+
+class _Given(ast.NodeTransformer):
+    """Put what is known of a function's names in their place: what is assigned to them in it, and the constants of its caller."""
+
+    def __init__(self, function: ast.FunctionDef, bound: Mapping[str, str]) -> None:
+        self.bound = bound
+        statements = [n for n in ast.walk(function) if isinstance(n, ast.Assign) and isinstance(n.targets[0], ast.Name)]
+        self.assigned = {ast.unparse(n.targets[0]): n.value for n in statements}
+
+    def resolved(self, node: ast.expr) -> ast.expr:
+        """Return an expression with what is known in it; the expression itself stays, because a module's tree is read again."""
+        return self.visit(copy.deepcopy(node))
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        """Return the expression that a name stands for, or the name."""
+        if node.id in self.assigned:
+            return self.resolved(self.assigned[node.id])
+        return ast.parse(self.bound[node.id], mode="eval").body if self.bound.get(node.id) else node
 
 
 def _defaults(module: str, text: str) -> dict[str, str]:

@@ -26,7 +26,7 @@ class ChangedTask:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What a run came to. `gain` and `change` are in points, `retention` in per cent of the base's mean on general tasks.
+    """The outcome of a run. `gain` and `change` are in points, `retention` in per cent of the base's mean on general tasks.
 
     `tasks` are the targets and the general tasks in the prompt state that counts; those at the floor have the verdict "floor".
     `collapse` says in words where the target's format has spread, and is empty where it has not.
