@@ -142,7 +142,7 @@ def against(
 def _write(folder: Path, outputs: Sequence[Output], tuned: TunedModel, first: Evaluate) -> None:
     """Write scores, answers, page, card and the evidence for all of it."""
     folder.mkdir(parents=True, exist_ok=True)
-    tasks, versions = [ref.task for ref in first.tasks], library_versions()
+    tasks, versions = [ref.task for ref in first.tasks], library_versions(first.model, tuned.argument)
     circumstances = Circumstances(model=first.model, model_hash=first.model_version, versions=versions)
     scores = [
         s if s.variant == "base" else replace(s, model=tuned.argument, model_hash=tuned.parts[0].version)

@@ -20,6 +20,7 @@ from holdfast.results.run_folder import RunFolder, write_results
 from holdfast.results.score import score
 from holdfast.results.scores import Circumstances, Output, PromptState, Score
 from holdfast.results.verdicts import with_spread
+from holdfast.stages.stage import exclusive
 from holdfast.tasks import sources
 from holdfast.tasks.task import Task
 
@@ -93,14 +94,16 @@ def evaluate(
                 progress.done()
         origin = measured.origin
         made = Circumstances(
-            model=name, model_hash=origin.hash, seed=seed, versions=library_versions(), dtype=origin.dtype, device=origin.device
+            model=name, model_hash=origin.hash, seed=seed, versions=library_versions(name), dtype=origin.dtype, device=origin.device
         )  # fmt: skip
         # The first set is what is reported; the others say only how far the numbers spread.
         scores, *others = (score(part, loaded, circumstances=made) for part in outputs)
         scores = with_spread(scores, others)
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
-            write_samples(folder, write_results(folder, outputs[0], scores, loaded), loaded)
+            # Two evaluations that end at once in one folder would write into the same unfinished files.
+            with exclusive(folder, "another command writes here; waiting for it to end"):
+                write_samples(folder, write_results(folder, outputs[0], scores, loaded), loaded)
     return scores
 
 

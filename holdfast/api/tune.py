@@ -13,7 +13,7 @@ from holdfast.api.request import RunPlan, plan_run, read_request
 from holdfast.api.versions import library_versions
 from holdfast.evaluation.harness_samples import write_samples
 from holdfast.models.architecture import of_run
-from holdfast.models.fingerprint import fingerprint, revision
+from holdfast.models.fingerprint import fingerprint
 from holdfast.models.precision import Loading
 from holdfast.plugins import refuse_code
 from holdfast.recipes.assignments import nested
@@ -171,7 +171,7 @@ def _write_run(folder: Path, root: Path, plan: RunPlan, outputs: Sequence[Output
         model_hash=plan.questions.model_version,
         recipe=request.techniques.label,
         seed=request.seed,
-        versions=library_versions() | ({request.model: commit} if (commit := revision(request.model)) else {}),
+        versions=library_versions(request.model),
         dtype=plan.questions.loading.dtype,
         device=plan.questions.loading.device,
     )

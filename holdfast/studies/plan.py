@@ -16,6 +16,7 @@ from holdfast.recipes.assignments import literal, nested
 from holdfast.recipes.pipeline import Techniques, compose
 from holdfast.recipes.plan import RecipePlan
 from holdfast.tasks import sources
+from holdfast.tasks.error_list import short_repr
 from holdfast.tasks.task_set import TaskRef
 from holdfast.tasks.yaml_files import read_yaml
 
@@ -197,6 +198,9 @@ def literal_of(value: Any) -> Any:
 
 def _arms(name: str, settings_of_arm: Settings) -> list[Arm]:
     """Return one arm, or one for each combination of the settings that are lists, named by them."""
+    for moment in ("method", *MOMENTS):
+        if not isinstance(settings_of_arm.get(moment, ""), str | None):
+            raise ValueError(f"arm {name}: {moment} is {short_repr(settings_of_arm[moment])}; write the name of one")
     method, others = (
         str(settings_of_arm.get("method", name)),
         {moment: settings_of_arm.get(moment) for moment in MOMENTS},

@@ -6,7 +6,7 @@ from itertools import chain
 from statistics import median
 
 from holdfast.tasks.conversation import assistant_turn, without_thinking
-from holdfast.tasks.error_list import Problems
+from holdfast.tasks.error_list import Problems, short_repr
 from holdfast.tasks.jinja import compile_template, evaluate, fill
 from holdfast.tasks.record_formats import Shape, shape_of, to_example
 from holdfast.tasks.records import Record
@@ -45,7 +45,12 @@ def to_task(draft: Draft, problems: Problems, seed: int = 0) -> Task:
         splits = with_validation(template, examples, seed) if whole is None else split_one(template, whole, seed)
     except ValueError as error:
         raise ValueError(f"{draft.source}: {error}") from None
-    return Task(draft.settings.name or draft.name, splits, template, metric, version(template, splits), draft.source)
+    name = draft.settings.name or draft.name
+    if not name.isprintable():  # A folder's, in an archive that somebody sent: a terminal would obey what is in it.
+        raise ValueError(
+            f"{short_repr(draft.source)}: its name has control characters; rename it, or give a `name` in its task.yaml"
+        )
+    return Task(name, splits, template, metric, version(template, splits), draft.source)
 
 
 def _answers_before(example: Example) -> bool:

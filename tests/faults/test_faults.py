@@ -137,3 +137,20 @@ def test_two_commands_on_one_folder_wait_for_each_other(made: Runner, whole: tup
     assert [process.returncode for process in both] == [0, 0], texts
     assert content(out) == whole[0]
     assert sum("another command works here" in text for _, text in texts) <= 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["data/train.jsonl", "data/task.yaml"])
+def test_curated_rows_that_changed_are_not_trained_on(made: Runner, name: str) -> None:
+    """The rows that a stage wrote are state of the run: a killed command goes on with them, and with no others."""
+    out = made.root / f"curated-{name.replace('/', '-')}" / "tune"
+    command = [*TUNE, "--curate", "mix", "--set", "curate.size=40"]
+    ended = made.run(command, out, event=120, error=errno.ENOSPC)
+    marked = [mark.parent for mark in out.glob("run/stages/*/done.json") if (mark.parent / "data").is_dir()]
+    assert ended.code == 1
+    assert len(marked) == 1, "the rows are written, and the training is not done"
+    path = marked[0] / name
+    path.write_text(path.read_text().replace("good", "bad").replace("metric", "metric "))
+    said(made, out)
+    assert made.run(command, out).code == 1
+    assert "is not as the finished stage left it" in last(said(made, out))

@@ -131,6 +131,16 @@ def test_a_token_in_the_hubs_answer_is_not_printed(tmp_path: Path) -> None:
     assert "abcDEF" not in str(refused.value)
 
 
+def test_a_folder_whose_name_is_a_command_of_the_terminal_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "a\x1b[2J"
+    folder.mkdir()
+    for split in ("train", "test"):
+        (folder / f"{split}.jsonl").write_text(lines(4, target="a"))
+    with pytest.raises(ValueError, match="control characters") as refused:
+        read_folder(folder)
+    assert "\x1b" not in str(refused.value)
+
+
 LONG = "ü" * 150
 
 

@@ -87,3 +87,9 @@ def test_a_file_with_an_unknown_field_is_refused(tmp_path: Path) -> None:
         plan.read(tmp_path / "study.yaml")
     with pytest.raises(ValueError, match=r"x.yaml: seeds: input should be greater"):
         plan.make({"model": "lab", "arms": {"full": None}, "targets": ["lab:elicit-sentiment"], "seeds": 0}, "x.yaml")
+
+
+@pytest.mark.parametrize("moment", ["method", "curate", "edit", "decode"])
+def test_a_technique_that_is_no_name_is_refused(moment: str) -> None:
+    with pytest.raises(ValueError, match=rf"arm a: {moment} is \['x'\]"):
+        Plan("lab", {"a": {"method": "full", moment: ["x"]}}, ["lab:count"]).resolved()

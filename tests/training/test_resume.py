@@ -146,3 +146,46 @@ def test_the_validation_leaves_the_random_state_alone(tmp_path: Path) -> None:
     looked.validate = lambda model: float(torch.rand(()))
     looked.train()
     assert tiny.losses(tmp_path / "plain") == tiny.losses(tmp_path / "looked")
+
+
+def looked(folder: Path, *others: Method) -> loop.Trainer:
+    """A run whose validation falls from the first look (step 2) on, so that the weights of that step are the ones to keep."""
+    run = tiny.trainer(folder, Full(), *others, steps=8, save_every=2)
+    values = {2: 0.9, 4: 0.5, 6: 0.4, 8: 0.3}
+    run.validate = lambda model: values[tiny.steps(folder)]
+    return run
+
+
+def forget_best_score(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first look after the resume is then the best so far."""
+    honest = checkpoint.read
+    monkeypatch.setattr(checkpoint, "read", lambda path, shapes: _without_best(honest(path, shapes)))
+
+
+def _without_best(saved: checkpoint.Saved) -> checkpoint.Saved:
+    return checkpoint.Saved(saved.tensors, saved.state, saved.progress | {"best": None, "best_step": None})
+
+
+@pytest.mark.parametrize("forgets", [False, True])
+def test_the_best_weights_so_far_are_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forgets: bool) -> None:
+    whole_run = looked(tmp_path / "whole")
+    whole_run.train()
+    with pytest.raises(RuntimeError, match="killed"):
+        looked(tmp_path / "killed", Kill(5)).train()
+    if forgets:
+        forget_best_score(monkeypatch)
+    run = looked(tmp_path / "killed", Method())
+    progress = run.train()
+    kept, expected = tiny.weights(run), tiny.weights(whole_run)
+    assert (progress["best_step"] == 2) is not forgets
+    assert all(torch.equal(kept[name], expected[name]) for name in kept) is not forgets
+
+
+def test_what_a_stage_says_at_its_end_is_not_doubled(tmp_path: Path) -> None:
+    """A kill between that line and the mark of the finished stage: the stage resumes at its last step, and says it again."""
+    tiny.trainer(tmp_path, Full()).train()
+    before = (tmp_path / "log.jsonl").read_text()
+    with (tmp_path / "log.jsonl").open("a") as file:
+        file.write('{"stage": "model", "step": 6, "rows": 8, "truncated_share": 0.0}\n')
+    tiny.trainer(tmp_path, Full()).train()
+    assert (tmp_path / "log.jsonl").read_text() == before

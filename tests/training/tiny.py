@@ -85,3 +85,8 @@ def losses(folder: Path) -> list[float]:
 def weights(run: Trainer) -> dict[str, torch.Tensor]:
     """Every parameter of a trainer's model, copied."""
     return {name: p.detach().clone() for name, p in run.model.named_parameters()}
+
+
+def steps(folder: Path) -> int:
+    """The steps that a run has logged."""
+    return len(losses(folder))
