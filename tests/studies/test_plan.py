@@ -92,4 +92,4 @@ def test_a_file_with_an_unknown_field_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("moment", ["method", "curate", "edit", "decode"])
 def test_a_technique_that_is_no_name_is_refused(moment: str) -> None:
     with pytest.raises(ValueError, match=rf"arm a: {moment} is \['x'\]"):
-        Plan("lab", {"a": {"method": "full", moment: ["x"]}}, ["lab:count"]).resolved()
+        plan.Plan("lab", {"a": {"method": "full", moment: ["x"]}}, ["lab:count"]).resolved()
