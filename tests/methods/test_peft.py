@@ -112,7 +112,7 @@ def test_what_peft_does_not_have_is_one_line() -> None:
         ({"type": "LORA", "config": {"target_modules": "q_proj"}}, r"model\.config\.target_modules"),
     ):
         with pytest.raises(ValueError, match=wrong):
-            Peft(**settings).versions()
+            Peft(**dict[str, Any](settings)).versions()
     with pytest.raises(ValueError, match=r"model\.type='LORA': peft:IA3 says 'IA3'"):
         find_recipe("peft:IA3")(RecipePlan("m", (TaskRef("t"),), {"model": {"type": "LORA"}}))
     assert torch.is_grad_enabled()
