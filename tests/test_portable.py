@@ -59,10 +59,15 @@ def _calls(node: ast.Call) -> Iterator[tuple[int, str]]:
         yield node.lineno, "a process started as POSIX starts one"
 
 
+OF_OPEN = {"mode", "encoding", "errors", "newline", "buffering", "closefd", "opener"}
+
+
 def _is_text(node: ast.Call, on_path: bool) -> bool:
     """Return whether a call opens a file as text; a call of another `open` has other arguments."""
     if on_path and ast.unparse(node.func).split(".")[0] in ("os", "gzip", "tarfile", "zipfile", "webbrowser", "Image"):
         return False
+    if {keyword.arg for keyword in node.keywords} - OF_OPEN:
+        return False  # `prefix.open(rows=2)`: an encoding there would be an error, or worse, be taken for a model that refuses.
     mode = node.args[0 if on_path else 1 : 2]
     modes = [*mode, *(keyword.value for keyword in node.keywords if keyword.arg == "mode")]
     if on_path and modes and not isinstance(modes[0], ast.Constant):
@@ -111,6 +116,7 @@ path.read_text(encoding='utf-8')
 write_text(path, 'x')
 path.replace(other)
 talk.open(question.pop(0))
+prefix.open(rows=2, room=3)
 os.replace(a, b)
 """
 

@@ -1,5 +1,6 @@
 """Models behind a server in the commands: measured beside one that is here, and refused where weights are needed."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,25 @@ def test_a_task_that_is_ranked_is_refused_before_anything_is_asked(
         questions = [body for body in server.bodies if "echo" not in body]
         assert questions == [], "the tasks before it were not asked and paid"
         assert evaluate(name, "lab:count", limit=2)[0].n == 2
+
+
+def test_a_conversation_reaches_a_chat_as_its_messages_behind_demonstrations(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In plain text the server's chat template would be put around the roles that we wrote."""
+    monkeypatch.setenv("HOLDFAST_CACHE", str(tmp_path / "cache"))
+    talk = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Two and two?"}]
+    shown = [{"role": "user", "content": "One and one?"}, {"role": "assistant", "content": "2"}]
+    folder = tmp_path / "talk"
+    folder.mkdir()
+    answer = {"role": "assistant", "content": "4"}
+    (folder / "train.jsonl").write_text(json.dumps({"messages": shown}) + "\n")
+    (folder / "test.jsonl").write_text(json.dumps({"messages": [*talk, answer]}) + "\n")
+    with faulty(FaultServer(lambda body: "4")) as server:
+        scores = evaluate(f"openai:{server.url}/chat/completions#x", folder, shots=(0, 1))
+    assert [score.value for score in scores] == [1.0, 1.0]
+    chats = [body for path, body in zip(server.paths, server.bodies, strict=True) if path.endswith("/chat/completions")]
+    assert [body["messages"] for body in chats] == [talk, [talk[0], *shown, talk[1]]]
 
 
 @pytest.mark.parametrize(

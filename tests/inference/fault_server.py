@@ -20,6 +20,7 @@ class FaultServer:
     write: Callable[[dict[str, Any]], str]
     fault: Callable[[int, dict[str, Any]], Fault] = lambda number, body: None
     port: int = 0
+    elsewhere: str = ""  # where a redirect leads to
     bodies: list[dict[str, Any]] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
     times: list[float] = field(default_factory=list)
@@ -59,7 +60,8 @@ class FaultServer:
             message = {
                 "error": {"message": f"fault {fault}\x1b[2J of {handler.headers.get('Authorization')}", "code": None}
             }
-            self._reply(handler, int(fault), json.dumps(message), {"Retry-After": "0.3"} if fault == "429" else {})
+            more = {"429": {"Retry-After": "0.3"}, "302": {"Location": self.elsewhere}}
+            self._reply(handler, int(fault), json.dumps(message), more.get(fault, {}))
             return
         if handler.path.endswith("/chat/completions"):
             choice: dict[str, Any] = {"message": {"role": "assistant", "content": self.write(body)}}

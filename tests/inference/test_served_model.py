@@ -246,6 +246,20 @@ def test_the_key_reaches_its_server_and_nothing_else(
     assert not (tmp_path / RECEIVED).exists()
 
 
+def test_a_redirect_is_not_followed_and_an_endless_answer_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOLDFAST_API_KEY", "sk-secret")
+    with running(FaultServer(shouted)) as other:
+        turned = FaultServer(shouted, lambda number, body: "302", elsewhere=f"{other.url}/completions")
+        with running(turned) as server, pytest.raises(ValueError, match="answers 302"):
+            model(server).generate(["a"], Sampling(4))
+        assert other.bodies == []
+    monkeypatch.setattr("holdfast.inference.requests.MOST_BYTES", 1 << 20)
+    with running(FaultServer(lambda body: "x" * (2 << 20))) as server:
+        with pytest.raises(ValueError, match="sends more than 1 MiB for one question"):
+            model(server).generate(["a"], Sampling(4))
+        assert len(server.bodies) == 1
+
+
 def twice(where: Endpoint, folder: Path) -> None:
     with served(where, folder) as asked_model:
         asked_model.generate(["a"], Sampling(4))
