@@ -1,6 +1,7 @@
 """The heads that are enough for the answer, and whether tuning uses the same ones."""
 
 from collections.abc import Sequence
+from statistics import fmean
 
 import torch
 from torch import Tensor
@@ -9,6 +10,7 @@ from holdfast.analysis._head_patching import Heads, Question, aligned, counterpa
 from holdfast.analysis.base import Finding, Subject, analysis
 
 STEPS, RATE, PENALTY = 40, 0.1, 0.02  # Adam's steps and rate, and the cost of a head in nats
+RANDOM = 8  # random circuits to compare with
 
 
 @analysis
@@ -17,10 +19,10 @@ def circuit(subject: Subject) -> list[Finding]:
 
     A head outside the circuit has the outputs of a question with another answer. The mask is trained to keep the answer's probability
     with few heads: each costs 0.02 nats. `size` is the share of all heads in the circuit of each model, `overlap` the heads in both over
-    those in either, `kept` the share of right answers with nothing but the circuit, over those of the whole model: of the base's circuit
-    in the base (`base in base`) and in the tuned model (`base in tuned`), and of the tuned model's own (`tuned in tuned`). Where
-    `base in tuned` is near `tuned in tuned`, tuning strengthened the mechanism that was there. Left out where a model answers nothing
-    right. Any prompt is left off. Costs 40 forwards and backwards a row for each model.
+    those in either, `right` the share of right answers: of the whole models, of the base's circuit in the base (`base in base`) and in
+    the tuned model (`base in tuned`), of the tuned model's own (`tuned in tuned`), and, for comparison, of random heads of the number of
+    the base's (`random in tuned`, mean of eight draws). Where `base in tuned` is near `tuned in tuned` and far above `random in tuned`,
+    tuning strengthened the mechanism that was there. Any prompt is left off. Costs 40 forwards and backwards a row for each model.
 
     Raises:
         ValueError: there are no training rows with two answers, or the model's heads are not known.
@@ -29,19 +31,26 @@ def circuit(subject: Subject) -> list[Finding]:
     """
     probes = questions(subject.rows, "circuit")
     others = counterparts(probes)
-    findings, kept, masks, models = [], [], {}, {"base": Heads(subject.base.model), "tuned": Heads(subject.model.model)}
+    findings, masks, models = [], {}, {"base": Heads(subject.base.model), "tuned": Heads(subject.model.model)}
     for name, heads in models.items():
         masks[name] = learned(heads, probes, others)
         findings.append(Finding("size", name, float(masks[name].float().mean())))
+        whole = right(heads, probes, others, torch.ones_like(masks[name]))
+        findings.append(Finding("right", f"whole {name}", whole))
     either = (masks["base"] | masks["tuned"]).sum()
     if either:
         findings.append(Finding("overlap", "heads", float((masks["base"] & masks["tuned"]).sum() / either)))
     for mask, model in (("base", "base"), ("base", "tuned"), ("tuned", "tuned")):
-        whole = right(models[model], probes, others, torch.ones_like(masks[mask]))
-        if whole:
-            share = right(models[model], probes, others, masks[mask]) / whole
-            kept.append(Finding("kept", f"{mask} in {model}", share))
-    return findings + kept
+        findings.append(Finding("right", f"{mask} in {model}", right(models[model], probes, others, masks[mask])))
+    draws = [shuffled(masks["base"], seed) for seed in range(RANDOM)]
+    chance = [right(models["tuned"], probes, others, mask) for mask in draws]
+    return [*findings, Finding("right", "random in tuned", fmean(chance))]
+
+
+def shuffled(mask: Tensor, seed: int) -> Tensor:
+    """Return a mask with as many heads, drawn at random."""
+    order = torch.randperm(mask.numel(), generator=torch.Generator().manual_seed(seed))
+    return mask.flatten()[order.to(mask.device)].view(mask.shape)
 
 
 def learned(heads: Heads, probes: Sequence[Question], others: Sequence[Question]) -> Tensor:

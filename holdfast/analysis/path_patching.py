@@ -14,8 +14,9 @@ def path_patching(subject: Subject) -> list[Finding]:
     """Direct effect of each attention head on the answer: what is lost when its output comes from a question with another answer.
 
     At the last token one head's output is that of the other question; all other heads keep what they computed, so that the change goes
-    straight to the answer. `effect_base` and `effect_tuned` are the answer's loss of log-probability in nats, for each head; `agreement`
-    is their correlation over the heads: near 1, the tuned model uses the heads that the base used. Any prompt is left off. Costs two
+    straight to the answer. `effect_base` and `effect_tuned` are what the answer loses of its lead over the other question's answer (of the
+    difference of their logits, which no certainty hides), for each head; `agreement` is their correlation over the heads: near 1, the
+    tuned model uses the heads that the base used. Any prompt is left off. Costs two
     forwards a row and one as wide as there are heads, for each of both models.
 
     Raises:
@@ -37,7 +38,7 @@ def path_patching(subject: Subject) -> list[Finding]:
 
 
 def _effects(heads: Heads, question: Question, other: Question) -> Tensor:
-    """Return the answer's loss of log-probability for each head, [heads]."""
+    """Return what the answer loses of its lead for each head, [heads]."""
     clean = heads.outputs(question.tokens)
     donors = aligned(clean, heads.outputs(other.tokens))
 
@@ -49,8 +50,9 @@ def _effects(heads: Heads, question: Question, other: Question) -> Tensor:
 
     with torch.no_grad():
         # The last copy has no head replaced.
-        values = heads.answers(question.tokens, replaced, len(heads.names) + 1)[:, question.answer]
-    return values[-1] - values[:-1]
+        logs = heads.answers(question.tokens, replaced, len(heads.names) + 1)
+    lead = logs[:, question.answer] - logs[:, other.answer]
+    return lead[-1] - lead[:-1]
 
 
 def correlation(first: list[float], second: list[float]) -> float | None:

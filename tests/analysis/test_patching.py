@@ -8,7 +8,7 @@ import torch
 
 from holdfast.analysis._head_patching import Heads, aligned, counterparts, questions
 from holdfast.analysis.base import Finding, Subject
-from holdfast.analysis.circuit import circuit
+from holdfast.analysis.circuit import circuit, shuffled
 from holdfast.analysis.cross_model_patching import cross_model_patching
 from holdfast.analysis.path_patching import correlation, path_patching
 from holdfast.analysis.representation_drift import cka, predictivity, representation_drift
@@ -85,7 +85,8 @@ def test_path_patching_changes_one_heads_output_alone() -> None:
 
         with torch.no_grad():
             before, after = heads.answers(question.tokens), heads.answers(question.tokens, moved)
-        total += float(before[0, question.answer] - after[0, question.answer])
+        for logs, sign in ((before, 1), (after, -1)):
+            total += sign * float(logs[0, question.answer] - logs[0, other.answer])
     assert effects[f"{LAST} head 3"] == pytest.approx(total / len(asked), abs=NOISE)
     assert abs(total) > 0.01
 
@@ -113,14 +114,26 @@ def test_a_circuit_leaves_out_the_heads_that_say_nothing() -> None:
     assert values(findings, "overlap") == {"heads": 0.0}
 
 
-def test_equal_models_have_one_circuit_and_the_weights_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_equal_models_have_one_circuit_and_the_weights_stay() -> None:
     given = subject()
     before = {name: weight.clone() for name, weight in given.model.named_parameters()}
     given.model.model.requires_grad_(True)
     findings = circuit(given)
     assert values(findings, "overlap") == {"heads": 1.0}
-    kept = values(findings, "kept")
-    assert len(set(kept.values())) <= 1
+    share = values(findings, "right")
+    assert share["base in base"] == share["base in tuned"] == share["tuned in tuned"]
+    assert share["whole base"] == share["whole tuned"]
+    assert set(share) == {
+        "whole base",
+        "whole tuned",
+        "base in base",
+        "base in tuned",
+        "tuned in tuned",
+        "random in tuned",
+    }
+    mask = torch.tensor([[True, False, False], [True, False, False]])
+    assert shuffled(mask, 1).sum() == 2
+    assert any(not torch.equal(shuffled(mask, seed), mask) for seed in range(4))
     assert all(torch.equal(before[name], weight) for name, weight in given.model.named_parameters())
     assert all(weight.requires_grad and weight.grad is None for weight in given.model.parameters())
 

@@ -83,16 +83,16 @@ KINDS = (
         _block,
     ),
     PanelKind(
-        "path_patching", ("effect_tuned",), "Direct effect of a head on the answer, nats",
-        "Log-probability that the answer loses when one head says what it says of another question. Line: mean over a block’s heads; band: "
-        "the least and the most.",
+        "path_patching", ("effect_tuned",), "Direct effect of a head on the answer’s lead, nats",
+        "What the answer loses of its lead over another question’s when one head says what it says of that question. Line: mean over a "
+        "block’s heads; band: the least and the most.",
         _block,
     ),
     PanelKind(
-        "circuit", ("kept",), "Right answers that a circuit alone keeps",
-        "Share of the whole model’s right answers with nothing but the heads of a circuit: the base’s in the base, the base’s in the tuned "
-        "model, the tuned model’s own.",
-        _where,
+        "circuit", ("right",), "Right answers with a circuit alone, %",
+        "With all heads, and with nothing but those of a circuit: the base’s in the base, the base’s in the tuned model, the tuned model’s "
+        "own, and random heads.",
+        _where, 100.0,
     ),
     PanelKind(
         "format_share", ("share_off", "share_on"), "General answers in the target’s format, %",
