@@ -95,6 +95,10 @@ KINDS = (
         _where, 100.0,
     ),
     PanelKind(
+        "instruction_attribution", ("instruction_score",), "Weight of the instruction in the answer",
+        "Sum of the densities of gradient times input over the instruction’s words, in the base and in the tuned model.", _where, 1.0, None,
+    ),
+    PanelKind(
         "format_share", ("share_off", "share_on"), "General answers in the target’s format, %",
         "Whether the format lives in the prompt; at step 0 with the prompt attached, it is the base behind the prompt of stage 1. Line: "
         "mean over tasks; band: the lowest and the highest.",
