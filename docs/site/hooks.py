@@ -2,6 +2,7 @@
 
 import re
 import sys
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,19 @@ def on_config(config: Any) -> Any:
     """Fill the parts of the navigation that follow from the code and from folders."""
     notebooks = sorted((ROOT / "docs" / "notebooks").glob("*.ipynb"))
     filled = {"Techniques": pages.navigation(), "Notebooks": [f"notebooks/{path.stem}.md" for path in notebooks]}
-    config.nav = [{title: filled.get(title, part) for title, part in entry.items()} for entry in config.nav]
+    # A page that somebody adds is in the navigation without being named there, at the end of its part.
+    listed = set(re.findall(r"[\w/.-]+\.md", str(config.nav)))
+    unlisted = {"How to": _unlisted("*.md", listed | {"methods.md"}), "Evidence": _unlisted("studies/*.md", listed)}
+    parts = list(chain.from_iterable(entry.items() for entry in config.nav))
+    config.nav = [{title: filled.get(title, [*part, *unlisted.get(title, [])])} for title, part in parts]
     return config
+
+
+def _unlisted(pattern: str, listed: set[str]) -> list[str]:
+    """Return the pages of `docs/` that a pattern names and nothing lists."""
+    docs = ROOT / "docs"
+    paths = [path.relative_to(docs).as_posix() for path in sorted(docs.glob(pattern))]
+    return [path for path in paths if path not in listed]
 
 
 def on_files(files: Any, config: Any) -> Any:
