@@ -280,7 +280,7 @@ def continued(model: Any, length: int, one_copy: bool) -> tuple[Tensor, Tensor]:
         with head_at(model, last) as applied:
             logits = model(inputs_embeds=inputs, use_cache=False).logits[0]
         alone.append(logits[0 if applied else -1])
-    cache = prefill(model, prompt, tokens[:3]).open(rows=2, room=width + 1, one_copy=one_copy, encoding="utf-8")
+    cache = prefill(model, prompt, tokens[:3]).open(rows=2, room=width + 1, one_copy=one_copy)
     padding = [0] * (width - 2)
     mask = torch.tensor([[1] * 5 + padding + [1, 1], [1] * (5 + width)], device=device)
     positions = torch.tensor([[*padding, 5, 6], list(range(5, 5 + width))], device=device)
