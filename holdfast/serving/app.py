@@ -16,7 +16,7 @@ from starlette.routing import Route
 
 from holdfast.serving import protocol
 from holdfast.serving.jobs import Job, Written
-from holdfast.serving.protocol import Chat, Completion, Question, Refused, read
+from holdfast.serving.protocol import AskedFields, Chat, Completion, Refused, read
 from holdfast.serving.worker import Worker
 
 MOST_BODY = 4 << 20  # bytes of a request
@@ -159,7 +159,7 @@ class Service:
             )
 
     def _job(
-        self, question: Question, prompt: str | list[dict[str, str]], limit: int | None = None, *, echo: bool = False,
+        self, question: AskedFields, prompt: str | list[dict[str, str]], limit: int | None = None, *, echo: bool = False,
         likeliest: int | None = None, counts: bool = False,
     ) -> Job:  # fmt: skip
         self._check_name(question.model)
@@ -204,7 +204,7 @@ class Service:
 
     async def _stream(
         self,
-        question: Question,
+        question: AskedFields,
         job: Job,
         piece: Callable[[str | None, str | None, dict[str, int] | None], dict[str, Any]],
     ) -> Response:
@@ -273,7 +273,7 @@ def _as_refused(error: Exception) -> Refused:
     return Refused(400, str(error)) if isinstance(error, ValueError) else Refused(500, "the model failed", "internal")
 
 
-def _repeated(texts: list[Written], question: Question) -> list[Written]:
+def _repeated(texts: list[Written], question: AskedFields) -> list[Written]:
     """Return as many texts as are asked for: without a draw they are equal."""
     return texts * (question.n or 1) if len(texts) == 1 else texts
 

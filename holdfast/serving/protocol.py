@@ -50,7 +50,7 @@ class StreamOptions(BaseModel):
     include_usage: bool = False
 
 
-class Question(BaseModel):
+class AskedFields(BaseModel):
     """Fields that completions and chats share."""
 
     model_config = ConfigDict(extra="allow")
@@ -88,7 +88,7 @@ class Question(BaseModel):
         return Sampling(max(1, most), tuple(stop), temperature=draws, seed=self.seed or 0, **drawn)
 
 
-class Completion(Question):
+class Completion(AskedFields):
     """A request of `/v1/completions`."""
 
     prompt: str | list[str] = Field(min_length=1)
@@ -110,7 +110,7 @@ class Message(BaseModel):
     content: str | list[MessagePart]
 
 
-class Chat(Question):
+class Chat(AskedFields):
     """A request of `/v1/chat/completions`."""
 
     messages: list[Message] = Field(min_length=1)
