@@ -122,3 +122,13 @@ def test_sharing_keys_are_equal_where_keys_are() -> None:
     keys = sharing_keys(rows)
     assert [[first == second for second in keys] for first in keys] == [[a.key == b.key for b in rows] for a in rows]
     assert sorted(keys)  # Numbers, whatever media are.
+
+
+def test_the_trial_of_a_plain_model_runs_to_its_end() -> None:
+    """The bug: a mistake in the trial's own call read as a model that refuses, and nothing was shared by any model any more."""
+    from holdfast.prefix.cache import continued, shares
+
+    model = tiny("Llama")
+    alone, behind = continued(model, 10, False)
+    assert alone.shape == behind.shape
+    assert shares(model)
