@@ -226,7 +226,10 @@ def _chat_text(answer: Any) -> dict[str, Any]:
 
 
 def _first_likeliest(answer: Any) -> dict[str, Any]:
-    return {"likeliest": dict(answer["choices"][0]["logprobs"]["top_logprobs"][0])}
+    likeliest = dict(answer["choices"][0]["logprobs"]["top_logprobs"][0])
+    if not all(map(_is_number, likeliest.values())):
+        raise TypeError("no probabilities")
+    return {"likeliest": likeliest}
 
 
 def _tokens(answer: Any) -> dict[str, Any]:
@@ -238,7 +241,21 @@ def _tokens(answer: Any) -> dict[str, Any]:
         return {"tokens": None}
     names, numbers, offsets = values["tokens"], values["token_logprobs"], values["text_offset"]
     likeliest = values.get("top_logprobs") or [None] * len(names)
-    return {"tokens": [list(token) for token in zip(names, numbers, offsets, likeliest, strict=True)]}
+    tokens = [list(token) for token in zip(names, numbers, offsets, likeliest, strict=True)]
+    if not all(_is_token(*token) for token in tokens):
+        raise TypeError("no tokens")
+    return {"tokens": tokens}
+
+
+def _is_token(name: Any, number: Any, offset: Any, likeliest: Any) -> bool:
+    """Return whether a token's parts are what the protocol says; of the first one a server knows no probability."""
+    numbers = [] if likeliest is None else list(likeliest.values())
+    numbers += [] if number is None else [number]
+    return isinstance(name, str) and isinstance(offset, int) and all(map(_is_number, numbers))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def _placed(text: str, tokens: Sequence[Sequence[Any]]) -> list[dict[str, Any]]:

@@ -45,6 +45,8 @@ class GgufFile:
         import gguf
 
         entry = self.tensors[name]
+        if entry.data.ndim == 0:
+            raise ValueError(f"{self.path}: {name} has no dimension, so the file is damaged; download it again")
         types, stored = gguf.GGMLQuantizationType, entry.data[rows]
         if entry.tensor_type in (types.F32, types.F16, types.F64):
             return torch.from_numpy(np.array(stored))  # a copy: the file's own pages are read-only
@@ -87,7 +89,7 @@ def read_gguf(path: Path) -> GgufFile:
     try:
         reader = gguf.GGUFReader(path)
         metadata = {name: field.contents() for name, field in reader.fields.items()}
-    except (ValueError, KeyError, IndexError, OverflowError, MemoryError, UnicodeDecodeError) as error:
+    except (ValueError, KeyError, IndexError, TypeError, OverflowError, MemoryError, UnicodeDecodeError) as error:
         if "appears to be version" in str(error):
             raise ValueError(
                 f"{path}: is of a version of GGUF that the gguf package does not know; convert it again"

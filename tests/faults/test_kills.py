@@ -1,20 +1,13 @@
 """A command that is killed at any moment and given again leaves, bit by bit, what an uninterrupted one does."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.faults.kills import SHARES, Runner, campaign, content, runner
+from tests.faults.kills import SHARES, Runner, campaign, content
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the kills need fork")
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
-    with runner(tmp_path_factory.mktemp("kills")) as server:
-        yield server
 
 
 def test_an_edit_that_is_killed_leaves_what_a_whole_one_does(made: Runner) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import httpx
 import torch
 from safetensors.torch import save
 
@@ -383,6 +384,46 @@ def _checkpoint(data: bytes, folder: Path) -> object:
     return checkpoint.read(home, {"w": torch.Size((2, 2))})
 
 
+REPLY = {
+    "id": "1", "model": "m", "choices": [{"index": 0, "text": "The end", "finish_reason": "length", "logprobs": {
+        "tokens": ["The", " end", "."], "token_logprobs": [None, -1.5, -0.5], "text_offset": [0, 3, 7],
+        "top_logprobs": [None, {" end": -1.5}, {".": -0.5}]}}],
+    "usage": {"prompt_tokens": 2, "completion_tokens": 1},
+}  # fmt: skip
+CHAT_REPLY = {"choices": [{"message": {"role": "assistant", "content": "yes"}}], "usage": {"prompt_tokens": 2}}
+
+
+class _Replies(httpx.BaseTransport):
+    """A server that answers everything with the same bytes."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, content=self.data)
+
+
+def _reply(data: bytes, folder: Path) -> object:
+    """Ask a server whose answers are spoilt: for a text, a chat, log-probabilities or its list of models, by the first byte."""
+    from holdfast.inference.requests import Requests, RequestSettings
+    from holdfast.inference.sampling import Sampling
+    from holdfast.inference.served_model import ServedModel
+    from holdfast.models.endpoint import endpoint_of
+
+    sort, content = (data[0] % 4, data[1:]) if data else (0, b"")
+    endpoint = endpoint_of(f"openai:http://127.0.0.1:9/v1{'/chat/completions' if sort == 1 else ''}#m")
+    assert endpoint is not None
+    requests = Requests(endpoint, None, RequestSettings(1, 1.0, 1, 0.001))
+    requests._client = httpx.Client(transport=_Replies(content))
+    model = ServedModel(requests)
+    try:
+        if sort < 2:
+            return model.generate(["The"], Sampling(max_new_tokens=4))
+        return model.room, model.count_tokens(["a"]) if sort == 3 else model.loglikelihood([("The", " end")])
+    finally:
+        requests.close()
+
+
 CHATS = [
     "{% for m in messages %}<|{{ m.role }}|>{{ m.content | trim }}<|end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>{% endif %}",
@@ -453,6 +494,7 @@ def targets() -> dict[str, Target]:
         "study.jsonl": Target(_study, m.line_files(STUDY), 1),
         "done.json": Target(_mark, m.json_files([mark]), 1),
         "prompt lines": Target(_prompts, m.line_files([{"prompt": "a"}, {"input": "b"}]), 1.5),
+        "server replies": Target(_reply, _several(*((n, m.json_files([CHAT_REPLY if n == 1 else REPLY])) for n in range(4))), 1),
         "checkpoints": Target(_checkpoint, _several(*checkpoints), 0.5),
     }  # fmt: skip
     with contextlib.suppress(ImportError):

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from holdfast.inference import served_model as reader
 from holdfast.inference.requests import Requests, RequestSettings
 from holdfast.inference.sampling import Sampling
 from holdfast.inference.served_chat import ServedChat, messages_of
@@ -287,3 +288,28 @@ def test_limits_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("HOLDFAST_TIMEOUT", "soon")
     with pytest.raises(ValueError, match="HOLDFAST_TIMEOUT=soon: write a number above 0"):
         RequestSettings.of_environment()
+
+
+ECHOED: dict[str, Any] = {
+    "tokens": ["The", " end"], "token_logprobs": [None, -1.5], "text_offset": [0, 3], "top_logprobs": [None, {" end": -1.5}],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("tokens", ["The", {}]),
+        ("text_offset", ["0", 3]),
+        ("text_offset", [0, None]),
+        ("token_logprobs", [None, "x"]),
+        ("token_logprobs", [None, float("nan")]),
+        ("top_logprobs", [None, {" end": []}]),
+        ("top_logprobs", [None, 3]),
+        ("tokens", ["The", " end", "more"]),
+    ],
+)
+def test_tokens_of_another_type_are_a_damaged_answer(key: str, value: Any) -> None:
+    """Found by fuzzing: such an answer is asked for again, and then one line; it was a traceback."""
+    assert len(reader._tokens({"choices": [{"logprobs": ECHOED}]})["tokens"]) == 2
+    with pytest.raises((TypeError, ValueError, AttributeError)):
+        reader._tokens({"choices": [{"logprobs": ECHOED | {key: value}}]})

@@ -303,3 +303,17 @@ def test_evaluate_gives_the_scores_of_the_converted_folder(tmp_path: Path) -> No
     scores = [holdfast.evaluate(model, "lab:sentiment", shots=(0, 4), limit=8) for model in (str(path), folder)]
     assert [score.value for score in scores[0]] == [score.value for score in scores[1]]
     assert scores[0][0].model_hash == scores[1][0].model_hash
+
+
+def test_a_tensor_without_a_dimension_is_one_line(tmp_path: Path) -> None:
+    """Found by fuzzing: a header whose tensor says that it has none."""
+
+    path = tmp_path / "a.gguf"
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_tensor("token_embd.weight", np.float32(1.0).reshape(()))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    with pytest.raises(ValueError, match=r"a\.gguf: token_embd\.weight has no dimension"):
+        read_gguf(path).check_types()
