@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from holdfast.api.evaluate import evaluate
 from holdfast.api.load import load
 from holdfast.api.tune import tune
 from holdfast.inference.sampling import Sampling
@@ -19,6 +20,7 @@ from holdfast.serving.roster import Roster, roster_of
 from tests.inference.fault_server import FaultServer
 from tests.inference.fault_server import running as faulty
 from tests.recipes.worlds import QUICK, write_world
+from tests.serving.running import running
 
 pytest.importorskip("uvicorn", reason="serving needs holdfast[serve]")
 httpx: Any = pytest.importorskip("httpx")
@@ -51,6 +53,21 @@ def test_a_runs_names_have_the_weights_and_the_prompt_that_they_say(world: Path)
     logprobs = {name: roster.model(name).loglikelihood([("w3 w4", "w5")])[0].value for name in roster.names}
     assert logprobs == {name: model.loglikelihood([("w3 w4", "w5")])[0].value for name, model in expected.items()}
     assert len(set(logprobs.values())) == 3, "the three differ, so that an exchange would show"
+
+
+def test_a_served_target_gets_exactly_the_scores_of_the_run_behind_its_prompt(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ranked choices behind the prompt, and without it under the run's own name."""
+    monkeypatch.setenv("HOLDFAST_CACHE", str(tmp_path))
+    run = trained(world, "promot", "pick")
+    with running(roster_of(str(run))) as url:
+        for name, prompt in (("pick", "on"), ("run-promot-1", "off")):
+            there = evaluate(f"openai:{url}#{name}", world / "pick", shots=(0, 1))
+            here = evaluate(run, world / "pick", prompt=prompt, shots=(0, 1))
+            assert [(s.shots, s.value, s.low, s.high) for s in there] == [
+                (s.shots, s.value, s.low, s.high) for s in here
+            ]
 
 
 def test_a_prompt_alone_shares_the_weights_of_its_base(world: Path) -> None:
