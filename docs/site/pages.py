@@ -14,7 +14,7 @@ from holdfast.recipes.describe import Setting
 DOCS = Path(__file__).parents[1]
 SOURCE = "https://github.com/holdfast/holdfast/blob/main"
 # Where something was measured: these pages are searched for a technique's name.
-EVIDENCE = ("studies/*.md", "lab-notes.md", "precision.md")
+EVIDENCE = ("studies/*.md", "studies/papers/*.md", "lab-notes.md", "precision.md")
 
 
 @dataclass(frozen=True)
