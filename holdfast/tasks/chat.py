@@ -158,12 +158,14 @@ class Talk:
     parts: dict[int, AssistantTurn] = field(default_factory=dict)  # of the assistant's messages, by their index
     targets: list[str] = field(default_factory=list)  # that stand behind marks
     structured_answers: list[int] = field(default_factory=list)  # demonstrations' answers that are no marks
+    untrained: set[int] = field(default_factory=set)  # messages of the assistant's that have weight 0
     calls: int = 0
 
     def add(self, turns: Any) -> None:
         """Append messages as the template takes them."""
         for turn in turns:
             if turn["role"] == "assistant":
+                self.untrained |= {len(self.messages)} if turn.get("weight") == "0" else set()
                 self._assistant(turn["content"])
             else:
                 self.messages.append(dict(turn))
@@ -173,6 +175,7 @@ class Talk:
         self.messages.insert(0, message)
         self.parts = {index + 1: turn for index, turn in self.parts.items()}
         self.structured_answers = [index + 1 for index in self.structured_answers]
+        self.untrained = {index + 1 for index in self.untrained}
 
     def answer(self, text: str) -> None:
         """Append a demonstration's answer."""
@@ -233,7 +236,7 @@ class Talk:
         spans = []
         for number, index in enumerate(chosen, 1):
             first, last = marks[index] if marks else self._exact(prompt, closing, index, number)
-            if calls and not self.parts[index].calls:
+            if index in self.untrained or (calls and not self.parts[index].calls):
                 continue
             skip = call_begin(prompt[first:last], self.parts[index]) if calls else 0
             spans.append((first + skip, last))

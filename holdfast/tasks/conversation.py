@@ -108,6 +108,8 @@ def read_conversation(values: Mapping[str, Any], think: str | None, loss: str | 
         raise ValueError(f"the last message is from `{roles[-1]}`; end with the assistant's, which is the target")
     ids: dict[str, str] = {}
     turns = [_turn(number, message, ids) for number, message in enumerate(messages, 1)]
+    if "weight" in turns[-1]:
+        raise ValueError("the last message is the target and has weight 0; leave it out, or remove the line")
     assistant = [number for number, role in enumerate(roles, 1) if role == "assistant"]
     for number in assistant:
         turn = assistant_turn(turns[number - 1]["content"])
@@ -156,6 +158,12 @@ def _turn(number: int, message: Mapping[str, Any], ids: dict[str, str]) -> dict[
             raise ValueError(
                 f"`content` of message {number} is empty, so there is nothing to learn; fill it, or remove the line"
             )
+    if role == "assistant" and (weight := message.get("weight", 1)) != 1:
+        if weight != 0:
+            raise ValueError(
+                f"message {number}: `weight` is {weight!r}; write 0 for a message that is read and not trained, or 1"
+            )
+        turn["weight"] = "0"
     if role == "tool":
         if isinstance(message.get("name"), str):
             turn["name"] = message["name"]

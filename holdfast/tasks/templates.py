@@ -196,7 +196,7 @@ def _earlier_answers(template: Template, example: Example, prompt: str, begin: i
                 "`loss: last`"
             )
         parts = assistant_turn(turn["content"])
-        if template.loss == "all" or parts.calls:
+        if turn.get("weight") != "0" and (template.loss == "all" or parts.calls):
             first = begin + len(before)
             skip = call_begin(answer, parts) if template.loss == "call" else 0
             spans.append((first + skip, first + len(answer)))
