@@ -2,10 +2,12 @@
 
 from holdfast.curation.own_pairs import OwnPairs
 from holdfast.methods.dpo import Dpo
-from holdfast.recipes._on_policy import rounds
+from holdfast.methods.full import Full
+from holdfast.recipes._on_policy import curated_anew
 from holdfast.recipes.base import recipe
 from holdfast.recipes.plan import RecipePlan
 from holdfast.stages.stage import Stage
+from holdfast.stages.train import Train
 
 ROUNDS = 3
 
@@ -20,4 +22,10 @@ def on_policy_dpo(plan: RecipePlan) -> list[Stage]:
 
     Source: Tajwar et al. 2024, "Preference fine-tuning of LLMs should leverage suboptimal, on-policy data" (ICML)
     """
-    return rounds(plan, ROUNDS, OwnPairs(), Dpo)
+    stages: list[Stage] = []
+    before: Train | None = None
+    for number in range(ROUNDS):
+        pairs = curated_anew(plan, OwnPairs(), number, before)
+        before = plan.train("model", Full, Dpo, tasks=pairs, start=before)
+        stages.append(before)
+    return stages

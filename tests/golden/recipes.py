@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from holdfast.curation.base import Curation
+from holdfast.curation.branch_pairs import BranchPairs
 from holdfast.curation.own_pairs import OwnPairs
 from holdfast.plugins import METHODS, RECIPES, members, records
 from holdfast.recipes.find import find_recipe
@@ -31,7 +32,10 @@ NEEDS: dict[str, dict[str, Any]] = {
     "self_replay": {"self_texts": 8, "self_length": 16, "self_batch": 2},
 }
 # Random weights are never right: the target itself is preferred to what they write.
-CURATED: dict[str, Curation] = {"on_policy_dpo": OwnPairs(gold=True, max_new_tokens=4, samples=2)}
+CURATED: dict[str, Curation] = {
+    "on_policy_dpo": OwnPairs(gold=True, max_new_tokens=4, samples=2),
+    "itool": BranchPairs(share=1.0, reward="f1", samples=8, max_new_tokens=6, depth=2),
+}
 PAIRED = ("dpo", "ipo", "simpo")
 TARGETS: dict[str, tuple[str, ...]] = dict.fromkeys(PAIRED, ("pairs",))  # where it needs other tasks than `BOTH`
 
