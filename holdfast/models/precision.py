@@ -107,7 +107,7 @@ class Loading:
         if base and self.spread:
             raise ValueError(
                 f"{name}: trains the model's own weights, and with device={self.device} these are on several devices or on the disk; use a "
-                "method that leaves them frozen (lora, promot_lora, prompt_tuning), or several processes with FSDP (docs/scale.md)"
+                "method that leaves them frozen (lora, promot_lora, prompt_tuning), or a device that holds all of them"
             )
         if base and self.quantised:
             raise ValueError(

@@ -1,6 +1,7 @@
 """The one list of what is known of a metric by its name: its greatest value, its direction, and whether it judges or only describes."""
 
 from dataclasses import dataclass
+from functools import cache
 
 # Greatest value 1: shares of right answers and means of marks in 0 to 1, ours and those that the lm-evaluation-harness records.
 SHARES = (
@@ -52,6 +53,7 @@ class MetricFacts:
         return None if self.scale is None else 100.0 / self.scale
 
 
+@cache
 def facts(metric: str) -> MetricFacts:
     """Return what is known of a metric, or of a variant of it (`acc_norm`, `rougeLsum_max`); of an unknown one no scale is assumed."""
     name = metric.casefold()  # the lm-evaluation-harness writes rougeL and ROUGE in its own cases

@@ -238,7 +238,7 @@ class Summary:
     def general_change(self) -> Estimate | None:
         """Return the mean change over the general tasks that count, in points, all shots; `n` counts tasks."""
         tasks = self._general
-        return over_tasks([task.parts()[2] for task in tasks]).estimate(len(tasks)) if tasks else None
+        return over_tasks([task.parts[2] for task in tasks]).estimate(len(tasks)) if tasks else None
 
     @cached_property
     def retention(self) -> Estimate | None:
@@ -250,7 +250,7 @@ class Summary:
         """
         if not self._general:
             return None
-        base = over_tasks([task.parts()[0] for task in self._general])
+        base = over_tasks([task.parts[0] for task in self._general])
         chance = _task_means((line.task, _chance(line.base)) for line in _averaged(self.counted) if line.base)
         kept = ratio(self._general)
         return kept and kept.scaled(100.0) if base.value - base.below > math.fsum(chance) / len(chance) else None

@@ -5,13 +5,14 @@ import os
 import random
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from accelerate.utils import set_seed
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -62,6 +63,14 @@ def restore_random_state(state: dict[str, Any]) -> None:
     np.random.set_state(("MT19937", keys, position, has_gauss, cached))
     if "cuda" in state and torch.cuda.is_available():
         torch.cuda.set_rng_state(state["cuda"])
+
+
+def restore_random_state_of(process: int, states: Sequence[dict[str, Any]]) -> None:
+    """Put the random generators of a process back, by the states of as many processes as wrote them."""
+    restore_random_state(states[process % len(states)])
+    if process >= len(states):
+        # A process that was not there before must not draw what another one draws.
+        set_seed(int(torch.randint(2**31, ())) + process)
 
 
 def write(

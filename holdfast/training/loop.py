@@ -320,11 +320,7 @@ class Trainer:
         self.accelerator.wait_for_everyone()
 
     def _resume(self) -> dict[str, Any]:
-        """Go on from the newest checkpoint that is whole, or begin; return the progress.
-
-        Raises:
-            ValueError: it was written by another number of processes.
-        """
+        """Go on from the newest checkpoint that is whole, or begin; return the progress."""
         shapes = {name: parameter.shape for name, parameter in self._moving.items()}
         for path in checkpoint.found(self.folder):
             try:
@@ -332,16 +328,17 @@ class Trainer:
             except checkpoint.Damaged as error:
                 self._log.note(f"{error}; goes on from the one before it, or begins again")
                 continue
-            if len(saved.state["random"]) != (world := self.accelerator.num_processes):
-                raise ValueError(
-                    f"{path}: was written by {len(saved.state['random'])} processes and cannot be continued by {world}; start as many "
-                    "again, or remove this folder"
+            states, world = saved.state["random"], self.accelerator.num_processes
+            if len(states) != world:
+                self._log.note(
+                    f"{path.name} was written by {len(states)} processes and is continued by {world}: every step has the same rows, but "
+                    "dropout draws other numbers, and sums are rounded otherwise"
                 )
             checkpoint.copy_into(self._moving, saved.tensors)
             self.optimizer.load_state_dict(saved.state["optimizer"])
             for method, state in zip(self.methods, saved.state["methods"], strict=True):
                 method.load_state_dict(state)
-            checkpoint.restore_random_state(saved.state["random"][self.accelerator.process_index])
+            checkpoint.restore_random_state_of(self.accelerator.process_index, states)
             return saved.progress
         return {"step": 0, "best": None, "best_step": None, "token_budget": None}
 

@@ -23,14 +23,16 @@ from holdfast.models.architecture import of_config
 from holdfast.models.loading import quiet
 from holdfast.models.precision import FLOATS, checkpoint_dtype
 from holdfast.prefix.head import LOGITS
-from holdfast.training.memory import OPTIMIZER, recomputed
+from holdfast.training.memory import OPTIMIZER
 
 PRECISIONS = ("fp32", "bf16", "fp16", "int8", "int4")
 QUANTISED_BYTES = {"int8": 1.0, "int4": 0.5 + 4 / 64}  # nf4 has a float32 scale for every 64 numbers.
 PLACES = 8192  # That an evaluation computes together: `Model.batch_tokens`.
-WORKING = (
-    4  # Tensors as large as the widest activation that exist for a moment while a layer is computed or its gradient is.
-)
+# Tensors as large as the widest activation that exist for a moment while a layer is computed or its gradient is.
+WORKING = 4
+# What a LoRA leaves unused of a processor's memory, in float32 tensors as large as each layer's output: measured (docs/scale.md), not
+# derived. In bfloat16 the tensors that come and go are of two sizes, and the smaller ones fill gaps of the larger.
+HOLES = {"fp32": 2.0, "bf16": 0.7}
 
 
 @dataclass(frozen=True)
@@ -157,7 +159,8 @@ class MemoryPlan:
         kept, widest = self._pass(trained, compute, batch, places)
         width, layers = self.config.get_text_config().hidden_size, self.config.get_text_config().num_hidden_layers
         if batch.checkpointing:
-            kept = int(places * recomputed(kept / places, layers, width))
+            # Of every layer its input, and all of one layer at a time.
+            kept = kept // layers + places * layers * width * (4 if trained.weights else compute.itemsize)
         adapter = batch.rank * sizes.lora_sides if trained.adapter else 0
         moving = sizes.all * trained.weights + adapter + batch.prompt * width * trained.prompt
         weights += 4 * adapter
@@ -169,9 +172,15 @@ class MemoryPlan:
             working += 4 * sizes.embeddings
         if precision in QUANTISED_BYTES:
             working += 2 * compute.itemsize * sizes.largest_linear  # unpacked for its product
-        # Beside each adapted layer two tensors as large as its output come and go among those that are kept. The C library's heap, which
-        # puts every tensor at a multiple of 64 bytes, does not fill such a gap again. A GPU's allocator does.
-        holes = 2 * 4 * places * sizes.outputs if trained.adapter and not torch.cuda.is_available() else 0
+        # Beside each adapted layer tensors as large as its output come and go among those that are kept, and the C library's heap, which
+        # puts every tensor at a multiple of 64 bytes, fills such gaps badly. A GPU's allocator does not.
+        gaps = (
+            HOLES["fp32" if compute == torch.float32 else "bf16"]
+            if trained.adapter and not torch.cuda.is_available()
+            else 0
+        )
+        # With layers that are computed twice, one layer at a time leaves them.
+        holes = int(gaps * 4 * places * sizes.outputs) // (layers if batch.checkpointing else 1)
         states = 4 * moving * (OPTIMIZER - 1)
         return MemoryNeed(method, precision, weights, 4 * moving, states, kept, working, process, holes)
 

@@ -18,8 +18,10 @@ def processes() -> PartialState:
     """Return this process's state (its index, and how many there are) within the launch; the first call connects them.
 
     Raises:
-        ValueError: there are several, and they cannot be connected: each would train alone, and all write the same files.
+        ValueError: there are several, and they cannot be connected: each would train alone, and all write the same files. Or the launcher
+            wants to spread weights over them, which the loop does not do.
     """
+    _refuse_shards()
     state = PartialState(cpu=on_cpu(), timeout=PATIENCE)
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world > 1 and state.num_processes == 1:
@@ -29,6 +31,16 @@ def processes() -> PartialState:
         )
     _say_where_one_was_launched_for_several()
     return state
+
+
+def _refuse_shards() -> None:
+    """Refuse launchers that shard weights: methods, checkpoints and exports read whole ones, and would read a share of them."""
+    for name, variable in (("FSDP", "ACCELERATE_USE_FSDP"), ("DeepSpeed", "ACCELERATE_USE_DEEPSPEED")):
+        if parse_flag_from_env(variable):
+            raise ValueError(
+                f"{name}: weights that are sharded over processes cannot be trained yet; launch without it (each process then holds the "
+                "whole model), or train prompts and LoRA over --device spread (docs/scale.md)"
+            )
 
 
 def on_cpu() -> bool:

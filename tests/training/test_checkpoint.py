@@ -128,13 +128,26 @@ def test_a_folder_of_a_like_name_is_neither_read_nor_removed(tmp_path: Path) -> 
     assert {path.name for path in tmp_path.iterdir()} == {"checkpoint-old", "checkpoint-7", "log.jsonl"}
 
 
-def test_another_number_of_processes_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    honest = checkpoint.random_state
+def test_another_number_of_processes_goes_on_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """The weights do not depend on who draws what as long as nothing is drawn: tests/training/test_processes.py has two real ones."""
+    whole, honest = trained(tmp_path / "whole", Method()), checkpoint.random_state
     monkeypatch.setattr("holdfast.training.loop.gather_object", lambda states: [honest(), honest()])
-    trained(tmp_path, Method(), token_budget=4096)
+    with pytest.raises(Killed):
+        trained(tmp_path / "killed", Stop(4), token_budget=4096)
     monkeypatch.undo()
-    with pytest.raises(ValueError, match="written by 2 processes and cannot be continued by 1; start as many again"):
-        trained(tmp_path, Method())
+    assert same(trained(tmp_path / "killed", Method()), whole)
+    assert "checkpoint-3 was written by 2 processes and is continued by 1" in capsys.readouterr().err
+
+
+def test_a_process_that_was_not_there_before_draws_numbers_of_its_own() -> None:
+    states = [checkpoint.random_state()]
+    drawn = []
+    for process in (0, 1, 2):
+        checkpoint.restore_random_state_of(process, states)
+        drawn.append(float(torch.rand(())))
+    assert len(set(drawn)) == 3
 
 
 # Kills before each change of a file system.

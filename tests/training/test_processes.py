@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from holdfast.methods.base import Method
 from holdfast.training import processes
 from tests.training import tiny, two_processes
 
@@ -51,6 +52,10 @@ def test_two_processes_train_to_what_one_trains_to_and_resume_exactly(tmp_path: 
 
     for process in found:
         assert process["resumed"] == process["dropout"] == found[0]["dropout"]
+    fewer = two_processes.trained(tmp_path / "two" / "fewer", two_processes.Full(), Method())
+    assert fewer == pytest.approx(found[0]["full"], abs=2e-2), (
+        "two processes' checkpoint, gone on with by one: the noise above"
+    )
     assert tiny.losses(tmp_path / "two" / "resumed") == tiny.losses(tmp_path / "two" / "dropout")
 
 
@@ -75,3 +80,15 @@ def test_a_launcher_that_starts_one_process_for_several_is_said(
     said = capsys.readouterr().err
     assert said.count("accelerate launch started one process") == 1
     assert "torchrun --nproc_per_node N -m holdfast" in said
+
+
+@pytest.mark.parametrize(
+    ("name", "variable"), [("FSDP", "ACCELERATE_USE_FSDP"), ("DeepSpeed", "ACCELERATE_USE_DEEPSPEED")]
+)
+def test_a_launcher_that_would_shard_the_weights_is_refused_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, name: str, variable: str
+) -> None:
+    """Methods and checkpoints would take a share of a weight for all of it."""
+    monkeypatch.setenv(variable, "true")
+    with pytest.raises(ValueError, match=f"{name}: weights that are sharded over processes cannot be trained yet"):
+        processes.processes()

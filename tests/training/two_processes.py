@@ -54,6 +54,8 @@ def main(folder: Path) -> None:
         trained(folder / "resumed", Full(), Kill(), dropout=0.2)
     torch.manual_seed(2000 + state.process_index)
     found["resumed"] = trained(folder / "resumed", Full(), Method(), dropout=0.2)
+    with pytest.raises(RuntimeError, match="killed"):
+        trained(folder / "fewer", Full(), Kill())  # Goes on in one process: see the test.
     (folder / f"process-{state.process_index}.json").write_text(json.dumps(found))
 
 
