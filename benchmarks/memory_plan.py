@@ -34,7 +34,7 @@ from holdfast.prompts.soft_prompt import SoftPrompt
 from holdfast.row import Row
 from holdfast.training.batches import Stream
 from holdfast.training.loop import Trainer
-from holdfast.training.memory_plan import METHODS, BatchShape, MemoryNeed, MemoryPlan, Moving
+from holdfast.training.memory_plan import METHODS, BatchShape, MemoryPlan, Moving
 from holdfast.training.settings import TrainSettings
 
 PRECISIONS = ("fp32", "bf16")
@@ -88,12 +88,12 @@ def _train(pretrained: Pretrained, trained: Moving, batch: BatchShape, vocabular
 
 def compared(model: str, batch: BatchShape, wanted: list[str]) -> Iterator[dict[str, object]]:
     """Each method and precision: what was planned, part by part, and what was measured."""
-    needs = {(need.method, need.precision): need for need in MemoryPlan(model).needs(batch)}
+    plan, process = MemoryPlan(model), harness.resident("VmRSS")
     for precision in PRECISIONS:
         for method in METHODS:
             if wanted and f"{method} {precision}" not in wanted:
                 continue
-            need: MemoryNeed = needs[method, precision]
+            need = plan.need(method, precision, batch, process)
             code = "from benchmarks.memory_plan import BatchShape, child; "
             measured = harness.in_process(f"{code}child({method!r}, {precision!r}, {model!r}, {batch!r})")
             ratio = need.total / measured["bytes"]

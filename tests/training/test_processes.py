@@ -16,9 +16,10 @@ from tests.training import tiny, two_processes
 ROOT = Path(__file__).parents[2]
 LAUNCHERS = {
     "torchrun": ["torch.distributed.run", "--standalone", "--nproc_per_node", "2"],
+    # By the file that users are given.
     "accelerate": [
-        *["accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"],
-        *["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"],
+        *["accelerate.commands.launch", "--config_file", "docs/examples/launch/processes.yaml"],
+        *["--dynamo_backend", "no", "--main_process_port", "0"],
     ],
 }
 
