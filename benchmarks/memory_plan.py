@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from benchmarks import harness
 from holdfast import lab
@@ -86,7 +87,7 @@ def _train(pretrained: Pretrained, trained: Moving, batch: BatchShape, vocabular
         Trainer(pretrained, model, stream, [method], settings, Path(folder), quiet=True).train()
 
 
-def compared(model: str, batch: BatchShape, wanted: list[str]) -> Iterator[dict[str, object]]:
+def compared(model: str, batch: BatchShape, wanted: list[str]) -> Iterator[dict[str, Any]]:
     """Each method and precision: what was planned, part by part, and what was measured."""
     plan, process = MemoryPlan(model), harness.resident("VmRSS")
     for precision in PRECISIONS:

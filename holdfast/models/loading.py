@@ -355,10 +355,9 @@ def _attach(model: Any, adapter: Path) -> None:
     """Put what a PEFT adapter's folder holds beside the weights of a model that is spread; PEFT itself would spread it once more."""
     with warnings.catch_warnings(), spread.stand_ins(model):
         warnings.filterwarnings("ignore", ".*is_gradient_checkpointing.*", FutureWarning)
-        config = peft.PeftConfig.from_pretrained(adapter)
-        config.base_model_name_or_path = (
-            None  # Where its base lies now, which PEFT would put there, may be another folder.
-        )
+        config = peft.PeftConfig.from_pretrained(str(adapter))
+        # Where its base lies now, which PEFT would put there, may be another folder.
+        config.base_model_name_or_path = None
         wrapped = peft.get_peft_model(model, config)
         result = peft.set_peft_model_state_dict(wrapped, peft.load_peft_weights(str(adapter), device="cpu"))
     if result.unexpected_keys:

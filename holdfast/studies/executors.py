@@ -57,6 +57,7 @@ def on_ray(do: Do, work: Sequence[Work], resources: Mapping[str, float]) -> Iter
     where it goes on from its last checkpoint; the lease of its folder keeps two from working there at once.
     """
     import ray
+    from ray.exceptions import RayError
 
     began = not ray.is_initialized()
     if began:
@@ -69,7 +70,7 @@ def on_ray(do: Do, work: Sequence[Work], resources: Mapping[str, float]) -> Iter
             path = waiting.pop(ended[0])
             try:
                 yield ray.get(ended[0])
-            except ray.exceptions.RayError as error:
+            except RayError as error:
                 yield path, f"was lost with its machine, {RETRIES} times over: {str(error).splitlines()[0]}"
     finally:
         if began:

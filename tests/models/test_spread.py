@@ -120,7 +120,8 @@ def test_a_lora_that_is_not_merged_is_attached_to_a_base_on_the_disk(tmp_path: P
 
 def test_methods_that_compute_with_the_weights_are_refused_over_a_base_on_the_disk(tmp_path: Path) -> None:
     file = on_disk(tmp_path / "map.json", 5, 1)
-    for number, (method, settings) in enumerate((("corda", {}), ("lora", {"model.init": "pissa"}))):
+    cases: list[tuple[str, dict[str, Any]]] = [("corda", {}), ("lora", {"model.init": "pissa"})]
+    for number, (method, settings) in enumerate(cases):
         with pytest.raises(
             ValueError, match="computes with the weights themselves, and some of them are not in memory"
         ):
