@@ -1,5 +1,7 @@
 """Tune, then find the few numbers that hold what was learned."""
 
+from dataclasses import replace
+
 from holdfast.methods.full import Full
 from holdfast.methods.graft_mask import GraftMask
 from holdfast.recipes.base import recipe
@@ -15,5 +17,6 @@ def tuned_graft(plan: RecipePlan) -> list[Stage]:
 
     Source: Panigrahi et al. 2023, "Task-specific skill localization in fine-tuned language models" (ICML), section 2
     """
-    dense = plan.train("dense", Full)
+    # What joins (`+replay`) takes part where the combination is learned, and leaves the tuning before it as it is.
+    dense = replace(plan, joining=(), tuner=None).train("dense", Full)
     return [dense, plan.train("model", GraftMask, stages={"dense": dense})]

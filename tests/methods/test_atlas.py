@@ -18,11 +18,15 @@ from holdfast.methods.atlas import Atlas
 from holdfast.methods.base import Context, Method
 from holdfast.methods.dpo import Dpo
 from holdfast.methods.full import Full
+from holdfast.methods.kl_base import KlBase
 from holdfast.methods.somf import Somf
 from holdfast.models import loading
 from holdfast.models.loading import Pretrained
 from holdfast.prefix.model import PrefixModel
+from holdfast.recipes.find import find_recipe
+from holdfast.recipes.plan import RecipePlan
 from holdfast.row import Row
+from holdfast.tasks.task_set import TaskRef
 from holdfast.training.loop import Trainer
 from tests.recipes.worlds import write_world
 from tests.training import tiny
@@ -259,3 +263,10 @@ def test_drift_is_that_of_the_weights_that_the_model_computes_with(tmp_path: Pat
         for p in (after, run.pretrained)
     )
     assert half == pytest.approx({name: value / 2 for name, value in whole.items()}, rel=1e-4)
+
+
+@pytest.mark.parametrize("name", ["tuned_atlas", "tuned_graft"])
+def test_what_joins_takes_part_where_the_combination_is_learned_alone(name: str) -> None:
+    stages: list[Any] = find_recipe(f"{name}+kl_base")(RecipePlan("model", (TaskRef("task"),)))
+    joined = [any(isinstance(method, KlBase) for method in stage.methods) for stage in stages]
+    assert joined == [False, True]
