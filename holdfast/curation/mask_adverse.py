@@ -11,11 +11,6 @@ from pydantic.dataclasses import dataclass
 from holdfast.curation.base import STRICT, Curation, CurationContext
 from holdfast.tasks.task import Example
 
-ERRORS = (
-    r"\berror\b,\bexception\b,\btraceback\b,is not defined,unexpected keyword,missing \d+ required,invalid api call,invalid (?:argument|"
-    r"parameter|input),no such (?:tool|function|file|key),not found,permission denied,unauthori[sz]ed,timed? ?out,rate limit,bad request"
-)
-
 
 @dataclass(frozen=True, config=STRICT)
 class MaskAdverse(Curation):
@@ -30,7 +25,13 @@ class MaskAdverse(Curation):
     """
 
     errors: str = Field(
-        default=ERRORS, min_length=1, description="patterns of a failed call's result, by commas; case does not count"
+        default=(
+            r"\berror\b,\bexception\b,\btraceback\b,is not defined,unexpected keyword,missing \d+ required,"
+            r"invalid api call,invalid (?:argument|parameter|input),no such (?:tool|function|file|key),not found,permission denied,"
+            r"unauthori[sz]ed,timed? ?out,rate limit,bad request"
+        ),
+        min_length=1,
+        description="patterns of a failed call's result, by commas; case does not count",
     )
 
     def __post_init__(self) -> None:

@@ -17,6 +17,7 @@ from holdfast.recipes.find import find_recipe
 from holdfast.recipes.plan import RecipePlan
 from holdfast.stages.stage import digest
 from holdfast.stages.train import Train
+from holdfast.tasks.task import Example, Template
 from holdfast.tasks.task_set import TaskRef
 from holdfast.training.batches import Stream
 from holdfast.training.loop import Trainer
@@ -48,7 +49,8 @@ def test_every_name_makes_stages_with_its_defaults(name: str) -> None:
         return
     stages = recipe(given)
     assert isinstance(stages[-1], Train)
-    assert list(given.resolved) == [stage.name for stage in stages]
+    # A section for each stage; rounds of one recipe share theirs.
+    assert list(given.resolved) == list(dict.fromkeys(stage.name for stage in stages))
 
 
 def made(kind: type[Method], folder: Path) -> Method:
@@ -67,7 +69,9 @@ def trainer(folder: Path, method: Method) -> Trainer:
     """Six steps with it, beside full fine-tuning where it leaves the choice of parameters to another."""
     made = tiny.trainer(folder, *([method] if method.chooses_parameters else [Full(), method]))
     if method.replaces_loss:  # of pairs of answers, here
-        pairs = [[row, replace(row, tokens=(*row.tokens[:-1], 7))] for row in tiny.rows()]
+        example = Example({"input": ""}, "w7", template=Template(stop=()))  # for those that reward answers
+        rows = [replace(row, example=example) for row in tiny.rows()]
+        pairs = [[row, replace(row, tokens=(*row.tokens[:-1], 7))] for row in rows]
         made.stream = Stream(lambda index, epoch: pairs[index], 8, 4)
     return made
 
