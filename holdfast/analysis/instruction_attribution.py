@@ -43,7 +43,9 @@ def instruction_attribution(subject: Subject) -> list[Finding]:
             "instruction_attribution: the training prompts have no words in common, so there is no instruction in them"
         )
     scores = {
-        name: [score(attribution(model, row), place) for row, place in list(zip(rows, places, strict=True))[:MOST]]
+        name: [
+            score(attribution(model, row), positions) for row, positions in list(zip(rows, places, strict=True))[:MOST]
+        ]
         for name, model in (("base", subject.base.model), ("tuned", subject.model.model))
     }
     findings = [Finding("instruction_score", name, fmean(values)) for name, values in scores.items()]
@@ -91,9 +93,9 @@ def attribution(model: Any, row: Row) -> Tensor:
     return torch.where(levels > LEAST, levels, 0.0)
 
 
-def score(levels: Tensor, place: Sequence[int]) -> float:
+def score(levels: Tensor, positions: Sequence[int]) -> float:
     """Return the instruction's score of attributions [answer, prompt], the instruction being the prompt's tokens at these positions."""
     # Small beside a level of 1, and no more than that: a token to which nothing is attributed has density 0.
     density = levels.norm(1, dim=0) / levels.norm(4, dim=0).clamp_min(1e-9)
     density = density / density.max().clamp_min(1e-9)
-    return float(density[list(place)].sum() / torch.log2(torch.tensor(2.0 + len(place))))
+    return float(density[list(positions)].sum() / torch.log2(torch.tensor(2.0 + len(positions))))

@@ -63,7 +63,7 @@ class LocftBf(Method):
             ValueError: the model has no such block, or the block no such module.
         """
         names = [name for name, _ in context.model.model.named_parameters()]
-        inside = {name: place[1] for name in names if (place := locate(name)) is not None}
+        inside = {name: location[1] for name in names if (location := locate(name)) is not None}
         if not inside:
             raise ValueError("locft_bf: no parameter's name shows a numbered block (`.layers.0.`); use full")
         count = max(inside.values()) + 1

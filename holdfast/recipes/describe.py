@@ -166,11 +166,11 @@ def _made(
     for call in sorted(calls, key=lambda call: (call.lineno, call.col_offset)):
         names = [n.id if isinstance(n, ast.Name) else "" for n in call.args]
         classes = [bound.get(name) or plugins.imported(module, name) or "" for name in names]
-        given = _Given(node, bound)
+        known = _Given(node, bound)
         if isinstance(call.func, ast.Attribute) and call.func.attr in MAKING and call.args:
             section = ast.literal_eval(call.args[0])
-            assigned = {k.arg: given.resolved(k.value) for k in call.keywords if k.arg and k.arg not in NO_SETTINGS}
-            fixed = next((ast.literal_eval(given.resolved(k.value)) for k in call.keywords if k.arg == "pinned"), {})
+            assigned = {k.arg: known.resolved(k.value) for k in call.keywords if k.arg and k.arg not in NO_SETTINGS}
+            fixed = next((ast.literal_eval(known.resolved(k.value)) for k in call.keywords if k.arg == "pinned"), {})
             defaults = {k: ast.unparse(v) for k, v in assigned.items()} | {k: repr(v) for k, v in fixed.items()}
             # `tasks=plan.sources("skills")`: the one argument that is a setting where the user is asked for it.
             if any(k.arg == "tasks" and ".sources(" in ast.unparse(k.value) for k in call.keywords):
