@@ -198,7 +198,7 @@ def _check_types(config: Mapping[str, Any], path: Path) -> None:
     types |= {"stages": TypeAdapter(dict[str, dict[str, Any]]), "general": TypeAdapter(str | list[str] | None)}
     types |= dict.fromkeys(("curate", "edit", "decode", "probe"), optional_text)
     types |= {"shots": TypeAdapter(Annotated[list[Annotated[int, Field(ge=0, le=1000)]], Field(min_length=1)])}
-    types |= {"limit": TypeAdapter(Annotated[int, Field(ge=1)] | None), "seed": TypeAdapter(int)}
+    types |= {"limit": TypeAdapter(Annotated[int | None, Field(ge=1)]), "seed": TypeAdapter(int)}
     types |= {"noise_floor": TypeAdapter(bool), "analyses": TypeAdapter(list[str]), "dtype": TypeAdapter(str)}
     for key, checker in types.items():
         if key not in config:

@@ -87,7 +87,19 @@ def read_gguf(path: Path) -> GgufFile:
             f"{path}: to read a GGUF file, install the gguf package: pip install 'holdfast[gguf]'"
         ) from error
     try:
-        reader = gguf.GGUFReader(path)
+
+        class Reader(gguf.GGUFReader):
+            """Refuse a list that says it has more entries than the file has bytes: each would be looked for, for hours."""
+
+            def _get_field_parts(self, orig_offs: int, raw_type: int) -> Any:
+                if (
+                    raw_type == gguf.GGUFValueType.ARRAY
+                    and int(self._get(orig_offs + 4, np.uint64)[0]) > self.data.size
+                ):
+                    raise ValueError("a list longer than the file")
+                return super()._get_field_parts(orig_offs, raw_type)
+
+        reader = Reader(path)
         metadata = {name: field.contents() for name, field in reader.fields.items()}
     except (ValueError, KeyError, IndexError, TypeError, OverflowError, MemoryError, UnicodeDecodeError) as error:
         if "appears to be version" in str(error):

@@ -28,7 +28,11 @@ LONGEST = 40_000  # characters of a message
 PARTS = {name: target.part for name, target in targets().items()}
 TOTAL = int(os.environ.get("HOLDFAST_FUZZ", "0"))
 EACH = settings(
-    max_examples=FEW, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck)
+    max_examples=FEW,
+    deadline=None,
+    database=None,
+    derandomize=True,
+    suppress_health_check=[*HealthCheck.__members__.values()],
 )
 
 

@@ -317,3 +317,19 @@ def test_a_tensor_without_a_dimension_is_one_line(tmp_path: Path) -> None:
     writer.close()
     with pytest.raises(ValueError, match=r"a\.gguf: token_embd\.weight has no dimension"):
         read_gguf(path).check_types()
+
+
+def test_a_list_longer_than_the_file_is_refused_at_once(tmp_path: Path) -> None:
+    """Found by fuzzing: gguf's reader would look for each of its entries, for hours."""
+    path = tmp_path / "a.gguf"
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_token_list(["aa", "bb"])
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+    data = path.read_bytes()
+    read_gguf(path)
+    position = data.index(b"aa") - 16  # before the first entry's length, that of the list
+    path.write_bytes(data[:position] + (10**12).to_bytes(8, "little") + data[position + 8 :])
+    with pytest.raises(ValueError, match=r"a\.gguf: is damaged"):
+        read_gguf(path)

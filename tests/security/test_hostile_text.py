@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -125,8 +126,11 @@ def test_the_code_of_a_card_is_the_code_that_is_meant(text: str, tmp_path: Path)
 @pytest.mark.parametrize("text", MARKDOWN, ids=ascii)
 def test_a_study_shows_every_name_as_text(text: str) -> None:
     spread = Spread(50.0, 1.0, 2)
-    spreads = [spread] * 8
-    arms = [Cell(text, arm, "full", {}, 2, None, *spreads) for arm in (text, "full")]
+    names = ("target", "gain", "change", "kept", "matched", "area", "stage_one", "format_share")
+    measured: dict[str, Any] = dict.fromkeys(names, spread)
+    arms = [
+        Cell(task=text, arm=arm, method="full", settings={}, seeds=2, level=None, **measured) for arm in (text, "full")
+    ]
     written = markdown(Study(arms, answered=[TaskScore(text, text, text, "general", 0, 50.0, spread)]), text)
     assert not re.search(r"(?<!\\)[<>]", written)
     assert not re.search(r"(?<!\\)\]\(", written)
