@@ -88,7 +88,7 @@ def read_gguf(path: Path) -> GgufFile:
         ) from error
     try:
 
-        class Reader(gguf.GGUFReader):
+        class BoundedReader(gguf.GGUFReader):
             """Refuse a list that says it has more entries than the file has bytes: each would be looked for, for hours."""
 
             def _get_field_parts(self, orig_offs: int, raw_type: int) -> Any:
@@ -99,7 +99,7 @@ def read_gguf(path: Path) -> GgufFile:
                     raise ValueError("a list longer than the file")
                 return super()._get_field_parts(orig_offs, raw_type)
 
-        reader = Reader(path)
+        reader = BoundedReader(path)
         metadata = {name: field.contents() for name, field in reader.fields.items()}
     except (ValueError, KeyError, IndexError, TypeError, OverflowError, MemoryError, UnicodeDecodeError) as error:
         if "appears to be version" in str(error):
