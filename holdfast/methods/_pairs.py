@@ -90,9 +90,8 @@ class PreferenceMethod(Method):
         if self.from_start:
             with torch.no_grad():
                 # Moved only here: the methods prepare before the model goes to its device. The second move costs nothing.
-                reference = PrefixModel(
-                    self._reference.to(output.states.device), self._model.prompts, self._model.budget
-                )  # pyright: ignore[reportArgumentType]
+                frozen, prompts = self._reference.to(output.states.device), list(self._model.prompts)
+                reference = PrefixModel(frozen, prompts, self._model.budget)
                 start = reference(rows).log_likelihoods(len(rows))
             scores = scores - start
         # A group is never cut between forwards, so rows 2i and 2i + 1 are the chosen and the rejected answer of one example.

@@ -342,6 +342,7 @@ def merge(pretrained: Pretrained, adapter: Path) -> None:
             raise ValueError(
                 f"{adapter}: lacks {_listed(missing)}, which its adapter_config.json asks for; train it again"
             )
+        merged: Any
         try:
             merged = wrapped.merge_and_unload()
         except (NotImplementedError, ValueError):  # PEFT cannot merge this type: its layers stay in the model.

@@ -310,7 +310,7 @@ def test_a_tensor_without_a_dimension_is_one_line(tmp_path: Path) -> None:
 
     path = tmp_path / "a.gguf"
     writer = gguf.GGUFWriter(path, "llama")
-    writer.add_tensor("token_embd.weight", np.float32(1.0).reshape(()))
+    writer.add_tensor("token_embd.weight", np.array(1.0, np.float32))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
