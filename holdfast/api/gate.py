@@ -18,12 +18,27 @@ from holdfast.tasks import sources
 
 @dataclass(frozen=True)
 class Judged:
-    """One run held against a policy. `unchecked` says of which part of the evidence nothing can be said here."""
+    """One run held against a policy.
+
+    `unchecked` says of which part of the evidence nothing can be said here, `floored` names the general tasks on which the base is not
+    above chance, so that they have no rule.
+    """
 
     folder: Path
     checks: list[Check]
     evidence: Evidence
     unchecked: list[str]
+    floored: list[str]
+
+    @property
+    def counts(self) -> str:
+        """Return the numbers of rules by their outcome, and the tasks without a rule, as a sentence."""
+        outcomes = [check.outcome for check in self.checks]
+        text = ", ".join(f"{outcomes.count(outcome)} {outcome}" for outcome in EXIT)
+        left = (
+            f"; without a rule, because the base is not above chance: {', '.join(self.floored)}" if self.floored else ""
+        )
+        return f"{len(outcomes)} rules: {text}{left}."
 
     @property
     def outcome(self) -> Outcome:
@@ -44,14 +59,17 @@ def gate(folders: Iterable[str | Path], policy: str | Path) -> list[Judged]:
         evidence = read_evidence(folder)
         if evidence is None:
             raise ValueError(
-                f"{folder}: has no evidence.json, so nothing says what its numbers were measured on; measure again"
+                f"{folder}: has no evidence.json, so nothing says what its numbers were measured on; a gate takes a folder of "
+                "`evaluate BASE --against TUNED --out DIR` or of `tune`"
             )
         unchecked = check_evidence(folder, evidence)
         try:
-            checks = judge(Summary.of(run.scores), rules)
+            summary = Summary.of(run.scores)
+            checks = judge(summary, rules)
         except ValueError as error:
             raise ValueError(f"{folder}: {error}") from None
-        judged.append(Judged(folder, checks, evidence, unchecked))
+        floored = [f"{line.task} ({line.shots}-shot)" for line in summary.floored if line.task not in rules.tasks]
+        judged.append(Judged(folder, checks, evidence, unchecked, floored))
     return judged
 
 
@@ -130,6 +148,7 @@ def markdown(judged: list[Judged], policy: str | Path) -> str:
         limit = f", at most {run.evidence.limit} items a task" if run.evidence.limit else ""
         lines = [
             f"## {run.folder.resolve().name}: {run.outcome}",
+            run.counts,
             "\n".join(rows),
             f"Base `{base.argument}` ({base.version}); tuned {tuned}; {len(run.evidence.tasks)} tasks at {shots} shots{limit}; "
             f"holdfast {run.evidence.versions.get('holdfast', '?')}; policy `{policy}`.",

@@ -53,9 +53,9 @@ def _gate(folders: list[Path], policy: Path, summary: Path | None, json_: bool) 
         for run in judged:
             output.lines(asdict(check) | {"run": str(run.folder)} for check in run.checks)
     for run in () if json_ else judged:
-        print(f"{run.folder}: {run.outcome} ({len(run.checks)} rules)")
-        for check in run.checks:
-            if check.outcome != "kept":
+        print(f"{run.folder}: {run.outcome} ({run.counts.removesuffix('.')})")
+        for word in ("lost", "cannot tell"):  # the worst first
+            for check in (check for check in run.checks if check.outcome == word):
                 print(f"  {check.rule}: {gate.measured(check)}, {check.items} items: {gate.words(check)}")
         for sentence in run.unchecked:
             print(f"  not compared with what was measured: {sentence}")

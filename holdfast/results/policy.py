@@ -98,7 +98,8 @@ def judge(summary: Summary, policy: Policy) -> list[Check]:
 
     A rule is kept where the whole 95 % interval keeps it, lost where none of it does, and cannot be told between. Losses are called by
     intervals that are widened for the number of rules (Bonferroni), so that one false alarm in all stays as rare as one in twenty; that
-    all is kept needs no such care, because every rule must hold.
+    all is kept needs no such care, because every rule must hold. A general task on which the base is not above chance has no rule, unless
+    the policy names it.
 
     Raises:
         ValueError: the policy names a task that was not measured, or nothing was compared.
@@ -111,6 +112,10 @@ def judge(summary: Summary, policy: Policy) -> list[Check]:
         raise ValueError(f"{names}: asked for by the policy and not measured on both models; measure with --task NAME")
     # Counted first, because the number of rules widens each.
     planned = list(chain.from_iterable(_rules(line, policy) for line in lines))
+    if not planned and policy.retention is None and policy.gain is None:
+        raise ValueError(
+            "the base is above chance on none of the tasks, so that no rule is left; measure others with --task NAME"
+        )
     count = len(planned) + (policy.retention is not None) + (policy.gain is not None)
     checks = [_check(line, sort, bound, fewest, count) for line, sort, bound, fewest in planned]
     if policy.retention is not None:
@@ -132,6 +137,9 @@ Rule = tuple[
 
 
 def _rules(line: TaskResult, policy: Policy) -> list[Rule]:
+    # Counted in no mean either: nothing is there that could be kept. A task that the policy names has to be shown.
+    if line.floored and line.task not in policy.tasks:
+        return []
     task = policy.tasks.get(line.task, TaskPolicy())
     fewest, rules = task.items or policy.items, list[Rule]()
     # What a target must keep is said for it by name: it was tuned to change.

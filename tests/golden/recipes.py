@@ -25,6 +25,7 @@ NEEDS: dict[str, dict[str, Any]] = {
     # The loss of answers that are drawn anew is near 0, and so what moves it is the KL.
     "grpo": {"reward": "reward.py:spread", "samples": 4, "max_new_tokens": 6, "beta": 1.0},
     "lt_sft": {"density": 0.5},
+    "tuned_graft": {"density": 0.3},
     # Their losses hardly move at the rate of the others: a scale near one, a vector from zero, labels of which most weigh little.
     "head_scale": {"learning_rate": 0.1},
     "lofit": {"learning_rate": 0.3},
@@ -86,6 +87,7 @@ def record(name: str, world: Path) -> dict[str, Any]:
     """Train every stage of a recipe and return its losses and weights."""
     root = Path(f"golden-{name}")
     with one_thread(world):
+        shutil.rmtree(root, ignore_errors=True)  # of a call that failed
         stages = plan(name)
         loader = Loader()  # shared, as a run does: a model that a prompt stage gave back must train as a fresh one
         left = [execute(stage, root, loader) for stage in stages]

@@ -69,7 +69,12 @@ def test_golden_losses_notice_a_missing_step_and_a_flipped_sign(
     """In every stage, and on another class of machine too: the losses move by more than rounding may."""
     old = read(recipes.HERE / f"{name}.json")["losses"]
     monkeypatch.setattr(torch.optim.AdamW, "step", step)
-    new = recipes.record(name, world)["losses"]
+    try:
+        new = recipes.record(name, world)["losses"]
+    except ValueError as error:
+        if "has the weights of the base" not in str(error):
+            raise
+        return  # a recipe that goes on from a tuned model notices by itself that nothing was tuned
     for key in (key for key in old if key.endswith(" loss")):
         furthest = max(abs(one - other) for one, other in zip(old[key], new[key], strict=True))
         assert furthest > 2 * TOLERANCE, f"{name}, {key}: moved by {furthest} only"

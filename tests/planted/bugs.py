@@ -178,7 +178,7 @@ MEASURING = (
         'questions.ask("evaluate-base", questions.others)', 'replace(questions.ask("evaluate-base", questions.others), limit=None)',
         "stages/test_measure.py"),
     Bug("the second measurement of the base is the first again", "stages/measure.py",
-        'demonstrations="sampled", batch_tokens=4096', 'batch_tokens=4096',
+        'demonstrations=other, batch_tokens=4096', 'batch_tokens=4096',
         "stages/test_measure.py"),
     Bug("general tasks along the way are asked behind the prompt", "stages/measure.py",
         'tasks=tasks.general, prompt="off" if owners else None)',

@@ -113,7 +113,8 @@ def test_nothing_written_is_worth_nothing(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", METRICS)
-def test_the_order_of_the_items_changes_nothing(name: str) -> None:
+def test_the_order_of_the_items_changes_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ALLOW_CODE_EVAL", "1")  # pass@1 runs the answers
     outputs = [
         item(o.output, o.target, choices=(o.target, "z"), logprobs=(-len(o.target), -20.0), checks=("contains cat",))
         for o in corpus(50, 9)
