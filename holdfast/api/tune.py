@@ -117,6 +117,11 @@ def tune(
         loading=Loading(dtype, device), demonstrations=demonstrations,
     )  # fmt: skip
     if processes().is_main_process:
+        # A task that was meant to be kept and stands among the targets would be trained on, and nothing else would say so.
+        targets, kept = ([one_line(ref.task.name) for ref in refs] for refs in (tasks.targets, tasks.general))
+        print(
+            f"holdfast: tunes on {_few(targets)}; measures on {_few(kept) or 'nothing'} what is kept", file=sys.stderr
+        )
         # Before the first step: afterwards nobody looks for the reason of a high score.
         for ref in tasks.targets:
             for sentence in leakage(ref.task).sentences(one_line(ref.task.name)):
@@ -138,6 +143,12 @@ def tune(
             _write_run(folder, root, plan, outputs)
             clear_points(trained)
     return Run(folder)
+
+
+def _few(names: Sequence[str]) -> str:
+    """Return the first names of a list, and how many more there are."""
+    more = f" and {len(names) - 4} more" if len(names) > 4 else ""
+    return ", ".join(names[:4]) + more
 
 
 @contextmanager
