@@ -119,9 +119,8 @@ def tune(
     if processes().is_main_process:
         # A task that was meant to be kept and stands among the targets would be trained on, and nothing else would say so.
         targets, kept = ([one_line(ref.task.name) for ref in refs] for refs in (tasks.targets, tasks.general))
-        print(
-            f"holdfast: tunes on {_few(targets)}; measures on {_few(kept) or 'nothing'} what is kept", file=sys.stderr
-        )
+        measured = f"is measured on {_few(kept)}" if kept else "is not measured"
+        print(f"holdfast: tunes on {_few(targets)}; what is kept {measured}", file=sys.stderr, flush=True)
         # Before the first step: afterwards nobody looks for the reason of a high score.
         for ref in tasks.targets:
             for sentence in leakage(ref.task).sentences(one_line(ref.task.name)):

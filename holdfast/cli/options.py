@@ -20,7 +20,7 @@ Shots = Annotated[str, typer.Option(help="Numbers of demonstrations, such as 0,1
 General = Annotated[
     list[str] | None,
     typer.Option(
-        help="A task or a suite whose abilities should be kept; repeat it. Default: everyday (for 'lab' its own); none: nothing."
+        help="A task or a suite whose abilities should be kept; --general for each. Default: everyday (for 'lab' its own); none: nothing."
     ),
 ]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Any field of any stage: prompt.steps=200.")]
