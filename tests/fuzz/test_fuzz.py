@@ -32,7 +32,8 @@ EACH = settings(
     deadline=None,
     database=None,
     derandomize=True,
-    suppress_health_check=[*HealthCheck.__members__.values()],
+    # A reader that refuses most inputs, and one on a busy machine that is slow, are as they should be.
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
 )
 
 
