@@ -221,7 +221,11 @@ def _no_warnings() -> Iterator[None]:
 def _tokenizer(source: str | Path, options: dict[str, Any]) -> Any:
     """Return transformers' tokenizer of a model; one that is a SentencePiece file alone needs two more packages."""
     try:
-        return AutoTokenizer.from_pretrained(source, **options)
+        tokenizer = AutoTokenizer.from_pretrained(source, **options)
+        # transformers takes whatever stands there, and fails at the first text.
+        if not isinstance(tokenizer.model_max_length, int | float):
+            raise ValueError("`model_max_length` in its tokenizer_config.json is no number; write one, or remove it")
+        return tokenizer
     except (ValueError, ImportError) as error:
         if not any(word in str(error).lower() for word in ("sentencepiece", "tiktoken", "protobuf")):
             raise
