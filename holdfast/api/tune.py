@@ -117,16 +117,17 @@ def tune(
         loading=Loading(dtype, device), demonstrations=demonstrations,
     )  # fmt: skip
     if processes().is_main_process:
-        # A task that was meant to be kept and stands among the targets would be trained on, and nothing else would say so.
-        targets, kept = ([one_line(ref.task.name) for ref in refs] for refs in (tasks.targets, tasks.general))
-        measured = f"is measured on {_few(kept)}" if kept else "is not measured"
-        print(f"holdfast: tunes on {_few(targets)}; what is kept {measured}", file=sys.stderr, flush=True)
         # Before the first step: afterwards nobody looks for the reason of a high score.
         for ref in tasks.targets:
             for sentence in leakage(ref.task).sentences(one_line(ref.task.name)):
                 print(f"holdfast: {sentence}", file=sys.stderr, flush=True)
     folder = Path(out) if out is not None else Path("runs") / request.folder_name(tasks)
     plan = plan_run(request, tasks, folder)
+    if processes().is_main_process:
+        # A task that was meant to be kept and stands among the targets would be trained on, and nothing else would say so.
+        targets, kept = ([one_line(ref.task.name) for ref in refs] for refs in (tasks.targets, tasks.general))
+        measured = f"is measured on {_few(kept)}" if kept else "is not measured"
+        print(f"holdfast: tunes on {_few(targets)}; what is kept {measured}", file=sys.stderr, flush=True)
     # Nothing was written until here: whatever is wrong with the input leaves no folder behind.
     with _claimed(folder, plan.config, overwrite):
         root = Path(stage_root or RunFolder(folder).stages)
