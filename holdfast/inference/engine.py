@@ -103,7 +103,7 @@ class CombinedEngine:
 
     def combine(self, logits: Sequence[Tensor]) -> Tensor:
         """Return the logits `[N, V]` that follow from those of each engine `[N, V_i]`, row by row."""
-        raise NotImplementedError
+        raise AssertionError(f"{type(self).__name__} has no combine")
 
     @property
     def vocabulary(self) -> int:

@@ -112,11 +112,20 @@ def test_nothing_written_is_worth_nothing(name: str) -> None:
     assert metric(name).value([item("a cat sat here .", "a cat sat here .")]) == pytest.approx(100)
 
 
+CHECKS = {"pass@1": "assert 'cat' in '''{answer}'''"}  # a program, which some of the answers pass
+
+
 @pytest.mark.parametrize("name", METRICS)
 def test_the_order_of_the_items_changes_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ALLOW_CODE_EVAL", "1")  # pass@1 runs the answers
     outputs = [
-        item(o.output, o.target, choices=(o.target, "z"), logprobs=(-len(o.target), -20.0), checks=("contains cat",))
+        item(
+            o.output,
+            o.target,
+            choices=(o.target, "z"),
+            logprobs=(-len(o.target), -20.0),
+            checks=(CHECKS.get(name, "contains cat"),),
+        )
         for o in corpus(50, 9)
     ]
     values = {metric(name).value(random.Random(seed).sample(outputs, 50)) for seed in range(5)}
