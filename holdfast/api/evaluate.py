@@ -15,13 +15,14 @@ from holdfast.evaluation.harness_samples import write_samples
 from holdfast.evaluation.progress import AskingProgress, task_items
 from holdfast.models.reading import default_general
 from holdfast.plugins import refuse_code, snake
-from holdfast.results.metrics import metric
+from holdfast.results import metrics
 from holdfast.results.run_folder import RunFolder, write_results
 from holdfast.results.score import score
 from holdfast.results.scores import Circumstances, Output, PromptState, Score
 from holdfast.results.verdicts import with_spread
 from holdfast.stages.stage import exclusive
 from holdfast.tasks import sources
+from holdfast.tasks.choice_rules import with_rule
 from holdfast.tasks.task import Task
 
 
@@ -36,6 +37,7 @@ def evaluate(
     seed: int = 0,
     demonstrations: str = "first",
     sets: int = 1,
+    metric: str | None = None,
     out: str | Path | None = None,
     decode: Decoding | None = None,
     dtype: str = "auto",
@@ -48,6 +50,7 @@ def evaluate(
 
     Demonstrations are the first of the train split, the same for all items, sampled for each item, or the nearest to it by words
     (`nearest:FOLDER`: by a sentence-embedding model); in so many `sets`, the spread between which `Score.over_sets` says.
+    With `metric`, one of `choice_rules.RULES`, answers are picked by that rule in all tasks whose items have choices.
     With `decode` everything is asked of that technique around the model.
     With `out`, `scores.jsonl`, `outputs.jsonl` and the harness's samples are written into that folder.
 
@@ -61,6 +64,7 @@ def evaluate(
     loaded: list[Task] = []
     for name in sources.arguments(tasks):
         loaded += sources.load_tasks(name)
+    loaded = loaded if metric is None else with_rule(loaded, metric)
     check_askable(
         loaded, max(shots), demonstrations=demonstrations
     )  # Before the model is loaded, which may take minutes.
@@ -69,7 +73,7 @@ def evaluate(
     with asking(
         model, prompt, base=base, dtype=dtype, device=device, trust_remote_code=trust_remote_code, out=folder
     ) as measured:
-        if any(metric(task.metric).pick for task in loaded):
+        if any(metrics.metric(task.metric).pick for task in loaded):
             measured.check_ranks()
         for task in loaded:
             if warning := unread(measured.tokenizer, task, name):

@@ -137,6 +137,7 @@ def evaluate(
     seed: Seed = 0,
     demonstrations: options.Demonstrations = "first",
     sets: options.Sets = 1,
+    metric: options.ChoiceMetric = None,
     analyse: options.AnalyseRun = None,
     decode: options.Decode = None,
     set_: options.DecodeSet = None,
@@ -151,7 +152,7 @@ def evaluate(
 ) -> None:
     """Measure a model on tasks, with a soft prompt attached or not; or beside models that were tuned from it."""
     if against:
-        others = {"--analyse": analyse, "--decode": decode, "--set": set_, "--base": base}
+        others = {"--analyse": analyse, "--decode": decode, "--set": set_, "--base": base, "--metric": metric}
         others |= {"--demonstrations": demonstrations != "first", "--seed": seed}
         if wrong := [name for name, value in others.items() if value]:
             raise ValueError(f"{', '.join(wrong)}: not with --against, which asks all models alike; leave it out")
@@ -178,7 +179,7 @@ def evaluate(
         )  # fmt: skip
     scores = evaluate_model(
         model, tasks, prompt=prompt, base=base, shots=counts, limit=limit, seed=seed, demonstrations=demonstrations, sets=sets,
-        decode=output.decoding(decode, set_), out=out, dtype=dtype, device=device,
+        metric=metric, decode=output.decoding(decode, set_), out=out, dtype=dtype, device=device,
         trust_remote_code=trust_remote_code,
     )  # fmt: skip
     output.scores(scores, json_, lambda: output.table(scores))

@@ -47,6 +47,14 @@ Demonstrations = Annotated[
         "by a sentence-embedding model."
     ),
 ]
+ChoiceMetric = Annotated[
+    str | None,
+    typer.Option(
+        "--metric",
+        help="Pick among a task's choices by this rule: accuracy, accuracy_norm (per byte), accuracy_letter (listed, answered by a "
+        "letter), accuracy_calibrated, accuracy_letter_calibrated (less what is said without the question). Default: the task's.",
+    ),
+]
 MeasuredBehind = Annotated[
     str | None,
     typer.Option(

@@ -7,6 +7,7 @@ from dataclasses import replace
 from itertools import chain
 from typing import Literal
 
+from holdfast.evaluation.calibration import prior_of, questions_without_content
 from holdfast.inference.language_model import LanguageModel
 from holdfast.inference.sampling import Sampling
 from holdfast.results.metrics import metric
@@ -49,34 +50,34 @@ def evaluate(
     indices = items(task, limit, seed)
     pool = task.splits.get("train") or task.splits.get("validation") or ()
     mode = ranking(demonstrations, task.template, pool, shots, skip=demonstration_seed * shots)
-    texts = [
-        render(
-            task.template,
-            examples[i],
-            # By the item's index and not by a running generator: an item has the same demonstrations whatever `limit` is.
-            choose_demonstrations(
-                task.template, pool, shots, mode=mode, seed=demonstration_seed, index=i, exclude=examples[i]
-            ),
-            model.tokenizer,
-            name=f"{task.name}/test[{i}]",
+    # By the item's index and not by a running generator: an item has the same demonstrations whatever `limit` is.
+    before = [
+        choose_demonstrations(
+            task.template, pool, shots, mode=mode, seed=demonstration_seed, index=i, exclude=examples[i]
         )
         for i in indices
     ]
     chosen, new = [examples[i] for i in indices], max_new_tokens or longest_answer(task, model)
-    logprobs = _rank(model, task, indices, chosen, texts) if measure.pick else [None] * len(chosen)
+    texts = [
+        render(task.template, example, shown, model.tokenizer, name=f"{task.name}/test[{i}]")
+        for i, example, shown in zip(indices, chosen, before, strict=True)
+    ]
+    nothing = [None] * len(chosen)
+    free = questions_without_content(task, chosen, before, model.tokenizer) if measure.calibrated else nothing
+    logprobs, priors = _rank(model, task, indices, chosen, texts, free) if measure.pick else (nothing, nothing)
     generates = measure.pick is None or generate_choices
     answers = _generate(model, task, texts, new, num_beams) if generates else [None] * len(chosen)
     truncated = _truncated(model, chosen, texts, new if generates else 0)
-    shown = demonstrations_in_words(shots, demonstrations, demonstration_seed)
+    words = demonstrations_in_words(shots, demonstrations, demonstration_seed)
     decoding = decoding_in_words(ranked=measure.pick is not None, written=generates, num_beams=num_beams)
     outputs = [
         Output(
             variant, prompt, task.name, role, shots, i, text.prompt, example.target, answer or "",
             example.answers or (), example.choices, values, truncated=cut, generated=answer if measure.pick else None,
-            demonstrations=shown, decoding=decoding, checks=example.checks or (),
+            demonstrations=words, decoding=decoding, checks=example.checks or (), prior=prior,
         )
-        for i, example, text, values, answer, cut in zip(
-            indices, chosen, texts, logprobs, answers, truncated, strict=True
+        for i, example, text, values, prior, answer, cut in zip(
+            indices, chosen, texts, logprobs, priors, answers, truncated, strict=True
         )
     ]  # fmt: skip
     if measure.pick:
@@ -132,18 +133,35 @@ def longest_answer(task: Task, model: LanguageModel) -> int:
 
 
 def _rank(
-    model: LanguageModel, task: Task, indices: Sequence[int], examples: Sequence[Example], texts: Sequence[Rendered]
-) -> list[tuple[float, ...] | None]:
-    pairs: list[tuple[str, str]] = []
+    model: LanguageModel,
+    task: Task,
+    indices: Sequence[int],
+    examples: Sequence[Example],
+    texts: Sequence[Rendered],
+    free: Sequence[Sequence[str] | None],
+) -> tuple[list[tuple[float, ...]], list[tuple[float, ...] | None]]:
+    """Return each item's log-likelihoods of its choices, and `prior` behind its questions `free` of content, where there are any."""
+    asked: list[list[tuple[str, str]]] = []
     for index, example, text in zip(indices, examples, texts, strict=True):
         if not example.choices:
             raise ValueError(
                 f"{task.name}/test[{index}] has no choices to rank; give every example `choices`, or use the metric exact_match"
             )
-        pairs += [(text.prompt, choice) for choice in _choices(example, text)]
-    # All in one call, because the model computes a prompt once for all of its choices.
-    values = iter(score.value for score in model.loglikelihood(pairs))
-    return [tuple(next(values) for _ in example.choices or ()) for example in examples]
+        asked.append([(text.prompt, choice) for choice in _choices(example, text)])
+    without = [
+        [[(prompt, choice) for _, choice in pairs] for prompt in prompts or ()]
+        for pairs, prompts in zip(asked, free, strict=True)
+    ]
+    # Items share the questions without content, which are asked once. All in one call, because the model computes a prompt once for
+    # all of its choices.
+    shared = dict.fromkeys(chain.from_iterable(chain.from_iterable(without)))
+    pairs = [*chain.from_iterable(asked), *shared]
+    values = [score.value for score in model.loglikelihood(pairs)]
+    known = dict(zip(shared, values[len(pairs) - len(shared) :], strict=True))
+    rest = iter(values)
+    logprobs = [tuple(next(rest) for _ in pairs) for pairs in asked]
+    priors = [prior_of([[known[pair] for pair in pairs] for pairs in each]) if each else None for each in without]
+    return logprobs, priors
 
 
 def _choices(example: Example, text: Rendered) -> list[str]:

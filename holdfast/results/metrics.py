@@ -37,7 +37,8 @@ class Metric:
 
     `measure(output)` is one item's row of s statistics. `total(sums [..., s], n)` is the value of n items with these column
     sums, before scaling; None is the mean of one statistic, which lies in 0 to 1. `pick(output)` is the answer where it is chosen by the
-    choices' log-likelihoods; None where it is generated. `signature(outputs)` says exactly what was computed.
+    choices' log-likelihoods; None where it is generated; `calibrated` where it also needs those without the question's content
+    (`Output.prior`). `signature(outputs)` says exactly what was computed.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Metric:
     pick: Callable[[Output], str] | None = None
     signature: Callable[[Sequence[Output]], str] = lambda outputs: ""
     recorded: bool = False
+    calibrated: bool = False
 
     @property
     def unit(self) -> float:
@@ -110,10 +112,12 @@ def answered(output: Output) -> Output:
 # Choices, ranked by log-likelihood.
 
 
-def ranked(output: Output, *, normalised: bool = False) -> str:
+def ranked(output: Output, *, normalised: bool = False, calibrated: bool = False) -> str:
     """Return the choice with the greatest log-likelihood, summed over its tokens, or per UTF-8 byte where `normalised`.
 
-    The first of equals wins. Choices that are spelled alike are one answer.
+    Where `calibrated`, the choice that gains most by the question: its log-likelihood less that without the question's content, which is
+    the greatest probability after contextual calibration (Zhao et al. 2021) and the greatest pointwise mutual information (Holtzman et
+    al. 2021). The first of equals wins. Choices that are spelled alike are one answer.
 
     Raises:
         ValueError: there are no choices, or their log-likelihoods are not numbers that can be ranked.
@@ -124,6 +128,15 @@ def ranked(output: Output, *, normalised: bool = False) -> str:
             "the metric exact_match"
         )
     values = output.logprobs
+    if calibrated:
+        if output.prior is None:
+            raise ValueError(
+                f"{output.task}[{output.index}]: what the model says of the choices without the question was not asked; measure it again"
+            )
+        # Impossible with the question and without: it gains nothing, where the difference would be no number.
+        values = [
+            value if value == -math.inf else value - before for value, before in zip(values, output.prior, strict=True)
+        ]
     # argmax would take the first NaN for the greatest: a broken model would be marked like one that guesses.
     if any(math.isnan(value) or value == math.inf for value in values) or all(value == -math.inf for value in values):
         raise ValueError(
@@ -136,9 +149,16 @@ def ranked(output: Output, *, normalised: bool = False) -> str:
     return output.choices[int(np.argmax(values))]
 
 
-def _accuracy(name: str, pick: Callable[[Output], str], says: str) -> Metric:
-    # The chosen text is compared and not its index: choices that are spelled alike are one answer.
-    return Metric(name, 1.0, lambda output: (float(pick(output) in accepted(output)),), None, pick, lambda _: says)
+def _accuracy(name: str, says: str, *, normalised: bool = False, calibrated: bool = False) -> Metric:
+    pick = partial(ranked, normalised=normalised, calibrated=calibrated)
+    if calibrated:
+        says += " less that without the question's content"
+
+    def measure(output: Output) -> tuple[float]:
+        # The chosen text is compared and not its index: choices that are spelled alike are one answer.
+        return (float(pick(output) in accepted(output)),)
+
+    return Metric(name, 1.0, measure, None, pick, lambda _: says, calibrated=calibrated)
 
 
 # Short answers.
@@ -312,8 +332,11 @@ def chrf_from_sums(sums: Array, n: int) -> Array:
 METRICS: dict[str, Metric] = {
     m.name: m
     for m in (
-        _accuracy("accuracy", ranked, "greatest sum of log-likelihoods"),
-        _accuracy("accuracy_norm", partial(ranked, normalised=True), "greatest log-likelihood per byte"),
+        _accuracy("accuracy", "greatest sum of log-likelihoods"),
+        _accuracy("accuracy_norm", "greatest log-likelihood per byte", normalised=True),
+        _accuracy("accuracy_calibrated", "greatest sum of log-likelihoods", calibrated=True),
+        _accuracy("accuracy_letter", "greatest log-likelihood of the choice's letter"),
+        _accuracy("accuracy_letter_calibrated", "greatest log-likelihood of the choice's letter", calibrated=True),
         Metric("exact_match", 1.0, _exact_match, signature=_exact_match_signature),
         Metric("starts_with", 1.0, _starts_with, signature=lambda _: "begins with an accepted answer, when stripped"),
         Metric("f1", 1.0, _f1, signature=lambda _: "bags of words, compared as by SQuAD"),

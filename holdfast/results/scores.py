@@ -118,7 +118,8 @@ class Output:
     """One item as it was asked and answered: the line of `outputs.jsonl` behind a score.
 
     `scores` holds the item's own value per metric (absent for metrics that exist only over a corpus); `logprobs` the
-    log-likelihood of each choice, where choices were ranked. `output` is the chosen or generated answer; `generated` is what
+    log-likelihood of each choice, where choices were ranked, and `prior` that of each without the question's content, as a share of
+    all of them, where that was asked too. `output` is the chosen or generated answer; `generated` is what
     the model wrote of its own accord, where choices were ranked and that was asked for too. `demonstrations` and `decoding` say in
     words which examples stood before the question and how the answer was found; empty in records of versions that did not write them.
     `checks` are what a program checks of this item's answer, by the metric `checked`.
@@ -143,6 +144,7 @@ class Output:
     demonstrations: str = ""
     decoding: str = ""
     checks: tuple[str, ...] = ()
+    prior: tuple[float, ...] | None = None
 
 
 def write_jsonl(path: Path, records: Iterable[Any]) -> None:

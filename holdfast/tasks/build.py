@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from statistics import median
 
+from holdfast.tasks.choice_rules import ASKED_OTHERWISE, marked_by
 from holdfast.tasks.conversation import assistant_turn, without_thinking
 from holdfast.tasks.error_list import Problems, short_repr
 from holdfast.tasks.jinja import compile_template, evaluate, fill
@@ -50,7 +51,8 @@ def to_task(draft: Draft, problems: Problems, seed: int = 0) -> Task:
         raise ValueError(
             f"{short_repr(draft.source)}: its name has control characters; rename it, or give a `name` in its task.yaml"
         )
-    return Task(name, splits, template, metric, version(template, splits), draft.source)
+    task = Task(name, splits, template, metric, version(template, splits), draft.source)
+    return marked_by(task, metric) if metric in ASKED_OTHERWISE else task
 
 
 def _answers_before(example: Example) -> bool:

@@ -7,6 +7,9 @@ from typing import Literal
 METRICS = (
     "accuracy",
     "accuracy_norm",
+    "accuracy_calibrated",
+    "accuracy_letter",
+    "accuracy_letter_calibrated",
     "exact_match",
     "starts_with",
     "f1",

@@ -124,6 +124,7 @@ def test_the_order_of_the_items_changes_nothing(name: str, monkeypatch: pytest.M
             o.target,
             choices=(o.target, "z"),
             logprobs=(-len(o.target), -20.0),
+            prior=(-0.5, -1.0),
             checks=(CHECKS.get(name, "contains cat"),),
         )
         for o in corpus(50, 9)
@@ -150,12 +151,12 @@ def test_an_unknown_metric_is_refused_with_the_nearest_name() -> None:
         metric("rougel")
 
 
-@pytest.mark.parametrize("name", ["accuracy", "accuracy_norm"])
+@pytest.mark.parametrize("name", ["accuracy", "accuracy_norm", "accuracy_calibrated"])
 @pytest.mark.parametrize("values", [(math.nan, math.nan), (-1.0, math.nan), (math.inf, -1.0), (-math.inf, -math.inf)])
 def test_log_likelihoods_that_cannot_be_ranked_are_refused(name: str, values: tuple[float, ...]) -> None:
     """The first NaN would be taken for the greatest: an accuracy of a half, with an interval, for a model that is broken."""
     with pytest.raises(ValueError, match=r"t\[0\]: the choices' log-likelihoods are .*not finite"):
-        metric(name).value([item(target="a", choices=("a", "b"), logprobs=values)])
+        metric(name).value([item(target="a", choices=("a", "b"), logprobs=values, prior=(-1.0, -0.5))])
 
 
 def test_a_choice_that_is_impossible_is_ranked_last() -> None:
