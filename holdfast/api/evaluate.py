@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import product
+from itertools import chain, product
 from pathlib import Path
 
 from holdfast.api.load import asking
@@ -23,7 +23,6 @@ from holdfast.results.verdicts import with_spread
 from holdfast.stages.stage import exclusive
 from holdfast.tasks import sources
 from holdfast.tasks.choice_rules import with_rule
-from holdfast.tasks.task import Task
 
 
 def evaluate(
@@ -61,13 +60,10 @@ def evaluate(
         raise ValueError(
             f"{sets} sets of demonstrations are asked for, and the first ones are one set; ask for sampled or nearest demonstrations"
         )
-    loaded: list[Task] = []
-    for name in sources.arguments(tasks):
-        loaded += sources.load_tasks(name)
+    loaded = list(chain.from_iterable(map(sources.load_tasks, sources.arguments(tasks))))
     loaded = loaded if metric is None else with_rule(loaded, metric)
-    check_askable(
-        loaded, max(shots), demonstrations=demonstrations
-    )  # Before the model is loaded, which may take minutes.
+    # Before the model is loaded, which may take minutes.
+    check_askable(loaded, max(shots), demonstrations=demonstrations)
     name = str(model.folder if isinstance(model, Run) else model)
     folder = None if out is None else Path(out)
     with asking(

@@ -141,25 +141,25 @@ def _rank(
     free: Sequence[Sequence[str] | None],
 ) -> tuple[list[tuple[float, ...]], list[tuple[float, ...] | None]]:
     """Return each item's log-likelihoods of its choices, and `prior` behind its questions `free` of content, where there are any."""
-    asked: list[list[tuple[str, str]]] = []
+    questions: list[list[tuple[str, str]]] = []
     for index, example, text in zip(indices, examples, texts, strict=True):
         if not example.choices:
             raise ValueError(
                 f"{task.name}/test[{index}] has no choices to rank; give every example `choices`, or use the metric exact_match"
             )
-        asked.append([(text.prompt, choice) for choice in _choices(example, text)])
+        questions.append([(text.prompt, choice) for choice in _choices(example, text)])
     without = [
         [[(prompt, choice) for _, choice in pairs] for prompt in prompts or ()]
-        for pairs, prompts in zip(asked, free, strict=True)
+        for pairs, prompts in zip(questions, free, strict=True)
     ]
     # Items share the questions without content, which are asked once. All in one call, because the model computes a prompt once for
     # all of its choices.
     shared = dict.fromkeys(chain.from_iterable(chain.from_iterable(without)))
-    pairs = [*chain.from_iterable(asked), *shared]
+    pairs = [*chain.from_iterable(questions), *shared]
     values = [score.value for score in model.loglikelihood(pairs)]
     known = dict(zip(shared, values[len(pairs) - len(shared) :], strict=True))
     rest = iter(values)
-    logprobs = [tuple(next(rest) for _ in pairs) for pairs in asked]
+    logprobs = [tuple(next(rest) for _ in pairs) for pairs in questions]
     priors = [prior_of([[known[pair] for pair in pairs] for pairs in each]) if each else None for each in without]
     return logprobs, priors
 
