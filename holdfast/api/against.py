@@ -4,7 +4,9 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+from holdfast.api.measurement import Measurement, recorded
 from holdfast.api.versions import library_versions
 from holdfast.evaluation.ask import check_askable
 from holdfast.evaluation.harness_samples import write_samples
@@ -90,6 +92,7 @@ def against(
     dtype: str = "auto",
     device: str = "auto",
     trust_remote_code: bool = False,
+    overwrite: bool = False,
 ) -> list[Path]:
     """Ask a base and models that were tuned from it the same items; return the folder of each tuned model's page, as after `tune`.
 
@@ -97,10 +100,10 @@ def against(
     that is known: then the page also says what was gained, and whether the target's format has spread. Each model is a folder, a hub id,
     a GGUF file, a PEFT adapter, `lab`, a run's folder, or behind a server (`openai:URL#NAME`). `prompt` is a soft prompt that goes with
     the tuned model: it counts attached on the targets, and removed on all else. Several tuned models have a folder each below `out`, and
-    share a comparison there. The same call goes on where it was stopped.
+    share a comparison there. The same call goes on where it was stopped; another one on the same `out` needs `overwrite`.
 
     Raises:
-        ValueError: there is no such model or task, or `out` holds a run of `tune`.
+        ValueError: there is no such model or task; or `out` holds a run of `tune`, another measurement, or files that are not ours.
     """
     models = [TunedModel.of(name, None if prompt is None else str(prompt)) for name in sources.arguments(tuned)]
     # By default those that a run of `tune` measures.
@@ -112,10 +115,10 @@ def against(
     folder = (
         Path(out) if out is not None else Path("runs") / f"{_short(str(base))}-against-{_short(models[0].argument)}"
     )
-    if RunFolder(folder).is_run:
-        raise ValueError(f"{folder}: holds a run of `tune`, whose numbers these would replace; give another --out")
     arguments = [str(base), *(model.model for model in models)]
     date = _date(arguments, any(ref.task.template.chat for ref in refs), trust_remote_code)
+    # A measurement that goes on the next day asks in the words of the day on which it began.
+    date = date and recorded(folder).get("date", date)
     first = Evaluate(
         "evaluate-base", str(base), tasks=refs, shots=tuple(shots), limit=limit, model_version=resolve.version(str(base)),
         toward=next((ref for ref in refs if ref.role == "target"), None), trust_remote_code=trust_remote_code, date=date,
@@ -124,11 +127,14 @@ def against(
     # That of a server is not known.
     local = [name for name in arguments if endpoint_of(name) is None]
     first = replace(first, loading=Loading(dtype, device).resolved(resolve.resolve(local[0])) if local else FP32)
+    folders = _folders(folder, models)
+    measurement = Measurement(folder, _settings(first, models), pages=True, overwrite=overwrite)
+    measurement.check()
     folder.mkdir(parents=True, exist_ok=True)
     with exclusive(folder, "another command works here; waiting for it to end"):
+        measurement.claim(folders)
         root, loader = RunFolder(folder).stages, Loader()
         answers = first.outputs(root, loader)
-        folders = _folders(folder, models)
         for model, path in zip(models, folders, strict=True):
             outputs = list(answers)
             for evaluation in model.evaluations(first):
@@ -137,6 +143,21 @@ def against(
         if len(folders) > 1:
             write_comparison(folders, folder)
     return folders
+
+
+def _settings(first: Evaluate, models: Sequence[TunedModel]) -> dict[str, Any]:
+    """Return everything that the numbers depend on, under the names of the options."""
+    return {
+        "command": "evaluate --against",
+        "MODEL": [first.model, first.model_version],
+        "against": [[model.argument, *([part.argument, part.version] for part in model.parts)] for model in models],
+        "task": [[ref.argument, ref.version] for ref in first.tasks if ref.role != "target"],
+        "target": [[ref.argument, ref.version] for ref in first.tasks if ref.role == "target"],
+        "shots": first.shots,
+        "limit": first.limit,
+        "dtype": first.loading.dtype,
+        "date": first.date,
+    }
 
 
 def _write(folder: Path, outputs: Sequence[Output], tuned: TunedModel, first: Evaluate) -> None:

@@ -1,12 +1,14 @@
 """Evaluate a model on tasks without training it: the Python name behind `holdfast evaluate`."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import chain, product
 from pathlib import Path
 
 from holdfast.api.load import asking
+from holdfast.api.measurement import Measurement
 from holdfast.api.tune import Run
 from holdfast.api.versions import library_versions
 from holdfast.decoding.base import Decoding
@@ -42,6 +44,7 @@ def evaluate(
     dtype: str = "auto",
     device: str = "auto",
     trust_remote_code: bool = False,
+    overwrite: bool = False,
 ) -> list[Score]:
     """Return the scores of a model on tasks, without training; `model`, `prompt`, `base`, `dtype` and `device` are as in `load`.
 
@@ -51,10 +54,11 @@ def evaluate(
     (`nearest:FOLDER`: by a sentence-embedding model); in so many `sets`, the spread between which `Score.over_sets` says.
     With `metric`, one of `choice_rules.RULES`, answers are picked by that rule in all tasks whose items have choices.
     With `decode` everything is asked of that technique around the model.
-    With `out`, `scores.jsonl`, `outputs.jsonl` and the harness's samples are written into that folder.
+    With `out`, `scores.jsonl`, `outputs.jsonl` and the harness's samples are written into that folder, which may hold no other
+    measurement unless `overwrite` is on.
 
     Raises:
-        ValueError: there is no such model, prompt or task, or a task has nothing to ask.
+        ValueError: there is no such model, prompt or task, a task has nothing to ask, or `out` holds other results.
     """
     if sets > 1 and demonstrations == "first":
         raise ValueError(
@@ -66,9 +70,18 @@ def evaluate(
     check_askable(loaded, max(shots), demonstrations=demonstrations)
     name = str(model.folder if isinstance(model, Run) else model)
     folder = None if out is None else Path(out)
+    settings = {
+        "command": "evaluate", "MODEL": name, "prompt": prompt and str(prompt), "base": base and str(base),
+        "task": [[task.name, task.version] for task in loaded], "shots": sorted(shots), "limit": limit, "seed": seed,
+        "demonstrations": demonstrations, "demonstration-sets": sets, "metric": metric, "decode": repr(decode), "dtype": dtype,
+    }  # fmt: skip
+    if claimed := folder and Measurement(folder, settings, pages=False, overwrite=overwrite):
+        claimed.check()
     with asking(
         model, prompt, base=base, dtype=dtype, device=device, trust_remote_code=trust_remote_code, out=folder
     ) as measured:
+        if claimed:
+            claimed.claim()
         if any(metrics.metric(task.metric).pick for task in loaded):
             measured.check_ranks()
         for task in loaded:
@@ -76,22 +89,14 @@ def evaluate(
                 print(warning, file=sys.stderr, flush=True)
         answering = measured if decode is None else decode.wrap(measured)
         state: PromptState = "on" if measured.origin.attached else "off" if prompt == "off" else None
-        outputs: list[list[Output]] = [[] for _ in range(sets)]  # By set, so that each gives scores of its own.
-        # Without demonstrations all sets are one.
-        cells = [(task, k, number) for task, k, number in product(loaded, shots, range(sets)) if k or number == 0]
-        with AskingProgress(name, [task_items(task, limit) for task, _, _ in cells]) as progress:
-            for task, k, number in cells:
-                again = f", demonstrations {number + 1} of {sets}" if sets > 1 and k else ""
-                progress.begin(f"{task.name}, {k} shot{'' if k == 1 else 's'}{again}")
-                # Also of a tuned run the variant is `base`: nothing is compared here, and the model's name tells scores apart.
-                answers = ask(
-                    answering, task, role="target", shots=k, limit=limit, seed=seed, variant="base", prompt=state,
-                    demonstrations=demonstrations, demonstration_seed=number,
-                )  # fmt: skip
-                if decode is not None:
-                    answers = [replace(o, decoding=f"{snake(type(decode).__name__)}: {o.decoding}") for o in answers]
-                outputs[number] += answers
-                progress.done()
+        # Also of a tuned run the variant is `base`: nothing is compared here, and the model's name tells scores apart.
+        question = partial(
+            ask, answering, role="target", limit=limit, seed=seed, variant="base", prompt=state, demonstrations=demonstrations
+        )  # fmt: skip
+        outputs = _answers(question, name, loaded, shots, sets, limit)
+        if decode is not None:
+            technique = snake(type(decode).__name__)
+            outputs = [[replace(o, decoding=f"{technique}: {o.decoding}") for o in answers] for answers in outputs]
         origin = measured.origin
         made = Circumstances(
             model=name, model_hash=origin.hash, seed=seed, versions=library_versions(name), dtype=origin.dtype, device=origin.device
@@ -100,11 +105,26 @@ def evaluate(
         scores, *others = (score(part, loaded, circumstances=made) for part in outputs)
         scores = with_spread(scores, others)
         if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
             # Two evaluations that end at once in one folder would write into the same unfinished files.
             with exclusive(folder, "another command writes here; waiting for it to end"):
                 write_samples(folder, write_results(folder, outputs[0], scores, loaded), loaded)
     return scores
+
+
+def _answers(
+    question: Callable[..., list[Output]], name: str, tasks: Sequence[Task], shots: Sequence[int], sets: int, limit: int | None
+) -> list[list[Output]]:  # fmt: skip
+    """Ask every task at every number of shots; return the answers by set of demonstrations, so that each gives scores of its own."""
+    outputs: list[list[Output]] = [[] for _ in range(sets)]
+    # Without demonstrations all sets are one.
+    cells = [(task, k, number) for task, k, number in product(tasks, shots, range(sets)) if k or number == 0]
+    with AskingProgress(name, [task_items(task, limit) for task, _, _ in cells]) as progress:
+        for task, k, number in cells:
+            again = f", demonstrations {number + 1} of {sets}" if sets > 1 and k else ""
+            progress.begin(f"{task.name}, {k} shot{'' if k == 1 else 's'}{again}")
+            outputs[number] += question(task, shots=k, demonstration_seed=number)
+            progress.done()
+    return outputs
 
 
 def default_tasks(model: str, *, trust_code: bool = False, trust_remote_code: bool = False) -> list[str]:

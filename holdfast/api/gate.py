@@ -85,7 +85,7 @@ def check_evidence(folder: Path, evidence: Evidence) -> list[str]:
     Raises:
         ValueError: the numbers, a model or a task are not what was measured.
     """
-    again = "measure again"
+    again = "measure again, with --overwrite"
     if changed := changed_files(folder, evidence):
         raise ValueError(f"{folder / changed[0]}: is not as it was measured; {again}")
     unchecked = []

@@ -149,6 +149,7 @@ def evaluate(
     json_: Json = False,
     against: options.Against = None,
     target: options.AgainstTarget = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Measure a model on tasks, with a soft prompt attached or not; or beside models that were tuned from it."""
     if against:
@@ -157,7 +158,7 @@ def evaluate(
         if wrong := [name for name, value in others.items() if value]:
             raise ValueError(f"{', '.join(wrong)}: not with --against, which asks all models alike; leave it out")
         compare.against(
-            model, against, task, target, prompt, shots, limit, out, trust_remote_code, json_, dtype, device
+            model, against, task, target, prompt, shots, limit, out, trust_remote_code, json_, dtype, device, overwrite
         )
         return
     if target:
@@ -180,7 +181,7 @@ def evaluate(
     scores = evaluate_model(
         model, tasks, prompt=prompt, base=base, shots=counts, limit=limit, seed=seed, demonstrations=demonstrations, sets=sets,
         metric=metric, decode=output.decoding(decode, set_), out=out, dtype=dtype, device=device,
-        trust_remote_code=trust_remote_code,
+        trust_remote_code=trust_remote_code, overwrite=overwrite,
     )  # fmt: skip
     output.scores(scores, json_, lambda: output.table(scores))
     output.findings(findings, json_)

@@ -75,7 +75,7 @@ Seed = Annotated[int, typer.Option(help="Seed of data order, initial values and 
 # `json_` in Python, where `json` is a module.
 Json = Annotated[bool, typer.Option("--json", help="Print records, one JSON object a line.")]
 # Off by default: a folder with another configuration holds results that took hours.
-Overwrite = Annotated[bool, typer.Option(help="Replace a run of another configuration in the same folder.")]
+Overwrite = Annotated[bool, typer.Option(help="Replace what another configuration left in the same folder.")]
 Dtype = Annotated[
     Literal["auto", "fp32", "bf16", "fp16", "int8", "int4"],
     typer.Option(help="Precision of frozen weights, of asking and of what is written; auto: the checkpoint's own."),

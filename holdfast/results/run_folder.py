@@ -63,6 +63,11 @@ class RunFolder:
         return self.path / "evidence.json"
 
     @property
+    def measurement_file(self) -> Path:
+        """What `evaluate` measured here: another measurement does not replace it silently."""
+        return self.path / "measurement.json"
+
+    @property
     def sweep_file(self) -> Path:
         """The points of a search, where a field was chosen on validation data."""
         return self.path / "sweep.jsonl"

@@ -107,33 +107,33 @@ def claim(out: Path, config: Mapping[str, Any], *, overwrite: bool) -> None:
         compared = [key for key in config if key not in ("versions", "analyses", "device")]
         before = {"dtype": "fp32", **before}  # as everything was held by the versions that wrote no dtype
         now = yaml.safe_load(text)
-        changed = _changed({key: before.get(key) for key in compared}, {key: now.get(key) for key in compared})
+        different = changed({key: before.get(key) for key in compared}, {key: now.get(key) for key in compared})
         started = _started(out)
         # Once work is done the folder is a result; before, only the configuration of a failed try lies there.
-        if changed and started and not overwrite:
+        if different and started and not overwrite:
             raise ValueError(
-                f"{out}: holds a run with another configuration (different: {', '.join(changed)}); give another --out, or "
+                f"{out}: holds a run with another configuration (different: {', '.join(different)}); give another --out, or "
                 "--overwrite to replace it"
             )
-        if changed and started:
+        if different and started:
             _empty(out)
-        elif changed:
+        elif different:
             for stage in _begun(out):
                 shutil.rmtree(stage, ignore_errors=True)
     write_text(RunFolder(out).config_file, text)
 
 
-def _changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+def changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Return the keys whose values differ; a field of a stage as `--set` names it, such as `model.steps`."""
-    changed: list[str] = []
+    different: list[str] = []
     # Keys of either side: a setting that is gone is a difference too.
     for key in dict.fromkeys([*now, *before]):
         old, new = before.get(key), now.get(key)
         if isinstance(old, Mapping) and isinstance(new, Mapping):
-            changed += [name if key == "stages" else f"{key}.{name}" for name in _changed(old, new)]
+            different += [name if key == "stages" else f"{key}.{name}" for name in changed(old, new)]
         elif old != new:
-            changed.append(key)
-    return changed
+            different.append(key)
+    return different
 
 
 def _started(out: Path) -> bool:
@@ -163,7 +163,7 @@ def _empty(out: Path) -> None:
         run.outputs_file,
     ]
     parts += [run.analysis_file, run.log_file, run.page, run.card, out / MARK]
-    for path in (*parts, *out.glob("samples_*.jsonl"), *out.glob("*.part")):
+    for path in (*parts, *out.glob("samples/*/samples_*.jsonl"), *out.glob("*.part")):
         # Behind a link stands a folder that is not the run's: the link goes, its folder stays.
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
