@@ -64,7 +64,7 @@ class RunFolder:
 
     @property
     def measurement_file(self) -> Path:
-        """What `evaluate` measured here: another measurement does not replace it silently."""
+        """The settings of what `evaluate` measured here: another measurement does not replace it silently."""
         return self.path / "measurement.json"
 
     @property
