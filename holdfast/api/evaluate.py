@@ -25,6 +25,7 @@ from holdfast.results.verdicts import with_spread
 from holdfast.stages.stage import exclusive
 from holdfast.tasks import sources
 from holdfast.tasks.choice_rules import with_rule
+from holdfast.tasks.task import Task
 
 
 def evaluate(
@@ -64,8 +65,7 @@ def evaluate(
         raise ValueError(
             f"{sets} sets of demonstrations are asked for, and the first ones are one set; ask for sampled or nearest demonstrations"
         )
-    loaded = list(chain.from_iterable(map(sources.load_tasks, sources.arguments(tasks))))
-    loaded = loaded if metric is None else with_rule(loaded, metric)
+    loaded = _tasks(tasks, metric)
     # Before the model is loaded, which may take minutes.
     check_askable(loaded, max(shots), demonstrations=demonstrations)
     name = str(model.folder if isinstance(model, Run) else model)
@@ -97,18 +97,23 @@ def evaluate(
         if decode is not None:
             technique = snake(type(decode).__name__)
             outputs = [[replace(o, decoding=f"{technique}: {o.decoding}") for o in answers] for answers in outputs]
-        origin = measured.origin
         made = Circumstances(
-            model=name, model_hash=origin.hash, seed=seed, versions=library_versions(name), dtype=origin.dtype, device=origin.device
+            model=name, model_hash=measured.origin.hash, seed=seed, versions=library_versions(name), dtype=measured.origin.dtype,
+            device=measured.origin.device,
         )  # fmt: skip
         # The first set is what is reported; the others say only how far the numbers spread.
-        scores, *others = (score(part, loaded, circumstances=made) for part in outputs)
-        scores = with_spread(scores, others)
+        first, *others = (score(part, loaded, circumstances=made) for part in outputs)
+        scores = with_spread(first, others)
         if folder is not None:
             # Two evaluations that end at once in one folder would write into the same unfinished files.
             with exclusive(folder, "another command writes here; waiting for it to end"):
                 write_samples(folder, write_results(folder, outputs[0], scores, loaded), loaded)
     return scores
+
+
+def _tasks(arguments: str | Path | Sequence[str | Path], rule: str | None) -> list[Task]:
+    loaded = list(chain.from_iterable(map(sources.load_tasks, sources.arguments(arguments))))
+    return loaded if rule is None else with_rule(loaded, rule)
 
 
 def _answers(

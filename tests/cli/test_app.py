@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 FROZEN = """
 demo: --model --out --json
 tune: MODEL TASK --method --general --curate --edit --decode --probe --shots --limit --seed --curve --analyse --out --set --demonstrations --plan --noise-floor --overwrite --dtype --device --trust-remote-code --json
-evaluate: MODEL --prompt --base --task --shots --limit --seed --demonstrations --demonstration-sets --analyse --decode --set --out --dtype --device --trust-remote-code --trust-code --json --against --target --overwrite
+evaluate: MODEL --prompt --base --task --shots --limit --seed --demonstrations --demonstration-sets --metric --analyse --decode --set --out --dtype --device --trust-remote-code --trust-code --json --against --target --overwrite
 generate: MODEL --prompt --base --input --max-new-tokens --stop --num-beams --temperature --top-k --top-p --samples --seed --decode --set --dtype --device --trust-remote-code
 edit: BASE TUNED --edit --out --set
 compare: RUNS --floor --policy --summary --out --json
