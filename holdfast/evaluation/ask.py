@@ -70,11 +70,15 @@ def asked_by_harness(task: Task) -> bool:
     return task.source.startswith(PREFIX)
 
 
-def held_out(task: Task, examples: Sequence[Any]) -> Task:
-    """Return the task with other items to ask, by our own evaluation: it chooses among checkpoints.
+def held_out(task: Task, splits: Sequence[str] = ("validation",)) -> Task | None:
+    """Return the task with the examples of the first of these splits that has any to ask in the place of its test examples, by our own
+    evaluation: it chooses among weights. None where there are none.
 
     A mark that only the harness can give is replaced by accuracy among choices, or by F1 of words.
     """
+    examples = next((task.splits[split] for split in splits if task.splits.get(split)), ())
+    if not examples:
+        return None
     metric = task.metric
     # The harness asks its own documents and no others, so it cannot mark examples that were held out of the training split.
     if asked_by_harness(task):

@@ -2,22 +2,19 @@
 
 import json
 import sys
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import product
 from pathlib import Path
 from statistics import fmean
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 from torch import nn
 
 from holdfast.atomic_files import write_text, writing
 from holdfast.evaluation import ask
-from holdfast.evaluation.matrix import evaluate
-from holdfast.inference.model import Model
 from holdfast.methods._combinations import loss_owner, parameter_choosing_method
 from holdfast.methods.base import Method
 from holdfast.models.loading import Pretrained
@@ -25,10 +22,10 @@ from holdfast.models.precision import FP32, Loading
 from holdfast.plugins import snake
 from holdfast.prefix.model import PrefixModel
 from holdfast.prompts import load
-from holdfast.results.metrics import metric
 from holdfast.results.run_folder import RunFolder
 from holdfast.row import Row
 from holdfast.stages.curate import Curate
+from holdfast.stages.looks import Looks
 from holdfast.stages.stage import Inputs, Stage
 from holdfast.tasks.nearest import check_mode, ranking
 from holdfast.tasks.splits import subset
@@ -38,8 +35,9 @@ from holdfast.tasks.templates import Ranking, choose_demonstrations, render
 from holdfast.tasks.tokenization import encode
 from holdfast.training import checkpoint
 from holdfast.training.batches import Mixture, Stream
-from holdfast.training.look import GIVE_UP, Measure
-from holdfast.training.loop import SAMPLE, Trainer, contexts_of, prepare
+from holdfast.training.log import append
+from holdfast.training.loop import Trainer
+from holdfast.training.preparation import SAMPLE, contexts_of, prepare
 from holdfast.training.processes import processes
 from holdfast.training.settings import TrainSettings
 
@@ -139,10 +137,19 @@ class Train(Stage):
         # Steps of a small learning rate are lost in bfloat16: what moves is held in float32.
         loading = replace(self.loading, trained=self.trains_base and self.loading.dtype != "fp32")
         pretrained, model, stream, give_back = self._begin(tasks, inputs, loading)
+        looks = Looks(
+            self.name,
+            pretrained,
+            self._prompt_of,
+            limit=self.validation_limit,
+            shots=self.demonstrations,
+            demonstrations=self.sampling,
+            seed=self.settings.seed,
+        )
+        floor, score = self.settings.keep_floor, looks.score(tasks)
         # Before the first step: without a metric the stage would run to its end as if nothing had been asked for.
         rule = "stop_at" if self.settings.stop_at is not None else "keep_floor"
-        ruled = self.settings.stop_at is not None or self.settings.keep_floor is not None
-        if ruled and self._validation(tasks, pretrained) is None:
+        if score is None and getattr(self.settings, rule) is not None:
             raise ValueError(
                 f"{self.name}.{rule}: {', '.join(ref.argument for ref in self.targets)} has no validation examples to measure on; add "
                 "validation.jsonl, and leave validation_limit above 0"
@@ -150,27 +157,28 @@ class Train(Stage):
         if processes().is_main_process:
             for warning in filter(None, (ask.unread(pretrained.tokenizer, t, pretrained.source) for t in tasks)):
                 print(f"{self.name}: {warning}", file=sys.stderr, flush=True)
-        trainer = Trainer(
+        progress = Trainer(
             pretrained,
             model,
             stream,
             self.methods,
             self.settings,
             folder,
-            validate=self._validation(tasks, pretrained),
+            validate=score,
             stage=self.name,
             inputs=self._method_inputs(inputs),
-            retention=self._retention(pretrained, model),
-        )
-        result = trainer.train()
+            retention=None if floor is None else looks.retention([ref.task for ref in self.kept], model),
+        ).train()
         if processes().is_main_process:
             with writing(folder):
                 parameter_choosing_method(self.methods).export(model, pretrained, folder)
             self._check_left(folder)
-            result |= self._truncated(stream.sample(SAMPLE), folder)
-            if self.settings.keep_floor is not None:
-                self._say_floor(result, folder)
-            write_text(folder / "result.json", json.dumps(result, indent=1))
+            cut = self._truncated(stream.sample(SAMPLE), folder)
+            if floor is not None:
+                text = f"stage {self.name}: {progress.rule(floor)}"
+                append(folder / "log.jsonl", {"stage": self.name, "step": progress.step, "kept_by": text})
+                print(text, file=sys.stderr, flush=True)
+            write_text(folder / "result.json", json.dumps(vars(progress) | cut, indent=1))
         # Dropout and the recomputation of layers are switched on in the model itself, and stay there.
         if not (self.moves_the_model or self.settings.gradient_checkpointing or self.settings.dropout is not None):
             give_back()
@@ -178,52 +186,6 @@ class Train(Stage):
     def clear(self, folder: Path) -> None:
         """Remove checkpoints."""
         checkpoint.clear(folder)
-
-    def _say_floor(self, result: Mapping[str, Any], folder: Path) -> None:
-        """Log and print by what rule the weights were kept, for the page to repeat."""
-        text = f"stage {self.name}: the weights of step {result['best_step']} are kept, the best target score among looks that keep "
-        text += f"{100 * (self.settings.keep_floor or 0.0):g} % of the untrained model's mean on general validation examples"
-        if result["best_step"] == 0:
-            text += "; no later ones were better and kept so much, so the model is as it was"
-        if result.get("broken", 0) >= GIVE_UP:
-            text += f"; training ended after step {result['step']}, because {GIVE_UP} looks in a row kept less"
-        with (folder / "log.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"stage": self.name, "step": result["step"], "kept_by": text}) + "\n")
-        print(text, file=sys.stderr, flush=True)
-
-    def _retention(self, pretrained: Pretrained, model: PrefixModel) -> Measure | None:
-        """Return what measures the share of the untrained model's mean on general tasks that is kept; None without a floor.
-
-        `model` is not trained yet. The tasks' validation examples are asked (training examples of a task without them), without the
-        prompt, and as many in all as a look asks of a target.
-        """
-        if self.settings.keep_floor is None:
-            return None
-        held_out: list[Task] = []
-        for ref in self.kept:
-            if examples := ref.task.splits.get("validation") or ref.task.splits.get("train"):
-                held_out.append(ask.held_out(ref.task, examples))
-        limit = max(1, self.validation_limit // max(1, len(held_out)))
-
-        def mean(current: PrefixModel) -> float:
-            values = []
-            for task in held_out:
-                measure, plain = metric(task.metric), Model(replace(pretrained, model=current.model))
-                outputs = evaluate(plain, task, role="general", variant="tuned", limit=limit, seed=self.settings.seed)
-                values.append(measure.value(outputs) / measure.unit)
-            return fmean(values)
-
-        began = time.monotonic()
-        if not held_out or (reference := mean(model)) <= 0:
-            raise ValueError(
-                f"{self.name}.keep_floor: the untrained model scores nothing on the general tasks' validation examples, so nothing can be "
-                "kept; name other tasks with --general"
-            )
-        count = sum(min(limit, len(task.splits["test"])) for task in held_out)
-        if processes().is_main_process:
-            cost = f"each look also asks {count} general items, about {time.monotonic() - began:.0f} s"
-            print(f"{self.name}: keep_floor: {cost}", file=sys.stderr, flush=True)
-        return lambda current: mean(current) / reference
 
     def _check_left(self, folder: Path) -> None:
         """Refuse a method that leaves something else than it says: the evaluations of a run are planned before it trains."""
@@ -241,10 +203,7 @@ class Train(Stage):
             "target_cut_share": fmean(row.lost > 0 for row in rows),
             "target_lost_share": fmean(not row.labels for row in rows),
         }
-        with (folder / "log.jsonl").open("a", encoding="utf-8") as file:
-            file.write(
-                json.dumps({"stage": self.name, "step": self.settings.steps, "rows": len(rows), **shares}) + "\n"
-            )
+        append(folder / "log.jsonl", {"stage": self.name, "step": self.settings.steps, "rows": len(rows), **shares})
         if shares["truncated_share"]:
             message = f"{self.name}: {100 * shares['truncated_share']:.0f} % of {len(rows)} rows were cut to fit"
             lost = (
@@ -364,37 +323,3 @@ class Train(Stage):
         example = replace(example, template=example.template or task.template)
         rows = [replace(row, example=example, task=task_number) for row in rows]
         return rows if self.loss_per == "token" else [row.equally_weighted() for row in rows]
-
-    def _validation(self, tasks: Sequence[Task], pretrained: Pretrained) -> Callable[[PrefixModel], float] | None:
-        """Return what measures a model on the tasks' validation examples; None where there are none, or none are wanted.
-
-        It is the task's metric; of several tasks, the mean of their metrics, each on a scale from 0 to 1.
-        """
-        held_out = [
-            (number, ask.held_out(task, task.splits["validation"]))
-            for number, task in enumerate(tasks)
-            if task.splits.get("validation")
-        ]
-        if not held_out or self.validation_limit == 0:
-            return None
-
-        def validate(model: PrefixModel) -> float:
-            values = []
-            for number, task in held_out:
-                prompt, measure = self._prompt_of(number, model), metric(task.metric)
-                attached = None if prompt is None else model.attached(prompt)
-                outputs = evaluate(
-                    Model(replace(pretrained, model=model.model), attached),
-                    task,
-                    role="target",
-                    variant="tuned",
-                    shots=self.demonstrations,
-                    limit=self.validation_limit,
-                    seed=self.settings.seed,
-                    demonstrations=self.sampling,
-                )
-                # BLEU from 0 to 100 and accuracies have no common mean; alone, a metric keeps the unit of `stop_at`.
-                values.append(measure.value(outputs) / (measure.unit if len(held_out) > 1 else 1.0))
-            return fmean(values)
-
-        return validate

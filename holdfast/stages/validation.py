@@ -19,7 +19,6 @@ from holdfast.stages.edit_model import EditModel
 from holdfast.stages.loader import Loader
 from holdfast.stages.measure import final_weights, last_trained, prompt_owners
 from holdfast.stages.stage import Stage, execute, folder_of
-from holdfast.tasks.task import Task
 from holdfast.tasks.task_set import TaskRef
 
 TaskValues = dict[str, float]
@@ -105,16 +104,10 @@ class Validation:
         model: LanguageModel = plain if decoding is None else decoding.wrap(plain)
         values: TaskValues = {}
         for ref in refs:
-            if (task := _held_out(ref.task)) is not None:
+            if (task := ask.held_out(ref.task)) is not None:
                 measure = metric(task.metric)
                 # From 0 to 1, so that tasks of other units can be averaged.
                 values[task.name] = (
                     measure.value(evaluate(model, task, limit=self.limit, variant="tuned")) / measure.unit
                 )
         return values
-
-
-def _held_out(task: Task) -> Task | None:
-    """Return the task with its validation examples in the place of its test examples; None where it has none."""
-    examples = task.splits.get("validation")
-    return ask.held_out(task, examples) if examples else None

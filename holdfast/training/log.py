@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -108,9 +109,7 @@ class Log:
 
     def _write(self, record: dict[str, Any]) -> None:
         if self.main:
-            with self.path.open("a", encoding="utf-8") as file:
-                # NaN is no JSON; the loop refuses such a loss before it gets here.
-                file.write(json.dumps(record, allow_nan=False) + "\n")
+            append(self.path, record)
         if self.settings.trackers:
             self.accelerator.log({k: v for k, v in record.items() if isinstance(v, float)}, step=record["step"])
 
@@ -119,3 +118,10 @@ class Log:
         self.bar.stop()
         if self.settings.trackers:
             self.accelerator.end_training()
+
+
+def append(path: Path, record: Mapping[str, Any]) -> None:
+    """Add a line to log.jsonl."""
+    with path.open("a", encoding="utf-8") as file:
+        # NaN is no JSON; the loop refuses such a loss before it gets here.
+        file.write(json.dumps(record, allow_nan=False) + "\n")

@@ -13,11 +13,11 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import gather_object, set_seed
+from accelerate.utils import gather_object
 from torch import Tensor, nn
 
-from holdfast.methods._combinations import check_combination, loss_owner, parameter_choosing_method
-from holdfast.methods.base import Context, Method, ParameterGroup
+from holdfast.methods._combinations import loss_owner
+from holdfast.methods.base import Method
 from holdfast.models import describe
 from holdfast.models.loading import Pretrained
 from holdfast.prefix.head import LabelLogits
@@ -27,12 +27,11 @@ from holdfast.training import checkpoint, memory
 from holdfast.training.batches import Mixture, Stream, share, split, through_methods, whole_groups
 from holdfast.training.interrupt import Interrupt
 from holdfast.training.log import Log
-from holdfast.training.look import GIVE_UP, Measure, look
+from holdfast.training.look import Measure, Progress, look
 from holdfast.training.loss import Divisors, token_loss, weighed
+from holdfast.training.preparation import contexts_of, prepare, set_dropout
 from holdfast.training.processes import on_cpu, processes
 from holdfast.training.settings import TrainSettings
-
-SAMPLE = 512  # rows that methods may prepare from
 
 
 @dataclass
@@ -56,20 +55,20 @@ class Trainer:
     inputs: Sequence[Mapping[str, Path]] = ()
     retention: Measure | None = None
 
-    def train(self) -> dict[str, Any]:
+    def train(self) -> Progress:
         """Train, or go on from the last checkpoint; leave the best weights in the model and return the progress."""
         accelerator = self._set_up()
         self._log = log = Log(self.folder / "log.jsonl", self.stage, self.settings, accelerator, quiet=self.quiet)
         progress = self._resume()
-        log.start(progress["step"])
-        self.budget = progress["token_budget"] = progress["token_budget"] or self._budget()
+        log.start(progress.step)
+        self.budget = progress.token_budget = progress.token_budget or self._budget()
         self._checkpoint_layers()  # Only now: the memory of a token was measured without it.
         points = self.settings.points
-        if self.settings.keep_floor is not None and not progress["step"]:
+        if self.settings.keep_floor is not None and not progress.step:
             self._check_best(0, progress, log)  # Where no later weights keep enough, these are the ones to keep.
         with Interrupt() as interrupt, contextlib.closing(log):
-            for step in range(progress["step"], self.settings.steps):
-                if self._ends(progress):
+            for step in range(progress.step, self.settings.steps):
+                if progress.ended(self.settings):
                     break
                 log.step(step + 1, **self._step(step))
                 last = step + 1 == self.settings.steps
@@ -84,7 +83,7 @@ class Trainer:
                     self._check_best(step + 1, progress, log)
                 if look or interrupted:
                     # The budget may have been halved; another split into forwards would sum in another order after a resume.
-                    progress["token_budget"] = self.budget
+                    progress.token_budget = self.budget
                     self._save(step + 1, progress)
                 if interrupted and not last:
                     message = (
@@ -92,7 +91,7 @@ class Trainer:
                     )
                     log.say(message)
                     raise KeyboardInterrupt(message)
-        if progress["best_step"] is not None:
+        if progress.best_step is not None:
             checkpoint.read_into(self._moving, self.folder / checkpoint.BEST)
         self.model.eval()
         return progress
@@ -166,12 +165,6 @@ class Trainer:
             # transformers 5 renamed it on the way; use_reentrant=False passes gradients on to a prompt in front of frozen layers.
             enable = getattr(body, "activation_checkpointing_enable", None) or body.gradient_checkpointing_enable
             enable({"use_reentrant": False})
-
-    def _ends(self, progress: dict[str, Any]) -> bool:
-        if progress.get("broken", 0) >= GIVE_UP:
-            return True
-        goal, best = self.settings.stop_at, progress["best"]
-        return goal is not None and best is not None and best >= goal
 
     def _step(self, step: int) -> dict[str, Any]:
         """Take one optimizer step; return its record for the log."""
@@ -281,8 +274,12 @@ class Trainer:
 
     def _task_loss(self, rows: Sequence[Row], output: LabelLogits, divisors: Divisors) -> Tensor:
         """Return the loss of rows that no method has for itself, and the penalties on them."""
-        owner = loss_owner(self.methods)
-        loss = (self._token_loss(output, rows) if owner is None else owner.objective(output, rows)) / divisors.units
+        if (owner := loss_owner(self.methods)) is None:
+            smoothed = partial(token_loss, smoothing=self.settings.label_smoothing)
+            loss = weighed(output, rows, self.methods).total(smoothed)
+        else:
+            loss = owner.objective(output, rows)
+        loss = loss / divisors.units
         for method in self.methods:
             extra = method.penalty(self.model, rows, output)
             if extra is not None:
@@ -290,10 +287,7 @@ class Trainer:
                 loss = loss + extra * (float(output.weights.sum()) / divisors.tokens)
         return loss
 
-    def _token_loss(self, output: LabelLogits, rows: Sequence[Row]) -> Tensor:
-        return weighed(output, rows, self.methods).total(partial(token_loss, smoothing=self.settings.label_smoothing))
-
-    def _check_best(self, step: int, progress: dict[str, Any], log: Log) -> None:
+    def _check_best(self, step: int, progress: Progress, log: Log) -> None:
         if self.validate is None:
             return
         seen = look(self.model, self.validate, self.retention, self.accelerator)
@@ -303,23 +297,21 @@ class Trainer:
                 f"validation examples, or try a smaller {self._setting('learning_rate')} (it is {self.settings.learning_rate:g})"
             )
         log.validation(step, seen.value, seen.retention)
-        kept = seen.keeps(self.settings.keep_floor)
-        progress["broken"] = 0 if kept else progress.get("broken", 0) + 1
-        if kept and (progress["best"] is None or seen.value > progress["best"]):
-            progress.update(best=seen.value, best_step=step)
-            if self.accelerator.is_main_process:
-                checkpoint.write_file(self._moving, self.folder / checkpoint.BEST)
+        if progress.best_yet(step, seen, self.settings.keep_floor) and self.accelerator.is_main_process:
+            checkpoint.write_file(self._moving, self.folder / checkpoint.BEST)
 
-    def _save(self, step: int, progress: dict[str, Any]) -> None:
-        progress["step"] = step
+    def _save(self, step: int, progress: Progress) -> None:
+        progress.step = step
         states = gather_object([checkpoint.random_state()])
         if self.accelerator.is_main_process:
             methods = [method.state_dict() for method in self.methods]
-            checkpoint.write(self.folder, step, self._moving, self.optimizer.state_dict(), methods, states, progress)
+            checkpoint.write(
+                self.folder, step, self._moving, self.optimizer.state_dict(), methods, states, vars(progress)
+            )
         # Only the main process writes, and at the end of training all read the best weights.
         self.accelerator.wait_for_everyone()
 
-    def _resume(self) -> dict[str, Any]:
+    def _resume(self) -> Progress:
         """Go on from the newest checkpoint that is whole, or begin; return the progress."""
         shapes = {name: parameter.shape for name, parameter in self._moving.items()}
         for path in checkpoint.found(self.folder):
@@ -339,51 +331,9 @@ class Trainer:
             for method, state in zip(self.methods, saved.state["methods"], strict=True):
                 method.load_state_dict(state)
             checkpoint.restore_random_state_of(self.accelerator.process_index, states)
-            return saved.progress
-        return {"step": 0, "best": None, "best_step": None, "token_budget": None}
-
-
-def contexts_of(
-    model: PrefixModel,
-    pretrained: Pretrained,
-    stream: Stream | Mixture,
-    inputs: Sequence[Mapping[str, Path]],
-    steps: int,
-) -> list[Context]:
-    """Return the context of each method: all see the same model and rows, and each the stages in its own fields (`inputs`)."""
-    rows = stream.sample(SAMPLE)
-    return [Context(model, pretrained, rows, folders, steps) for folders in inputs]
-
-
-def prepare(
-    contexts: Sequence[Context], methods: Sequence[Method], seed: int
-) -> tuple[list[ParameterGroup], dict[str, nn.Parameter]]:
-    """Let the methods prepare before anything moves; return the groups that may move, and all their parameters by name."""
-    # Here and not earlier: what was drawn before (loading, other stages) must not reach into what methods draw now.
-    set_seed(seed)
-    check_combination(methods)
-    model, choosing = contexts[0].model, parameter_choosing_method(methods)
-    # The one that chooses goes first: it may add modules, which the others then see.
-    for method, context in sorted(zip(methods, contexts, strict=True), key=lambda pair: pair[0] is not choosing):
-        method.prepare(context)
-    model.requires_grad_(False)  # Prompts too; the groups then free again what moves, and nothing else.
-    groups = list(choosing.parameters(model) or ())
-    for group in groups:
-        for parameter in group.parameters:
-            parameter.requires_grad_(True)
-    return groups, {name: p for name, p in model.named_parameters() if p.requires_grad}
-
-
-def set_dropout(model: nn.Module, rate: float | None) -> None:
-    """Set every dropout of a model, the attention's own rate included; None leaves all as it is."""
-    if rate is None:
-        return
-    for module in model.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = rate
-        for name in ("attention_dropout", "dropout_rate", "dropout"):  # T5's attention has the last.
-            if isinstance(getattr(module, name, None), float):
-                setattr(module, name, rate)
+            # Those of earlier versions counted fewer things.
+            return Progress(**{name: saved.progress[name] for name in vars(Progress()) if name in saved.progress})
+        return Progress()
 
 
 def _names(rows: Sequence[Row]) -> str:

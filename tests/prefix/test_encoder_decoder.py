@@ -19,7 +19,7 @@ from holdfast.prefix.encoder_decoder import Encoded
 from holdfast.prefix.model import PrefixModel, capability
 from holdfast.prompts.soft_prompt import SoftPrompt
 from holdfast.row import Row
-from holdfast.training.loop import set_dropout
+from holdfast.training.preparation import set_dropout
 from holdfast.training.loss import token_loss
 from tests.encoder_decoder import KINDS, model, prompt_of, rows
 from tests.prefix.tiny import compare

@@ -17,8 +17,9 @@ from holdfast.prefix.model import PrefixModel
 from holdfast.prompts import load
 from holdfast.prompts.soft_prompt import SoftPrompt
 from holdfast.results.scores import Output
-from holdfast.stages import train
+from holdfast.stages import looks
 from holdfast.stages.train import Train
+from holdfast.tasks.sources import load_task
 from holdfast.tasks.task import Example, Task
 from holdfast.tasks.task_set import TaskRef
 from holdfast.training.loop import Trainer
@@ -57,7 +58,7 @@ def vectors(model: Any) -> list[Tensor]:
 
 @pytest.fixture
 def spy(monkeypatch: pytest.MonkeyPatch) -> Spy:
-    seen, real, trained = Spy(), train.evaluate, Trainer.train
+    seen, real, trained = Spy(), looks.evaluate, Trainer.train
 
     def evaluate(model: Model, task: Task, **options: Any) -> list[Output]:
         prompt = model.prompt.clone() if isinstance(model.prompt, Tensor) else None
@@ -72,7 +73,7 @@ def spy(monkeypatch: pytest.MonkeyPatch) -> Spy:
         seen.looks[trainer.stage] = []
         return trained(trainer)
 
-    monkeypatch.setattr(train, "evaluate", evaluate)
+    monkeypatch.setattr(looks, "evaluate", evaluate)
     monkeypatch.setattr(Trainer, "train", begin)
     return seen
 
@@ -142,8 +143,8 @@ def test_validation_asks_held_out_examples_behind_as_many_demonstrations_as_trai
     run(world, tmp_path / "run", method)
     lines = (world / "pick" / "validation.jsonl").read_text().splitlines()
     held_out = [json.loads(line)["input"] for line in lines]
-    for looks in spy.looks.values():
-        assert [(look.shots, look.splits) for look in looks] == [(shots, held_out)] * 2
+    for seen in spy.looks.values():
+        assert [(look.shots, look.splits) for look in seen] == [(shots, held_out)] * 2
 
 
 def test_without_a_prompt_none_is_attached(world: Path, tmp_path: Path, spy: Spy) -> None:
@@ -181,12 +182,12 @@ def test_validation_of_several_targets_is_the_mean_of_shares_whatever_their_metr
         texts = [("tuned", None, task.name, "target", 0, i, "q", four, answer) for i, answer in enumerate(answers)]
         return [Output(*text, scores={"exact_match": float(text[-1] == four)}) for text in texts]  # pyright: ignore[reportArgumentType]
 
-    monkeypatch.setattr(train, "evaluate", evaluate)
+    monkeypatch.setattr(looks, "evaluate", evaluate)
     loaded = tiny.pretrained()
-    first, second = (TaskRef(str(world / name)) for name in ("copy", "other"))
-    stage = Train("model", str(world / "model"), (first, second), (Full(),))
-    tasks = [replace(first.task, metric="bleu"), replace(second.task, metric="exact_match")]
-    validate = stage._validation(tasks, loaded)
+    first, second = (load_task(str(world / name)) for name in ("copy", "other"))
+    tasks = [replace(first, metric="bleu"), replace(second, metric="exact_match")]
+    asking = looks.Looks("model", loaded, lambda *_: None, limit=100, shots=0, demonstrations="sampled", seed=0)
+    validate = asking.score(tasks)
     assert validate is not None
     # 1e-6: BLEU's rounding. A metric in its own unit would be off by 49.5.
     assert validate(PrefixModel(loaded.model)) == pytest.approx(0.75, abs=1e-6)

@@ -86,6 +86,6 @@ def test_of_equal_validation_scores_the_earliest_is_kept(tmp_path: Path) -> None
         return [1.0, 2.0, 2.0][len(seen) - 1]
 
     run.validate = validate
-    assert run.train()["best_step"] == 4
+    assert run.train().best_step == 4
     assert all(torch.equal(seen[1][name], weight) for name, weight in tiny.weights(run).items())
     assert any(not torch.equal(seen[2][name], weight) for name, weight in tiny.weights(run).items())

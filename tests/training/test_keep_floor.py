@@ -33,8 +33,8 @@ FALLING = {0: 1.0, 2: 0.98, 4: 0.95, 6: 0.7, 8: 0.6}
 
 
 def test_the_best_score_above_the_floor_is_kept_and_not_the_best_of_all(tmp_path: Path) -> None:
-    assert train(tmp_path / "floor", SCORES, FALLING, 0.95)[0]["best_step"] == 4
-    assert train(tmp_path / "none", SCORES, FALLING, None)[0]["best_step"] == 6
+    assert train(tmp_path / "floor", SCORES, FALLING, 0.95)[0].best_step == 4
+    assert train(tmp_path / "none", SCORES, FALLING, None)[0].best_step == 6
 
 
 def test_where_nothing_keeps_enough_the_model_is_as_it_was(tmp_path: Path) -> None:
@@ -42,17 +42,17 @@ def test_where_nothing_keeps_enough_the_model_is_as_it_was(tmp_path: Path) -> No
     before = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
     scores, kept = iter([0.1, 0.9, 0.9, 0.9]), iter([1.0, 0.2, 0.2, 0.2])
     trainer.validate, trainer.retention = (lambda _: next(scores)), (lambda _: next(kept))
-    assert trainer.train()["best_step"] == 0
+    assert trainer.train().best_step == 0
     assert all(torch.equal(before[name], tensor) for name, tensor in trainer.model.state_dict().items())
 
 
 def test_training_ends_where_three_looks_in_a_row_are_below(tmp_path: Path) -> None:
     broken = {0: 1.0, 2: 0.1, 4: 0.1, 6: 0.1}
     result, seen = train(tmp_path / "broken", SCORES, broken, 0.95)
-    assert (result["step"], len(seen), result["broken"]) == (6, 1 + GIVE_UP, GIVE_UP)
+    assert (result.step, len(seen), result.broken) == (6, 1 + GIVE_UP, GIVE_UP)
     # One look above it in between, and training goes on.
     result, _ = train(tmp_path / "again", SCORES, broken | {4: 0.96, 8: 0.1}, 0.95)
-    assert (result["step"], result["best_step"]) == (8, 4)
+    assert (result.step, result.best_step) == (8, 4)
 
 
 def test_a_run_keeps_what_it_promises_and_says_the_rule_on_its_page(tmp_path: Path) -> None:

@@ -136,7 +136,7 @@ def test_the_weights_with_the_best_validation_are_kept(tmp_path: Path) -> None:
 
     run.validate = validate
     result = run.train()
-    assert (result["best"], result["best_step"]) == (3.0, 4)
+    assert (result.best, result.best_step) == (3.0, 4)
     assert all(torch.equal(seen[1][name], p) for name, p in tiny.weights(run).items())
     assert any(not torch.equal(seen[2][name], p) for name, p in tiny.weights(run).items())
 
@@ -184,9 +184,9 @@ def test_ctrl_c_spares_no_look_at_the_validation(tmp_path: Path, step: int) -> N
     if step < 6:
         with pytest.raises(KeyboardInterrupt):
             trained(Press())
-        assert trained(Method())["best_step"] == (3 if step == 4 else 2)
+        assert trained(Method()).best_step == (3 if step == 4 else 2)
     else:
-        assert trained(Press())["best_step"] == 2
+        assert trained(Press()).best_step == 2
         assert sum("validation" in line for line in (tmp_path / "log.jsonl").read_text().splitlines()) == 3
 
 

@@ -57,9 +57,9 @@ def test_a_step_that_runs_out_of_memory_is_taken_in_smaller_forwards(
     result = run.train()
     assert sizes[0] > 20, "the first forward left a gradient behind"
     assert all(size <= 20 for size in sizes[-6:])
-    assert result["token_budget"] <= 20
+    assert result.token_budget <= 20
     assert tiny.losses(tmp_path / "whole") == pytest.approx(tiny.losses(tmp_path / "parts"), abs=2e-5)
-    assert f"out of memory; goes on with forwards of up to {result['token_budget']} tokens" in capsys.readouterr().err
+    assert f"out of memory; goes on with forwards of up to {result.token_budget} tokens" in capsys.readouterr().err
 
 
 def test_gradients_that_a_failed_forward_left_would_be_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,11 +130,11 @@ def test_a_budget_that_was_found_is_kept_by_a_resumed_run(tmp_path: Path, monkey
 
     monkeypatch.setattr(memory, "available", lambda device: 10**6)
     first = tiny.trainer(tmp_path, Full(), save_every=1, steps=1)
-    small = first.train()["token_budget"]
+    small = first.train().token_budget
     assert small < 4096
     monkeypatch.setattr(memory, "available", lambda device: 10**12)
-    assert tiny.trainer(tmp_path, Full(), save_every=1, steps=2).train()["token_budget"] == small
-    assert tiny.trainer(tmp_path / "new", Full(), steps=1).train()["token_budget"] == 4096
+    assert tiny.trainer(tmp_path, Full(), save_every=1, steps=2).train().token_budget == small
+    assert tiny.trainer(tmp_path / "new", Full(), steps=1).train().token_budget == 4096
 
 
 def test_stage_one_keeps_nothing_for_the_model(tmp_path: Path) -> None:

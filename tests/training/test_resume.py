@@ -177,7 +177,7 @@ def test_the_best_weights_so_far_are_remembered(tmp_path: Path, monkeypatch: pyt
     run = looked(tmp_path / "killed", Method())
     progress = run.train()
     kept, expected = tiny.weights(run), tiny.weights(whole_run)
-    assert (progress["best_step"] == 2) is not forgets
+    assert (progress.best_step == 2) is not forgets
     assert all(torch.equal(kept[name], expected[name]) for name in kept) is not forgets
 
 

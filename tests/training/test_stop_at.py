@@ -29,7 +29,7 @@ def test_it_ends_at_the_first_check_that_reaches_the_score(tmp_path: Path) -> No
     """Exactly the score is enough (the bug: `>` for `>=`), and it is looked at every `save_every` steps."""
     made, asked = stopping(tmp_path, [0.2, 0.6, 0.9, 0.9, 0.9], stop_at=0.6)
     progress = made.train()
-    assert (progress["step"], progress["best"], progress["best_step"]) == (4, 0.6, 4)
+    assert (progress.step, progress.best, progress.best_step) == (4, 0.6, 4)
     assert len(tiny.losses(tmp_path)) == 4
     assert all(torch.equal(asked[-1][name], kept) for name, kept in tiny.weights(made).items())  # those that reached it
 
@@ -37,7 +37,7 @@ def test_it_ends_at_the_first_check_that_reaches_the_score(tmp_path: Path) -> No
 @pytest.mark.parametrize("stop_at", [None, 0.7])
 def test_it_goes_on_where_the_score_is_not_reached(tmp_path: Path, stop_at: float | None) -> None:
     made, asked = stopping(tmp_path, [0.2, 0.6, 0.3, 0.3, 0.3], stop_at=stop_at)
-    assert made.train()["step"] == 10
+    assert made.train().step == 10
     assert all(torch.equal(asked[1][name], kept) for name, kept in tiny.weights(made).items())  # the best, not the last
 
 
@@ -52,7 +52,7 @@ def test_what_has_ended_stays_ended(tmp_path: Path) -> None:
     """Killed after the last save: the goal is in the checkpoint, so nothing more is trained. The bug: only looking after a check."""
     stopping(tmp_path, [0.9], stop_at=0.5)[0].train()
     again, asked = stopping(tmp_path, [], stop_at=0.5)
-    assert again.train()["step"] == 2
+    assert again.train().step == 2
     assert asked == []
     assert len(tiny.losses(tmp_path)) == 2
 
