@@ -19,8 +19,8 @@ from holdfast.prefix.encoder_decoder import Encoded
 from holdfast.prefix.model import PrefixModel, capability
 from holdfast.prompts.soft_prompt import SoftPrompt
 from holdfast.row import Row
-from holdfast.training.preparation import set_dropout
 from holdfast.training.loss import token_loss
+from holdfast.training.preparation import set_dropout
 from tests.encoder_decoder import KINDS, model, prompt_of, rows
 from tests.prefix.tiny import compare
 
