@@ -68,8 +68,7 @@ def evaluate(
     loaded = _tasks(tasks, metric)
     # Before the model is loaded, which may take minutes.
     check_askable(loaded, max(shots), demonstrations=demonstrations)
-    name = str(model.folder if isinstance(model, Run) else model)
-    folder = None if out is None else Path(out)
+    name, folder = str(model.folder if isinstance(model, Run) else model), None if out is None else Path(out)
     settings = {
         "command": "evaluate", "MODEL": name, "prompt": prompt and str(prompt), "base": base and str(base),
         "task": [[task.name, task.version] for task in loaded], "shots": sorted(shots), "limit": limit, "seed": seed,

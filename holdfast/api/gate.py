@@ -9,11 +9,14 @@ from holdfast.models import resolve
 from holdfast.models.endpoint import endpoint_of
 from holdfast.models.fingerprint import fingerprint
 from holdfast.plugins import CODE
-from holdfast.results import run_folder
+from holdfast.results import run_folder, units
 from holdfast.results.evidence import Evidence, Fingerprint, changed_files, read_evidence
 from holdfast.results.policy import EXIT, Check, Outcome, judge, outcome, read_policy
+from holdfast.results.statistics import Estimate
 from holdfast.results.summary import Summary
 from holdfast.tasks import sources
+
+DECIDES = "Kept: the whole 95 % interval keeps the rule. Lost: the whole interval that is widened for the number of rules breaks it."
 
 
 @dataclass(frozen=True)
@@ -135,11 +138,16 @@ def markdown(judged: list[Judged], policy: str | Path) -> str:
     """Return the outcome as Markdown, for the comment of a pull request: each rule, what was measured, and on what."""
     parts = []
     for run in judged:
-        rows = ["| rule | measured | items | outcome |", "| --- | --- | ---: | --- |"]
+        rules = len(run.checks)
+        rows = [
+            f"| rule | measured [95 %] | widened for {rules} rules | items | outcome |",
+            "| --- | --- | --- | ---: | --- |",
+        ]
         # What failed stands first: a comment is read from above.
         order: dict[Outcome, int] = {"lost": 0, "cannot tell": 1, "kept": 2}
         for check in sorted(run.checks, key=lambda check: order[check.outcome]):
-            rows.append(f"| {_cell(check.rule)} | {measured(check)} | {check.items} | {_cell(words(check))} |")
+            cells = [_cell(check.rule), measured(check), limits(check.widened), str(check.items), _cell(words(check))]
+            rows.append(f"| {' | '.join(cells)} |")
         base, tuned = (
             run.evidence.base,
             " and ".join(f"`{part.argument}` ({part.version})" for part in run.evidence.tuned),
@@ -150,6 +158,7 @@ def markdown(judged: list[Judged], policy: str | Path) -> str:
             f"## {run.folder.resolve().name}: {run.outcome}",
             run.counts,
             "\n".join(rows),
+            DECIDES,
             f"Base `{base.argument}` ({base.version}); tuned {tuned}; {len(run.evidence.tasks)} tasks at {shots} shots{limit}; "
             f"holdfast {run.evidence.versions.get('holdfast', '?')}; policy `{policy}`.",
         ]
@@ -166,14 +175,19 @@ def write_summary(judged: list[Judged], policy: str | Path, path: Path) -> None:
 def measured(check: Check) -> str:
     """Return a rule's measured value with its interval."""
     value = check.measured
-    return "–" if value is None else f"{value.value:.1f} [{value.low:.1f}, {value.high:.1f}]"
+    return "–" if value is None else f"{value.value:.1f} {limits(value)}"
+
+
+def limits(value: Estimate | None) -> str:
+    """Return an interval: `[-1.2, 3.4]`."""
+    return "–" if value is None else f"[{units.points(value.low)}, {units.points(value.high)}]"
 
 
 def words(check: Check) -> str:
     """Return a rule's outcome, with what would tell where these items do not."""
     if check.outcome != "cannot tell":
         return check.outcome
-    why = [check.reason, f"about {check.needed} items would tell" if check.needed else ""]
+    why = [check.reason, f"about {units.about(check.needed)} items would tell" if check.needed else ""]
     return "cannot tell" + "".join(f": {text}" if i == 0 else f"; {text}" for i, text in enumerate(filter(None, why)))
 
 

@@ -56,9 +56,12 @@ def _gate(folders: list[Path], policy: Path, summary: Path | None, json_: bool) 
         print(f"{run.folder}: {run.outcome} ({run.counts.removesuffix('.')})")
         for word in ("lost", "cannot tell"):  # the worst first
             for check in (check for check in run.checks if check.outcome == word):
-                print(f"  {check.rule}: {gate.measured(check)}, {check.items} items: {gate.words(check)}")
+                wide = f", widened for {len(run.checks)} rules {gate.limits(check.widened)}" if check.widened else ""
+                print(f"  {check.rule}: {gate.measured(check)}{wide}, {check.items} items: {gate.words(check)}")
         for sentence in run.unchecked:
             print(f"  not compared with what was measured: {sentence}")
+    if not json_ and any(run.outcome != "kept" for run in judged):
+        print(gate.DECIDES)
     raise typer.Exit(gate.worst(judged))
 
 

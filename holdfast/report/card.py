@@ -18,7 +18,7 @@ from holdfast.results.visible import escaped, one_line, visible
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")  # owner/name; anything else is a path or a local name
 MANY = {
-    True: "Verdicts are corrected for the number of tasks; the intervals are not.",
+    True: "Verdicts are corrected for the number of tasks; the intervals are each task's own.",
     False: "Each verdict is about one line of the table; over many lines about one interval in twenty misses the truth.",
 }
 KINDS = {"model": "the trained model", "adapter": "a PEFT adapter"}
@@ -207,7 +207,7 @@ def _limits(run: Folder, summary: Summary) -> str:
         "Intervals cover the choice of items, not the seed of training: this is one run.",
         MANY[verdicts.corrected(run.scores)],
     ]
-    limits += filter(None, [sentences.older(summary)])
+    limits += [escaped(sentence) for sentence in (sentences.chance(summary), sentences.older(summary)) if sentence]
     by_verdict = summary.words("general")
     for start, group in (
         ("Lost", by_verdict.get("lost", [])),

@@ -8,7 +8,8 @@ from typing import NamedTuple
 from holdfast.results.scores import Score, Verdict
 from holdfast.results.statistics import Estimate
 from holdfast.results.summary import Shift, Summary, TaskResult
-from holdfast.results.units import points
+from holdfast.results.units import about, factor, points, with_interval
+from holdfast.results.verdicts import by_chance
 
 CARRIED = 10.0  # points of format share: less is not said to be carried to other tasks
 
@@ -101,7 +102,12 @@ def unresolved(summary: Summary) -> list[Piece]:
     """Return the sentence that names the general tasks whose items are too few to tell; empty where none is."""
     # Named, and not passed over: "not resolvable" is missing evidence, which a reader would take for "kept".
     unclear = summary.words("general").get("not resolvable", [])
-    return [f"Not resolvable at this n: {_list(unclear)}."] if unclear else []
+    if not unclear:
+        return []
+    numbers = [line.headline.needed for line in unclear if line.headline and line.headline.needed]
+    # One number for all: whoever measures again gives one --limit.
+    more = f"; about {about(max(numbers))} items of each would tell kept from lost" if numbers else ""
+    return [f"Not resolvable at this n: {_list(unclear)}{more}."]
 
 
 def floored(summary: Summary) -> list[Piece]:
@@ -119,6 +125,25 @@ def noise(summary: Summary) -> str:
     return (
         f"Measured twice, with other demonstrations, the base moved by up to {points(size)} points ({line.task}, {line.shots}-shot); a "
         "change that is smaller than its own task's movement is not called gained or lost."
+    )
+
+
+def chance(summary: Summary) -> str:
+    """Return the sentence on changes that only seem certain because so many were measured, with the intervals that decide; or nothing."""
+    counting = {id(line.headline) for line in [*summary.first_metric("target"), *summary.counted]}
+    scores = list(chain.from_iterable(line.tuned.values() for line in summary.lines))
+    changes = [change for change in by_chance(scores) if id(change.score) in counting]
+    if not changes:
+        return ""
+    parts = []
+    for change in changes[:4]:
+        score, wide = change.score, interval(change.change.scaled(factor(change.score.metric) or 1.0))
+        alone = with_interval(score, "delta")
+        parts.append(f"{score.task} ({score.shots}-shot) {alone}, widened for {change.tests} changes {wide}")
+    rest = f"; and {len(changes) - 4} more" if len(changes) > 4 else ""
+    return (
+        f"Called neither gained nor lost although the own interval excludes zero, because of many changes one does so by chance: "
+        f"{'; '.join(parts)}{rest}. The widened interval decides."
     )
 
 

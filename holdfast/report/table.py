@@ -1,6 +1,7 @@
 """The report for a terminal: a table that fits 80 columns and a log file, and the verdict in plain words."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console, Group, RenderableType
@@ -8,11 +9,12 @@ from rich.table import Table
 from rich.text import Text
 
 from holdfast.report import sentences
+from holdfast.report.fold import folded, of_line
 from holdfast.report.run import disguises
 from holdfast.results import run_folder, units, verdicts
 from holdfast.results.flips import flips
 from holdfast.results.scores import Score, Verdict
-from holdfast.results.summary import STATE, Summary, share
+from holdfast.results.summary import STATE, Summary, TaskResult, share
 
 STYLE: dict[Verdict, str] = {"gained": "green", "kept": "", "lost": "bold red", "not resolvable": "dim"}
 NOTE = (
@@ -25,18 +27,28 @@ def terminal(path: str | Path) -> RenderableType:
     """Return the report of a run as something that rich can print. Colour is never the only carrier of a meaning."""
     run = run_folder.read(path)
     summary = Summary.of(run.scores)
-    parts: list[RenderableType] = [_table(summary), Text(NOTE + _states(summary), style="dim"), Text()]
+    # Symptoms describe and are not judged: a row with a verdict's place empty would look like a missing one.
+    judged = [line for line in summary.lines if not units.is_symptom(line.metric)]
+    general = folded([line for line in judged if line.role == "general"], of_line)
+    before, after = ([line for line in judged if line.role == role] for role in ("target", "diagnostic"))
+    parts: list[RenderableType] = [_table([*before, *general.shown, *after])]
+    parts += [Text(general.text)] if general.text else []
+    parts += [Text(NOTE + _states(summary), style="dim"), Text()]
     parts += [Text(text) for text in _facts(summary)]
     if moved := flips(run.outputs, summary):
         counts = ", ".join(f"{count} {direction}" for direction, count in moved.total.items())
         parts.append(Text(f"items moved    {counts}, of {sum(moved.compared.values())}"))
     parts += [Text(), Text(sentences.verdict_on(summary), style="bold")]
-    parts += [Text(sentence) for sentence in [sentences.first_stage(run.scores), sentences.noise(summary)] if sentence]
+    parts += [Text(sentence) for sentence in _notes(run.scores, summary) if sentence]
     parts += [Text(pair.sentence()) for pair in disguises.pairs(summary)]
     parts += [Text(f"Absent: {sentence}", style="dim") for sentence in run.absent]
     if (run.path / "report.html").exists():
         parts.append(Text(f"Page: {run.path / 'report.html'}"))
     return Group(*parts)
+
+
+def _notes(scores: Sequence[Score], summary: Summary) -> list[str]:
+    return [sentences.first_stage(scores), sentences.noise(summary), sentences.chance(summary)]
 
 
 def text(renderable: RenderableType, width: int | None = None) -> str:
@@ -53,10 +65,8 @@ def plain() -> Table:
     return Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim", show_edge=False)
 
 
-def _table(summary: Summary) -> Table:
+def _table(judged: Sequence[TaskResult]) -> Table:
     """Return the table: one line per (task, shots, metric) that judges answers; target first, diagnostics last."""
-    # Symptoms describe and are not judged: a row with a verdict's place empty would look like a missing one.
-    judged = [line for line in summary.lines if not units.is_symptom(line.metric)]
     # Columns for the states that occur: a run without a prompt would have two empty ones, and 80 columns are few.
     states = [state for state in STATE if any(state in line.tuned for line in judged)]
     table = plain()

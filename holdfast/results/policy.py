@@ -3,18 +3,17 @@
 import difflib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import chain
 from pathlib import Path
 from typing import Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as checked
-from scipy import stats
 
 from holdfast.results import verdicts
 from holdfast.results.metric_facts import facts
-from holdfast.results.statistics import LEVEL, Estimate, Z
+from holdfast.results.statistics import Estimate, items_to_tell, widened
 from holdfast.results.summary import Summary, TaskResult
 from holdfast.tasks.error_list import short_repr
 from holdfast.tasks.yaml_files import read_yaml
@@ -80,9 +79,10 @@ def read_policy(path: Path) -> Policy:
 
 @dataclass(frozen=True)
 class Check:
-    """One rule of a policy and what the numbers say of it: the measured value with its interval, in points or per cent.
+    """One rule of a policy and what the numbers say of it: the measured value with its 95 % interval, in points or per cent.
 
-    `needed` is about how many items of the task (of each task, for the retention) would tell, where these do not.
+    `kept` is decided by that interval, `lost` by `widened`, which holds together with those of all rules. `needed` is about how many
+    items of the task (of each task, for the retention) would tell, where these do not.
     """
 
     rule: str
@@ -91,6 +91,7 @@ class Check:
     items: int
     needed: int | None = None
     reason: str = ""
+    widened: Estimate | None = None
 
 
 def judge(summary: Summary, policy: Policy) -> list[Check]:
@@ -189,15 +190,13 @@ def _of_mean(
 
 
 def _decided(rule: str, value: Estimate, least: float, items: int, fewest: int, count: int) -> Check:
+    wide = widened(value, count)
     if items < fewest:
-        return Check(rule, "cannot tell", value, items, fewest, f"the policy wants {fewest} items")
+        return Check(rule, "cannot tell", value, items, fewest, f"the policy wants {fewest} items", wide)
     if value.low >= least and value.low > -math.inf:
-        return Check(rule, "kept", value, items)
-    wider = float(stats.norm.ppf(1 - (1 - LEVEL) / 2 / count)) / Z
-    if value.value + (value.high - value.value) * wider < least:
-        return Check(rule, "lost", value, items)
-    doubt = abs(value.value - least)
-    reach = value.value - value.low if value.value >= least else (value.high - value.value) * wider
-    # The interval shrinks as 1 / sqrt(n).
-    needed = max(items + 1, math.ceil(items * (reach / doubt) ** 2)) if doubt > 0 and math.isfinite(reach) else None
-    return Check(rule, "cannot tell", value, items, needed)
+        return Check(rule, "kept", value, items, widened=wide)
+    if wide.high < least:
+        return Check(rule, "lost", value, items, widened=wide)
+    # Of a mean, `n` counts tasks; and `p`, where there is one, tests a change of zero and not this bound.
+    needed = items_to_tell(replace(value, n=items, p=None), kept=least, lost=least, tests=count)
+    return Check(rule, "cannot tell", value, items, needed, widened=wide)

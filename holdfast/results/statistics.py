@@ -143,6 +143,37 @@ def ratio(above: Array, below: Array, *, seed: int = 0, resamples: int = RESAMPL
     return Estimate(float(above.sum() / below.sum()), low, high, float(draws.std()), n)
 
 
+def widening(tests: int) -> float:
+    """Return by how much an interval has to be longer for all of so many to hold together as one holds alone (Bonferroni)."""
+    return float(stats.norm.ppf(1 - (1 - LEVEL) / 2 / tests)) / Z
+
+
+def widened(change: Estimate, tests: int) -> Estimate:
+    """Return the estimate with the interval that holds together with those of so many tests."""
+    factor = widening(tests)
+    low, high = (change.value + factor * (end - change.value) for end in (change.low, change.high))
+    return Estimate(change.value, low, high, change.stderr, change.n, change.p)
+
+
+def items_to_tell(change: Estimate, *, kept: float, lost: float, tests: int = 1) -> int | None:
+    """Return about how many items would tell a change above `kept` from one below `lost`; None where no number would.
+
+    The one formula behind "about N items would tell". The change is taken to stay as it is, and its interval to shrink as 1 / sqrt(n):
+    above `kept` once the 95 % interval is, below `lost` once the interval is that is widened for so many `tests`, and `change.p` (which
+    tests zero, and may be corrected) is below 5 % where `lost` is zero. `change.n` is the number of items now.
+    """
+    ratios = []
+    if change.value > kept:
+        ratios.append((change.value - change.low) / (change.value - kept))
+    if change.value < lost:
+        ratio = (change.high - change.value) * widening(tests) / (lost - change.value)
+        # An exact test may still be in doubt where the interval is not. Of 1 nothing follows: a corrected p ends there.
+        by_test = Z / float(stats.norm.isf(change.p / 2)) if lost == 0 and change.p and change.p < 1 else 0.0
+        ratios.append(max(ratio, by_test))
+    ratios = [ratio for ratio in ratios if math.isfinite(ratio)]
+    return max(change.n + 1, math.ceil(change.n * min(ratios) ** 2)) if ratios else None
+
+
 def unseen(n: int) -> float:
     """Return the share that a sort of item may have which did not occur in n: the upper end of Wilson's interval for 0 of n."""
     return Z**2 / (n + Z**2)

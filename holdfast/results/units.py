@@ -28,6 +28,12 @@ def factor(metric: str) -> float | None:
     return facts(metric).points
 
 
+def about(items: int) -> str:
+    """Return a number of items that is an estimate: two digits and zeros, rounded up (2340: 2400)."""
+    step = 10 ** max(0, len(str(items)) - 2)
+    return str(-(-items // step) * step)
+
+
 def points(value: float, plus: bool = False) -> str:
     """Return a value in points with one decimal; zero has no sign."""
     text = f"{value:+.1f}" if plus else f"{value:.1f}"

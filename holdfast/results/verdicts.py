@@ -9,13 +9,14 @@ import math
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from holdfast.results import units
 from holdfast.results.metric_facts import facts
 from holdfast.results.scores import Score, Verdict
-from holdfast.results.statistics import LEVEL, Estimate
+from holdfast.results.statistics import LEVEL, Estimate, items_to_tell, widened
 
 MARGIN = 0.05  # the loss that "kept" must exclude, as a share of the scale
 POINTS = 100 * MARGIN
@@ -32,14 +33,14 @@ def holm(ps: Sequence[float]) -> list[float]:
     return in_order.tolist()
 
 
-def verdict(change: Estimate, *, margin: float, floor: float = 0.0) -> tuple[Verdict, int | None]:
+def verdict(change: Estimate, *, margin: float, floor: float = 0.0, tests: int = 1) -> tuple[Verdict, int | None]:
     """Return the word for a change where more is better, and, where that is "not resolvable", about how many items would resolve it.
 
     gained, lost     the interval excludes zero, `change.p` (where there is one) is below 5 %, and the change exceeds the noise `floor`
     kept             otherwise, where the interval excludes a loss of `margin`
     not resolvable   neither: the items are too few to tell; or, where `margin` is not positive, nothing was there to be kept
 
-    `margin` and `floor` are in the unit of the change. `change.p` may be corrected for many tasks.
+    `margin` and `floor` are in the unit of the change. `change.p` may be corrected for many tasks, whose number `tests` is.
     """
     if not (math.isfinite(change.low) and math.isfinite(change.high)):
         return "not resolvable", None
@@ -50,12 +51,7 @@ def verdict(change: Estimate, *, margin: float, floor: float = 0.0) -> tuple[Ver
         return "not resolvable", None
     if change.low > -margin:
         return "kept", None
-    # The interval shrinks as 1 / sqrt(n): enough items end either doubt, that of a loss or that of its absence.
-    doubt = max(margin + change.value, -change.value)
-    if doubt <= 0:
-        return "not resolvable", None
-    ratio = (change.value - change.low) / doubt
-    return "not resolvable", max(change.n + 1, math.ceil(change.n * ratio**2))
+    return "not resolvable", items_to_tell(change, kept=-margin, lost=0.0, tests=tests)
 
 
 def margin_of(score: Score, margin: float = MARGIN) -> float:
@@ -86,7 +82,7 @@ def long(score: Score) -> str:
     word = of_score(score)
     if word != "not resolvable":
         return word or ""
-    return "not resolvable at this n" + (f" (about {score.needed} would tell)" if score.needed else "")
+    return "not resolvable at this n" + (f" (about {units.about(score.needed)} would tell)" if score.needed else "")
 
 
 def corrected(scores: Iterable[Score]) -> bool:
@@ -104,18 +100,51 @@ def judge(scores: Iterable[Score], *, margin: float = MARGIN, floor: float = 0.0
     scores = list(scores)
     # By task, shots and metric: another task's noise says nothing of this one's.
     noise = {s.key[2:]: abs(s.again - s.value) for s in scores if s.variant == "base" and s.again is not None}
-    families: dict[tuple[str | None, str], list[int]] = defaultdict(list)
-    for i, score in enumerate(scores):
-        if facts(score.metric).symptom is None and score.p is not None and score.step is None:
-            families[score.prompt, score.role].append(i)
-    for members in families.values():
+    for members in _families(scores):
         for i, p in zip(members, holm([scores[i].p or 0.0 for i in members]), strict=True):
             score = scores[i]
             least = max(floor * (facts(score.metric).scale or 1.0), noise.get(score.key[2:], 0.0))
             change = replace(change_of(score), p=p)
-            word, needed = verdict(change, margin=margin_of(score, margin), floor=least)
+            word, needed = verdict(change, margin=margin_of(score, margin), floor=least, tests=len(members))
             scores[i] = replace(score, verdict=word, needed=needed)
     return scores
+
+
+def _families(scores: Sequence[Score]) -> list[list[int]]:
+    """Return the positions of scores whose tests are corrected together: of one role, with the prompt in one state."""
+    families: dict[tuple[str | None, str], list[int]] = defaultdict(list)
+    for i, score in enumerate(scores):
+        if facts(score.metric).symptom is None and score.p is not None and score.step is None:
+            families[score.prompt, score.role].append(i)
+    return list(families.values())
+
+
+@dataclass(frozen=True)
+class Widened:
+    """A change whose own interval excludes zero and that may be chance among `tests` changes; `change` has the interval of all of them."""
+
+    score: Score
+    change: Estimate
+    tests: int
+
+
+def by_chance(scores: Sequence[Score]) -> list[Widened]:
+    """Return the changes that are called neither gained nor lost although their own interval excludes zero, because there are so many.
+
+    The interval that decides is widened for their number, in the score's unit and with its sign.
+    """
+    chances = []
+    for members in _families(scores):
+        for i, p in zip(members, holm([scores[i].p or 0.0 for i in members]), strict=True):
+            score = scores[i]
+            low, high, value = score.delta_low, score.delta_high, score.delta
+            if low is None or high is None or value is None or low <= 0 <= high or p < 1 - LEVEL:
+                continue
+            wide = widened(Estimate(value, low, high, n=score.n, p=score.p), len(members))
+            # The exact test has the last word on zero, which the widened interval may miss by a hair.
+            wide = replace(wide, low=min(wide.low, 0.0), high=max(wide.high, 0.0))
+            chances.append(Widened(score, wide, len(members)))
+    return chances
 
 
 def change_of(score: Score) -> Estimate:

@@ -1,6 +1,7 @@
 """`holdfast compare --policy`: exit codes, the summary, and evidence that is stale."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -60,6 +61,26 @@ def test_the_exit_code_is_the_outcome_and_the_summary_says_why(
     assert word in done.stdout
     if code == 3:
         assert "about 1000 items would tell" in summary
+
+
+def test_the_interval_that_decides_stands_beside_that_of_95_per_cent(measured: Path, tmp_path: Path) -> None:
+    """With 20 rules a loss is called by a wider interval: a rule that the plain one breaks would look like a mistake otherwise."""
+    tasks = {"pick": {"floor": 0.72}}  # between both limits
+    done = compare(
+        measured, "--policy", policy(tmp_path, margin=0.9, tasks=tasks), "--summary", tmp_path / "summary.md"
+    )
+    assert ", widened for 2 rules [" in done.stdout
+    assert "Lost: the whole interval that is widened for the number of rules breaks it." in done.stdout
+    summary = (tmp_path / "summary.md").read_text()
+    assert "| rule | measured [95 %] | widened for 2 rules | items | outcome |" in summary
+    row = next(line for line in summary.splitlines() if "at least 72" in line)
+    plain, wide = ([float(end) for end in ends.split(", ")] for ends in re.findall(r"\[(.*?)\]", row))
+    assert wide[0] < plain[0] < plain[1] < wide[1]
+    records = [
+        json.loads(line)
+        for line in compare(measured, "--policy", tmp_path / "holdfast.yaml", "--json").stdout.splitlines()
+    ]
+    assert all(record["widened"]["high"] > record["measured"]["high"] for record in records)
 
 
 def test_records_say_each_rule(measured: Path, tmp_path: Path) -> None:

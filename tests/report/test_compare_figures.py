@@ -51,7 +51,7 @@ def test_a_run_that_did_not_measure_a_task_has_no_mark_in_its_row(runs: list[Fol
     less = Summary.of([score for score in runs[1].scores if score.task != "xsum"])
     plot = compare_figures.forest(side_by_side([summaries(runs)[0], less]))
     assert plot is not None
-    rows = {(row.side.task, row.side.shots): row.drawing.count('class="mark') for _, own in plot[0] for row in own}
+    rows = {(row.side.task, row.side.shots): row.drawing.count('class="mark') for _, own in plot.groups for row in own}
     assert rows["xsum", 0] == 1
     assert rows["squad", 0] == 2
     heat = compare_figures.heat(side_by_side([summaries(runs)[0], less]))

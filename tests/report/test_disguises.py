@@ -102,7 +102,7 @@ def test_diagnostics_count_in_no_mean_and_in_no_sign_of_collapse() -> None:
         found = Summary.of(scores)
         return (
             *(found.retention, found.general_change, share(found.symptom("format_share"))),
-            *(sentences.verdict_on(found), figures.heat(found), figures.forest(figures.by_role(found))),
+            *(sentences.verdict_on(found), figures.heat(found), figures.forest_of_run(found)),
         )
 
     alone = said(plain + shares)

@@ -6,11 +6,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from holdfast.report.sentences import chance
+from holdfast.results import policy
 from holdfast.results.metrics import metric
 from holdfast.results.scores import Score
-from holdfast.results.statistics import Estimate, covariance, paired
+from holdfast.results.statistics import Estimate, covariance, items_to_tell, paired
 from holdfast.results.summary import Summary
-from holdfast.results.verdicts import corrected, holm, judge, long, margin_of, of_score, verdict, with_spread
+from holdfast.results.verdicts import by_chance, corrected, holm, judge, long, margin_of, of_score, verdict, with_spread
+from tests.results.test_policy import summary
 
 
 def tuned(task: str, value: float, delta: float, half: float, p: float = 0.5, by: str = "accuracy", **more) -> Score:
@@ -51,6 +54,43 @@ def test_the_items_needed_follow_from_the_square_root() -> None:
     assert verdict(Estimate(0.0, -0.08, 0.08, 0.0, 100, 1.0), margin=0.05)[1] == 256
     # At -0.04, a half width of 0.04 shows the loss sooner than one of 0.01 would show its absence: 100 * 2^2.
     assert verdict(Estimate(-0.04, -0.12, 0.04, 0.0, 100, 1.0), margin=0.05)[1] == 400
+
+
+def test_more_tasks_need_more_items_for_a_loss_and_no_more_for_what_is_kept() -> None:
+    """A loss is called by an interval that is widened for the number of tasks: for ten by 2.807 / 1.96 (Bonferroni's quantiles)."""
+    lost, kept = Estimate(-0.04, -0.12, 0.04, 0.0, 100), Estimate(0.0, -0.08, 0.08, 0.0, 100)
+    assert items_to_tell(lost, kept=-0.05, lost=0.0, tests=10) == math.ceil(
+        100 * (0.08 * 2.807034 / 1.959964 / 0.04) ** 2
+    )
+    assert items_to_tell(kept, kept=-0.05, lost=0.0, tests=10) == 256
+    # At the edge of both nothing would tell.
+    assert items_to_tell(Estimate(-0.05, -0.12, 0.04, 0.0, 100), kept=-0.05, lost=-0.05) is None
+
+
+def test_page_and_gate_count_by_one_formula() -> None:
+    """Where both ask the same, whether the loss is within the margin, they say the same number."""
+    for seed in range(5):
+        numbers = summary(60, ("quiz", "general", 0.9, 0.9), seed=seed)
+        (line,) = numbers.counted
+        (check,) = policy.judge(numbers, policy.Policy())
+        assert line.headline is not None
+        assert check.outcome == "cannot tell"
+        assert check.needed == line.headline.needed
+
+
+def test_a_change_that_only_seems_certain_shows_the_interval_that_decides() -> None:
+    """Three changes of which each alone excludes zero: p of 0.02 three times is 0.06 each."""
+    base = [replace(s, variant="base", prompt=None, delta=None, delta_low=None, delta_high=None, p=None, value=0.6)
+            for s in (tuned(t, 0.5, -0.1, 0.09, p=0.02) for t in "abc")]  # fmt: skip
+    scores = [*base, *judge([tuned(t, 0.5, -0.1, 0.09, p=0.02) for t in "abc"])]
+    wide = by_chance(scores)
+    assert [w.score.task for w in wide] == ["a", "b", "c"]
+    # Bonferroni for three: 2.394 standard errors in the place of 1.960.
+    assert (wide[0].change.low, wide[0].tests) == (pytest.approx(-0.1 - 0.09 * 2.393980 / 1.959964), 3)
+    assert wide[0].change.high >= 0, "it is not called lost, so what decides reaches zero"
+    sentence = chance(Summary.of(scores))
+    assert "a (0-shot) -10.0 [-19.0, -1.0], widened for 3 changes [-21.0, 1.0]" in sentence
+    assert chance(Summary.of([*base[:1], *judge([tuned("a", 0.5, -0.1, 0.09, p=0.02)])])) == ""
 
 
 def test_verdicts_are_corrected_within_one_role_and_one_state_of_the_prompt() -> None:

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from holdfast.report import table
 from holdfast.report.chart import svg
+from holdfast.report.fold import Folded, folded
 from holdfast.results import run_folder, units
 from holdfast.results.run_folder import Folder
 from holdfast.results.scores import Score, Verdict
@@ -49,7 +50,10 @@ def compare(folders: Sequence[str | Path], floor: float | None = None) -> tuple[
     summaries = [Summary.of(run.scores) for run in runs]
     parts: list[RenderableType] = []
     for start in range(0, len(runs), ABREAST):  # numbered on, so that (7) is the 7th folder also in the second table
-        parts += [_table(summaries[start : start + ABREAST], start + 1), Text()]
+        several = summaries[start : start + ABREAST]
+        parts += [_table(several, start + 1), Text()]
+        if same := general_first(side_by_side(several)).text:
+            parts += [Text(same), Text()]
     parts.append(Text(NOTE, style="dim"))
     parts += [Text(f"({number}) {run.path}") for number, run in enumerate(runs, 1)]
     if floor is None:
@@ -98,6 +102,11 @@ def side_by_side(summaries: Sequence[Summary]) -> list[Side]:
     return sorted(sides, key=lambda side: (side.role != "target", order[side.task], side.shots))
 
 
+def general_first(sides: Sequence[Side]) -> Folded[Side]:
+    """Return the general tasks of several runs: of many, the worst change in any run first, and those that all runs kept apart."""
+    return folded([side for side in sides if side.role == "general"], lambda side: side.lines)
+
+
 def trade_off(summaries: Sequence[Summary]) -> Markup | None:
     """Return the target's score against the mean change on general tasks, one point per run; None where no run has both."""
     points = []
@@ -123,7 +132,9 @@ def _table(summaries: Sequence[Summary], first: int) -> Table:
     grid.add_column("base", justify="right", no_wrap=True)
     for number in range(first, first + len(summaries)):
         grid.add_column(f"({number})", justify="right", no_wrap=True)
-    sides = side_by_side(summaries)
+    all_sides = side_by_side(summaries)
+    targets = [side for side in all_sides if side.role == "target"]
+    sides = [*targets, *general_first(all_sides).shown]
     for index, side in enumerate(sides):
         if index and sides[index - 1].role != side.role:
             grid.add_row()  # an empty line between the target and the general tasks

@@ -7,7 +7,7 @@ from itertools import chain
 from markupsafe import Markup
 
 from holdfast.report.chart import line_chart, svg
-from holdfast.report.compare.compare import Side
+from holdfast.report.compare.compare import Side, general_first
 from holdfast.report.run import course_figures, figures
 from holdfast.report.sentences import Number, Piece
 from holdfast.results import tradeoff, units, verdicts
@@ -25,6 +25,16 @@ class ComparedRow:
     side: Side
     drawing: Markup
     first: bool
+
+
+@dataclass(frozen=True)
+class ComparedPlot:
+    """Rows under headings on one axis, and those of tasks that every run kept, with the line that says so."""
+
+    groups: list[tuple[str, list[ComparedRow]]]
+    axis: Markup
+    folded: list[ComparedRow]
+    folded_text: str
 
 
 def lead(runs: Sequence[Folder], summaries: Sequence[Summary]) -> list[Piece]:
@@ -55,25 +65,35 @@ def lead(runs: Sequence[Folder], summaries: Sequence[Summary]) -> list[Piece]:
     return [*sentence, f"; {most + 1} ({runs[most].name}) gained most, ", Number(units.points(gain), "gain"), *end]
 
 
-def forest(sides: Sequence[Side]) -> tuple[list[tuple[str, list[ComparedRow]]], Markup] | None:
-    """Return (groups of rows, axis): every run's change on the same axis, a line for each.
+def forest(sides: Sequence[Side]) -> ComparedPlot | None:
+    """Return every run's change on the same axis, a line for each.
 
     None of more than `DRAWN` runs, or where no change was measured.
     """
-    shown = [side for side in sides if any(line and change(line.headline) for line in side.lines)]
-    if not shown or len(shown[0].lines) > DRAWN:
+    measured = [side for side in sides if any(line and change(line.headline) for line in side.lines)]
+    if not measured or len(measured[0].lines) > DRAWN:
         return None
-    lines = chain.from_iterable(side.lines for side in shown)
+    lines = chain.from_iterable(side.lines for side in measured)
     estimates = [moved for line in lines if line and (moved := change(line.headline))]
     limits = [*(estimate.low for estimate in estimates), *(estimate.high for estimate in estimates)]
     # With the margin on both sides: differences that no verdict counts must look small.
     scale = svg.Scale.around([-verdicts.POINTS, verdicts.POINTS, *limits])
-    groups: dict[str, list[ComparedRow]] = {}
-    for side in shown:
-        rows = groups.setdefault("Target" if side.role == "target" else "General tasks", [])
+    general = general_first(measured)
+    groups = [("Target", [side for side in measured if side.role == "target"]), ("General tasks", general.shown)]
+    return ComparedPlot(
+        [(name, _rows(group, scale)) for name, group in groups if group],
+        svg.axis(scale),
+        _rows(general.unchanged, scale),
+        general.text,
+    )
+
+
+def _rows(sides: Sequence[Side], scale: svg.Scale) -> list[ComparedRow]:
+    rows: list[ComparedRow] = []
+    for side in sides:
         drawing = svg.track(_marks(side), scale, band=verdicts.POINTS)
         rows.append(ComparedRow(side, drawing, not rows or rows[-1].side.task != side.task))
-    return list(groups.items()), svg.axis(scale)
+    return rows
 
 
 def heat(sides: Sequence[Side]) -> list[tuple[Side, list[figures.HeatCell]]]:

@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any
 
 from markupsafe import Markup
 
 from holdfast.report.chart import svg
+from holdfast.report.fold import folded, of_line
 from holdfast.results import units, verdicts
 from holdfast.results.scores import Score, Verdict
 from holdfast.results.summary import STATE, Estimate, Summary, TaskResult, change
@@ -45,6 +46,9 @@ class Plot:
     groups: list[tuple[str, list[ForestRow]]]
     axis: Markup
     states: list[tuple[str, str]]  # (name, shape), for the key
+    # rows of tasks that are unchanged, and the line that says so
+    folded: list[ForestRow] = field(default_factory=list)
+    folded_text: str = ""
 
 
 def readings(line: TaskResult) -> list[Reading]:
@@ -76,16 +80,26 @@ def forest(groups: Sequence[tuple[str, Sequence[TaskResult]]]) -> Plot | None:
     return _plot(groups, drawings, svg.axis(scale))
 
 
+def forest_of_run(summary: Summary) -> Plot | None:
+    """Return each task's change by its own metric, under headings: the target's, the general tasks', and those that count in no mean.
+
+    Of many general tasks, those that are unchanged stand in a list of their own, on the same axis.
+    """
+    general = folded(summary.counted, of_line)
+    groups = [("Target", summary.first_metric("target")), ("General tasks", general.rows)]
+    plot = forest([*groups, ("General tasks, base not above chance: in no mean", summary.floored)])
+    if plot is None or not general.unchanged:
+        return plot
+    same = {line.task for line in general.unchanged}
+    parted = [(name, [row for row in rows if row.line.task not in same]) for name, rows in plot.groups]
+    rows = [row for row in chain.from_iterable(rows for _, rows in plot.groups) if row.line.task in same]
+    return replace(plot, groups=[group for group in parted if group[1]], folded=rows, folded_text=general.text)
+
+
 def _estimates(lines: Sequence[TaskResult]) -> list[Estimate]:
     """Return the changes of the lines in every state of the tuned model, those that are in points."""
     scores = chain.from_iterable(line.tuned.values() for line in lines)
     return [estimate for score in scores if (estimate := change(score))]
-
-
-def by_role(summary: Summary) -> list[tuple[str, Sequence[TaskResult]]]:
-    """Return each task's lines by its own metric, under headings: the target's, the general tasks', and those that count in no mean."""
-    groups = [("Target", summary.first_metric("target")), ("General tasks", summary.counted)]
-    return [*groups, ("General tasks, base not above chance: in no mean", summary.floored)]
 
 
 def symptom(summary: Summary, metric: str) -> Plot | None:
