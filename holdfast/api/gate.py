@@ -41,7 +41,7 @@ class Judged:
         left = (
             f"; without a rule, because the base is not above chance: {', '.join(self.floored)}" if self.floored else ""
         )
-        return f"{len(outcomes)} rules: {text}{left}."
+        return f"{len(outcomes)} rule{'' if len(outcomes) == 1 else 's'}: {text}{left}."
 
     @property
     def outcome(self) -> Outcome:
@@ -138,9 +138,9 @@ def markdown(judged: list[Judged], policy: str | Path) -> str:
     """Return the outcome as Markdown, for the comment of a pull request: each rule, what was measured, and on what."""
     parts = []
     for run in judged:
-        rules = len(run.checks)
+        rules = f"{len(run.checks)} rule{'' if len(run.checks) == 1 else 's'}"
         rows = [
-            f"| rule | measured [95 %] | widened for {rules} rules | items | outcome |",
+            f"| rule | measured [95 %] | widened for {rules} | items | outcome |",
             "| --- | --- | --- | ---: | --- |",
         ]
         # What failed stands first: a comment is read from above.

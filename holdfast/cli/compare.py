@@ -56,7 +56,11 @@ def _gate(folders: list[Path], policy: Path, summary: Path | None, json_: bool) 
         print(f"{run.folder}: {run.outcome} ({run.counts.removesuffix('.')})")
         for word in ("lost", "cannot tell"):  # the worst first
             for check in (check for check in run.checks if check.outcome == word):
-                wide = f", widened for {len(run.checks)} rules {gate.limits(check.widened)}" if check.widened else ""
+                wide = (
+                    f", widened for {len(run.checks)} rules {gate.limits(check.widened)}"
+                    if check.widened and len(run.checks) > 1
+                    else ""
+                )
                 print(f"  {check.rule}: {gate.measured(check)}{wide}, {check.items} items: {gate.words(check)}")
         for sentence in run.unchecked:
             print(f"  not compared with what was measured: {sentence}")
