@@ -15,7 +15,7 @@ HOUSE = Path(__file__).parents[1] / "holdfast"
 CLEAN = (
     "analysis", "api", "cli", "curation", "decoding", "edits", "evaluation", "inference", "lab", "methods", "models", "playground",
     "prefix", "prompts", "recipes", "report", "results", "serving", "stages", "studies", "tasks", "training", "weights",
-    "plugins.py", "row.py", "atomic_files.py", "__init__.py", "__main__.py",
+    "plugins", "row.py", "atomic_files.py", "__init__.py", "__main__.py",
 )  # fmt: skip
 
 OPENING = re.compile(r"(What|Which|Whether|How|Where|Who)\b")
