@@ -7,6 +7,7 @@ from dataclasses import replace
 from itertools import chain
 from typing import Literal
 
+from holdfast.evaluation import dialogues
 from holdfast.evaluation.calibration import prior_of, questions_without_content
 from holdfast.inference.language_model import LanguageModel
 from holdfast.inference.sampling import Sampling
@@ -57,27 +58,37 @@ def evaluate(
         )
         for i in indices
     ]
-    chosen, new = [examples[i] for i in indices], max_new_tokens or longest_answer(task, model)
-    texts = [
-        render(task.template, example, shown, model.tokenizer, name=f"{task.name}/test[{i}]")
-        for i, example, shown in zip(indices, chosen, before, strict=True)
-    ]
-    nothing = [None] * len(chosen)
-    free = questions_without_content(task, chosen, before, model.tokenizer) if measure.calibrated else nothing
-    logprobs, priors = _rank(model, task, indices, chosen, texts, free) if measure.pick else (nothing, nothing)
+    chosen, names = [examples[i] for i in indices], [f"{task.name}/test[{i}]" for i in indices]
     generates = measure.pick is None or generate_choices
-    answers = _generate(model, task, texts, new, num_beams) if generates else [None] * len(chosen)
+    logprobs = priors = answers = written = [None] * len(chosen)
+    if measure.tracks:
+        talks = dialogues.track(model, task, chosen, before, names, num_beams, max_new_tokens)
+        texts, new = [talk.rendered for talk in talks], talks[0].new
+        answers, written = [talk.states for talk in talks], [talk.written for talk in talks]
+        chosen = [replace(example, target=talk.gold) for example, talk in zip(chosen, talks, strict=True)]
+    else:
+        new = max_new_tokens or longest_answer(task, model)
+        texts = [
+            render(task.template, example, shown, model.tokenizer, name=name)
+            for example, shown, name in zip(chosen, before, names, strict=True)
+        ]
+        free = questions_without_content(task, chosen, before, model.tokenizer) if measure.calibrated else written
+        if measure.pick:
+            logprobs, priors = _rank(model, task, indices, chosen, texts, free)
+        if generates:
+            answers = _generate(model, task, texts, new, num_beams)
+            written = answers if measure.pick else written
     truncated = _truncated(model, chosen, texts, new if generates else 0)
     words = demonstrations_in_words(shots, demonstrations, demonstration_seed)
     decoding = decoding_in_words(ranked=measure.pick is not None, written=generates, num_beams=num_beams)
     outputs = [
         Output(
             variant, prompt, task.name, role, shots, i, text.prompt, example.target, answer or "",
-            example.answers or (), example.choices, values, truncated=cut, generated=answer if measure.pick else None,
+            example.answers or (), example.choices, values, truncated=cut, generated=alone,
             demonstrations=words, decoding=decoding, checks=example.checks or (), prior=prior,
         )
-        for i, example, text, values, prior, answer, cut in zip(
-            indices, chosen, texts, logprobs, priors, answers, truncated, strict=True
+        for i, example, text, values, prior, answer, alone, cut in zip(
+            indices, chosen, texts, logprobs, priors, answers, written, truncated, strict=True
         )
     ]  # fmt: skip
     if measure.pick:

@@ -25,6 +25,7 @@ from holdfast.results.sandbox import MEMORY, SECONDS, runs
 from holdfast.results.scores import Output
 from holdfast.tasks.checks import passes
 from holdfast.tasks.conversation import calls_in, without_thinking
+from holdfast.tasks.dialogue_states import turns_right
 
 Array = NDArray[np.float64]
 
@@ -38,7 +39,8 @@ class Metric:
     `measure(output)` is one item's row of s statistics. `total(sums [..., s], n)` is the value of n items with these column
     sums, before scaling; None is the mean of one statistic, which lies in 0 to 1. `pick(output)` is the answer where it is chosen by the
     choices' log-likelihoods; None where it is generated; `calibrated` where it also needs those without the question's content
-    (`Output.prior`). `signature(outputs)` says exactly what was computed.
+    (`Output.prior`). `signature(outputs)` says exactly what was computed. Where it `tracks`, an answer is the states of a dialogue, turn by
+    turn (`holdfast.evaluation.dialogues`).
     """
 
     name: str
@@ -49,6 +51,7 @@ class Metric:
     signature: Callable[[Sequence[Output]], str] = lambda outputs: ""
     recorded: bool = False
     calibrated: bool = False
+    tracks: bool = False
 
     @property
     def unit(self) -> float:
@@ -250,6 +253,20 @@ def _tool_call(output: Output) -> tuple[float]:
     return (float(bool(calls) and any(calls == calls_in(answer) for answer in accepted(output))),)
 
 
+def _joint_goal(output: Output) -> tuple[int, int]:
+    """Return the turns of a dialogue whose whole state is right, and all of its turns.
+
+    Raises:
+        ValueError: the item is no dialogue.
+    """
+    try:
+        return turns_right(output.target, output.output)
+    except ValueError:
+        raise ValueError(
+            f"{output.task}[{output.index}]: `joint_goal_accuracy` needs dialogues; give lines with `turns`, or use another metric"
+        ) from None
+
+
 # Texts. The libraries count; the arithmetic over sums is written out for arrays.
 
 
@@ -346,6 +363,16 @@ METRICS: dict[str, Metric] = {
         _corpus("bleu", "BLEU", bleu_from_sums),
         _corpus("chrf", "CHRF", chrf_from_sums),
         Metric("tool_call", 1.0, _tool_call, signature=lambda _: "names and arguments of the JSON calls are equal"),
+        Metric(
+            "joint_goal_accuracy",
+            1.0,
+            _joint_goal,
+            total=lambda sums, n: sums[..., 0] / sums[..., 1],
+            signature=lambda _: (
+                "turns whose every slot is right|own earlier calls in the prompt|case and space do not count"
+            ),
+            tracks=True,
+        ),
         Metric("checked", 1.0, _checked, signature=_checked_signature),
         Metric(
             "pass@1", 1.0, _pass_at_1, signature=lambda _: f"runs with its tests in {SECONDS} s and {MEMORY >> 20} MiB"

@@ -40,7 +40,8 @@ def to_task(draft: Draft, problems: Problems, seed: int = 0) -> Task:
     questions = _questions(draft, template, examples, problems)
     problems.stop()  # all bad lines at once: whoever mends a file wants them in one go
     every = list(chain.from_iterable(examples.values()))
-    metric = draft.settings.metric or default_metric(every, questions)
+    default = "joint_goal_accuracy" if shape.dialogue else default_metric(every, questions)
+    metric = draft.settings.metric or default
     try:
         whole = examples.get("all")
         splits = with_validation(template, examples, seed) if whole is None else split_one(template, whole, seed)
@@ -138,17 +139,21 @@ def _template(draft: Draft, shape: Shape, examples: Splits) -> Template:
     settings = draft.settings
     every = list(chain.from_iterable(examples.values()))
     # A chat task that was written out names its target, and its messages are a column.
-    wrong = {"loss": not all("messages" in example.fields for example in every), "think": not shape.conversation}
-    for key in wrong:
-        if getattr(settings, key) is not None and wrong[key]:
+    wrong = {
+        "loss": ("messages", not all("messages" in example.fields for example in every)),
+        "think": ("messages", not shape.conversation),
+        "call_steps": ("turns", not shape.dialogue),
+    }
+    for key, (lines, misplaced) in wrong.items():
+        if getattr(settings, key) is not None and misplaced:
             raise ValueError(
-                f"{draft.settings_where}: `{key}` is for lines with `messages`, and these have {shape.name}; remove it"
+                f"{draft.settings_where}: `{key}` is for lines with `{lines}`, and these have {shape.name}; remove it"
             )
     template = settings.template(shape.template)
     # By the data: conversations of one answer each train their last and only answer.
-    if settings.loss is None and any(map(_answers_before, every)):
+    if settings.loss is None and not shape.dialogue and any(map(_answers_before, every)):
         template = replace(template, loss="all")
-    if draft.settings.stop is None:
+    if draft.settings.stop is None and not shape.dialogue:
         targets = [example.target for example in every]
         template = replace(template, stop=default_stop(targets, template.separator))
     # Compiled once here: a mistake in the template would otherwise be reported for every line of the data.

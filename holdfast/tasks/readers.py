@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from holdfast.tasks.build import Draft, to_task
+from holdfast.tasks.dialogue_schema import SCHEMA, read_schema, with_schema
 from holdfast.tasks.error_list import Problems
 from holdfast.tasks.records import SUFFIXES, read_records
 from holdfast.tasks.settings import TaskYaml, read_settings
@@ -29,6 +30,10 @@ def read_folder(folder: Path, settings: TaskYaml | None = None, seed: int = 0) -
         problems.add(folder, _without_test(folder, files))
     problems.stop()
     records = {split: read_records(path, problems) for split, path in files.items()}
+    if (folder / SCHEMA).is_file():
+        functions = read_schema(folder / SCHEMA, problems)
+        problems.stop()  # Every line of the dialogues would be wrong by it.
+        records = {split: with_schema(lines, functions) for split, lines in records.items()}
     return to_task(Draft(folder.resolve().name, str(folder), records, settings, str(described), {}), problems, seed)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from holdfast.tasks.checks import passes
 from holdfast.tasks.conversation import read_conversation
+from holdfast.tasks.dialogues import to_dialogue
 from holdfast.tasks.error_list import nearest
 from holdfast.tasks.jinja import evaluate
 from holdfast.tasks.records import kind
@@ -26,13 +27,15 @@ INSTRUCTION = """### Instruction:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """One set of keys: the texts that are read, the key of the answer, the template that suits them, and if they are turns of a talk."""
+    """One set of keys: the texts that are read, the key of the answer, the template that suits them, and if they are turns of a talk, or
+    of a dialogue with its states."""
 
     name: str
     reads: tuple[str, ...]
     target: str
     template: Template
     conversation: bool = False
+    dialogue: bool = False
 
 
 SHAPES = (
@@ -46,6 +49,13 @@ SHAPES = (
         "conversations",
         Template(input=CONVERSATION, chat="auto"),
         conversation=True,
+    ),
+    Shape(
+        "turns",
+        ("turns",),
+        "turns",
+        Template(input=CONVERSATION, chat="auto", stop=("\nTool:", "\nUser:"), loss="call"),
+        dialogue=True,
     ),
     Shape("instruction/output", ("instruction",), "output", Template(input=INSTRUCTION, delimiter="")),
     Shape("text/label", ("text",), "label", Template(input="{{ text }}\nAnswer:")),
@@ -98,6 +108,8 @@ def to_example(
     if shape.conversation:
         messages = from_sharegpt(values) if shape.target == "conversations" else values
         return Example(*read_conversation(messages, settings.think, settings.loss))
+    if shape.dialogue:
+        return to_dialogue(values, settings.call_steps or 2)
     for key in shape.reads:
         _text(key, values[key])
     words = settings.verbalizer or {}

@@ -24,7 +24,8 @@ class TaskYaml:
     splits serve as train, validation and test. `limit` takes at most so many rows of a split, evenly spaced, and
     `keep`, an expression, leaves out the rows for which it is false. Of lines with `messages`, `loss` says which of the assistant's
     messages are trained (`all`, which is the default, `last`, or `call`: the tool calls in them), and `think` what becomes of their
-    `<think>` blocks (`keep`, `drop`, `require`).
+    `<think>` blocks (`keep`, `drop`, `require`). Of lines with `turns`, `call_steps` says in how many steps a call is asked for (2, the
+    default: which function, then its arguments with that function alone in view; 1: both at once).
     """
 
     name: str | None = None
@@ -37,6 +38,7 @@ class TaskYaml:
     chat: bool | str | None = None
     loss: str | None = None
     think: str | None = None
+    call_steps: int | None = None
     target: str | None = None
     choices: str | None = None
     answers: str | None = None
@@ -161,7 +163,14 @@ def _limit(value: Any) -> int:
     return value
 
 
+def _steps(value: Any) -> int:
+    if value not in (1, 2) or isinstance(value, bool):
+        raise ValueError(f"{short_repr(value)} is unknown; write 1 or 2")
+    return value
+
+
 _CHECKS: Mapping[str, Callable[[Any], Any]] = {
+    "call_steps": _steps,
     "chat": _chat,
     "limit": _limit,
     "loss": _choice("all", "last", "call"),

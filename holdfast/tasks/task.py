@@ -19,6 +19,7 @@ METRICS = (
     "bleu",
     "chrf",
     "tool_call",
+    "joint_goal_accuracy",
     "checked",
     "pass@1",
 )

@@ -1,0 +1,148 @@
+"""Follow a model through dialogues: its own calls build up the state, and stand in its prompts from then on."""
+
+import json
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain, product
+from typing import Any
+
+from holdfast.inference.language_model import LanguageModel
+from holdfast.inference.sampling import Sampling
+from holdfast.tasks.conversation import AssistantTurn, calls_in, without_thinking
+from holdfast.tasks.dialogue_states import State, after_calls, write_states
+from holdfast.tasks.dialogues import Function, conversation
+from holdfast.tasks.task import Example, Task
+from holdfast.tasks.templates import Rendered, render
+
+ROOM = 1.5  # new tokens, over those of the longest state of the data
+AROUND = 32  # new tokens beside it, for the name of the function and what stands around a call
+BEGINS_CALL = ("<tool_call>", "{")
+NAME = re.compile(r'"name"\s*:\s*"([^"]+)"')
+
+
+@dataclass(frozen=True)
+class Followed:
+    """One dialogue as a model was followed through it: its last prompt, the states by turn (its own and the right ones), what it
+    wrote, and the most new tokens of a call."""
+
+    rendered: Rendered
+    states: str
+    gold: str
+    written: str
+    new: int
+
+
+@dataclass
+class _Talk:
+    """A dialogue while it is followed."""
+
+    example: Example
+    shown: Sequence[Example]
+    name: str
+    states: list[State] = field(default_factory=list)
+    readable: list[bool] = field(default_factory=list)
+    written: list[str] = field(default_factory=list)
+    rendered: Rendered = field(default_factory=lambda: Rendered("", ""))
+
+    @property
+    def turns(self) -> Sequence[Any]:
+        turns: Any = self.example.fields["turns"]
+        return turns
+
+    @property
+    def functions(self) -> Sequence[Function]:
+        functions: Any = self.example.fields["functions"]
+        return functions
+
+
+def track(
+    model: LanguageModel,
+    task: Task,
+    examples: Sequence[Example],
+    demonstrations: Sequence[Sequence[Example]],
+    names: Sequence[str],
+    num_beams: int,
+    max_new_tokens: int | None,
+) -> list[Followed]:
+    """Ask for the calls of every turn, each turn of all dialogues together, and return the states that they make.
+
+    A prompt holds the user's messages and the given replies, and of calls the model's own: those that changed the state, with all that it
+    knew by then. In two steps it is asked first with all functions in view, and of its answer the functions' names are taken; then for
+    each of these with that one alone in view, from `"arguments":` on. An answer without a call changes nothing; a call that cannot be
+    read, or of no function of the schema, leaves the state as it is and is marked.
+
+    Raises:
+        ValueError: an example is no dialogue.
+    """
+    if bad := [name for name, example in zip(names, examples, strict=True) if "turns" not in example.fields]:
+        raise ValueError(f"{bad[0]}: joint_goal_accuracy needs dialogues: lines with `turns`, and their schema")
+    talks = [_Talk(e, shown, name) for e, shown, name in zip(examples, demonstrations, names, strict=True)]
+    new = max_new_tokens or _longest_call(model, talks)
+    sampling = Sampling(max_new_tokens=new, stop=(*task.template.stop, "</tool_call>"), num_beams=num_beams)
+    first_sampling = replace(sampling, stop=task.template.stop)
+    for number in range(max(len(talk.turns) for talk in talks)):
+        going = [talk for talk in talks if number < len(talk.turns)]
+        for talk in going:
+            talk.rendered = _render(model, task, talk, talk.functions, "")
+        answers = model.generate([talk.rendered.prompt for talk in going], first_sampling)
+        calls = [calls_in(without_thinking(answer)) for answer in answers]
+        twice = [i for i, talk in enumerate(going) if talk.example.fields["call_steps"] == 2]
+        named = [_named(going[i], answers[i]) for i in twice]
+        pairs = [*chain.from_iterable(product([i], functions) for i, functions in zip(twice, named, strict=True))]
+        prompts = [_forced(model, task, going[i], function) for i, function in pairs]
+        arguments = model.generate([prompt + begun for prompt, begun in prompts], sampling) if prompts else []
+        for i, functions in zip(twice, named, strict=True):
+            calls[i] = [] if functions else calls[i]
+        for (i, function), (_, begun), text in zip(pairs, prompts, arguments, strict=True):
+            calls[i] += calls_in(begun + text)[:1] or [(function["name"], None)]
+            answers[i] += f"\n=> {begun}{text}"
+        for talk, answer, made in zip(going, answers, calls, strict=True):
+            before = talk.states[-1] if talk.states else {}
+            state, readable = after_calls(before, made, talk.functions)
+            talk.states.append(state)
+            talk.readable.append(readable and (bool(made) or not any(mark in answer for mark in BEGINS_CALL)))
+            talk.written.append(answer.strip())
+    return [
+        Followed(
+            talk.rendered,
+            write_states(talk.states, talk.readable),
+            write_states([turn["state"] for turn in talk.turns]),
+            "\n".join(talk.written),
+            new,
+        )
+        for talk in talks
+    ]
+
+
+def _named(talk: _Talk, answer: str) -> list[Function]:
+    """Return the functions that an answer of the first step names, even where the rest of the call cannot be read."""
+    names = set(NAME.findall(without_thinking(answer)))
+    return [function for function in talk.functions if function["name"] in names]
+
+
+def _render(model: LanguageModel, task: Task, talk: _Talk, functions: Sequence[Function], target: str) -> Rendered:
+    """Return the prompt of the turn that follows the states of a talk, with these functions in view."""
+    turns = talk.turns[: len(talk.states) + 1]
+    fields, _ = conversation(turns, talk.states, functions, ask=True)
+    # Only a prompt is wanted: the spans that training weighs need not be told apart.
+    template = replace(talk.example.template or task.template, loss="last")
+    example = Example({**talk.example.fields, **fields}, target, template=template)
+    return render(task.template, example, talk.shown, model.tokenizer, name=talk.name)
+
+
+def _forced(model: LanguageModel, task: Task, talk: _Talk, function: Function) -> tuple[str, str]:
+    """Return the prompt that shows one function alone, and the beginning of a call of it, up to where its arguments begin."""
+    name = function["name"]
+    rendered = _render(model, task, talk, [function], AssistantTurn("", None, ({"name": name, "arguments": {}},)).text)
+    before, _, after = rendered.target.partition(name)
+    return rendered.prompt, before + name + after.partition("{}")[0].rstrip()
+
+
+def _longest_call(model: LanguageModel, talks: Sequence[_Talk]) -> int:
+    """Return the most new tokens: by the longest state of the dialogues, at most half the model's positions."""
+    turns = chain.from_iterable(talk.turns for talk in talks)
+    states = [json.dumps(turn["state"], ensure_ascii=False) for turn in turns]
+    longest = max(model.count_tokens(sorted(states, key=len)[-16:]))
+    return min(math.ceil(ROOM * longest) + AROUND, model.room // 2)
