@@ -1,12 +1,9 @@
 """Distance that each layer has moved, and number of directions in which it has."""
 
-from typing import Any
-
 import torch
-from peft.tuners.tuners_utils import BaseTunerLayer
-from torch import Tensor, nn
-from torch.nn.utils import parametrize
+from torch import Tensor
 
+from holdfast.analysis._computed_weights import computed_weights
 from holdfast.analysis.base import Finding, Subject, analysis
 from holdfast.weights.layout import locate
 
@@ -22,7 +19,7 @@ def weight_drift(subject: Subject) -> list[Finding]:
     """
     old = dict(subject.base.model.named_parameters())
     groups: dict[str, list[tuple[Tensor, Tensor]]] = {}
-    for name, tuned in _weights(subject.pretrained.model).items():
+    for name, tuned in computed_weights(subject.pretrained.model).items():
         base = old.get(name)
         # A head that was added, or embeddings for new tokens, have nothing to be compared with.
         if base is not None and base.shape == tuned.shape:
@@ -48,26 +45,6 @@ def effective_rank(matrix: Tensor) -> float:
     # 0 log 0 is 0 in an entropy, and NaN in floating point.
     shares = values[values > 0] / values.sum()
     return float(torch.exp(-(shares * shares.log()).sum()))
-
-
-def _weights(model: nn.Module) -> dict[str, Tensor]:
-    """Return the weights that the model computes with, by the names of the plain model: an adapter's update is added to its weight."""
-    updates: dict[str, Tensor] = {}
-    for name, layer in model.named_modules():
-        if isinstance(layer, BaseTunerLayer) and not layer.merged:
-            # Every LoRA-like layer of PEFT gives its update; their common class does not declare that.
-            adapted: Any = layer
-            updates[f"{name}.weight"] = sum(
-                (adapted.get_delta_weight(adapter) for adapter in layer.active_adapters), torch.zeros(())
-            )
-    weights = {}
-    for name, module in model.named_modules():
-        if parametrize.is_parametrized(module):  # a weight that is computed from others
-            weights |= {f"{name}.{end}": getattr(module, end) for end in module.parametrizations}  # pyright: ignore[reportGeneralTypeIssues, reportOptionalIterable]
-    for name, value in model.named_parameters():
-        plain = name.replace(".base_layer.", ".")  # PEFT wraps a layer, and puts the original one step deeper.
-        weights[plain] = value + updates[plain] if plain in updates else value
-    return weights
 
 
 def _group(name: str) -> str:

@@ -110,13 +110,14 @@ Curve = Annotated[
 ]
 Analyse = Annotated[
     list[str] | None,
-    typer.Option(
-        help="gradient_alignment, weight_drift, label_mass or format_share, at the points of --curve; repeat it."
-    ),
+    typer.Option(help="Look inside at the points of --curve; `holdfast analyses` lists the names; repeat it."),
 ]
 AnalyseRun = Annotated[
     list[str] | None,
-    typer.Option("--analyse", help="weight_drift, label_mass or format_share of a run's folder; repeat it."),
+    typer.Option(
+        "--analyse",
+        help="Look inside a run's folder: weight_drift, ffn_concepts, head_word_pairs, label_mass or format_share; repeat it.",
+    ),
 ]
 
 # Of a study; what is not given is left to its file, or to the defaults of a plan.

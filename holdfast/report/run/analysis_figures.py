@@ -99,6 +99,22 @@ KINDS = (
         "Sum of the densities of gradient times input over the instruction’s words, in the base and in the tuned model.", _where, 1.0, None,
     ),
     PanelKind(
+        "ffn_concepts", ("turn",), "Turn of what feed-forward units write, degrees",
+        "Mean angle between what each inner unit writes before and after tuning.", _block,
+    ),
+    PanelKind(
+        "ffn_concepts", ("concept_overlap",), "Concepts of feed-forward layers, share that stayed",
+        "Share of the space of a block’s first ten principal directions that is the base’s.", _block, 1.0, None,
+    ),
+    PanelKind(
+        "head_word_pairs", ("qk_turn",), "Turn of what heads look for, degrees",
+        "Mean angle between the heads’ QK circuits before and after tuning.", _block,
+    ),
+    PanelKind(
+        "head_word_pairs", ("ov_turn",), "Turn of what heads write, degrees",
+        "Mean angle between the heads’ OV circuits before and after tuning.", _block,
+    ),
+    PanelKind(
         "format_share", ("share_off", "share_on"), "General answers in the target’s format, %",
         "Whether the format lives in the prompt; at step 0 with the prompt attached, it is the base behind the prompt of stage 1. Line: "
         "mean over tasks; band: the lowest and the highest.",

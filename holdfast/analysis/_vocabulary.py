@@ -1,0 +1,105 @@
+"""Words in the space of a model's hidden states: the words that a direction promotes, and the words that are read along it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from holdfast.analysis._computed_weights import computed_weights
+from holdfast.models.loading import Pretrained
+
+FINAL_NORMS = ("norm", "final_layernorm", "final_layer_norm", "ln_f", "final_norm")  # as transformers names them
+INPUT_NORMS = ("input_layernorm", "ln_1", "self_attn_layer_norm")
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """A model's weights, and its words.
+
+    Raises:
+        ValueError: the model has an encoder, whose states are not those that the head reads.
+    """
+
+    pretrained: Pretrained
+
+    def __post_init__(self) -> None:
+        if not self.pretrained.architecture.one_sequence:
+            raise ValueError(
+                "words of hidden states: a model with an encoder is not supported; use a decoder-only model"
+            )
+
+    @cached_property
+    def modules(self) -> dict[str, Any]:
+        """The model's modules by the names that the plain model has."""
+        return {name: getattr(m, "base_layer", m) for name, m in self.pretrained.model.named_modules()}
+
+    @cached_property
+    def weights(self) -> dict[str, Tensor]:
+        """The weights that the model computes with."""
+        return computed_weights(self.pretrained.model)
+
+    def matrix(self, name: str) -> Tensor:
+        """Return a layer's weight as [outputs, inputs], in float32."""
+        weight = self.weights[f"{name}.weight"].detach().float().cpu()
+        # GPT-2's layers hold it the other way round.
+        return weight if isinstance(self.modules[name], nn.Linear) else weight.T
+
+    @torch.no_grad()
+    def promoted(self, directions: Tensor) -> Tensor:
+        """Return how much directions [n, D] raise each word's logit through the final norm and the head: [n, V], up to a scale each."""
+        head = self.pretrained.model.get_output_embeddings().weight
+        return self._normed(self._final, directions).to(head.device) @ head.float().T
+
+    @torch.no_grad()
+    def read(self, directions: Tensor, attention: str) -> Tensor:
+        """Return the product of directions [n, D] with each word's embedding, behind the norm before an attention layer: [n, V]."""
+        embeddings = self.pretrained.model.get_input_embeddings().weight
+        block = attention.rpartition(".")[0]
+        norm = next((self.modules[f"{block}.{end}"] for end in INPUT_NORMS if f"{block}.{end}" in self.modules), None)
+        return directions.to(embeddings.device) @ self._normed(norm, embeddings).T
+
+    def top(self, scores: Tensor, count: int) -> list[int]:
+        """Return the tokens with the greatest scores [V], the greatest first; special ones are left out."""
+        special = set(self.pretrained.tokenizer.all_special_ids)
+        # A padded vocabulary has numbers that are no token.
+        size = min(len(scores), len(self.pretrained.tokenizer))
+        ranked = scores[:size].topk(min(size, count + len(special))).indices.tolist()
+        return [token for token in ranked if token not in special][:count]
+
+    def words(self, tokens: Sequence[int]) -> str:
+        """Return tokens as text, a space between."""
+        return " ".join(repr(self.pretrained.tokenizer.decode([token]).strip())[1:-1] for token in tokens)
+
+    @property
+    def _final(self) -> nn.Module | None:
+        # The shallowest of these names: blocks and heads have norms of their own deeper down.
+        names = [name for name in self.modules if name.rpartition(".")[2] in FINAL_NORMS]
+        return self.modules[min(names, key=lambda name: name.count("."))] if names else None
+
+    @staticmethod
+    def _normed(norm: Any, states: Tensor) -> Tensor:
+        """Return states [n, D] of unit size behind a norm's own weight, in float32; a bias, which is the same for all, is left out."""
+        states = states.float()
+        states = states / states.square().mean(-1, keepdim=True).sqrt().clamp_min(torch.finfo(torch.float32).tiny)
+        if norm is None:
+            return states
+        weight = next(norm.parameters(), states)
+        states = states.to(weight.device, weight.dtype)
+        return (norm(states) - norm(-states)).float() / 2
+
+
+def angle(first: Tensor, second: Tensor) -> Tensor:
+    """Return the angles in degrees between vectors [..., D], 0 for equal ones and where either is 0."""
+    # By the sum and the difference of unit vectors: the arc cosine loses half of the digits of small angles.
+    sizes = [vector.norm(dim=-1, keepdim=True) for vector in (first, second)]
+    first, second = (v / size.clamp_min(1e-300) for v, size in zip((first, second), sizes, strict=True))
+    degrees = torch.rad2deg(2 * torch.atan2((first - second).norm(dim=-1), (first + second).norm(dim=-1)))
+    return torch.where((sizes[0] * sizes[1]).squeeze(-1) > 0, degrees, 0.0)
+
+
+def shared(first: Sequence[int], second: Sequence[int]) -> float:
+    """Return the share of tokens that are in both lists, of one length."""
+    return len(set(first) & set(second)) / max(1, len(first))
