@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from holdfast.analysis._vocabulary import Vocabulary, angle, shared
+from holdfast.analysis._word_space import WordSpace, angle, shared
 from holdfast.analysis.base import Finding, Subject, analysis
 
 DOWN = (
@@ -35,7 +35,7 @@ def ffn_concepts(subject: Subject) -> list[Finding]:
     Source: Wu et al. 2024, "From language modeling to instruction following" (NAACL), section 5; value vectors as words: Geva et al.
         2022, "Transformer feed-forward layers build predictions by promoting concepts in the vocabulary space" (EMNLP)
     """
-    base, tuned = Vocabulary(subject.base), Vocabulary(subject.pretrained)
+    base, tuned = WordSpace(subject.base), WordSpace(subject.pretrained)
     layers = [
         name
         for name in base.modules
@@ -78,7 +78,7 @@ def principal(vectors: Tensor) -> tuple[Tensor, float]:
     return directions.flip(1)[:, :DIRECTIONS], float(values[-1]) / total if total else 0.0
 
 
-def concept(model: Vocabulary, direction: Tensor) -> list[int]:
+def concept(model: WordSpace, direction: Tensor) -> list[int]:
     """Return the words of a direction [D]; of its two signs, that which promotes a word most."""
     scores = model.promoted(direction[None])[0]
     return model.top(scores if scores.max() >= -scores.min() else -scores, WORDS)

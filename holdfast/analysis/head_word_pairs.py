@@ -6,7 +6,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from holdfast.analysis._vocabulary import Vocabulary, shared
+from holdfast.analysis._word_space import WordSpace, shared
 from holdfast.analysis.base import Finding, Subject, analysis
 from holdfast.models.attention_heads import projections
 
@@ -31,7 +31,7 @@ def head_word_pairs(subject: Subject) -> list[Finding]:
     Source: Wu et al. 2024, "From language modeling to instruction following" (NAACL), section 4; circuits: Elhage et al. 2021, "A
         mathematical framework for transformer circuits"
     """
-    base, tuned = Vocabulary(subject.base), Vocabulary(subject.pretrained)
+    base, tuned = WordSpace(subject.base), WordSpace(subject.pretrained)
     findings: list[Finding] = []
     turned: dict[str, list[tuple[float, str]]] = {}
     for name in projections(subject.base.model):
@@ -65,7 +65,7 @@ def head_word_pairs(subject: Subject) -> list[Finding]:
 class HeadWeights:
     """The weights of one attention layer, head by head; heads that share keys and values have the same."""
 
-    model: Vocabulary
+    model: WordSpace
     attention: str
     output: str
 

@@ -8,7 +8,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import GPT2Config, GPT2LMHeadModel, T5Config, T5ForConditionalGeneration
 
-from holdfast.analysis._vocabulary import angle
+from holdfast.analysis._word_space import angle
 from holdfast.analysis.base import Subject
 from holdfast.analysis.ffn_concepts import ffn_concepts, principal
 from holdfast.models.loading import Pretrained

@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from holdfast.analysis._vocabulary import Vocabulary
+from holdfast.analysis._word_space import WordSpace
 from holdfast.analysis.base import Subject
 from holdfast.analysis.head_word_pairs import HeadWeights, head_word_pairs, leading, turn
 from holdfast.models.loading import Pretrained
@@ -76,7 +76,7 @@ def test_a_model_beside_itself_has_nothing_to_show() -> None:
 def test_the_circuits_are_those_of_the_weights() -> None:
     """By the whole matrices: x_a (QK) x_b is the product of query and key, and the angle is that of the flattened matrices."""
     models = normed(0), normed(1)
-    layers = [HeadWeights(Vocabulary(model), ATTENTION, "o_proj") for model in models]
+    layers = [HeadWeights(WordSpace(model), ATTENTION, "o_proj") for model in models]
     whole = []
     for layer, model in zip(layers, models, strict=True):
         attention: Any = model.model.model.layers[1].self_attn

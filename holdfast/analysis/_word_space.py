@@ -16,7 +16,7 @@ INPUT_NORMS = ("input_layernorm", "ln_1", "self_attn_layer_norm")
 
 
 @dataclass(frozen=True)
-class Vocabulary:
+class WordSpace:
     """A model's weights, and its words.
 
     Raises:
