@@ -47,6 +47,8 @@ def verdicts(folders: Sequence[Path]) -> None:
 
 def table(scores: Sequence[Any]) -> None:
     """Print scores without a comparison: one line per task, one column per number of shots."""
+    from holdfast.report import language_grid
+
     shots = sorted({s.shots for s in scores})
     grid = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
     grid.add_column("task", overflow="fold")
@@ -61,6 +63,8 @@ def table(scores: Sequence[Any]) -> None:
         n = next(s.n for s in cells if s)
         grid.add_row(task, metric, str(n), *[_cell(s) if s else "-" for s in cells])
     show(grid)
+    for part in language_grid.tables(scores):
+        show(part)
     if sets := max((s.sets for s in scores), default=1) - 1:
         print(f"[95 % interval over items]; ±: standard deviation over {sets + 1} sets of demonstrations.")
     if prompt := next((s.prompt for s in scores if s.prompt), None):

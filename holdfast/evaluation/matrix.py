@@ -13,6 +13,7 @@ from holdfast.inference.language_model import LanguageModel
 from holdfast.inference.sampling import Sampling
 from holdfast.results.metrics import metric
 from holdfast.results.scores import Output, PromptState, Role
+from holdfast.tasks.language_grid import drawn_by
 from holdfast.tasks.nearest import ranking
 from holdfast.tasks.task import Example, Task
 from holdfast.tasks.templates import Rendered, choose_demonstrations, render
@@ -117,7 +118,7 @@ def decoding_in_words(*, ranked: bool, written: bool, num_beams: int) -> str:
 
 def items(task: Task, limit: int | None, seed: int) -> list[int]:
     """Return the indices in the test split that are asked: all, or `limit` drawn by the task's name and the seed, ascending."""
-    return items_of(task.name, len(task.splits.get("test", ())), limit, seed)
+    return items_of(drawn_by(task.name), len(task.splits.get("test", ())), limit, seed)
 
 
 def items_of(name: str, n: int, limit: int | None, seed: int) -> list[int]:

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from holdfast.report import sentences
 from holdfast.report.fold import folded, of_line
+from holdfast.report.language_grid import tables
 from holdfast.report.run import disguises
 from holdfast.results import run_folder, units, verdicts
 from holdfast.results.flips import flips
@@ -33,7 +34,7 @@ def terminal(path: str | Path) -> RenderableType:
     before, after = ([line for line in judged if line.role == role] for role in ("target", "diagnostic"))
     parts: list[RenderableType] = [_table([*before, *general.shown, *after])]
     parts += [Text(general.text)] if general.text else []
-    parts += [Text(NOTE + _states(summary), style="dim"), Text()]
+    parts += [Text(NOTE + _states(summary), style="dim"), *tables(run.scores), Text()]
     parts += [Text(text) for text in _facts(summary)]
     if moved := flips(run.outputs, summary):
         counts = ", ".join(f"{count} {direction}" for direction, count in moved.total.items())

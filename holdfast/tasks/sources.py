@@ -1,5 +1,5 @@
-"""The meaning of a TASK argument: a folder, a file, `hf:dataset[:config]`, `everyday:NAME`, `harness:NAME`, a registered `SCHEME:NAME` such
-as `lab:NAME`, or a name in the catalogue."""
+"""The meaning of a TASK argument: a folder, a file, `hf:dataset[:config]`, `everyday:NAME`, `harness:NAME`, `grid:FILE`, a registered
+`SCHEME:NAME` such as `lab:NAME`, or a name in the catalogue."""
 
 import hashlib
 import re
@@ -8,7 +8,7 @@ from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
-from holdfast.tasks import registry
+from holdfast.tasks import language_grid, registry
 from holdfast.tasks.catalogue.entries import ENTRIES, SUITES
 from holdfast.tasks.error_list import nearest
 from holdfast.tasks.everyday import suite as everyday
@@ -40,6 +40,10 @@ def load_task(argument: str, *, seed: int = 0) -> Task:
         return _registered(scheme, rest)
     if argument.startswith(everyday.PREFIX):
         return _everyday(rest)
+    if argument.startswith(language_grid.PREFIX):
+        if len(cells := language_grid.arguments(argument)) > 1:
+            raise ValueError(_several(argument, cells))
+        return language_grid.task(cells[0], lambda data: load_task(data, seed=seed))
     if argument in HARNESS_SUITES:
         raise ValueError(_several(argument, [HARNESS + name for name in HARNESS_SUITES[argument]]))
     if argument.startswith(HARNESS):
@@ -97,12 +101,14 @@ def expand(argument: str) -> list[str]:
     """Return the arguments that a suite or a group of the harness stands for, or the argument itself.
 
     Suites are `everyday`, `promot-eight`, `fticl-five` and `harness:standard`; `SUITE@FOLDER` of `promot-eight` and `fticl-five` has a
-    sub-folder for each task.
+    sub-folder for each task. `grid:FILE` is one of languages and languages of prompts (`holdfast.tasks.language_grid`).
     """
     if argument in HARNESS_SUITES:
         return list(chain.from_iterable(expand(HARNESS + name) for name in HARNESS_SUITES[argument]))
     if argument.startswith(HARNESS):
         return [task.source for task in _harness(argument)]
+    if argument.startswith(language_grid.PREFIX):
+        return language_grid.arguments(argument)
     if argument == everyday.NAME and not Path(argument).exists():
         return [everyday.PREFIX + name for name in everyday.names()]
     suite, at, folder = argument.partition("@")
