@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from holdfast.api.judging import Judging, forget
 from holdfast.api.measurement import Measurement, recorded
 from holdfast.api.versions import library_versions
 from holdfast.evaluation.ask import check_askable
@@ -93,6 +94,8 @@ def against(
     device: str = "auto",
     trust_remote_code: bool = False,
     overwrite: bool = False,
+    judge: str | Path | None = None,
+    judge_labels: str | Path | None = None,
 ) -> list[Path]:
     """Ask a base and models that were tuned from it the same items; return the folder of each tuned model's page, as after `tune`.
 
@@ -102,8 +105,12 @@ def against(
     the tuned model: it counts attached on the targets, and removed on all else. Several tuned models have a folder each below `out`, and
     share a comparison there. The same call goes on where it was stopped; another one on the same `out` needs `overwrite`.
 
+    `judge` is a third model that says which of two written answers is better (docs/judge.md), once it has been measured on pairs with
+    known answers: ours, or those of the file `judge_labels`.
+
     Raises:
-        ValueError: there is no such model or task; or `out` holds a run of `tune`, another measurement, or files that are not ours.
+        ValueError: there is no such model or task; the judge is not fit to be asked (`Judging.of`); or `out` holds a run of `tune`, another
+            measurement, or files that are not ours.
     """
     models = [TunedModel.of(name, None if prompt is None else str(prompt)) for name in sources.arguments(tuned)]
     # By default those that a run of `tune` measures.
@@ -128,6 +135,11 @@ def against(
     local = [name for name in arguments if endpoint_of(name) is None]
     first = replace(first, loading=Loading(dtype, device).resolved(resolve.resolve(local[0])) if local else FP32)
     folders = _folders(folder, models)
+    judging = None
+    if judge is not None:
+        fingerprints = [Fingerprint(first.model, first.model_version), *(model.parts[0] for model in models)]
+        tasks_asked = [ref.task for ref in refs]
+        judging = Judging.of(str(judge), judge_labels, fingerprints, tasks_asked, Loading(dtype, device))
     measurement = Measurement(folder, _settings(first, models), pages=True, overwrite=overwrite)
     measurement.check()
     folder.mkdir(parents=True, exist_ok=True)
@@ -140,6 +152,10 @@ def against(
             for evaluation in model.evaluations(first):
                 outputs += evaluation.outputs(root, loader)
             _write(path, outputs, model, first)
+        # Once all are measured, so that the judge is loaded once.
+        for model, path in zip(models, folders, strict=True) if judging else ():
+            judging.decide(first, model.evaluations(first), path, root, loader)
+            write_page(path)
         if len(folders) > 1:
             write_comparison(folders, folder)
     return folders
@@ -173,6 +189,7 @@ def _write(folder: Path, outputs: Sequence[Output], tuned: TunedModel, first: Ev
     measured = tuple(Fingerprint(ref.argument, ref.version) for ref in first.tasks)
     base = Fingerprint(first.model, first.model_version)
     write_evidence(folder, Evidence(base, tuned.parts, measured, first.shots, first.limit, versions))
+    forget(folder)
     write_page(folder)
     write_card(folder, of_run(folder))
 

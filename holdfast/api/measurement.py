@@ -101,6 +101,6 @@ def _remove_numbers(folder: Path) -> None:
     layout = RunFolder(folder)
     files = [layout.scores_file, layout.outputs_file]
     if layout.evidence_only:  # Without it neither page nor card was written: a README.md there is the user's.
-        files += [layout.evidence_file, layout.page, layout.card]
+        files += [layout.evidence_file, layout.judge_file, layout.page, layout.card]
     for path in (*files, *folder.glob("samples/*/samples_*.jsonl")):
         path.unlink(missing_ok=True)

@@ -150,6 +150,8 @@ def evaluate(
     against: options.Against = None,
     target: options.AgainstTarget = None,
     overwrite: Overwrite = False,
+    judge: options.Judge = None,
+    judge_labels: options.JudgeLabels = None,
 ) -> None:
     """Measure a model on tasks, with a soft prompt attached or not; or beside models that were tuned from it."""
     if against:
@@ -157,10 +159,14 @@ def evaluate(
         others |= {"--demonstrations": demonstrations != "first", "--seed": seed}
         if wrong := [name for name, value in others.items() if value]:
             raise ValueError(f"{', '.join(wrong)}: not with --against, which asks all models alike; leave it out")
+        if judge_labels and not judge:
+            raise ValueError("--judge-labels: are what a judge is measured on; name one with --judge MODEL")
         compare.against(
-            model, against, task, target, prompt, shots, limit, out, trust_remote_code, json_, dtype, device, overwrite
-        )
+            model, against, task, target, prompt, shots, limit, out, trust_remote_code, json_, dtype, device, overwrite, judge, judge_labels
+        )  # fmt: skip
         return
+    if judge or judge_labels:
+        raise ValueError("--judge: compares the answers of two models; name the other one with --against TUNED")
     if target:
         raise ValueError("--target: names what a model was tuned on, beside --against TUNED; use --task")
     from holdfast.api.analyse import analyse_run

@@ -104,6 +104,16 @@ AgainstTarget = Annotated[
         "--target", help="With --against: a task that the model was tuned on, where that is known; repeat it."
     ),
 ]
+Judge = Annotated[
+    str | None,
+    typer.Option(
+        help="With --against: a third model that says which of two written answers is better, with what its word is worth (docs/judge.md)."
+    ),
+]
+JudgeLabels = Annotated[
+    Path | None,
+    typer.Option(help="With --judge: pairs of answers that you labelled, to measure the judge on, instead of ours."),
+]
 Curve = Annotated[
     int,
     typer.Option(min=0, help="Measure this many points along training: what target and general tasks do over steps."),

@@ -101,6 +101,24 @@ def of_runs(folders: Sequence[Path]) -> list[dict[str, Any]]:
     return records
 
 
+def judges(folders: Sequence[Path]) -> list[dict[str, Any]]:
+    """Return what a judge says of the models of each folder, as JSON objects with the key `judged`, each with its folder."""
+    from holdfast.results.judged import read_judge
+
+    records = [(folder, read_judge(folder)) for folder in folders]
+    return [{"judged": asdict(record), "run": str(folder)} for folder, record in records if record]
+
+
+def judge_verdicts(folders: Sequence[Path]) -> None:
+    """Print what a judge says of the models of each folder, in a sentence."""
+    from holdfast.report.judge import verdict
+    from holdfast.results.judged import read_judge
+
+    for folder in folders:
+        if record := read_judge(folder):
+            show(f"\n{folder.name}, by the judge {record.judge.argument}: {verdict(record)}")
+
+
 def facts(values: dict[str, Any]) -> None:
     """Print names and values, one a line."""
     width = max(map(len, values))

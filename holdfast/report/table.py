@@ -8,12 +8,13 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from holdfast.report import sentences
+from holdfast.report import judge, sentences
 from holdfast.report.fold import folded, of_line
 from holdfast.report.language_grid import tables
 from holdfast.report.run import disguises
 from holdfast.results import run_folder, units, verdicts
 from holdfast.results.flips import flips
+from holdfast.results.judged import read_judge
 from holdfast.results.scores import Score, Verdict
 from holdfast.results.summary import STATE, Summary, TaskResult, share
 
@@ -42,6 +43,8 @@ def terminal(path: str | Path) -> RenderableType:
     parts += [Text(), Text(sentences.verdict_on(summary), style="bold")]
     parts += [Text(sentence) for sentence in _notes(run.scores, summary) if sentence]
     parts += [Text(pair.sentence()) for pair in disguises.pairs(summary)]
+    if record := read_judge(run.path):
+        parts.append(judge.terminal(record))
     parts += [Text(f"Absent: {sentence}", style="dim") for sentence in run.absent]
     if (run.path / "report.html").exists():
         parts.append(Text(f"Page: {run.path / 'report.html'}"))

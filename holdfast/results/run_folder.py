@@ -68,6 +68,11 @@ class RunFolder:
         return self.path / "measurement.json"
 
     @property
+    def judge_file(self) -> Path:
+        """What a judge says of two models, where one was asked."""
+        return self.path / "judge.json"
+
+    @property
     def sweep_file(self) -> Path:
         """The points of a search, where a field was chosen on validation data."""
         return self.path / "sweep.jsonl"

@@ -16,13 +16,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from holdfast.atomic_files import write_text
-from holdfast.report import sentences
+from holdfast.report import judge, sentences
 from holdfast.report.chart import line_chart
 from holdfast.report.compare import compare_figures
 from holdfast.report.compare.compare import missed, side_by_side, trade_off
 from holdfast.report.run import analysis_figures, course_figures, disguises, examples, figures, sweep_figure
 from holdfast.results import run_folder, units, verdicts
 from holdfast.results.flips import DIRECTIONS, flips
+from holdfast.results.judged import read_judge
 from holdfast.results.run_folder import Folder
 from holdfast.results.scores import ROLES, Score
 from holdfast.results.summary import STATE, Estimate, Summary, change, share
@@ -84,6 +85,8 @@ def page(run: Folder) -> str:
         sweep=sweep_figure.panel(read_sweep(run_folder.RunFolder(run.path).sweep_file)),
         located=sentences.format_sentence(lives),
         lives=analysis_figures.format_panel(lives) if lives else None,
+        judged=read_judge(run.path),
+        judge=judge,
         figure=line_chart.inline,
         facts=_facts(run),
     )
