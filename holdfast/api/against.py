@@ -153,9 +153,10 @@ def against(
                 outputs += evaluation.outputs(root, loader)
             _write(path, outputs, model, first)
         # Once all are measured, so that the judge is loaded once.
-        for model, path in zip(models, folders, strict=True) if judging else ():
-            judging.decide(first, model.evaluations(first), path, root, loader)
-            write_page(path)
+        if judging is not None:
+            for model, path in zip(models, folders, strict=True):
+                judging.decide(first, model.evaluations(first), path, root, loader)
+                write_page(path)
         if len(folders) > 1:
             write_comparison(folders, folder)
     return folders

@@ -10,6 +10,7 @@ from typing import Any
 from holdfast.atomic_files import write_text
 from holdfast.results.run_folder import RunFolder
 from holdfast.stages.assemble import OF_THE_BASE, changed
+from holdfast.stages.judge import KNOWN
 from holdfast.stages.stage import LOCK
 
 
@@ -55,7 +56,7 @@ class Measurement:
     def claim(self, folders: Sequence[Path] = ()) -> None:
         """Make the folder this measurement's own by writing `measurement.json`; `folders` are to be made for its numbers.
 
-        The same measurement goes on where it was stopped. What the base answered stays when another measurement is replaced.
+        The same measurement goes on where it was stopped. What the base answered, and a judge on known pairs, stays when another measurement is replaced.
 
         Raises:
             ValueError: as `check`.
@@ -66,7 +67,7 @@ class Measurement:
             for folder in self._with_numbers():
                 _remove_numbers(folder)
             for stage in layout.stages.glob("*"):
-                if not stage.name.startswith(OF_THE_BASE):
+                if not stage.name.startswith((*OF_THE_BASE, KNOWN)):
                     shutil.rmtree(stage)
         for folder in (self.out, *folders):
             folder.mkdir(parents=True, exist_ok=True)

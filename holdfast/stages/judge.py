@@ -29,6 +29,7 @@ from holdfast.training.processes import processes
 
 PART = 32  # pairs that are asked between two files: what a kill costs
 DATE = "2026-01-01"  # that a chat template may write: the judge's question is the same on every day
+KNOWN = "judge-known"  # how the name of the folder of known pairs begins
 PAIRS, DECIDED = "pairs.jsonl", "decided.json"
 RANKS, READS = "log-probabilities", "its written replies"
 
@@ -37,7 +38,7 @@ RANKS, READS = "log-probabilities", "its written replies"
 class AskJudge(Stage):
     """Ask a judge about pairs of answers, each in both orders; the decisions stand in `pairs.jsonl`."""
 
-    KNOWN: ClassVar[bool] = False  # the pairs have known answers
+    CALIBRATES: ClassVar[bool] = False  # the pairs have known answers
 
     judge: str = ""
     judge_version: str = ""
@@ -58,12 +59,12 @@ class AskJudge(Stage):
             return
         # One answer twice needs no judge; of the calibration it does, because it shows what the order alone does.
         pairs = self.pairs(inputs)
-        asked_pairs = [pair for pair in pairs if self.KNOWN or not pair.same]
+        asked_pairs = [pair for pair in pairs if self.CALIBRATES or not pair.same]
         parts = [asked_pairs[start : start + PART] for start in range(0, len(asked_pairs), PART)]
         files = [folder / "parts" / f"{number:04}.jsonl" for number in range(len(parts))]
         decided: list[JudgedPair] = []
         model: NamedModel | None = None
-        ranked, label = False, f"judge {self.judge}, {'known answers' if self.KNOWN else 'both models'}"
+        ranked, label = False, f"judge {self.judge}, {'known answers' if self.CALIBRATES else 'both models'}"
         with ExitStack() as stack, AskingProgress(label, [2 * len(part) for part in parts]) as progress:
             for number, (part, path) in enumerate(zip(parts, files, strict=True), 1):
                 if path.exists():
@@ -78,7 +79,7 @@ class AskJudge(Stage):
                     progress.done()
                 decided += read_judged_pairs(path)
             answers = iter(decided)
-            write_jsonl(folder / PAIRS, [next(answers) if self.KNOWN or not pair.same else pair for pair in pairs])
+            write_jsonl(folder / PAIRS, [next(answers) if self.CALIBRATES or not pair.same else pair for pair in pairs])
         shutil.rmtree(folder / "parts", ignore_errors=True)
 
     def _load(self, folder: Path, inputs: Inputs, stack: ExitStack) -> NamedModel:
@@ -100,7 +101,7 @@ class CalibrateJudge(AskJudge):
     """Ask a judge about pairs with known answers: ours, or those of a user's file."""
 
     KIND: ClassVar[str] = "CalibrateJudge"
-    KNOWN: ClassVar[bool] = True
+    CALIBRATES: ClassVar[bool] = True
 
     labels: str = ""
     labels_version: str = ""
