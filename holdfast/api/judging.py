@@ -22,7 +22,7 @@ from holdfast.results.metrics import metric
 from holdfast.results.run_folder import RunFolder
 from holdfast.results.statistics_judge import FEWEST_KNOWN, JudgeQuality, Preferences, judge_quality, win_rate
 from holdfast.stages.evaluate import Evaluate
-from holdfast.stages.judge import CalibrateJudge, JudgeAnswers
+from holdfast.stages.judge import KNOWN, CalibrateJudge, JudgeAnswers
 from holdfast.stages.loader import Loader
 from holdfast.tasks.judge_calibration import known_pairs, pairs_version, read_known_pairs
 from holdfast.tasks.task import Task
@@ -87,7 +87,7 @@ class Judging:
         trust = base.trust_remote_code
         shared = (self.judge.argument, self.judge.version, self.loading, trust)
         known, decided = CalibrateJudge(
-            "judge-known",
+            KNOWN,
             *shared,
             self.labels,
             self.calibration.version if self.labels else pairs_version(known_pairs()),

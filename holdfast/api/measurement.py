@@ -56,7 +56,8 @@ class Measurement:
     def claim(self, folders: Sequence[Path] = ()) -> None:
         """Make the folder this measurement's own by writing `measurement.json`; `folders` are to be made for its numbers.
 
-        The same measurement goes on where it was stopped. What the base answered, and a judge on known pairs, stays when another measurement is replaced.
+        The same measurement goes on where it was stopped. What the base answered, and a judge on known pairs, stays when another
+        measurement is replaced.
 
         Raises:
             ValueError: as `check`.

@@ -159,7 +159,9 @@ def test_page_terminal_and_json_show_the_judge_with_what_it_is_worth(
     names = [f"openai:{served.url}#{name}" for name in ("base", "tuned")]
     judge = f"openai:{served.url}/chat/completions#judge"
     for as_json in (False, True):
-        command(names[0], [names[1]], [str(task)], None, None, "0", None, out, False, as_json, "auto", "auto", judge)
+        command(
+            names[0], [names[1]], [str(task)], None, None, "0", None, out, False, as_json, "auto", "auto", judge=judge
+        )
     page, shown = (out / "report.html").read_text(), capsys.readouterr().out
     words = " ".join(shown.split())
     for text in (page, words):
