@@ -33,9 +33,9 @@ PROMPT: dict[str, Any] = {"prompt.steps": 12, "prompt.length": 16, "prompt.save_
 # Losses of 5 that fall to 1, after 12 steps: other orders of summation leave 1e-5 in float32 and rounding 0.02 in bfloat16. A mask,
 # position or prompt on the wrong rows moves the first loss by 0.1 and more.
 NOISE = {"fp32": 2e-3, "bf16": 0.1}
-# A soft prompt amplifies it: on a processor, gradients with relative noise of 1e-5 (float32) move the losses of `promot` by 2e-5 in the second
-# step and by 9e-3 in the tenth, noise of 1e-2 (bfloat16) by 1e-3 and 0.4. So the first steps, which a wrong mask or gradient would move
-# too, are compared as closely as all of full fine-tuning's, and the later ones only roughly.
+# A soft prompt amplifies it: on a processor, gradients with relative noise of 1e-5 (float32) move the losses of `promot` by 2e-5 in the
+# second step and by 9e-3 in the tenth, noise of 1e-2 (bfloat16) by 1e-3 and 0.4. So the first steps, which a wrong mask or gradient
+# would move too, are compared as closely as all of full fine-tuning's, and the later ones only roughly.
 AMPLIFIED, CLOSE_STEPS = {"fp32": 5e-2, "bf16": 1.5}, 3
 
 
