@@ -103,7 +103,7 @@ def test_the_table_is_the_median_over_prompts_and_the_mean_over_a_groups_languag
         ({"prompts": {"e n": ["{{ input }}"]}}, r"grid\.yaml: prompts\.e n"),
         ({"groups": {"seen": ["ed"]}}, r"groups: there is no data in 'ed'; there is en, de"),
         ({"groups": {"seen": ["de"], "unseen": ["de"]}}, r"groups: 'de' is in two of them"),
-        ({"data": {"en": "nowhere"}}, r"nowhere: no such folder, file or task"),
+        ({"data": {"en": "nowhere"}, "groups": {}}, r"nowhere: no such folder, file or task"),
         ({"dota": {}}, r"grid\.yaml: dota: unexpected keyword"),
     ],
 )
