@@ -49,7 +49,7 @@ class LanguageGrid:
 
 
 @dataclass(frozen=True, order=True)
-class Cell:
+class GridCell:
     """A place of the grid, as the name of its task says it; prompts of a language are numbered from 1."""
 
     grid: str
@@ -65,12 +65,12 @@ class Cell:
         return f"{self.grid}:{group}{self.language}@{self.prompt}.{self.number}"
 
 
-def cell_of(name: str) -> Cell | None:
+def cell_of(name: str) -> GridCell | None:
     """Return the cell that a task's name stands for; None where it is no task of a grid."""
     match = CELL.fullmatch(name)
     if match is None:
         return None
-    return Cell(match["grid"], match["group"] or "", match["language"], match["prompt"], int(match["number"]))
+    return GridCell(match["grid"], match["group"] or "", match["language"], match["prompt"], int(match["number"]))
 
 
 def drawn_by(name: str) -> str:
@@ -139,13 +139,15 @@ def _read(path: Path) -> LanguageGrid:
     return grid
 
 
-def _cells(grid: LanguageGrid) -> list[Cell]:
-    group = {language: name for language in grid.data for name in grid.groups if language in grid.groups[name]}
-    cells: list[Cell] = []
+def _cells(grid: LanguageGrid) -> list[GridCell]:
+    group: dict[str, str] = {}
+    for name, members in grid.groups.items():
+        group |= dict.fromkeys(members, name)
+    cells: list[GridCell] = []
     for language in grid.data:
         for prompt, templates in grid.prompts.items():
             numbers = range(1, len(templates) + 1)
-            cells += [Cell(grid.name, group.get(language, ""), language, prompt, number) for number in numbers]
+            cells += [GridCell(grid.name, group.get(language, ""), language, prompt, number) for number in numbers]
     return cells
 
 

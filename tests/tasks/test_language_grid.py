@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from holdfast.evaluation.matrix import evaluate, items
-from holdfast.report.language_grid import read_grids, tables
+from holdfast.report.language_grid import tables
 from holdfast.report.table import text
+from holdfast.results.language_grid import read_grids
 from holdfast.results.score import score
 from holdfast.tasks.language_grid import cell_of
 from holdfast.tasks.sources import expand, load_task, load_tasks
