@@ -14,21 +14,19 @@ import math
 import random
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from benchmarks import harness
-from holdfast.evaluation.ask import ask
-from holdfast.inference.language_model import Progress
+from holdfast.api import evaluate as api
+from holdfast.inference.language_model import Origin, Progress
 from holdfast.inference.sampling import GREEDY, Sampling
 from holdfast.report.study.study_page import write_study_page
-from holdfast.results.run_folder import write_results
-from holdfast.results.score import score
 from holdfast.results.scores import Score, write_jsonl
 from holdfast.studies import results
 from holdfast.studies.plan import Arm
-from holdfast.tasks import sources
 
 ITEMS, RUNS = (1_000, 10_000, 100_000), (10, 100, 1_000)
 SMALL_ITEMS, SMALL_RUNS = (100, 1_000), (4, 16)
@@ -41,6 +39,7 @@ class Scripted:
 
     tokenizer = None
     room = 1 << 20
+    origin = Origin("scripted", "", "cpu", attached=False)
 
     def generate(
         self, texts: Sequence[str], sampling: Sampling = GREEDY, *, progress: Progress | None = None
@@ -58,25 +57,43 @@ class Scripted:
         return [False] * len(pairs)
 
 
-def evaluation(items: int) -> None:
-    """In its own process: read a task of so many items, ask, score and write; a line with the seconds and the memory."""
+@contextmanager
+def scripted(*_: object, **__: object) -> Iterator[Scripted]:
+    """In the place of `holdfast.api.load.asking`."""
+    yield Scripted()
+
+
+def task(folder: Path, items: int, choices: bool) -> Path:
+    """Write a task of so many items; with choices of one token each."""
+    folder.mkdir(parents=True)
+    with (folder / "test.jsonl").open("w") as file:
+        for i in range(items):
+            if choices:
+                line: dict[str, Any] = {"input": f"Once there were {i} birds.", "target": "a", "choices": ["a", "I"]}
+            else:
+                line = {"input": f"Repeat the number that stands here: {i}", "target": str(i)}
+            file.write(json.dumps(line) + "\n")
+    return folder
+
+
+def evaluation(items: int, model: str = "") -> None:
+    """In its own process: `evaluate` a task of so many items; a line with the seconds and the memory. Without a model a script answers."""
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        with (folder / "test.jsonl").open("w") as file:
-            for i in range(items):
-                file.write(json.dumps({"input": f"Repeat the number that stands here: {i}", "target": str(i)}) + "\n")
-        before = harness.resident("VmRSS")
-        began = time.process_time()
-        task = sources.load_task(str(folder))
-        outputs = ask(Scripted(), task, role="target")  # pyright: ignore[reportArgumentType]
-        scores = score(outputs, [task])
-        write_results(folder / "out", outputs, scores, [task])
-        seconds = time.process_time() - began
-        written = (folder / "out/outputs.jsonl").stat().st_size
-    assert scores[0].n == items
-    assert math.isclose(scores[0].value, math.ceil(items / 3) / items)
+        folder = task(Path(name) / "task", items, bool(model))
+        # Once in small, so that libraries and weights are loaded before memory is read.
+        few = task(Path(name) / "few", 100, bool(model))
+        if not model:
+            api.asking = scripted
+        api.evaluate(model or "scripted", few, out=Path(name) / "first")
+        before = harness.resident("VmHWM")
+        began, clock = time.process_time(), time.perf_counter()
+        (score,) = api.evaluate(model or "scripted", folder, out=Path(name) / "out")
+        seconds, wall = time.process_time() - began, time.perf_counter() - clock
+        written = (Path(name) / "out/outputs.jsonl").stat().st_size
+    assert score.n == items
+    assert model or math.isclose(score.value, math.ceil(items / 3) / items)
     memory = harness.resident("VmHWM") - before
-    print(json.dumps({"seconds": seconds, "memory": memory, "written": written}))
+    print(json.dumps({"seconds": seconds, "wall": wall, "memory": memory, "most": before + memory, "written": written}))
 
 
 def page(runs: int) -> None:

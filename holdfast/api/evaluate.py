@@ -1,31 +1,43 @@
 """Evaluate a model on tasks without training it: the Python name behind `holdfast evaluate`."""
 
+import json
+import shutil
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
 from functools import partial
+from hashlib import sha256
 from itertools import chain, product
 from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from accelerate.utils import broadcast_object_list
 
 from holdfast.api.load import asking
 from holdfast.api.measurement import Measurement
 from holdfast.api.tune import Run
 from holdfast.api.versions import library_versions
 from holdfast.decoding.base import Decoding
-from holdfast.evaluation.ask import ask, check_askable, unread
+from holdfast.evaluation.answer_files import AskedTask, Share, ask_cells, join
+from holdfast.evaluation.ask import check_askable, unread
 from holdfast.evaluation.harness_samples import write_samples
+from holdfast.evaluation.matrix import Asking
 from holdfast.evaluation.progress import AskingProgress, task_items
+from holdfast.inference.language_model import LanguageModel, NamedModel
+from holdfast.models.fingerprint import fingerprint
 from holdfast.models.reading import default_general
 from holdfast.plugins import refuse_code, snake
 from holdfast.results import metrics
-from holdfast.results.run_folder import RunFolder, write_results
+from holdfast.results.run_folder import RunFolder
 from holdfast.results.score import score
-from holdfast.results.scores import Circumstances, Output, PromptState, Score
+from holdfast.results.scores import Circumstances, Output, PromptState, Score, StoredOutputs, write_jsonl
 from holdfast.results.verdicts import with_spread
 from holdfast.stages.stage import exclusive
 from holdfast.tasks import sources
 from holdfast.tasks.choice_rules import with_rule
 from holdfast.tasks.task import Task
+from holdfast.training.processes import processes
 
 
 def evaluate(
@@ -56,7 +68,8 @@ def evaluate(
     With `metric`, one of `choice_rules.RULES`, answers are picked by that rule in all tasks whose items have choices.
     With `decode` everything is asked of that technique around the model.
     With `out`, `scores.jsonl`, `outputs.jsonl` and the harness's samples are written into that folder, which may hold no other
-    measurement unless `overwrite` is on.
+    measurement unless `overwrite` is on. A call that was killed goes on there: answers stand on the disk in parts of 1,024 items, which the
+    processes of a launch share. Memory does not grow with the items.
 
     Raises:
         ValueError: there is no such model, prompt or task, a task has nothing to ask, or `out` holds other results.
@@ -68,45 +81,42 @@ def evaluate(
     loaded = _tasks(tasks, metric)
     # Before the model is loaded, which may take minutes.
     check_askable(loaded, max(shots), demonstrations=demonstrations)
-    name, folder = str(model.folder if isinstance(model, Run) else model), None if out is None else Path(out)
+    name = str(model.folder if isinstance(model, Run) else model)
     settings = {
         "command": "evaluate", "MODEL": name, "prompt": prompt and str(prompt), "base": base and str(base),
         "task": [[task.name, task.version] for task in loaded], "shots": sorted(shots), "limit": limit, "seed": seed,
         "demonstrations": demonstrations, "demonstration-sets": sets, "metric": metric, "decode": repr(decode), "dtype": dtype,
     }  # fmt: skip
-    if claimed := folder and Measurement(folder, settings, pages=False, overwrite=overwrite):
+    if claimed := out is not None and Measurement(Path(out), settings, pages=False, overwrite=overwrite):
         claimed.check()
+    state = processes()
+    where = None if out is None else Path(out)
     with asking(
-        model, prompt, base=base, dtype=dtype, device=device, trust_remote_code=trust_remote_code, out=folder
-    ) as measured:
-        if claimed:
+        model, prompt, base=base, dtype=dtype, device=device, trust_remote_code=trust_remote_code, out=where
+    ) as measured, _folder(where) as folder:  # fmt: skip
+        if claimed and state.is_main_process:
             claimed.claim()
-        if any(metrics.metric(task.metric).pick for task in loaded):
-            measured.check_ranks()
-        for task in loaded:
-            if warning := unread(measured.tokenizer, task, name):
-                print(warning, file=sys.stderr, flush=True)
+        _check(measured, loaded, name)
         answering = measured if decode is None else decode.wrap(measured)
-        state: PromptState = "on" if measured.origin.attached else "off" if prompt == "off" else None
-        # Also of a tuned run the variant is `base`: nothing is compared here, and the model's name tells scores apart.
-        question = partial(
-            ask, answering, role="target", limit=limit, seed=seed, variant="base", prompt=state, demonstrations=demonstrations
-        )  # fmt: skip
-        outputs = _answers(question, name, loaded, shots, sets, limit)
-        if decode is not None:
-            technique = snake(type(decode).__name__)
-            outputs = [[replace(o, decoding=f"{technique}: {o.decoding}") for o in answers] for answers in outputs]
+        attached: PromptState = "on" if measured.origin.attached else "off" if prompt == "off" else None
+        options = Asking(role="target", limit=limit, seed=seed, prompt=attached, demonstrations=demonstrations)
+        cells = _cells(loaded, options, shots, sets)
         made = Circumstances(
-            model=name, model_hash=measured.origin.hash, seed=seed, versions=library_versions(name), dtype=measured.origin.dtype,
-            device=measured.origin.device,
+            model=name, model_hash=measured.origin.hash, seed=seed, versions=library_versions(name),
+            dtype=measured.origin.dtype, device=measured.origin.device,
         )  # fmt: skip
+        parts = folder / f"parts-{_digest(cells, made, prompt, decode)}"
+        files = _asked(cells, parts, name, answering, decode)
+        by_set = [StoredOutputs(_of_set(files, cells, number)) for number in range(sets)]
         # The first set is what is reported; the others say only how far the numbers spread.
-        first, *others = (score(part, loaded, circumstances=made) for part in outputs)
-        scores = with_spread(first, others)
-        if folder is not None:
-            # Two evaluations that end at once in one folder would write into the same unfinished files.
-            with exclusive(folder, "another command writes here; waiting for it to end"):
-                write_samples(folder, write_results(folder, outputs[0], scores, loaded), loaded)
+        scores, *others = (score(outputs, loaded, circumstances=made) for outputs in by_set)
+        scores = with_spread(scores, others)
+        # Every process has read the answers before they go.
+        state.wait_for_everyone()
+        if state.is_main_process:
+            if out is not None:
+                _write(folder, by_set[0], scores, loaded)
+            shutil.rmtree(parts, ignore_errors=True)
     return scores
 
 
@@ -115,20 +125,82 @@ def _tasks(arguments: str | Path | Sequence[str | Path], rule: str | None) -> li
     return loaded if rule is None else with_rule(loaded, rule)
 
 
-def _answers(
-    question: Callable[..., list[Output]], name: str, tasks: Sequence[Task], shots: Sequence[int], sets: int, limit: int | None
-) -> list[list[Output]]:  # fmt: skip
-    """Ask every task at every number of shots; return the answers by set of demonstrations, so that each gives scores of its own."""
-    outputs: list[list[Output]] = [[] for _ in range(sets)]
-    # Without demonstrations all sets are one.
-    cells = [(task, k, number) for task, k, number in product(tasks, shots, range(sets)) if k or number == 0]
-    with AskingProgress(name, [task_items(task, limit) for task, _, _ in cells]) as progress:
-        for task, k, number in cells:
-            again = f", demonstrations {number + 1} of {sets}" if sets > 1 and k else ""
-            progress.begin(f"{task.name}, {k} shot{'' if k == 1 else 's'}{again}")
-            outputs[number] += question(task, shots=k, demonstration_seed=number)
-            progress.done()
-    return outputs
+@contextmanager
+def _folder(out: Path | None) -> Iterator[Path]:
+    """Yield the folder to work in, alone: `out`, or one that goes when the block ends; all processes of a launch have the same."""
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        # Two evaluations that work at once in one folder would write into the same unfinished files.
+        with exclusive(out, "another command writes here; waiting for it to end"):
+            yield out
+        return
+    with TemporaryDirectory(prefix="holdfast-evaluate-") as name:
+        shared = [name]
+        broadcast_object_list(shared)
+        yield Path(shared[0])
+        processes().wait_for_everyone()
+
+
+def _check(model: NamedModel, tasks: Sequence[Task], name: str) -> None:
+    """Refuse a model that cannot rank where choices are ranked, and warn of tasks that it cannot read."""
+    if any(metrics.metric(task.metric).pick for task in tasks):
+        model.check_ranks()
+    for task in tasks:
+        if processes().is_main_process and (warning := unread(model.tokenizer, task, name)):
+            print(warning, file=sys.stderr, flush=True)
+
+
+def _cells(tasks: Sequence[Task], options: Asking, shots: Sequence[int], sets: int) -> list[AskedTask]:
+    """Return what is asked: each task at each number of shots, behind each set of demonstrations."""
+    cells = []
+    for task, k, number in product(tasks, shots, range(sets)):
+        if number and not k:  # without demonstrations all sets are one
+            continue
+        again = f", demonstrations {number + 1} of {sets}" if sets > 1 and k else ""
+        asking = replace(options, shots=k, demonstration_seed=number)
+        cells.append(AskedTask(task, asking, f"{task.name}, {k} shot{'' if k == 1 else 's'}{again}"))
+    return cells
+
+
+def _asked(
+    cells: Sequence[AskedTask], parts: Path, name: str, model: LanguageModel, decode: Decoding | None
+) -> list[list[Path]]:
+    """Ask this process's share, wait for the others, and return the files of all answers, by cell."""
+    state = processes()
+    items = [task_items(cell.task, cell.asking.limit) for cell in cells]
+    with AskingProgress(name, items, silent=not state.is_main_process) as progress:
+        share = Share(state.process_index, state.num_processes)
+        files = ask_cells(cells, parts, lambda: model, progress, finish=partial(_finished, decode), share=share)
+    state.wait_for_everyone()
+    return files
+
+
+def _of_set(files: Sequence[Sequence[Path]], cells: Sequence[AskedTask], number: int) -> list[Path]:
+    """Return the files of the cells that belong to this set of demonstrations."""
+    of_set = [paths for paths, cell in zip(files, cells, strict=True) if cell.asking.demonstration_seed == number]
+    return list(chain.from_iterable(of_set))
+
+
+def _digest(cells: Sequence[AskedTask], made: Circumstances, prompt: str | Path | None, decode: Decoding | None) -> str:
+    """Return eight hex digits of everything that the answers depend on: a killed evaluation goes on only where that is the same."""
+    attached = str(prompt) if prompt is None or not Path(prompt).is_dir() else fingerprint(str(prompt))
+    questions = [[cell.task.version, cell.task.source, asdict(cell.asking)] for cell in cells]
+    return sha256(json.dumps([questions, asdict(made), attached, repr(decode)], default=str).encode()).hexdigest()[:8]
+
+
+def _finished(decode: Decoding | None, output: Output) -> Output:
+    """Return an answer with the name of the decoding, so that none passes for one of the model alone."""
+    if decode is None:
+        return output
+    return replace(output, decoding=f"{snake(type(decode).__name__)}: {output.decoding}")
+
+
+def _write(folder: Path, outputs: StoredOutputs, scores: Sequence[Score], tasks: Sequence[Task]) -> None:
+    layout = RunFolder(folder)
+    # The scores last: a folder that has them counts as finished, and then its answers must be there.
+    join(outputs.paths, layout.outputs_file)
+    write_samples(folder, outputs, tasks)
+    write_jsonl(layout.scores_file, scores)
 
 
 def default_tasks(model: str, *, trust_code: bool = False, trust_remote_code: bool = False) -> list[str]:

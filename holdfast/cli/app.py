@@ -189,8 +189,9 @@ def evaluate(
         metric=metric, decode=output.decoding(decode, set_), out=out, dtype=dtype, device=device,
         trust_remote_code=trust_remote_code, overwrite=overwrite,
     )  # fmt: skip
-    output.scores(scores, json_, lambda: output.table(scores))
-    output.findings(findings, json_)
+    if os.environ.get("RANK", "0") == "0":  # the processes of a launch have one answer between them
+        output.scores(scores, json_, lambda: output.table(scores))
+        output.findings(findings, json_)
 
 
 @app.command()

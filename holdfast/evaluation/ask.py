@@ -1,11 +1,15 @@
 """Dispatch of a task to our own evaluation or to the lm-evaluation-harness, and checks before anything is asked."""
 
+import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
+from itertools import chain
 from typing import Any
 
 from holdfast.evaluation import label_mass, matrix
+from holdfast.evaluation.progress import task_items
 from holdfast.inference.language_model import LanguageModel
 from holdfast.models import reading
 from holdfast.results import symptoms
@@ -31,30 +35,41 @@ def ask(
     demonstration_seed: int = 0,
     generate_choices: bool = False,
 ) -> list[Output]:
-    """Return the task's items with the model's answers, asked as `matrix.evaluate` says.
+    """Return the task's items with the model's answers, asked as `matrix.Asking` says.
 
     With `target`, the task that is tuned, each item also says how probable an answer of that task was (`label_mass.with_mass`).
+    """
+    asking = matrix.Asking(
+        shots=shots, role=role, limit=limit, seed=seed, variant=variant, prompt=prompt, demonstrations=demonstrations,
+        demonstration_seed=demonstration_seed, generate_choices=generate_choices,
+    )  # fmt: skip
+    return list(chain.from_iterable(ask() for ask in in_parts(model, task, asking, target=target)))
+
+
+def in_parts(
+    model: LanguageModel, task: Task, asking: matrix.Asking, *, target: Task | None = None
+) -> list[Callable[[], list[Output]]]:
+    """Return a function for each part of a task that asks it: in any order, and by any process, the answers are the same.
+
+    The harness asks a task of its own in one part.
     """
     if asked_by_harness(task):
         from holdfast.evaluation import harness  # Not at the top: the harness is an extra that need not be installed.
 
-        evaluate = harness.evaluate
+        parts = [partial(harness.evaluate, model, task, asking)]
     else:
-        evaluate = matrix.evaluate
-    outputs = evaluate(
-        model,
-        task,
-        shots=shots,
-        role=role,
-        limit=limit,
-        seed=seed,
-        variant=variant,
-        prompt=prompt,
-        demonstrations=demonstrations,
-        demonstration_seed=demonstration_seed,
-        generate_choices=generate_choices,
-    )
-    return outputs if target is None else with_mass(model, task, target, outputs)
+        questions = matrix.Questions(model, task, asking)
+        parts = [partial(questions.ask, part) for part in questions.parts]
+    return [partial(_asked, part, model, task, target) for part in parts]
+
+
+def part_count(task: Task, limit: int | None) -> int:
+    """Return the number of parts that `in_parts` has; no model is needed to know it."""
+    return 1 if asked_by_harness(task) else max(1, math.ceil(task_items(task, limit) / matrix.PART))
+
+
+def _asked(part: Callable[[], list[Output]], model: LanguageModel, task: Task, target: Task | None) -> list[Output]:
+    return part() if target is None else with_mass(model, task, target, part())
 
 
 def with_mass(model: LanguageModel, task: Task, target: Task, outputs: Sequence[Output]) -> list[Output]:

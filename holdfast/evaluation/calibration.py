@@ -11,17 +11,21 @@ from holdfast.tasks.templates import render
 
 
 def questions_without_content(
-    task: Task, examples: Sequence[Example], demonstrations: Sequence[Sequence[Example]], tokenizer: Any
+    task: Task,
+    examples: Sequence[Example],
+    demonstrations: Sequence[Sequence[Example]],
+    tokenizer: Any,
+    kept: frozenset[str] | None = None,
 ) -> list[tuple[str, ...]]:
     """Return each item's prompts with a text of `CONTENT_FREE` in the place of its content, behind its own demonstrations.
 
-    Fields that are the same in all of the test split are no content. Of most tasks all items share these prompts; they differ where
-    demonstrations, or the number of listed choices, do.
+    Fields that are the same in all of the test split are no content: `kept`, which is worked out where it is not given. Of most tasks all
+    items share these prompts; they differ where demonstrations, or the number of listed choices, do.
 
     Raises:
         ValueError: the template fails without the content.
     """
-    kept = wording(task.splits.get("test", ()))
+    kept = wording(task.splits.get("test", ())) if kept is None else kept
     prompts: list[tuple[str, ...]] = []
     for example, shown in zip(examples, demonstrations, strict=True):
         try:

@@ -7,7 +7,7 @@ Under its own command, or from Python:
 Beside our tasks, so that its marks get our paired statistics; its own standard errors are not used:
 
     tasks = load("harness:piqa")
-    outputs = [o for task in tasks for o in evaluate(model, task, variant="base")]
+    outputs = [o for task in tasks for o in evaluate(model, task)]
     results.score.score(outputs, tasks)
 
 `harness:NAME@FOLDER` is a task that the task files (YAML) of a folder describe, instead of the harness's own.
@@ -23,10 +23,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from holdfast.evaluation.matrix import FEWEST_NEW_TOKENS, Variant, clean, decoding_in_words, items_of
+from holdfast.evaluation.matrix import FEWEST_NEW_TOKENS, Asking, clean, decoding_in_words, items_of
 from holdfast.inference.language_model import LanguageModel
 from holdfast.inference.sampling import Sampling
-from holdfast.results.scores import Output, PromptState, Role
+from holdfast.results.scores import Output
 from holdfast.tasks.harness import harness_tasks, task_manager
 from holdfast.tasks.harness_examples import PREFIX
 from holdfast.tasks.task import Task
@@ -89,36 +89,24 @@ class HarnessModel(LM):
         )  # fmt: skip
 
 
-def evaluate(
-    model: LanguageModel,
-    task: Task,
-    *,
-    shots: int = 0,
-    role: Role = "general",
-    limit: int | None = None,
-    seed: int = 0,
-    variant: Variant = "base",
-    prompt: PromptState = None,
-    generate_choices: bool = False,
-    demonstrations: str = "first",
-    demonstration_seed: int = 0,
-) -> list[Output]:
+def evaluate(model: LanguageModel, task: Task, asking: Asking | None = None) -> list[Output]:
     """Ask a task of `load` and keep each item with the harness's own mark. Items and demonstrations depend on task and seed alone.
 
     With `generate_choices` the model also writes freely where choices were ranked (`Output.generated`). Which demonstrations come first is
     the task's own business; `sampled` ones are others where it draws them.
     """
+    asking = asking or Asking()
     name, _, folder = task.source.removeprefix(PREFIX).partition("@")
     documents = len(list(harness_tasks(name, folder)[name].eval_docs))
-    fewshot_seed = seed + (demonstration_seed if demonstrations == "sampled" else 0)
+    fewshot_seed = asking.seed + (asking.demonstration_seed if asking.demonstrations == "sampled" else 0)
     ask: Any = lm_eval.simple_evaluate  # its decorator hides its parameters
     with _random_state_kept():
         results = ask(
             HarnessModel(model),
             tasks=[name],
             task_manager=task_manager(folder),
-            num_fewshot=shots,
-            samples={name: items_of(task.name, documents, limit, seed)},
+            num_fewshot=asking.shots,
+            samples={name: items_of(task.name, documents, asking.limit, asking.seed)},
             bootstrap_iters=0,  # Its standard errors are not used, and 100,000 resamples take longer than a small model.
             fewshot_random_seed=fewshot_seed,
         )
@@ -127,15 +115,15 @@ def evaluate(
     for sample in results["samples"][name]:
         if metric in sample:
             samples.setdefault(sample["doc_id"], sample)  # the first of several filters
-    sampling = f"the harness's own, seed {fewshot_seed}" if shots else "none"
+    sampling = f"the harness's own, seed {fewshot_seed}" if asking.shots else "none"
     outputs = [
         Output(
-            variant, prompt, task.name, role, shots, index, **_item(sample, generate_choices), scores={metric: float(sample[metric])},
-            demonstrations=sampling,
+            asking.variant, asking.prompt, task.name, asking.role, asking.shots, index, **_item(sample, asking.generate_choices),
+            scores={metric: float(sample[metric])}, demonstrations=sampling,
         )
         for index, sample in sorted(samples.items())
     ]  # fmt: skip
-    return _written(model, task, outputs) if generate_choices else outputs
+    return _written(model, task, outputs) if asking.generate_choices else outputs
 
 
 def _written(model: LanguageModel, task: Task, outputs: list[Output]) -> list[Output]:

@@ -6,10 +6,11 @@ What we do not record is null: whether a choice was also the greedy continuation
 import hashlib
 import json
 import re
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from holdfast.atomic_files import whole
 from holdfast.results.scores import Output
@@ -25,23 +26,31 @@ def write_samples(folder: Path, outputs: Iterable[Output], tasks: Iterable[Task]
     MODEL is `base`, `tuned`, `tuned-prompt-on` or `tuned-prompt-off`, as the harness has one folder for each model.
     """
     known = {task.name: task for task in tasks}
-    cells: dict[Path, list[Output]] = defaultdict(list)
-    for output in outputs:
-        model = output.variant + (f"-prompt-{output.prompt}" if output.prompt else "")
-        # A task of the hub has slashes and colons in its name, which file systems read otherwise or refuse.
-        name = re.sub(r"[^\w.-]+", "-", output.task)
-        if len(name.encode()) > LONGEST_NAME:
-            name = f"{name.encode()[:LONGEST_NAME].decode(errors='ignore')}-{_hash(output.task)[:8]}"
-        cells[folder / FOLDER / model / f"samples_{name}_{output.shots}-shot.jsonl"].append(output)
-    for path, cell in cells.items():
-        with whole(path) as part, part.open("w", encoding="utf-8") as file:
-            file.writelines(f"{json.dumps(line, ensure_ascii=False)}\n" for line in samples(cell, known[cell[0].task]))
-    return list(cells)
+    with ExitStack() as stack:
+        files: dict[Path, TextIO] = {}
+        # As they come, because there may be a million; those of a cell come in the order of their items.
+        for output in outputs:
+            path = _path(folder, output.variant, output.prompt, output.task, output.shots)
+            if path not in files:
+                files[path] = stack.enter_context(stack.enter_context(whole(path)).open("w", encoding="utf-8"))
+            for line in samples([output], known[output.task]):
+                files[path].write(f"{json.dumps(line, ensure_ascii=False)}\n")
+    return list(files)
+
+
+@lru_cache
+def _path(folder: Path, variant: str, prompt: str | None, task: str, shots: int) -> Path:
+    model = variant + (f"-prompt-{prompt}" if prompt else "")
+    # A task of the hub has slashes and colons in its name, which file systems read otherwise or refuse.
+    name = re.sub(r"[^\w.-]+", "-", task)
+    if len(name.encode()) > LONGEST_NAME:
+        name = f"{name.encode()[:LONGEST_NAME].decode(errors='ignore')}-{_hash(task)[:8]}"
+    return folder / FOLDER / model / f"samples_{name}_{shots}-shot.jsonl"
 
 
 def samples(outputs: Iterable[Output], task: Task) -> Iterator[dict[str, Any]]:
     """Yield one harness sample for each item, with the keys of `lm_eval --log_samples` (0.4.13)."""
-    for output in sorted(outputs, key=lambda output: output.index):
+    for output in outputs:
         document = {"input": output.input, "target": output.target}
         if output.choices is not None:
             document |= {"choices": list(output.choices)}

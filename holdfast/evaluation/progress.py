@@ -11,27 +11,37 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from holdfast.tasks.task import Task
 
+OFTEN = 60.0  # Seconds between two lines about one part in a log file.
+
 
 class AskingProgress:
     """Progress through a list of (task, shots) that is asked; use it as a context manager.
 
         with AskingProgress("base", items=[40, 40]) as progress:
             progress.begin("agnews, 4 shots")  # base: agnews, 4 shots: 40 items; 1 of 2
+            progress.advance(20)  # of a long one, from time to time: 20 of 40 items
             ...
             progress.done()
 
-    The time that is left is reckoned from the seconds an item has taken so far, so the first line has none.
+    The time that is left is reckoned from the seconds an item has taken so far, so the first line has none. Of several processes that
+    share the work one speaks; the others are `silent`.
     """
 
-    def __init__(self, label: str, items: list[int], *, clock: Callable[[], float] = time.monotonic) -> None:
-        self.label, self.items, self.clock = label, items, clock
+    def __init__(
+        self, label: str, items: list[int], *, clock: Callable[[], float] = time.monotonic, silent: bool = False
+    ) -> None:
+        self.label, self.items, self.clock, self.silent = label, items, clock, silent
         self.number = 0  # How many parts are finished.
         self.asked, self.seconds, self.began = 0, 0.0, 0.0
+        # Of the part that is asked: its name, its items that were asked earlier, and now.
+        self.text, self.before, self.reached, self.spoke = "", 0, 0, 0.0
         console = Console(file=sys.stderr)
         self.terminal = console.is_terminal
         # Task names are text, never rich's markup: a name may have square brackets.
         columns = (TextColumn("{task.description}", markup=False), BarColumn(bar_width=20), MofNCompleteColumn())
-        self.bar = Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=not self.terminal)
+        self.bar = Progress(
+            *columns, TimeRemainingColumn(), console=console, transient=True, disable=silent or not self.terminal
+        )
         self.line = self.bar.add_task(label, total=sum(items))
 
     def __enter__(self) -> Self:
@@ -43,32 +53,46 @@ class AskingProgress:
     ) -> None:
         self.bar.stop()
 
-    def begin(self, text: str) -> None:
-        """Announce the next part; `text` names its task and shots."""
-        self.began = self.clock()
-        self.bar.update(self.line, description=f"{self.label}: {text}")
-        if not self.terminal:
-            count = self.items[self.number]
-            line = (
-                f"{self.label}: {text}: {count} item{'' if count == 1 else 's'}; {self.number + 1} of {len(self.items)}"
-            )
-            print(line + self._left(), file=sys.stderr, flush=True)
+    def begin(self, text: str, before: int = 0) -> None:
+        """Announce the next part; `text` names its task and shots, `before` items of it were asked by a run that was interrupted."""
+        self.began = self.spoke = self.clock()
+        self.text, self.before, self.reached = text, before, 0
+        self.bar.update(self.line, description=f"{self.label}: {text}", advance=before)
+        count = self.items[self.number]
+        again = f", {before} of them asked before" if before else ""
+        self._say(f"{count} item{'' if count == 1 else 's'}{again}; {self.number + 1} of {len(self.items)}")
+
+    def advance(self, count: int) -> None:
+        """Count items of the part that began last."""
+        self.reached += count
+        self.bar.advance(self.line, count)
+        if (done := self.before + self.reached) < self.items[self.number] and self.clock() - self.spoke >= OFTEN:
+            self.spoke = self.clock()
+            self._say(f"{done} of {self.items[self.number]} items")
+
+    def _say(self, text: str) -> None:
+        if not (self.terminal or self.silent):
+            print(f"{self.label}: {self.text}: {text}{self._left()}", file=sys.stderr, flush=True)
 
     def done(self) -> None:
         """Count the part that began last as finished."""
-        self.asked, self.seconds = self.asked + self.items[self.number], self.seconds + self.clock() - self.began
+        self.asked += self.reached or self.items[self.number] - self.before
+        self.seconds += self.clock() - self.began
         self.skip()
 
     def skip(self) -> None:
         """Count the next part as asked before, by a run that was interrupted."""
         # Without its seconds: it takes no time, and tells nothing about the rest.
-        self.bar.advance(self.line, self.items[self.number])
-        self.number += 1
+        self.bar.advance(self.line, max(0, self.items[self.number] - self.before - self.reached))
+        self.number, self.before, self.reached = self.number + 1, 0, 0
 
     def _left(self) -> str:
-        if not self.asked:  # No item yet from which a time could be reckoned.
+        items = self.asked + self.reached
+        if not items:  # No item yet from which a time could be reckoned.
             return ""
-        return f"; about {duration(self.seconds / self.asked * sum(self.items[self.number :]))} left"
+        seconds = self.seconds + self.clock() - self.began
+        left = max(0, sum(self.items[self.number :]) - self.before - self.reached)
+        return f"; about {duration(seconds / items * left)} left"
 
 
 def task_items(task: Task, limit: int | None) -> int:

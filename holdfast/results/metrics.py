@@ -10,11 +10,10 @@ import math
 import re
 import string
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from importlib.metadata import version
-from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -30,6 +29,25 @@ from holdfast.tasks.dialogue_states import turns_right
 Array = NDArray[np.float64]
 
 
+@dataclass
+class Seen:
+    """Count what signatures say about the items of a cell: how many there are and how many list their answers, the numbers of accepted
+    answers, and the names of their checks."""
+
+    n: int = 0
+    listed: int = 0
+    references: set[int] = field(default_factory=set)
+    checks: set[str] = field(default_factory=set)
+
+    def add(self, output: Output) -> None:
+        """Take in one item."""
+        self.n += 1
+        self.listed += bool(output.answers)
+        self.references.add(len(accepted(output)))
+        if output.checks:
+            self.checks.update(check.partition(" ")[0] for check in output.checks)
+
+
 @dataclass(frozen=True)
 class Metric:
     """A rule that marks answers. More is better; a value lies in 0 to `scale` (1 for shares, 100 for BLEU, chrF, ROUGE; None: not known).
@@ -39,16 +57,16 @@ class Metric:
     `measure(output)` is one item's row of s statistics. `total(sums [..., s], n)` is the value of n items with these column
     sums, before scaling; None is the mean of one statistic, which lies in 0 to 1. `pick(output)` is the answer where it is chosen by the
     choices' log-likelihoods; None where it is generated; `calibrated` where it also needs those without the question's content
-    (`Output.prior`). `signature(outputs)` says exactly what was computed. Where it `tracks`, an answer is the states of a dialogue, turn by
+    (`Output.prior`). `signature_of(seen)` says exactly what was computed. Where it `tracks`, an answer is the states of a dialogue, turn by
     turn (`holdfast.evaluation.dialogues`).
     """
 
     name: str
     scale: float | None
     measure: Callable[[Output], Sequence[float]]
-    total: Callable[[Array, int], Array] | None = None
+    total: Callable[[Array, float], Array] | None = None
     pick: Callable[[Output], str] | None = None
-    signature: Callable[[Sequence[Output]], str] = lambda outputs: ""
+    signature_of: Callable[[Seen], str] = lambda seen: ""
     recorded: bool = False
     calibrated: bool = False
     tracks: bool = False
@@ -63,6 +81,13 @@ class Metric:
         """Return whether the value is the mean over items, so that each item has a value of its own."""
         return self.total is None
 
+    def signature(self, outputs: Iterable[Output]) -> str:
+        """Return a description of exactly what is computed of these items."""
+        seen = Seen()
+        for output in outputs:
+            seen.add(output)
+        return self.signature_of(seen)
+
     def statistics(self, outputs: Sequence[Output]) -> Array:
         """Return the items' statistics, `[n, s]`."""
         # float64: the randomisation test takes changes that differ by 1e-9 for equal. The reshape gives an empty split its two
@@ -70,7 +95,7 @@ class Metric:
         rows = [self.measure(output if self.recorded else answered(output)) for output in outputs]
         return np.array(rows, dtype=np.float64).reshape(len(outputs), -1)
 
-    def aggregate(self, sums: Array, n: int) -> Array:
+    def aggregate(self, sums: Array, n: float) -> Array:
         """Return values `[...]` of n items each, from the sums of their statistics `[..., s]`."""
         value = sums[..., 0] / n if self.total is None else self.total(sums, n)
         return self.unit * value
@@ -93,7 +118,7 @@ def metric(name: str) -> Metric:
         scale = facts(recorded).scale
         computed = "as recorded" + ("" if scale else ", of unknown scale")
         return Metric(
-            recorded, scale, lambda output: (output.scores[recorded],), signature=lambda _: computed, recorded=True
+            recorded, scale, lambda output: (output.scores[recorded],), signature_of=lambda _: computed, recorded=True
         )
     near = difflib.get_close_matches(name, METRICS, n=1, cutoff=0.4)  # 0.4: `acc` must still lead to `accuracy`
     hint = f"did you mean {near[0]!r}? " if near else ""
@@ -186,9 +211,8 @@ def _exact_match(output: Output) -> tuple[float]:
     return (float(output.output.strip() == output.target.strip()),)
 
 
-def _exact_match_signature(outputs: Sequence[Output]) -> str:
-    listed = sum(bool(output.answers) for output in outputs)
-    return f"equal when stripped: {len(outputs) - listed} items|equal as by SQuAD: {listed} items"
+def _exact_match_signature(seen: Seen) -> str:
+    return f"equal when stripped: {seen.n - seen.listed} items|equal as by SQuAD: {seen.listed} items"
 
 
 def _starts_with(output: Output) -> tuple[float]:
@@ -223,9 +247,8 @@ def _checked(output: Output) -> tuple[float]:
     return (float(passes(output.output, output.checks)),)
 
 
-def _checked_signature(outputs: Sequence[Output]) -> str:
-    names = {check.partition(" ")[0] for check in chain.from_iterable(output.checks for output in outputs)}
-    return f"passes all checks of its item: {', '.join(sorted(names))}"
+def _checked_signature(seen: Seen) -> str:
+    return f"passes all checks of its item: {', '.join(sorted(seen.checks))}"
 
 
 def _pass_at_1(output: Output) -> tuple[float]:
@@ -285,7 +308,7 @@ def _rouge(name: str) -> Metric:
         return (_rouge_scorer(name).score_multi(accepted(output), output.output)[name].fmeasure,)
 
     return Metric(
-        name, 100.0, measure, signature=lambda _: f"rouge-score:{version('rouge-score')}|stemmer:no|mean of F1"
+        name, 100.0, measure, signature_of=lambda _: f"rouge-score:{version('rouge-score')}|stemmer:no|mean of F1"
     )
 
 
@@ -296,25 +319,26 @@ def _sacrebleu(name: str) -> Any:
     return {"BLEU": BLEU, "CHRF": CHRF}[name]()
 
 
-def _corpus(name: str, library: str, total: Callable[[Array, int], Array]) -> Metric:
+def _corpus(name: str, library: str, total: Callable[[Array, float], Array]) -> Metric:
     """Return a metric of sacrebleu with the library's default settings; the accepted answers are its references."""
 
     def measure(output: Output) -> Sequence[float]:
         # The call that sacrebleu's own significance tests rest on; the public ones give the score without the counts.
         return _sacrebleu(library)._extract_corpus_statistics([output.output], [[text] for text in accepted(output)])[0]
 
-    def signature(outputs: Sequence[Output]) -> str:
+    def signature(seen: Seen) -> str:
         from sacrebleu.metrics import BLEU, CHRF  # pyright: ignore[reportPrivateImportUsage]
 
         scorer = {"BLEU": BLEU, "CHRF": CHRF}[library]()
-        counts = {len(accepted(output)) for output in outputs}
-        scorer.num_refs = counts.pop() if len(counts) == 1 else -1  # -1 is the library's word for "varies" (nrefs:var)
+        scorer.num_refs = (
+            min(seen.references) if len(seen.references) == 1 else -1
+        )  # -1 is the library's word for "varies" (nrefs:var)
         return str(scorer.get_signature())
 
-    return Metric(name, 100.0, measure, total, signature=signature)
+    return Metric(name, 100.0, measure, total, signature_of=signature)
 
 
-def bleu_from_sums(sums: Array, n: int) -> Array:
+def bleu_from_sums(sums: Array, n: float) -> Array:
     """Return BLEU-4 in 0 to 1 from `[..., 10]` = (length, reference length, 4 x matches, 4 x n-grams) (Papineni et al. 2002).
 
     Orders without a match are smoothed as by sacrebleu's default `exp` (Chen and Cherry 2014, method 3).
@@ -332,7 +356,7 @@ def bleu_from_sums(sums: Array, n: int) -> Array:
     return np.where(defined, np.exp(log_precision + log_penalty), 0.0)
 
 
-def chrf_from_sums(sums: Array, n: int) -> Array:
+def chrf_from_sums(sums: Array, n: float) -> Array:
     """Return chrF2 in 0 to 1 from `[..., 18]` = 6 x (n-grams, reference n-grams, matches) (Popović 2015).
 
     Precision and recall are averaged over the orders that occur on both sides.
@@ -354,28 +378,33 @@ METRICS: dict[str, Metric] = {
         _accuracy("accuracy_calibrated", "greatest sum of log-likelihoods", calibrated=True),
         _accuracy("accuracy_letter", "greatest log-likelihood of the choice's letter"),
         _accuracy("accuracy_letter_calibrated", "greatest log-likelihood of the choice's letter", calibrated=True),
-        Metric("exact_match", 1.0, _exact_match, signature=_exact_match_signature),
-        Metric("starts_with", 1.0, _starts_with, signature=lambda _: "begins with an accepted answer, when stripped"),
-        Metric("f1", 1.0, _f1, signature=lambda _: "bags of words, compared as by SQuAD"),
+        Metric("exact_match", 1.0, _exact_match, signature_of=_exact_match_signature),
+        Metric(
+            "starts_with", 1.0, _starts_with, signature_of=lambda _: "begins with an accepted answer, when stripped"
+        ),
+        Metric("f1", 1.0, _f1, signature_of=lambda _: "bags of words, compared as by SQuAD"),
         _rouge("rouge1"),
         _rouge("rouge2"),
         _rouge("rougeL"),
         _corpus("bleu", "BLEU", bleu_from_sums),
         _corpus("chrf", "CHRF", chrf_from_sums),
-        Metric("tool_call", 1.0, _tool_call, signature=lambda _: "names and arguments of the JSON calls are equal"),
+        Metric("tool_call", 1.0, _tool_call, signature_of=lambda _: "names and arguments of the JSON calls are equal"),
         Metric(
             "joint_goal_accuracy",
             1.0,
             _joint_goal,
             total=lambda sums, n: sums[..., 0] / sums[..., 1],
-            signature=lambda _: (
+            signature_of=lambda _: (
                 "turns whose every slot is right|own earlier calls in the prompt|case and space do not count"
             ),
             tracks=True,
         ),
-        Metric("checked", 1.0, _checked, signature=_checked_signature),
+        Metric("checked", 1.0, _checked, signature_of=_checked_signature),
         Metric(
-            "pass@1", 1.0, _pass_at_1, signature=lambda _: f"runs with its tests in {SECONDS} s and {MEMORY >> 20} MiB"
+            "pass@1",
+            1.0,
+            _pass_at_1,
+            signature_of=lambda _: f"runs with its tests in {SECONDS} s and {MEMORY >> 20} MiB",
         ),
     )
 }

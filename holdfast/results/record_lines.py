@@ -28,22 +28,35 @@ def read_objects(path: Path, advice: str) -> Iterator[Line]:
     Raises:
         ValueError: the file is no UTF-8 text, or a line is no JSON object.
     """
+    # Line by line: a file may have a million.
+    with path.open(encoding="utf-8") as file:
+        lines = enumerate(file, 1)
+        while True:
+            try:
+                number, line = next(lines)
+            except StopIteration:
+                return
+            except UnicodeDecodeError as error:
+                raise ValueError(f"{path}: is not UTF-8 text (byte {_wrong_byte(path, error)}); {advice}") from None
+            if not line.strip():
+                continue
+            try:
+                values = json.loads(line)
+            except (ValueError, RecursionError) as error:  # A number of 5,000 digits is a ValueError of Python's.
+                reason = getattr(error, "msg", None) or "too deep, or a number too long"
+                raise ValueError(f"{path}:{number}: this line is not JSON ({reason}); {advice}") from None
+            if not isinstance(values, dict):
+                raise ValueError(f"{path}:{number}: this line is no object; {advice}")
+            yield Line(f"{path}:{number}", values)
+
+
+def _wrong_byte(path: Path, error: UnicodeDecodeError) -> int:
+    """Return the position of the first byte that is no UTF-8: the error's own counts from where the reader was."""
     try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: is not UTF-8 text (byte {error.start}); {advice}") from None
-    # Not `splitlines`: a text may hold U+2028 and other separators, which JSON leaves as they are.
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            values = json.loads(line)
-        except (ValueError, RecursionError) as error:  # A number of 5,000 digits is a ValueError of Python's.
-            reason = getattr(error, "msg", None) or "too deep, or a number too long"
-            raise ValueError(f"{path}:{number}: this line is not JSON ({reason}); {advice}") from None
-        if not isinstance(values, dict):
-            raise ValueError(f"{path}:{number}: this line is no object; {advice}")
-        yield Line(f"{path}:{number}", values)
+        path.read_bytes().decode()
+    except UnicodeDecodeError as whole:
+        return whole.start
+    return error.start
 
 
 def to_record(record_type: type[RecordType], line: Line, advice: str) -> RecordType:

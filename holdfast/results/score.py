@@ -1,13 +1,13 @@
 """Compute every score of a run from its outputs: values, paired changes, symptoms, verdicts, each in its circumstances."""
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from holdfast.results import symptoms
-from holdfast.results.metrics import Array, Metric, metric
+from holdfast.results.cell_answers import CellAnswers
+from holdfast.results.metrics import Metric, metric
 from holdfast.results.scores import Circumstances, Output, Score
-from holdfast.results.statistics import RESAMPLES, Estimate, covariance, paired, pseudovalues, single
+from holdfast.results.statistics import RESAMPLES, Estimate, covariance, paired
 from holdfast.results.verdicts import MARGIN, judge
 from holdfast.tasks.task import Task
 
@@ -47,29 +47,25 @@ def score(
     runner = circumstances or Circumstances()
     drawn = Resampling(runner.seed, resamples)
     known = {task.name: task for task in tasks}
-    cells: dict[CellKey, list[Output]] = defaultdict(list)
-    for output in outputs:
-        cells[output.variant, output.prompt, output.task, output.shots, output.step].append(output)
-    target_names = dict.fromkeys(cell[0].task for cell in cells.values() if cell[0].role == "target")
+    cells = _cells(outputs, known)
+    target_names = dict.fromkeys(cell.first.task for cell in cells.values() if cell.first.role == "target")
     targets = [known[name] for name in target_names if name in known]
     # Symptoms describe what tuning did: of a base alone there is nothing to say.
     compared = bool(targets) or any(key[0] == "tuned" for key in cells)
     scores: list[Score] = []
     for key, cell in cells.items():
-        if key[2] not in known:
-            raise ValueError(f"outputs of the task {key[2]!r}, which is not among those given: {', '.join(known)}")
         if key[0] in (
             AGAIN,
             OWN,
         ):  # no scores of their own: they become a field of the score that they are compared with
             continue
-        # In the order of the items, because a change is paired item by item and batches may have come in any order.
-        task, cell = known[key[2]], sorted(cell, key=lambda output: output.index)
+        task, task_metric = known[key[2]], cell.metric
         base = None if key[0] == "base" else _beside(cell, cells.get(("base", None, *key[2:4], None)))
-        task_metric = metric(task.metric)
-        estimated = {task_metric.name: _estimates(task_metric, cell, base, drawn)}
-        if cell[0].role == "general" and compared:
-            signs = symptoms.symptoms(base, cell, symptoms.foreign_to_all(targets, task))
+        estimated = {task_metric.name: (cell.estimate(**asdict(drawn)), _change(cell, base, drawn))}
+        answers = cell.ordered_outputs()
+        if answers is not None and compared:
+            theirs = base.ordered_outputs() if base else None
+            signs = symptoms.symptoms(theirs, answers, symptoms.foreign_to_all(targets, task))
             # Along the way only the symptoms that are drawn as curves: the others would fill scores.jsonl unread.
             estimated |= {name: signs[name] for name in signs if key[4] is None or name in symptoms.ALONG}
         scores += [
@@ -78,24 +74,39 @@ def score(
         ]
         # The task's own metric is the first of `estimated`, so its score stands `len(estimated)` from the end.
         if key[0] == "base" and (second := cells.get((AGAIN, *key[1:]))):
-            scores[-len(estimated)] = replace(scores[-len(estimated)], again=task_metric.value(second))
-        if key[0] == "tuned" and (before := _beside(cell, cells.get((OWN, *key[1:])))):
-            _, moved = _estimates(task_metric, cell, before, drawn)
-            assert moved is not None
+            scores[-len(estimated)] = replace(scores[-len(estimated)], again=second.value())
+        if key[0] == "tuned" and (moved := _change(cell, _beside(cell, cells.get((OWN, *key[1:]))), drawn)):
             named = {"transfer": moved.value, "transfer_low": moved.low, "transfer_high": moved.high}
             scores[-len(estimated)] = replace(scores[-len(estimated)], **named)
     return judge(_with_covariances(scores, cells, known), margin=margin, floor=floor)
 
 
+def _cells(outputs: Iterable[Output], known: Mapping[str, Task]) -> dict[CellKey, CellAnswers]:
+    """Return the outputs by cell. Those of general tasks are kept, because symptoms are of answers and not of marks.
+
+    Raises:
+        ValueError: a task is not among those known.
+    """
+    cells: dict[CellKey, CellAnswers] = {}
+    for output in outputs:
+        key = (output.variant, output.prompt, output.task, output.shots, output.step)
+        if key not in cells:
+            if output.task not in known:
+                raise ValueError(
+                    f"outputs of the task {output.task!r}, which is not among those given: {', '.join(known)}"
+                )
+            cells[key] = CellAnswers(output, metric(known[output.task].metric), keep=output.role == "general")
+        cells[key].add(output)
+    return cells
+
+
 def _with_covariances(
-    scores: Sequence[Score], cells: Mapping[CellKey, Sequence[Output]], tasks: Mapping[str, Task]
+    scores: Sequence[Score], cells: Mapping[CellKey, CellAnswers], tasks: Mapping[str, Task]
 ) -> list[Score]:
     """Return the scores, each task's own metric with `Score.covariances`: that of a mean is the covariance of the items over n."""
-    series: dict[CellKey, tuple[list[int], Array]] = {}
+    series = {key: (cell.items, cell.parts()) for key, cell in cells.items()}
     shots: dict[str, list[int]] = {}
-    for key, cell in cells.items():
-        task_metric, ordered = metric(tasks[key[2]].metric), sorted(cell, key=lambda output: output.index)
-        series[key] = [output.index for output in ordered], pseudovalues(task_metric, task_metric.statistics(ordered))
+    for key in cells:
         shots.setdefault(key[2], []).append(key[3])
     completed = []
     for score in scores:
@@ -106,52 +117,45 @@ def _with_covariances(
                 base: CellKey = ("base", None, score.task, count, None)
                 same: CellKey = (score.variant, score.prompt, score.task, count, score.step)
                 for key in dict.fromkeys((base, same)):  # for a base score the two are one
-                    if (
-                        key in series and series[key][0] == items
-                    ):  # other items: no covariance that the sample could tell
+                    # Of other items: no covariance that the sample could tell.
+                    if key in series and series[key][0] == items:
                         covariances[f"{key[0]} {count}"] = covariance(series[key][1], values)
         completed.append(replace(score, covariances=covariances))
     return completed
 
 
-def _beside(cell: Sequence[Output], other: Sequence[Output] | None) -> list[Output] | None:
-    """Return another cell's answers to the same items in the same order; None where there is no such cell.
+def _beside(cell: CellAnswers, other: CellAnswers | None) -> CellAnswers | None:
+    """Return another cell with answers to the same items; None where there is no such cell.
 
     Raises:
         ValueError: the two cells were asked different items, or in different words.
     """
-    if other is None:
-        return None
-    other = sorted(other, key=lambda output: output.index)
-    # The input too: with another template or other demonstrations the index is the same and the item is not.
-    if [(o.index, o.input) for o in other] != [(o.index, o.input) for o in cell]:
+    if other is not None and other.questions != cell.questions:
+        first = cell.first
         raise ValueError(
-            f"{cell[0].task}, {cell[0].shots} shots: {other[0].variant} and {cell[0].variant} were asked different items or in "
+            f"{first.task}, {first.shots} shots: {other.first.variant} and {first.variant} were asked different items or in "
             "different words, so their difference says nothing; evaluate both with one task, limit and seed"
         )
     return other
 
 
-def _estimates(
-    task_metric: Metric, cell: Sequence[Output], base: Sequence[Output] | None, drawn: Resampling
-) -> tuple[Estimate, Estimate | None]:
-    items = task_metric.statistics(cell)
-    value = single(task_metric, items, **asdict(drawn))
-    return value, None if base is None else paired(task_metric, task_metric.statistics(base), items, **asdict(drawn))
+def _change(cell: CellAnswers, base: CellAnswers | None, drawn: Resampling) -> Estimate | None:
+    if base is None:
+        return None
+    return paired(cell.metric, base.units(cell), cell.units(base), n=cell.n, **asdict(drawn))
 
 
 def _score(
     name: str,
     task_metric: Metric | None,
-    cell: Sequence[Output],
+    cell: CellAnswers,
     task: Task,
     value: Estimate,
     change: Estimate | None,
     runner: Circumstances,
 ) -> Score:
-    first, ranked = cell[0], task_metric is not None and cell[0].logprobs is not None
-    # A set: choices that are spelled alike are one answer. Only of the task's own metric, because symptoms are not guessed.
-    guess = [1 / len(set(output.choices)) for output in cell if output.choices] if ranked else []
+    # Only of the task's own metric, because symptoms are not guessed.
+    first, ranked = cell.first, task_metric is not None and cell.first.logprobs is not None
     return Score(
         variant=first.variant,  # pyright: ignore[reportArgumentType]
         prompt=first.prompt,  # pyright: ignore[reportArgumentType]
@@ -168,10 +172,10 @@ def _score(
         delta_low=None if change is None else change.low,
         delta_high=None if change is None else change.high,
         p=None if change is None else change.p,
-        chance=sum(guess) / len(cell),
-        truncated=sum(output.truncated for output in cell),
+        chance=cell.guess / cell.n if ranked else 0.0,
+        truncated=cell.truncated,
         step=first.step,
-        signature=task_metric.signature(cell) if task_metric else "",
+        signature=task_metric.signature_of(cell.seen) if task_metric else "",
         **asdict(_circumstances(runner, task, first)),
     )
 

@@ -50,57 +50,67 @@ class Estimate:
         return Estimate(self.value * factor, self.low * factor, self.high * factor, self.stderr * size, self.n, self.p)
 
 
-def single(metric: Metric, items: Array, *, seed: int = 0, resamples: int = RESAMPLES) -> Estimate:
+def single(
+    metric: Metric, items: Array, *, n: int | None = None, seed: int = 0, resamples: int = RESAMPLES
+) -> Estimate:
     """Return the value of a metric over items with statistics `[n, s]`, n >= 1, and its interval.
+
+    With `n`, the rows may be fewer: sums over groups of the n items, equal in size but for one, which are resampled in their place.
 
     Raises:
         ValueError: there are no items.
     """
-    n = _count(items)
+    units = _count(items)
+    n = n or units
     value = float(metric.aggregate(items.sum(0), n))
-    if _is_share(metric, items):
+    if n == units and _is_share(metric, items):
         right = round(items.sum())
         low, high = wilson(right, n)
         error = math.sqrt(right / n * (1 - right / n) / n)
         return Estimate(value, metric.unit * low, metric.unit * high, metric.unit * error, n)
-    draws = np.concatenate([metric.aggregate(counts @ items, n) for counts in _resampled(n, seed, resamples)])
+    draws = np.concatenate([metric.aggregate(counts @ items, n) for counts in _resampled(units, seed, resamples)])
     # What one more item of each kind would add, n times: for a mean, its distance from the mean.
-    kinds = (n - 1) * (value - metric.aggregate(items.sum(0) - items, max(1, n - 1)))
+    kinds = (units - 1) * (value - metric.aggregate(items.sum(0) - items, max(1, n - n / units)))
     # Where all items are alike: as far as the scale reaches, or, where that is not known, as far as the value is from zero.
     ends = (-value, metric.scale - value) if metric.scale is not None else (-abs(value), abs(value))
     least, most = (kinds.min(), kinds.max()) if kinds.any() else ends
-    low, high = _quantiles(draws, n)
-    low, high = min(low, value + unseen(n) * least), max(high, value + unseen(n) * most)
+    low, high = _quantiles(draws, units)
+    low, high = min(low, value + unseen(units) * least), max(high, value + unseen(units) * most)
     if metric.scale is not None:
         low, high = max(0.0, low), min(metric.scale, high)
     return Estimate(value, float(low), float(high), float(draws.std()), n)
 
 
-def paired(metric: Metric, base: Array, tuned: Array, *, seed: int = 0, resamples: int = RESAMPLES) -> Estimate:
+def paired(
+    metric: Metric, base: Array, tuned: Array, *, n: int | None = None, seed: int = 0, resamples: int = RESAMPLES
+) -> Estimate:
     """Return the change tuned - base of a metric, from both variants' statistics `[n, s]` of the same items in the same order.
+
+    With `n`, the rows may be fewer: sums over the same groups of the n items, as in `single`; the randomisation test swaps whole groups.
 
     Raises:
         ValueError: there are no items.
     """
-    n = _count(base)
+    units = _count(base)
+    n = n or units
     assert base.shape == tuned.shape, (base.shape, tuned.shape)
-    if _is_share(metric, base) and _is_share(metric, tuned):
+    if n == units and _is_share(metric, base) and _is_share(metric, tuned):
         return _paired_shares(base[:, 0], tuned[:, 0], metric.unit)
     old, new = base.sum(0), tuned.sum(0)
     value = float(metric.aggregate(new, n) - metric.aggregate(old, n))
     draws = np.concatenate(
-        [metric.aggregate(c @ tuned, n) - metric.aggregate(c @ base, n) for c in _resampled(n, seed, resamples)]
+        [metric.aggregate(c @ tuned, n) - metric.aggregate(c @ base, n) for c in _resampled(units, seed, resamples)]
     )
     # What it changes if one item is answered as by the other variant, n times: for a mean, the item's own difference. From
     # a handful of differences their size cannot be told, and the whole scale takes their place; of an unknown one, the range of values.
-    swaps = n * (metric.aggregate(new, n) - metric.aggregate(new + base - tuned, n))
+    swaps = units * (metric.aggregate(new, n) - metric.aggregate(new + base - tuned, n))
     few = (base != tuned).any(1).sum() < FEWEST
-    both = np.concatenate([base, tuned])
+    both = np.concatenate([base, tuned]) * (units / n)
     widest = metric.scale if metric.scale is not None else float(np.ptp(both)) or float(np.abs(both).max())
-    reach = unseen(n) * (widest if few else float(np.abs(swaps).max()))
-    low, high = _quantiles(draws, n)
+    reach = unseen(units) * (widest if few else float(np.abs(swaps).max()))
+    low, high = _quantiles(draws, units)
     low, high = min(low, value - reach), max(high, value + reach)
-    p = randomisation(metric, base, tuned, seed=seed, trials=resamples)
+    p = randomisation(metric, base, tuned, n=n, seed=seed, trials=resamples)
     if (
         p >= 1 - LEVEL
     ):  # the test is exact at every n and the percentile interval is not, so the test has the last word on zero
@@ -110,12 +120,18 @@ def paired(metric: Metric, base: Array, tuned: Array, *, seed: int = 0, resample
     return Estimate(value, low, high, float(draws.std()), n, p)
 
 
-def pseudovalues(metric: Metric, items: Array) -> Array:
-    """Return each item's part in a value `[n]`: its own value for a mean, else the jackknife's n * value - (n - 1) * value without it."""
-    n = _count(items)
+def pseudovalues(metric: Metric, items: Array, n: int | None = None) -> Array:
+    """Return each item's part in a value `[n]`: its own value for a mean, else the jackknife's n * value - (n - 1) * value without it.
+
+    With `n`, the rows may be fewer, as in `single`: then it is each group's part.
+    """
+    units = _count(items)
+    n = n or units
     if metric.is_mean or n == 1:
-        return metric.unit * items[:, 0] if metric.is_mean else np.atleast_1d(metric.aggregate(items.sum(0), 1))
-    return n * metric.aggregate(items.sum(0), n) - (n - 1) * metric.aggregate(items.sum(0) - items, n - 1)
+        each = units / n  # 1 where the rows are items
+        return metric.unit * items[:, 0] * each if metric.is_mean else np.atleast_1d(metric.aggregate(items.sum(0), 1))
+    without = metric.aggregate(items.sum(0) - items, n - n / units)
+    return units * metric.aggregate(items.sum(0), n) - (units - 1) * without
 
 
 def covariance(first: Array, second: Array) -> float:
@@ -214,12 +230,14 @@ def mcnemar(better: int, worse: int) -> float:
     return float(stats.binomtest(better, better + worse).pvalue) if better + worse else 1.0
 
 
-def randomisation(metric: Metric, base: Array, tuned: Array, *, seed: int = 0, trials: int = RESAMPLES) -> float:
+def randomisation(
+    metric: Metric, base: Array, tuned: Array, *, n: int | None = None, seed: int = 0, trials: int = RESAMPLES
+) -> float:
     """Return the two-sided probability of a change at least this large when each item's two answers are swapped at random.
 
-    Approximate randomisation (Noreen 1989; Riezler and Maxwell 2005): valid at every n for any metric.
+    Approximate randomisation (Noreen 1989; Riezler and Maxwell 2005): valid at every n for any metric. `n` is as in `paired`.
     """
-    n = _count(base)
+    n = n or _count(base)
     moves = (base - tuned)[(base != tuned).any(1)]  # to swap two equal answers changes nothing, so only these are drawn
     old, new = base.sum(0), tuned.sum(0)
     observed = abs(float(metric.aggregate(new, n) - metric.aggregate(old, n)))

@@ -41,12 +41,21 @@ def answer_set(task: Task) -> frozenset[str]:
 
     Closed means: at most 50 different answers of at most five words, and each given twice on average.
     """
-    examples = _examples(task)
-    choices = {plain(choice) for choice in chain.from_iterable(example.choices or () for example in examples)}
-    answers = choices or {plain(example.target) for example in examples}
+    choices = _few(chain.from_iterable(example.choices or () for example in _examples(task)))
+    answers = choices if choices is None or choices else _few(example.target for example in _examples(task))
     # Twice on average: in a handful of examples any answers are few, and free text would pass for a set of labels.
-    closed = len(answers) <= CLOSED and 2 * len(answers) <= len(examples)
-    return frozenset(answers) if closed and all(len(a.split()) <= WORDS for a in answers) else frozenset()
+    closed = answers is not None and 2 * len(answers) <= _count(task)
+    return frozenset(answers) if answers and closed and all(len(a.split()) <= WORDS for a in answers) else frozenset()
+
+
+def _few(texts: Iterable[str]) -> set[str] | None:
+    """Return the different texts, each `plain`; None where they are more than `CLOSED`, which need not all be read to know it."""
+    different: set[str] = set()
+    for text in texts:
+        different.add(plain(text))
+        if len(different) > CLOSED:
+            return None
+    return different
 
 
 def foreign_answers(target: Task, general: Task) -> frozenset[str]:
@@ -62,14 +71,20 @@ def foreign_to_all(targets: Iterable[Task], general: Task) -> frozenset[str]:
 def foreign_labels(target: Task, general: Task) -> tuple[str, ...]:
     """Return `foreign_answers` as the tuned task spells them, in the order in which they first occur."""
     foreign = foreign_answers(target, general)
+    if not foreign:
+        return ()
     # A dict and not a set: the order enters what is evaluated, and must be the same in every process.
     spelled = dict.fromkeys(chain.from_iterable(example.choices or (example.target,) for example in _examples(target)))
     return tuple(text for text in spelled if plain(text) in foreign)
 
 
-def _examples(task: Task) -> Sequence[Example]:
+def _examples(task: Task) -> Iterable[Example]:
     """Return the training examples, else those of all splits."""
-    return task.splits.get("train") or list(chain.from_iterable(task.splits.values()))
+    return task.splits.get("train") or chain.from_iterable(task.splits.values())
+
+
+def _count(task: Task) -> int:
+    return len(task.splits.get("train") or ()) or sum(map(len, task.splits.values()))
 
 
 def in_format(output: Output, foreign: frozenset[str]) -> bool:

@@ -1,19 +1,20 @@
 """An evaluation stage: one model, with its prompt attached or removed, on many tasks at several shots."""
 
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from itertools import groupby, product
+from functools import cache
+from itertools import chain, groupby, product
 from pathlib import Path
 from typing import Any, ClassVar
 
-from holdfast.atomic_files import whole, write_text
+from holdfast.atomic_files import write_text
 from holdfast.decoding.base import Decoding
-from holdfast.evaluation.ask import ask, with_mass
-from holdfast.evaluation.matrix import Variant
+from holdfast.evaluation.answer_files import AskedTask, Share, ask_cells, join
+from holdfast.evaluation.ask import with_mass
+from holdfast.evaluation.matrix import Asking, Variant
 from holdfast.evaluation.progress import AskingProgress, task_items
 from holdfast.inference.language_model import LanguageModel
 from holdfast.inference.model import Model
@@ -27,7 +28,7 @@ from holdfast.prefix.model import PrefixModel
 from holdfast.prompts import load
 from holdfast.results import symptoms
 from holdfast.results.metrics import metric
-from holdfast.results.scores import Output, PromptState, Role, read_outputs, write_jsonl
+from holdfast.results.scores import Output, PromptState, Role, read_outputs
 from holdfast.stages.edit_model import EditModel
 from holdfast.stages.loader import Loader, weights_of
 from holdfast.stages.stage import Inputs, Stage, content_of, execute, folder_of
@@ -95,59 +96,45 @@ class Evaluate(Stage):
 
     def run(self, folder: Path, inputs: Inputs) -> None:
         """Write `outputs.jsonl`; each task and number of shots stands in `parts/` until all are there, so a killed run goes on."""
-        if not processes().is_main_process:
-            return
         label = f"{self.variant}" + (f", prompt {self.prompt}" if self.prompt else "")
         label += f", step {self.moment}" if self.moment is not None else ""
         if self.variant == "tuned" and self.tuned is None and self.moment is None:  # a model that no stage of ours made
             label += f": {self.model}"
-        counts = [task_items(ref.task, self.limit) for ref in self.tasks]
-        parts = folder / "parts"
-        written: list[Path] = []
-        model: LanguageModel | None = None
-        shown = AskingProgress(label, [count for count, _ in product(counts, self.shots)])
+        state, cells, parts = processes(), self._cells(), folder / "parts"
+        shown = AskingProgress(
+            label, [task_items(cell.task, self.limit) for cell in cells], silent=not state.is_main_process
+        )
         with ExitStack() as stack, shown as progress:
-            for ref in self.tasks:
-                task = ref.task
-                for shots in self.shots:
-                    # By number: a task's name need not be that of a file, and this stage's configuration fixes the order.
-                    path = parts / f"{len(written):04}.jsonl"
-                    written.append(path)
-                    if path.exists():
-                        progress.skip()
-                        continue
-                    # Late, because an evaluation that only has to be put together needs no model.
-                    if model is None:
-                        model = stack.enter_context(self.asking(folder, inputs))
-                    progress.begin(f"{task.name}, {shots} shot{'' if shots == 1 else 's'}")
-                    outputs = ask(
-                        model,
-                        task,
-                        role=ref.role,
-                        shots=shots,
-                        limit=self.limit,
-                        seed=self.seed,
-                        variant=self.variant,
-                        prompt=self.prompt,
-                        generate_choices=ref.role == "general",
-                        target=self.toward.task if self.toward and ref.role == "general" else None,
-                        demonstrations=self.demonstrations,
-                        demonstration_seed=int(self.variant == "base-again"),
-                    )
-                    outputs = [replace(output, step=self.moment) for output in outputs]
-                    # The technique's name stands with each answer, so that none passes for one of the model alone.
-                    if self.decoding is not None:
-                        name = snake(type(self.decoding).__name__)
-                        outputs = [replace(output, decoding=f"{name}: {output.decoding}") for output in outputs]
-                    write_jsonl(path, outputs)
-                    progress.done()
-        with whole(folder / "outputs.jsonl") as whole_file, whole_file.open("wb") as file:
-            for path in written:
-                file.write(path.read_bytes())
-            # On the disk before the parts go: they are the only other copy.
-            file.flush()
-            os.fsync(file.fileno())
-        shutil.rmtree(parts, ignore_errors=True)
+            # Late, because an evaluation that only has to be put together needs no model.
+            model = cache(lambda: stack.enter_context(self.asking(folder, inputs)))
+            share = Share(state.process_index, state.num_processes)
+            files = ask_cells(cells, parts, model, progress, finish=self._finish, share=share)
+        state.wait_for_everyone()
+        if state.is_main_process:
+            join(list(chain.from_iterable(files)), folder / "outputs.jsonl")
+            shutil.rmtree(parts, ignore_errors=True)
+
+    def _cells(self) -> list[AskedTask]:
+        """Return what is asked, task by task: this stage's configuration fixes the order."""
+        cells = []
+        for ref, shots in product(self.tasks, self.shots):
+            general = ref.role == "general"
+            asking = Asking(
+                role=ref.role, shots=shots, limit=self.limit, seed=self.seed, variant=self.variant, prompt=self.prompt,
+                generate_choices=general, demonstrations=self.demonstrations,
+                demonstration_seed=int(self.variant == "base-again"),
+            )  # fmt: skip
+            target = self.toward.task if self.toward and general else None
+            cells.append(
+                AskedTask(ref.task, asking, f"{ref.task.name}, {shots} shot{'' if shots == 1 else 's'}", target)
+            )
+        return cells
+
+    def _finish(self, output: Output) -> Output:
+        """Return an answer with the step of the weights and the name of the decoding, so that none passes for one of the model alone."""
+        if self.decoding is not None:
+            output = replace(output, decoding=f"{snake(type(self.decoding).__name__)}: {output.decoding}")
+        return replace(output, step=self.moment)
 
     @property
     def moment(self) -> int | None:

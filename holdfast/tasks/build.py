@@ -1,9 +1,11 @@
 """From records to a task: every line as an example, and the defaults of template and metric."""
 
-from collections.abc import Mapping, Sequence
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
-from statistics import median
+from functools import partial
+from itertools import accumulate, chain
 
 from holdfast.tasks.choice_rules import ASKED_OTHERWISE, marked_by
 from holdfast.tasks.conversation import assistant_turn, without_thinking
@@ -13,6 +15,7 @@ from holdfast.tasks.record_formats import Shape, shape_of, to_example
 from holdfast.tasks.records import Record
 from holdfast.tasks.settings import TaskYaml
 from holdfast.tasks.splits import Splits, evenly, split_one, version, with_validation
+from holdfast.tasks.stored import Mapped, StoredRecords
 from holdfast.tasks.task import Example, Task, Template
 
 
@@ -39,8 +42,7 @@ def to_task(draft: Draft, problems: Problems, seed: int = 0) -> Task:
     template = _template(draft, shape, examples)
     questions = _questions(draft, template, examples, problems)
     problems.stop()  # all bad lines at once: whoever mends a file wants them in one go
-    every = list(chain.from_iterable(examples.values()))
-    default = "joint_goal_accuracy" if shape.dialogue else default_metric(every, questions)
+    default = "joint_goal_accuracy" if shape.dialogue else default_metric(Every(examples), questions)
     metric = draft.settings.metric or default
     try:
         whole = examples.get("all")
@@ -62,16 +64,26 @@ def _answers_before(example: Example) -> bool:
     return isinstance(messages, tuple) and any(message["role"] == "assistant" for message in messages)
 
 
-def default_stop(targets: Sequence[str], separator: str) -> tuple[str, ...]:
+class Every(Iterable[Example]):
+    """The examples of all splits, as often as they are gone through; no list is made of them, for there may be a million."""
+
+    def __init__(self, splits: Splits) -> None:
+        self._splits = splits
+
+    def __iter__(self) -> Iterator[Example]:
+        return chain.from_iterable(self._splits.values())
+
+
+def default_stop(examples: Iterable[Example], separator: str) -> tuple[str, ...]:
     """Return a newline where no target has one; else what separates demonstrations; else only the model's own end token."""
-    if not any("\n" in target for target in targets):
+    if not any("\n" in example.target for example in examples):
         return ("\n",)
     # An answer of several paragraphs, or one behind a block of thinking, would end at the first of them.
-    return (separator,) if separator and not any(separator in target for target in targets) else ()
+    return (separator,) if separator and not any(separator in example.target for example in examples) else ()
 
 
-def default_metric(examples: Sequence[Example], questions: Sequence[str]) -> str:
-    """Return the metric that suits the data.
+def default_metric(examples: Iterable[Example], questions: Counter[int]) -> str:
+    """Return the metric that suits the data; `questions` counts the questions of so many words.
 
     That is `accuracy` where every example has choices; `tool_call` where every answer calls tools; `exact_match` where answers are short (a
     median of at most five words) and on one line or with listed `answers`; `rougeL` where questions have more than four times the words of
@@ -80,26 +92,41 @@ def default_metric(examples: Sequence[Example], questions: Sequence[str]) -> str
     # Medians, because a few long answers would move a mean over the bound.
     if all(example.choices for example in examples):
         return "accuracy"
-    answers = [without_thinking(example.target) for example in examples]
-    if all(assistant_turn(answer).calls for answer in answers):
+    if all(assistant_turn(without_thinking(example.target)).calls for example in examples):
         return "tool_call"
-    words = median(len(answer.split()) for answer in answers)
-    if words <= 5 and all(e.answers or "\n" not in answer for e, answer in zip(examples, answers, strict=True)):
+    lengths, lines = Counter[int](), False
+    for example in examples:
+        answer = without_thinking(example.target)
+        lengths[len(answer.split())] += 1
+        lines = lines or not (example.answers or "\n" not in answer)
+    words = _median(lengths)
+    if words <= 5 and not lines:
         return "exact_match"
-    return "rougeL" if median(len(text.split()) for text in questions) > 4 * words else "bleu"
+    return "rougeL" if _median(questions) > 4 * words else "bleu"
 
 
-def _kept(draft: Draft, problems: Problems) -> dict[str, list[Record]]:
+def _median(counts: Counter[int]) -> float:
+    """Return the median of numbers that occur so many times each."""
+    ordered = sorted(counts)
+    ends = list(accumulate(counts[number] for number in ordered))
+    middle = [ordered[bisect_right(ends, position)] for position in ((ends[-1] - 1) // 2, ends[-1] // 2)]
+    return sum(middle) / 2
+
+
+def _kept(draft: Draft, problems: Problems) -> dict[str, Sequence[Record]]:
     """Return the records that `limit` and `keep` leave."""
     keep = draft.settings.keep
-    kept: dict[str, list[Record]] = {}
+    kept: dict[str, Sequence[Record]] = {}
     for split, records in draft.records.items():
-        kept[split] = []
+        if keep is None and draft.settings.limit is None:
+            kept[split] = records
+            continue
+        kept[split] = chosen = []
         # `limit` first: an expression may be slow, and a limit is there because the data is large.
         for record in (records[i] for i in evenly(len(records), draft.settings.limit)):
             try:
                 if keep is None or evaluate(keep, record.values):
-                    kept[split].append(record)
+                    chosen.append(record)
             except ValueError as error:
                 problems.add(record.where, f"`keep`: {error}")
         # Where lines are wrong, an empty split follows from them and is no error of its own.
@@ -108,26 +135,34 @@ def _kept(draft: Draft, problems: Problems) -> dict[str, list[Record]]:
     return kept
 
 
-def _examples(draft: Draft, problems: Problems) -> tuple[Shape, dict[str, tuple[Example, ...]]]:
-    """Return every record as an example of one shape, that of the first good line."""
+def _examples(draft: Draft, problems: Problems) -> tuple[Shape, dict[str, Sequence[Example]]]:
+    """Return every record as an example of one shape, that of the first good line; of records that stay on the disk, examples do too."""
     first: Shape | None = None
-    by_split: dict[str, tuple[Example, ...]] = {}
+    by_split: dict[str, Sequence[Example]] = {}
     for split, records in draft.records.items():
         made = []
         for record in records:
             try:
                 shape = shape_of(record.values, draft.settings)
-                made.append(to_example(record.values, shape, draft.settings, draft.closed))
+                example = to_example(record.values, shape, draft.settings, draft.closed)
                 first = first or shape
                 # Lines of two shapes would be asked by two templates, and one score would stand for two tasks.
                 if shape != first:
                     raise ValueError(f"the keys {shape.name} come after {first.name}; use one set of keys throughout")
             except ValueError as error:
                 problems.add(record.where, error)
+            else:
+                made += [] if isinstance(records, StoredRecords) else [example]
         by_split[split] = tuple(made)
+        if isinstance(records, StoredRecords):
+            by_split[split] = Mapped(records, partial(_example_of, draft.settings, draft.closed))
     problems.stop()
     assert first is not None, "a draft without records"
     return first, by_split
+
+
+def _example_of(settings: TaskYaml, closed: Mapping[str, tuple[str, ...]], record: Record) -> Example:
+    return to_example(record.values, shape_of(record.values, settings), settings, closed)
 
 
 def _template(draft: Draft, shape: Shape, examples: Splits) -> Template:
@@ -136,8 +171,7 @@ def _template(draft: Draft, shape: Shape, examples: Splits) -> Template:
     Raises:
         ValueError: it could not work on any example: its syntax, or a stop string where the answer begins.
     """
-    settings = draft.settings
-    every = list(chain.from_iterable(examples.values()))
+    settings, every = draft.settings, Every(examples)
     # A chat task that was written out names its target, and its messages are a column.
     wrong = {
         "loss": ("messages", not all("messages" in example.fields for example in every)),
@@ -151,11 +185,10 @@ def _template(draft: Draft, shape: Shape, examples: Splits) -> Template:
             )
     template = settings.template(shape.template)
     # By the data: conversations of one answer each train their last and only answer.
-    if settings.loss is None and not shape.dialogue and any(map(_answers_before, every)):
+    if settings.loss is None and shape.conversation and any(map(_answers_before, every)):
         template = replace(template, loss="all")
     if draft.settings.stop is None and not shape.dialogue:
-        targets = [example.target for example in every]
-        template = replace(template, stop=default_stop(targets, template.separator))
+        template = replace(template, stop=default_stop(every, template.separator))
     # Compiled once here: a mistake in the template would otherwise be reported for every line of the data.
     try:
         compile_template(template.input)
@@ -172,13 +205,13 @@ def _template(draft: Draft, shape: Shape, examples: Splits) -> Template:
     return template
 
 
-def _questions(draft: Draft, template: Template, examples: Splits, problems: Problems) -> list[str]:
-    """Return every question as text; an example that the template does not fit is a problem of its line."""
-    questions = []
+def _questions(draft: Draft, template: Template, examples: Splits, problems: Problems) -> Counter[int]:
+    """Return how many questions have how many words; an example that the template does not fit is a problem of its line."""
+    words = Counter[int]()
     for split, records in draft.records.items():
         for record, example in zip(records, examples[split], strict=True):
             try:
-                questions.append(fill(template.input, example.fields))
+                words[len(fill(template.input, example.fields).split())] += 1
             except ValueError as error:
                 problems.add(record.where, error)
-    return questions
+    return words

@@ -84,8 +84,12 @@ def wording(examples: Sequence[Example]) -> frozenset[str]:
     """Return the names of the fields that are the same in all of several examples: part of how a task is asked, and no content."""
     if len(examples) < 2:
         return frozenset()
-    first, *others = (example.fields for example in examples)
-    return frozenset(name for name in first if all(name in other and other[name] == first[name] for other in others))
+    same = dict(examples[0].fields)
+    for example in examples:
+        same = {name: value for name, value in same.items() if name in example.fields and example.fields[name] == value}
+        if not same:
+            break
+    return frozenset(same)
 
 
 def _emptied(value: object, word: str) -> object:

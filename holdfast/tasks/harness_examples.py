@@ -18,7 +18,7 @@ SUITES = {
 MOST = 20_000  # documents of a split, evenly spaced: as many as anybody trains on here, and read in a second or two
 
 
-def examples(task: Any) -> Mapping[str, tuple[Example, ...]]:
+def examples(task: Any) -> Mapping[str, Sequence[Example]]:
     """Return the splits of a harness task, rendered as the harness would ask them.
 
     There are none where its requests have another form than question and answer (a text to score as a whole, one question for

@@ -1,12 +1,14 @@
 """A task from files: a folder with one file per split, or a single file. Every bad line is reported, all at once."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from holdfast.tasks.build import Draft, to_task
 from holdfast.tasks.dialogue_schema import SCHEMA, read_schema, with_schema
 from holdfast.tasks.error_list import Problems
-from holdfast.tasks.records import SUFFIXES, read_records
+from holdfast.tasks.records import SUFFIXES, Record, read_records
 from holdfast.tasks.settings import TaskYaml, read_settings
+from holdfast.tasks.stored import LARGE, StoredRecords
 from holdfast.tasks.task import SPLITS, Task
 
 # Names that other tools give: a file that nobody reads is a mistake that nobody sees.
@@ -29,7 +31,11 @@ def read_folder(folder: Path, settings: TaskYaml | None = None, seed: int = 0) -
     if "test" not in files:
         problems.add(folder, _without_test(folder, files))
     problems.stop()
-    records = {split: read_records(path, problems) for split, path in files.items()}
+    # What is only asked, item by item, need not be held: of a large file the lines stay on the disk.
+    records: dict[str, Sequence[Record]] = {}
+    for split, path in files.items():
+        stored = split == "test" and path.suffix == ".jsonl" and path.is_file() and path.stat().st_size >= LARGE
+        records[split] = StoredRecords(path, problems) if stored else read_records(path, problems)
     if (folder / SCHEMA).is_file():
         functions = read_schema(folder / SCHEMA, problems)
         problems.stop()  # Every line of the dialogues would be wrong by it.

@@ -40,28 +40,30 @@ def read_records(path: Path, problems: Problems) -> list[Record]:
     return records
 
 
+def read_line(where: str, line: str, problems: Problems) -> Record | None:
+    """Return the object on a line of JSONL; None for a blank line, and for a bad one, which goes to `problems`."""
+    if not line.strip():
+        return None
+    try:
+        values = json.loads(line.rstrip("\r\n"))
+        # A lone surrogate is valid JSON and cannot be written or tokenised: it shows here, with its line, or hours later.
+        line.encode() if "\\u" not in line else json.dumps(values, ensure_ascii=False).encode()
+    except json.JSONDecodeError as error:
+        problems.add(where, f"not JSON ({error.msg}, column {error.colno}); write one JSON object on the line")
+    except UnicodeEncodeError:
+        problems.add(where, "holds half of a character (a lone \\ud800-\\udfff escape); write the whole pair")
+    except RecursionError:
+        problems.add(where, "is nested too deeply to read; flatten it")
+    else:
+        if isinstance(values, dict):
+            return Record(where, values)
+        problems.add(where, f"is {kind(values)}, not an object; write {{...}} with named values")
+    return None
+
+
 def _jsonl(path: Path, file: Any, problems: Problems) -> list[Record]:
-    records = []
-    for number, line in enumerate(file, 1):
-        where = f"{path}:{number}"
-        if not line.strip():
-            continue
-        try:
-            values = json.loads(line.rstrip("\r\n"))
-            # A lone surrogate is valid JSON and cannot be written or tokenised: it shows here, with its line, or hours later.
-            line.encode() if "\\u" not in line else json.dumps(values, ensure_ascii=False).encode()
-        except json.JSONDecodeError as error:
-            problems.add(where, f"not JSON ({error.msg}, column {error.colno}); write one JSON object on the line")
-        except UnicodeEncodeError:
-            problems.add(where, "holds half of a character (a lone \\ud800-\\udfff escape); write the whole pair")
-        except RecursionError:
-            problems.add(where, "is nested too deeply to read; flatten it")
-        else:
-            if isinstance(values, dict):
-                records.append(Record(where, values))
-            else:
-                problems.add(where, f"is {kind(values)}, not an object; write {{...}} with named values")
-    return records
+    lines = (read_line(f"{path}:{number}", line, problems) for number, line in enumerate(file, 1))
+    return [record for record in lines if record]
 
 
 def _csv(path: Path, file: Any, problems: Problems) -> list[Record]:

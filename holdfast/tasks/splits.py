@@ -10,7 +10,7 @@ from itertools import chain, repeat
 from holdfast.tasks.task import Example, Task, Template
 from holdfast.tasks.templates import asked_text
 
-Splits = Mapping[str, tuple[Example, ...]]
+Splits = Mapping[str, Sequence[Example]]
 SHARE, MOST = 0.1, 200
 
 

@@ -1,6 +1,6 @@
 """Examples, templates and tasks as plain data. Nothing here knows a model."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -86,10 +86,14 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """Examples by split (`train`, `validation`, `test`), with everything that is needed to ask and to mark them."""
+    """Examples by split (`train`, `validation`, `test`), with everything that is needed to ask and to mark them.
+
+    A split is a tuple, or of a large test file a sequence that reads its examples from the disk (`holdfast.tasks.stored`): take slices of
+    it, or go through it, and hold no list of it.
+    """
 
     name: str
-    splits: Mapping[str, tuple[Example, ...]]
+    splits: Mapping[str, Sequence[Example]]
     template: Template = field(default_factory=Template)
     metric: str = "exact_match"
     version: str = ""

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from holdfast.evaluation.matrix import items_of
+from holdfast.evaluation.matrix import Asking, items_of
 from holdfast.inference.model import Model
 from holdfast.models.loading import Pretrained
 from holdfast.results.metrics import metric
@@ -124,8 +124,8 @@ def test_its_tasks_get_our_paired_statistics(pretrained: Pretrained, folder: Pat
     assert (task.name, task.version[:4]) == (f"harness:{name}", "3.0-")
     prompted = Model(pretrained, small.prompt(4, pretrained.model))
     before = torch.random.get_rng_state()
-    outputs = evaluate(Model(pretrained), task, shots=1, limit=12)
-    outputs += evaluate(prompted, task, shots=1, limit=12, variant="tuned", prompt="on")
+    outputs = evaluate(Model(pretrained), task, Asking(shots=1, limit=12))
+    outputs += evaluate(prompted, task, Asking(shots=1, limit=12, variant="tuned", prompt="on"))
     assert torch.equal(torch.random.get_rng_state(), before), "the caller's random state is left alone"
     base, tuned = score(outputs, [task])
     assert (base.metric, base.n) == ("acc" if name == "ranked" else "exact_match", 12)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from holdfast.evaluation import answer_files
 from holdfast.stages import evaluate
 from holdfast.stages.evaluate import Evaluate
 from holdfast.stages.stage import MARK, execute
@@ -41,15 +42,15 @@ def test_a_killed_evaluation_goes_on_where_it_was_and_writes_the_same_bytes(
 ) -> None:
     expected = (execute(stage(world), tmp_path / "whole") / "outputs.jsonl").read_bytes()
     asked: list[tuple[str, int]] = []
-    real, loads = evaluate.ask, []
+    real, loads = answer_files.in_parts, []
 
-    def ask(model: Any, task: Any, *, shots: int, **how: Any) -> Any:
+    def in_parts(model: Any, task: Any, asking: Any, **target: Any) -> Any:
         if len(asked) == dies:
             raise KeyboardInterrupt
-        asked.append((task.name, shots))
-        return real(model, task, shots=shots, **how)
+        asked.append((task.name, asking.shots))
+        return real(model, task, asking, **target)
 
-    monkeypatch.setattr(evaluate, "ask", ask)
+    monkeypatch.setattr(answer_files, "in_parts", in_parts)
     load = Evaluate.load
     monkeypatch.setattr(Evaluate, "load", lambda self, inputs: loads.append(1) or load(self, inputs))
     for dies in (0, 2, 3, 6):

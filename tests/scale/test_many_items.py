@@ -1,0 +1,308 @@
+"""Evaluations of many items: memory that does not grow with them, answers that survive a kill, several processes, and the same scores."""
+
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks import many
+from holdfast.api import evaluate as api
+from holdfast.evaluation import answer_files
+from holdfast.evaluation.answer_files import AskedTask, Share, ask_cells, join
+from holdfast.evaluation.matrix import PART, Asking
+from holdfast.evaluation.progress import AskingProgress
+from holdfast.results import cell_answers
+from holdfast.results.cell_answers import CellAnswers
+from holdfast.results.metrics import metric
+from holdfast.results.score import score
+from holdfast.results.scores import Output
+from holdfast.results.statistics import paired, pseudovalues, single
+from holdfast.tasks import readers, stored
+from holdfast.tasks.sources import load_task
+from holdfast.tasks.task import Task
+
+ITEMS = 3 * PART + 100
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return many.task(tmp_path / "task", ITEMS, choices=False)
+
+
+@pytest.fixture(autouse=True)
+def script(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(api, "asking", many.scripted)
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    files = [path for path in folder.rglob("*") if path.is_file() and ".lock" not in path.name]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+class Killed(many.Scripted):
+    """Answers so many questions, then the process dies."""
+
+    def __init__(self, answers: int) -> None:
+        self.left = answers
+
+    def generate(self, texts: Sequence[str], *arguments: Any, **options: Any) -> list[str]:
+        if self.left < len(texts):
+            raise KeyboardInterrupt
+        self.left -= len(texts)
+        return super().generate(texts, *arguments, **options)
+
+
+def test_a_killed_evaluation_asks_only_what_is_missing_and_ends_with_the_same_bytes(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    api.evaluate("scripted", folder, out=tmp_path / "whole")
+
+    def dies_after(answers: int) -> Killed:
+        model = Killed(answers)
+
+        @contextmanager
+        def asking(*_: object, **__: object) -> Iterator[Killed]:
+            yield model
+
+        monkeypatch.setattr(api, "asking", asking)
+        return model
+
+    for answers in (2 * PART, 0, PART):
+        dies_after(answers)
+        with pytest.raises(KeyboardInterrupt):
+            api.evaluate("scripted", folder, out=tmp_path / "killed")
+        assert not (tmp_path / "killed" / "scores.jsonl").exists()
+    model = dies_after(100)  # what the three left
+    capsys.readouterr()
+    api.evaluate("scripted", folder, out=tmp_path / "killed")
+    assert model.left == 0
+    assert f"{ITEMS} items, {3 * PART} of them asked before" in capsys.readouterr().err
+    assert content(tmp_path / "killed") == content(tmp_path / "whole")
+
+
+def test_what_was_asked_otherwise_is_asked_again(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bug: answers of another seed, limit or task in one result."""
+    files = answer_files.ask_cells
+    kept: list[Path] = []
+
+    def ask(cells: Any, parts: Path, *arguments: Any, **options: Any) -> Any:
+        kept.append(parts)
+        return files(cells, parts, *arguments, **options)
+
+    monkeypatch.setattr(api, "ask_cells", ask)
+    ways: tuple[dict[str, Any], ...] = (
+        {},
+        {"limit": 5},
+        {"limit": 5, "seed": 1},
+        {"shots": (1,), "demonstrations": "sampled"},
+    )
+    for options in ways:
+        if "shots" in options:
+            shutil.copy(folder / "test.jsonl", folder / "train.jsonl")
+            options["limit"] = 5
+        api.evaluate("scripted", folder, out=tmp_path / "out", overwrite=True, **options)
+    with (folder / "test.jsonl").open("a") as file:
+        file.write('{"input": "Repeat the number that stands here: 7", "target": "7"}\n')
+    api.evaluate(
+        "scripted", folder, out=tmp_path / "out", limit=5, shots=(1,), demonstrations="sampled", overwrite=True
+    )
+    assert len(set(kept)) == len(kept) == 5
+
+
+@pytest.mark.parametrize("processes", [2, 3])
+def test_processes_that_share_the_parts_leave_the_files_of_one(folder: Path, tmp_path: Path, processes: int) -> None:
+    """In turn here; tests/scale/test_processes.py launches real ones."""
+    task = load_task(str(folder))
+    cells = [AskedTask(task, Asking(limit=limit), "") for limit in (None, 10, 2 * PART)]
+
+    def ask(share: Share, name: str) -> list[list[Path]]:
+        with AskingProgress("", [len(task.splits["test"])] * 3, silent=True) as progress:
+            return ask_cells(cells, tmp_path / name, many.Scripted, progress, share=share)  # pyright: ignore[reportArgumentType]
+
+    alone = ask(Share(), "alone")
+    asked = [ask(Share(index, processes), "shared") for index in range(processes)]
+    assert all(files == asked[0] for files in asked)
+    for first, second in zip(alone, asked[0], strict=True):
+        join(first, tmp_path / "first.jsonl")
+        join(second, tmp_path / "second.jsonl")
+        assert (tmp_path / "first.jsonl").read_bytes() == (tmp_path / "second.jsonl").read_bytes()
+
+
+def test_a_task_that_stays_on_the_disk_is_the_task_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "task"
+    folder.mkdir()
+    lines = [
+        json.dumps({"input": f"word {i}", "target": f"answer {i % 7}", "choices": [f"answer {k}" for k in range(7)]})
+        for i in range(700)
+    ]
+    (folder / "test.jsonl").write_bytes(b"\xef\xbb\xbf" + "\n".join([*lines[:300], "", " ", *lines[300:], ""]).encode())
+    (folder / "train.jsonl").write_text("\n".join(lines[:20]))
+    held = load_task(str(folder))
+    monkeypatch.setattr(readers, "LARGE", 0)
+    streamed = load_task(str(folder))
+    assert isinstance(streamed.splits["test"], stored.Mapped)
+    assert (streamed.version, streamed.metric, streamed.template) == (held.version, held.metric, held.template)
+    ours, theirs = streamed.splits["test"], held.splits["test"]
+    assert tuple(ours) == theirs
+    for index in (0, 299, 300, 511, 512, 699, -1):
+        assert ours[index] == theirs[index]
+    for part in (slice(0, 3), slice(250, 520), slice(690, 900), slice(None), slice(5, 600, 100), slice(9, 2)):
+        assert tuple(ours[part]) == theirs[part]
+    with pytest.raises(IndexError):
+        ours[700]
+
+
+def test_bad_lines_of_a_large_file_are_named_as_those_of_a_small_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "task"
+    folder.mkdir()
+    bad = ["{", "[1]", '{"input": "x"}', '{"input": "x", "target": ""}', '{"input": "\\ud800", "target": "y"}']
+    (folder / "test.jsonl").write_text("\n".join(['{"input": "a", "target": "b"}', "", *bad]))
+    said = []
+    for large in (stored.LARGE, 0):
+        monkeypatch.setattr(readers, "LARGE", large)
+        with pytest.raises(ValueError, match=r"test\.jsonl:3: not JSON") as error:
+            load_task(str(folder))
+        said.append(str(error.value))
+    assert said[0] == said[1]
+
+
+def test_a_file_that_is_written_to_while_it_is_asked_is_noticed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readers, "LARGE", 0)
+    task = load_task(str(folder))
+    with (folder / "test.jsonl").open("a") as file:
+        file.write("{}\n")
+    with pytest.raises(ValueError, match="was written to while it was read; give the command again"):
+        task.splits["test"][5]
+
+
+# Statistics beyond the items that are held one by one.
+
+
+def outputs(values: Sequence[float], variant: str, name: str) -> list[Output]:
+    return [
+        Output(
+            variant, None, "t", "target", 0, i, f"q{i}", "y", "y" if value == 1 else "n", scores={name: float(value)}
+        )
+        for i, value in enumerate(values)
+    ]
+
+
+def filled(name: str, answers: Sequence[Output]) -> CellAnswers:
+    cell = CellAnswers(answers[0], metric(name), keep=False)
+    for answer in answers:
+        cell.add(answer)
+    return cell
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cell_answers, "LARGEST", 1000)
+    monkeypatch.setattr(cell_answers, "GROUPS", 500)
+
+
+def test_shares_of_many_items_have_the_same_scores_to_the_last_digit(
+    small: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw = np.random.default_rng(0)
+    base, tuned = (draw.random(2500) < 0.6).tolist(), (draw.random(2500) < 0.65).tolist()
+    answers = outputs(base, "base", "") + outputs(tuned, "tuned", "")
+    task = Task("t", {"test": ()}, metric="exact_match")
+    grouped = score(answers, [task])
+    monkeypatch.setattr(cell_answers, "LARGEST", 100_000)
+    for ours, theirs in zip(grouped, score(answers, [task]), strict=True):
+        for field in (
+            "value",
+            "low",
+            "high",
+            "n",
+            "stderr",
+            "delta",
+            "delta_low",
+            "delta_high",
+            "p",
+            "verdict",
+            "needed",
+            "signature",
+        ):
+            assert getattr(ours, field) == getattr(theirs, field), field
+        # Of groups: an estimate of the same number, here of 500 groups, whose own noise is 1 / sqrt(250).
+        assert ours.covariances == pytest.approx(theirs.covariances, rel=0.3, abs=1.5e-5)
+
+
+@pytest.mark.parametrize("name", ["recorded:f1", "bleu"])
+def test_other_metrics_of_many_items_have_the_same_value_and_intervals_as_wide(small: None, name: str) -> None:
+    """The value is that of all items. Limits and errors are estimated from 500 groups in the place of 5,000 items, and move by that
+    noise: 1 / sqrt(2 * 500) = 3 % of the width, three times that here. The bug: groups taken for items, or n for the number of
+    groups, whose intervals are three times too wide or too narrow."""
+    draw = np.random.default_rng(1)
+    words = ["the", "quick", "brown", "fox", "jumps", "over", "a", "lazy", "dog"]
+
+    def text(i: int, noise: float) -> str:
+        return " ".join(words[(i + k) % 9] if draw.random() > noise else "word" for k in range(8))
+
+    rows = [
+        [
+            Output(
+                variant,
+                None,
+                "t",
+                "target",
+                0,
+                i,
+                f"q{i}",
+                text(i, 0),
+                text(i, noise),
+                scores={"f1": draw.beta(2, 2) * (1 - noise)},
+            )
+            for i in range(5000)
+        ]
+        for variant, noise in (("base", 0.3), ("tuned", 0.28))
+    ]
+    measure = metric(name)
+    cells = [filled(name, row) for row in rows]
+    items = [measure.statistics(row) for row in rows]
+    assert all(len(cell.units()) == 500 for cell in cells)
+    ours, theirs = cells[1].estimate(0, 2000), single(measure, items[1], resamples=2000)
+    moved = paired(measure, cells[0].units(cells[1]), cells[1].units(cells[0]), n=5000, resamples=2000)
+    change = paired(measure, items[0], items[1], resamples=2000)
+    for one, other in ((ours, theirs), (moved, change)):
+        assert one.value == pytest.approx(other.value, rel=1e-9)
+        assert one.n == other.n == 5000
+        assert one.stderr == pytest.approx(other.stderr, rel=0.1)
+        assert one.high - one.low == pytest.approx(other.high - other.low, rel=0.1)
+    spread = pseudovalues(measure, items[1]).var() / 5000
+    assert cells[1].parts().var() / 500 == pytest.approx(spread, rel=0.2)
+
+
+def test_cells_of_many_items_that_were_asked_otherwise_are_told_apart(small: None) -> None:
+    answers = outputs([1] * 1500, "base", "")
+    first, same = filled("exact_match", answers), filled("exact_match", answers)
+    assert (first.items, first.questions) == (same.items, same.questions)
+    other = [
+        *answers[:1400],
+        *(Output("base", None, "t", "target", 0, o.index, "other words", "y", "y") for o in answers[1400:]),
+    ]
+    assert filled("exact_match", other).questions != first.questions
+    assert filled("exact_match", other).items == first.items
+    assert filled("exact_match", answers[:-1]).items != first.items
+    with pytest.raises(ValueError, match="must stand in the order of the items"):
+        filled("exact_match", [*answers, answers[3]])
+
+
+@pytest.mark.slow  # 25 s
+def test_ten_times_the_items_take_the_same_memory() -> None:
+    """Each size in a process of its own. Held items would take 1.7 kB each, 85 MB more; the noise of the heap is a few MB."""
+    from benchmarks import harness
+
+    memory = [
+        harness.in_process(f"from benchmarks import many; many.evaluation({items})")["memory"]
+        for items in (20_000, 70_000)
+    ]
+    assert memory[1] - memory[0] < 12e6, memory
