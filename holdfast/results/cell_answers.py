@@ -12,8 +12,9 @@ from array import array
 import numpy as np
 from numpy.typing import NDArray
 
-from holdfast.results.metrics import Array, Metric, Seen, answered
+from holdfast.results.metrics import Array, Metric, answered
 from holdfast.results.scores import Output
+from holdfast.results.seen import Seen
 from holdfast.results.statistics import Estimate, pseudovalues, single
 
 LARGEST, GROUPS = 100_000, 10_000

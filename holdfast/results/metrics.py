@@ -11,7 +11,7 @@ import re
 import string
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from importlib.metadata import version
 from typing import Any
@@ -22,30 +22,12 @@ from numpy.typing import NDArray
 from holdfast.results.metric_facts import facts
 from holdfast.results.sandbox import MEMORY, SECONDS, runs
 from holdfast.results.scores import Output
+from holdfast.results.seen import Seen
 from holdfast.tasks.checks import passes
 from holdfast.tasks.conversation import calls_in, without_thinking
 from holdfast.tasks.dialogue_states import turns_right
 
 Array = NDArray[np.float64]
-
-
-@dataclass
-class Seen:
-    """Count what signatures say about the items of a cell: how many there are and how many list their answers, the numbers of accepted
-    answers, and the names of their checks."""
-
-    n: int = 0
-    listed: int = 0
-    references: set[int] = field(default_factory=set)
-    checks: set[str] = field(default_factory=set)
-
-    def add(self, output: Output) -> None:
-        """Take in one item."""
-        self.n += 1
-        self.listed += bool(output.answers)
-        self.references.add(len(accepted(output)))
-        if output.checks:
-            self.checks.update(check.partition(" ")[0] for check in output.checks)
 
 
 @dataclass(frozen=True)
