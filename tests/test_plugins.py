@@ -136,7 +136,6 @@ from holdfast.methods.full import Full
         (METHODS, "@dataclass\nclass Mine(Method):\n    def penality(self): ...", "penality .* did you mean 'penalty'"),
         (METHODS, "@dataclass\nclass Mine(Full):\n    def after_steps(self): ...", "did you mean 'after_step'"),
         (METHODS, "class Mine(Full):\n    rate: float = 1.0\n    def after_step(self, model): ...", "is no dataclass"),
-        (METHODS, "@dataclass\nclass Mine(Method):\n    def parameters(self, model): ...", "chooses_parameters = True"),
         (METHODS, "@dataclass\nclass Mine(Method):\n    chooses_parameters: ClassVar = True", "define parameters"),
         (CURATIONS, "class Mine: ...", "Mine is no curation"),
         (DECODINGS, "class Mine: ...", "Mine is no decoding"),

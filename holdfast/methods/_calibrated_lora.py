@@ -39,7 +39,6 @@ class CalibratedLora(Method):
     """
 
     defaults: ClassVar[dict[str, Any]] = {"learning_rate": 2e-4, "steps": 200, "weight_decay": 0.0}
-    chooses_parameters: ClassVar[bool] = True
 
     rank: int = Field(default=16, ge=1, description="rank of the part that moves")
     alpha: float = Field(default=16.0, gt=0, description="the update is scaled by alpha / rank")

@@ -9,7 +9,7 @@ import torch
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from holdfast.methods.base import Context, Method
+from holdfast.methods.base import Context, Method, RowParts
 from holdfast.plugins import snake
 from holdfast.prefix.model import PrefixModel
 from holdfast.row import Row
@@ -24,7 +24,6 @@ class PreferenceMethod(Method):
     """Each example is two rows that share their prompt: the chosen answer, and then the rejected one."""
 
     defaults: ClassVar[dict[str, Any]] = {"learning_rate": 1e-5, "steps": 200}
-    replaces_loss: ClassVar[bool] = True
 
     from_start: ClassVar[bool] = True
     """True if answers are measured from where the model starts, so that a copy of the start is kept."""
@@ -47,8 +46,8 @@ class PreferenceMethod(Method):
             return "its rows are pairs of answers, and the other adds rows that have no pair; hold the model with kl_base or l2_sp"
         return ""
 
-    def completions(self, example: Example) -> Sequence[str]:
-        """Return the chosen and the rejected answer.
+    def row_parts(self, example: Example, demonstrations: Sequence[Example]) -> Sequence[RowParts]:
+        """Return a row with the chosen and one with the rejected answer.
 
         Raises:
             ValueError: the example has no rejected answer, or the two are equal.
@@ -59,7 +58,7 @@ class PreferenceMethod(Method):
                 f"{self._name}: an example has {problem} (its target is {example.target!r:.80}); give every line of train.jsonl a "
                 "`rejected` answer that differs from its target"
             )
-        return example.target, example.rejected
+        return RowParts(demonstrations, example.target), RowParts(demonstrations, example.rejected)
 
     def prepare(self, context: Context) -> None:
         """Copy the model before it moves: the reference."""

@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import peft
 import torch
@@ -26,8 +26,6 @@ ADAPTER, FILE = "default", "skills.safetensors"
 @dataclass
 class SkillLayers(Method):
     """Layers with several low-rank updates each, of which every task has its own mixture."""
-
-    chooses_parameters: ClassVar[bool] = True
 
     router_scale: float = Field(
         default=100.0,

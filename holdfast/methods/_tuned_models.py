@@ -60,9 +60,7 @@ class OverTunedModels(Method):
     """
 
     defaults: ClassVar[dict[str, Any]] = {"steps": 200, "weight_decay": 0.0}
-    chooses_parameters: ClassVar[bool] = True
     stages: ClassVar[tuple[str, ...]] = ("dense",)
-    instead_of_stages: ClassVar[str] = "tuned"
     most: ClassVar[int] = 1
     """The largest number of tuned models."""
     decays: ClassVar[bool] = False

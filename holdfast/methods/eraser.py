@@ -36,11 +36,6 @@ class Eraser(PromptTuning):
 
     KIND: ClassVar[str] = "Eraser"
     defaults: ClassVar[dict[str, Any]] = {"learning_rate": 0.1, "steps": 200, "weight_decay": 0.0}
-    # Again, because a listing reads them from the file's text.
-    chooses_parameters: ClassVar[bool] = True
-    moves_the_model: ClassVar[bool] = False
-    replaces_loss: ClassVar[bool] = True
-    probes: ClassVar[bool] = True
     stages: ClassVar[tuple[str, ...]] = ("tuned",)
 
     length: int = Field(default=16, ge=1, description="vectors of the prompt")

@@ -23,7 +23,6 @@ class Full(Method):
 
     KIND: ClassVar[str] = "Full"
     defaults: ClassVar[dict[str, Any]] = {"learning_rate": 1e-4, "steps": 200}
-    chooses_parameters: ClassVar[bool] = True
 
     def parameters(self, model: "PrefixModel") -> Iterable[ParameterGroup]:
         """Return all weights; those of norms and biases (one dimension) without decay."""

@@ -52,7 +52,6 @@ class Grpo(Method):
 
     KIND: ClassVar[str] = "Grpo"
     defaults: ClassVar[dict[str, Any]] = {"learning_rate": 1e-5, "steps": 200}
-    replaces_loss: ClassVar[bool] = True
 
     reward: str = Field(default="exact", description="rules or path/to/file.py:function, added up, by commas")
     samples: int = Field(default=8, ge=2, description="answers to each question of a step")

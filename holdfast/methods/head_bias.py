@@ -38,7 +38,6 @@ class HeadBias(Method):
 
     KIND: ClassVar[str] = "HeadBias"
     defaults: ClassVar[dict[str, Any]] = {"learning_rate": 1e-2, "steps": 200, "weight_decay": 0.0}
-    chooses_parameters: ClassVar[bool] = True
     stages: ClassVar[tuple[str, ...]] = ("heads",)
 
     share: float = Field(default=0.03, gt=0, le=1, description="part of all heads that get a vector, at least one")

@@ -37,7 +37,6 @@ class HeadScale(Method):
 
     KIND: ClassVar[str] = "HeadScale"
     defaults: ClassVar[dict[str, Any]] = {"learning_rate": 5e-3, "steps": 100, "weight_decay": 0.0}
-    chooses_parameters: ClassVar[bool] = True
     vectors_alone: ClassVar[bool] = True
 
     l1: float = Field(default=1e-3, ge=0, allow_inf_nan=False, description="penalty on the sum of |a|")

@@ -31,7 +31,6 @@ class JoinedAbsorber(Method):
 
     KIND: ClassVar[str] = "JoinedAbsorber"
     defaults: ClassVar[dict[str, Any]] = PromptTuning.defaults
-    chooses_parameters: ClassVar[bool] = True
     moves_the_model: ClassVar[bool] = False
 
     length: int = Field(default=16, ge=0, description="vectors of the soft prompt; 0 leaves it out")

@@ -42,7 +42,6 @@ class LocftBf(Method):
         "warmup": 0.0,
         "loss_per": "target",
     }
-    chooses_parameters: ClassVar[bool] = True
 
     block: int = Field(default=-1, ge=-1, description="number of the block from 0; -1: two thirds of the way up")
     module: str = Field(

@@ -34,7 +34,6 @@ class Lora(Method):
 
     KIND: ClassVar[str] = "Lora"
     defaults: ClassVar[dict[str, Any]] = {"learning_rate": 5e-4, "steps": 200, "weight_decay": 0.0}
-    chooses_parameters: ClassVar[bool] = True
 
     rank: int = Field(default=16, ge=1, description="rank of the update of each matrix")
     alpha: float = Field(default=32.0, gt=0, description="scale of the update, divided by the rank")

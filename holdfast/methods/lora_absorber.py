@@ -27,7 +27,6 @@ class LoraAbsorber(Method):
 
     KIND: ClassVar[str] = "LoraAbsorber"
     defaults: ClassVar[dict[str, Any]] = {"learning_rate": 1e-3, "steps": 400, "weight_decay": 0.0}
-    chooses_parameters: ClassVar[bool] = True
     moves_the_model: ClassVar[bool] = False
 
     rank: int = Field(default=4, ge=1, description="rank of the update of each matrix")

@@ -70,7 +70,7 @@ class MaskedThought(Method):
         # A generator a step, from its number: step n hides the same tokens after a resume.
         random, rate = np.random.default_rng([self.seed, self._step]), self.probability(self._step)
         self._step += 1
-        return [self._masked(row, rate, random) if row.added_by is None else row for row in rows] if rate else rows
+        return [self._masked(row, rate, random) for row in rows] if rate else rows
 
     def probability(self, step: int) -> float:
         """Return the probability of hiding a token at a step, from 0."""

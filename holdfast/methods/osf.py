@@ -37,7 +37,6 @@ class Osf(Method):
 
     KIND: ClassVar[str] = "Osf"
     defaults: ClassVar[dict[str, Any]] = {"learning_rate": 1e-4, "steps": 200, "weight_decay": 0.0}
-    chooses_parameters: ClassVar[bool] = True
 
     keep: float = Field(default=0.5, gt=0, lt=1, description="part of each weight's singular directions that is held")
     target: str = Field(

@@ -45,7 +45,6 @@ class Peft(Method):
 
     KIND: ClassVar[str] = "Peft"
     defaults: ClassVar[dict[str, Any]] = {"learning_rate": 2e-3, "steps": 200, "weight_decay": 0.0}
-    chooses_parameters: ClassVar[bool] = True
     selects: ClassVar[str] = "type"
 
     type: str = Field(default="LORA", description="PEFT's name of the adapter, such as IA3")

@@ -10,6 +10,7 @@ from pydantic.dataclasses import dataclass
 from holdfast.methods.base import Context, ParameterGroup
 from holdfast.methods.prompt_tuning import PromptTuning
 from holdfast.prompts.deep_prefix import DeepPrefix, of_vectors, rms
+from holdfast.prompts.load import check_length
 
 if TYPE_CHECKING:
     from holdfast.models.loading import Pretrained
@@ -41,10 +42,11 @@ class PrefixTuning(PromptTuning):
         """Make the prefix, from tokens that the training rows really contain.
 
         Raises:
-            ValueError: the model has an encoder, or layers that keep no keys and values of one shape.
+            ValueError: the model has an encoder, layers that keep no keys and values of one shape, or no room for text.
         """
         if not context.pretrained.architecture.deep_prefixes:
             raise ValueError("a deep prefix is for models without an encoder; use a soft prompt")
+        check_length(self.length, context.pretrained)
         model = context.model.model
         # Keys and values of real vectors are a start that every layer knows; random ones train slowly (Li & Liang, section 7.4).
         vectors = self.start(context).vectors.detach().to(model.device)

@@ -10,6 +10,7 @@ from torch import nn
 
 from holdfast.methods.base import Context, Method, ParameterGroup
 from holdfast.models.describe import embedding_rms
+from holdfast.prompts.load import check_length
 from holdfast.prompts.soft_prompt import SoftPrompt, check_takes_vectors, initial
 from holdfast.row import Row
 
@@ -31,7 +32,6 @@ class PromptTuning(Method):
 
     KIND: ClassVar[str] = "PromptTuning"
     defaults: ClassVar[dict[str, Any]] = {"learning_rate": 0.1, "steps": 400, "weight_decay": 0.0}
-    chooses_parameters: ClassVar[bool] = True
     moves_the_model: ClassVar[bool] = False
 
     length: int = Field(default=50, ge=1, description="vectors of the prompt, each the place of a token")
@@ -44,10 +44,11 @@ class PromptTuning(Method):
         """Make the prompt, from tokens that the training rows really contain.
 
         Raises:
-            ValueError: the model computes no vectors but those of words.
+            ValueError: the model computes no vectors but those of words, or has no room for text behind so many.
         """
         # Before anything is made: such a model would fail only in the first forward, with an error about token ids.
         check_takes_vectors(context.model.model)
+        check_length(self.length, context.pretrained)
         self.prompt = self.start(context)
         context.model.prompts.append(self.prompt)
 

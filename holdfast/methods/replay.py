@@ -1,6 +1,6 @@
 """Replay of general text and general tasks."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass as plain_dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -36,7 +36,6 @@ class Replay(Method):
 
     KIND: ClassVar[str] = "Replay"
     HASH_LATER: ClassVar[dict[str, object]] = {"replay_tasks": "", "replay_cap": 0}
-    adds_rows: ClassVar[bool] = True
 
     texts: str = Field(default="", description="file of texts, one a line, or JSON lines with a `text`")
     rate: float = Field(default=0.1, ge=0, lt=1, description="share of the loss that is replayed")
@@ -101,15 +100,14 @@ class Replay(Method):
                 # A suite has its weight once, whatever the number of its tasks.
                 yield task, weight / len(names)
 
-    def batch(self, rows: list[Row], context: Context) -> list[Row]:
-        """Return the rows and drawn texts and examples, which are weighted so that they are `rate` of the total weight."""
+    def added_rows(self, rows: Sequence[Row], context: Context) -> Sequence[Row]:
+        """Return drawn texts and examples, weighted so that they are `rate` of the total weight."""
         if self.rate == 0:
-            return rows
+            return ()
         # A generator a step, from its number: step n draws the same texts after a resume.
         random = np.random.default_rng([self.seed, self._step])
         self._step += 1
-        task_rows = [row for row in rows if row.added_by is None]
-        many = max(1, round(self.rate / (1 - self.rate) * len(task_rows)))
+        many = max(1, round(self.rate / (1 - self.rate) * len(rows)))
         shares = np.array([source.weight for source in self._sources])
         # Nothing is drawn for one source, so that texts alone are drawn as before there were tasks.
         counts = random.multinomial(many, shares / shares.sum()) if len(shares) > 1 else [many]
@@ -118,9 +116,9 @@ class Replay(Method):
             if count:
                 chosen = [source.row(i, context) for i in random.integers(source.size, size=count)]
                 # By weight and not by number: a text has hundreds of tokens to predict and an answer one or two.
-                weight = count / many * self.rate / (1 - self.rate) * total_weight(task_rows) / total_weight(chosen)
+                weight = count / many * self.rate / (1 - self.rate) * total_weight(rows) / total_weight(chosen)
                 added += [Row(r.tokens, tuple(w * weight for w in r.weights), None, r.name) for r in chosen]
-        return rows + added
+        return added
 
     def state_dict(self) -> dict[str, Any]:
         """Return the number of batches so far."""

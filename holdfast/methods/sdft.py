@@ -11,8 +11,9 @@ from torch import Tensor
 from holdfast.inference.sampling import Sampling
 from holdfast.methods._divergence import divergence, frozen_start
 from holdfast.methods._own_answers import answers, closed, room, with_answer
-from holdfast.methods.base import Context, Method
+from holdfast.methods.base import Context, Method, RowParts
 from holdfast.row import Row
+from holdfast.tasks.task import Example
 
 if TYPE_CHECKING:
     from holdfast.prefix.head import LabelLogits
@@ -32,8 +33,6 @@ class Sdft(Method):
     """
 
     KIND: ClassVar[str] = "Sdft"
-    replaces_loss: ClassVar[bool] = True
-    shows_answer: ClassVar[bool] = True
 
     max_new_tokens: int = Field(default=64, ge=1, description="most tokens of the model's own answers")
     temperature: float = Field(
@@ -46,6 +45,10 @@ class Sdft(Method):
         if other.adds_rows:
             return "each of its rows has a second one for its teacher, and the other adds rows that have none; hold the model with kl_base"
         return ""
+
+    def row_parts(self, example: Example, demonstrations: Sequence[Example]) -> Sequence[RowParts]:
+        """Return the row of the model and that of its teacher, which reads the example itself, answered, as the last demonstration."""
+        return RowParts(demonstrations, example.target), RowParts([*demonstrations, example], example.target)
 
     def prepare(self, context: Context) -> None:
         """Copy the model before it moves: the teacher.
@@ -66,7 +69,7 @@ class Sdft(Method):
         groups: dict[int | None, list[Row]] = {}
         for row in rows:
             # Where truncation left an answer no label, nobody knows where its question ends.
-            if row.added_by is None and row.labels:
+            if row.labels:
                 groups.setdefault(row.group, []).append(row)
         pairs = [pair for group, pair in groups.items() if group is not None and len(pair) == 2]
         sampling = Sampling(self.max_new_tokens, temperature=self.temperature, seed=self.seed * 1_000_003 + self._step)
@@ -79,7 +82,7 @@ class Sdft(Method):
             if answer := closed(plain, answer, self.max_new_tokens, context)[: room(shown, context)]:
                 written.append(with_answer(plain, answer))
                 self._read[plain.group] = with_answer(shown, answer)
-        return written + [row for row in rows if row.added_by is not None]
+        return written
 
     def objective(self, output: "LabelLogits", rows: Sequence[Row]) -> Tensor:
         """Return the sum over answers of the mean divergence of their tokens, in nats."""

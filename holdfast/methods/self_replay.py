@@ -63,10 +63,10 @@ class SelfReplay(Method):
             )
         self._base = frozen_copy(context.model.model)
 
-    def batch(self, rows: list[Row], context: Context) -> list[Row]:
-        """Return the rows and drawn texts, which enter only `own_loss`; the first call samples the texts."""
+    def added_rows(self, rows: Sequence[Row], context: Context) -> Sequence[Row]:
+        """Return drawn texts; the first call samples them all."""
         if not self.coefficient:
-            return rows
+            return ()
         # Not in `prepare`: now the model is on its device, and a resumed run has the texts in its state.
         if not self._texts:
             settings = (self.self_texts, self.self_length, self.self_chat, self.seed)
@@ -77,10 +77,7 @@ class SelfReplay(Method):
         self._step += 1
         chosen = [self._rows[i] for i in random.integers(len(self._rows), size=self.self_batch)]
         weight = 1 / sum(len(row.tokens) - 1 for row in chosen)
-        name = type(self).__name__
-        return rows + [
-            Row(row.tokens, (0.0, *[weight] * (len(row.tokens) - 1)), name=row.name, added_by=name) for row in chosen
-        ]
+        return [Row(row.tokens, (0.0, *[weight] * (len(row.tokens) - 1)), name=row.name) for row in chosen]
 
     def own_loss(self, model: PrefixModel, rows: Sequence[Row], output: "LabelLogits") -> Tensor:
         """Return coefficient * the part of the step's mean divergence that these texts have, a scalar in nats."""

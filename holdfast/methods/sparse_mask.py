@@ -30,7 +30,6 @@ class SparseMask(Method):
 
     KIND: ClassVar[str] = "SparseMask"
     defaults: ClassVar[dict[str, Any]] = {"learning_rate": 1e-4, "steps": 200}
-    chooses_parameters: ClassVar[bool] = True
     stages: ClassVar[tuple[str, ...]] = ("dense",)
 
     density: float = Field(

@@ -93,7 +93,7 @@ class TokenWeights(Method):
 
     def batch(self, rows: list[Row], context: Context) -> list[Row]:
         """Return the rows with their factors; those of `dft` and `eaft` follow from the predictions of the step."""
-        mine = [row for row in rows if row.labels and row.added_by is None]
+        mine = [row for row in rows if row.labels]
         if not self.power or not mine:
             return rows
         if self.by in MOVING:
@@ -111,7 +111,7 @@ class TokenWeights(Method):
         if self.by in ("stm", "keys"):
             factors = normalised(factors, mine)
         weighed = iter(zip(mine, factors, strict=True))
-        return [_with_factors(*next(weighed)) if row.labels and row.added_by is None else row for row in rows]
+        return [_with_factors(*next(weighed)) if row.labels else row for row in rows]
 
     def token_factors(self, output: "LabelLogits", rows: Sequence[Row]) -> Tensor | None:
         """Return the factors that follow from the step's own predictions: [N]."""

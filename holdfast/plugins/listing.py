@@ -14,7 +14,10 @@ from holdfast.plugins.family import Family, snake
 
 @dataclass(frozen=True)
 class Technique:
-    """A technique as its file describes it; `about` is the middle of its docstring, and values of `fields` and `attributes` are text."""
+    """A technique as its file describes it: `about` is the middle of its docstring, values of `fields` and `attributes` are text.
+
+    `hooks` are the functions that its class defines, or one that it derives from within the family.
+    """
 
     name: str
     module: str
@@ -24,11 +27,12 @@ class Technique:
     source: str
     fields: Mapping[str, str]
     attributes: Mapping[str, str]
+    hooks: frozenset[str] = frozenset()
 
     @property
     def joins(self) -> bool:
         """Return whether this is a method that takes part beside another (`full+l2_sp`), because it chooses no parameters."""
-        return self.attributes.get("chooses_parameters") == "False"
+        return "chooses_parameters" in self.attributes and "parameters" not in self.hooks
 
 
 @lru_cache
@@ -99,14 +103,25 @@ def _described(family: Family, module: str, node: ast.stmt) -> Technique:
     about, _, source = more.partition("Source:")
     fields: dict[str, str] = {}
     attributes: dict[str, str] = {}
-    for _, kin in reversed(lineage(module, node.name) if isinstance(node, ast.ClassDef) else []):
+    hooks: set[str] = set()
+    for home, kin in reversed(lineage(module, node.name) if isinstance(node, ast.ClassDef) else []):
+        if (home, kin.name) != (family.home, family.registrar):
+            hooks |= {statement.name for statement in kin.body if isinstance(statement, ast.FunctionDef)}
         # Annotations are fields in a dataclass alone: the base class has attributes of instances, too.
         dataclassed = any("dataclass" in ast.unparse(decorator) for decorator in kin.decorator_list)
         for name, annotation, value in _assigned(kin):
             field = dataclassed and annotation is not None and "ClassVar" not in annotation
             (fields if field else attributes)[name] = value
     return Technique(
-        snake(node.name), module, node.name, summary, about.strip(), " ".join(source.split()), fields, attributes
+        snake(node.name),
+        module,
+        node.name,
+        summary,
+        about.strip(),
+        " ".join(source.split()),
+        fields,
+        attributes,
+        frozenset(hooks),
     )
 
 

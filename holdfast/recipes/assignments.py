@@ -34,8 +34,8 @@ def split_choice(argument: str, *families: plugins.Family) -> tuple[str, dict[st
     name, colon, value = argument.partition(":")
     for family in families if colon and value and ".py:" not in argument else ():
         described = plugins.techniques(family).get(name)
-        if described is not None and "selects" in described.attributes:
-            return name, {ast.literal_eval(described.attributes["selects"]): value}
+        if described is not None and (field := ast.literal_eval(described.attributes.get("selects", "''"))):
+            return name, {field: value}
     return argument, {}
 
 

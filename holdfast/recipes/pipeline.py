@@ -19,6 +19,8 @@ from holdfast.stages.stage import Stage
 from holdfast.stages.train import Train
 from holdfast.tasks.task_set import TaskRef
 
+PROBED = "tuned"  # the field of a probe that holds the stage which left the weights to look into
+
 
 @dataclass(frozen=True)
 class Techniques:
@@ -172,7 +174,8 @@ def _edited(name: str, plan: RecipePlan, stages: Sequence[Stage]) -> EditModel:
 
 def _probe(name: str, plan: RecipePlan, stages: Sequence[Stage], general: tuple[TaskRef, ...]) -> Train:
     method = find(name, METHODS, label="probe")
-    if not method.probes:
+    # A prompt in front of tuned weights, which a run has and a recipe has not.
+    if PROBED not in method.stages or method.moves_the_model:
         raise ValueError(f"probe={name}: is no probe; there is eraser")
     if not general:
         raise ValueError(f"probe={name}: there is no general task on which something could be hidden; add --general")
@@ -181,12 +184,12 @@ def _probe(name: str, plan: RecipePlan, stages: Sequence[Stage], general: tuple[
         raise ValueError(f"probe={name}: the run leaves the model as it was, so that nothing is hidden in it")
     if "model" not in last.leaves:
         raise ValueError(f"probe={name}: the last stage leaves no whole model to look into; leave model.merge on")
-    return plan.train("probe", method, stages={"tuned": final}, pinned={"validation_limit": 0})
+    return plan.train("probe", method, stages={PROBED: final}, pinned={"validation_limit": 0})
 
 
 def _probing(probe: Train, tuned: Stage) -> Train:
     """Return the probe of other weights."""
-    return replace(probe, methods=tuple(replace(method, tuned=tuned) for method in probe.methods))  # pyright: ignore[reportCallIssue, reportArgumentType]
+    return replace(probe, methods=tuple(replace(method, **{PROBED: tuned}) for method in probe.methods))  # pyright: ignore[reportCallIssue, reportArgumentType]
 
 
 def _after(stage: Stage, last: Train, changed: Train) -> Stage:

@@ -12,7 +12,7 @@ from holdfast.curation.base import Curation
 from holdfast.methods._combinations import check_combination, loss_owner
 from holdfast.methods.base import Method
 from holdfast.models.precision import FP32, Loading
-from holdfast.plugins import snake, unknown
+from holdfast.plugins import unknown
 from holdfast.stages.curate import Curate
 from holdfast.stages.stage import Stage
 from holdfast.stages.train import Train
@@ -102,12 +102,6 @@ class RecipePlan:
         options = {"seed": self.seed, **defaults, **user_settings, **pinned, **stages}
         configured = tuple(_make(name, method, options) for method in methods)
         check_combination(configured)
-        for method in methods:
-            # What a user may name instead, the method's own `versions` looks for.
-            if not method.instead_of_stages and (missing := [field for field in method.stages if field not in stages]):
-                raise ValueError(
-                    f"{snake(method.__name__)}: needs a stage before it ({missing[0]}), which a recipe makes; see `holdfast methods`"
-                )
         contents = [*chain.from_iterable(method.versions() for method in configured)]
         settings = _make(name, TrainSettings, options)
         row_settings = {key: _check(name, key, options[key]) for key in ROW_SETTINGS if key in options}

@@ -5,7 +5,6 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import product
 from pathlib import Path
 from statistics import fmean
 from typing import Annotated, ClassVar, Literal
@@ -16,7 +15,7 @@ from torch import nn
 from holdfast.atomic_files import write_text, writing
 from holdfast.evaluation import ask
 from holdfast.methods._combinations import loss_owner, parameter_choosing_method
-from holdfast.methods.base import Method
+from holdfast.methods.base import Method, RowParts
 from holdfast.models.loading import Pretrained
 from holdfast.models.precision import FP32, Loading
 from holdfast.plugins import snake
@@ -262,8 +261,6 @@ class Train(Stage):
         model = PrefixModel(pretrained.model)
         for number in range(len(self.prompts)):
             model.prompts.append(load.load_prompt(inputs[f"prompts.{number}"].prompt(), pretrained))
-        for method in self.methods:
-            load.check_length(getattr(method, "length", 0), pretrained)
         return pretrained, model, self._stream(tasks, pretrained, model), give_back
 
     def _stream(self, tasks: Sequence[Task], pretrained: Pretrained, model: PrefixModel) -> Stream | Mixture:
@@ -302,14 +299,18 @@ class Train(Stage):
         prompt = None if example.task else self._prompt_of(task_number, model)
         before = 0 if prompt is None else model.length(prompt)  # It takes positions of the window as well.
         owner = loss_owner(self.methods)
-        texts = (example.target,) if owner is None else owner.completions(example)
-        # The example itself last, as the nearest demonstration: its answer is known to whoever reads this row.
-        readings = (shown, [*shown, example]) if owner is not None and owner.shows_answer else (shown,)
+        row_parts = (RowParts(shown, example.target),) if owner is None else owner.row_parts(example, shown)
         name, tokenizer = f"{task.name}/train[{index}]", pretrained.tokenizer
         rows = [
             encode(
                 tokenizer,
-                render(task.template, replace(example, target=text), demonstrations, tokenizer, name=name),
+                render(
+                    task.template,
+                    replace(example, target=parts.answer),
+                    parts.demonstrations,
+                    tokenizer,
+                    name=name,
+                ),
                 max_length=min(self.max_length, pretrained.max_length) - before,
                 eos=True,
                 name=name,
@@ -318,7 +319,7 @@ class Train(Stage):
                 truncation=self.truncation,
                 layout=pretrained.architecture.layout,
             )
-            for text, demonstrations in product(texts, readings)
+            for parts in row_parts
         ]
         example = replace(example, template=example.template or task.template)
         rows = [replace(row, example=example, task=task_number) for row in rows]

@@ -96,11 +96,16 @@ def whole_groups(rows: Sequence[Row]) -> list[list[Row]]:
 
 
 def through_methods(rows: list[Row], methods: Sequence[Method], contexts: Sequence[Context]) -> list[Row]:
-    """Return the rows of a step as the methods make them of the stream's."""
-    # Those that add rows come last, in whatever order they are named: what hides or weighs tokens does it to the tasks' own rows.
-    for method, context in sorted(zip(methods, contexts, strict=True), key=lambda pair: pair[0].adds_rows):
+    """Return the rows of a step: the stream's as the methods change them, and then those that methods add."""
+    pairs = list(zip(methods, contexts, strict=True))
+    for method, context in pairs:
         rows = method.batch(rows, context)
-    return rows
+    added: list[Row] = []
+    # In one order, however the methods are named: a sum's last bit depends on it.
+    for method, context in sorted(pairs, key=lambda pair: pair[0].adds_rows):
+        owner = type(method).__name__ if method.has_own_loss() else None
+        added += [replace(row, added_by=owner) for row in method.added_rows(rows, context)]
+    return rows + added
 
 
 def share(rows: Sequence[Row], rank: int, world: int) -> list[Row]:

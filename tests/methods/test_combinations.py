@@ -115,9 +115,7 @@ def test_each_pair_trains_or_is_refused_with_a_reason(first: str, tmp_path: Path
             raise
 
 
-@pytest.mark.parametrize(
-    "name", [name for name, kind in KINDS.items() if kind.stages and kind.moves_the_model and not kind.probes]
-)
+@pytest.mark.parametrize("name", [name for name, kind in KINDS.items() if kind.stages and kind.moves_the_model])
 def test_a_method_of_a_recipes_second_stage_joins_like_any_other(
     name: str, tmp_path: Path, before: dict[str, Path]
 ) -> None:

@@ -106,9 +106,9 @@ def test_both_answers_share_their_prompt_in_one_packed_row(tmp_path: Path) -> No
 
 def test_examples_without_a_second_answer_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"dpo: an example has no `rejected` answer .*give every line of train.jsonl"):
-        Dpo().completions(Example({"input": "x"}, "yes"))
+        Dpo().row_parts(Example({"input": "x"}, "yes"), ())
     with pytest.raises(ValueError, match="dpo: an example has two equal answers"):
-        Dpo().completions(Example({"input": "x"}, "yes", rejected="yes"))
+        Dpo().row_parts(Example({"input": "x"}, "yes", rejected="yes"), ())
 
 
 def test_a_folder_of_preference_pairs_is_a_task(tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_a_folder_of_preference_pairs_is_a_task(tmp_path: Path) -> None:
     task = read_folder(tmp_path)
     first = task.splits["train"][0]
     assert (first.target, first.rejected) == ("good", "bad 0")
-    assert Dpo().completions(first) == ("good", "bad 0")
+    assert [parts.answer for parts in Dpo().row_parts(first, ())] == ["good", "bad 0"]
 
 
 def test_rows_of_another_method_that_are_no_pairs_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

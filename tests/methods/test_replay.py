@@ -49,7 +49,7 @@ def test_texts_have_their_share_of_the_weight_whatever_the_lengths(texts: str) -
     def holds(count: int, rate: float) -> None:
         method.rate = rate
         given_rows = tiny.rows(count)
-        rows = method.batch(list(given_rows), CONTEXT)
+        rows = [*given_rows, *method.added_rows(given_rows, CONTEXT)]
         added = rows[count:]
         assert rows[:count] == given_rows
         assert len(added) == max(1, round(rate / (1 - rate) * count))
@@ -134,7 +134,7 @@ def write_task(folder: Path, words: list[str], text: str = "{{ input }}") -> str
 
 def test_tasks_are_replayed_by_their_template_with_the_loss_on_the_answer(tmp_path: Path) -> None:
     task = write_task(tmp_path / "one", [f"w{i}" for i in range(20, 30)], "w9 {{ input }} w8")
-    rows = ready(Replay(replay_tasks=task, rate=0.5)).batch(tiny.rows(4), CONTEXT)
+    rows = [*tiny.rows(4), *ready(Replay(replay_tasks=task, rate=0.5)).added_rows(tiny.rows(4), CONTEXT)]
     added = rows[4:]
     assert len(added) == 4
     # "w9 question w8", the answer, the end token: the answer and the end are predicted.
@@ -151,7 +151,7 @@ def test_sources_have_the_loss_that_their_weights_say(tmp_path: Path, texts: str
     method = ready(Replay(texts=texts, replay_tasks={one: 2, two: 1}, rate=0.5))
     totals: dict[str, float] = dict.fromkeys(("general", "one", "two"), 0.0)
     for _ in range(100):
-        for row in method.batch(tiny.rows(40), CONTEXT)[40:]:
+        for row in method.added_rows(tiny.rows(40), CONTEXT):
             totals[next(name for name in totals if name in row.name.rpartition("/train")[0] + Path(row.name).name)] += (
                 weight([row])
             )
@@ -165,7 +165,7 @@ def test_sources_have_the_loss_that_their_weights_say(tmp_path: Path, texts: str
 def test_a_cap_takes_examples_from_the_whole_of_a_task(tmp_path: Path) -> None:
     task = write_task(tmp_path / "one", [f"w{i}" for i in range(20, 30)])
     method = ready(Replay(replay_tasks=task, replay_cap=2, rate=0.9))
-    names = {row.name for row in method.batch(tiny.rows(8), CONTEXT)[8:]}
+    names = {row.name for row in method.added_rows(tiny.rows(8), CONTEXT)}
     assert names == {"replay of one/train[0]", "replay of one/train[5]"}
 
 
@@ -201,7 +201,7 @@ def test_a_model_with_an_encoder_replays_tasks(tmp_path: Path) -> None:
     context = Context(PrefixModel(model.model), model)
     method = Replay(replay_tasks=write_task(tmp_path / "one", ["a", "o"]), rate=0.5)
     method.prepare(context)
-    (row,) = method.batch([Row((3, 4, 5), (0.0, 0.0, 1.0))], context)[1:]
+    (row,) = method.added_rows([Row((3, 4, 5), (0.0, 0.0, 1.0))], context)
     assert model.tokenizer.decode([row.tokens[i] for i in row.labels], skip_special_tokens=True).strip() in (
         "a",
         "o",

@@ -18,7 +18,7 @@ from holdfast.methods.replay import Replay
 from holdfast.methods.self_replay import SelfReplay
 from holdfast.prefix.model import PrefixModel
 from holdfast.row import Row, total_weight
-from holdfast.training.batches import Stream
+from holdfast.training.batches import Stream, through_methods
 from holdfast.training.loop import Trainer
 from holdfast.training.loss import Divisors
 from tests.encoder_decoder import pretrained
@@ -43,7 +43,7 @@ def set_up(folder: Path, *methods: Method) -> Trainer:
 
 def batch(run: Trainer, number: int = -1) -> list[Row]:
     """The task's rows with those that a method adds."""
-    return run.methods[number].batch(tiny.rows(4), run._contexts[number])
+    return through_methods(tiny.rows(4), [run.methods[number]], [run._contexts[number]])
 
 
 def test_texts_come_from_the_starting_model_by_the_seed_alone(tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_replay_beside_it_has_its_share_of_the_tasks_loss(tmp_path: Path) -> Non
     (tmp_path / "texts.txt").write_text("w3 w4 w5 w6\n")
     run = set_up(tmp_path, Full(), method(), Replay(texts=str(tmp_path / "texts.txt"), rate=0.5))
     rows = batch(run, 2)
-    both = run.methods[2].batch(batch(run, 1), run._contexts[2])
+    both = through_methods(tiny.rows(4), run.methods, run._contexts)
     assert [row for row in both if row.added_by is None] == rows[:4] + both[7:]
     assert total_weight(both[7:]) == pytest.approx(total_weight(rows[:4]))
 

@@ -19,7 +19,7 @@ from holdfast.stages.stage import digest
 from holdfast.stages.train import Train
 from holdfast.tasks.task import Example, Template
 from holdfast.tasks.task_set import TaskRef
-from holdfast.training.batches import Stream
+from holdfast.training.batches import Stream, through_methods
 from holdfast.training.loop import Trainer
 from tests.training import tiny
 
@@ -90,7 +90,8 @@ def check_its_state_goes_over(kind: type[Method], folder: Path) -> None:
     assert_equal(fresh.state_dict(), method.state_dict())
     for _ in range(2):
         rows, again = (
-            m.batch(t.stream.batch(6), Context(t.model, t.pretrained)) for m, t in ((method, run), (fresh, other))
+            through_methods(t.stream.batch(6), [m], [Context(t.model, t.pretrained)])
+            for m, t in ((method, run), (fresh, other))
         )
         assert again == rows
         penalties = [m.penalty(t.model.eval(), rows, t.model(rows)) for m, t in ((method, run), (fresh, other))]
@@ -191,7 +192,6 @@ from holdfast.methods.base import Method, ParameterGroup
 @dataclass
 class Mine(Method):
     """Only the norms move."""
-    chooses_parameters: ClassVar = True
     strength: float = 1.0
 
     def parameters(self, model):

@@ -245,8 +245,6 @@ def test_a_penalty_counts_once_a_step_however_the_step_is_split(tmp_path: Path) 
 
 def test_frozen_groups_with_other_scales_get_their_own_rate(tmp_path: Path) -> None:
     class Two(Method):
-        chooses_parameters = True
-
         def parameters(self, model: Any) -> list[ParameterGroup]:
             first, second, *_ = model.model.parameters()
             return [ParameterGroup([first]), ParameterGroup([second], learning_rate_scale=0.5)]

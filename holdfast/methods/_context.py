@@ -1,0 +1,56 @@
+"""Objects that the hooks of a method are given, or return."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from holdfast.row import Row
+from holdfast.tasks.task import Example
+
+if TYPE_CHECKING:
+    from holdfast.inference.language_model import LanguageModel
+    from holdfast.models.loading import Pretrained
+    from holdfast.prefix.model import PrefixModel
+
+
+@dataclass(frozen=True, slots=True)
+class ParameterGroup:
+    """Parameters that may move, with what their learning rate is multiplied by."""
+
+    parameters: Sequence[nn.Parameter]
+    learning_rate_scale: float = 1.0
+    weight_decay: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class Context:
+    """The surroundings of a method: what it may look at, and what it may generate with.
+
+    `model` holds the transformers model (`.model`) and the prompts that stand before its rows (`.prompts`); `rows` is a sample of
+    the stage's training rows; `inputs` are the folders of the stages that stand in the method's own fields, by field name; `steps` is
+    the length of the stage.
+    """
+
+    model: "PrefixModel"
+    pretrained: "Pretrained"
+    rows: Sequence[Row] = ()
+    inputs: Mapping[str, Path] = field(default_factory=dict)
+    steps: int = 0
+
+    def language_model(self, prompt: int | None = None) -> "LanguageModel":
+        """Return the model with its weights of now, text in and text out, behind the prompt of that number or none."""
+        from holdfast.inference.model import Model  # not at the top: listing the methods needs no torch
+
+        attached = None if prompt is None else self.model.attached(prompt)
+        return Model(replace(self.pretrained, model=self.model.model), attached)
+
+
+@dataclass(frozen=True, slots=True)
+class RowParts:
+    """One row of an example: the demonstrations that stand before its input, and the answer that it predicts."""
+
+    demonstrations: Sequence[Example]
+    answer: str
