@@ -27,6 +27,7 @@ from holdfast.stages.evaluate import Evaluate
 from holdfast.stages.loader import Loader
 from holdfast.stages.stage import exclusive
 from holdfast.tasks import sources
+from holdfast.tasks.task import SHOTS
 from holdfast.tasks.task_set import TaskSet
 
 
@@ -87,7 +88,7 @@ def against(
     targets: str | Path | Sequence[str | Path] = (),
     *,
     prompt: str | Path | None = None,
-    shots: Sequence[int] = (0,),
+    shots: Sequence[int] = SHOTS,
     limit: int | None = None,
     out: str | Path | None = None,
     dtype: str = "auto",

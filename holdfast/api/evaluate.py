@@ -36,7 +36,7 @@ from holdfast.results.verdicts import with_spread
 from holdfast.stages.stage import exclusive
 from holdfast.tasks import sources
 from holdfast.tasks.choice_rules import with_rule
-from holdfast.tasks.task import Task
+from holdfast.tasks.task import SHOTS, Task
 from holdfast.training.processes import processes
 
 
@@ -46,7 +46,7 @@ def evaluate(
     *,
     prompt: str | Path | None = None,
     base: str | Path | None = None,
-    shots: Sequence[int] = (0,),
+    shots: Sequence[int] = SHOTS,
     limit: int | None = None,
     seed: int = 0,
     demonstrations: str = "first",

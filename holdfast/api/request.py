@@ -19,6 +19,7 @@ from holdfast.stages.loader import Loader
 from holdfast.stages.measure import EvaluationSettings
 from holdfast.stages.validation import Validation
 from holdfast.tasks import sources
+from holdfast.tasks.task import SHOTS
 from holdfast.tasks.task_set import TaskSet
 from holdfast.tasks.templates import check_chat
 from holdfast.training.processes import check_device
@@ -101,7 +102,7 @@ def read_request(
     techniques: Techniques,
     general: str | Path | Sequence[str | Path] | None = None,
     *,
-    shots: Sequence[int] = (0, 1),
+    shots: Sequence[int] = SHOTS,
     limit: int | None = None,
     seed: int = 0,
     curve: int = 0,

@@ -32,6 +32,7 @@ from holdfast.stages.measure import clear_points, explain, measure, measure_untr
 from holdfast.stages.stage import dependencies, exclusive, execute, folder_of
 from holdfast.tasks.error_list import short_repr
 from holdfast.tasks.leakage import leakage
+from holdfast.tasks.task import SHOTS
 from holdfast.tasks.yaml_files import read_yaml
 from holdfast.training.processes import processes
 
@@ -74,7 +75,7 @@ def tune(
     edit: str | None = None,
     decode: str | None = None,
     probe: str | None = None,
-    shots: Sequence[int] = (0, 1),
+    shots: Sequence[int] = SHOTS,
     limit: int | None = None,
     seed: int = 0,
     curve: int = 0,

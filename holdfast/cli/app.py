@@ -11,6 +11,7 @@ import typer
 
 from holdfast.cli import compare, doctor, listings, options, output, playground, serve
 from holdfast.cli.options import (
+    DEFAULT_SHOTS,
     Curve,
     General,
     Json,
@@ -57,7 +58,7 @@ def demo(
 
 @app.command()
 def tune(
-    model: Model,
+    model: options.TunedModel,
     task: Annotated[
         list[str],
         typer.Argument(
@@ -71,7 +72,7 @@ def tune(
     edit: options.EditOf = None,
     decode: options.Decode = None,
     probe: options.Probe = None,
-    shots: Shots = "0,1",
+    shots: Shots = DEFAULT_SHOTS,
     limit: Limit = None,
     seed: Seed = 0,
     curve: Curve = 0,
@@ -132,7 +133,7 @@ def evaluate(
             help="A task or a suite; repeat it. Default for a run: its targets; for a model: everyday, or the lab's for 'lab'."
         ),
     ] = None,
-    shots: Shots = "0,1,4",
+    shots: Shots = DEFAULT_SHOTS,
     limit: Limit = None,
     seed: Seed = 0,
     demonstrations: options.Demonstrations = "first",

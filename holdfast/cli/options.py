@@ -5,17 +5,24 @@ from typing import Annotated, Literal
 
 import typer
 
+from holdfast.tasks.task import SHOTS
+
 Model = Annotated[
     str,
     typer.Argument(
-        help="A model folder, a hub id, a .gguf file, a PEFT adapter's folder, or 'lab'; to be asked, also openai:URL#NAME."
+        help="A model folder, a hub id, a .gguf file, a PEFT adapter's folder, 'lab' or 'smollm2'; to be asked, also openai:URL#NAME."
     ),
+]
+# `tune` needs the weights.
+TunedModel = Annotated[
+    str, typer.Argument(help="A model folder, a hub id, a .gguf file, a PEFT adapter's folder, 'lab' or 'smollm2'.")
 ]
 Base = Annotated[
     str | None,
     typer.Option(help="Of an adapter's folder: its base, where that is not the one its configuration names."),
 ]
 Out = Annotated[Path | None, typer.Option(help="Folder of the results.")]
+DEFAULT_SHOTS = ",".join(map(str, SHOTS))
 Shots = Annotated[str, typer.Option(help="Numbers of demonstrations, such as 0,1,4.")]
 General = Annotated[
     list[str] | None,
@@ -141,7 +148,7 @@ Arms = Annotated[
 ]
 Targets = Annotated[list[str] | None, typer.Option(help="A target task, or several joined by ' + '; repeat it.")]
 Seeds = Annotated[int | None, typer.Option(min=1, help="Training seeds 0 to N-1; default 3.")]
-StudyShots = Annotated[str | None, typer.Option(help="Numbers of demonstrations; default 0,1.")]
+StudyShots = Annotated[str | None, typer.Option(help=f"Numbers of demonstrations; default {DEFAULT_SHOTS}.")]
 StudyCurve = Annotated[int | None, typer.Option(min=0, help="Points measured along each run.")]
 StudyDtype = Annotated[
     Literal["auto", "fp32", "bf16", "fp16", "int8", "int4"] | None,

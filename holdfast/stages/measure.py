@@ -18,6 +18,7 @@ from holdfast.stages.evaluate import Evaluate, LabelMass
 from holdfast.stages.loader import Loader
 from holdfast.stages.stage import Stage, dependencies, execute, folder_of
 from holdfast.stages.train import Train
+from holdfast.tasks.task import SHOTS
 from holdfast.tasks.task_set import TaskRef, TaskSet
 from holdfast.training import checkpoint
 from holdfast.training.processes import processes
@@ -38,7 +39,7 @@ class EvaluationSettings:
     model: str
     model_version: str
     tasks: TaskSet
-    shots: tuple[int, ...] = (0, 1)
+    shots: tuple[int, ...] = SHOTS
     limit: int | None = None
     twice: bool = False
     trust_remote_code: bool = False

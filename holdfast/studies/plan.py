@@ -17,6 +17,7 @@ from holdfast.recipes.pipeline import Techniques, compose
 from holdfast.recipes.plan import RecipePlan
 from holdfast.tasks import sources
 from holdfast.tasks.error_list import short_repr
+from holdfast.tasks.task import SHOTS
 from holdfast.tasks.task_set import TaskRef
 from holdfast.tasks.yaml_files import read_yaml
 
@@ -60,7 +61,7 @@ class Plan:
     targets: list[str]
     general: list[str] | None = None
     seeds: int = Field(default=3, ge=1)
-    shots: tuple[int, ...] = (0, 1)
+    shots: tuple[int, ...] = SHOTS
     limit: int | None = Field(default=None, ge=1)
     curve: int = Field(default=0, ge=0)
     match: float | None = None

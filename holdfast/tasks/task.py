@@ -4,6 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+SHOTS = (0, 1)
+"""Numbers of demonstrations at which a model is asked where nobody says: without one, as it is used, and with one, which shows whether
+what seems lost comes back with the format. More cost most of the time, and do not fit many small models."""
+
 METRICS = (
     "accuracy",
     "accuracy_norm",
