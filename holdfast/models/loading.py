@@ -24,6 +24,7 @@ from holdfast.models.architecture import Architecture, architecture_of, of_confi
 from holdfast.models.chat_date import fix_date
 from holdfast.models.describe import max_length
 from holdfast.models.fingerprint import fingerprint
+from holdfast.models.hub import check_reachable
 from holdfast.models.precision import FLOATS, FP32_ON_CPU, Loading
 
 _told: set[tuple[str, ...]] = set()  # what was said of which model: a run loads its model several times
@@ -83,6 +84,7 @@ def load(
         _check_folder(folder)
     elif str(source).startswith((".", "/", "~")) or str(source).count("/") > 1:
         raise ValueError(f"{source}: there is no such model folder")
+    check_reachable(source)
     loading = loading.resolved(source)
     # Passed to configuration, model and tokenizer alike: code of the model's folder runs in all three or in none.
     options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
@@ -157,6 +159,7 @@ def load_tokenizer(source: str | Path, *, trust_remote_code: bool = False) -> An
     Raises:
         ValueError: there is none that can be loaded.
     """
+    check_reachable(source)
     try:
         return _tokenizer(source, {"trust_remote_code": trust_remote_code})
     except MemoryError:

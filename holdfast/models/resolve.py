@@ -1,4 +1,4 @@
-"""The meaning of a MODEL argument whose weights are here: a folder, a hub id, a GGUF file, a PEFT adapter's folder, or `lab`.
+"""The meaning of a MODEL argument whose weights are here: a folder, a hub id, a GGUF file, a PEFT adapter's folder, `lab` or `smollm2`.
 
 A model behind a server (`openai:URL#NAME`) is `holdfast.models.endpoint`; where weights are needed it is refused here.
 """
@@ -18,6 +18,7 @@ from holdfast.models.fingerprint import fingerprint
 from holdfast.models.gguf_folder import converted
 from holdfast.models.loading import Pretrained
 from holdfast.models.precision import AUTO, Loading
+from holdfast.models.smollm2 import smollm2
 
 
 def resolve(argument: str, base: str | None = None) -> str:
@@ -32,6 +33,8 @@ def resolve(argument: str, base: str | None = None) -> str:
     refuse_endpoint(argument)
     if argument == "lab":
         return str(lab.folder())
+    if argument == "smollm2" and not Path(argument).exists():
+        return resolve(smollm2())
     adapter = adapter_of(argument, base)
     if adapter is not None:
         return resolve(adapter.base)

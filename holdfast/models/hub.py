@@ -1,0 +1,52 @@
+"""A name that is no folder, before anything is fetched for it: a slip of the pen, or a hub that cannot be reached, in one line at once."""
+
+from functools import cache
+from pathlib import Path
+
+from holdfast.tasks.error_list import nearest
+
+BUILT_IN = ("lab", "smollm2")
+TIMEOUT = 5  # seconds; transformers would try for about forty
+
+
+def check_reachable(source: str | Path) -> None:
+    """Refuse a name behind which no model can be: no folder, not in the hub's cache, and near a built-in name or out of reach.
+
+    A hub that answers, whatever it says, is asked by transformers again, which knows what its answers mean.
+
+    Raises:
+        ValueError: as above; with what to do.
+    """
+    name = str(source)
+    if Path(name).exists() or _cached(name):
+        return
+    if "/" not in name and (near := nearest(name.lower(), BUILT_IN)):
+        raise ValueError(f"{name}: no such folder or model; {near}A model of the hub can be named OWNER/NAME")
+    if unreachable := _unreachable(name):
+        raise ValueError(
+            f"{name}: no such folder here, and as a hub id it cannot be loaded: the hub cannot be reached ({unreachable})"
+        )
+
+
+def _cached(name: str) -> bool:
+    from huggingface_hub import try_to_load_from_cache
+
+    try:
+        files = ("config.json", "tokenizer_config.json", "tokenizer.json")
+        return any(isinstance(try_to_load_from_cache(name, file), str) for file in files)
+    except ValueError:  # no name that a hub could have
+        return False
+
+
+@cache  # a model and its tokenizer are looked for several times in a command
+def _unreachable(name: str) -> str:
+    """Return why the hub cannot be reached; empty where it answered."""
+    from huggingface_hub import HfApi
+
+    try:
+        HfApi().model_info(name, timeout=TIMEOUT)
+    except Exception as error:  # of the hub's client, of its network library, or of the system: all that counts is if there was an answer
+        if isinstance(error, ValueError) or getattr(error, "response", None) is not None:
+            return ""
+        return str(error).strip().splitlines()[0][:100] if str(error).strip() else type(error).__name__
+    return ""

@@ -1,0 +1,93 @@
+"""A name that is no model is refused at once; one of the hub is asked for there, and only once where the hub is out of reach."""
+
+from pathlib import Path
+
+import huggingface_hub
+import pytest
+
+from holdfast.models import hub, loading, resolve
+from tests.cli.commands import Commands
+
+
+@pytest.fixture(autouse=True)
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names for which the hub was asked, by a hub that nobody reaches; nothing is in its cache."""
+    names: list[str] = []
+
+    def unreachable(_: object, name: str, **__: object) -> None:
+        names.append(name)
+        raise ConnectionError("Name or service not known\nmore")
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", unreachable)
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_, **__: None)
+    hub._unreachable.cache_clear()  # A hub that was reached before in this process would be taken for reached.
+    return names
+
+
+@pytest.fixture
+def transformers_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    # It tries six times and waits longer each time: about a minute for one command.
+    original = loading._tokenizer
+    fail = "transformers was asked for the name"
+    monkeypatch.setattr(loading, "_tokenizer", lambda s, o: original(s, o) if Path(s).exists() else pytest.fail(fail))
+
+
+@pytest.mark.usefixtures("transformers_is_not_asked")
+@pytest.mark.parametrize(("name", "meant"), [("lba", "lab"), ("Lab", "lab"), ("smolm2", "smollm2")])
+def test_a_slip_of_a_built_in_name_is_named_at_once(
+    name: str, meant: str, holdfast: Commands, asked: list[str], tmp_path: Path
+) -> None:
+    seen = holdfast("tune", name, "lab:kind", "--out", tmp_path / "run")
+    assert seen.error == (
+        f"holdfast: {name}: no such folder or model; did you mean `{meant}`? A model of the hub can be named OWNER/NAME"
+    )
+    assert asked == []
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.usefixtures("transformers_is_not_asked")
+@pytest.mark.parametrize("name", ["gpt2", "owner/name"])
+def test_a_hub_out_of_reach_is_one_line_after_one_try(name: str, holdfast: Commands, asked: list[str]) -> None:
+    for command in (
+        ["evaluate", name, "--task", "lab:kind"],
+        ["evaluate", "lab", "--against", name],
+    ):
+        assert (
+            "as a hub id it cannot be loaded: the hub cannot be reached (Name or service not known)"
+            in holdfast(*command).error
+        )
+    assert set(asked) == {name}
+    assert len(asked) == 1, "the hub was tried again"
+
+
+def test_a_hub_id_without_a_slash_goes_to_the_hub_where_it_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr(loading, "_tokenizer", lambda source, _: opened.append(source))
+    missing = Exception("404")
+    missing.response = "404 Not Found"  # pyright: ignore[reportAttributeAccessIssue]
+    for name, answer in (("gpt2", None), ("distilgpt2", missing)):
+        monkeypatch.setattr(huggingface_hub.HfApi, "model_info", _answering(answer))
+        loading.load_tokenizer(name)
+    assert opened == ["gpt2", "distilgpt2"]
+
+
+def _answering(error: Exception | None) -> object:
+    def model_info(*_: object, **__: object) -> None:
+        if error is not None:
+            raise error
+
+    return model_info
+
+
+def test_a_folder_of_such_a_name_is_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: list[str]
+) -> None:
+    (tmp_path / "lba").mkdir()
+    monkeypatch.chdir(tmp_path)
+    hub.check_reachable("lba")
+    assert asked == []
+
+
+def test_the_small_real_model_is_a_model_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resolve, "smollm2", lambda: "owner/name")
+    assert resolve.resolve("smollm2") == "owner/name"
