@@ -1,6 +1,5 @@
 """The commands that list what there is, and explain one of it: techniques of every moment, and tasks. None imports torch."""
 
-import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,13 +14,49 @@ from holdfast.plugins import ANALYSES, CURATIONS, DECODINGS, EDITS, METHODS, REC
 from holdfast.recipes import describe
 from holdfast.recipes.describe import Setting, StageSettings
 
-WIDTH = 100
+MEASURED = "Measured best here, for what is written beside each (docs/questions/choosing-a-method.md)"
+GROUPS = {
+    "recipe": "Recipes: several stages, each with a method of its own",
+    "method": "Methods: what trains, and by which loss",
+    "joining": "Methods that join another: --method full+kl_base",
+}
+# The target's score and what is kept of the base's mean on general tasks, in per cent, on SmolLM2-
+# 135M (docs/studies/real-first.md) where it was measured there, else on the lab's model.
+RECOMMENDED = {
+    "promot_deep": "answers in a new form: target 97, kept 102",
+    "promot": "the same with the smallest prompt: target 86, kept 100 at 3e-5",
+    "promot_lora": "little memory: target 95, kept 97 (lora alone: 93, kept 56)",
+    "full": "at a small rate, the first thing to try: target 93, kept 91 at 3e-5 (89 and 56 at 1e-4)",
+    "fticl": "prompts with demonstrations where it is used: lab, target 95 to 97 behind 1, 2 and 4 with --set model.sampling=sampled",
+    "+replay": "where data of the other tasks is at hand: target 90, kept 100",
+    "+self_replay": "without such data: target 92, kept 98",
+    "+kl_base": "without such data: target 93, kept 95",
+}
 Name = Annotated[str | None, typer.Argument(help="One of them, to explain: every field, and an example.")]
 
 
 def methods(name: Name = None, json_: Json = False) -> None:
     """Training methods and recipes, for `--method`."""
-    _listing_or(name, explained_method, json_, RECIPES, METHODS)
+    if name is None:
+        output.listing(method_records(), json_)
+    else:
+        _listing_or(name, explained_method, json_, RECIPES, METHODS)
+
+
+def method_records() -> list[dict[str, object]]:
+    """Return the records of all recipes and methods, each with its group: first those that were measured best, then by what they are."""
+    recipes = plugins.techniques(RECIPES)
+    records = plugins.records(RECIPES, METHODS)
+    by_name = {record["name"]: record for record in records}
+    listed = [
+        by_name[name] | {"group": MEASURED, "measured": f"measured: {text}"} for name, text in RECOMMENDED.items()
+    ]
+    rest = [record for record in records if record["name"] not in RECOMMENDED]
+    for record in rest:
+        name = record["name"]
+        record["group"] = GROUPS["joining" if name.startswith("+") else "recipe" if name in recipes else "method"]
+    # Stable: by name within a group.
+    return listed + sorted(rest, key=lambda record: list(GROUPS.values()).index(record["group"]))
 
 
 def curations(name: Name = None, json_: Json = False) -> None:
@@ -166,9 +201,9 @@ def shared_settings(stages: Sequence[StageSettings]) -> list[tuple[str, Setting]
 def _print(explained: Explained) -> None:
     print(f"{explained.name}: {explained.summary}")
     for paragraph in filter(None, explained.about.split("\n\n")):
-        print("\n" + textwrap.fill(" ".join(paragraph.split()), WIDTH))
+        print("\n" + output.fill(" ".join(paragraph.split())))
     if explained.source:
-        print("\n" + textwrap.fill(f"Source: {explained.source}", WIDTH))
+        print("\n" + output.fill(f"Source: {explained.source}"))
     for stage in explained.stages:
         if stage.settings or stage.methods:
             print(f"\n{stage.name}" + (f" (trains with {' and '.join(stage.methods)})" if stage.methods else ""))
@@ -187,4 +222,4 @@ def _line(name: str, default: str, setting: Setting) -> None:
     values = "fixed by the recipe" if setting.fixed else setting.values
     text = f"{setting.meaning} ({values})" if setting.meaning else values
     start = f"  {name}={default}"
-    print(textwrap.fill(text, WIDTH, initial_indent=f"{start:<38}  ", subsequent_indent=" " * 40))
+    print(output.fill(text, f"{start:<38}  ", " " * 40))

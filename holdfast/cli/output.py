@@ -2,7 +2,9 @@
 
 import errno
 import json
+import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -14,6 +16,8 @@ from rich.table import Table
 from holdfast.results.visible import Visible, visible, visible_json
 
 DEBUG = "--debug"
+WIDTH = 100  # where stdout is no terminal
+MOST_NAME = 24
 
 
 def show(renderable: Any) -> None:
@@ -148,12 +152,30 @@ def listing(records: Sequence[Mapping[str, Any]], as_json: bool) -> None:
         return
     if not records:  # To stderr: whoever counts the lines of stdout gets 0.
         print("None is built in yet.", file=sys.stderr)
-    width = max((len(r["name"]) for r in records), default=0)
+    # A name alone on its line where it is long: the column of summaries would have no room left.
+    width = min(MOST_NAME, max((len(r["name"]) for r in records), default=0))
+    group = None
     for r in records:
+        if r.get("group", group) != group:
+            print(f"{'' if group is None else chr(10)}{fill(r['group'])}\n")
+            group = r["group"]
         fields = " ".join(f"{name}={default}" for name, default in r.get("fields", {}).items())
-        print(f"{r['name']:<{width}}  {r['summary']}")
-        for detail in filter(None, (r["source"], fields)):
-            print(f"{'':<{width}}    {detail}")
+        start = f"{r['name']:<{width}}  "
+        if len(r["name"]) > width:
+            print(r["name"])
+            start = f"{'':<{width}}  "
+        print(fill(r["summary"], start, " " * (width + 2)))
+        for detail in filter(None, (r.get("measured"), r["source"], fields)):
+            print(fill(detail, " " * (width + 4), " " * (width + 4)))
+
+
+def fill(text: str, start: str = "", indent: str = "") -> str:
+    """Return text in lines as wide as the terminal, or 100 columns where there is none; the first one begins with `start`."""
+    width = max(40, shutil.get_terminal_size((WIDTH, 24)).columns)
+    # A name with dashes, or a path, is found and copied whole.
+    return textwrap.fill(
+        text, width, initial_indent=start, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
 
 
 def numbers(text: str) -> tuple[int, ...]:
@@ -213,7 +235,9 @@ def guarded(command: Callable[[], None]) -> None:
             raise
         full = isinstance(error, OSError) and error.errno == errno.ENOSPC
         hint = "the disk is full; free some space and give the same command again, it goes on where it stopped: "
-        print(f"holdfast: {hint if full else ''}{visible(message(error))}", file=sys.stderr)
+        # Several faults of a file are a line each, and a program that reads stderr takes every one by its beginning.
+        for line in f"{hint if full else ''}{message(error)}".rstrip("\n").split("\n"):
+            print(f"holdfast: {visible(line)}", file=sys.stderr)
         sys.exit(1)
 
 

@@ -5,7 +5,8 @@ Nothing of a technique is imported, so that `holdfast methods NAME` and a mistyp
 
 import ast
 import copy
-from collections.abc import Iterator, Mapping
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 
@@ -51,8 +52,10 @@ def stages(name: str) -> list[StageSettings]:
     first, *others = (split_choice(part, METHODS)[0] for part in name.split("+"))
     known = {**plugins.techniques(METHODS), **plugins.techniques(RECIPES)}
     if first not in known:
+        if near := _nearest(first, sorted(known)):
+            raise ValueError(f"unknown method {name!r}; did you mean {'+'.join((near, *others))!r}?")
         raise plugins.unknown("method", first, sorted(known))
-    joining = [technique(METHODS, other, "method to join another:") for other in others]
+    joining = [_joining(name, other) for other in others]
     if first in plugins.techniques(METHODS):
         method = known[first]
         section = "model" if moves_the_model(method) else "prompt"
@@ -63,6 +66,25 @@ def stages(name: str) -> list[StageSettings]:
         taking = [*methods, *(joining if any(map(moves_the_model, methods)) else [])]
         by_name.setdefault(section, _stage(section, taking, defaults, pinned))
     return list(by_name.values())
+
+
+def _joining(name: str, other: str) -> Technique:
+    """Return the method that a part of `first+other` names."""
+    methods = plugins.techniques(METHODS)
+    joins = [method.name for method in methods.values() if method.joins]
+    if other not in methods and (near := _nearest(other, joins)):
+        whole = "+".join(near if split_choice(part, METHODS)[0] == other else part for part in name.split("+"))
+        raise ValueError(f"unknown method {name!r}; did you mean {whole!r}?")
+    if other not in methods:
+        raise ValueError(f"unknown method to join another: {other!r}; there are: {', '.join(sorted(joins))}")
+    return methods[other]
+
+
+def _nearest(name: str, known: Sequence[str]) -> str:
+    """Return the known name that another begins (`kl`: `kl_base`) or is most like; empty where none is."""
+    # The beginning first: `kl` is as like `lora` as `kl_base`, which is much longer.
+    begun = [other for other in known if len(name) > 1 and other.startswith(name)]
+    return next(iter(begun or difflib.get_close_matches(name, known, n=1, cutoff=0.5)), "")
 
 
 def technique(family: Family, name: str, label: str = "") -> Technique:
