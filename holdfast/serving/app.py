@@ -17,6 +17,7 @@ from starlette.routing import Route
 from holdfast.serving import protocol
 from holdfast.serving.jobs import Job, Written
 from holdfast.serving.protocol import AskedFields, Chat, Completion, Refused, read
+from holdfast.serving.run import LOOPBACK
 from holdfast.serving.worker import Worker
 
 MOST_BODY = 4 << 20  # bytes of a request
@@ -24,9 +25,10 @@ LOOK = 1.0  # seconds between two looks whether a client still waits
 
 
 class Guard:
-    """Refuse a request with another host header than this server's, or without its key.
+    """Refuse a request with another host header than this server's, from a page of another origin, or without its key.
 
-    A page of the web can make a browser send requests to this machine under a name of the page's own: the header tells them.
+    A page of the web can make a browser send requests to this machine, under a name of the page's own or under ours: the host header
+    tells the first, the origin header the second.
     """
 
     def __init__(self, app: Any, hosts: Sequence[str], key: str) -> None:
@@ -40,15 +42,26 @@ class Guard:
         await self.app(scope, receive, send)
 
     def _refused(self, headers: dict[bytes, bytes]) -> Refused | None:
-        host = headers.get(b"host", b"").decode("latin-1").lower()
-        name = host.rpartition("]")[0] + "]" if host.startswith("[") else host.partition(":")[0]
+        name = _host_of(headers.get(b"host", b""))
         if self.hosts and name not in self.hosts:
             return Refused(
                 403, f"host header {name!r}: this server answers to {', '.join(self.hosts)} only", "bad_host"
             )
+        origin = headers.get(b"origin")
+        # A server for other machines does not know by which names they call it: a page that it could have sent has the same one.
+        if origin is not None and _host_of(origin) not in {*LOOPBACK, *(self.hosts or (name,))}:
+            return Refused(
+                403, f"origin {origin.decode('latin-1')!r}: pages of this machine only may ask", "bad_origin"
+            )
         if self.key and not hmac.compare_digest(headers.get(b"authorization", b""), f"Bearer {self.key}".encode()):
             return Refused(401, "this server wants its key: Authorization: Bearer ...", "invalid_api_key")
         return None
+
+
+def _host_of(address: bytes) -> str:
+    """Return the host of `host:port` or of `scheme://host:port`, without the port; brackets of IPv6 stay."""
+    host = address.decode("latin-1").lower().rpartition("//")[2]
+    return host.rpartition("]")[0] + "]" if host.startswith("[") else host.partition(":")[0]
 
 
 class Service:
@@ -81,7 +94,7 @@ class Service:
 
     async def model(self, request: Request) -> Response:
         """Describe a model."""
-        name = request.path_params["name"]
+        name = self.roster.full(request.path_params["name"])
         self._check_name(name)
         return JSONResponse(self._card(name))
 
@@ -91,7 +104,7 @@ class Service:
         if not isinstance(question.prompt, str):
             raise Refused(400, "prompt: give one text", param="prompt")
         job, _ = await self._done(request, self._job(question, question.prompt, counts=True))
-        room = self.roster.room(question.model)
+        room = self.roster.room(self.roster.full(question.model))
         return JSONResponse({"count": len(job.tokens), "max_model_len": room, "tokens": list(job.tokens)})
 
     async def completions(self, request: Request) -> Response:
@@ -162,10 +175,11 @@ class Service:
         self, question: AskedFields, prompt: str | list[dict[str, str]], limit: int | None = None, *, echo: bool = False,
         likeliest: int | None = None, counts: bool = False,
     ) -> Job:  # fmt: skip
-        self._check_name(question.model)
+        name = self.roster.full(question.model)
+        self._check_name(name)
         sampling = question.sampling(protocol.CHAT_TOKENS if limit is None else limit)
         return Job(
-            question.model, prompt, sampling, lambda event: None, limit, question.seed is not None, echo, likeliest,
+            name, prompt, sampling, lambda event: None, limit, question.seed is not None, echo, likeliest,
             bool(question.stream), counts,
         )  # fmt: skip
 

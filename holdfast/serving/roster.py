@@ -17,13 +17,14 @@ NO_END = 2**29  # room of a model without an end
 
 @dataclass
 class Roster:
-    """Models by the names that a request can give; `words` say what each is.
+    """Models by the names that a request can give; `words` say what each is, and `others` are further names for some.
 
     Only who computes may call `model`: a model that is not asked for is never loaded (the base, beside the tuned weights).
     """
 
     makers: dict[str, Callable[[], Model]] = field(default_factory=dict)
     words: dict[str, str] = field(default_factory=dict)
+    others: dict[str, str] = field(default_factory=dict)
     since: int = field(default_factory=lambda: int(time.time()))
     _loaded: dict[str, Model] = field(default_factory=dict, repr=False)
 
@@ -31,6 +32,11 @@ class Roster:
         """Offer a model under a name, or under `instead` where the name is taken."""
         name = instead if name in self.makers else name
         self.makers[name], self.words[name] = make, words
+
+    def full(self, name: str) -> str:
+        """Return the listed name behind a name that a request gives; itself, where it is that or no name at all."""
+        # A listed name is never hidden by another model's short one.
+        return name if name in self.makers else self.others.get(name, name)
 
     def model(self, name: str) -> Model:
         """Return the model of a name, loaded when it is first asked for."""
@@ -91,16 +97,29 @@ def _add_run(roster: Roster, layout: RunFolder, plain: Model, trust: bool) -> No
         # All share one set of weights: a prompt is only put in front of them.
         attached = Model(pretrained, detached(load_prompt(folder, pretrained)()))
         # The only prompt has no name of its own, and is for all targets.
-        for target in [name] if name else [sources.short(target) for target in layout.targets]:
+        targets = [target for target in layout.targets if not name or name in _names(target)]
+        for target in [name] if name else [sources.short(target) for target in targets]:
             roster.add(target, "tuned, with its prompt attached", lambda attached=attached: attached, f"{target}-on")
+        for target in targets:
+            # The task's name and that of the argument, `kind` and `lab-kind`: who tuned on `lab:kind` may think of either.
+            roster.others |= dict.fromkeys(_names(target), name or sources.short(target))
     run = _short(str(layout.path))
     words = "tuned, without a prompt" if prompts else "tuned"
     roster.add(run, words if moved else "without a prompt: the base", lambda: plain, f"{run}-off")
+    for target in [] if prompts else layout.targets:
+        roster.others |= dict.fromkeys(
+            _names(target), run
+        )  # Without a prompt it is the run itself that knows the target.
     base, date = str(config["model"]), config.get("date")
     # In the precision of the run, or the two would differ by more than training. A prompt alone leaves the weights as they are.
     dtype, device = pretrained.loading.dtype, pretrained.loading.device
     other = (lambda: load(base, dtype=dtype, device=device, trust_remote_code=trust, date=date)) if moved else None
     roster.add(_short(base), f"{base}, before tuning", other or (lambda: plain), f"{_short(base)}-base")
+
+
+def _names(target: str) -> list[str]:
+    """Return the names that a target's TASK argument goes by: with its scheme and without."""
+    return [sources.short(target), sources.short(target.rpartition(":")[2]), target]
 
 
 def _short(argument: str) -> str:

@@ -1,6 +1,8 @@
 """Start the server and end it: the socket, the addresses it answers to, and what it says on stderr."""
 
+import json
 import os
+import shlex
 import socket
 import sys
 from collections.abc import Sequence
@@ -61,6 +63,13 @@ def web_server(worker: Any, hosts: Sequence[str] = LOOPBACK, key: str = "") -> A
     return uvicorn.Server(settings)
 
 
+def curl(address: str, model: str, key: bool = False) -> str:
+    """Return a command that asks a model of the server, ready to be pasted into a shell."""
+    question = json.dumps({"model": model, "prompt": "Hello", "max_tokens": 16, "temperature": 0}, ensure_ascii=False)
+    wanted = ' -H "Authorization: Bearer $HOLDFAST_API_KEY"' if key else ""
+    return f"curl {address}/completions -H 'Content-Type: application/json'{wanted} -d {shlex.quote(question)}"
+
+
 def serve(roster: Roster, listening: socket.socket) -> None:
     """Answer requests until the process is interrupted or asked to end."""
     from holdfast.serving.worker import Worker
@@ -77,7 +86,12 @@ def serve(roster: Roster, listening: socket.socket) -> None:
         print(f"holdfast: model {name}: {roster.words[name]}", file=sys.stderr)
     if not hosts and not key:
         print("holdfast: whoever reaches this machine can ask; set HOLDFAST_API_KEY to want a key", file=sys.stderr)
-    print(f"holdfast: http://{shown}:{port}/v1 (Ctrl-C ends it)", file=sys.stderr, flush=True)
+    print(f"holdfast: http://{shown}:{port}/v1 (Ctrl-C ends it)", file=sys.stderr)
+    # An address that means all of them is none that a client could ask.
+    ready = "127.0.0.1" if host == "0.0.0.0" else "[::1]" if host == "::" else shown
+    print(
+        f"holdfast: try: {curl(f'http://{ready}:{port}/v1', roster.names[0], bool(key))}", file=sys.stderr, flush=True
+    )
     try:
         web_server(worker, hosts, key).run(sockets=[listening])
     except KeyboardInterrupt:  # uvicorn has ended well, and raises it once more.

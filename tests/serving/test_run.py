@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from holdfast.api.evaluate import evaluate
 from holdfast.api.load import load
 from holdfast.api.tune import tune
 from holdfast.inference.sampling import Sampling
+from holdfast.results.run_folder import RunFolder
 from holdfast.serving.roster import Roster, roster_of
 from tests.inference.fault_server import FaultServer
 from tests.inference.fault_server import running as faulty
@@ -53,6 +55,30 @@ def test_a_runs_names_have_the_weights_and_the_prompt_that_they_say(world: Path)
     logprobs = {name: roster.model(name).loglikelihood([("w3 w4", "w5")])[0].value for name in roster.names}
     assert logprobs == {name: model.loglikelihood([("w3 w4", "w5")])[0].value for name, model in expected.items()}
     assert len(set(logprobs.values())) == 3, "the three differ, so that an exchange would show"
+
+
+def test_a_target_goes_by_its_short_name_and_by_its_argument(world: Path) -> None:
+    """`lab:kind` is listed as `lab-kind`; who asks for `kind` gets the same model and no error, and never another of that name."""
+    tuned = RunFolder(trained(world, "promot", "pick"))
+    roster = roster_of(str(tuned.path))
+    assert roster.full(str(world / "pick")) == "pick"
+    assert roster.full("nobody") == "nobody"
+    text = tuned.config_file.read_text()
+    assert str(world / "pick") in text
+    copied = tuned.path.with_name("run-copied")
+    shutil.copytree(tuned.path, copied)
+    (copied / "config.yaml").write_text(text.replace(str(world / "pick"), "lab:kind"))
+    roster = roster_of(str(copied))
+    assert roster.names[0] == "lab-kind"
+    with running(roster) as url:
+        asked = {"prompt": "w3 w4", "max_tokens": 4, "temperature": 0}
+        texts = [
+            httpx.post(f"{url}/completions", json=asked | {"model": name}).json()["choices"][0]["text"]
+            for name in ("lab-kind", "kind", "lab:kind")
+        ]
+        assert texts == [load(tuned.path, "on").generate(["w3 w4"], Sampling(4))[0]] * 3
+        assert httpx.get(f"{url}/models/kind").json()["id"] == "lab-kind"
+        assert [model["id"] for model in httpx.get(f"{url}/models").json()["data"]] == roster.names
 
 
 def test_a_served_target_gets_exactly_the_scores_of_the_run_behind_its_prompt(

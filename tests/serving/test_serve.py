@@ -2,6 +2,7 @@
 
 import json
 import random
+import shlex
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,7 @@ from holdfast.inference.served_model import served
 from holdfast.lab import world
 from holdfast.models.endpoint import endpoint_of
 from holdfast.serving.roster import Roster
+from holdfast.serving.run import curl
 from holdfast.tasks.templates import render
 from tests.serving.running import running, write_choices
 
@@ -229,6 +231,9 @@ def test_the_server_guards_itself(address: str) -> None:
     cases = [
         (httpx.post(**post, headers={**typed, "host": "evil.example"}), 403, "host header 'evil.example'"),
         (httpx.get(f"{address}/models", headers={"host": "evil.example:8000"}), 403, "this server answers to"),
+        (httpx.post(**post, headers={**typed, "origin": "https://evil.example"}), 403, "pages of this machine only"),
+        (httpx.get(f"{address}/models", headers={"origin": "null"}), 403, "pages of this machine only"),
+        (httpx.get(f"{address}/models", headers={"origin": "http://localhost.evil.example"}), 403, "origin"),
         (httpx.post(**post, headers={"content-type": "text/plain"}), 415, "Content-Type: application/json"),
         (httpx.post(f"{address}/completions", content=b"{", headers=typed), 400, "no JSON"),
         (httpx.post(f"{address}/completions", content=b"[" * 100_000, headers=typed), 400, "no JSON"),
@@ -239,7 +244,27 @@ def test_the_server_guards_itself(address: str) -> None:
     for answer, state, words in cases:
         assert answer.status_code == state
         assert words in answer.json()["error"]["message"]
-    assert httpx.get(f"{address}/models", headers={"host": "localhost:1"}).status_code == 200
+    for headers in ({"host": "localhost:1"}, {"origin": "http://127.0.0.1:3000"}, {"origin": "http://[::1]"}):
+        assert httpx.get(f"{address}/models", headers=headers).status_code == 200
+
+
+def test_a_server_for_other_machines_refuses_pages_of_other_origins(lab: Model) -> None:
+    roster = Roster()
+    roster.add("lab", "plain", lambda: lab)
+    with running(roster, hosts=()) as url:
+        mine = {"host": "box.lan:8000", "origin": "http://box.lan:8000"}
+        assert httpx.get(f"{url}/models", headers=mine).status_code == 200
+        assert httpx.get(f"{url}/models", headers=mine | {"origin": "https://evil.example"}).status_code == 403
+
+
+def test_the_command_that_is_shown_at_the_start_asks_the_model(address: str, lab: Model) -> None:
+    """Taken apart as a shell would, because a machine need not have curl."""
+    words = shlex.split(curl(address, "lab"))
+    assert words[:2] == ["curl", f"{address}/completions"]
+    name, value = words[words.index("-H") + 1].split(": ")
+    answer = httpx.post(words[1], content=words[words.index("-d") + 1], headers={name: value}).json()
+    assert answer["choices"][0]["text"] == lab.generate(["Hello"], Sampling(16))[0]
+    assert shlex.split(curl(address, "it's", key=True)).count("-H") == 2
 
 
 def test_a_key_is_wanted_where_the_server_has_one(lab: Model) -> None:
