@@ -14,6 +14,7 @@ from holdfast.results.evidence import Evidence, Fingerprint, changed_files, read
 from holdfast.results.policy import EXIT, Check, Outcome, judge, outcome, read_policy
 from holdfast.results.statistics import Estimate
 from holdfast.results.summary import Summary
+from holdfast.results.visible import visible
 from holdfast.tasks import sources
 
 DECIDES = "Kept: the whole 95 % interval keeps the rule. Lost: the whole interval that is widened for the number of rules breaks it."
@@ -170,6 +171,13 @@ def markdown(judged: list[Judged], policy: str | Path) -> str:
 def write_summary(judged: list[Judged], policy: str | Path, path: Path) -> None:
     """Write the outcome as Markdown (`markdown`) into a file."""
     write_text(path, markdown(judged, policy))
+
+
+def write_failure(message: str, policy: str | Path, path: Path) -> None:
+    """Write into a file, as Markdown, why nothing could be judged."""
+    lines = "\n".join(f"    {line}" for line in visible(message).splitlines())
+    text = f"## Not judged\n\nThe gate ended with an error, so nothing is known to be kept (policy `{policy}`):\n\n{lines}\n"
+    write_text(path, text)
 
 
 def measured(check: Check) -> str:

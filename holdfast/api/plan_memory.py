@@ -12,13 +12,20 @@ from holdfast.training.memory_plan import BatchShape, MemoryNeed, MemoryPlan
 
 @dataclass(frozen=True)
 class PlannedMemory:
-    """The needs of each method in each precision, beside what is free: `free` bytes on `device`; `parameters` are the model's numbers."""
+    """The needs of each method in each precision, beside what is free: `free` bytes on `device`; `parameters` are the model's numbers.
+
+    `device` is empty where the memory is that of another machine.
+    """
 
     needs: list[MemoryNeed]
     batch: BatchShape
     parameters: int
     free: int
     device: str
+
+    def fits(self, need: MemoryNeed) -> bool:
+        """Return whether a need is met by what is free."""
+        return not need.refused and need.total <= self.free
 
     @property
     def by_method(self) -> dict[str, list[MemoryNeed]]:
@@ -37,17 +44,20 @@ def plan_memory(
     answer: int = 16,
     prompt_length: int = 50,
     gradient_checkpointing: bool = False,
+    memory: float | None = None,
     trust_remote_code: bool = False,
 ) -> PlannedMemory:
     """Return the peak memory of each method in each precision, by the model's configuration; of its files only that is read.
 
     `rows` of `tokens` each pass the model at once, of which the last `answer` are predicted; `prompt_length` vectors stand before them
-    where the method has a prompt.
+    where the method has a prompt. `memory` is that of another machine, in GiB; by default what is free on this one.
 
     Raises:
         ValueError: the configuration cannot be read, or an answer does not fit into its row.
     """
     batch = BatchShape(rows, tokens, answer, prompt_length, checkpointing=gradient_checkpointing)
     plan = MemoryPlan(resolve(str(model)), trust_remote_code=trust_remote_code)
+    if memory is not None:
+        return PlannedMemory(plan.needs(batch), batch, plan.sizes.all, int(memory * 2**30), "")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return PlannedMemory(plan.needs(batch), batch, plan.sizes.all, available(device), device.type)

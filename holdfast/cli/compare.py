@@ -46,7 +46,13 @@ def _gate(folders: list[Path], policy: Path, summary: Path | None, json_: bool) 
     from holdfast.api import gate
     from holdfast.results.run_folder import expanded
 
-    judged = gate.gate(expanded(folders), policy)
+    try:
+        judged = gate.gate(expanded(folders), policy)
+    except (ValueError, OSError) as error:
+        # A step of CI that comments with the file shows this, and not what an earlier build has left there.
+        if summary is not None:
+            gate.write_failure(output.message(error), policy, summary)
+        raise
     if summary is not None:
         gate.write_summary(judged, policy, summary)
     if json_:

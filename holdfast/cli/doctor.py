@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from holdfast.models.precision import Loading
 
 GIB = 2**30
+MARK = {True: "+", False: "*"}
 PlannedRows = Annotated[int, typer.Option("--rows", min=1, help="With --plan: rows that pass the model at once.")]
 PlannedTokens = Annotated[
     int, typer.Option("--tokens", min=2, help="With --plan: tokens of a row, its answer included.")
@@ -35,6 +36,12 @@ def doctor(
     checkpointing: Annotated[
         bool, typer.Option("--gradient-checkpointing", help="With --plan: layers are computed twice and keep less.")
     ] = False,
+    memory: Annotated[
+        float | None,
+        typer.Option(
+            min=0.1, help="With --plan: GB of another machine or GPU; what fits is marked. Default: what is free here."
+        ),
+    ] = None,
     dtype: options.Dtype = "auto",
     device: options.Device = "auto",
     trust_remote_code: options.Trust = False,
@@ -43,6 +50,8 @@ def doctor(
     """Show what this machine, and this model, can do."""
     from holdfast.models.precision import Loading
 
+    if memory is not None and not plan:
+        raise ValueError("--memory: says into what --plan should fit; give --plan too")
     if plan:
         if model is None:
             raise ValueError("--plan: name a model; its configuration is read, and no weights")
@@ -50,12 +59,12 @@ def doctor(
 
         planned = plan_memory(
             model, rows=rows, tokens=tokens, answer=answer, prompt_length=prompt_length, gradient_checkpointing=checkpointing,
-            trust_remote_code=trust_remote_code,
+            memory=memory, trust_remote_code=trust_remote_code,
         )  # fmt: skip
         if json_:
-            output.lines(need.record() | {"model": model} for need in planned.needs)
+            output.lines(need.record() | {"model": model, "fits": planned.fits(need)} for need in planned.needs)
         else:
-            _show_memory(planned)
+            _show_memory(planned, model)
         return
     facts = examine(model, Loading(dtype, device), trust_remote_code=trust_remote_code)
     if json_:
@@ -105,7 +114,7 @@ def examine(
     }
 
 
-def _show_memory(planned: "PlannedMemory") -> None:
+def _show_memory(planned: "PlannedMemory", model: str) -> None:
     """Print a line for each method, with the memory in each precision."""
     from rich.table import Table
 
@@ -115,18 +124,27 @@ def _show_memory(planned: "PlannedMemory") -> None:
     for need in next(iter(by_method.values())):
         table.add_column(need.precision, justify="right")
     for method, cells in by_method.items():
-        table.add_row(method, *("-" if cell.refused else _amount(cell.total, planned.free) for cell in cells))
+        table.add_row(
+            method, *("-" if cell.refused else f"{cell.total / GIB:.2f}{MARK[planned.fits(cell)]}" for cell in cells)
+        )
     output.show(table)
     batch = planned.batch
     checkpointing = ", layers computed twice" if batch.checkpointing else ""
+    size = f"{planned.free / GIB:.1f} GiB"
+    room = (
+        f"the {size} that are free on {planned.device} now"
+        if planned.device
+        else f"{size}, leaving nothing for other programs"
+    )
     print(
         f"\n{planned.parameters / 1e6:.4g} million parameters; {batch.rows} rows of {batch.tokens} tokens at once, of which {batch.answer} "
-        f"are predicted, and a prompt of {batch.prompt}{checkpointing}.\nPeak of the whole process, computed from the configuration; * is "
-        f"more than the {planned.free / GIB:.1f} GiB that are free on {planned.device} now.\n- cannot be trained: fp16 loses small "
-        "gradients, and weights of int8 and int4 are whole numbers."
+        f"are predicted, and a prompt of {batch.prompt}{checkpointing}.\nPeak of the whole process, computed from the configuration; + "
+        f"fits into {room}, * does not.\n- cannot be trained: fp16 loses small gradients, and weights of int8 and int4 are whole "
+        "numbers."
     )
-
-
-def _amount(size: int, free: int) -> str:
-    """Return a size in GiB, marked where it is more than what is free."""
-    return f"{size / GIB:.2f}{'*' if size > free else ''}"
+    precisions = {name: [cell.precision for cell in cells if planned.fits(cell)] for name, cells in by_method.items()}
+    fitting = [f"{name} ({', '.join(names)})" for name, names in precisions.items() if names and name != "evaluation"]
+    if fitting:
+        print(f"Fits: {', '.join(fitting)}: `holdfast tune {model} TASK --method NAME --dtype PRECISION`.")
+    else:
+        print("No method fits: take shorter rows (--tokens), fewer at once (--rows) or --gradient-checkpointing.")

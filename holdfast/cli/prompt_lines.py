@@ -29,5 +29,5 @@ def parse_prompts(text: str, name: str) -> list[str]:
         except KeyError:
             wrong.append(f"{name}:{number}: has neither `prompt` nor `input`")
     if wrong:
-        raise ValueError("; ".join(wrong))
+        raise ValueError("\n".join(wrong))
     return prompts

@@ -50,9 +50,10 @@ class Moving:
         return self.weights or self.adapter or self.prompt
 
 
+# By the names of `tune --method`. Of two stages the second is meant, which takes no less: it has the prompt in front of its rows too.
 METHODS = {
-    "prompt": Moving(prompt=True, prefixed=True),
-    "promot stage 2": Moving(weights=True, prefixed=True),
+    "prompt_tuning": Moving(prompt=True, prefixed=True),
+    "promot": Moving(weights=True, prefixed=True),
     "full": Moving(weights=True),
     "lora": Moving(adapter=True),
     "promot_lora": Moving(adapter=True, prefixed=True),

@@ -28,7 +28,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
         lines.append(json.dumps(record))
     (world / "pick" / "test.jsonl").write_text("\n".join(lines) + "\n")
     shutil.copytree(world / "model", world / "tuned")
-    (folder,) = against(world / "model", world / "tuned", world / "pick", out=world / "out")
+    (folder,) = against(world / "model", world / "tuned", world / "pick", shots=(0,), out=world / "out")
     return folder
 
 
@@ -116,6 +116,18 @@ def test_what_is_no_longer_here_is_said_and_not_taken_for_fresh(measured: Path, 
     shutil.rmtree(world / "tuned")
     (judged,) = gate([folder], policy(tmp_path, margin=0.9))
     assert judged.unchecked == [f"{world / 'tuned'} is not here"]
+
+
+def test_an_error_is_written_into_the_summary_too(measured: Path, tmp_path: Path) -> None:
+    """A comment on a pull request would else show what an earlier build has left in the file."""
+    folder, world = altered(measured, tmp_path)
+    (world / "tuned" / "config.json").write_text("{}")
+    summary = tmp_path / "summary.md"
+    summary.write_text("## out: kept")
+    done = compare(folder, "--policy", policy(tmp_path, margin=0.9), "--summary", summary)
+    assert done.returncode == 1
+    assert summary.read_text().startswith("## Not judged\n")
+    assert "has changed since it was measured; measure again" in summary.read_text()
 
 
 def test_numbers_without_evidence_are_refused(measured: Path, tmp_path: Path) -> None:

@@ -16,5 +16,5 @@ def test_lines_end_where_files_say_and_nowhere_else() -> None:
 
 def test_every_line_that_holds_no_prompt_is_named() -> None:
     text = '{"prompt": "good"}\n{"prompt": ["a list"]}\n{"question": "?"}\n{"prompt": \n'
-    with pytest.raises(ValueError, match=r"file:2: its prompt is no text.*file:3: has neither.*file:4: not JSON"):
+    with pytest.raises(ValueError, match=r"(?s)file:2: its prompt is no text.*file:3: has neither.*file:4: not JSON"):
         parse_prompts(text, "file")

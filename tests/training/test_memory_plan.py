@@ -36,7 +36,7 @@ def needs(folder: Path) -> dict[tuple[str, str], MemoryNeed]:
 
 
 @pytest.mark.parametrize(
-    ("name", "method"), [("prompt", PromptTuning(length=8)), ("full", Full()), ("lora", Lora(rank=16))]
+    ("name", "method"), [("prompt_tuning", PromptTuning(length=8)), ("full", Full()), ("lora", Lora(rank=16))]
 )
 def test_what_a_forward_keeps_is_what_the_plan_says(
     needs: dict[tuple[str, str], MemoryNeed], tmp_path: Path, name: str, method: Method
@@ -60,11 +60,15 @@ def test_precisions_are_what_they_weigh(needs: dict[tuple[str, str], MemoryNeed]
     assert needs["evaluation", "fp32"].weights == 4 * count
     assert needs["evaluation", "bf16"].weights == needs["evaluation", "fp16"].weights == 2 * count
     assert needs["full", "bf16"].weights == 4 * count, "trained weights are held in float32"
-    assert needs["prompt", "int4"].weights < needs["prompt", "int8"].weights < needs["prompt", "fp32"].weights
-    for method in ("prompt", "full", "lora"):
+    assert (
+        needs["prompt_tuning", "int4"].weights
+        < needs["prompt_tuning", "int8"].weights
+        < needs["prompt_tuning", "fp32"].weights
+    )
+    for method in ("prompt_tuning", "full", "lora"):
         assert needs[method, "bf16"].kept < needs[method, "fp32"].kept
     refused = {key for key, need in needs.items() if need.refused}
-    assert {("full", "int4"), ("promot stage 2", "int8"), ("lora", "fp16")} <= refused
+    assert {("full", "int4"), ("promot", "int8"), ("lora", "fp16")} <= refused
     assert not {("lora", "int4"), ("evaluation", "fp16")} & refused
 
 
