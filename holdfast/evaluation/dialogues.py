@@ -18,7 +18,6 @@ from holdfast.tasks.templates import Rendered, render
 
 ROOM = 1.5  # new tokens, over those of the longest state of the data
 AROUND = 32  # new tokens beside it, for the name of the function and what stands around a call
-BEGINS_CALL = ("<tool_call>", "{")
 NAME = re.compile(r'"name"\s*:\s*"([^"]+)"')
 
 
@@ -102,7 +101,7 @@ def track(
             before = talk.states[-1] if talk.states else {}
             state, readable = after_calls(before, made, talk.functions)
             talk.states.append(state)
-            talk.readable.append(readable and (bool(made) or not any(mark in answer for mark in BEGINS_CALL)))
+            talk.readable.append(readable and (bool(made) or not _begins_call(answer)))
             talk.written.append(answer.strip())
     return [
         Followed(
@@ -114,6 +113,11 @@ def track(
         )
         for talk in talks
     ]
+
+
+def _begins_call(answer: str) -> bool:
+    # Code or a text with braces in it is no call.
+    return "<tool_call>" in answer or answer.lstrip().startswith("{")
 
 
 def _named(talk: _Talk, answer: str) -> list[Function]:

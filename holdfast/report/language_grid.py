@@ -6,7 +6,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from holdfast.results.language_grid import GridScores, read_grids
+from holdfast.results.language_grid import read_grids
 from holdfast.results.scores import Score
 
 
@@ -18,22 +18,7 @@ def tables(scores: Sequence[Score]) -> list[RenderableType]:
         table.add_column("data", overflow="fold")
         for prompt in grid.prompts:
             table.add_column(prompt, justify="right", no_wrap=True)
-        for language, group in grid.groups.items():
-            table.add_row(f"{language} ({group})" if group else language, *_row(grid, [language]))
-        named = dict.fromkeys(group for group in grid.groups.values() if group)
-        for group in named:
-            members = [language for language, name in grid.groups.items() if name == group]
-            table.add_row(f"mean: {group}", *_row(grid, members))
-        table.add_row("mean", *_row(grid, list(grid.groups)))
-        change = ", tuned (change since the base)" if grid.tuned else ""
-        note = f"{grid.title}, points: language of the data by language of the prompt, median over its prompts{change}"
-        parts += [Text(), Text(note, style="dim"), table]
+        for name, values in grid.lines():
+            table.add_row(name, *values)
+        parts += [Text(), Text(f"{grid.title}: {grid.meaning}", style="dim"), table]
     return parts
-
-
-def _row(grid: GridScores, languages: Sequence[str]) -> list[str]:
-    cells = []
-    for prompt in grid.prompts:
-        base, tuned = grid.mean(languages, prompt)
-        cells.append(f"{base:.1f}" if tuned is None else f"{tuned:.1f} ({tuned - base:+.1f})")
-    return cells

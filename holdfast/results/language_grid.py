@@ -33,6 +33,24 @@ class GridScores:
         tuned = fmean(median(self.tuned[key]) for key in keys) if self.tuned else None
         return fmean(median(self.base[key]) for key in keys), tuned
 
+    @property
+    def meaning(self) -> str:
+        """Return what the numbers are, in words."""
+        change = "; of the tuned model, with the change since the base" if self.tuned else ""
+        return f"points, language of the data by language of the prompt, median over its prompts{change}"
+
+    def lines(self) -> list[tuple[str, list[str]]]:
+        """Return a line for each language, each group and all, with a value for each language of the prompts."""
+        named = [(f"{lang} ({group})" if group else lang, [lang]) for lang, group in self.groups.items()]
+        for name in dict.fromkeys(filter(None, self.groups.values())):
+            named.append((f"mean: {name}", [lang for lang, group in self.groups.items() if group == name]))
+        named.append(("mean", list(self.groups)))
+        return [(name, [self._value(members, prompt) for prompt in self.prompts]) for name, members in named]
+
+    def _value(self, languages: Sequence[str], prompt: str) -> str:
+        base, tuned = self.mean(languages, prompt)
+        return f"{base:.1f}" if tuned is None else f"{tuned:.1f} ({tuned - base:+.1f})"
+
 
 def read_grids(scores: Sequence[Score]) -> list[GridScores]:
     """Return every grid among the scores, by name, metric and number of shots."""

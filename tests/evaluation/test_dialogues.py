@@ -128,6 +128,12 @@ def test_a_call_that_cannot_be_read_is_marked_and_changes_nothing(tmp_path: Path
     assert metric("joint_goal_accuracy").value([output]) == 1 / 3
 
 
+def test_braces_in_a_text_are_no_call(tmp_path: Path) -> None:
+    task = load_task(str(folder(tmp_path)))
+    [output] = evaluate(knowing(task, told={"North?": 'Use this:\n{"name": 1}'}), task)
+    assert "unreadable" not in output.output
+
+
 def test_the_first_step_need_only_name_the_function(tmp_path: Path) -> None:
     """In one step the same answer is a call that cannot be read."""
     task = load_task(str(folder(tmp_path)))

@@ -1,6 +1,7 @@
 """A grid of languages: its cells as tasks, the words of the prompt's language, the same items for all prompts, and what is refused."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,11 @@ import pytest
 
 from holdfast.evaluation.matrix import evaluate, items
 from holdfast.report.language_grid import tables
+from holdfast.report.run.page import page
 from holdfast.report.table import text
+from holdfast.results import run_folder
 from holdfast.results.language_grid import read_grids
+from holdfast.results.run_folder import write_results
 from holdfast.results.score import score
 from holdfast.tasks.language_grid import cell_of
 from holdfast.tasks.sources import expand, load_task, load_tasks
@@ -123,3 +127,14 @@ def test_a_grid_is_several_tasks_and_a_cell_is_one(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"there is no such file"):
         load_tasks(f"grid:{tmp_path}/other.yaml")
     assert [cell_of(name) for name in ("nq@data", "everyday:capitals", "lab:kind", "mail@x.org")] == [None] * 4
+
+
+def test_a_runs_page_has_the_grid(tmp_path: Path) -> None:
+    tasks = load_tasks(grid(tmp_path))
+    model = TableModel({"yes": -1.0, "no": -2.0, "oui": -1.0, "non": -2.0})
+    outputs = [output for task in tasks for output in evaluate(model, task)]
+    tuned = [replace(o, variant="tuned", output=o.target) for o in outputs]
+    write_results(tmp_path / "run", [*outputs, *tuned], score([*outputs, *tuned], tasks), tasks)
+    shown = page(run_folder.read(tmp_path / "run"))
+    assert "Languages of data and of prompts" in shown
+    assert re.search(r"<th[^>]*>mean: unseen</th><td[^>]*>50\.0 \(\+0\.0\)</td>", shown)

@@ -24,6 +24,7 @@ from holdfast.report.run import analysis_figures, course_figures, disguises, exa
 from holdfast.results import run_folder, units, verdicts
 from holdfast.results.flips import DIRECTIONS, flips
 from holdfast.results.judged import read_judge
+from holdfast.results.language_grid import read_grids
 from holdfast.results.run_folder import Folder
 from holdfast.results.scores import ROLES, Score
 from holdfast.results.summary import STATE, Estimate, Summary, change, share
@@ -68,6 +69,7 @@ def page(run: Folder) -> str:
         probed=any(line.probe for line in summary.lines),
         least=disguises.LEAST,
         diagnostics=figures.forest(disguises.groups(summary)),
+        grids=read_grids(run.scores),
         heat={"states": states, "shots": shots, "rows": heat},
         symptom=figures.symptom(summary, summary.collapse) if summary.collapse else None,
         signs=figures.signs(summary),
