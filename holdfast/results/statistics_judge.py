@@ -135,12 +135,13 @@ def judge_quality(calibration: Preferences, *, seed: int = 0, draws: int = DRAWS
     reason = ""
     if margin.low <= 0:
         accuracy = f"{50 + 50 * sensitivity[0]:.0f} % right"
+        first = f"the answer shown first is chosen {100 * order[0]:+.0f} points more often than the last"
         below = _estimate(sensitivity, len(right)).low <= 0
         reason = (
-            f"on {len(right)} pairs with known answers it is not resolvably above chance ({accuracy}, where 50 % is chance)"
+            f"on {len(right)} pairs with known answers it is not resolvably above chance ({accuracy}, where 50 % is chance; {first})"
             if below
             else f"the order of the answers moves it as much as their quality does, as far as {len(right)} pairs with known answers tell "
-            f"({accuracy}; the first answer is chosen {100 * order[0]:+.0f} points more often than the last)"
+            f"({accuracy}; {first})"
         )
     return JudgeQuality(
         _estimate((1 + sensitivity) / 2, len(right)),
