@@ -4,7 +4,7 @@ BIN := .venv/bin
 export OMP_NUM_THREADS ?= 2
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: faults fuzz soak audit demo test lint bench browser slow real site install
+.PHONY: faults fuzz soak serve-load audit sbom demo test lint bench browser slow real site install
 
 install: .venv/installed
 
@@ -37,9 +37,25 @@ fuzz: install
 soak: install
 	$(BIN)/python -m tests.faults.soak
 
-audit: install
-	$(BIN)/pip install --quiet pip-audit
-	$(BIN)/pip freeze --exclude-editable | $(BIN)/pip-audit --no-deps --disable-pip -r /dev/stdin
+serve-load: install
+	$(BIN)/python -m tests.faults.soak_server --seconds 600
+
+# Exit 1: a finding that SECURITY.md does not explain. Exit 3: no result, because the service of advisories was not there.
+audit: .venv/audit/installed
+	$(BIN)/python -m tests.security.audit .venv/audit/bin/pip-audit
+
+# In an environment of their own: they would else be audited, and stand in the bill.
+.venv/audit/installed: .venv/installed
+	$(PYTHON) -m venv .venv/audit
+	.venv/audit/bin/pip install --quiet --disable-pip-version-check pip-audit cyclonedx-bom
+	touch $@
+
+# Of the wheel in dist/, installed alone into a fresh environment.
+sbom: .venv/audit/installed
+	rm -rf .venv/release
+	$(PYTHON) -m venv .venv/release
+	.venv/release/bin/pip install --quiet --disable-pip-version-check -c constraints.txt dist/*.whl
+	$(BIN)/python -m tests.security.bill dist/*.whl --python .venv/release/bin/python --tool .venv/audit/bin/cyclonedx-py
 
 browser: install .venv/browser
 	AXE_CORE=.venv/node_modules/axe-core/axe.min.js $(BIN)/python -m pytest -m browser

@@ -29,7 +29,7 @@ from tests.faults.soak import Look, growth
 
 LEAK = 1.0  # MB per 1,000 requests: what a request held for good would be, of 1 KB each
 QUESTIONS = 40
-WORDS = "the bird count words text: train lemon answer: two spade king runs".split()
+WORDS = ["the", "bird", "count", "words", "text:", "train", "lemon", "answer:", "two", "spade", "king", "runs"]
 
 
 @dataclass
@@ -124,7 +124,9 @@ def faults(looks: Sequence[Look], load: Load) -> list[str]:
         half = len(values) // 2
         # A connection more or less is open at a look; what is never closed makes the whole second half higher.
         if min(values[half:]) > max(values[:half]):
-            wrong.append(f"{name}: {max(values[:half])} at most in the first half, {min(values[half:])} at least in the second")
+            wrong.append(
+                f"{name}: {max(values[:half])} at most in the first half, {min(values[half:])} at least in the second"
+            )
     return wrong
 
 
