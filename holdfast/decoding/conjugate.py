@@ -32,7 +32,10 @@ class Conjugate(Decoding):
     Source: Kotha, Springer and Raghunathan 2024, "Understanding catastrophic forgetting in language models via implicit inference" (ICLR)
     """
 
-    transform: str = Field(default="leetspeak", description="leetspeak, pig-latin, none, or path/to/file.py:NAME")
+    # The command line reads `none` as nothing.
+    transform: str | None = Field(
+        default="leetspeak", description="leetspeak, pig-latin, none, or path/to/file.py:NAME"
+    )
     before: str = Field(default="", description="text before every prompt, as it is")
     after: str = Field(default="", description="text behind every prompt, as it is")
 
@@ -41,7 +44,7 @@ class Conjugate(Decoding):
 
     @cached_property
     def _spelling(self) -> Any:
-        return _spelling(self.transform)
+        return _spelling(self.transform or "none")
 
     @cached_property
     def _kept(self) -> re.Pattern[str]:

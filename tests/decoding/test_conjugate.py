@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from holdfast.cli.output import decoding
 from holdfast.decoding.base import Decoding
 from holdfast.decoding.conjugate import Conjugate
 from holdfast.inference.model import Model
@@ -44,6 +45,14 @@ class Echo(Decoding):
     def loglikelihood(self, pairs: Any, *, progress: Any = None) -> Any:
         self.seen.append(list(pairs))
         return []
+
+
+def test_no_spelling_is_what_the_command_line_makes_of_none() -> None:
+    made = decoding("conjugate", ["decode.transform=none"])
+    assert made == Conjugate(transform=None)
+    model = Echo()
+    assert made.wrap(model).generate(["the cat"]) == ["the cat"]
+    assert model.seen[0][0] == ["the cat"]
 
 
 @settings(max_examples=40, deadline=None)
