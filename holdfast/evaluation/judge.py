@@ -7,6 +7,7 @@ from dataclasses import replace
 from holdfast.inference.language_model import NamedModel
 from holdfast.inference.sampling import Sampling
 from holdfast.results.judged import Choice, JudgedPair
+from holdfast.tasks.conversation import without_thinking
 from holdfast.tasks.task import Example, Template
 from holdfast.tasks.templates import render
 
@@ -26,7 +27,10 @@ Which answer to the question is better? Reply with one letter: A if answer A is 
 # A space before the letter as after every colon; a chat's own template ends the question itself.
 TEMPLATE = Template(f"{TEXT}\nReply:", delimiter=" ", stop=("\n",), chat="auto")
 EMPTY = "(no answer)"
-NEW_TOKENS = 16  # of a reply that is read
+NEW_TOKENS, THINKING = (
+    16,
+    2048,
+)  # of a reply that is read, and of one that had no letter so far: a model may think before it replies
 LETTER, TIE = re.compile(r"\b([ABC])\b"), re.compile(r"\b(tie|equal|equally|same|neither|both)\b", re.IGNORECASE)
 
 
@@ -84,11 +88,22 @@ def _ranked(model: NamedModel, texts: Sequence[tuple[str, str]]) -> list[Choice]
 
 
 def _written(model: NamedModel, prompts: Sequence[str]) -> list[Choice]:
-    return [read_choice(reply) for reply in model.generate(prompts, Sampling(max_new_tokens=NEW_TOKENS))]
+    choices = [read_choice(reply) for reply in model.generate(prompts, Sampling(max_new_tokens=NEW_TOKENS))]
+    unread = [number for number, choice in enumerate(choices) if not choice]
+    room = min(THINKING, model.room // 2)
+    if unread and room > NEW_TOKENS:
+        replies = model.generate([prompts[number] for number in unread], Sampling(max_new_tokens=room))
+        for number, reply in zip(unread, replies, strict=True):
+            choices[number] = read_choice(reply)
+    return choices
 
 
 def read_choice(reply: str) -> Choice:
-    """Return the choice that a written reply makes: its first letter A, B or C that stands alone, a word for a tie, or "" for neither."""
+    """Return the choice that a written reply makes: its first letter A, B or C that stands alone, a word for a tie, or "" for neither.
+
+    What a model thinks before its reply is left out, also where that has no end.
+    """
+    reply = without_thinking(reply)
     if letter := LETTER.search(reply):
         return "A" if letter[1] == "A" else "B" if letter[1] == "B" else "C"
     return "C" if TIE.search(reply) else ""

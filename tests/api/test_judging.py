@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 from holdfast.api.against import against
+from holdfast.models.resolve import version
+from holdfast.report.run.record import run_record
 from holdfast.results.judged import JudgedTask, JudgeRecord, read_judge
 from holdfast.results.scores import read_outputs
 from holdfast.tasks.judge_calibration import known_pairs
@@ -113,7 +115,7 @@ def labels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def judged(server: FaultServer, task: Path, out: Path, **options: Any) -> JudgeRecord:
     names = [f"openai:{server.url}#{name}" for name in ("base", "tuned")]
     judge = f"openai:{server.url}/chat/completions#judge"
-    (folder,) = against(names[0], names[1], task, out=out, judge=judge, **options)
+    (folder,) = against(names[0], names[1], task, shots=(0,), out=out, judge=judge, **options)
     record = read_judge(folder)
     assert record is not None
     return record
@@ -208,8 +210,28 @@ def test_other_answers_take_the_judgement_away(served: FaultServer, task: Path, 
     with pytest.raises(ValueError, match=r"judge.json: the judge saw other answers than outputs.jsonl has now"):
         read_judge(folder)
     names = [f"openai:{served.url}#{name}" for name in ("base", "tuned")]
-    against(names[0], names[1], task, out=folder)
+    against(names[0], names[1], task, shots=(0,), out=folder)
     assert read_judge(folder) is None
+
+
+def test_a_judge_that_is_here_decides_by_log_probabilities(
+    served: FaultServer, task: Path, labels: Path, tmp_path: Path
+) -> None:
+    names = [f"openai:{served.url}#{name}" for name in ("base", "tuned")]
+    (folder,) = against(
+        names[0], names[1], task, shots=(0,), out=tmp_path / "out", judge="lab", judge_labels=labels, limit=8
+    )
+    record = read_judge(folder)
+    assert record is not None
+    assert record.decided == "log-probabilities"
+    assert record.judge.version == version("lab")
+    assert record.quality.reason, "a model that has learned a small world of its own cannot judge this one"
+    assert run_record(folder).judged.startswith("No verdict")
+    (folder / "judge.json").write_text('{"judge": ' + "[" * 5000)
+    with pytest.raises(
+        ValueError, match=r"judge.json: is not what a judge left; give the command of the comparison again"
+    ):
+        run_record(folder)
 
 
 def test_labels_of_ones_own_measure_the_judge(served: FaultServer, task: Path, labels: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from holdfast.evaluation.judge import compare_answers, read_choice
 from holdfast.inference.language_model import Origin
+from holdfast.inference.sampling import GREEDY, Sampling
 from holdfast.inference.scoring import LogLikelihood
 from holdfast.results.judged import JudgedPair, preferences
 from tests.inference.table import TableModel
@@ -75,6 +76,22 @@ def test_the_question_holds_both_answers_and_names_an_empty_one() -> None:
     assert "Answer A:\ngood\nAnswer B:\n" in model.seen[-1]
 
 
+def test_a_model_that_thinks_first_is_given_room_for_it() -> None:
+    """In the first few tokens it gets no further than its thoughts, which name the other answer."""
+
+    class Thinks(Prefers):
+        def generate(self, texts: Sequence[str], sampling: Sampling = GREEDY, **_: Any) -> list[str]:
+            self.limits.append(sampling.max_new_tokens)
+            other = {"A": "B", "B": "A"}
+            whole = [f"<think>Is {other[self.reply(text)]} right?</think>{self.reply(text)}" for text in texts]
+            return [text if sampling.max_new_tokens > 100 else text[:12] for text in whole]
+
+    model = Thinks(room=4096)
+    judged = compare_answers(model, PAIRS, ranked=False)
+    assert [(p.forward, p.backward) for p in judged] == [("B", "A"), ("A", "B")]
+    assert model.limits == [16, 2048]
+
+
 def test_a_pair_that_does_not_fit_the_judge_is_left_out() -> None:
     model = Prefers(room=600)
     long = JudgedPair("x" * 500, "good", "bad", "", "")
@@ -88,7 +105,7 @@ def test_a_pair_that_does_not_fit_the_judge_is_left_out() -> None:
     ("reply", "choice"),
     [
         (" B", "B"), ("Answer A is better.", "A"), ("**C**", "C"), ("They are equally good.", "C"), ("I cannot say", ""), ("", ""),
-        ("Both are fine", "C"), ("ABC", ""), ("b", ""),
+        ("Both are fine", "C"), ("ABC", ""), ("b", ""), ("<think>Answer A says</think>\nB", "B"), ("<think>Answer A says", ""),
     ],
 )  # fmt: skip
 def test_a_written_reply_is_read(reply: str, choice: str) -> None:

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from holdfast.report import sentences
+from holdfast.report import judge, sentences
 from holdfast.results import run_folder, units
+from holdfast.results.judged import read_judge
 from holdfast.results.run_folder import RunFolder
 from holdfast.results.statistics import Estimate
 from holdfast.results.summary import Summary, TaskResult
@@ -29,7 +30,8 @@ class RunRecord:
     """The outcome of a run. `gain` and `change` are in points, `retention` in per cent of the base's mean on general tasks.
 
     `tasks` are the targets and the general tasks in the prompt state that counts; those at the floor have the verdict "floor".
-    `collapse` says in words where the target's format has spread, and is empty where it has not.
+    `collapse` says in words where the target's format has spread, and is empty where it has not. `judged` is the verdict of a judge on
+    written answers, or why there is none; empty where no judge was asked.
     """
 
     run: str
@@ -40,6 +42,7 @@ class RunRecord:
     collapse: str
     tasks: list[ChangedTask]
     page: str
+    judged: str = ""
 
 
 def run_record(folder: Path) -> RunRecord:
@@ -59,6 +62,7 @@ def run_record(folder: Path) -> RunRecord:
         sentences.plain(sentences.collapse(summary)),
         [changed for line in lines if (changed := _changed(line))],
         str(RunFolder(folder).page),
+        judge.verdict(record) if (record := read_judge(folder)) else "",
     )
 
 
