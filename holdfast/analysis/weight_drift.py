@@ -17,7 +17,7 @@ def weight_drift(subject: Subject) -> list[Finding]:
 
     Source: effective rank: Roy and Vetterli 2007, "The effective rank: a measure of effective dimensionality" (EUSIPCO), eq. 4
     """
-    old = dict(subject.base.model.named_parameters())
+    old = computed_weights(subject.base.model)
     groups: dict[str, list[tuple[Tensor, Tensor]]] = {}
     for name, tuned in computed_weights(subject.pretrained.model).items():
         base = old.get(name)

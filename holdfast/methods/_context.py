@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from torch import nn
+from torch.nn import Parameter
 
 from holdfast.row import Row
 from holdfast.tasks.task import Example
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class ParameterGroup:
     """Parameters that may move, with what their learning rate is multiplied by."""
 
-    parameters: Sequence[nn.Parameter]
+    parameters: Sequence[Parameter]
     learning_rate_scale: float = 1.0
     weight_decay: bool = True
 
@@ -46,6 +46,14 @@ class Context:
 
         attached = None if prompt is None else self.model.attached(prompt)
         return Model(replace(self.pretrained, model=self.model.model), attached)
+
+    def weights_in(self, folder: Path) -> dict[str, Parameter]:
+        """Return the weights of another model in a folder, by name: one that was tuned from this one, or before it."""
+        from holdfast.models import loading
+
+        # Code that comes with the model runs there where it may here.
+        other = loading.load(folder, trust_remote_code=self.pretrained.trust_remote_code)
+        return dict(other.model.named_parameters())
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,7 +107,7 @@ class OverTunedModels(Method):
         model = context.model.model
         folders = [context.inputs["dense"] / "model"] if "dense" in context.inputs else self._folders()
         weights = {name: weight.detach() for name, weight in model.named_parameters()}
-        stacked = _stacked(weights, folders)
+        stacked = _stacked(weights, folders, context)
         self._parts = self.combine(
             weights, {name: tuned for name, tuned in stacked.items() if _differs(weights[name], tuned)}
         )
@@ -161,9 +161,9 @@ class OverTunedModels(Method):
         return folders
 
 
-def _stacked(weights: Mapping[str, Tensor], folders: Sequence[Path]) -> dict[str, Tensor]:
+def _stacked(weights: Mapping[str, Tensor], folders: Sequence[Path], context: Context) -> dict[str, Tensor]:
     """Return the weights of several models, [T, *shape] by name."""
-    models = [dict(loading.load(folder).model.named_parameters()) for folder in folders]
+    models = [context.weights_in(folder) for folder in folders]
     for folder, model in zip(folders, models, strict=True):
         wrong = [name for name, weight in weights.items() if name not in model or model[name].shape != weight.shape]
         wrong += [name for name in model if name not in weights]

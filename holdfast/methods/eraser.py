@@ -15,7 +15,6 @@ from holdfast.methods._divergence import divergence, frozen_copy, predictions
 from holdfast.methods._written_texts import encoded, written
 from holdfast.methods.base import Context
 from holdfast.methods.prompt_tuning import PromptTuning
-from holdfast.models import loading
 from holdfast.prefix.model import PrefixModel
 from holdfast.row import Row
 
@@ -58,7 +57,7 @@ class Eraser(PromptTuning):
             )
         self._step, self._texts, self._rows = 0, [], []
         self._base = frozen_copy(context.model.model)
-        moved = dict(loading.load(context.inputs["tuned"] / "model").model.named_parameters())
+        moved = context.weights_in(context.inputs["tuned"] / "model")
         with torch.no_grad():
             for name, weight in context.model.model.named_parameters():
                 if name not in moved or moved[name].shape != weight.shape:

@@ -46,7 +46,7 @@ class SparseMask(Method):
         if "dense" not in context.inputs:
             raise ValueError("sparse_mask: there is no dense training to take the mask from; use --method lt_sft")
         weights = dict(context.model.model.named_parameters())
-        moved = dict(loading.load(context.inputs["dense"] / "model").model.named_parameters())
+        moved = context.weights_in(context.inputs["dense"] / "model")
         size = sum(weight.numel() for weight in weights.values())
         masks = largest_changes(weights, moved, max(1, round(self.density * size)))
         # Tensors in which nothing may move are frozen altogether, and need neither gradients nor a copy of the start.

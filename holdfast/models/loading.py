@@ -35,7 +35,8 @@ class Pretrained:
     """A transformers model with its tokenizer, and where it came from.
 
     `files` is the folder whose content the model is; None where it is a hub's, or was changed since. `loading` says the precision that
-    it is asked and written in, and its device; nothing in it is `auto`.
+    it is asked and written in, and its device; nothing in it is `auto`. `trust_remote_code` says whether code of its folder may run, in
+    case that it is read again.
     """
 
     model: Any
@@ -44,6 +45,7 @@ class Pretrained:
     identity: str = ""
     files: Path | None = None
     loading: Loading = FP32_ON_CPU
+    trust_remote_code: bool = False
 
     @property
     def hash(self) -> str:
@@ -129,7 +131,8 @@ def load(
         # The first time that it asks, it would rearrange the weights for a kernel that has no gradient, and training comes later.
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
-    return Pretrained(model, tokenizer, str(source), files=folder if folder.exists() else None, loading=loading)
+    files = folder if folder.exists() else None
+    return Pretrained(model, tokenizer, str(source), files=files, loading=loading, trust_remote_code=trust_remote_code)
 
 
 def _check_quantises(source: str, config: Any, architecture: Architecture, loading: Loading) -> None:
@@ -314,7 +317,8 @@ def save_merged(pretrained: Pretrained, adapted: Any, adapter: Path, folder: Pat
         save(pretrained, folder)
         return
     dtype = "auto" if pretrained.loading.quantised else pretrained.loading.dtype
-    whole = load(pretrained.files or pretrained.source, Loading(dtype, "cpu"))
+    trusted = pretrained.trust_remote_code
+    whole = load(pretrained.files or pretrained.source, Loading(dtype, "cpu"), trust_remote_code=trusted)
     merge(whole, adapter)
     save(replace(whole, tokenizer=pretrained.tokenizer), folder)
 

@@ -15,6 +15,8 @@ from holdfast.analysis.gradient_alignment import gradient_alignment
 from holdfast.analysis.label_mass import label_mass
 from holdfast.analysis.weight_drift import effective_rank, weight_drift
 from holdfast.inference.model import Model
+from holdfast.models import resolve
+from holdfast.models.precision import Loading
 from holdfast.prefix.model import PrefixModel
 from holdfast.prompts.soft_prompt import SoftPrompt
 from holdfast.report.run.analysis_figures import KINDS
@@ -77,6 +79,23 @@ def test_the_drift_of_an_adapter_is_that_of_the_model_that_it_is_merged_into() -
     given.pretrained.model = adapted.merge_and_unload()  # pyright: ignore[reportCallIssue]
     together = {(f.measure, f.where): f.value for f in weight_drift(given)}
     assert apart == pytest.approx(together, rel=1e-4, abs=1e-9)  # float32 noise; an adapter that is not counted is 0
+
+
+@pytest.mark.parametrize(("dtype", "noise"), [("int8", 5e-4), ("int4", 5e-3)])
+def test_the_drift_of_quantised_weights_is_that_of_the_numbers_they_stand_for(dtype: str, noise: float) -> None:
+    """Noise: of the norms of weights in so few bits; seen 4e-5 and 6e-4. Codes are larger by orders, or of a shape that takes no update."""
+    pytest.importorskip("bitsandbytes", reason="the extra `quant` is not installed")
+    drifts = []
+    for loading in (Loading("fp32", "cpu"), Loading(dtype, "cpu")):
+        base, tuned = (resolve.load("lab", loading=loading) for _ in range(2))
+        config = peft.LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False)
+        torch.manual_seed(0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            peft.get_peft_model(tuned.model, config)
+        found = weight_drift(Subject(tuned, PrefixModel(tuned.model), base, (), ()))
+        drifts.append({f.where: f.value for f in found if f.measure == "relative_norm"})
+    assert drifts[1] == pytest.approx(drifts[0], rel=noise)
 
 
 def test_the_effective_rank_counts_directions() -> None:

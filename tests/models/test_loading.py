@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from safetensors.torch import load_file, save_file
 
 import holdfast
 from holdfast.models import loading
+from holdfast.models.precision import Loading
 from tests import encoder_decoder
 from tests.recipes.worlds import write_world
 
@@ -95,3 +97,17 @@ def test_an_adapter_that_lacks_a_matrix_is_refused(models: Path, tmp_path: Path)
     save_file({name: tensor for name, tensor in tensors.items() if name != gone}, path)
     with pytest.raises(ValueError, match=r"adapter: lacks .*, which its adapter_config.json asks for"):
         holdfast.load(run)
+
+
+def test_a_quantised_model_is_read_again_for_its_export_with_the_code_that_was_trusted(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bug: a model with code of its own trained for hours in 4 bits, and was refused when its LoRA was merged."""
+    read, honest = [], loading.load
+    monkeypatch.setattr(loading, "load", lambda *_, **options: read.append(options) or honest(models / "model"))
+    monkeypatch.setattr(loading, "merge", lambda *_: None)
+    for trusted in (True, False):
+        whole = honest(models / "model", trust_remote_code=trusted)
+        held = replace(whole, loading=Loading("int4"))
+        loading.save_merged(held, None, tmp_path / "adapter", tmp_path / "model")
+    assert read == [{"trust_remote_code": True}, {"trust_remote_code": False}]

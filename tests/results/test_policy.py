@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from holdfast.results import policy
 from holdfast.results.policy import EXIT, Check, Policy, TaskPolicy, judge, outcome, read_policy
 from holdfast.results.score import score
 from holdfast.results.scores import Output
@@ -14,18 +15,27 @@ from holdfast.results.summary import Summary
 from holdfast.tasks.task import Example, Task
 
 
-def summary(n: int, *tasks: tuple[str, str, float, float], seed: int = 0) -> Summary:
-    """(task, role, the base's share of right answers, the tuned model's): wrong items are drawn for each model apart."""
+def summary(n: int, *tasks: tuple[str, str, float, float], seed: int = 0, exactly: bool = True) -> Summary:
+    """(task, role, the base's share of right answers, the tuned model's): wrong items are drawn for each model apart.
+
+    `exactly` so many are right; else each is with this probability, as in a sample of items.
+    """
     outputs, made, draw = [], [], random.Random(seed)
     for name, role, *shares in tasks:
         made.append(Task(name, {"test": (Example({"input": "?"}, "yes"),)}, metric="exact_match"))
         for variant, share in zip(("base", "tuned"), shares, strict=True):
-            right = set(draw.sample(range(n), round(share * n)))
+            right = set(
+                draw.sample(range(n), round(share * n)) if exactly else (i for i in range(n) if draw.random() < share)
+            )
             texts = ["yes" if i in right else "no" for i in range(n)]
+            # As ranked choices: of free answers the symptoms, which no policy reads, take nine tenths of the time.
             outputs += [
-                Output(variant, None, name, role, 0, i, "?", "yes", text, scores={"exact_match": float(text == "yes")})
+                Output(
+                    variant, None, name, role, 0, i, "?", "yes", text,
+                    logprobs=(0.0, -1.0), scores={"exact_match": float(text == "yes")},
+                )
                 for i, text in enumerate(texts)
-            ]
+            ]  # fmt: skip
     return Summary.of(score(outputs, made, resamples=500))
 
 
@@ -88,15 +98,20 @@ def test_a_task_of_the_policy_that_was_not_measured_never_passes() -> None:
         judged(summary(100, ("quiz", "general", 0.9, 0.9)), tasks={"other": TaskPolicy(floor=0.1)})
 
 
-def test_twenty_tasks_that_lose_exactly_the_margin_are_rarely_called_lost() -> None:
+@pytest.mark.parametrize("corrected", [True, False])
+def test_twenty_tasks_that_lose_exactly_the_margin_are_rarely_called_lost(
+    corrected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """At the edge of the margin each interval alone is wrong once in forty; all together are to be wrong once in twenty at most."""
+    if not corrected:
+        monkeypatch.setattr(policy, "widened", lambda value, count: value)
     alarms = 0
     for seed in range(40):
         tasks = [(f"t{number}", "general", 0.8, 0.75) for number in range(20)]
-        numbers = summary(300, *tasks, seed=seed)
+        numbers = summary(300, *tasks, seed=seed, exactly=False)
         alarms += outcome(judge(numbers, Policy())) == "lost"
-    # Binomial noise around 2 of 40 at most; without the correction about 1 - 0.975**20 = 40 % are expected, 16 of 40.
-    assert alarms <= 6
+    # Binomial noise around 2 of 40 at most; without the correction about 1 - 0.975**20 = 40 % are expected, 16 of 40. Seen: 0 and 13.
+    assert (alarms <= 6) is corrected
 
 
 def test_one_lost_rule_decides_before_many_that_cannot_be_told() -> None:
