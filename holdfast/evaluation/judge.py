@@ -88,7 +88,8 @@ def _ranked(model: NamedModel, texts: Sequence[tuple[str, str]]) -> list[Choice]
 
 
 def _written(model: NamedModel, prompts: Sequence[str]) -> list[Choice]:
-    choices = [read_choice(reply) for reply in model.generate(prompts, Sampling(max_new_tokens=NEW_TOKENS))]
+    first = model.generate(prompts, Sampling(max_new_tokens=NEW_TOKENS))
+    choices: list[Choice] = [read_choice(reply) for reply in first]
     unread = [number for number, choice in enumerate(choices) if not choice]
     room = min(THINKING, model.room // 2)
     if unread and room > NEW_TOKENS:
