@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from holdfast.analysis._computed_weights import computed_weights
+from holdfast.models.final_norm import final_norm
 from holdfast.models.loading import Pretrained
 
-FINAL_NORMS = ("norm", "final_layernorm", "final_layer_norm", "ln_f", "final_norm")  # as transformers names them
-INPUT_NORMS = ("input_layernorm", "ln_1", "self_attn_layer_norm")
+INPUT_NORMS = ("input_layernorm", "ln_1", "self_attn_layer_norm")  # as transformers names them
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class WordSpace:
     def promoted(self, directions: Tensor) -> Tensor:
         """Return how much directions [n, D] raise each word's logit through the final norm and the head: [n, V], up to a scale each."""
         head = self.pretrained.model.get_output_embeddings().weight
-        return self._normed(self._final, directions).to(head.device) @ head.float().T
+        return self._normed(final_norm(self.pretrained.model), directions).to(head.device) @ head.float().T
 
     @torch.no_grad()
     def read(self, directions: Tensor, attention: str) -> Tensor:
@@ -72,12 +72,6 @@ class WordSpace:
     def words(self, tokens: Sequence[int]) -> str:
         """Return tokens as text, a space between."""
         return " ".join(repr(self.pretrained.tokenizer.decode([token]).strip())[1:-1] for token in tokens)
-
-    @property
-    def _final(self) -> nn.Module | None:
-        # The shallowest of these names: blocks and heads have norms of their own deeper down.
-        names = [name for name in self.modules if name.rpartition(".")[2] in FINAL_NORMS]
-        return self.modules[min(names, key=lambda name: name.count("."))] if names else None
 
     @staticmethod
     def _normed(norm: Any, states: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from holdfast.weights.safetensors_files import shard, shards
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 LORA = "LORA"
+SIDE = "LEVI"  # a network beside the model, which is no type of PEFT's (`holdfast.models.side_network`)
 REFUSED = (
     "P_TUNING",
     "MULTITASK_PROMPT_TUNING",

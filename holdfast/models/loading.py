@@ -19,7 +19,7 @@ from transformers import AutoConfig, AutoTokenizer
 from transformers.pytorch_utils import Conv1D
 from transformers.utils import logging as hf_logging
 
-from holdfast.models import spread
+from holdfast.models import side_network, spread
 from holdfast.models.architecture import Architecture, architecture_of, of_config
 from holdfast.models.chat_date import fix_date
 from holdfast.models.describe import max_length
@@ -295,7 +295,11 @@ def save(pretrained: Pretrained, folder: Path) -> None:
     """Write weights (safetensors), configuration and tokenizer as transformers reads them, in the precision that the model is asked in.
 
     A model that was held in float32 to be trained is rounded in memory too: its training is over.
+
+    Raises:
+        ValueError: a network stands beside the model, which no plain model holds.
     """
+    side_network.refuse(pretrained.model, pretrained.source)
     # The parameters alone: buffers, such as the frequencies of rotary positions, are not written, and have to stay exact.
     for parameter in pretrained.model.parameters():
         if pretrained.loading.trained:
@@ -329,6 +333,11 @@ def merge(pretrained: Pretrained, adapter: Path) -> None:
     Raises:
         ValueError: the adapter lacks a tensor that its configuration asks for, or has it in another shape.
     """
+    if side_network.is_side(adapter):
+        side_network.read(pretrained.model, adapter)
+        pretrained.model.requires_grad_(False).eval()
+        pretrained.identity, pretrained.files = "", None
+        return
     if not pretrained.loading.plain:
         # Attached and not merged: the sum would be rounded to 4 or 8 bits once more, and weights on the disk would be written.
         if pretrained.loading.spread:

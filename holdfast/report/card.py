@@ -62,7 +62,9 @@ def card(run: Folder, architecture: LoadedAs, repo: str | None = None) -> str:
 
 
 def _metadata(run: Folder, summary: Summary) -> dict[str, Any]:
-    metadata: dict[str, Any] = {"library_name": "peft" if run.pieces and "model" not in run.pieces else "transformers"}
+    metadata: dict[str, Any] = {"library_name": "transformers" if "model" in run.pieces or not run.pieces else "peft"}
+    if _beside(run):
+        metadata["library_name"] = "holdfast"
     # A hub refuses a card whose base_model is no id; a relative path such as runs/a looks like one, so the disk is asked too.
     if HUB_ID.fullmatch(run.base_model) and not Path(run.base_model).exists():
         metadata["base_model"] = run.base_model
@@ -106,7 +108,8 @@ def _trained(run: Folder, summary: Summary) -> str:
 
 def _pieces(run: Folder) -> list[str]:
     """Return the weights in the folder, each in words with its path; a prompt for each target where there are several."""
-    pieces = [f"{KINDS[piece]} (`{piece}/`)" for piece in run.pieces if piece in KINDS]
+    kinds = KINDS | ({"adapter": "a network beside the model"} if _beside(run) else {})
+    pieces = [f"{kinds[piece]} (`{piece}/`)" for piece in run.pieces if piece in kinds]
     return pieces + [f"{PROMPTS.get(run.kind(path), 'a prompt')} ({_code(path + '/')})" for path in run.prompts]
 
 
@@ -140,6 +143,9 @@ def _loading(run: Folder, architecture: LoadedAs, repo: str | None) -> str:
     has = set(run.pieces)
     if not has:
         return "This folder holds scores and no weights."
+    if _beside(run):
+        code = f"import holdfast\n\nmodel = holdfast.load({_quoted(run.name)})"
+        return f"{_fenced(code, 'python')}\n\nThe network beside the model is no adapter of PEFT's: holdfast alone attaches it."
     start = (repo or f"{run.name}/model") if "model" in has else run.base_model or "BASE MODEL"
     code = [
         f"from transformers import {architecture.auto_class}, AutoTokenizer",
@@ -167,6 +173,11 @@ def _loading(run: Folder, architecture: LoadedAs, repo: str | None) -> str:
             code.append("# one of them at a time: load the model anew for another")
     text = _fenced("\n".join(code), "python")
     return text + (_removable(run, architecture, repo) if "prompt" in has else "")
+
+
+def _beside(run: Folder) -> bool:
+    """Return whether the adapter is a network beside the model, of a type of this library."""
+    return "adapter" in run.pieces and run.kind("adapter") == "LEVI"
 
 
 def _piece(run: Folder, path: str, repo: str | None) -> str:
