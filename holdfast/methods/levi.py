@@ -52,8 +52,12 @@ class Levi(Method):
         return ("adapter",)
 
     def beside(self, other: Method) -> str:
-        """Refuse another loss."""
-        return "each of its taps is trained by the token loss, which the other replaces" if other.replaces_loss else ""
+        """Refuse another loss, and factors of the tokens."""
+        if other.replaces_loss:
+            return "each of its taps is trained by the token loss, which the other replaces"
+        # The loop asks for factors once a forward, and the taps' losses are forwards of this method's own.
+        factors = type(other).token_factors is not Method.token_factors
+        return "the other's factors of the token loss would reach the last tap alone" if factors else ""
 
     def prepare(self, context: Context) -> None:
         """Put the network into the model, in place.

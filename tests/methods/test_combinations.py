@@ -33,6 +33,7 @@ SMALL = {
     "self_batch": 1,
     "max_new_tokens": 2,
     "length": 2,
+    "taps": 2,
 }
 
 

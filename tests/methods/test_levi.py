@@ -1,5 +1,6 @@
 """LEVI: the sum over its taps by hand, a model that stays what it was, and a network that is read again as it was trained."""
 
+import copy
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from holdfast.methods._combinations import check_combination
 from holdfast.methods.base import Context
 from holdfast.methods.dpo import Dpo
 from holdfast.methods.levi import Levi, mean_loss
+from holdfast.methods.token_weights import TokenWeights
 from holdfast.models import resolve, side_network
 from holdfast.models.side_network import SideNetwork, SideShape
 from holdfast.prefix.cache import shares
@@ -161,11 +163,25 @@ def test_a_run_leaves_a_network_that_is_loaded_again(tmp_path: Path, recipe: str
         load(str(folder))
 
 
+def test_a_copy_of_the_model_has_a_network_of_its_own() -> None:
+    """Methods that keep a copy of the start (kl_base) keep it: what trains is not read by the copy."""
+    model = tiny.pretrained().model
+    network = attached(model)
+    before, kept = logits(model), copy.deepcopy(model)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.1)
+    assert (logits(model) - before).abs().max() > 0.01
+    assert torch.equal(logits(kept), before)
+
+
 def test_what_makes_no_sense_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
         ValueError, match="levi makes no sense beside dpo: each of its taps is trained by the token loss"
     ):
         check_combination([Levi(), Dpo()])
+    with pytest.raises(ValueError, match=r"token_weights: the other's factors .* would reach the last tap alone"):
+        check_combination([Levi(), TokenWeights()])
     with pytest.raises(ValueError, match=r"levi\.taps=3: the model has 2 blocks; take fewer"):
         tiny.trainer(tmp_path, Levi()).train()
     pretrained = tiny.pretrained()
