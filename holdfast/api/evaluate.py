@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 
 from accelerate.utils import broadcast_object_list
 
-from holdfast.api.load import asking
+from holdfast.api.load import EngineName, asking
 from holdfast.api.measurement import Measurement
 from holdfast.api.tune import Run
 from holdfast.api.versions import library_versions
@@ -58,6 +58,7 @@ def evaluate(
     device: str = "auto",
     trust_remote_code: bool = False,
     overwrite: bool = False,
+    engine: EngineName = "transformers",
 ) -> list[Score]:
     """Return the scores of a model on tasks, without training; `model`, `prompt`, `base`, `dtype` and `device` are as in `load`.
 
@@ -66,7 +67,7 @@ def evaluate(
     Demonstrations are the first of the train split, the same for all items, sampled for each item, or the nearest to it by words
     (`nearest:FOLDER`: by a sentence-embedding model); in so many `sets`, the spread between which `Score.over_sets` says.
     With `metric`, one of `choice_rules.RULES`, answers are picked by that rule in all tasks whose items have choices.
-    With `decode` everything is asked of that technique around the model.
+    With `decode` everything is asked of that technique around the model; with the engine `vllm`, vLLM computes it.
     With `out`, `scores.jsonl`, `outputs.jsonl` and the harness's samples are written into that folder, which may hold no other
     measurement unless `overwrite` is on. A call that was killed goes on there: answers stand on the disk in parts of 1,024 items, which the
     processes of a launch share. Memory does not grow with the items.
@@ -74,10 +75,7 @@ def evaluate(
     Raises:
         ValueError: there is no such model, prompt or task, a task has nothing to ask, or `out` holds other results.
     """
-    if sets > 1 and demonstrations == "first":
-        raise ValueError(
-            f"{sets} sets of demonstrations are asked for, and the first ones are one set; ask for sampled or nearest demonstrations"
-        )
+    _check_options(sets, demonstrations, decode, engine)
     loaded = _tasks(tasks, metric)
     # Before the model is loaded, which may take minutes.
     check_askable(loaded, max(shots), demonstrations=demonstrations)
@@ -86,13 +84,15 @@ def evaluate(
         "command": "evaluate", "MODEL": name, "prompt": prompt and str(prompt), "base": base and str(base),
         "task": [[task.name, task.version] for task in loaded], "shots": sorted(shots), "limit": limit, "seed": seed,
         "demonstrations": demonstrations, "demonstration-sets": sets, "metric": metric, "decode": repr(decode), "dtype": dtype,
+        "engine": engine,
     }  # fmt: skip
     if claimed := out is not None and Measurement(Path(out), settings, pages=False, overwrite=overwrite):
         claimed.check()
     state = processes()
     where = None if out is None else Path(out)
     with asking(
-        model, prompt, base=base, dtype=dtype, device=device, trust_remote_code=trust_remote_code, out=where
+        model, prompt, base=base, dtype=dtype, device=device, trust_remote_code=trust_remote_code, out=where,
+        engine=engine,
     ) as measured, _folder(where) as folder:  # fmt: skip
         if claimed and state.is_main_process:
             claimed.claim()
@@ -118,6 +118,16 @@ def evaluate(
                 _write(folder, by_set[0], scores, loaded)
             shutil.rmtree(parts, ignore_errors=True)
     return scores
+
+
+def _check_options(sets: int, demonstrations: str, decode: Decoding | None, engine: str) -> None:
+    """Refuse options that make no sense together, before anything is read."""
+    if sets > 1 and demonstrations == "first":
+        raise ValueError(
+            f"{sets} sets of demonstrations are asked for, and the first ones are one set; ask for sampled or nearest demonstrations"
+        )
+    if engine == "vllm" and decode is not None:
+        raise ValueError("--engine vllm: gives no logits, which --decode works on; leave one of the two out")
 
 
 def _tasks(arguments: str | Path | Sequence[str | Path], rule: str | None) -> list[Task]:

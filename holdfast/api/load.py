@@ -4,7 +4,9 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
+from holdfast.api import vllm_model
 from holdfast.api.tune import Run
 from holdfast.inference.language_model import NamedModel
 from holdfast.inference.model import Model
@@ -16,6 +18,8 @@ from holdfast.models.precision import Loading
 from holdfast.prefix.attached import detached
 from holdfast.prompts.load import load_prompt
 from holdfast.results.run_folder import RunFolder
+
+EngineName = Literal["transformers", "vllm"]
 
 
 def load(
@@ -76,21 +80,33 @@ def asking(
     device: str = "auto",
     trust_remote_code: bool = False,
     out: Path | None = None,
+    engine: EngineName = "transformers",
 ) -> Iterator[NamedModel]:
     """Yield what a MODEL argument names, to be asked: the model itself (`load`), or one behind a server (`openai:URL#NAME`).
 
+    With the engine `vllm` a model that is here is computed by vLLM (`holdfast.api.vllm_model`).
     Answers of a server are kept until the block ends well, in `out` or in the user's cache, so that none is paid twice after a kill.
 
     Raises:
         ValueError: as `load`; or an option that sets how a model is loaded is given for one behind a server.
     """
     endpoint = None if isinstance(model, Run) else endpoint_of(str(model))
+    if endpoint is None and engine == "vllm":
+        vllm_model.check_options(dtype, device)
+        # On the processor, for its tokenizer, its limits and the vectors of words; vLLM reads the weights itself.
+        loaded = load(model, prompt=prompt, base=base, dtype=dtype, device="cpu", trust_remote_code=trust_remote_code)
+        argument = str(model.folder if isinstance(model, Run) else model)
+        yield vllm_model.on_vllm(
+            loaded, argument, None if base is None else str(base), trust_remote_code=trust_remote_code
+        )
+        return
     if endpoint is None:
         yield load(
             model, prompt=prompt, base=base, dtype=dtype, device=device, trust_remote_code=trust_remote_code
         )  # fmt: skip
         return
     loading = {"prompt": prompt, "base": base, "dtype": dtype != "auto", "device": device != "auto"}
+    loading |= {"engine": engine != "transformers"}
     if wrong := [name for name, value in loading.items() if value]:
         raise ValueError(
             f"{model}: {', '.join(wrong)}: is the server's business; leave it out here, and start the server with it"

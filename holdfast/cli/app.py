@@ -145,6 +145,7 @@ def evaluate(
     out: Out = None,
     dtype: options.Dtype = "auto",
     device: options.Device = "auto",
+    engine: options.Engine = "transformers",
     trust_remote_code: Trust = False,
     trust_code: TrustCode = False,
     json_: Json = False,
@@ -157,6 +158,7 @@ def evaluate(
     """Measure a model on tasks, with a soft prompt attached or not; or beside models that were tuned from it."""
     if against:
         others = {"--analyse": analyse, "--decode": decode, "--set": set_, "--base": base, "--metric": metric}
+        others |= {"--engine": engine != "transformers"}
         others |= {"--demonstrations": demonstrations != "first", "--seed": seed}
         if wrong := [name for name, value in others.items() if value]:
             raise ValueError(f"{', '.join(wrong)}: not with --against, which asks all models alike; leave it out")
@@ -188,7 +190,7 @@ def evaluate(
     scores = evaluate_model(
         model, tasks, prompt=prompt, base=base, shots=counts, limit=limit, seed=seed, demonstrations=demonstrations, sets=sets,
         metric=metric, decode=output.decoding(decode, set_), out=out, dtype=dtype, device=device,
-        trust_remote_code=trust_remote_code, overwrite=overwrite,
+        trust_remote_code=trust_remote_code, overwrite=overwrite, engine=engine,
     )  # fmt: skip
     if os.environ.get("RANK", "0") == "0":  # the processes of a launch have one answer between them
         output.scores(scores, json_, lambda: output.table(scores))
@@ -219,6 +221,7 @@ def generate(
     set_: options.DecodeSet = None,
     dtype: options.Dtype = "auto",
     device: options.Device = "auto",
+    engine: options.Engine = "transformers",
     trust_remote_code: Trust = False,
 ) -> None:
     """Batch inference: JSONL or lines in, JSONL out, prompt attached or not."""
@@ -230,7 +233,9 @@ def generate(
     content = input_.read_text(encoding="utf-8") if input_ else sys.stdin.read()
     texts = parse_prompts(content, str(input_ or "stdin"))
     technique = output.decoding(decode, set_)  # Before the model: a mistyped option should not wait for a download.
-    opened = asking(model, prompt, base=base, dtype=dtype, device=device, trust_remote_code=trust_remote_code)
+    opened = asking(
+        model, prompt, base=base, dtype=dtype, device=device, trust_remote_code=trust_remote_code, engine=engine
+    )
     with opened as loaded:
         outputs = (loaded if technique is None else technique.wrap(loaded)).generate(texts, sampling)
         # As many lines a prompt as samples, in the order in which `generate` returns them.

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -43,7 +43,7 @@ def methods(name: Name = None, json_: Json = False) -> None:
         _listing_or(name, explained_method, json_, RECIPES, METHODS)
 
 
-def method_records() -> list[dict[str, object]]:
+def method_records() -> Sequence[dict[str, Any]]:
     """Return the records of all recipes and methods, each with its group: first those that were measured best, then by what they are."""
     recipes = plugins.techniques(RECIPES)
     records = plugins.records(RECIPES, METHODS)

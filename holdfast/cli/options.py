@@ -87,6 +87,10 @@ Dtype = Annotated[
     Literal["auto", "fp32", "bf16", "fp16", "int8", "int4"],
     typer.Option(help="Precision of frozen weights, of asking and of what is written; auto: the checkpoint's own."),
 ]
+Engine = Annotated[
+    Literal["transformers", "vllm"],
+    typer.Option(help="Computes the answers; vllm needs holdfast[vllm] and a GPU, and has no beams and no --decode."),
+]
 Device = Annotated[
     str,
     typer.Option(

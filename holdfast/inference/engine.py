@@ -88,7 +88,9 @@ class Engine(Protocol):
     def finished(
         self, prompts: Sequence[tuple[int, ...]], stops: Stops, sampling: Sampling
     ) -> Iterator[tuple[tuple[int, ...], list[int]]] | None:
-        """Yield (prompt, new tokens) where this engine is quicker than token by token; return None where it is not."""
+        """Yield (prompt, new tokens) where this engine is quicker than token by token, a prompt's samples one after another; None where
+        it is not.
+        """
         ...
 
 

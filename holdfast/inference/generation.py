@@ -4,7 +4,7 @@ An engine says how prompts are batched and computes logits; which token follows 
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import chain
+from itertools import chain, islice
 
 from torch import Tensor
 
@@ -81,7 +81,9 @@ def _continued(
     """Yield (prompt, its continuations), batch by batch; `told` is called with a prompt, the number of its sample and the new tokens."""
     finished = engine.finished(prompts, stops, sampling)
     if finished is not None:
-        yield from ((tokens, [new]) for tokens, new in finished)
+        for tokens, new in finished:
+            # The samples of a prompt follow each other.
+            yield tokens, [new, *(again for _, again in islice(finished, sampling.samples - 1))]
         return
     limit, times = sampling.max_new_tokens, sampling.samples
     for batch in engine.batches(prompts, limit, sampling.width):

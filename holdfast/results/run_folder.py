@@ -69,7 +69,7 @@ class RunFolder:
 
     @property
     def judge_file(self) -> Path:
-        """What a judge says of two models, where one was asked."""
+        """The words of a judge on two models, where one was asked."""
         return self.path / "judge.json"
 
     @property

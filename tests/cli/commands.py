@@ -36,4 +36,5 @@ class Commands:
         with pytest.raises(SystemExit) as ended:
             main()
         code = ended.value.code
-        return Seen(code if isinstance(code, int) else 0, *self.capsys.readouterr())
+        shown = self.capsys.readouterr()
+        return Seen(code if isinstance(code, int) else 0, str(shown.out), str(shown.err))

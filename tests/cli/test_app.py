@@ -14,8 +14,8 @@ ROOT = Path(__file__).parents[2]
 FROZEN = """
 demo: --model --out --json
 tune: MODEL TASK --method --general --curate --edit --decode --probe --shots --limit --seed --curve --analyse --out --set --demonstrations --plan --noise-floor --overwrite --dtype --device --trust-remote-code --json
-evaluate: MODEL --prompt --base --task --shots --limit --seed --demonstrations --demonstration-sets --metric --analyse --decode --set --out --dtype --device --trust-remote-code --trust-code --json --against --target --overwrite
-generate: MODEL --prompt --base --input --max-new-tokens --stop --num-beams --temperature --top-k --top-p --samples --seed --decode --set --dtype --device --trust-remote-code
+evaluate: MODEL --prompt --base --task --shots --limit --seed --demonstrations --demonstration-sets --metric --analyse --decode --set --out --dtype --device --engine --trust-remote-code --trust-code --json --against --target --overwrite --judge --judge-labels
+generate: MODEL --prompt --base --input --max-new-tokens --stop --num-beams --temperature --top-k --top-p --samples --seed --decode --set --dtype --device --engine --trust-remote-code
 edit: BASE TUNED --edit --out --set
 compare: RUNS --floor --policy --summary --out --json
 study: MODEL --out --method --target --general --seeds --shots --limit --curve --analyse --match --demonstrations --jobs --executor --dtype --device --set --trust-code --json
