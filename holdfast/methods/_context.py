@@ -31,7 +31,7 @@ class Context:
 
     `model` holds the transformers model (`.model`) and the prompts that stand before its rows (`.prompts`); `rows` is a sample of
     the stage's training rows; `inputs` are the folders of the stages that stand in the method's own fields, by field name; `steps` is
-    the length of the stage.
+    the length of the stage, and `step` the number of the step, from 0: what is drawn by it is the same after a resume.
     """
 
     model: "PrefixModel"
@@ -39,6 +39,7 @@ class Context:
     rows: Sequence[Row] = ()
     inputs: Mapping[str, Path] = field(default_factory=dict)
     steps: int = 0
+    step: int = 0
 
     def language_model(self, prompt: int | None = None) -> "LanguageModel":
         """Return the model with its weights of now, text in and text out, behind the prompt of that number or none."""

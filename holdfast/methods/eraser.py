@@ -55,7 +55,7 @@ class Eraser(PromptTuning):
             raise ValueError(
                 "eraser: a model with an encoder writes answers to inputs, and no texts of its own to train on"
             )
-        self._step, self._texts, self._rows = 0, [], []
+        self._texts, self._rows = [], []
         self._base = frozen_copy(context.model.model)
         moved = context.weights_in(context.inputs["tuned"] / "model")
         with torch.no_grad():
@@ -78,9 +78,7 @@ class Eraser(PromptTuning):
             for row in encoded(self._texts, context):
                 tokens = row.tokens[:length]
                 self._rows.append(replace(row, tokens=tokens, weights=(0.0, *[1.0] * (len(tokens) - 1))))
-        # A generator a step, from its number: step n draws the same texts after a resume.
-        random = np.random.default_rng([self.seed, self._step])
-        self._step += 1
+        random = np.random.default_rng([self.seed, context.step])
         chosen = random.integers(len(self._rows), size=len(rows))
         return [replace(self._rows[i], prompt=row.prompt) for i, row in zip(chosen, rows, strict=True)]
 
@@ -91,12 +89,11 @@ class Eraser(PromptTuning):
         return output.total(divergence, base)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the texts, and the number of batches so far."""
-        return {"step": self._step, "texts": self._texts}
+        """Return the texts."""
+        return {"texts": self._texts}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on after that many batches, with these texts."""
-        self._step = state["step"]
+        """Go on with these texts."""
         # A state from before the first batch has none, and those that were written since stay.
         if state["texts"]:
             self._texts, self._rows = state["texts"], []

@@ -73,7 +73,7 @@ class Grpo(Method):
 
     def __post_init__(self) -> None:
         self._reward = find_rewards(self.reward)  # Before a model is loaded and has answered anything.
-        self._step, self._figures, self._kl, self._alike = 0, {}, (0.0, 0.0), 0
+        self._figures, self._kl, self._alike = {}, (0.0, 0.0), 0
 
     def beside(self, other: Method) -> str:
         """Refuse rows that nobody rewards."""
@@ -93,7 +93,6 @@ class Grpo(Method):
         """
         if not context.pretrained.architecture.one_sequence:
             raise ValueError("grpo: a model with an encoder is not reinforced here; tune it with --method full+kl_base")
-        self._step = 0
         self._start = frozen_start(context.model) if self.beta else None
 
     def batch(self, rows: list[Row], context: Context) -> list[Row]:
@@ -110,8 +109,7 @@ class Grpo(Method):
             return []
         tokenizer, written = context.pretrained.tokenizer, []
         # No two steps draw by the same seed: sample j is drawn by seed + j.
-        seed = self.seed * 1_000_003 + self._step * self.samples
-        self._step += 1
+        seed = self.seed * 1_000_003 + context.step * self.samples
         for stop in dict.fromkeys(row.example.template.stop for row in questions):
             sampling = Sampling(
                 self.max_new_tokens, stop, temperature=self.temperature, seed=seed, samples=self.samples
@@ -155,14 +153,6 @@ class Grpo(Method):
         """Return the step's rewards, lengths and divergence."""
         total, count = self._kl
         return self._figures | ({"kl_to_start": total / count} if count else {})
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the number of batches so far."""
-        return {"step": self._step}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on after that many batches."""
-        self._step = state["step"]
 
     def _note(self, rewards: Tensor, lengths: Sequence[int]) -> None:
         self._kl = (0.0, 0.0)

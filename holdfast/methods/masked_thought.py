@@ -1,7 +1,7 @@
 """Masked Thought: parts of the answer so far are hidden from the model that goes on with it."""
 
 from dataclasses import replace
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -51,7 +51,7 @@ class MaskedThought(Method):
         Raises:
             ValueError: the tokenizer has no padding token, and `by` is pad.
         """
-        self._step, self._steps = 0, context.steps
+        self._steps = context.steps
         tokenizer = context.pretrained.tokenizer
         if self.by == "pad":
             if tokenizer.pad_token_id is None:
@@ -67,9 +67,7 @@ class MaskedThought(Method):
 
     def batch(self, rows: list[Row], context: Context) -> list[Row]:
         """Return the rows with some of the read tokens replaced; what they predict, and how it is weighted, stays."""
-        # A generator a step, from its number: step n hides the same tokens after a resume.
-        random, rate = np.random.default_rng([self.seed, self._step]), self.probability(self._step)
-        self._step += 1
+        random, rate = np.random.default_rng([self.seed, context.step]), self.probability(context.step)
         return [self._masked(row, rate, random) for row in rows] if rate else rows
 
     def probability(self, step: int) -> float:
@@ -84,11 +82,3 @@ class MaskedThought(Method):
         tokens = np.array(row.tokens)
         tokens[hidden] = random.choice(self._instead, len(hidden))
         return replace(row, tokens=tuple(tokens.tolist()), targets=row.targets or row.tokens)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the number of batches so far."""
-        return {"step": self._step}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on after that many batches."""
-        self._step = state["step"]

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass as plain_dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -47,7 +47,6 @@ class Replay(Method):
     replay_cap: int = Field(default=0, ge=0, description="examples of each task at most, evenly spaced; 0 is all")
 
     def __post_init__(self) -> None:
-        self._step = 0
         names = self.replay_tasks.split(",") if isinstance(self.replay_tasks, str) else self.replay_tasks
         weights = names if isinstance(names, Mapping) else {name.strip(): 1.0 for name in names if name.strip()}
         # One form of all three: how a task was written must not change the run's folder.
@@ -77,7 +76,6 @@ class Replay(Method):
             ValueError: no file and no task; no text of two tokens; a task that cannot be read or has no train split; or texts, and the
                 model has an encoder.
         """
-        self._step = 0
         self._sources: list[_Source] = []
         if self.rate == 0:
             return
@@ -104,9 +102,7 @@ class Replay(Method):
         """Return drawn texts and examples, weighted so that they are `rate` of the total weight."""
         if self.rate == 0:
             return ()
-        # A generator a step, from its number: step n draws the same texts after a resume.
-        random = np.random.default_rng([self.seed, self._step])
-        self._step += 1
+        random = np.random.default_rng([self.seed, context.step])
         many = max(1, round(self.rate / (1 - self.rate) * len(rows)))
         shares = np.array([source.weight for source in self._sources])
         # Nothing is drawn for one source, so that texts alone are drawn as before there were tasks.
@@ -119,14 +115,6 @@ class Replay(Method):
                 weight = count / many * self.rate / (1 - self.rate) * total_weight(rows) / total_weight(chosen)
                 added += [Row(r.tokens, tuple(w * weight for w in r.weights), None, r.name) for r in chosen]
         return added
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the number of batches so far."""
-        return {"step": self._step}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on after that many batches."""
-        self._step = state["step"]
 
     def _texts(self, context: Context) -> list[Row]:
         """Return the texts as rows."""

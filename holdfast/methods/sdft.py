@@ -1,7 +1,7 @@
 """SDFT: the model is taught by itself, where it sees the answer as a demonstration."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from pydantic import Field
@@ -60,7 +60,6 @@ class Sdft(Method):
             raise ValueError(
                 "sdft: a model with an encoder is not taught by its own demonstrations here; use kl_base or l2_sp"
             )
-        self._step = 0
         self._teacher = frozen_start(context.model)
         self._read: dict[int | None, Row] = {}
 
@@ -72,8 +71,9 @@ class Sdft(Method):
             if row.labels:
                 groups.setdefault(row.group, []).append(row)
         pairs = [pair for group, pair in groups.items() if group is not None and len(pair) == 2]
-        sampling = Sampling(self.max_new_tokens, temperature=self.temperature, seed=self.seed * 1_000_003 + self._step)
-        self._step += 1
+        sampling = Sampling(
+            self.max_new_tokens, temperature=self.temperature, seed=self.seed * 1_000_003 + context.step
+        )
         self._read.clear()
         written = []
         for (plain, shown), (answer,) in zip(
@@ -94,11 +94,3 @@ class Sdft(Method):
     def units(self, rows: Sequence[Row]) -> float:
         """Return the number of answers."""
         return len(rows)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the number of batches so far."""
-        return {"step": self._step}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on after that many batches."""
-        self._step = state["step"]

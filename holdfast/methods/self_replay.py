@@ -45,7 +45,6 @@ class SelfReplay(Method):
     seed: int = Field(default=0, description="seed of the texts and of their order")
 
     def __post_init__(self) -> None:
-        self._step = 0
         self._texts: list[str] = []
 
     def prepare(self, context: Context) -> None:
@@ -54,7 +53,7 @@ class SelfReplay(Method):
         Raises:
             ValueError: the model has an encoder.
         """
-        self._step, self._texts, self._rows = 0, [], []
+        self._texts, self._rows = [], []
         if not self.coefficient:
             return
         if not context.pretrained.architecture.plain_texts:
@@ -72,9 +71,7 @@ class SelfReplay(Method):
             settings = (self.self_texts, self.self_length, self.self_chat, self.seed)
             self._texts = written("self_replay", context.language_model(), *settings)
         self._rows = self._rows or encoded(self._texts, context)
-        # A generator a step, from its number: step n draws the same texts after a resume.
-        random = np.random.default_rng([self.seed, self._step])
-        self._step += 1
+        random = np.random.default_rng([self.seed, context.step])
         chosen = [self._rows[i] for i in random.integers(len(self._rows), size=self.self_batch)]
         weight = 1 / sum(len(row.tokens) - 1 for row in chosen)
         return [Row(row.tokens, (0.0, *[weight] * (len(row.tokens) - 1)), name=row.name) for row in chosen]
@@ -85,12 +82,11 @@ class SelfReplay(Method):
         return self.coefficient * output.total(divergence, base)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the texts, and the number of batches so far."""
-        return {"step": self._step, "texts": self._texts}
+        """Return the texts."""
+        return {"texts": self._texts}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on after that many batches, with these texts."""
-        self._step = state["step"]
+        """Go on with these texts."""
         # A state from before the first batch has none, and those that were sampled since stay.
         if state["texts"]:
             self._texts, self._rows = state["texts"], []

@@ -60,27 +60,17 @@ class Somf(OverTunedModels):
             ValueError: as for every method over tuned models.
         """
         super().prepare(context)
-        self._step = 0
         for part in self._parts.values():
             # A copy that is taken now, in eval mode, has equal logits everywhere, so that dividing by the mean leaves the changes whole.
             part.active = self.reference == "tuned"
 
     def batch(self, rows: list[Row], context: Context) -> list[Row]:
         """Return the rows; the masks of the step are drawn."""
-        # Once a step, from its number: however often the weights are asked for, and after a resume, it is the same mask.
-        random = torch.Generator().manual_seed((self.seed << 32) + self._step)
-        self._step += 1
+        # Once a step: however often the weights are asked for, it is the same mask.
+        random = torch.Generator().manual_seed((self.seed << 32) + context.step)
         for part in self._parts.values():
             part.draw(random)  # pyright: ignore[reportCallIssue]
         return rows
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the number of steps so far."""
-        return {"step": self._step}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on after that many steps."""
-        self._step = state["step"]
 
 
 class _Masked(Combination):

@@ -95,9 +95,11 @@ def whole_groups(rows: Sequence[Row]) -> list[list[Row]]:
     return list(groups.values())
 
 
-def through_methods(rows: list[Row], methods: Sequence[Method], contexts: Sequence[Context]) -> list[Row]:
-    """Return the rows of a step: the stream's as the methods change them, and then those that methods add."""
-    pairs = list(zip(methods, contexts, strict=True))
+def through_methods(
+    rows: list[Row], methods: Sequence[Method], contexts: Sequence[Context], step: int = 0
+) -> list[Row]:
+    """Return the rows of a step (from 0): the stream's as the methods change them, and then those that methods add."""
+    pairs = [(method, replace(context, step=step)) for method, context in zip(methods, contexts, strict=True)]
     for method, context in pairs:
         rows = method.batch(rows, context)
     added: list[Row] = []

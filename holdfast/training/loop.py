@@ -171,7 +171,7 @@ class Trainer:
         began = time.perf_counter()
         self.model.train()
         rate = self.settings.set_rate(self.optimizer, step)
-        rows = self._taught(step, through_methods(self.stream.batch(step), self.methods, self._contexts))
+        rows = self._taught(step, through_methods(self.stream.batch(step), self.methods, self._contexts, step))
         loss = self._forwards(rows, Divisors.of(rows, self.methods))
         total = float(self.accelerator.reduce(loss, "sum"))  # pyright: ignore[reportArgumentType]
         if not math.isfinite(total):

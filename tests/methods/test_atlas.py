@@ -193,8 +193,8 @@ def test_the_draws_are_concrete_with_a_mean_of_one(tmp_path: Path, tuned: list[P
     run = trained(tmp_path, method, steps=0)
     parts: list[Any] = [part.train() for part in method._parts.values()]
     masks = []
-    for _ in range(2):
-        method.batch([], Context(run.model, run.pretrained))
+    for step in range(2):
+        method.batch([], Context(run.model, run.pretrained, step=step))
         masks.append(torch.cat([part.mask().detach().flatten() for part in parts]))
     assert not torch.equal(*masks)
     assert float(masks[0].min()) >= 0

@@ -206,4 +206,3 @@ def test_the_budget_counts_replayed_texts_and_leaves_their_draw_alone(
     monkeypatch.setattr(memory, "kept_per_token", dear)
     assert run._kept_per_token(tiny.rows(8)) == 7.0
     assert len(seen) == 2
-    assert replay.state_dict() == {"step": 0}

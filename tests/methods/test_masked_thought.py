@@ -26,9 +26,8 @@ def prepared(steps: int = 100, **fields: object) -> tuple[MaskedThought, Context
 
 def test_labels_weights_and_inputs_are_those_of_plain_training() -> None:
     method, context = prepared(rate=1.0)
-    method.load_state_dict({"step": 99})
     plain = tiny.rows(20)
-    rows = method.batch(plain, context)
+    rows = method.batch(plain, replace(context, step=99))
     for one, other in zip(label_tensors(rows), label_tensors(plain), strict=True):
         assert torch.equal(one, other)
     for row, before in zip(rows, plain, strict=True):
@@ -54,10 +53,9 @@ def test_the_share_that_is_hidden_is_the_rate_of_the_schedule() -> None:
     assert all(before <= after for before, after in pairwise(rates))
     assert max(rates) == rates[51] == 0.4
     assert rates[25] == pytest.approx(0.4 * 25 / 51)
-    method.load_state_dict({"step": 99})
     plain = tiny.rows(2000)
     hidden = labels = 0
-    for row in method.batch(plain, context):
+    for row in method.batch(plain, replace(context, step=99)):
         hidden += row.tokens.count(0)
         labels += len(row.labels)
     # Three standard deviations of the draw.
@@ -67,9 +65,8 @@ def test_the_share_that_is_hidden_is_the_rate_of_the_schedule() -> None:
 def test_the_model_predicts_the_true_answer_behind_the_hidden_one() -> None:
     """The loss of one row by transformers alone: hidden tokens in, the answer's own tokens as labels."""
     method, context = prepared(by="pad", rate=1.0)
-    method.load_state_dict({"step": 99})
     row = next(row for row in tiny.rows(20) if len(row.labels) == 3)
-    (masked,) = method.batch([row], context)
+    (masked,) = method.batch([row], replace(context, step=99))
     output = context.model([masked])
     with torch.no_grad():
         logits = context.model.model(torch.tensor([masked.tokens])).logits[0]

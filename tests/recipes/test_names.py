@@ -11,7 +11,7 @@ import torch
 
 from holdfast.methods.base import Context, Method
 from holdfast.methods.full import Full
-from holdfast.methods.replay import Replay
+from holdfast.methods.self_replay import SelfReplay
 from holdfast.plugins import METHODS, RECIPES, members, records, snake
 from holdfast.recipes.find import find_recipe
 from holdfast.recipes.plan import RecipePlan
@@ -126,15 +126,15 @@ def test_the_state_of_every_method_goes_over_to_a_fresh_one(kind: type[Method], 
 
 
 @pytest.mark.parametrize(
-    ("hook", "wrong"), [("state_dict", lambda self: {"step": 0}), ("load_state_dict", lambda self, state: None)]
+    ("hook", "wrong"), [("state_dict", lambda self: {"texts": []}), ("load_state_dict", lambda self, state: None)]
 )
 def test_a_method_that_forgets_its_state_is_noticed(
     hook: str, wrong: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Replay counts its batches: a fresh one would draw the texts of the first steps again."""
-    monkeypatch.setattr(Replay, hook, wrong)
+    """Self-replay keeps the texts of the start: a fresh one would have the trained model write them."""
+    monkeypatch.setattr(SelfReplay, hook, wrong)
     with pytest.raises(AssertionError):
-        check_its_state_goes_over(Replay, tmp_path)
+        check_its_state_goes_over(SelfReplay, tmp_path)
 
 
 def test_a_joining_method_takes_part_where_the_model_trains_and_its_fields_can_be_set() -> None:
