@@ -6,7 +6,8 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from transformers.pytorch_utils import Conv1D
 
 from holdfast.analysis._computed_weights import computed_weights
 from holdfast.models.final_norm import final_norm
@@ -45,7 +46,7 @@ class WordSpace:
         """Return a layer's weight as [outputs, inputs], in float32."""
         weight = self.weights[f"{name}.weight"].detach().float().cpu()
         # GPT-2's layers hold it the other way round.
-        return weight if isinstance(self.modules[name], nn.Linear) else weight.T
+        return weight.T if isinstance(self.modules[name], Conv1D) else weight
 
     @torch.no_grad()
     def promoted(self, directions: Tensor) -> Tensor:

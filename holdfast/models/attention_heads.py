@@ -5,6 +5,7 @@ from typing import Any
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
+BESIDE = "side_network"  # the attribute of a model that holds a network beside it (`holdfast.models.side_network`)
 PROJECTIONS = ("o_proj", "c_proj", "out_proj", "dense", "o")  # as transformers names what mixes the heads
 
 
@@ -18,7 +19,8 @@ def projections(model: Any) -> dict[str, nn.Module]:
     known = {}
     for name, module in model.named_modules():
         parent, _, end = name.rpartition(".")
-        attention = any("att" in part.lower() for part in parent.split("."))
+        # Of the model itself, and not of what stands beside it.
+        attention = any("att" in part.lower() for part in parent.split(".")) and not name.startswith(f"{BESIDE}.")
         # PEFT's layer stands in the place of the projection, and has it inside.
         if end in PROJECTIONS and attention and isinstance(getattr(module, "base_layer", module), nn.Linear | Conv1D):
             known[name] = module

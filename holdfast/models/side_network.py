@@ -20,9 +20,8 @@ from transformers.cache_utils import Cache, DynamicLayer
 from holdfast.atomic_files import whole_folder
 from holdfast.models import spread
 from holdfast.models.adapter import CONFIG, SIDE, WEIGHTS
+from holdfast.models.attention_heads import BESIDE as NAME
 from holdfast.models.final_norm import blocks, final_norm
-
-NAME = "side_network"  # the model's attribute
 
 
 @dataclass(frozen=True)
@@ -124,6 +123,8 @@ class SideNetwork(nn.Module):
 
     def _answer(self, norm: Any, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
         views, self._views, self._state = self._views, [], None
+        if not views:  # The norm was called by itself, on states of somebody's own.
+            return output
         last = len(self.depths) - 1
         # In training the loss of the last tap is the loop's own, whichever tap answers.
         every = self.shape.answer == "mean" and not self.training and self.tap is None
@@ -147,9 +148,10 @@ def build(model: Any, shape: SideShape) -> SideNetwork:
     """Return a new network, attached.
 
     Raises:
-        ValueError: the model's blocks cannot be built in small, or it has more taps than blocks.
+        ValueError: the model's blocks cannot be built in small, it has fewer blocks than taps, or a network stands beside it already.
     """
     spread.check_in_memory(model, "levi")
+    refuse(model, "levi")
     try:
         network = SideNetwork(model, shape)
     except (TypeError, AttributeError, KeyError, RuntimeError, NotImplementedError) as error:
@@ -200,6 +202,6 @@ def refuse(model: Any, what: str) -> None:
     """
     if hasattr(model, NAME):
         raise ValueError(
-            f"{what}: a side network (levi) is no part of the weights, so there is no plain model; evaluate, generate, load and serve its "
-            "adapter/ as it is"
+            f"{what}: a side network (levi) is no part of the weights, so there is no plain model to train, merge or save; evaluate, "
+            "generate, load and serve its adapter/ as it is"
         )

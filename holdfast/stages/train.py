@@ -16,6 +16,7 @@ from holdfast.atomic_files import write_text, writing
 from holdfast.evaluation import ask
 from holdfast.methods._combinations import loss_owner, parameter_choosing_method
 from holdfast.methods.base import Method, RowParts
+from holdfast.models import side_network
 from holdfast.models.loading import Pretrained
 from holdfast.models.precision import FP32, Loading
 from holdfast.plugins import snake
@@ -258,6 +259,7 @@ class Train(Stage):
         pretrained, give_back = inputs.loader.take(
             self.model, start, loading=loading, trust_remote_code=self.trust_remote_code, date=self.date
         )
+        side_network.refuse(pretrained.model, self.model)
         model = PrefixModel(pretrained.model)
         for number in range(len(self.prompts)):
             model.prompts.append(load.load_prompt(inputs[f"prompts.{number}"].prompt(), pretrained))

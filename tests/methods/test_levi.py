@@ -19,6 +19,8 @@ from holdfast.methods.dpo import Dpo
 from holdfast.methods.levi import Levi, mean_loss
 from holdfast.methods.token_weights import TokenWeights
 from holdfast.models import resolve, side_network
+from holdfast.models.attention_heads import projections
+from holdfast.models.final_norm import final_norm
 from holdfast.models.side_network import SideNetwork, SideShape
 from holdfast.prefix.cache import shares
 from holdfast.prefix.model import PrefixModel, by_path, capability_now
@@ -132,7 +134,14 @@ def test_rows_side_by_side_and_behind_a_cache_are_computed_as_alone(kind: str) -
         with torch.no_grad():
             again = torch.cat([again, model(again, use_cache=False).logits[:, -1:].argmax(-1)], 1)
     assert written.tolist() == again.tolist()
+    with torch.no_grad():
+        states = torch.randn(3, 32)
+        alone = final_norm(model)(states)
+    with pytest.raises(ValueError, match="levi: a side network"):
+        side_network.build(model, SHAPE)
+    assert len(projections(model)) == model.config.num_hidden_layers, "its heads are none of the model's"
     network.detach()
+    assert torch.equal(final_norm(model)(states), alone), "the norm by itself gives what it always gives"
     assert torch.equal(logits(model), before), "without the network the model is bit by bit what it was"
 
 
@@ -157,6 +166,8 @@ def test_a_run_leaves_a_network_that_is_loaded_again(tmp_path: Path, recipe: str
     assert "holdfast.load" in (run.folder / "README.md").read_text()
     with pytest.raises(ValueError, match=r"a side network .* so there is no plain model"):
         resolve.merged(str(folder))
+    with pytest.raises(ValueError, match=r"a side network .* no plain model to train"):
+        tune(str(folder), str(world / "goal"), "full", "none", shots=(0,), limit=2, out=tmp_path / "again")
     config = json.loads((folder / "adapter_config.json").read_text())
     (folder / "adapter_config.json").write_text(json.dumps(config | {"adapter": 9}))
     with pytest.raises(ValueError, match="adapter: belongs to another model"):
