@@ -142,7 +142,7 @@ def chance(summary: Summary) -> str:
         parts.append(f"{score.task} ({score.shots}-shot) {alone}, widened for {change.tests} changes {wide}")
     rest = f"; and {len(changes) - 4} more" if len(changes) > 4 else ""
     return (
-        f"Called neither gained nor lost although the own interval excludes zero, because of many changes one does so by chance: "
+        "Called neither gained nor lost although their own intervals exclude zero, as among so many changes some do by chance: "
         f"{'; '.join(parts)}{rest}. The widened interval decides."
     )
 

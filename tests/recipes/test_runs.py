@@ -276,7 +276,7 @@ def test_a_task_that_the_tokenizer_cannot_read_is_said_so(tmp_path: Path, capsys
     """To the lab's model most English words are one and the same token; its own tasks are not to be warned of."""
     lines = [json.dumps({"input": f"the film {i} was lovely", "target": "upwards"}) for i in range(4)]
     (tmp_path / "test.jsonl").write_text("\n".join(lines))
-    holdfast.evaluate("lab", ["lab:kind", str(tmp_path)], limit=2)
+    holdfast.evaluate("lab", ["lab:kind", str(tmp_path)], shots=(0,), limit=2)
     warned = capsys.readouterr().err
     assert "lab has no token for" in warned
     assert "'film'" in warned
