@@ -7,11 +7,11 @@ from typing import ClassVar
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from holdfast.curation._answers import prompts
 from holdfast.curation.base import STRICT, Curation, CurationContext
 from holdfast.inference.sampling import Sampling
 from holdfast.tasks.rewards import find_rewards
 from holdfast.tasks.task import Example
-from holdfast.tasks.templates import choose_demonstrations, render
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -48,15 +48,9 @@ class OwnPairs(Curation):
         """
         model, task, reward = context.model, context.task, find_rewards(self.reward)
         assert model is not None
-        prompts = []
-        for index, example in enumerate(examples):
-            shown = choose_demonstrations(
-                task.template, examples, self.shots, mode="first", seed=0, index=index, exclude=example
-            )
-            prompts.append(render(task.template, example, shown, model.tokenizer).prompt)
         stop, seed = task.template.stop, context.seed * 1_000_003
         sampling = Sampling(self.max_new_tokens, stop, temperature=self.temperature, seed=seed, samples=self.samples)
-        texts = iter(model.generate(prompts, sampling))
+        texts = iter(model.generate(prompts(examples, context, self.shots), sampling))
         pairs = []
         for index, example in enumerate(examples):
             answers = [next(texts).strip() for _ in range(self.samples)] + [example.target] * self.gold

@@ -8,6 +8,7 @@ from typing import ClassVar
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from holdfast.curation._answers import before_stop
 from holdfast.curation._texts import as_text
 from holdfast.curation.base import STRICT, Curation, CurationContext
 from holdfast.inference.language_model import LanguageModel
@@ -107,4 +108,4 @@ def _written(
         return []
     longest = max(FEWEST_NEW_TOKENS, *model.count_tokens([e.target for e in examples]))
     texts = model.generate([text.prompt for text in rendered], Sampling(2 * longest, stop))
-    return [text[: min((i for s in stop if (i := text.find(s)) >= 0), default=len(text))].strip() for text in texts]
+    return [before_stop(text, stop) for text in texts]

@@ -7,12 +7,12 @@ from typing import ClassVar, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from holdfast.curation._answers import before_stop, prompts
 from holdfast.curation.base import STRICT, Curation, CurationContext
 from holdfast.inference.language_model import LanguageModel
 from holdfast.inference.sampling import Sampling
 from holdfast.tasks.judges import find_judge, words
 from holdfast.tasks.task import Example
-from holdfast.tasks.templates import choose_demonstrations, render
 
 FEWEST_NEW_TOKENS = 4
 
@@ -58,18 +58,13 @@ class S3ft(Curation):
         """Return the examples in their order, without those that `otherwise` drops; `origin` begins with own, paraphrase or gold."""
         model, task = context.model, context.task
         assert model is not None
-        questions = []
-        for index, example in enumerate(examples):
-            shown = choose_demonstrations(
-                task.template, examples, self.shots, mode="first", seed=0, index=index, exclude=example
-            )
-            questions.append(render(task.template, example, shown, model.tokenizer).prompt)
+        questions = prompts(examples, context, self.shots)
         answered = self._right_answers(model, examples, questions, task.template.stop)
         rest = [i for i, answer in enumerate(answered) if answer is None] if self.paraphrase else []
         # `replace` and not `format`: a question may hold braces of its own.
-        prompts = [self.paraphrase.replace("{question}", questions[i]) for i in rest]
-        prompts = [p.replace("{answer}", examples[i].target) for p, i in zip(prompts, rest, strict=True)]
-        again = self._right_answers(model, [examples[i] for i in rest], prompts, task.template.stop)
+        rephrasing = [self.paraphrase.replace("{question}", questions[i]) for i in rest]
+        rephrasing = [text.replace("{answer}", examples[i].target) for text, i in zip(rephrasing, rest, strict=True)]
+        again = self._right_answers(model, [examples[i] for i in rest], rephrasing, task.template.stop)
         paraphrased = dict(zip(rest, again, strict=True))
         curated = []
         for i, example in enumerate(examples):
@@ -94,16 +89,11 @@ class S3ft(Curation):
         ]
         # All prompts in one call, with the limit of the longest; each answer is held against its own limit below.
         texts = model.generate(prompts, Sampling(max(limits), stop))
-        answers = [_before(text, stop) for text in texts]
+        answers = [before_stop(text, stop) for text in texts]
         counts = model.count_tokens(answers)
         checked = zip(answers, examples, counts, limits, strict=True)
         judge = find_judge(self.judge, self.threshold)
         return [a if count < limit and sensible(a, e) and judge(a, e) else None for a, e, count, limit in checked]
-
-
-def _before(text: str, stop: Sequence[str]) -> str:
-    """Return the text before the first stop string, without space at its ends."""
-    return text[: min((i for s in stop if (i := text.find(s)) >= 0), default=len(text))].strip()
 
 
 def sensible(answer: str, example: Example) -> bool:

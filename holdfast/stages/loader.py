@@ -48,17 +48,9 @@ class Loader:
             self._key, self._held = key, make()
         return self._held
 
-    def take(
-        self,
-        argument: str,
-        stage: Path | None = None,
-        *,
-        loading: Loading = AUTO,
-        trust_remote_code: bool = False,
-        date: str | None = None,
-    ) -> tuple[Pretrained, Callable[[], None]]:
-        """Return the same as `load`, to be changed at will: nobody else has it. And a function that gives it back, unchanged."""
-        pretrained = self.load(argument, stage, loading=loading, trust_remote_code=trust_remote_code, date=date)
+    def lend(self, pretrained: Pretrained) -> Callable[[], None]:
+        """Leave the model that was loaded last to whoever asked for it, to be changed at will; return what gives it back, unchanged."""
+        assert pretrained is self._held, "another model was loaded since"
         key, before = self._key, _state(pretrained)
         self.release()
 
@@ -67,7 +59,7 @@ class Loader:
             if _state(pretrained) == before:
                 self._key, self._held = key, pretrained
 
-        return pretrained, give_back
+        return give_back
 
 
 def _state(pretrained: Pretrained) -> dict[str, tuple[object, ...]]:

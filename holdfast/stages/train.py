@@ -254,12 +254,13 @@ class Train(Stage):
     def _begin(
         self, tasks: Sequence[Task], inputs: Inputs, loading: Loading
     ) -> tuple[Pretrained, PrefixModel, Stream | Mixture, Callable[[], None]]:
-        """Return what training starts from: the model behind the prompts of earlier stages, and the rows; and `Loader.take`'s way back."""
+        """Return what training starts from: the model behind the prompts of earlier stages, and the rows; and what gives the model back."""
         start = inputs["start"].weights().parent if "start" in inputs else None
-        pretrained, give_back = inputs.loader.take(
+        pretrained = inputs.loader.load(
             self.model, start, loading=loading, trust_remote_code=self.trust_remote_code, date=self.date
         )
         side_network.refuse(pretrained.model, self.model)
+        give_back = inputs.loader.lend(pretrained)
         model = PrefixModel(pretrained.model)
         for number in range(len(self.prompts)):
             model.prompts.append(load.load_prompt(inputs[f"prompts.{number}"].prompt(), pretrained))

@@ -43,10 +43,12 @@ def test_a_run_loads_its_model_no_more_often_than_training_changes_it(
 def test_a_model_that_was_taken_out_comes_back_unchanged_or_not_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("holdfast.models.resolve.load", lambda *_, **__: tiny.pretrained())
     loader = Loader()
-    first, give_back = loader.take("model")
+    first = loader.load("model")
+    give_back = loader.lend(first)
     give_back()
     assert loader.load("model") is first
-    second, give_back = loader.take("model")
+    second = loader.load("model")
+    give_back = loader.lend(second)
     assert second is first
     with torch.no_grad():
         next(second.model.parameters()).add_(0)  # a write in place, even one that changes no number
