@@ -4,7 +4,7 @@ BIN := .venv/bin
 export OMP_NUM_THREADS ?= 2
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: faults fuzz soak serve-load audit sbom demo test lint bench browser slow real site install
+.PHONY: scale-test faults fuzz soak serve-load audit sbom demo test lint bench browser slow real site install
 
 install: .venv/installed
 
@@ -25,6 +25,10 @@ real: install
 
 slow: install
 	$(BIN)/python -m pytest -m slow
+
+# What goes past one process, and past memory; docs/scale.md says what each test holds.
+scale-test: install
+	$(BIN)/python -m pytest -m "slow or not slow" tests/scale tests/training/test_processes.py tests/studies/test_ray.py
 
 # What is killed, spoilt and repeated many times; docs/reliability.md has the last results.
 faults: install

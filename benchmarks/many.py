@@ -1,10 +1,11 @@
 """Seconds and memory of an evaluation over three decades of items, and of a study's page over its runs, with the exponents that fit.
 
-    python -m benchmarks.many [--small] [--out FILE]
+    python -m benchmarks.many [--small] [--only CASE] [--model FOLDER] [--out FILE]
 
-The model is a script that answers at once (from a table), so that what is measured is everything around it: questions, answers, statistics,
-files. Each size runs in a process of its own; seconds are of the processor, memory is the most above what was held before. The exponent is
-the slope of the logarithms between the two largest sizes: 1 is linear, 0 flat.
+By default a script answers at once, so that what is measured is everything around a model: questions, answers, statistics, files; with a
+model its own time comes on top (choices of one token). Each size runs in a process of its own; seconds are of the processor, memory is the
+most above what a first small evaluation took. The exponent is the slope of the logarithms by least squares: 1 is linear, 0 flat. `--out`
+adds to what the file has; docs/scale.md takes its table from benchmarks/results.
 """
 
 import argparse
@@ -19,6 +20,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from benchmarks import harness
 from holdfast.api import evaluate as api
 from holdfast.inference.language_model import Origin, Progress
@@ -28,8 +31,8 @@ from holdfast.results.scores import Score, write_jsonl
 from holdfast.studies import results
 from holdfast.studies.plan import Arm
 
-ITEMS, RUNS = (1_000, 10_000, 100_000), (10, 100, 1_000)
-SMALL_ITEMS, SMALL_RUNS = (100, 1_000), (4, 16)
+ITEMS, RUNS = (10_000, 100_000, 1_000_000), (10, 100, 1_000)
+SMALL_ITEMS, SMALL_RUNS = (1_000, 10_000), (4, 16)
 ARMS, STEPS = 5, (25, 50, 100, 200)
 PAGE_SECONDS, PAGE_BYTES = 5.0, 5_000_000  # A page of 1,000 runs: the goal.
 
@@ -137,8 +140,8 @@ def _scores(number: int, luck: float) -> list[Score]:
 
 
 def exponent(sizes: Sequence[int], values: Sequence[float]) -> float:
-    """The slope between the logarithms of the two largest sizes."""
-    return math.log(values[-1] / values[-2]) / math.log(sizes[-1] / sizes[-2])
+    """e of values ~ sizes ** e, by least squares in logarithms."""
+    return float(np.polyfit(np.log(sizes), np.log(values), 1)[0])
 
 
 def main() -> None:
@@ -146,22 +149,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.many", description=__doc__)
     parser.add_argument("--small", action="store_true", help="seconds instead of minutes")
     parser.add_argument("--only", choices=("evaluation", "page"))
+    parser.add_argument("--model", default="", help="ask this model and no script; one decade less")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    record: dict[str, Any] = {"date": datetime.date.today().isoformat(), "threads": harness.THREADS}
-    sizes = {"evaluation": SMALL_ITEMS if options.small else ITEMS, "page": SMALL_RUNS if options.small else RUNS}
+    items = SMALL_ITEMS if options.small or options.model else ITEMS
+    sizes = {"evaluation": items, "page": SMALL_RUNS if options.small else RUNS}
     for name, counts in sizes.items():
         if options.only not in (None, name):
             continue
+        model = f", {options.model!r}" if options.model and name == "evaluation" else ""
+        case = f"{name} by {Path(options.model).name}" if model else name
         rows = []
         for count in counts:
-            rows.append({"size": count} | harness.in_process(f"from benchmarks import many; many.{name}({count})"))
-            print(json.dumps({"case": name} | rows[-1]), flush=True)
+            rows.append(
+                {"size": count} | harness.in_process(f"from benchmarks import many; many.{name}({count}{model})")
+            )
+            print(json.dumps({"case": case} | rows[-1]), flush=True)
         slopes = {key: round(exponent(counts, [row[key] for row in rows]), 2) for key in rows[0] if key != "size"}
-        print(json.dumps({"case": name, "exponents": slopes}), flush=True)
-        record[name] = {"rows": rows, "exponents": slopes}
-    if options.out:
-        options.out.write_text(json.dumps(record, indent=1) + "\n")
+        print(json.dumps({"case": case, "exponents": slopes}), flush=True)
+        if options.out:
+            record = json.loads(options.out.read_text()) if options.out.exists() else {}
+            record |= {"date": datetime.date.today().isoformat(), "threads": harness.THREADS}
+            record[case] = {"rows": rows, "exponents": slopes}
+            options.out.write_text(json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":

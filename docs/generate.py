@@ -1,5 +1,6 @@
 """Write the generated pages from the code: `python docs/generate.py` where holdfast is installed. A test compares them."""
 
+import json
 import re
 from pathlib import Path
 
@@ -123,7 +124,46 @@ every pair that is not refused. Two methods that both choose the parameters are 
 {reasons}
 """
 
-GENERATED = {"cli.md": command_line, "methods.md": methods, "combinations.md": combinations}
+
+def many_items() -> str:
+    """Seconds and memory of evaluations over decades of items, from the newest results of `benchmarks.many`."""
+    results = sorted((HERE.parent / "benchmarks" / "results").glob("*-many.json"))[-1]
+    record = json.loads(results.read_text())
+    parts = [MANY_ITEMS.format(date=record["date"], file=results.name)]
+    for case, content in record.items():
+        if not case.startswith("evaluation"):
+            continue
+        model = case.partition(" by ")[2]
+        answers = f"{model} answers (two choices of one token)" if model else "A script answers"
+        parts.append(f"{answers}:\n\n{ITEMS_HEADER}")
+        for row in content["rows"]:
+            megabytes = (f"{row[key] / 1e6:,.0f}" for key in ("memory", "most", "written"))
+            parts.append(
+                f"| {row['size']:,} | {row['seconds']:,.1f} | {row['size'] / row['seconds']:,.0f} | {' | '.join(megabytes)} |"
+            )
+        fitted = content["exponents"]
+        parts.append(
+            f"\nExponents: seconds {fitted['seconds']:.2f}, memory of the process {fitted['most']:.2f}, files {fitted['written']:.2f}.\n"
+        )
+    return "\n".join(parts)
+
+
+MANY_ITEMS = """# Evaluations of many items
+
+Generated from `benchmarks/results/{file}` ({date}) by `python docs/generate.py`; measured by `python -m benchmarks.many`. `evaluate` of
+one task at 0 shots into a folder, each size in a process of its own, one thread. Seconds are of the processor; the machine was shared.
+Memory is the most that the process held: above a first evaluation of 100 items, and in all. Exponents are slopes of logarithms over all
+sizes: 1 is linear, 0 flat. docs/scale.md says what is held and what is not.
+"""
+ITEMS_HEADER = """| items | seconds | items a second | memory above, MB | in all, MB | outputs.jsonl, MB |
+| ---: | ---: | ---: | ---: | ---: | ---: |"""
+
+GENERATED = {
+    "cli.md": command_line,
+    "methods.md": methods,
+    "combinations.md": combinations,
+    "many-items.md": many_items,
+}
 
 if __name__ == "__main__":
     for name, make in GENERATED.items():

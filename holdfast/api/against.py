@@ -22,7 +22,7 @@ from holdfast.report.run.page import write_comparison, write_page
 from holdfast.results.evidence import Evidence, Fingerprint, write_evidence
 from holdfast.results.run_folder import RunFolder, write_results
 from holdfast.results.score import score
-from holdfast.results.scores import Circumstances, Output
+from holdfast.results.scores import Circumstances, StoredOutputs
 from holdfast.stages.evaluate import Evaluate
 from holdfast.stages.loader import Loader
 from holdfast.stages.stage import exclusive
@@ -147,12 +147,11 @@ def against(
     with exclusive(folder, "another command works here; waiting for it to end"):
         measurement.claim(folders)
         root, loader = RunFolder(folder).stages, Loader()
-        answers = first.outputs(root, loader)
+        # As files: of many items the answers are not held.
+        base_answers = first.answers_file(root, loader)
         for model, path in zip(models, folders, strict=True):
-            outputs = list(answers)
-            for evaluation in model.evaluations(first):
-                outputs += evaluation.outputs(root, loader)
-            _write(path, outputs, model, first)
+            answers = [evaluation.answers_file(root, loader) for evaluation in model.evaluations(first)]
+            _write(path, StoredOutputs([base_answers, *answers]), model, first)
         # Once all are measured, so that the judge is loaded once.
         if judging is not None:
             for model, path in zip(models, folders, strict=True):
@@ -178,7 +177,7 @@ def _settings(first: Evaluate, models: Sequence[TunedModel]) -> dict[str, Any]:
     }
 
 
-def _write(folder: Path, outputs: Sequence[Output], tuned: TunedModel, first: Evaluate) -> None:
+def _write(folder: Path, outputs: StoredOutputs, tuned: TunedModel, first: Evaluate) -> None:
     """Write scores, answers, page, card and the evidence for all of it."""
     folder.mkdir(parents=True, exist_ok=True)
     tasks, versions = [ref.task for ref in first.tasks], library_versions(first.model, tuned.argument)

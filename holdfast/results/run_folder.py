@@ -8,12 +8,13 @@ from typing import Any
 
 from holdfast.results.record_lines import read_objects, to_record
 from holdfast.results.run_log import read_log
-from holdfast.results.scores import Output, Score, read_outputs, read_scores, write_jsonl
-from holdfast.results.symptoms import mark
+from holdfast.results.scores import Output, Score, StoredOutputs, read_scores, some_outputs, write_jsonl
+from holdfast.results.symptoms import marked
 from holdfast.tasks.task import Task
 from holdfast.tasks.yaml_files import read_yaml
 
 AGAIN = "give the command of the run again"
+SHOWN = 100_000  # answers from which a page is made: of more, an even part
 PIECES = ("model", "prompt", "adapter")  # the weights that a run, or one of its stages, may leave
 
 
@@ -201,18 +202,18 @@ class Folder:
 
 
 def write_results(
-    folder: Path, outputs: Sequence[Output], scores: Sequence[Score], tasks: Iterable[Task]
-) -> list[Output]:
-    """Write `scores.jsonl` and `outputs.jsonl` into a folder; return the outputs that were written.
+    folder: Path, outputs: Iterable[Output], scores: Sequence[Score], tasks: Iterable[Task]
+) -> StoredOutputs:
+    """Write `scores.jsonl` and `outputs.jsonl` into a folder; return the outputs that were written. `outputs` are gone through twice.
 
     Answers of weights along the way are left out: their scores are what is kept. Each answer to a general task is marked where it is in
     the format of the tuned task, which decides the examples on the page.
     """
-    marked = mark((output for output in outputs if output.step is None), tasks)
+    layout = RunFolder(folder)
     # The scores last: a folder that has them counts as finished, and then its answers must be there.
-    write_jsonl(RunFolder(folder).outputs_file, marked)
-    write_jsonl(RunFolder(folder).scores_file, scores)
-    return marked
+    write_jsonl(layout.outputs_file, (output for output in marked(outputs, tasks) if output.step is None))
+    write_jsonl(layout.scores_file, scores)
+    return StoredOutputs([layout.outputs_file])
 
 
 def read(path: str | Path) -> Folder:
@@ -226,7 +227,7 @@ def read(path: str | Path) -> Folder:
     if not layout.scores_file.exists():
         raise ValueError(_no_scores(path))
     scores = _scores(path)
-    outputs = read_outputs(path) if layout.outputs_file.exists() else []
+    outputs, left_out = some_outputs(layout.outputs_file, SHOWN) if layout.outputs_file.exists() else ([], 0)
     log = read_log(layout.log_file)
     # Two models that were compared have no configuration of a run; what was measured stands in the evidence.
     files = [path for path in (layout.config_file, layout.evidence_file) if path.exists()]
@@ -239,6 +240,11 @@ def read(path: str | Path) -> Folder:
         sentence
         for missing, sentence in (
             (not outputs, "outputs.jsonl (the answers, item by item): no examples are shown."),
+            (
+                bool(left_out),
+                f"{left_out:,} answers of many: examples and counts of single items are of {len(outputs):,} others, evenly spaced; the "
+                "scores are of all, and all stand in outputs.jsonl.",
+            ),
             (
                 not log.points and not layout.evidence_only,
                 "log.jsonl (the course of training): no training curves are shown.",

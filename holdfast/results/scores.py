@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
@@ -194,6 +194,28 @@ def read_outputs(path: Path) -> list[Output]:
         ValueError: there is no such file, or a line is no output; with file, line and field.
     """
     return _read(Output, path, "outputs.jsonl")
+
+
+def some_outputs(path: Path, most: int) -> tuple[list[Output], int]:
+    """Return the answers of a file, at most about `most` of them, and the number of those left out.
+
+    Of many, they are those of every so-manieth item, of all models alike.
+
+    Raises:
+        ValueError: a line is no output; with file, line and field.
+    """
+    with path.open("rb") as file:
+        count = sum(1 for _ in file)
+    every = max(1, -(-count // most))
+    lines = (line for line in read_objects(path, AGAIN) if every == 1 or _index(line.values) % every == 0)
+    outputs = [to_record(Output, line, AGAIN) for line in lines]
+    return outputs, count - len(outputs) if every > 1 else 0
+
+
+def _index(values: Mapping[str, Any]) -> int:
+    index = values.get("index")
+    # Kept where it is none, so that the reader of the whole line says what is wrong.
+    return index if isinstance(index, int) else 0
 
 
 def _read(record_type: type[RecordType], path: Path, name: str) -> list[RecordType]:

@@ -7,7 +7,7 @@ All numbers are symptoms: they describe the answers and do not mark them.
 
 import string
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
 
@@ -142,17 +142,22 @@ def mark(outputs: Iterable[Output], tasks: Iterable[Task]) -> list[Output]:
 
     Left as they are: the tuned tasks' own outputs, ranked choices, and tasks where the tuned tasks have no answers of their own.
     """
-    outputs = list(outputs)
+    return list(marked(list(outputs), tasks))
+
+
+def marked(outputs: Iterable[Output], tasks: Iterable[Task]) -> Iterator[Output]:
+    """Yield what `mark` returns, one output at a time; `outputs` are gone through twice."""
     known = {task.name: task for task in tasks}
-    targets = [known[name] for name in dict.fromkeys(o.task for o in outputs if o.role == "target") if name in known]
-    general = [task for name, task in known.items() if any(o.task == name and o.role == "general" for o in outputs)]
+    # A dict and not a set, so that the order is that of the outputs.
+    roles = dict.fromkeys((output.task, output.role) for output in outputs)
+    targets = [known[name] for name, role in roles if role == "target" and name in known]
+    general = [known[name] for name, role in roles if role == "general" and name in known]
     foreign = {task.name: foreign_to_all(targets, task) for task in general}
-    return [
-        replace(o, scores={**o.scores, "format_share": float(in_format(o, foreign[o.task]))})
-        if o.role == "general" and foreign.get(o.task) and written(o) is not None
-        else o
-        for o in outputs
-    ]
+    for o in outputs:
+        if o.role == "general" and foreign.get(o.task) and written(o) is not None:
+            yield replace(o, scores={**o.scores, "format_share": float(in_format(o, foreign[o.task]))})
+        else:
+            yield o
 
 
 def _share(name: str, flags: Sequence[bool], theirs: Sequence[bool] | None) -> tuple[Estimate, Estimate | None]:

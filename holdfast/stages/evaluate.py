@@ -28,6 +28,7 @@ from holdfast.prefix.model import PrefixModel
 from holdfast.prompts import load
 from holdfast.results import symptoms
 from holdfast.results.metrics import metric
+from holdfast.results.run_folder import RunFolder
 from holdfast.results.scores import Output, PromptState, Role, read_outputs
 from holdfast.stages.edit_model import EditModel
 from holdfast.stages.loader import Loader, weights_of
@@ -182,6 +183,10 @@ class Evaluate(Stage):
     def outputs(self, root: Path, loader: Loader | None = None) -> list[Output]:
         """Return the answers; the stage is run where that was not done."""
         return read_outputs(execute(self, root, loader))
+
+    def answers_file(self, root: Path, loader: Loader | None = None) -> Path:
+        """Return the file of the answers; the stage is run where that was not done."""
+        return RunFolder(execute(self, root, loader)).outputs_file
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,7 @@ def restore_random_state_of(process: int, states: Sequence[dict[str, Any]]) -> N
 def write(
     folder: Path,
     step: int,
-    parameters: Mapping[str, nn.Parameter],
+    parameters: Mapping[str, Tensor],
     optimizer: Mapping[str, Any],
     methods: list[dict[str, Any]],
     random_states: list[dict[str, Any]],

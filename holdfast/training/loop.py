@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from holdfast.methods._combinations import loss_owner
@@ -29,8 +30,9 @@ from holdfast.training.interrupt import Interrupt
 from holdfast.training.log import Log
 from holdfast.training.look import Measure, Progress, look
 from holdfast.training.loss import Divisors, token_loss, weighed
+from holdfast.training.placement import Replicas, Shards
 from holdfast.training.preparation import contexts_of, prepare, set_dropout
-from holdfast.training.processes import on_cpu, processes
+from holdfast.training.processes import noticing_lost_processes, on_cpu, processes, shards_weights
 from holdfast.training.settings import TrainSettings
 
 
@@ -66,7 +68,7 @@ class Trainer:
         points = self.settings.points
         if self.settings.keep_floor is not None and not progress.step:
             self._check_best(0, progress, log)  # Where no later weights keep enough, these are the ones to keep.
-        with Interrupt() as interrupt, contextlib.closing(log):
+        with Interrupt() as interrupt, contextlib.closing(log), noticing_lost_processes(self.stage):
             for step in range(progress.step, self.settings.steps):
                 if progress.ended(self.settings):
                     break
@@ -77,8 +79,8 @@ class Trainer:
                 if look or step + 1 in points or interrupted:
                     # Before anything is written: a checkpoint with NaN in it would be resumed from again and again.
                     self._check_weights(step + 1)
-                if step + 1 in points and self.accelerator.is_main_process:
-                    checkpoint.write_file(self._moving, checkpoint.point(self.folder, step + 1))
+                if step + 1 in points:
+                    self._write(checkpoint.point(self.folder, step + 1))
                 if look:  # Interrupted or not: a run that goes on from here would never look at these weights again.
                     self._check_best(step + 1, progress, log)
                 if look or interrupted:
@@ -92,7 +94,8 @@ class Trainer:
                     log.say(message)
                     raise KeyboardInterrupt(message)
         if progress.best_step is not None:
-            checkpoint.read_into(self._moving, self.folder / checkpoint.BEST)
+            self.placement.load(load_file(self.folder / checkpoint.BEST))
+        self.placement.finish()
         self.model.eval()
         return progress
 
@@ -124,7 +127,11 @@ class Trainer:
         groups, self._moving = prepare(self._contexts, self.methods, settings.seed)
         set_dropout(self.model.model, settings.dropout)
         self.model.prompts.to(self.device)  # what methods added
-        self.wrapped, self.optimizer = accelerator.prepare(self.model, settings.make_optimizer(groups))
+        sharded = shards_weights() and accelerator.num_processes > 1
+        self.placement = (
+            Shards(accelerator, self._moving, self.methods) if sharded else Replicas(accelerator, self._moving)
+        )
+        self.wrapped, self.optimizer = self.placement.prepare(self.model, groups, settings.make_optimizer)
         return accelerator
 
     def _budget(self) -> int:
@@ -182,7 +189,7 @@ class Trainer:
         # Before clipping, so that gradients which a method removes do not shorten those that it keeps.
         for method in self.methods:
             method.after_backward(self.model)
-        norm = float(self.accelerator.clip_grad_norm_(list(self._moving.values()), self.settings.clip) or 0.0)
+        norm = self.placement.clip(self.settings.clip)
         if not math.isfinite(norm):  # The loss can be finite all the same: the root of zero has no slope, say.
             raise ValueError(
                 f"{self.stage}: the gradient of step {step + 1} is not finite (its norm is {norm}), so training stopped before the step "
@@ -202,7 +209,7 @@ class Trainer:
     def _check_weights(self, step: int) -> None:
         """Raise a ValueError where a parameter holds NaN or an infinity."""
         for name, parameter in self._moving.items():
-            if not bool(parameter.isfinite().all()):
+            if not self.placement.finite(parameter):
                 raise ValueError(
                     f"{self.stage}: after step {step} the weights of {name} are not finite, so nothing was written of them; "
                     f"try a smaller {self._setting('learning_rate')} (it is {self.settings.learning_rate:g})"
@@ -234,7 +241,7 @@ class Trainer:
             try:
                 return self._accumulate(parts, divisors, world)
             except (RuntimeError, MemoryError) as error:
-                if not memory.out_of_memory(error):
+                if not (memory.out_of_memory(error) and self.placement.retries):
                     raise
             # Outside the except block: the error's traceback held the tensors of the forward that failed.
             self.budget = memory.halved(parts, self.stage.partition("-")[0], world)
@@ -246,12 +253,12 @@ class Trainer:
 
     def _accumulate(self, parts: Sequence[Sequence[Row]], divisors: Divisors, world: int) -> Tensor:
         loss = torch.zeros((), device=self.device)
-        for i, part in enumerate(parts):
-            last = i + 1 == len(parts)
+        forwards = self.placement.parts(parts)
+        for i, (part, factor) in enumerate(forwards):
             # Gradients are exchanged once a step, in its last backward pass; the passes before only add them up in each process.
-            with contextlib.nullcontext() if last else self.accelerator.no_sync(self.wrapped):
-                part_loss = self._loss(self.wrapped, part, divisors)
-                # DistributedDataParallel averages gradients over processes, and the divisors are already those of them all.
+            with self.placement.adding(self.wrapped, last=i + 1 == len(forwards)):
+                part_loss = self._loss(self.wrapped, part, divisors) * factor
+                # Gradients are averaged over processes, and the divisors are already those of them all.
                 self.accelerator.backward(part_loss * world)
             loss += part_loss.detach()
         return loss
@@ -290,24 +297,30 @@ class Trainer:
     def _check_best(self, step: int, progress: Progress, log: Log) -> None:
         if self.validate is None:
             return
-        seen = look(self.model, self.validate, self.retention, self.accelerator)
+        with self.placement.looking():
+            seen = look(self.model, self.validate, self.retention, self.accelerator)
         if not math.isfinite(seen.value):
             raise ValueError(
                 f"{self.stage}: the validation score after step {step} is {seen.value}, so no weights can be chosen by it; look at the "
                 f"validation examples, or try a smaller {self._setting('learning_rate')} (it is {self.settings.learning_rate:g})"
             )
         log.validation(step, seen.value, seen.retention)
-        if progress.best_yet(step, seen, self.settings.keep_floor) and self.accelerator.is_main_process:
-            checkpoint.write_file(self._moving, self.folder / checkpoint.BEST)
+        if progress.best_yet(step, seen, self.settings.keep_floor):
+            self._write(self.folder / checkpoint.BEST)
+
+    def _write(self, path: Path) -> None:
+        """Write the parameters that move; every process comes here."""
+        tensors = self.placement.whole()
+        if self.accelerator.is_main_process:
+            checkpoint.write_file(tensors, path)
 
     def _save(self, step: int, progress: Progress) -> None:
         progress.step = step
         states = gather_object([checkpoint.random_state()])
+        tensors, moments = self.placement.whole(), self.placement.optimizer_state(self.optimizer)
         if self.accelerator.is_main_process:
             methods = [method.state_dict() for method in self.methods]
-            checkpoint.write(
-                self.folder, step, self._moving, self.optimizer.state_dict(), methods, states, vars(progress)
-            )
+            checkpoint.write(self.folder, step, tensors, moments, methods, states, vars(progress))
         # Only the main process writes, and at the end of training all read the best weights.
         self.accelerator.wait_for_everyone()
 
@@ -326,8 +339,8 @@ class Trainer:
                     f"{path.name} was written by {len(states)} processes and is continued by {world}: every step has the same rows, but "
                     "dropout draws other numbers, and sums are rounded otherwise"
                 )
-            checkpoint.copy_into(self._moving, saved.tensors)
-            self.optimizer.load_state_dict(saved.state["optimizer"])
+            self.placement.load(saved.tensors)
+            self.placement.load_optimizer(self.optimizer, saved.state["optimizer"])
             for method, state in zip(self.methods, saved.state["methods"], strict=True):
                 method.load_state_dict(state)
             checkpoint.restore_random_state_of(self.accelerator.process_index, states)

@@ -1,7 +1,10 @@
 """The processes of one launch: `torchrun`, `accelerate launch`, or just this one."""
 
 import os
+import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache
 
@@ -12,6 +15,7 @@ from accelerate.utils import parse_flag_from_env
 # While one process evaluates, the others wait in a collective operation, for hours maybe; the usual limit is 10 to 30 minutes.
 # A process that dies is noticed at once all the same: the launcher ends the others.
 PATIENCE = timedelta(days=7)
+SHARDS = "HOLDFAST_SHARDS"  # Set for this process where a launcher asked for FSDP2.
 
 
 def processes() -> PartialState:
@@ -19,9 +23,9 @@ def processes() -> PartialState:
 
     Raises:
         ValueError: there are several, and they cannot be connected: each would train alone, and all write the same files. Or the launcher
-            wants to spread weights over them, which the loop does not do.
+            wants to spread weights over them otherwise than the loop can.
     """
-    _refuse_shards()
+    _take_over_shards()
     state = PartialState(cpu=on_cpu(), timeout=PATIENCE)
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world > 1 and state.num_processes == 1:
@@ -33,14 +37,54 @@ def processes() -> PartialState:
     return state
 
 
-def _refuse_shards() -> None:
-    """Refuse launchers that shard weights: methods, checkpoints and exports read whole ones, and would read a share of them."""
-    for name, variable in (("FSDP", "ACCELERATE_USE_FSDP"), ("DeepSpeed", "ACCELERATE_USE_DEEPSPEED")):
-        if parse_flag_from_env(variable):
+def shards_weights() -> bool:
+    """Return whether the launch asks for weights that are spread over the processes, as FSDP2 does.
+
+    Raises:
+        ValueError: it asks for that as FSDP1 or DeepSpeed do.
+    """
+    _take_over_shards()
+    return parse_flag_from_env(SHARDS)
+
+
+def _take_over_shards() -> None:
+    """Do what Accelerate's FSDP2 would do in its stead, and refuse other ways to shard weights.
+
+    Accelerate shards a transformers model alone; here prompts stand before it, and their frozen weights stand beside those that move.
+    """
+    refused = {"DeepSpeed": parse_flag_from_env("ACCELERATE_USE_DEEPSPEED")}
+    fsdp = parse_flag_from_env("ACCELERATE_USE_FSDP")
+    refused["FSDP1"] = fsdp and os.environ.get("FSDP_VERSION", "1") != "2"
+    for name, wanted in refused.items():
+        if wanted:
             raise ValueError(
-                f"{name}: weights that are sharded over processes cannot be trained yet; launch without it (each process then holds the "
-                "whole model), or train prompts and LoRA over --device spread (docs/scale.md)"
+                f"{name}: is not supported; launch with FSDP2 (fsdp_version: 2, docs/examples/launch/fsdp2.yaml), or without it: each "
+                "process then holds the whole model"
             )
+    if fsdp:
+        os.environ[SHARDS] = "true"
+        del os.environ["ACCELERATE_USE_FSDP"]
+
+
+@contextmanager
+def noticing_lost_processes(what: str) -> Iterator[None]:
+    """Say in one line where another process of the launch was killed, instead of what the library says of its connections.
+
+    Raises:
+        ValueError: that happened within; `what` is what goes on with the same command.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        state = PartialState()
+        if state.num_processes == 1 or not re.search(
+            r"gloo|NCCL|connection closed|ProcessGroup", str(error), re.IGNORECASE
+        ):
+            raise
+        raise ValueError(
+            f"{what}: another of the {state.num_processes} processes has ended (killed, out of memory, or by an error of its own); the "
+            "same command goes on from the last checkpoint"
+        ) from error
 
 
 def on_cpu() -> bool:

@@ -16,7 +16,8 @@ from holdfast.evaluation import answer_files
 from holdfast.evaluation.answer_files import AskedTask, Share, ask_cells, join
 from holdfast.evaluation.matrix import PART, Asking
 from holdfast.evaluation.progress import AskingProgress
-from holdfast.results import cell_answers
+from holdfast.report.run.page import write_page
+from holdfast.results import cell_answers, run_folder
 from holdfast.results.cell_answers import CellAnswers
 from holdfast.results.metrics import metric
 from holdfast.results.score import score
@@ -180,6 +181,25 @@ def test_a_file_that_is_written_to_while_it_is_asked_is_noticed(folder: Path, mo
         file.write("{}\n")
     with pytest.raises(ValueError, match="was written to while it was read; give the command again"):
         task.splits["test"][5]
+
+
+def test_a_page_of_many_items_holds_an_even_part_of_them_and_says_so(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api.evaluate("scripted", folder, out=tmp_path / "out")
+    whole = run_folder.read(tmp_path / "out")
+    assert len(whole.outputs) == ITEMS
+    assert not any("evenly spaced" in sentence for sentence in whole.absent)
+    monkeypatch.setattr(run_folder, "SHOWN", 1000)
+    part = run_folder.read(tmp_path / "out")
+    assert [output.index for output in part.outputs] == list(range(0, ITEMS, 4))
+    assert part.scores == whole.scores
+    said = [sentence for sentence in part.absent if "evenly spaced" in sentence]
+    assert said == [
+        "2,379 answers of many: examples and counts of single items are of 793 others, evenly spaced; the scores are of all, and all stand "
+        "in outputs.jsonl."
+    ]
+    assert "2,379 answers of many" in write_page(tmp_path / "out").read_text()
 
 
 # Statistics beyond the items that are held one by one.

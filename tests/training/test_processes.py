@@ -84,12 +84,11 @@ def test_a_launcher_that_starts_one_process_for_several_is_said(
 
 
 @pytest.mark.parametrize(
-    ("name", "variable"), [("FSDP", "ACCELERATE_USE_FSDP"), ("DeepSpeed", "ACCELERATE_USE_DEEPSPEED")]
+    ("name", "variable"), [("FSDP1", "ACCELERATE_USE_FSDP"), ("DeepSpeed", "ACCELERATE_USE_DEEPSPEED")]
 )
-def test_a_launcher_that_would_shard_the_weights_is_refused_in_one_line(
+def test_a_launcher_that_would_shard_the_weights_otherwise_is_refused_in_one_line(
     monkeypatch: pytest.MonkeyPatch, name: str, variable: str
 ) -> None:
-    """Methods and checkpoints would take a share of a weight for all of it."""
     monkeypatch.setenv(variable, "true")
-    with pytest.raises(ValueError, match=f"{name}: weights that are sharded over processes cannot be trained yet"):
+    with pytest.raises(ValueError, match=f"{name}: is not supported; launch with FSDP2"):
         processes.processes()

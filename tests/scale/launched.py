@@ -1,0 +1,78 @@
+"""Started by a launcher from test_processes: processes train in several ways and evaluate, and leave in a folder what came of it."""
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks import many
+from holdfast.api import evaluate as api
+from holdfast.methods.base import Method
+from holdfast.methods.full import Full
+from holdfast.models import loading
+from holdfast.prompts.soft_prompt import SoftPrompt
+from holdfast.training.loop import Trainer
+from holdfast.training.processes import processes, shards_weights
+from tests.training import tiny
+
+SETTINGS = {"batch_size": 7, "token_budget": 16, "save_every": 2}
+ITEMS = 2500
+
+
+class Dies(Method):
+    """The last process is killed after step 5."""
+
+    taken = 0
+
+    def batch(self, rows: Any, context: Any) -> Any:
+        self.taken += 1
+        if self.taken == 6 and processes().process_index == processes().num_processes - 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return rows
+
+
+def trainer(folder: Path, *methods: Method, tied: bool = False, **settings: Any) -> Trainer:
+    """Full fine-tuning behind a frozen prompt, with a validation that the main process computes alone."""
+    loaded = tiny.pretrained(tie_word_embeddings=tied)
+    run = tiny.trainer(folder, Full(), *methods, model=loaded, **SETTINGS, **settings)
+    torch.manual_seed(3)
+    run.model.prompts.append(SoftPrompt(torch.randn(4, 32)))
+    run.validate = lambda model: float(sum(p.detach().double().abs().sum() for p in model.model.parameters()))
+    return run
+
+
+def trained(folder: Path, *methods: Method, **settings: Any) -> list[float]:
+    """Train; return sums of the final weights, which tell processes apart."""
+    run = trainer(folder, *methods, **settings)
+    run.train()
+    if processes().is_main_process:
+        loading.save(run.pretrained, folder / "model")
+    return [float(p.detach().double().sum()) for p in run.model.parameters()]
+
+
+def main(folder: Path) -> None:
+    state = processes()
+    torch.manual_seed(1000 + state.process_index)  # What is not seeded by the run itself would differ.
+    sums = {name: trained(folder / name, tied=name == "tied") for name in ("full", "tied")}
+    run = trainer(folder / "stopped", stop_at=0.0)  # Ends at its first look: a checkpoint after step 2.
+    run.train()
+    sums["gone on"] = trained(folder / "stopped")
+    if (folder / "of-others").exists():
+        sums["of others"] = trained(folder / "of-others")
+    api.asking = many.scripted
+    scores = api.evaluate("scripted", folder / "task", out=folder / "evaluated")
+    again = api.evaluate("scripted", folder / "task", limit=1500)
+    values = [scores[0].value, again[0].value, again[0].n]
+    found = {"world": state.num_processes, "shards": shards_weights(), "sums": sums, "scores": values}
+    (folder / f"process-{state.process_index}.json").write_text(json.dumps(found))
+
+
+if __name__ == "__main__":
+    if sys.argv[2:] == ["dies"]:
+        trained(Path(sys.argv[1]) / "killed", Dies())
+    else:
+        main(Path(sys.argv[1]))
