@@ -87,10 +87,10 @@ def evaluation(items: int, model: str = "") -> None:
         few = task(Path(name) / "few", 100, bool(model))
         if not model:
             api.asking = scripted
-        api.evaluate(model or "scripted", few, out=Path(name) / "first")
+        api.evaluate(model or "scripted", few, shots=(0,), out=Path(name) / "first")
         before = harness.resident("VmHWM")
         began, clock = time.process_time(), time.perf_counter()
-        (score,) = api.evaluate(model or "scripted", folder, out=Path(name) / "out")
+        (score,) = api.evaluate(model or "scripted", folder, shots=(0,), out=Path(name) / "out")
         seconds, wall = time.process_time() - began, time.perf_counter() - clock
         written = (Path(name) / "out/outputs.jsonl").stat().st_size
     assert score.n == items

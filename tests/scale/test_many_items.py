@@ -61,7 +61,7 @@ class Killed(many.Scripted):
 def test_a_killed_evaluation_asks_only_what_is_missing_and_ends_with_the_same_bytes(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    api.evaluate("scripted", folder, out=tmp_path / "whole")
+    api.evaluate("scripted", folder, shots=(0,), out=tmp_path / "whole")
 
     def dies_after(answers: int) -> Killed:
         model = Killed(answers)
@@ -76,11 +76,11 @@ def test_a_killed_evaluation_asks_only_what_is_missing_and_ends_with_the_same_by
     for answers in (2 * PART, 0, PART):
         dies_after(answers)
         with pytest.raises(KeyboardInterrupt):
-            api.evaluate("scripted", folder, out=tmp_path / "killed")
+            api.evaluate("scripted", folder, shots=(0,), out=tmp_path / "killed")
         assert not (tmp_path / "killed" / "scores.jsonl").exists()
     model = dies_after(100)  # what the three left
     capsys.readouterr()
-    api.evaluate("scripted", folder, out=tmp_path / "killed")
+    api.evaluate("scripted", folder, shots=(0,), out=tmp_path / "killed")
     assert model.left == 0
     assert f"{ITEMS} items, {3 * PART} of them asked before" in capsys.readouterr().err
     assert content(tmp_path / "killed") == content(tmp_path / "whole")
@@ -106,7 +106,7 @@ def test_what_was_asked_otherwise_is_asked_again(folder: Path, tmp_path: Path, m
         if "shots" in options:
             shutil.copy(folder / "test.jsonl", folder / "train.jsonl")
             options["limit"] = 5
-        api.evaluate("scripted", folder, out=tmp_path / "out", overwrite=True, **options)
+        api.evaluate("scripted", folder, out=tmp_path / "out", overwrite=True, **({"shots": (0,)} | options))
     with (folder / "test.jsonl").open("a") as file:
         file.write('{"input": "Repeat the number that stands here: 7", "target": "7"}\n')
     api.evaluate(
@@ -186,7 +186,7 @@ def test_a_file_that_is_written_to_while_it_is_asked_is_noticed(folder: Path, mo
 def test_a_page_of_many_items_holds_an_even_part_of_them_and_says_so(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    api.evaluate("scripted", folder, out=tmp_path / "out")
+    api.evaluate("scripted", folder, shots=(0,), out=tmp_path / "out")
     whole = run_folder.read(tmp_path / "out")
     assert len(whole.outputs) == ITEMS
     assert not any("evenly spaced" in sentence for sentence in whole.absent)

@@ -55,7 +55,7 @@ def one(tmp_path_factory: pytest.TempPathFactory) -> Path:
     launched.trainer(folder / "of-others", stop_at=0.0).train()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(api, "asking", many.scripted)
-        api.evaluate("scripted", folder / "task", out=folder / "evaluated")
+        api.evaluate("scripted", folder / "task", shots=(0,), out=folder / "evaluated")
     return folder
 
 
