@@ -15,6 +15,7 @@ DOWN = (
     "w2",
 )  # as transformers names what writes a block's output
 DIRECTIONS, WORDS, MOST = 10, 8, 10  # of a block's space; of a list; value vectors that are shown
+SAME = 0.5  # cosine above which a direction of the tuned model is that of the base
 STILL = 1e-3  # degrees, below which nothing has turned
 
 
@@ -50,7 +51,15 @@ def ffn_concepts(subject: Subject) -> list[Finding]:
         degrees = angle(before, after)
         spaces = [principal(vectors) for vectors in (before, after)]
         overlap = float((spaces[0][0].T @ spaces[1][0]).square().sum()) / spaces[0][0].shape[1]
-        lists = [concept(model, directions[:, 0]) for model, (directions, _) in zip((base, tuned), spaces, strict=True)]
+        direction, later = (directions[:, 0] for directions, _ in spaces)
+        direction = signed(base, direction)
+        # With the base's sign where it is nearly the same direction: by its own words the sign could turn where hardly anything did.
+        agreement = float(direction @ later)
+        later = later * (1 if agreement > 0 else -1) if abs(agreement) > SAME else signed(tuned, later)
+        lists = [
+            model.top(model.promoted(each[None])[0], WORDS)
+            for model, each in zip((base, tuned), (direction, later), strict=True)
+        ]
         findings += [
             Finding("turn", name, float(degrees.mean())),
             Finding("concept_overlap", name, overlap),
@@ -78,7 +87,7 @@ def principal(vectors: Tensor) -> tuple[Tensor, float]:
     return directions.flip(1)[:, :DIRECTIONS], float(values[-1]) / total if total else 0.0
 
 
-def concept(model: WordSpace, direction: Tensor) -> list[int]:
-    """Return the words of a direction [D]; of its two signs, that which promotes a word most."""
+def signed(model: WordSpace, direction: Tensor) -> Tensor:
+    """Return a direction [D] with that of its two signs which promotes a word most."""
     scores = model.promoted(direction[None])[0]
-    return model.top(scores if scores.max() >= -scores.min() else -scores, WORDS)
+    return direction if scores.max() >= -scores.min() else -direction

@@ -12,6 +12,8 @@ from holdfast.models.attention_heads import projections
 
 WORDS, MOST = 5, 5  # words of a list; heads of each circuit that are shown
 STILL = 1e-3  # degrees, below which nothing has turned
+SAME = 0.5  # cosine above which a direction of the tuned model is that of the base
+Directions = tuple[Tensor, Tensor]
 
 
 @analysis
@@ -42,7 +44,11 @@ def head_word_pairs(subject: Subject) -> list[Finding]:
             degrees, same = [], []
             for head in range(before.heads):
                 old, new = (layer.factors(circuit, head) for layer in (before, after))
-                pairs = [before.words(circuit, *old), after.words(circuit, *new)]
+                signed = before.signed(circuit, leading(*old))
+                pairs = [
+                    before.words(circuit, signed),
+                    after.words(circuit, aligned(leading(*new), signed) or after.signed(circuit, leading(*new))),
+                ]
                 degrees.append(turn(old, new))
                 same += [shared(first, second) for first, second in zip(*pairs, strict=True)]
                 texts = [
@@ -101,17 +107,34 @@ class HeadWeights:
             return self.matrices["q"][rows].T, self.matrices["k"][shared_rows].T
         return self.matrices["v"][shared_rows].T, self.matrices["o"][:, rows]
 
-    def words(self, circuit: str, first: Tensor, second: Tensor) -> tuple[list[int], list[int]]:
-        """Return the words at both sides of a circuit's leading pair of directions."""
-        source, drain = (direction[None].float() for direction in leading(first, second))
-        left = self.model.read(source, self.attention)[0]
-        right = (self.model.read(drain, self.attention) if circuit == "qk" else self.model.promoted(drain))[0]
-        # Both directions may change their sign together: that one is taken in which words of both sides stand out most.
-        sign = 1 if left.max() * right.max() >= left.min() * right.min() else -1
-        return self.model.top(sign * left, WORDS), self.model.top(sign * right, WORDS)
+    def scores(self, circuit: str, directions: Directions) -> Directions:
+        """Return each word's score [V] at both sides of a pair of directions."""
+        source, drain = (direction[None].float() for direction in directions)
+        read = self.model.read(source, self.attention)[0]
+        return read, (self.model.read(drain, self.attention) if circuit == "qk" else self.model.promoted(drain))[0]
+
+    def signed(self, circuit: str, directions: Directions) -> Directions:
+        """Return a pair of directions, which may change their sign together, with that at which words of both sides stand out most."""
+        left, right = self.scores(circuit, directions)
+        flips = left.max() * right.max() < left.min() * right.min()
+        return (-directions[0], -directions[1]) if flips else directions
+
+    def words(self, circuit: str, directions: Directions) -> tuple[list[int], list[int]]:
+        """Return the words at both sides of a pair of directions."""
+        left, right = self.scores(circuit, directions)
+        return self.model.top(left, WORDS), self.model.top(right, WORDS)
 
 
-def leading(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+def aligned(directions: Directions, like: Directions) -> Directions | None:
+    """Return a pair of unit directions with the sign of another pair that is nearly the same; None where it is another one."""
+    # By its own words the sign could turn where hardly anything did, and the other ends of the same directions would be listed.
+    agreement = sum(float(first @ second) for first, second in zip(directions, like, strict=True)) / 2
+    if abs(agreement) < SAME:
+        return None
+    return directions if agreement > 0 else (-directions[0], -directions[1])
+
+
+def leading(first: Tensor, second: Tensor) -> Directions:
     """Return the unit directions [D] with the largest singular value of `first @ second.T`, from its factors [D, d]."""
     # The circuit itself is [D, D] and of rank d: the decomposition is made of [d, d].
     (outer, inner), (outer2, inner2) = torch.linalg.qr(first), torch.linalg.qr(second)
