@@ -23,8 +23,11 @@ NAME = re.compile(r'"name"\s*:\s*"([^"]+)"')
 
 @dataclass(frozen=True)
 class Followed:
-    """One dialogue as a model was followed through it: its last prompt, the states by turn (its own and the right ones), what it
-    wrote, and the most new tokens of a call."""
+    """One dialogue as a model was followed through it: the last prompt, the states by turn (its own and the right ones), what it wrote,
+    and the most new tokens of a call.
+
+    The prompt is that with the right calls: the items of two models are compared, and each model's own calls are in what it wrote.
+    """
 
     rendered: Rendered
     states: str
@@ -43,7 +46,6 @@ class _Talk:
     states: list[State] = field(default_factory=list)
     readable: list[bool] = field(default_factory=list)
     written: list[str] = field(default_factory=list)
-    rendered: Rendered = field(default_factory=lambda: Rendered("", ""))
 
     @property
     def turns(self) -> Sequence[Any]:
@@ -83,9 +85,8 @@ def track(
     first_sampling = replace(sampling, stop=task.template.stop)
     for number in range(max(len(talk.turns) for talk in talks)):
         going = [talk for talk in talks if number < len(talk.turns)]
-        for talk in going:
-            talk.rendered = _render(model, task, talk, talk.functions, "")
-        answers = model.generate([talk.rendered.prompt for talk in going], first_sampling)
+        first = [_render(model, task, talk, talk.states, talk.functions).prompt for talk in going]
+        answers = model.generate(first, first_sampling)
         calls = [calls_in(without_thinking(answer)) for answer in answers]
         twice = [i for i, talk in enumerate(going) if talk.example.fields["call_steps"] == 2]
         named = [_named(going[i], answers[i]) for i in twice]
@@ -105,13 +106,13 @@ def track(
             talk.written.append(answer.strip())
     return [
         Followed(
-            talk.rendered,
+            _render(model, task, talk, right[:-1], talk.functions),
             write_states(talk.states, talk.readable),
-            write_states([turn["state"] for turn in talk.turns]),
+            write_states(right),
             "\n".join(talk.written),
             new,
         )
-        for talk in talks
+        for talk, right in ((talk, [turn["state"] for turn in talk.turns]) for talk in talks)
     ]
 
 
@@ -126,10 +127,16 @@ def _named(talk: _Talk, answer: str) -> list[Function]:
     return [function for function in talk.functions if function["name"] in names]
 
 
-def _render(model: LanguageModel, task: Task, talk: _Talk, functions: Sequence[Function], target: str) -> Rendered:
-    """Return the prompt of the turn that follows the states of a talk, with these functions in view."""
-    turns = talk.turns[: len(talk.states) + 1]
-    fields, _ = conversation(turns, talk.states, functions, ask=True)
+def _render(
+    model: LanguageModel,
+    task: Task,
+    talk: _Talk,
+    states: Sequence[State],
+    functions: Sequence[Function],
+    target: str = "",
+) -> Rendered:
+    """Return the prompt of the turn that follows these states, with these functions in view."""
+    fields, _ = conversation(talk.turns[: len(states) + 1], states, functions, ask=True)
     # Only a prompt is wanted: the spans that training weighs need not be told apart.
     template = replace(talk.example.template or task.template, loss="last")
     example = Example({**talk.example.fields, **fields}, target, template=template)
@@ -139,7 +146,8 @@ def _render(model: LanguageModel, task: Task, talk: _Talk, functions: Sequence[F
 def _forced(model: LanguageModel, task: Task, talk: _Talk, function: Function) -> tuple[str, str]:
     """Return the prompt that shows one function alone, and the beginning of a call of it, up to where its arguments begin."""
     name = function["name"]
-    rendered = _render(model, task, talk, [function], AssistantTurn("", None, ({"name": name, "arguments": {}},)).text)
+    call = AssistantTurn("", None, ({"name": name, "arguments": {}},)).text
+    rendered = _render(model, task, talk, talk.states, [function], call)
     before, _, after = rendered.target.partition(name)
     return rendered.prompt, before + name + after.partition("{}")[0].rstrip()
 

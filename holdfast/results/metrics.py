@@ -375,7 +375,7 @@ METRICS: dict[str, Metric] = {
             "joint_goal_accuracy",
             1.0,
             _joint_goal,
-            total=lambda sums, n: sums[..., 0] / sums[..., 1],
+            total=lambda sums, n: sums[..., 0] / np.maximum(sums[..., 1], 1),
             signature_of=lambda _: (
                 "turns whose every slot is right|own earlier calls in the prompt|case and space do not count"
             ),

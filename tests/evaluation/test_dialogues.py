@@ -10,6 +10,7 @@ import pytest
 
 from holdfast.evaluation.matrix import evaluate
 from holdfast.results.metrics import metric
+from holdfast.results.score import score
 from holdfast.results.scores import Output
 from holdfast.tasks.dialogue_states import write_states
 from holdfast.tasks.dialogues import _first_values  # pyright: ignore[reportPrivateUsage]
@@ -102,7 +103,7 @@ def test_an_error_stays_in_the_state_and_in_the_prompt_of_every_later_turn(tmp_p
     [output] = evaluate(model, task)
     assert metric("joint_goal_accuracy").value([output]) == 0
     assert json.loads(output.output.split("\n")[-1]) == {"hotel": {"area": "south", "name": "inn 3", "stars": "4"}}
-    assert '{"name": "hotel", "arguments": {"area": "south", "name": "inn 3"}}' in output.input
+    assert '{"name": "hotel", "arguments": {"area": "south", "name": "inn 3"}}' in model.prompts[-1]
     assert (
         metric("joint_goal_accuracy").value(evaluate(knowing(task, arguments={"Four.": ' {"stars": 1}}'}), task))
         == 2 / 3
@@ -140,6 +141,18 @@ def test_the_first_step_need_only_name_the_function(tmp_path: Path) -> None:
     told = {"North?": '<tool_call>{"name": "hotel", "argum'}
     values = [metric("joint_goal_accuracy").value(evaluate(knowing(t, told=told), t)) for t in (task, changed(task, 1))]
     assert values == [1, 1 / 3]
+
+
+def test_two_models_that_call_otherwise_are_compared(tmp_path: Path) -> None:
+    """Their prompts differ by their own calls, and an item's `input` must not: else base and tuned count as asked in other words."""
+    task = load_task(str(folder(tmp_path)))
+    base = evaluate(knowing(task, arguments={"North?": ' {"area": "south"}}'}), task, role="target")
+    tuned = evaluate(knowing(task), task, role="target", variant="tuned")
+    assert base[0].input == tuned[0].input
+    assert '{"name": "hotel", "arguments": {"area": "north"}}' in base[0].input
+    scores = score([*base, *tuned], [task])
+    assert [(s.variant, s.value) for s in scores] == [("base", 1 / 3), ("tuned", 1)]
+    assert scores[1].delta == pytest.approx(2 / 3)
 
 
 def test_turns_count_alike_however_many_a_dialogue_has() -> None:
