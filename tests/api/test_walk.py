@@ -15,7 +15,7 @@ from transformers import LlamaModel
 import holdfast
 from holdfast.cli import app
 from holdfast.report.run import page
-from holdfast.results import score
+from holdfast.results import cell_answers
 from holdfast.stages import train
 from holdfast.training import loop
 from tests.recipes.worlds import write_world
@@ -59,7 +59,7 @@ def walks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Stack]:
             training=lambda _, functions: "_accumulate" in functions, asking=lambda files, _: "evaluation" in files,
         )  # fmt: skip
         watch(patch, loop, "token_loss", loss=lambda *_: True)
-        watch(patch, score, "single", scoring=lambda *_: True)
+        watch(patch, cell_answers, "single", scoring=lambda *_: True)
         watch(patch, page, "render", drawing=lambda *_: True)
         patch.setattr(sys, "argv", ["holdfast", *map(str, arguments)])
         with pytest.raises(SystemExit) as end:
