@@ -7,17 +7,66 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeVar
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass as checked
 
 from holdfast.tasks.error_list import Problems
 from holdfast.tasks.records import Record, kind
 
 SCHEMA = "schema.json"
 Function = Mapping[str, Any]
+Checked = TypeVar("Checked")
 ANY = " Write 'dontcare' only where the user says that any value will do."
 NAMES = " Write names exactly as they were said, and no pronoun in their place."
 TIMES = ("arrive", "leave", "time", "arriveby", "leaveat")
 EXAMPLES = 10  # values of an open slot that its description names
+
+
+@checked(config=ConfigDict(extra="ignore"))
+class Slot:
+    """A slot of a service, as a schema has it; those that are not informable are only asked for."""
+
+    name: Annotated[str, Field(min_length=1)]
+    description: str | None = None
+    possible_values: list[str | bool | int | float] | None = None
+    is_categorical: bool = False
+    is_informable: bool = True
+
+
+@checked(config=ConfigDict(extra="ignore"))
+class Intent:
+    """A wish that users may have of a service, with the slots that it needs."""
+
+    required_slots: list[str] = Field(default_factory=list)
+
+
+@checked(config=ConfigDict(extra="ignore"))
+class DialogueService:
+    """A domain, as a schema has it; `function` is the name of its function where that is another."""
+
+    service_name: Annotated[str, Field(min_length=1)]
+    slots: list[Slot]
+    description: str | None = None
+    intents: list[Intent] | None = None
+    function: str | None = None
+
+
+@checked(config=ConfigDict(extra="ignore"))
+class Parameters:
+    """The arguments of a function that is described as such."""
+
+    properties: Annotated[dict[str, dict[str, Any]], Field(min_length=1)]
+
+
+@checked(config=ConfigDict(extra="ignore"))
+class DescribedFunction:
+    """A function that a line of data describes itself."""
+
+    name: Annotated[str, Field(min_length=1)]
+    description: str
+    parameters: Parameters
 
 
 def function_of(service: Mapping[str, Any]) -> Function:
@@ -26,36 +75,45 @@ def function_of(service: Mapping[str, Any]) -> Function:
     Raises:
         ValueError: the service has no name or no slots, or a slot is none.
     """
-    if "parameters" in service:
+    if isinstance(service, Mapping) and "parameters" in service:
+        validated(DescribedFunction, service)
         return service
-    name = service.get("service_name")
-    if not isinstance(name, str) or not name.strip():
-        raise ValueError("has no `service_name`; name the domain")
-    slots = service.get("slots")
-    if not isinstance(slots, list) or not any(isinstance(slot, dict) and _informs(slot) for slot in slots):
+    read = validated(DialogueService, service)
+    name = read.service_name
+    slots = [slot for slot in read.slots if slot.is_informable]
+    if not slots:
         raise ValueError(f"the service `{name}` has no slots, so there is nothing to track; list them in `slots`")
-    properties: dict[str, Any] = {}
-    for number, slot in enumerate(slots, 1):
-        if not isinstance(slot, dict) or not isinstance(slot.get("name"), str):
-            raise ValueError(f'slot {number} of `{name}` has no `name`; write {{"name": ..., "description": ...}}')
-        if _informs(slot):
-            short = without_service(slot["name"], name)
-            if short in properties:
-                raise ValueError(f"the service `{name}` has the slot `{short}` twice; rename one")
-            properties[short] = _parameter(short, slot)
-    intents = service.get("intents") or [{}]
-    required = [without_service(slot, name) for slot in intents[0].get("required_slots", ())]
-    description = f"{str(service.get('description') or name).rstrip('.')}.{ANY}{NAMES if 'name' in properties else ''}"
+    properties = {without_service(slot.name, name): _parameter(slot) for slot in slots}
+    if len(properties) < len(slots):
+        raise ValueError(f"the service `{name}` has a slot twice; rename one")
+    required = [without_service(slot, name) for slot in (read.intents or [Intent()])[0].required_slots]
+    description = f"{(read.description or name).rstrip('.')}.{ANY}{NAMES if 'name' in properties else ''}"
     return {
-        "name": re.sub(r"\W+", "_", service.get("function") or name),
+        "name": re.sub(r"\W+", "_", read.function or name),
         "description": description,
         "parameters": {
             "type": "object",
             "properties": properties,
-            "required": [s for s in required if s in properties],
+            "required": [slot for slot in required if slot in properties],
         },
         "service": name,
     }
+
+
+def validated(kind_of: type[Checked], value: object) -> Checked:
+    """Return a value as a class that pydantic checks.
+
+    Raises:
+        ValueError: it is none; says where in it, in one line.
+    """
+    try:
+        return TypeAdapter(kind_of).validate_python(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = value.get("service_name") or value.get("name") if isinstance(value, Mapping) else None
+        where = ".".join(str(part) for part in first["loc"] if not isinstance(part, str) or "[" not in part)
+        of = f" of `{name}`" if isinstance(name, str) and name else ""
+        raise ValueError(f"`{where or 'service'}`{of}: {first['msg'].lower().rstrip('.')}") from None
 
 
 def without_service(slot: str, service: str) -> str:
@@ -82,8 +140,6 @@ def read_schema(path: Path, problems: Problems) -> list[Function]:
         position = text.find(json.dumps(name)) if name else -1
         where = f"{path}:{text.count(chr(10), 0, position) + 1}" if position >= 0 else f"{path}: service {number}"
         try:
-            if not isinstance(service, dict):
-                raise ValueError(f"is {kind(service)}, not an object with `service_name` and `slots`")
             function = function_of(service)
             if any(function["name"] == other["name"] for other in functions):
                 raise ValueError(f"the function `{function['name']}` is there already; name each service once")
@@ -98,20 +154,16 @@ def with_schema(records: Sequence[Record], functions: Sequence[Function]) -> lis
     return [Record(r.where, {"functions": list(functions), **r.values}) if "turns" in r.values else r for r in records]
 
 
-def _informs(slot: Mapping[str, Any]) -> bool:
-    return bool(slot.get("is_informable", True))
-
-
-def _parameter(name: str, slot: Mapping[str, Any]) -> dict[str, Any]:
+def _parameter(slot: Slot) -> dict[str, Any]:
     """Return a slot as a parameter: its values are listed where they are closed, and some of them described where they are open."""
-    values = [str(value) for value in slot.get("possible_values") or ()]
-    description = str(slot.get("description") or name)
-    if name.replace(" ", "").lower() in TIMES:
+    values = [str(value) for value in slot.possible_values or ()]
+    description = slot.description or slot.name
+    if slot.name.rpartition("-")[2].replace(" ", "").lower() in TIMES:
         description += " (HH:mm)"
     # By names of JSON Schema alone: templates of models print or refuse others.
     boolean, integer = {"yes", "no"} & set(values), {"1", "2", "3", "4", "5"} & set(values)
     parameter: dict[str, Any] = {"type": "boolean" if boolean else "integer" if integer else "string"}
-    if slot.get("is_categorical") and values:
+    if slot.is_categorical and values:
         return {**parameter, "description": description, "enum": values}
     if values:
         description += f", such as {', '.join(values[:EXAMPLES])}"

@@ -6,10 +6,13 @@ Source: Li et al. 2024, "Large language models as zero-shot dialogue state track
 import json
 from collections.abc import Mapping, Sequence
 from itertools import chain
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass as checked
 
 from holdfast.tasks.conversation import read_conversation
-from holdfast.tasks.dialogue_schema import SCHEMA, Function, function_of, without_service
+from holdfast.tasks.dialogue_schema import SCHEMA, Function, function_of, validated, without_service
 from holdfast.tasks.dialogue_states import State, merged
 from holdfast.tasks.error_list import nearest
 from holdfast.tasks.records import kind
@@ -148,16 +151,44 @@ def _first_values(slots: Mapping[str, Any]) -> dict[str, Any]:
     return {slot: value[0] if isinstance(value, list) else value for slot, value in slots.items()}
 
 
+@checked(config=ConfigDict(extra="ignore"))
+class FrameState:
+    """The values of one service's slots, each a list of what counts as right."""
+
+    slot_values: dict[str, Any] = Field(default_factory=dict)
+
+
+@checked(config=ConfigDict(extra="ignore"))
+class Frame:
+    """A service in a turn, and its state where the turn is a user's."""
+
+    service: str
+    state: FrameState | None = None
+
+
+@checked(config=ConfigDict(extra="ignore"))
+class SpokenTurn:
+    """A turn of one speaker, as MultiWOZ 2.2 and SGD have them."""
+
+    speaker: Literal["USER", "SYSTEM"]
+    utterance: str
+    frames: list[Frame] | None = None
+
+
 def _paired(turns: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return turns of one speaker each as turns of both; frames name only the services at hand, so earlier ones are kept."""
     pairs: list[dict[str, Any]] = []
     state: dict[str, Any] = {}
-    for turn in turns:
-        if turn.get("speaker") == "USER":
-            for frame in turn.get("frames") or ():
-                if "state" in frame:
-                    state = {**state, frame["service"]: frame["state"].get("slot_values", {})}
-            pairs.append({"user": turn.get("utterance"), "state": state})
+    for number, turn in enumerate(turns, 1):
+        try:
+            spoken = validated(SpokenTurn, turn)
+        except ValueError as error:
+            raise ValueError(f"turn {number}: {error}") from None
+        if spoken.speaker == "USER":
+            for frame in spoken.frames or ():
+                if frame.state is not None:
+                    state = {**state, frame.service: frame.state.slot_values}
+            pairs.append({"user": spoken.utterance, "state": state})
         elif pairs:
-            pairs[-1]["system"] = turn.get("utterance")
+            pairs[-1]["system"] = spoken.utterance
     return pairs

@@ -1,6 +1,8 @@
 """Dialogues as conversations that call functions: what of a schema becomes of a function, what is trained, and which lines are refused."""
 
+import contextlib
 import json
+import random
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ import pytest
 
 from holdfast.tasks.dialogue_schema import function_of
 from holdfast.tasks.dialogue_states import after_calls, normal, same, turns_right, write_states
+from holdfast.tasks.dialogues import to_dialogue
 from holdfast.tasks.sources import load_task
 from holdfast.tasks.templates import render
 from tests.tasks.test_chat import QWEN, tokenizer
@@ -140,8 +143,8 @@ def test_a_dialogue_that_cannot_be_tracked_is_one_line_with_its_place(tmp_path: 
         ([HOTEL, {"service_name": "taxi", "slots": []}], r"schema\.json:\d\d+: the service `taxi` has no slots"),
         ([{"service_name": "taxi", "slots": [{"name": "n", "is_informable": False}]}], r"schema\.json:3: .*no slots"),
         ([HOTEL, HOTEL], r"the function `hotel` is there already"),
-        ([{"slots": []}], r"schema\.json: service 1: has no `service_name`"),
-        ([{"service_name": "taxi", "slots": ["to"]}], r"schema\.json:3: .*slots|slot 1 of `taxi` has no `name`"),
+        ([{"slots": []}], r"schema\.json: service 1: `service_name`: field required"),
+        ([{"service_name": "taxi", "slots": ["to"]}], r"schema\.json:3: `slots\.0` of `taxi`: "),
         ([], r"schema\.json: is a list without entries"),
         ({}, r"schema\.json: is an object"),
         (None, r"no schema: write the services and their slots in schema\.json"),
@@ -185,6 +188,32 @@ def test_a_state_is_right_where_every_slot_is_and_none_is_too_many() -> None:
     assert same({}, {})
     assert [normal(value) for value in (4.0, " 4 ", False)] == ["4", "4", "no"]
     assert turns_right(write_states([{}, gold]), write_states([{}, {}], [True, False])) == (1, 2)
+
+
+def spoiled(value: Any, rng: random.Random) -> Any:
+    """The value with one of its parts, however deep, replaced by something else or left out."""
+    parts = (
+        list(value.items()) if isinstance(value, dict) else list(enumerate(value)) if isinstance(value, list) else []
+    )
+    if not parts or rng.random() < 0.15:
+        return rng.choice([None, 3, "", "x", [], {}, True, [1], {"a": 1}])
+    key, part = rng.choice(parts)
+    if isinstance(value, dict):
+        rest = {k: v for k, v in value.items() if k != key}
+        return rest if rng.random() < 0.2 else {**rest, key: spoiled(part, rng)}
+    return [spoiled(part, rng) if i == key else v for i, v in enumerate(value)]
+
+
+def test_what_is_spoiled_anywhere_is_read_or_refused_and_never_a_crash() -> None:
+    """600 schemas and dialogues with one part spoiled: a stack trace would tell a user nothing."""
+    frames = [{"service": "hotel", "state": {"slot_values": {"hotel-area": ["north"]}}}]
+    speakers = [{"speaker": "USER", "utterance": "North?", "frames": frames}, {"speaker": "SYSTEM", "utterance": "Ok."}]
+    for seed in range(600):
+        rng = random.Random(seed)
+        line = {"functions": [HOTEL], "turns": rng.choice([TURNS, speakers])}
+        part = rng.choice(list(line))
+        with contextlib.suppress(ValueError):
+            to_dialogue({**line, part: spoiled(line[part], rng)}, 2)
 
 
 def test_the_example_of_the_documentation_is_a_task() -> None:
