@@ -84,7 +84,7 @@ class Request:
 
     @property
     def config(self) -> dict[str, Any]:
-        """Return the beginning of `config.yaml`. Options that were not used are left out, as in runs from before there were these."""
+        """Return the beginning of `config.yaml`. Options that are not used are left out, as older versions wrote it."""
         # A single target is plain text and no list, as it is written on the command line.
         task = self.targets[0] if len(self.targets) == 1 else list(self.targets)
         config: dict[str, Any] = {"command": "tune", "model": self.model}
@@ -132,7 +132,7 @@ def read_request(
 
 @dataclass(frozen=True)
 class RunPlan:
-    """A run before it begins: what was asked for, its tasks, its pipeline, what every variant is asked, and its `config.yaml`."""
+    """A run before it begins: the request, its tasks, the stages that train, the questions to every variant, and its `config.yaml`."""
 
     request: Request
     tasks: TaskSet

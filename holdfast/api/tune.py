@@ -93,7 +93,7 @@ def tune(
 ) -> Run:
     """Fine-tune `model` on `task` and measure what it gained there and kept on the `general` tasks.
 
-    Those are by default the everyday suite, of a lab model the lab's tasks (`holdfast.models.reading`); with "none" there are none.
+    Without `general` these are the everyday suite, or the lab's tasks for a lab model (`holdfast.models.reading`); "none" measures none.
     Tasks in disguise and probes among them are diagnostics: they say whether what was lost is only hidden, and count in no mean.
 
     Several tasks are targets together: mixed, or one after another where the recipe says so; each is measured behind its own prompt.

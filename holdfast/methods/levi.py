@@ -37,7 +37,6 @@ class Levi(Method):
 
     KIND: ClassVar[str] = "Levi"
     defaults: ClassVar[dict[str, Any]] = {"learning_rate": 1e-3, "steps": 200, "weight_decay": 0.0}
-    chooses_parameters: ClassVar[bool] = True
 
     taps: int = Field(default=3, ge=1, description="depths at which both are joined, the last block among them")
     heads: int = Field(default=0, ge=0, description="attention heads of its blocks; 0: an eighth of the model's")

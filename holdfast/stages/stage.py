@@ -31,7 +31,7 @@ PASSING = (
     "points",
     "checkpoint-*",
     "best.safetensors",
-)  # removed once measured, or of use to a killed run exclusive
+)  # removed once measured, or of use to a killed run alone
 _KNOWN: dict[tuple[str, int, int, int], str] = {}  # by path, inode, size and time
 
 

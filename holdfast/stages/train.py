@@ -43,6 +43,16 @@ from holdfast.training.settings import TrainSettings
 
 
 @dataclass(frozen=True)
+class Beginning:
+    """A model before its first step, behind the prompts of earlier stages, and the rows that it will see; `give_back` as `Loader.lend`."""
+
+    pretrained: Pretrained
+    model: PrefixModel
+    stream: Stream | Mixture
+    give_back: Callable[[], None]
+
+
+@dataclass(frozen=True)
 class Train(Stage):
     """Train `methods` on the train splits of tasks, each behind the frozen prompt that a stage trained for it, if any.
 
@@ -136,7 +146,8 @@ class Train(Stage):
         tasks = self.read_tasks(inputs)
         # Steps of a small learning rate are lost in bfloat16: what moves is held in float32.
         loading = replace(self.loading, trained=self.trains_base and self.loading.dtype != "fp32")
-        pretrained, model, stream, give_back = self._begin(tasks, inputs, loading)
+        begun = self._begin(tasks, inputs, loading)
+        pretrained, model, stream = begun.pretrained, begun.model, begun.stream
         looks = Looks(
             self.name,
             pretrained,
@@ -181,7 +192,7 @@ class Train(Stage):
             write_text(folder / "result.json", json.dumps(vars(progress) | cut, indent=1))
         # Dropout and the recomputation of layers are switched on in the model itself, and stay there.
         if not (self.moves_the_model or self.settings.gradient_checkpointing or self.settings.dropout is not None):
-            give_back()
+            begun.give_back()
 
     def clear(self, folder: Path) -> None:
         """Remove checkpoints."""
@@ -237,12 +248,13 @@ class Train(Stage):
     def _rebuilt(self, inputs: Inputs) -> tuple[Pretrained, PrefixModel, dict[str, nn.Parameter]]:
         """Return the model as training starts it, with all that moves by name: a file of a step fills every one of these."""
         # In the precision that the model is kept and asked in, to which the values of a step are rounded as they are read.
-        pretrained, model, stream, _ = self._begin(self.read_tasks(inputs), inputs, self.loading)
-        contexts = contexts_of(model, pretrained, stream, self._method_inputs(inputs), self.settings.steps)
+        begun = self._begin(self.read_tasks(inputs), inputs, self.loading)
+        model, folders = begun.model, self._method_inputs(inputs)
+        contexts = contexts_of(model, begun.pretrained, begun.stream, folders, self.settings.steps)
         # The methods build what they train, prompts and adapters too.
         _, moving = prepare(contexts, self.methods, self.settings.seed)
         model.requires_grad_(False).eval()
-        return replace(pretrained, model=model.model), model, moving
+        return replace(begun.pretrained, model=model.model), model, moving
 
     def sample(self, tasks: Sequence[Task], pretrained: Pretrained, model: PrefixModel, count: int) -> list[Row]:
         """Return the first `count` training rows of the tasks, as this stage makes them."""
@@ -251,10 +263,8 @@ class Train(Stage):
     def _method_inputs(self, inputs: Inputs) -> list[dict[str, Path]]:
         return [inputs.within(f"methods.{number}") for number in range(len(self.methods))]
 
-    def _begin(
-        self, tasks: Sequence[Task], inputs: Inputs, loading: Loading
-    ) -> tuple[Pretrained, PrefixModel, Stream | Mixture, Callable[[], None]]:
-        """Return what training starts from: the model behind the prompts of earlier stages, and the rows; and what gives the model back."""
+    def _begin(self, tasks: Sequence[Task], inputs: Inputs, loading: Loading) -> Beginning:
+        """Return what training starts from."""
         start = inputs["start"].weights().parent if "start" in inputs else None
         pretrained = inputs.loader.load(
             self.model, start, loading=loading, trust_remote_code=self.trust_remote_code, date=self.date
@@ -264,7 +274,7 @@ class Train(Stage):
         model = PrefixModel(pretrained.model)
         for number in range(len(self.prompts)):
             model.prompts.append(load.load_prompt(inputs[f"prompts.{number}"].prompt(), pretrained))
-        return pretrained, model, self._stream(tasks, pretrained, model), give_back
+        return Beginning(pretrained, model, self._stream(tasks, pretrained, model), give_back)
 
     def _stream(self, tasks: Sequence[Task], pretrained: Pretrained, model: PrefixModel) -> Stream | Mixture:
         size, seed = self.settings.batch_size, self.settings.seed

@@ -74,16 +74,17 @@ class Trainer:
                     break
                 log.step(step + 1, **self._step(step))
                 last = step + 1 == self.settings.steps
-                look = last or (step + 1) % self.settings.save_every == 0
-                interrupted = self._any(interrupt.requested)
-                if look or step + 1 in points or interrupted:
+                look_due = last or (step + 1) % self.settings.save_every == 0
+                interrupted = self._any_process(interrupt.requested)
+                if look_due or step + 1 in points or interrupted:
                     # Before anything is written: a checkpoint with NaN in it would be resumed from again and again.
                     self._check_weights(step + 1)
                 if step + 1 in points:
                     self._write(checkpoint.point(self.folder, step + 1))
-                if look:  # Interrupted or not: a run that goes on from here would never look at these weights again.
+                # Interrupted or not: a run that goes on from here would never look at these weights again.
+                if look_due:
                     self._check_best(step + 1, progress, log)
-                if look or interrupted:
+                if look_due or interrupted:
                     # The budget may have been halved; another split into forwards would sum in another order after a resume.
                     progress.token_budget = self.budget
                     self._save(step + 1, progress)
@@ -99,14 +100,15 @@ class Trainer:
         self.model.eval()
         return progress
 
-    def _any(self, requested: bool) -> bool:
-        """Return whether any process was interrupted."""
+    def _any_process(self, interrupted: bool) -> bool:
+        """Return whether any process was interrupted; `interrupted` is this one."""
         if self.accelerator.num_processes == 1:
-            return requested
+            return interrupted
         # All must stop after the same step: those that went on would wait for the others in the next gradient's exchange.
-        return bool(self.accelerator.reduce(torch.tensor(float(requested), device=self.accelerator.device), "sum"))  # pyright: ignore[reportArgumentType]
+        return bool(self.accelerator.reduce(torch.tensor(float(interrupted), device=self.accelerator.device), "sum"))  # pyright: ignore[reportArgumentType]
 
     def _set_up(self) -> Accelerator:
+        """Let the methods prepare, and Accelerate wrap what moves and its optimizer."""
         settings = self.settings
         processes()
         # It moves nothing, for the model is where it was loaded, and rounds nothing, whatever its launcher says (`_loss` does).
@@ -167,6 +169,7 @@ class Trainer:
         return kept
 
     def _checkpoint_layers(self) -> None:
+        """Switch on that layers are computed again in the backward pass, where the settings ask for it."""
         if self.settings.gradient_checkpointing:
             body = self.model.model
             # transformers 5 renamed it on the way; use_reentrant=False passes gradients on to a prompt in front of frozen layers.
@@ -178,7 +181,7 @@ class Trainer:
         began = time.perf_counter()
         self.model.train()
         rate = self.settings.set_rate(self.optimizer, step)
-        rows = self._taught(step, through_methods(self.stream.batch(step), self.methods, self._contexts, step))
+        rows = self._with_labels(step, through_methods(self.stream.batch(step), self.methods, self._contexts, step))
         loss = self._forwards(rows, Divisors.of(rows, self.methods))
         total = float(self.accelerator.reduce(loss, "sum"))  # pyright: ignore[reportArgumentType]
         if not math.isfinite(total):
@@ -215,7 +218,7 @@ class Trainer:
                     f"try a smaller {self._setting('learning_rate')} (it is {self.settings.learning_rate:g})"
                 )
 
-    def _taught(self, step: int, rows: Sequence[Row]) -> list[Row]:
+    def _with_labels(self, step: int, rows: Sequence[Row]) -> list[Row]:
         """Return the rows that have a token to predict, or raise a ValueError where they are fewer than the processes."""
         taught = [row for row in rows if row.labels]
         # A process without a row would have no gradient, and the others would wait for it.
@@ -252,6 +255,7 @@ class Trainer:
             self._log.note(f"out of memory; goes on with forwards of up to {self.budget} tokens")
 
     def _accumulate(self, parts: Sequence[Sequence[Row]], divisors: Divisors, world: int) -> Tensor:
+        """Add up the gradients of these forwards; return this process's share of the loss."""
         loss = torch.zeros((), device=self.device)
         forwards = self.placement.parts(parts)
         for i, (part, factor) in enumerate(forwards):
@@ -295,6 +299,7 @@ class Trainer:
         return loss
 
     def _check_best(self, step: int, progress: Progress, log: Log) -> None:
+        """Look at the weights after `step`, and keep them where they are the best so far; nothing without a validation score."""
         if self.validate is None:
             return
         with self.placement.looking():
@@ -315,6 +320,7 @@ class Trainer:
             checkpoint.write_file(tensors, path)
 
     def _save(self, step: int, progress: Progress) -> None:
+        """Write the checkpoint of `step`."""
         progress.step = step
         states = gather_object([checkpoint.random_state()])
         tensors, moments = self.placement.whole(), self.placement.optimizer_state(self.optimizer)
