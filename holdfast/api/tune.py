@@ -1,5 +1,6 @@
 """Tune a model, measure it before and after, and leave a standard folder. The command line is a thin caller."""
 
+import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from holdfast.api.request import RunPlan, plan_run, read_request
 from holdfast.api.versions import library_versions
+from holdfast.atomic_files import write_text
 from holdfast.evaluation.harness_samples import write_samples
 from holdfast.models.architecture import of_run
 from holdfast.models.fingerprint import fingerprint
@@ -143,6 +145,8 @@ def tune(
         if processes().is_main_process:
             _write_run(folder, root, plan, outputs)
             clear_points(trained)
+            if stage_root:
+                write_text(RunFolder(folder).stage_names_file, json.dumps([stage.name for stage in trained]))
     return Run(folder)
 
 

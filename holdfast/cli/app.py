@@ -288,6 +288,7 @@ def study(
     executor: options.Executor = "local",
     dtype: options.StudyDtype = None,
     device: options.StudyDevice = None,
+    drop_weights: options.DropWeights = False,
     set_: options.StudySet = None,
     trust_code: TrustCode = False,
     json_: Json = False,
@@ -301,6 +302,7 @@ def study(
     settings |= {"arms": plan.arms_of(method) if method else None}
     settings |= {"analyses": analyse, "dtype": dtype, "device": device, "demonstrations": demonstrations}
     settings |= {"set": dict(output.assignment(text) for text in set_) if set_ else None}
+    settings |= {"keep_weights": False if drop_weights else None}
     start = plan.read(Path(model), trust_code=trust_code) if model.endswith((".yaml", ".yml")) else {"model": model}
     # What is not on the command line is left to the file, and then to the defaults of a plan.
     chosen = {name: value for name, value in settings.items() if value is not None}

@@ -165,6 +165,13 @@ Match = Annotated[
     float | None, typer.Option(help="Target score in points at which to compare; default: 90 % of the way to the best.")
 ]
 Jobs = Annotated[int, typer.Option(min=1, help="Runs at a time, one thread each.")]
+DropWeights = Annotated[
+    bool,
+    typer.Option(
+        "--drop-weights",
+        help="Remove the runs' models once all arms of a target and seed are finished; scores, answers and pages stay.",
+    ),
+]
 Executor = Annotated[
     Literal["local", "ray"],
     typer.Option(help="local: processes of this machine; ray: tasks of the Ray cluster that RAY_ADDRESS names."),

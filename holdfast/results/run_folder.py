@@ -92,6 +92,15 @@ class RunFolder:
         return self.path / "stages"
 
     @property
+    def stage_names_file(self) -> Path:
+        """The names of the folders that a run of a study stands on, among those that all its runs share."""
+        return self.path / "stages.json"
+
+    def stage_names(self) -> list[str]:
+        """Return those names; nothing where the run shares no stages."""
+        return json.loads(self.stage_names_file.read_text(encoding="utf-8")) if self.stage_names_file.exists() else []
+
+    @property
     def model(self) -> Path:
         return self.path / "model"
 

@@ -53,7 +53,8 @@ class Plan:
     several tasks. `general` are the tasks to keep; None: those that suit the model, ["none"]: nothing. `match` is the target score, in
     points, at which retention is compared; None: 90 % of the way from the base to the best arm. `limit` is items of each task, `curve`
     points along each run. `date` is what chat templates that write today's date write; None: that of the day on which the study began.
-    `dtype`, `device` and `demonstrations` are as in `tune`.
+    `dtype`, `device` and `demonstrations` are as in `tune`. Without `keep_weights` the models of the runs are removed once all arms of a
+    target and seed are finished; scores, answers and pages stay.
     """
 
     model: str
@@ -70,6 +71,7 @@ class Plan:
     dtype: Dtype = "auto"
     device: Device | Annotated[str, Field(pattern=r"\.json$")] = "auto"
     demonstrations: str = "first"
+    keep_weights: bool = True
     # YAML reads 2026-01-31 as a date; templates and the hash of a run want its text.
     date: Annotated[str | None, BeforeValidator(lambda date: date if date is None else str(date))] = None
 

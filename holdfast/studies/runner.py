@@ -26,6 +26,7 @@ from holdfast.results.study import Study
 from holdfast.results.summary import Summary
 from holdfast.studies import executors, results
 from holdfast.studies.plan import MOMENTS, Arm, Plan, arms_of, make, tasks_of
+from holdfast.studies.weights import Rounds
 from holdfast.tasks import sources
 from holdfast.tasks.yaml_files import read_yaml
 
@@ -102,7 +103,8 @@ def run(plan: Plan, out: str | Path, jobs: int = 1, executor: executors.Executor
         if executor == "local"
         else executors.on_ray(_tune, work, executors.resources(plan.device))
     )
-    failed = _work(ended, len(work))
+    of_run = {path: (target, seed) for (target, _, seed), (path, _) in zip(triples, work, strict=True)}
+    failed = _work(ended, len(work), None if plan.keep_weights else Rounds(of_run, folder / "stages"))
     finished = {
         (target, arm.name, seed): path
         for (target, arm, seed), (path, _) in zip(triples, work, strict=True)
@@ -202,13 +204,15 @@ def _arguments(plan: Plan, folder: Path, target: str, arm: Arm, seed: int) -> di
     }
 
 
-def _work(ended: Iterable[tuple[Path, str]], count: int) -> dict[str, str]:
-    """Print runs as they end, of `count`; return the failures' reasons by the run's name."""
+def _work(ended: Iterable[tuple[Path, str]], count: int, rounds: Rounds | None) -> dict[str, str]:
+    """Print runs as they end, of `count`, and drop the weights of `rounds`; return the failures' reasons by the run's name."""
     failed: dict[str, str] = {}
     began = time.monotonic()
     for done, (path, wrong) in enumerate(ended, 1):
         if wrong:
             failed[path.name] = wrong
+        elif rounds:
+            rounds.ended(path)
         # Runs that were finished before count as fast ones, so this is at first too low.
         left = (time.monotonic() - began) / done * (count - done)
         message = f"failed: {wrong}" if wrong else _headline(path)

@@ -304,3 +304,29 @@ def test_where_the_target_has_no_labels_nothing_is_loaded_to_look_for_them(world
     finally:
         (world / "away").rename(world / "model")
     assert found == outputs
+
+
+def test_weights_are_dropped_once_nothing_in_the_study_stands_on_them(world: Path, tmp_path: Path) -> None:
+    """The same scores as with the weights kept, also of an edit that is added when what it edits has to be trained again."""
+    plain = {"full": ARMS["full"], "promot": ARMS["promot"]}
+    edited = {"edited": {"method": "full", "edit": "wise_ft", **ARMS["full"]}}
+
+    def scores(out: Path) -> dict[str, list[float]]:
+        return {run.name: [score.value for score in read_scores(run)] for run in sorted((out / "runs").iterdir())}
+
+    kept, dropped = tmp_path / "kept", tmp_path / "dropped"
+    run(world, plain | edited, out=kept)
+    assert list(kept.rglob("model/*.safetensors"))
+    run(world, plain, out=dropped, keep_weights=False)
+    assert not list(dropped.rglob("model/*.safetensors"))
+    assert list(dropped.glob("runs/*promot*/prompt/*.safetensors")), "prompts are small, and stay"
+    run(world, plain | edited, out=dropped, keep_weights=False)
+    assert not list(dropped.rglob("model/*.safetensors"))
+    assert scores(dropped) == scores(kept)
+
+
+def test_weights_stay_while_an_arm_of_their_round_has_failed(world: Path, tmp_path: Path) -> None:
+    diverging = {"full": ARMS["full"], "fast": {"method": "full", "model.learning_rate": 1e30}}
+    found = run(world, diverging, out=tmp_path, seeds=1, keep_weights=False, analyses=[], set=SHARED)
+    assert [name for name, _ in found.failed] == ["pick--fast--0"]
+    assert list(tmp_path.glob("runs/*--full--0/model/*.safetensors"))
