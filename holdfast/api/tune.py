@@ -145,8 +145,6 @@ def tune(
         if processes().is_main_process:
             _write_run(folder, root, plan, outputs)
             clear_points(trained)
-            if stage_root:
-                write_text(RunFolder(folder).stage_names_file, json.dumps([stage.name for stage in trained]))
     return Run(folder)
 
 
@@ -181,6 +179,8 @@ def _write_run(folder: Path, root: Path, plan: RunPlan, outputs: Sequence[Output
     for stage in stages:
         curates += [before for before in dependencies(stage).values() if isinstance(before, Curate)]
     assemble.collect(folders, folder, prompts, {c.task.file_name: folder_of(c, root) for c in curates})
+    if root != RunFolder(folder).stages:  # A study's, which has to know whose they are before it drops any.
+        write_text(RunFolder(folder).stage_names_file, json.dumps([made.name for made in folders]))
     tasks = [ref.task for ref in plan.tasks.refs]
     made = Circumstances(
         model=request.model,

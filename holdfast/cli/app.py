@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from holdfast.cli import compare, doctor, listings, options, output, playground, serve
+from holdfast.cli import compare, doctor, listings, options, output, playground, serve, wordings
 from holdfast.cli.options import (
     DEFAULT_SHOTS,
     Curve,
@@ -362,6 +362,9 @@ app.command()(playground.playground)
 
 
 app.command()(serve.serve)
+
+
+app.command()(wordings.wordings)
 
 
 @app.command()
