@@ -18,11 +18,12 @@ evaluate: MODEL --prompt --base --task --shots --limit --seed --demonstrations -
 generate: MODEL --prompt --base --input --max-new-tokens --stop --num-beams --temperature --top-k --top-p --samples --seed --decode --set --dtype --device --engine --trust-remote-code
 edit: BASE TUNED --edit --out --set
 compare: RUNS --floor --policy --summary --out --json
-study: MODEL --out --method --target --general --seeds --shots --limit --curve --analyse --match --demonstrations --jobs --executor --dtype --device --set --trust-code --json
+study: MODEL --out --method --target --general --seeds --shots --limit --curve --analyse --match --demonstrations --jobs --executor --dtype --device --drop-weights --set --trust-code --json
 report: RUN --json
 push: RUN REPO --public --with-report
 playground: MODEL --against --task --host --port --dtype --device --trust-remote-code --trust-code
 serve: MODEL --prompt --base --host --port --dtype --device --trust-remote-code
+wordings: MODEL TASK --input --instruction --rows --dtype --device --trust-remote-code --json
 run: CONFIG --out --device --trust-remote-code --trust-code --json
 methods: NAME --json
 curations: NAME --json
