@@ -17,7 +17,7 @@ class Wording:
     instruction: str
     input: str
     loss: float
-    own: bool  # It is that of the task as it stands.
+    is_own: bool  # It is that of the task as it stands.
     record: str = "wording"
 
 
@@ -52,35 +52,35 @@ def wordings(
     if any(example.template for example in examples):
         raise ValueError(f"{read.name}: its examples have wordings of their own, which no other can replace")
     shown = [examples[i * len(examples) // min(rows, len(examples))] for i in range(min(rows, len(examples)))]
-    own = read.template
+    standing = read.template
     others = [
-        replace(own, instruction=instruction, input=text)
-        for instruction, text in product(instructions or (own.instruction,), inputs or (own.input,))
+        replace(standing, instruction=instruction, input=text)
+        for instruction, text in product(instructions or (standing.instruction,), inputs or (standing.input,))
     ]
-    templates = [own, *(template for template in others if template != own)]
+    templates = [standing, *(template for template in others if template != standing)]
     # Before the model is loaded: a wording with a wrong field is refused at once.
     for template in templates:
         try:
             render(replace(template, chat=False), shown[0], (), None, name=read.name)
         except ValueError as error:
             raise ValueError(f"wording {template.input!r}: {error}") from None
-    asked = load(model, dtype=dtype, device=device, trust_remote_code=trust_remote_code)
-    tokenizer, layout = asked.pretrained.tokenizer, asked.pretrained.architecture.layout
+    loaded = load(model, dtype=dtype, device=device, trust_remote_code=trust_remote_code)
+    tokenizer, layout = loaded.pretrained.tokenizer, loaded.pretrained.architecture.layout
 
-    found = []
+    ranked = []
     for template in templates:
         rows_of = [
             encode(
                 tokenizer,
                 render(template, example, (), tokenizer, name=read.name),
-                max_length=asked.pretrained.max_length,
+                max_length=loaded.pretrained.max_length,
                 eos=True,
                 name=read.name,
                 layout=layout,
             )
             for example in shown
         ]
-        scores = asked.score_rows(rows_of)
+        scores = loaded.score_rows(rows_of)
         loss = -sum(score.value for score in scores) / sum(score.tokens for score in scores)
-        found.append(Wording(template.instruction, template.input, loss, template is own))
-    return sorted(found, key=lambda wording: wording.loss)
+        ranked.append(Wording(template.instruction, template.input, loss, template is standing))
+    return sorted(ranked, key=lambda wording: wording.loss)

@@ -26,18 +26,18 @@ def wordings(
     """Rank wordings of the question by the loss that training would start with: the lower, the less is likely to be forgotten."""
     from holdfast.api.wordings import wordings as rank
 
-    found = rank(
+    ranked = rank(
         model, task, input_ or (), instruction or (), rows=rows, dtype=dtype, device=device,
         trust_remote_code=trust_remote_code,
     )  # fmt: skip
     if json_:
-        output.lines(asdict(wording) for wording in found)
+        output.lines(asdict(wording) for wording in ranked)
         return
     print(f"{'loss':>6}  wording (nats a token of the answer, before any training; * is the task's own)")
-    for wording in found:
+    for wording in ranked:
         text = one_line(" | ".join(filter(None, (wording.instruction, wording.input))))
-        print(f"{wording.loss:6.2f} {'*' if wording.own else ' '}{text}")
-    if not found[0].own:
+        print(f"{wording.loss:6.2f} {'*' if wording.is_own else ' '}{text}")
+    if not ranked[0].is_own:
         print("\nTo train with the first, write into the task's task.yaml:")
         for key in ("instruction", "input"):  # A text of JSON is one of YAML, on one line.
-            print(f"{key}: {json.dumps(getattr(found[0], key), ensure_ascii=False)}")
+            print(f"{key}: {json.dumps(getattr(ranked[0], key), ensure_ascii=False)}")

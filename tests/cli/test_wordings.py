@@ -30,7 +30,7 @@ def task(tmp_path: Path) -> Path:
 def test_the_loss_of_a_wording_is_that_of_the_first_step_of_training(task: Path, tmp_path: Path) -> None:
     ranked = wordings("lab", str(task), [*INPUTS.values()])
     assert [wording.loss for wording in ranked] == sorted(wording.loss for wording in ranked)
-    assert sum(wording.own for wording in ranked) == 1
+    assert sum(wording.is_own for wording in ranked) == 1
     losses = {wording.input: wording.loss for wording in ranked}
     for text in INPUTS.values():
         (task / "task.yaml").write_text(json.dumps({"input": text, "chat": False}))
