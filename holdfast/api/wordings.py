@@ -38,7 +38,7 @@ def wordings(
     wordings that are learned equally well, those with a lower one have been found to cost less of what the model could do before
     (docs/questions/choosing-a-method.md has what was measured).
 
-    Source: Zhang et al. 2026 (SAPO), arXiv 2606.01967.
+    Source: SAPO (ICML 2026), arXiv 2606.01967.
 
     Raises:
         ValueError: no other wording is given, one does not fit the task's fields, or the task has no training examples.

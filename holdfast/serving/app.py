@@ -15,9 +15,9 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from holdfast.serving import protocol
+from holdfast.serving.hosts import LOOPBACK
 from holdfast.serving.jobs import Job, Written
 from holdfast.serving.protocol import AskedFields, Chat, Completion, Refused, read
-from holdfast.serving.run import LOOPBACK
 from holdfast.serving.worker import Worker
 
 MOST_BODY = 4 << 20  # bytes of a request

@@ -8,10 +8,9 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from holdfast.serving.hosts import EVERYWHERE, LOOPBACK
 from holdfast.serving.roster import Roster
 
-LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
-EVERYWHERE = ("0.0.0.0", "::")
 PATIENCE = 5  # seconds that running requests have when the server is asked to end
 
 
