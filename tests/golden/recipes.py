@@ -24,6 +24,7 @@ NEEDS: dict[str, dict[str, Any]] = {
     "replay": {"texts": "texts.txt"},
     # The loss of answers that are drawn anew is near 0, and so what moves it is the KL.
     "grpo": {"reward": "reward.py:spread", "samples": 4, "max_new_tokens": 6, "beta": 1.0},
+    "levi": {"taps": 2},  # of two blocks
     "lt_sft": {"density": 0.5},
     "tuned_graft": {"density": 0.3},
     # Their losses hardly move at the rate of the others: a scale near one, a vector from zero, labels of which most weigh little.
