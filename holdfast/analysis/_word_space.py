@@ -1,7 +1,7 @@
 """Words in the space of a model's hidden states: the words that a direction promotes, and the words that are read along it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -25,6 +25,7 @@ class WordSpace:
     """
 
     pretrained: Pretrained
+    _embedded: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not self.pretrained.architecture.one_sequence:
@@ -57,10 +58,14 @@ class WordSpace:
     @torch.no_grad()
     def read(self, directions: Tensor, attention: str) -> Tensor:
         """Return the product of directions [n, D] with each word's embedding, behind the norm before an attention layer: [n, V]."""
-        embeddings = self.pretrained.model.get_input_embeddings().weight
-        block = attention.rpartition(".")[0]
-        norm = next((self.modules[f"{block}.{end}"] for end in INPUT_NORMS if f"{block}.{end}" in self.modules), None)
-        return directions.to(embeddings.device) @ self._normed(norm, embeddings).T
+        # Of the last layer alone: a head is asked several times, and the embeddings of all layers would fill the memory.
+        if attention not in self._embedded:
+            self._embedded.clear()
+            block = attention.rpartition(".")[0]
+            norm = next((self.modules[f"{block}.{n}"] for n in INPUT_NORMS if f"{block}.{n}" in self.modules), None)
+            self._embedded[attention] = self._normed(norm, self.pretrained.model.get_input_embeddings().weight)
+        embeddings = self._embedded[attention]
+        return directions.to(embeddings.device) @ embeddings.T
 
     def top(self, scores: Tensor, count: int) -> list[int]:
         """Return the tokens with the greatest scores [V], the greatest first; special ones are left out."""

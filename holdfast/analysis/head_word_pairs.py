@@ -44,11 +44,8 @@ def head_word_pairs(subject: Subject) -> list[Finding]:
             degrees, same = [], []
             for head in range(before.heads):
                 old, new = (layer.factors(circuit, head) for layer in (before, after))
-                signed = before.signed(circuit, leading(*old))
-                pairs = [
-                    before.words(circuit, signed),
-                    after.words(circuit, aligned(leading(*new), signed) or after.signed(circuit, leading(*new))),
-                ]
+                kept, words = before.ends(circuit, leading(*old))
+                pairs = [words, after.ends(circuit, leading(*new), kept)[1]]
                 degrees.append(turn(old, new))
                 same += [shared(first, second) for first, second in zip(*pairs, strict=True)]
                 texts = [
@@ -107,31 +104,28 @@ class HeadWeights:
             return self.matrices["q"][rows].T, self.matrices["k"][shared_rows].T
         return self.matrices["v"][shared_rows].T, self.matrices["o"][:, rows]
 
-    def scores(self, circuit: str, directions: Directions) -> Directions:
-        """Return each word's score [V] at both sides of a pair of directions."""
+    def ends(
+        self, circuit: str, directions: Directions, like: Directions | None = None
+    ) -> tuple[Directions, tuple[list[int], list[int]]]:
+        """Return a pair of directions, which may change their sign together, with one of both signs, and the words at its two sides.
+
+        The sign is that of `like` where it is nearly the same pair, else that at which words of both sides stand out most.
+        """
         source, drain = (direction[None].float() for direction in directions)
-        read = self.model.read(source, self.attention)[0]
-        return read, (self.model.read(drain, self.attention) if circuit == "qk" else self.model.promoted(drain))[0]
-
-    def signed(self, circuit: str, directions: Directions) -> Directions:
-        """Return a pair of directions, which may change their sign together, with that at which words of both sides stand out most."""
-        left, right = self.scores(circuit, directions)
-        flips = left.max() * right.max() < left.min() * right.min()
-        return (-directions[0], -directions[1]) if flips else directions
-
-    def words(self, circuit: str, directions: Directions) -> tuple[list[int], list[int]]:
-        """Return the words at both sides of a pair of directions."""
-        left, right = self.scores(circuit, directions)
-        return self.model.top(left, WORDS), self.model.top(right, WORDS)
+        left = self.model.read(source, self.attention)[0]
+        right = (self.model.read(drain, self.attention) if circuit == "qk" else self.model.promoted(drain))[0]
+        # By its own words the sign could turn where hardly anything did, and the other ends of the same directions would be listed.
+        sign = 0 if like is None else sign_like(directions, like)
+        if not sign:
+            sign = 1 if left.max() * right.max() >= left.min() * right.min() else -1
+        words = self.model.top(sign * left, WORDS), self.model.top(sign * right, WORDS)
+        return (sign * directions[0], sign * directions[1]), words
 
 
-def aligned(directions: Directions, like: Directions) -> Directions | None:
-    """Return a pair of unit directions with the sign of another pair that is nearly the same; None where it is another one."""
-    # By its own words the sign could turn where hardly anything did, and the other ends of the same directions would be listed.
+def sign_like(directions: Directions, like: Directions) -> int:
+    """Return 1 where a pair of unit directions is nearly another one, -1 where it is that with the other sign, else 0."""
     agreement = sum(float(first @ second) for first, second in zip(directions, like, strict=True)) / 2
-    if abs(agreement) < SAME:
-        return None
-    return directions if agreement > 0 else (-directions[0], -directions[1])
+    return 0 if abs(agreement) < SAME else 1 if agreement > 0 else -1
 
 
 def leading(first: Tensor, second: Tensor) -> Directions:

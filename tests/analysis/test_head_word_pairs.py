@@ -9,7 +9,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from holdfast.analysis._word_space import WordSpace
 from holdfast.analysis.base import Subject
-from holdfast.analysis.head_word_pairs import HeadWeights, aligned, head_word_pairs, leading, turn
+from holdfast.analysis.head_word_pairs import HeadWeights, head_word_pairs, leading, sign_like, turn
 from holdfast.models.loading import Pretrained
 from holdfast.prefix.model import PrefixModel
 from tests.training import tiny
@@ -96,11 +96,9 @@ def test_the_circuits_are_those_of_the_weights() -> None:
 def test_words_are_compared_at_the_same_ends_of_a_direction() -> None:
     """A direction has two ends: with the other sign, words would be called new where nothing turned."""
     first, second = torch.eye(3)[0], torch.eye(3)[1]
-    turned = aligned((-first, -second), (first, second))
-    assert turned is not None
-    assert torch.equal(turned[0], first)
-    assert torch.equal(turned[1], second)
-    assert aligned((second, first), (first, second)) is None
+    assert sign_like((first, second), (first, second)) == 1
+    assert sign_like((-first, -second), (first, second)) == -1
+    assert sign_like((second, first), (first, second)) == 0
     base, tuned = normed(), normed()
     with torch.no_grad():
         for value in tuned.model.parameters():
