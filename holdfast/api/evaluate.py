@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 
 from accelerate.utils import broadcast_object_list
 
-from holdfast.api.load import EngineName, asking
+from holdfast.api.load import EngineName, LoadOptions, asking
 from holdfast.api.measurement import Measurement
 from holdfast.api.tune import Run
 from holdfast.api.versions import library_versions
@@ -90,10 +90,8 @@ def evaluate(
         claimed.check()
     state = processes()
     where = None if out is None else Path(out)
-    with asking(
-        model, prompt, base=base, dtype=dtype, device=device, trust_remote_code=trust_remote_code, out=where,
-        engine=engine,
-    ) as measured, _folder(where) as folder:  # fmt: skip
+    loading = LoadOptions(prompt, base, dtype, device, trust_remote_code)
+    with asking(model, loading, out=where, engine=engine) as measured, _folder(where) as folder:
         if claimed and state.is_main_process:
             claimed.claim()
         _check(measured, loaded, name)

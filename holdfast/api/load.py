@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -70,15 +71,36 @@ def load(
     return Model(pretrained, detached(load_prompt(prompt_folder, pretrained)()) if prompt_folder else None)
 
 
+@dataclass(frozen=True)
+class LoadOptions:
+    """The options of `load`, for those who hand them on."""
+
+    prompt: str | Path | None = None
+    base: str | Path | None = None
+    dtype: str = "auto"
+    device: str = "auto"
+    trust_remote_code: bool = False
+
+    def load(self, model: str | Path | Run) -> Model:
+        """Return what `load` does with these options."""
+        return load(
+            model,
+            self.prompt,
+            base=self.base,
+            dtype=self.dtype,
+            device=self.device,
+            trust_remote_code=self.trust_remote_code,
+        )
+
+
+HERE = LoadOptions()  # as the model itself says
+
+
 @contextmanager
 def asking(
     model: str | Path | Run,
-    prompt: str | Path | None = None,
+    options: LoadOptions = HERE,
     *,
-    base: str | Path | None = None,
-    dtype: str = "auto",
-    device: str = "auto",
-    trust_remote_code: bool = False,
     out: Path | None = None,
     engine: EngineName = "transformers",
 ) -> Iterator[NamedModel]:
@@ -92,22 +114,19 @@ def asking(
     """
     endpoint = None if isinstance(model, Run) else endpoint_of(str(model))
     if endpoint is None and engine == "vllm":
-        vllm_model.check_options(dtype, device)
+        vllm_model.check_options(options.dtype, options.device)
         # On the processor, for its tokenizer, its limits and the vectors of words; vLLM reads the weights itself.
-        loaded = load(model, prompt=prompt, base=base, dtype=dtype, device="cpu", trust_remote_code=trust_remote_code)
+        loaded = replace(options, device="cpu").load(model)
         argument = str(model.folder if isinstance(model, Run) else model)
-        yield vllm_model.on_vllm(
-            loaded, argument, None if base is None else str(base), trust_remote_code=trust_remote_code
-        )
+        base, trusted = None if options.base is None else str(options.base), options.trust_remote_code
+        yield vllm_model.on_vllm(loaded, argument, base, trust_remote_code=trusted)
         return
     if endpoint is None:
-        yield load(
-            model, prompt=prompt, base=base, dtype=dtype, device=device, trust_remote_code=trust_remote_code
-        )  # fmt: skip
+        yield options.load(model)
         return
-    loading = {"prompt": prompt, "base": base, "dtype": dtype != "auto", "device": device != "auto"}
-    loading |= {"engine": engine != "transformers"}
-    if wrong := [name for name, value in loading.items() if value]:
+    # Whether code of a hub's may run is no business of a server's, and asks nothing of it.
+    changed = [name for name in ("prompt", "base", "dtype", "device") if getattr(options, name) != getattr(HERE, name)]
+    if wrong := changed + ["engine"] * (engine != "transformers"):
         raise ValueError(
             f"{model}: {', '.join(wrong)}: is the server's business; leave it out here, and start the server with it"
         )

@@ -225,7 +225,7 @@ def generate(
     trust_remote_code: Trust = False,
 ) -> None:
     """Batch inference: JSONL or lines in, JSONL out, prompt attached or not."""
-    from holdfast.api.load import asking
+    from holdfast.api.load import LoadOptions, asking
     from holdfast.cli.prompt_lines import parse_prompts
     from holdfast.inference.sampling import Sampling
 
@@ -233,9 +233,7 @@ def generate(
     content = input_.read_text(encoding="utf-8") if input_ else sys.stdin.read()
     texts = parse_prompts(content, str(input_ or "stdin"))
     technique = output.decoding(decode, set_)  # Before the model: a mistyped option should not wait for a download.
-    opened = asking(
-        model, prompt, base=base, dtype=dtype, device=device, trust_remote_code=trust_remote_code, engine=engine
-    )
+    opened = asking(model, LoadOptions(prompt, base, dtype, device, trust_remote_code), engine=engine)
     with opened as loaded:
         outputs = (loaded if technique is None else technique.wrap(loaded)).generate(texts, sampling)
         # As many lines a prompt as samples, in the order in which `generate` returns them.
