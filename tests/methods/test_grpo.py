@@ -192,13 +192,7 @@ def test_equal_rewards_teach_nothing_but_to_stay(tmp_path: Path) -> None:
 @pytest.mark.parametrize("chooser", [Full(), Lora(rank=2), PromptTuning(length=3)], ids=["full", "lora", "prompt"])
 def test_a_resumed_run_ends_with_the_same_weights(chooser: Method, tmp_path: Path) -> None:
     method = Grpo(samples=2, max_new_tokens=4, reward=rewarded(tmp_path, "return len(answer)"))
-    whole = run(tmp_path / "whole", chooser, method)
-    whole.train()
-    run(tmp_path / "parts", chooser, method, steps=3).train()
-    parts = run(tmp_path / "parts", chooser, method)
-    parts.train()
-    expected = tiny.weights(whole)
-    assert all(torch.equal(weight, expected[name]) for name, weight in tiny.weights(parts).items())
+    assert tiny.resumes(lambda folder, **settings: run(folder, chooser, method, **settings), tmp_path)
 
 
 def test_a_reward_that_fails_is_one_line(tmp_path: Path) -> None:

@@ -118,13 +118,7 @@ def test_the_teacher_stays_as_it_was(tmp_path: Path) -> None:
 @pytest.mark.parametrize("chooser", [Full(), Lora(rank=2), PromptTuning(length=3)], ids=["full", "lora", "prompt"])
 def test_a_resumed_run_ends_with_the_same_weights(chooser: Method, tmp_path: Path) -> None:
     method = Sdft(max_new_tokens=4)
-    whole = run(tmp_path / "whole", chooser, method)
-    whole.train()
-    run(tmp_path / "parts", chooser, method, steps=3).train()
-    parts = run(tmp_path / "parts", chooser, method)
-    parts.train()
-    expected = tiny.weights(whole)
-    assert all(torch.equal(weight, expected[name]) for name, weight in tiny.weights(parts).items())
+    assert tiny.resumes(lambda folder, **settings: run(folder, chooser, method, **settings), tmp_path)
 
 
 @pytest.mark.parametrize("other", [Dpo(), Replay(), TokenWeights(), MaskedThought()], ids=lambda m: type(m).__name__)

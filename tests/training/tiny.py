@@ -1,6 +1,7 @@
 """A tiny random model, its tokenizer and a few rows to learn: what the training tests share."""
 
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -90,3 +91,17 @@ def weights(run: Trainer) -> dict[str, torch.Tensor]:
 def steps(folder: Path) -> int:
     """The steps that a run has logged."""
     return len(losses(folder))
+
+
+def resumes(make: Callable[..., Trainer], folder: Path) -> bool:
+    """Whether a run that ended after three steps and goes on has, bit by bit, the weights of one that did not stop.
+
+    `make(folder)` makes the run, and `make(folder, steps=3)` its first part.
+    """
+    whole, parts = folder / "whole", folder / "parts"
+    make(parts, steps=3).train()
+    runs = [make(whole), make(parts)]
+    for run in runs:
+        run.train()
+    expected, resumed = map(weights, runs)
+    return all(torch.equal(weight, expected[name]) for name, weight in resumed.items())
