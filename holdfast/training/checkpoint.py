@@ -81,8 +81,9 @@ def write(
     methods: list[dict[str, Any]],
     random_states: list[dict[str, Any]],
     progress: Mapping[str, Any],
+    kept: Sequence[Path] = (),
 ) -> None:
-    """Write `checkpoint-STEP/` to the disk and only then remove older ones, so that there is always a whole one."""
+    """Write `checkpoint-STEP/` to the disk and only then remove others, but for those `kept`, so that there is always a whole one."""
     final = folder / f"checkpoint-{step}"
     part = folder / f"checkpoint-{step}.part"
     shutil.rmtree(part, ignore_errors=True)
@@ -104,7 +105,7 @@ def write(
         raise
     _remove(final)  # A folder that is not empty cannot be replaced.
     os.replace(part, final)
-    _clear(folder, final)
+    _clear(folder, (final, *kept))
 
 
 def _flush(path: Path) -> None:
@@ -114,13 +115,13 @@ def _flush(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def _clear(folder: Path, kept: Path | None = None) -> None:
-    """Remove all checkpoints but one, and what a kill left of them."""
+def _clear(folder: Path, kept: Sequence[Path] = ()) -> None:
+    """Remove all checkpoints but those kept, and what a kill left of them."""
     for path in folder.glob("checkpoint-*"):
         # Folders of a like name, such as `checkpoint-of-mine`, are a user's and stay.
         if path.suffix in (".part", ".gone"):
             shutil.rmtree(path, ignore_errors=True)
-        elif path != kept and _step(path) is not None:
+        elif path not in kept and _step(path) is not None:
             _remove(path)
 
 

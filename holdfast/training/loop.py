@@ -144,7 +144,8 @@ class Trainer:
         sample = [row for row in self.stream.sample(16) if row.labels]
         if not sample:
             return memory.MOST["cpu"]
-        kept = self._kept_per_token(sample)
+        with self.placement.looking():  # Whole weights can be told from what a forward keeps.
+            kept = self._kept_per_token(sample)
         if settings.gradient_checkpointing:
             kept = memory.recomputed(kept, *describe.layers_and_width(self.model.model))
         tokens, why = memory.token_budget(device, kept, self._moving.values(), self.accelerator.num_processes)
@@ -326,13 +327,18 @@ class Trainer:
         tensors, moments = self.placement.whole(), self.placement.optimizer_state(self.optimizer)
         if self.accelerator.is_main_process:
             methods = [method.state_dict() for method in self.methods]
-            checkpoint.write(self.folder, step, tensors, moments, methods, states, vars(progress))
+            before = [path for path in self._checkpoints if path.name != f"checkpoint-{step}"]
+            kept = before[max(0, len(before) + 1 - self.settings.keep_checkpoints) :]
+            checkpoint.write(self.folder, step, tensors, moments, methods, states, vars(progress), kept)
+            self._checkpoints = [*kept, self.folder / f"checkpoint-{step}"]
         # Only the main process writes, and at the end of training all read the best weights.
         self.accelerator.wait_for_everyone()
 
     def _resume(self) -> Progress:
         """Go on from the newest checkpoint that is whole, or begin; return the progress."""
         shapes = {name: parameter.shape for name, parameter in self._moving.items()}
+        # Those that are whole, oldest first: a damaged one is not counted among those that are kept.
+        self._checkpoints: list[Path] = []
         for path in checkpoint.found(self.folder):
             try:
                 saved = checkpoint.read(path, shapes)
@@ -345,6 +351,7 @@ class Trainer:
                     f"{path.name} was written by {len(states)} processes and is continued by {world}: every step has the same rows, but "
                     "dropout draws other numbers, and sums are rounded otherwise"
                 )
+            self._checkpoints = [path]
             self.placement.load(saved.tensors)
             self.placement.load_optimizer(self.optimizer, saved.state["optimizer"])
             for method, state in zip(self.methods, saved.state["methods"], strict=True):

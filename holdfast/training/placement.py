@@ -170,13 +170,16 @@ class Shards(Replicas):
     def looking(self) -> Iterator[None]:
         """Within, every process has the whole weights, so that one alone may compute with them."""
         for module in self._modules:
-            module.set_reshard_after_forward(False, recurse=False)
             module.unshard()
-        yield
-        for module in self._modules:
-            module.reshard()
-            # What the outermost holds is needed again at once, for the loss.
-            module.set_reshard_after_forward(module is not self._modules[-1], recurse=False)
+        # The hooks note what was computed, and fetch weights by it: noted by one process alone, it would wait for the others for ever.
+        hooks = [plain.without_hooks() for plain in self._plain]
+        try:
+            yield
+        finally:
+            for plain, hidden in zip(self._plain, hooks, strict=True):
+                plain.module.__dict__.update(hidden)
+            for module in self._modules:
+                module.reshard()
 
     def finish(self) -> None:
         """Put the weights together in every process, and make the model what it was before it was sharded."""
@@ -201,6 +204,12 @@ class Plain:
         content = module.__dict__.items()
         self.content = {name: copy(value) if "hooks" in name else value for name, value in content}
         del self.content["_parameters"]  # Held here, the whole weights would stay in memory.
+
+    def without_hooks(self) -> dict[str, Any]:
+        """Give the module the hooks that it had; return those that it has, to be put back."""
+        hidden = {name: value for name, value in self.module.__dict__.items() if "hooks" in name}
+        self.module.__dict__.update({name: self.content[name] for name in hidden if name in self.content})
+        return hidden
 
     def restore(self, parameters: dict[nn.Parameter, nn.Parameter]) -> None:
         """Make the module what it was, with whole parameters; `parameters` has those that were put together before (tied ones)."""

@@ -31,7 +31,7 @@ class TrainSettings:
     """
 
     KIND: ClassVar[str] = "Settings"
-    HASH_LATER: ClassVar[dict[str, object]] = {"keep_floor": None}
+    HASH_LATER: ClassVar[dict[str, object]] = {"keep_floor": None, "keep_checkpoints": 2}
 
     steps: int = Field(default=200, ge=0, description="optimizer steps")
     batch_size: int = Field(default=16, ge=1, description="rows of a step, over all processes")
@@ -51,6 +51,9 @@ class TrainSettings:
         default=0.0, ge=0, lt=1, description="share of the probability that is spread over all tokens"
     )
     dropout: float | None = Field(default=None, ge=0, lt=1, description="rate of every dropout; None: the model's own")
+    keep_checkpoints: int = Field(
+        default=2, ge=1, description="checkpoints on the disk while training: of a damaged one, the one before is taken"
+    )
     precision: Literal["fp32", "bf16"] = Field(
         default="fp32", description="precision of the forward; weights stay fp32"
     )

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import resource
 import shutil
 import signal
@@ -64,7 +65,7 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
     "progress of nothing": lambda folder: (folder / PROGRESS).write_text("{}"),
     "progress no object": lambda folder: (folder / PROGRESS).write_text("[]"),
     "progress of another step": lambda folder: (folder / PROGRESS).write_text(
-        (folder / PROGRESS).read_text().replace('"step": 3', '"step": 4')
+        re.sub(r'"step": \d+', '"step": 99', (folder / PROGRESS).read_text())
     ),
     "best gone": lambda folder: (folder.parent / checkpoint.BEST).unlink(),
     "best cut": lambda folder: os.truncate(folder.parent / checkpoint.BEST, 50),
@@ -100,6 +101,37 @@ def test_a_damaged_checkpoint_is_said_and_training_begins_again(
     assert len(said) == 1
     assert said[0].startswith("model: checkpoint-3 is damaged (")
     assert "begins again" in said[0]
+
+
+# The best weights are of both checkpoints: without them both are damaged.
+ONE = {name: damage for name, damage in DAMAGE.items() if not name.startswith("best")}
+
+
+@pytest.mark.parametrize("damage", ONE.values(), ids=ONE)
+def test_of_a_damaged_checkpoint_the_one_before_is_taken(
+    tmp_path: Path, capsys: pytest.CaptureFixture, damage: Callable[[Path], object]
+) -> None:
+    """With the default setting. The bugs: older ones removed, all of them kept, or a damaged one counted among those kept."""
+    whole = trained(tmp_path / "whole", Method(), steps=12, save_every=2)
+    with pytest.raises(Killed):
+        trained(tmp_path / "killed", Stop(7), steps=12, save_every=2)
+    assert [path.name for path in checkpoint.found(tmp_path / "killed")] == ["checkpoint-6", "checkpoint-4"]
+    damage(tmp_path / "killed" / "checkpoint-6")
+    capsys.readouterr()
+    torch.manual_seed(99)
+    steps: list[list[str]] = []
+
+    class Look(Method):
+        def after_step(self, model: Any) -> None:
+            steps.append([path.name for path in checkpoint.found(tmp_path / "killed")])
+
+    assert same(trained(tmp_path / "killed", Look(), steps=12, save_every=2), whole)
+    assert "checkpoint-6 is damaged" in capsys.readouterr().err
+    assert len(steps) == 8, "from step 4 on"
+    # A whole one is always there beside the damaged one, which its own step replaces.
+    assert steps[0] == ["checkpoint-6", "checkpoint-4"]
+    assert steps[2] == ["checkpoint-6", "checkpoint-4"]
+    assert steps[-1] == ["checkpoint-10", "checkpoint-8"]
 
 
 def test_the_one_before_is_gone_on_from_where_there_is_one(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

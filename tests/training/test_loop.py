@@ -155,7 +155,8 @@ def test_ctrl_c_leaves_a_run_that_goes_on_as_if_nothing_had_happened(tmp_path: P
     stopped = tiny.trainer(tmp_path / "stopped", Full(), Press())
     with pytest.raises(KeyboardInterrupt, match="stopped after step 4 of 6; the same command goes on"):
         stopped.train()
-    assert [p.name for p in (tmp_path / "stopped").glob("checkpoint-*")] == ["checkpoint-4"]
+    # The last two, of which the older one is there for a damaged newer one.
+    assert {p.name for p in (tmp_path / "stopped").glob("checkpoint-*")} == {"checkpoint-3", "checkpoint-4"}
     again = tiny.trainer(tmp_path / "stopped", Full(), Method())
     again.train()
     assert tiny.losses(tmp_path / "stopped") == tiny.losses(tmp_path / "plain")
