@@ -42,7 +42,7 @@ def test_the_loss_of_a_wording_is_that_of_the_first_step_of_training(task: Path,
             "none",
             out=tmp_path / "run",
             overwrite=True,
-            **{"model.steps": 1, "model.batch_size": 6},
+            model_={"steps": 1, "batch_size": 6},
         )
         log = [json.loads(line) for line in (run.folder / "log.jsonl").read_text().splitlines()]
         # 1e-4 of 10: float32 and the order of rows. A forgotten end token or delimiter moves it by 0.1 and more.

@@ -1,4 +1,4 @@
-"""A double of vLLM, as its published source reads: the parts of its offline interface that holdfast calls, with their names, defaults and limits.
+"""A double of vLLM, as its published source reads: what holdfast calls of it, with the names, defaults and limits there.
 
 It computes with transformers on the processor, one request at a time, and refuses what vLLM refuses. A name that vLLM does not have is a
 TypeError here, as there.

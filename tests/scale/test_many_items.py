@@ -106,7 +106,8 @@ def test_what_was_asked_otherwise_is_asked_again(folder: Path, tmp_path: Path, m
         if "shots" in options:
             shutil.copy(folder / "test.jsonl", folder / "train.jsonl")
             options["limit"] = 5
-        api.evaluate("scripted", folder, out=tmp_path / "out", overwrite=True, **({"shots": (0,)} | options))
+        options.setdefault("shots", (0,))
+        api.evaluate("scripted", folder, out=tmp_path / "out", overwrite=True, **options)
     with (folder / "test.jsonl").open("a") as file:
         file.write('{"input": "Repeat the number that stands here: 7", "target": "7"}\n')
     api.evaluate(

@@ -22,6 +22,7 @@ from holdfast.stages.train import Train
 from holdfast.tasks.sources import load_task
 from holdfast.tasks.task import Example, Task
 from holdfast.tasks.task_set import TaskRef
+from holdfast.training.look import Progress
 from holdfast.training.loop import Trainer
 from tests.recipes.worlds import QUICK, write_world
 from tests.training import tiny
@@ -68,7 +69,7 @@ def spy(monkeypatch: pytest.MonkeyPatch) -> Spy:
         seen.looks[seen.begun[-1][0]].append(Look(task.name, prompt, weight, options["shots"], asked, len(outputs)))
         return outputs
 
-    def begin(trainer: Trainer) -> dict[str, Any]:
+    def begin(trainer: Trainer) -> Progress:
         seen.begun.append((trainer.stage, vectors(trainer.model)))
         seen.looks[trainer.stage] = []
         return trained(trainer)

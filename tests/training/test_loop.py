@@ -15,6 +15,7 @@ from holdfast.methods.lora import Lora
 from holdfast.methods.prompt_tuning import PromptTuning
 from holdfast.row import Row
 from holdfast.training import checkpoint
+from holdfast.training.look import Progress
 from holdfast.training.loop import Trainer
 from holdfast.training.loss import Divisors
 from tests.training import tiny
@@ -177,7 +178,7 @@ def test_ctrl_c_spares_no_look_at_the_validation(tmp_path: Path, step: int) -> N
             if self.taken == step:
                 signal.raise_signal(signal.SIGINT)
 
-    def trained(*methods: Method) -> dict[str, Any]:
+    def trained(*methods: Method) -> Progress:
         run = tiny.trainer(tmp_path, Full(), *methods, save_every=3 if step == 4 else 2)
         run.validate = lambda model: -len(tiny.losses(tmp_path))
         return run.train()

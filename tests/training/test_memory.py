@@ -57,6 +57,7 @@ def test_a_step_that_runs_out_of_memory_is_taken_in_smaller_forwards(
     result = run.train()
     assert sizes[0] > 20, "the first forward left a gradient behind"
     assert all(size <= 20 for size in sizes[-6:])
+    assert result.token_budget is not None
     assert result.token_budget <= 20
     assert tiny.losses(tmp_path / "whole") == pytest.approx(tiny.losses(tmp_path / "parts"), abs=2e-5)
     assert f"out of memory; goes on with forwards of up to {result.token_budget} tokens" in capsys.readouterr().err
@@ -131,6 +132,7 @@ def test_a_budget_that_was_found_is_kept_by_a_resumed_run(tmp_path: Path, monkey
     monkeypatch.setattr(memory, "available", lambda device: 10**6)
     first = tiny.trainer(tmp_path, Full(), save_every=1, steps=1)
     small = first.train().token_budget
+    assert small is not None
     assert small < 4096
     monkeypatch.setattr(memory, "available", lambda device: 10**12)
     assert tiny.trainer(tmp_path, Full(), save_every=1, steps=2).train().token_budget == small
