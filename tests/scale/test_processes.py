@@ -89,9 +89,14 @@ def test_processes_train_to_what_one_trains_to_and_share_an_evaluation(
         ours, theirs = (load_file(folder / name / "model" / "model.safetensors") for folder in (tmp_path, one))
         assert {key: t.shape for key, t in ours.items()} == {key: t.shape for key, t in theirs.items()}
         assert all(float((ours[key] - theirs[key]).abs().max()) < 1e-3 for key in ours)
-    # Without dropout nothing is drawn: gone on with from a checkpoint is the same to the last bit.
-    assert sums["gone on"] == sums["full"]
-    assert tiny.losses(tmp_path / "stopped") == tiny.losses(tmp_path / "full")
+    # Gone on with from a checkpoint is the same to the last bit: but for more than two whole models, whose gradients DDP adds up in
+    # another order in the first step of a launch than in later ones (2e-7 of a loss; data or moments that were lost move it by 1e-3).
+    exact = sharded or processes == 2
+    assert sums["gone on"] == (sums["full"] if exact else pytest.approx(sums["full"], abs=1e-3))
+    again = tiny.losses(tmp_path / "stopped")
+    assert again == (
+        tiny.losses(tmp_path / "full") if exact else pytest.approx(tiny.losses(tmp_path / "full"), abs=1e-5)
+    )
     assert sums["of others"] == pytest.approx(sums["full"], abs=2e-2), "written by one process, gone on with by several"
     for name in ("outputs.jsonl", "scores.jsonl", "samples/base/samples_task_0-shot.jsonl"):
         assert (tmp_path / "evaluated" / name).read_bytes() == (one / "evaluated" / name).read_bytes()
