@@ -317,8 +317,8 @@ def test_cells_of_many_items_that_were_asked_otherwise_are_told_apart(small: Non
         filled("exact_match", [*answers, answers[3]])
 
 
-@pytest.mark.slow  # 25 s
-def test_ten_times_the_items_take_the_same_memory() -> None:
+@pytest.mark.slow  # 20 s
+def test_more_items_take_the_same_memory() -> None:
     """Each size in a process of its own. Held items would take 1.7 kB each, 85 MB more; the noise of the heap is a few MB."""
     from benchmarks import harness
 
