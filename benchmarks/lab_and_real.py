@@ -35,9 +35,10 @@ class Pair:
     second: dict[str, float | None]
 
 
-def pairs(first: Path, second: Path) -> list[Pair]:
-    """Return the arms that the studies in two folders share."""
-    one, two = (_arms(read(folder).cells) for folder in (first, second))
+def pairs(first: Path, second: Path, target: str = "") -> list[Pair]:
+    """Return the arms that the studies in two folders share; of the first on all of its targets, or on one."""
+    cells = [cell for cell in read(first).cells if target in ("", cell.task)]
+    one, two = _arms(cells), _arms(read(second).cells)
     shared = []
     for family in one.keys() & two.keys():
         rates = zip(sorted(one[family]), sorted(two[family]), strict=False)
@@ -93,8 +94,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("first", type=Path, help="folder of a study, as of the lab")
     parser.add_argument("second", type=Path, help="folder of a study of another model")
+    parser.add_argument(
+        "--target", default="", help="of the first study this target alone, in the place of the mean over all"
+    )
     arguments = parser.parse_args()
-    shared = pairs(arguments.first, arguments.second)
+    shared = pairs(arguments.first, arguments.second, arguments.target)
     if len(shared) < 4:
         raise SystemExit(f"the studies share {len(shared)} arms; a rank correlation needs four")
     print("| measure | arms | Spearman | 95 % | p |\n| --- | ---: | ---: | --- | ---: |")

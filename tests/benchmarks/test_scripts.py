@@ -61,7 +61,7 @@ def test_the_lab_is_compared_with_a_real_model_over_the_arms_of_both() -> None:
     """On a committed study against itself every rank is the same; the bugs: arms paired by rate, or a mean over other targets."""
     folder = HOUSE / "docs/studies/real-first"
     shared = lab_and_real.pairs(folder, folder)
-    assert len(shared) == 15
+    assert len(shared) == 17
     assert all(pair.first == pair.second for pair in shared)
     # The three rates of full fine-tuning, from the lowest to the highest.
     assert [pair.name for pair in shared if pair.name.startswith("full, rate")] == [

@@ -55,7 +55,7 @@ def test_fields_of_a_method_are_those_that_set_reaches() -> None:
     ("techniques", "settings", "message"),
     [
         ({"method": "promto"}, {}, "unknown method 'promto'; did you mean 'promot'"),
-        ({"method": "full+l2sp"}, {}, "'l2sp'; did you mean 'l2_sp'"),
+        ({"method": "full+l2sp"}, {}, "'full\\+l2sp'; did you mean 'full\\+l2_sp'"),
         ({"method": "promot"}, {"prompt": {"lenght": 3}}, "stage 'prompt': 'prompt.lenght'; did you mean 'prompt.length'"),
         ({"method": "promot"}, {"promt": {"length": 3}}, "unknown stage 'promt'; did you mean 'prompt'"),
         ({"method": "full", "edit": "linse"}, {}, "unknown edit 'linse'; did you mean 'lines'"),

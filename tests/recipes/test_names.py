@@ -54,10 +54,12 @@ def test_every_name_makes_stages_with_its_defaults(name: str) -> None:
 
 
 def made(kind: type[Method], folder: Path) -> Method:
-    """A method with its defaults, and texts where it replays some."""
+    """A method with its defaults, but for what a model this small, or texts to replay, make necessary."""
     names = {field.name for field in fields(kind)}  # pyright: ignore[reportArgumentType]
     if "self_texts" in names:
         return kind(self_texts=6, self_length=8, self_batch=2)  # pyright: ignore[reportCallIssue]
+    if "taps" in names:
+        return kind(taps=2)  # pyright: ignore[reportCallIssue]  # of the model's two blocks
     if "texts" not in names:
         return kind()
     path = folder / "texts.txt"
