@@ -55,8 +55,7 @@ class TunedModel:
         layout = RunFolder(Path(argument))
         model, prompts = argument, [] if prompt is None else [prompt]
         if layout.is_run:
-            left = [path for path in (layout.model, layout.adapter) if path.is_dir()]
-            model = str(left[0]) if left else str(layout.config["model"])
+            model = str(layout.own_weights() or layout.config["model"])
             prompts += [] if prompts else [str(path) for path in layout.prompts.values()]
         elif (adapter := resolve.adapter_of(argument)) is not None and not adapter.merges:
             model = adapter.base

@@ -49,6 +49,7 @@ def load(
     on = None if base is None else str(base)
     source, run, prompt_name = str(model), None, None if prompt is None else str(prompt)
     if RunFolder(folder).is_run:
+        RunFolder(folder).own_weights()  # Refuses a run whose model is gone, before the base is loaded in its place.
         config = RunFolder(folder).config
         # Both: the run's folder has only what training left, such as an adapter for the model of that name.
         source, run = config["model"], folder

@@ -108,8 +108,7 @@ def _weights(argument: str, base: str | None) -> str:
     """Return the folder or hub id that holds the whole model: of a run what it left, an adapter merged."""
     layout = RunFolder(Path(argument))
     if layout.is_run:
-        left = [path for path in (layout.model, layout.adapter) if path.is_dir()]
-        return resolve.merged(str(left[0]) if left else str(layout.config["model"]))
+        return resolve.merged(str(layout.own_weights() or layout.config["model"]))
     adapter = resolve.adapter_of(argument, base)
     # A prompt's folder changes no weights: its base is what computes.
     return (

@@ -24,13 +24,13 @@ GROUPS = {
 # 135M (docs/studies/real-first.md) where it was measured there, else on the lab's model.
 RECOMMENDED = {
     "promot_deep": "answers in a new form: target 97, kept 102",
-    "promot": "the same with the smallest prompt: target 86, kept 100 at 3e-5",
-    "promot_lora": "little memory: target 95, kept 97 (lora alone: 93, kept 56)",
+    "promot": "the same with the smallest prompt: target 89, kept 102 at 3e-5",
+    "promot_lora": "little memory: target 94, kept 99 (lora alone: 91, kept 58)",
     "full": "at a small rate, the first thing to try: target 93, kept 91 at 3e-5 (89 and 56 at 1e-4)",
     "fticl": "prompts with demonstrations where it is used: lab, target 95 to 97 behind 1, 2 and 4 with --set model.sampling=sampled",
-    "+replay": "where data of the other tasks is at hand: target 90, kept 100",
-    "+self_replay": "without such data: target 92, kept 98",
-    "+kl_base": "without such data: target 93, kept 95",
+    "+replay": "where data of the other tasks is at hand: target 91, kept 98",
+    "+self_replay": "without such data: target 93, kept 98",
+    "+kl_base": "without such data: target 92, kept 95",
 }
 Name = Annotated[str | None, typer.Argument(help="One of them, to explain: every field, and an example.")]
 

@@ -172,7 +172,7 @@ def _check(line: TaskResult, sort: str, bound: float, fewest: int, count: int) -
         least, value = -verdicts.margin_of(score, bound), verdicts.change_of(score)
         rule = f"{name}: loses less than {-least * points if least < 0 else 100 * bound:.3g} points"
         if least >= 0:
-            reason = "the base is not above chance, so there is nothing to keep"
+            reason = "the base cannot be told from chance, so nothing can be seen to be lost"
             return Check(rule, "cannot tell", value.scaled(points), score.n, reason=reason)
     return _decided(rule, value.scaled(points), least * points, score.n, fewest, count)
 

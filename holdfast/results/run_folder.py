@@ -105,6 +105,24 @@ class RunFolder:
         return self.path / "model"
 
     @property
+    def dropped_file(self) -> Path:
+        """The note of a study that it removed the run's model (`holdfast study --drop-weights`)."""
+        return self.path / "weights-dropped.txt"
+
+    def own_weights(self) -> Path | None:
+        """Return the folder of the model, or of the adapter, that the run left; None where it left neither, and the base is as it was.
+
+        Raises:
+            ValueError: there was a model, and a study removed it. The base in its place would be measured as if it were the run's.
+        """
+        if self.dropped_file.exists():
+            raise ValueError(
+                f"{self.path}: its weights were removed by --drop-weights, so it cannot be asked; its scores are in {self.scores_file}. "
+                "Run it again from its config.yaml: holdfast run CONFIG --out DIR"
+            )
+        return next((path for path in (self.model, self.adapter) if path.is_dir()), None)
+
+    @property
     def prompt(self) -> Path:
         return self.path / "prompt"
 

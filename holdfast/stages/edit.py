@@ -14,6 +14,7 @@ from holdfast.edits.base import Edit, Slices
 from holdfast.models import resolve
 from holdfast.models.adapter import is_adapter
 from holdfast.plugins import snake
+from holdfast.results.run_folder import RunFolder
 from holdfast.stages import edit_slices
 from holdfast.stages.edit_slices import MatchedTensors, edited
 from holdfast.weights.layout import Layout, TensorLocation, locate
@@ -38,6 +39,7 @@ def weights_folder(argument: str | Path, base: str | Path | None = None) -> Path
     if (folder / "model").is_dir() and not (folder / "config.json").exists():
         return folder / "model"
     if (folder / "config.yaml").exists() and not (folder / "config.json").exists():
+        RunFolder(folder).own_weights()  # Another reason, where a study removed them.
         raise ValueError(
             f"{folder}: this run trained no whole model (no model/ inside), so there are no weights to edit"
         )

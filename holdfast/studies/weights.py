@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from holdfast.atomic_files import write_text
 from holdfast.results.run_folder import RunFolder
 
 Round = tuple[str, int]  # A target and a seed: no training is shared between two rounds.
@@ -42,4 +43,9 @@ def drop(runs: Sequence[Path], stages: Path) -> None:
             # The whole folder and not its weights alone: without its mark the stage is run again, and not found damaged.
             if RunFolder(stages / name).model.is_dir():
                 shutil.rmtree(stages / name)
-        shutil.rmtree(RunFolder(run).model, ignore_errors=True)
+        if RunFolder(run).model.is_dir():
+            # Before they go: a run without it would be taken for one that left its base as it was.
+            write_text(
+                RunFolder(run).dropped_file, "The model of this run was removed by holdfast study --drop-weights.\n"
+            )
+            shutil.rmtree(RunFolder(run).model)

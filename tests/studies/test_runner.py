@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from holdfast.api.against import against
 from holdfast.api.analyse import analyse_run
 from holdfast.api.evaluate import default_tasks
+from holdfast.api.load import load
 from holdfast.models import loading
 from holdfast.results.scores import read_outputs, read_scores
 from holdfast.results.study import read
@@ -320,6 +322,13 @@ def test_weights_are_dropped_once_nothing_in_the_study_stands_on_them(world: Pat
     run(world, plain, out=dropped, keep_weights=False)
     assert not list(dropped.rglob("model/*.safetensors"))
     assert list(dropped.glob("runs/*promot*/prompt/*.safetensors")), "prompts are small, and stay"
+    # The base in the place of a model that is gone would be measured as if nothing had been lost.
+    for name in ("full", "promot"):
+        without = dropped / f"runs/pick--{name}--0"
+        with pytest.raises(ValueError, match="its weights were removed by --drop-weights"):
+            load(without)
+        with pytest.raises(ValueError, match="its weights were removed by --drop-weights"):
+            against(str(world / "model"), [str(without)], [str(world / "copy")], out=tmp_path / "out")
     run(world, plain | edited, out=dropped, keep_weights=False)
     assert not list(dropped.rglob("model/*.safetensors"))
     assert scores(dropped) == scores(kept)
