@@ -75,7 +75,8 @@ def read_adapter(argument: str, base: str | None = None) -> Adapter:
         raise ValueError(f"{folder}: its {CONFIG} does not say what its base is; name it with --base MODEL")
     if not Path(base).exists() and (base.startswith((".", "/", "~")) or base.count("/") > 1 or base.endswith(".gguf")):
         raise ValueError(
-            f"{folder}: its base {base} is not here; name another place of it with --base MODEL, or as base_model_name_or_path in its {CONFIG}"
+            f"{folder}: its base {base} is not here; name another place of it with --base MODEL, or as "
+            f"base_model_name_or_path in its {CONFIG}"
         )
     return Adapter(folder, peft_type, str(base))
 
