@@ -181,9 +181,11 @@ def write_failure(message: str, policy: str | Path, path: Path) -> None:
 
 
 def measured(check: Check) -> str:
-    """Return a rule's measured value with its interval."""
+    """Return a rule's measured value with its interval; a change with its sign, so that a gain is not read as a loss."""
     value = check.measured
-    return "–" if value is None else f"{value.value:.1f} {limits(value)}"
+    if value is None:
+        return "–"
+    return f"change {value.value:+.1f} {limits(value)}" if check.is_change else f"{value.value:.1f} {limits(value)}"
 
 
 def limits(value: Estimate | None) -> str:

@@ -92,6 +92,7 @@ class Check:
     needed: int | None = None
     reason: str = ""
     widened: Estimate | None = None
+    is_change: bool = False  # What was measured is a change of the score, and not the score.
 
 
 def judge(summary: Summary, policy: Policy) -> list[Check]:
@@ -173,8 +174,9 @@ def _check(line: TaskResult, sort: str, bound: float, fewest: int, count: int) -
         rule = f"{name}: loses less than {-least * points if least < 0 else 100 * bound:.3g} points"
         if least >= 0:
             reason = "the base cannot be told from chance, so nothing can be seen to be lost"
-            return Check(rule, "cannot tell", value.scaled(points), score.n, reason=reason)
-    return _decided(rule, value.scaled(points), least * points, score.n, fewest, count)
+            return Check(rule, "cannot tell", value.scaled(points), score.n, reason=reason, is_change=True)
+    check = _decided(rule, value.scaled(points), least * points, score.n, fewest, count)
+    return replace(check, is_change=sort != "floor")
 
 
 def _of_mean(
