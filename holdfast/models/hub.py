@@ -20,6 +20,10 @@ def check_reachable(source: str | Path) -> None:
     name = str(source)
     if Path(name).exists() or _cached(name):
         return
+    path = Path(name)
+    if path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:  # A hub id has one slash at most.
+        beside = nearest(path.name, (other.name for other in path.parent.iterdir())) if path.parent.is_dir() else ""
+        raise ValueError(f"{name}: no such folder{'; ' if beside else ''}{beside.strip()}")
     if "/" not in name and (near := nearest(name.lower(), BUILT_IN)):
         raise ValueError(f"{name}: no such folder or model; {near}A model of the hub can be named OWNER/NAME")
     if unreachable := _unreachable(name):

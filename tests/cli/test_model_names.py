@@ -46,6 +46,15 @@ def test_a_slip_of_a_built_in_name_is_named_at_once(
 
 
 @pytest.mark.usefixtures("transformers_is_not_asked")
+def test_a_slip_in_a_path_names_the_folder_beside_it(holdfast: Commands, asked: list[str], tmp_path: Path) -> None:
+    (tmp_path / "stories").mkdir()
+    seen = holdfast("tune", tmp_path / "storis", "lab:kind", "--out", tmp_path / "run")
+    assert seen.error == f"holdfast: {tmp_path / 'storis'}: no such folder; did you mean `stories`?"
+    assert holdfast("evaluate", "lab", "--against", "./not/there").error == "holdfast: ./not/there: no such folder"
+    assert asked == []
+
+
+@pytest.mark.usefixtures("transformers_is_not_asked")
 @pytest.mark.parametrize("name", ["gpt2", "owner/name"])
 def test_a_hub_out_of_reach_is_one_line_after_one_try(name: str, holdfast: Commands, asked: list[str]) -> None:
     for command in (
