@@ -55,7 +55,7 @@ def holdfast(*arguments: str) -> subprocess.CompletedProcess[str]:
     [
         (["tune", "no/such/model", "no/such/task"], "no/such/task: no such folder, file or task"),
         (["tune", "lab", "no/such/task", "--shots", "x"], "--shots x: write whole numbers with commas"),
-        (["evaluate", "no/such/model"], "no/such/model: its tokenizer cannot be loaded"),
+        (["evaluate", "no/such/model"], "no/such/model: no such folder"),
         (["compare", "no/such/run"], "no/such/run"),
         (["run", "no/such/config.yaml"], "no/such/config.yaml: there is no such file"),
         (["generate", "lab", "--input", "no/such.txt"], "no/such.txt: no such file or directory"),
