@@ -56,6 +56,17 @@ class Stops:
         # The last few tokens first, which is cheap; then all, because a cut text may decode otherwise at its beginning.
         return self._holds(tokens[-self._reach :]) and self._holds(tokens)
 
+    def until_end(self, tokens: Sequence[int]) -> list[int]:
+        """Return the first new tokens, up to the end of the text, without the end-of-sequence token and what fills up behind it."""
+        new: list[int] = []
+        for token in tokens:
+            if token in self.eos:
+                break
+            new.append(token)
+            if self.reached(new):
+                break
+        return new
+
     def text(self, tokens: Sequence[int]) -> str:
         """Return the decoded tokens up to the first stop string; special tokens are left out."""
         tokens = self._between(tokens)

@@ -47,20 +47,7 @@ def _batch(model: Any, prompts: Sequence[tuple[int, ...]], stops: Stops, prompt:
     criteria = StoppingCriteriaList([_Reached(stops, start)])
     numbers = LogitsProcessorList([_Numbers()])
     output = model.generate(**inputs, attention_mask=mask, stopping_criteria=criteria, logits_processor=numbers)
-    return [_new(row, stops) for row in output[:, start:].tolist()]
-
-
-def _new(tokens: list[int], stops: Stops) -> list[int]:
-    """Return generated tokens up to the end of the text."""
-    # `model.generate` fills shorter rows up with padding, which must not be taken for text.
-    new: list[int] = []
-    for token in tokens:
-        if token in stops.eos:
-            break
-        new.append(token)
-        if stops.reached(new):
-            break
-    return new
+    return [stops.until_end(row) for row in output[:, start:].tolist()]
 
 
 class _Reached(StoppingCriteria):

@@ -117,7 +117,7 @@ class VllmEngine:
             settings = [_settings(tokens, seed, stops, sampling) for tokens, seed in part]
             answers = self.llm.generate([self._prompt(tokens) for tokens, _ in part], settings, use_tqdm=False)
             for (tokens, _), answer in zip(part, answers, strict=True):
-                yield tokens, _until_end(answer.outputs[0].token_ids, stops)
+                yield tokens, stops.until_end(answer.outputs[0].token_ids)
 
     def _prompt(self, tokens: tuple[int, ...]) -> dict[str, Any]:
         if self.vectors is None:
@@ -143,18 +143,6 @@ def _settings(tokens: Sequence[int], seed: int, stops: Stops, sampling: Sampling
         stop_token_ids=sorted(stops.eos),
         skip_special_tokens=True,
     )
-
-
-def _until_end(tokens: Sequence[int], stops: Stops) -> list[int]:
-    """Return new tokens up to the end of the text, without the end-of-sequence token."""
-    new: list[int] = []
-    for token in tokens:
-        if token in stops.eos:
-            break
-        new.append(token)
-        if stops.reached(new):
-            break
-    return new
 
 
 def _likelihood(tokens: Sequence[int], labels: Sequence[int], records: Sequence[Any]) -> LogLikelihood:

@@ -115,7 +115,7 @@ class RunFolder:
         Raises:
             ValueError: there was a model, and a study removed it. The base in its place would be measured as if it were the run's.
         """
-        if self.dropped_file.exists():
+        if self.dropped_file.exists() and not self.model.is_dir():  # There again, where the run was made anew.
             raise ValueError(
                 f"{self.path}: its weights were removed by --drop-weights, so it cannot be asked; its scores are in {self.scores_file}. "
                 "Run it again from its config.yaml: holdfast run CONFIG --out DIR"

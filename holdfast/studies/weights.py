@@ -4,6 +4,7 @@ A run of a model with a billion parameters leaves gigabytes, and a study has doz
 and answers alone.
 """
 
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -42,10 +43,18 @@ def drop(runs: Sequence[Path], stages: Path) -> None:
         for name in RunFolder(run).stage_names():
             # The whole folder and not its weights alone: without its mark the stage is run again, and not found damaged.
             if RunFolder(stages / name).model.is_dir():
-                shutil.rmtree(stages / name)
+                _remove(stages / name)
         if RunFolder(run).model.is_dir():
             # Before they go: a run without it would be taken for one that left its base as it was.
             write_text(
                 RunFolder(run).dropped_file, "The model of this run was removed by holdfast study --drop-weights.\n"
             )
-            shutil.rmtree(RunFolder(run).model)
+            _remove(RunFolder(run).model)
+
+
+def _remove(folder: Path) -> None:
+    # Renamed first, in one move: killed half way, a stage with its mark and without its files would be found damaged.
+    gone = folder.with_name(f"{folder.name}.dropped")
+    shutil.rmtree(gone, ignore_errors=True)
+    os.replace(folder, gone)
+    shutil.rmtree(gone)

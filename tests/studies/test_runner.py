@@ -329,6 +329,10 @@ def test_weights_are_dropped_once_nothing_in_the_study_stands_on_them(world: Pat
             load(without)
         with pytest.raises(ValueError, match="its weights were removed by --drop-weights"):
             against(str(world / "model"), [str(without)], [str(world / "copy")], out=tmp_path / "out")
+    # Made anew, with its model: what was noted of the one that went is past.
+    (dropped / "runs/pick--full--0/done.json").unlink()
+    run(world, plain, out=dropped)
+    load(dropped / "runs/pick--full--0")
     run(world, plain | edited, out=dropped, keep_weights=False)
     assert not list(dropped.rglob("model/*.safetensors"))
     assert scores(dropped) == scores(kept)
