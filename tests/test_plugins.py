@@ -135,6 +135,11 @@ from holdfast.methods.full import Full
         (METHODS, "@dataclass\nclass Mine(Method): ...", "does nothing; define one of .*penalty"),
         (METHODS, "@dataclass\nclass Mine(Method):\n    def penality(self): ...", "penality .* did you mean 'penalty'"),
         (METHODS, "@dataclass\nclass Mine(Full):\n    def after_steps(self): ...", "did you mean 'after_step'"),
+        (
+            METHODS,
+            "@dataclass\nclass Mine(Full):\n    def completions(self): ...",
+            "nothing calls completions any .* row_parts",
+        ),
         (METHODS, "class Mine(Full):\n    rate: float = 1.0\n    def after_step(self, model): ...", "is no dataclass"),
         (METHODS, "@dataclass\nclass Mine(Method):\n    chooses_parameters: ClassVar = True", "define parameters"),
         (CURATIONS, "class Mine: ...", "Mine is no curation"),

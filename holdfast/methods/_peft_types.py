@@ -2,7 +2,6 @@
 
 import importlib
 import importlib.util
-import inspect
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from typing import Any
 
 import peft
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING, PEFT_TYPE_TO_TUNER_MAPPING
+from peft.tuners.tuners_utils import BaseTunerLayer
 
 
 def configurations() -> dict[str, Any]:
@@ -23,23 +23,14 @@ def has_layers(name: str) -> bool:
 
 
 def merges(name: str) -> bool:
-    """Return whether PEFT can merge a type, by the text of its classes: before a model is there, nothing can be tried."""
+    """Return whether PEFT has a merge for the layers of a type; that a merge of its own refuses shows only once it is tried."""
     layers = vars(importlib.import_module(_layers(name))).values()
-    return _implements(_tuner(name), "merge_and_unload") and any(_implements(layer, "merge") for layer in layers)
-
-
-def _tuner(name: str) -> Any:
-    return PEFT_TYPE_TO_TUNER_MAPPING[peft.PeftType(name)]
+    classes = [layer for layer in layers if isinstance(layer, type) and issubclass(layer, BaseTunerLayer)]
+    return any(layer.merge is not BaseTunerLayer.merge for layer in classes)
 
 
 def _layers(name: str) -> str:
-    return f"{_tuner(name).__module__.rpartition('.')[0]}.layer"
-
-
-def _implements(member: Any, name: str) -> bool:
-    """Return whether a class has a method that does more than to say that it is not implemented."""
-    method = getattr(member, name, None) if isinstance(member, type) else None
-    return method is not None and "raise NotImplementedError" not in inspect.getsource(method)
+    return f"{PEFT_TYPE_TO_TUNER_MAPPING[peft.PeftType(name)].__module__.rpartition('.')[0]}.layer"
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import peft
 import torch
+from peft.tuners.tuners_utils import BaseTunerLayer
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import nn
@@ -102,9 +103,6 @@ class Peft(Method):
             try:
                 self._peft = self._adapted(context, settings)
                 self._moving = [p for p in self._peft.parameters() if p.requires_grad]
-                adapted = next((m for m in self._peft.modules() if hasattr(m, "merge") and hasattr(m, "unmerge")), None)
-                if "model" in self.leaves and adapted is not None:
-                    copy.deepcopy(adapted).merge(adapter_names=["default"])  # Now, and not after hours of training.
             except Exception as error:  # PEFT's classes refuse by errors of many classes.
                 raise ValueError(
                     f"{label}: PEFT refuses it for this model: {_line(error)}; see model.config"
@@ -116,7 +114,9 @@ class Peft(Method):
             raise ValueError(
                 f"{label}: computes rows side by side otherwise than alone ({verdict.why}); take another type"
             )
-        if self.merge and not merges(self.type.upper()):
+        if "model" in self.leaves:
+            self._try_merge(label)
+        elif self.merge:
             print(f"{label}: PEFT cannot merge it, so the run keeps adapter/ alone", file=sys.stderr, flush=True)
 
     def _adapted(self, context: Context, settings: Mapping[str, Any]) -> Any:
@@ -146,6 +146,17 @@ class Peft(Method):
             finally:
                 for parameter, value in zip(self._moving, start, strict=True):
                     parameter.copy_(value)
+
+    def _try_merge(self, label: str) -> None:
+        """Merge a copy of one layer: now, and not after hours of training."""
+        adapted = next((m for m in self._peft.modules() if isinstance(m, BaseTunerLayer)), None)
+        try:
+            if adapted is not None:
+                copy.deepcopy(adapted).merge(adapter_names=["default"])
+        except Exception as error:
+            raise ValueError(
+                f"{label}: PEFT cannot merge it into this model: {_line(error)}; --set model.merge=false keeps it an adapter"
+            ) from error
 
     def parameters(self, model: "PrefixModel") -> Iterable[ParameterGroup]:
         """Return what PEFT trains."""

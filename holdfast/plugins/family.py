@@ -13,13 +13,15 @@ MARK = "_registered_as"
 class Family:
     """A family of techniques: each module of `package` defines some, by a base class or decorator from its module `base`.
 
-    `name` is a technique's name in messages; `registrar` is the class or the decorator; modules in `support` hold none.
+    `name` is a technique's name in messages; `registrar` is the class or the decorator; modules in `support` hold none. `former` are hooks
+    of earlier versions, each with its successor: nothing calls them any more.
     """
 
     name: str
     package: str
     registrar: str
     support: frozenset[str] = frozenset({"base"})
+    former: tuple[tuple[str, str], ...] = ()
 
     @property
     def home(self) -> str:
@@ -40,7 +42,9 @@ class Family:
         return f"derive the class from {self.registrar} of {self.home}"
 
 
-METHODS = Family("method", "holdfast.methods", "Method")
+METHODS = Family(
+    "method", "holdfast.methods", "Method", former=(("completions", "row_parts"), ("shows_answer", "row_parts"))
+)
 RECIPES = Family(
     "recipe",
     "holdfast.recipes",

@@ -99,7 +99,8 @@ def check(member: Any, family: Family, label: str) -> None:
     """Refuse a class that registers and yet cannot do anything, or that leaves its fields unread.
 
     Raises:
-        ValueError: a required method is missing, no hook is overridden, a hook's name is misspelt, or it is no dataclass.
+        ValueError: a required method is missing, no hook is overridden, a hook's name is misspelt or of an earlier version, or it is no
+            dataclass.
     """
     if family.by_decorator:
         return
@@ -107,7 +108,10 @@ def check(member: Any, family: Family, label: str) -> None:
         raise ValueError(f"{label}: lacks {', '.join(missing)}, which every {family.name} of this sort defines")
     base = getattr(importlib.import_module(family.home), family.registrar)
     hooks = [name for name, hook in vars(base).items() if callable(hook) and (name[0] != "_" or name == "__call__")]
-    # A misspelt hook is never called, and nothing would say so.
+    # A misspelt hook is never called, one of an earlier version neither, and nothing would say so.
+    for name, successor in family.former:
+        if hasattr(member, name):
+            raise ValueError(f"{label}: nothing calls {name} any more; define {successor} in its place")
     for name, function in vars(member).items():
         near = difflib.get_close_matches(name, hooks, n=1, cutoff=0.8)
         if inspect.isfunction(function) and near and name not in hooks and name[0] != "_":

@@ -201,13 +201,9 @@ def _call(number: int, call: object, ids: dict[str, str]) -> Mapping[str, Any]:
         )
     name, arguments = function["name"], function.get("arguments", {})
     if isinstance(arguments, str):
-        try:
-            arguments = json.loads(arguments or "{}")
-        except json.JSONDecodeError as error:
-            raise ValueError(
-                f"message {number}: the arguments of the tool call `{name}` are not JSON ({error.msg}, column {error.colno}); write an "
-                "object"
-            ) from None
+        arguments = _parsed(
+            arguments or "{}", f"message {number}: the arguments of the tool call `{name}` are", "an object"
+        )
     if not isinstance(arguments, dict):
         raise ValueError(
             f"message {number}: the arguments of the tool call `{name}` are {kind(arguments)}; write an object with named values"
@@ -220,14 +216,17 @@ def _call(number: int, call: object, ids: dict[str, str]) -> Mapping[str, Any]:
 def _tools(value: object) -> list[Mapping[str, Any]]:
     """Return the tools of a line: a list of schemas, or its JSON as text."""
     if isinstance(value, str):
-        try:
-            value = json.loads(value or "[]")
-        except json.JSONDecodeError as error:
-            raise ValueError(
-                f"`tools` is not JSON ({error.msg}, column {error.colno}); write a list of schemas"
-            ) from None
+        value = _parsed(value or "[]", "`tools` is", "a list of schemas")
     if value is None:
         return []
     if not isinstance(value, Sequence) or not all(isinstance(tool, dict) for tool in value):
         raise ValueError(f"`tools` is {kind(value)}; write a list of schemas, each an object")
     return list(value)
+
+
+def _parsed(text: str, subject: str, wanted: str) -> Any:
+    """Return a text's JSON, of which `subject` begins the message where it is none."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{subject} not JSON ({error.msg}, column {error.colno}); write {wanted}") from None

@@ -3,6 +3,7 @@
 Held in memory, a million lines take gigabytes. Here they take 16 bytes for each `STRIDE` of them.
 """
 
+from abc import abstractmethod
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
@@ -17,7 +18,31 @@ STRIDE = 256  # Lines between two places that are remembered: so many are passed
 LARGE = 4 << 20  # Bytes from which on a file stays on the disk.
 
 
-class StoredRecords(Sequence[Record]):
+class ReadOnDemand(Sequence[Item]):
+    """A sequence that is read when something is taken from it: from any number on, in order."""
+
+    @abstractmethod
+    def from_(self, index: int) -> Iterator[Item]:
+        """Yield the items from this number on."""
+
+    @overload
+    def __getitem__(self, index: int) -> Item: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Item]: ...
+    def __getitem__(self, index: int | slice) -> Item | Sequence[Item]:
+        count = len(self)
+        if isinstance(index, slice):
+            start, stop, step = index.indices(count)
+            return tuple(islice(self.from_(start), 0, max(0, stop - start), step)) if step > 0 else tuple(self)[index]
+        if not -count <= index < count:
+            raise IndexError(index)
+        return next(self.from_(index % count))
+
+    def __iter__(self) -> Iterator[Item]:
+        return self.from_(0)
+
+
+class StoredRecords(ReadOnDemand[Record]):
     """The good lines of a JSONL file, by number.
 
     Raises:
@@ -43,21 +68,6 @@ class StoredRecords(Sequence[Record]):
 
     def __len__(self) -> int:
         return self._count
-
-    @overload
-    def __getitem__(self, index: int) -> Record: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Record]: ...
-    def __getitem__(self, index: int | slice) -> Record | Sequence[Record]:
-        if isinstance(index, slice):
-            start, stop, step = index.indices(self._count)
-            return list(islice(self.from_(start), 0, max(0, stop - start), step)) if step > 0 else list(self)[index]
-        if not -self._count <= index < self._count:
-            raise IndexError(index)
-        return next(self.from_(index % self._count))
-
-    def __iter__(self) -> Iterator[Record]:
-        return self.from_(0)
 
     def from_(self, index: int) -> Iterator[Record]:
         """Yield the lines from this number on.
@@ -88,7 +98,7 @@ class StoredRecords(Sequence[Record]):
         return status.st_size, status.st_mtime_ns
 
 
-class Mapped(Sequence[Item]):
+class Mapped(ReadOnDemand[Item]):
     """Apply a function to each line, anew each time that it is asked for."""
 
     def __init__(self, records: StoredRecords, make: Callable[[Record], Item]) -> None:
@@ -97,14 +107,6 @@ class Mapped(Sequence[Item]):
     def __len__(self) -> int:
         return len(self.records)
 
-    @overload
-    def __getitem__(self, index: int) -> Item: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Item]: ...
-    def __getitem__(self, index: int | slice) -> Item | Sequence[Item]:
-        if isinstance(index, slice):
-            return tuple(map(self.make, self.records[index]))
-        return self.make(self.records[index])
-
-    def __iter__(self) -> Iterator[Item]:
-        return map(self.make, self.records)
+    def from_(self, index: int) -> Iterator[Item]:
+        """Yield what the function makes of the lines from this number on."""
+        return map(self.make, self.records.from_(index))

@@ -30,7 +30,7 @@ SMALL: dict[str, dict[str, Any]] = {
 REFUSED = {
     "ADALORA": "PEFT's own training loop",
     "ADAPTION_PROMPT": "PEFT refuses it for this model",
-    "BEFT": "PEFT refuses it for this model: Base layer has no bias",
+    "BEFT": "PEFT cannot merge it into this model: Base layer has no bias",
     "LILY": "computes rows side by side otherwise than alone",
     "POLY": "takes more than tokens: task_ids should not be None",
     "SHADOW": "PEFT computes it beside the model, in a forward of its own",

@@ -75,9 +75,7 @@ def forest(sides: Sequence[Side]) -> ComparedPlot | None:
         return None
     lines = chain.from_iterable(side.lines for side in measured)
     estimates = [moved for line in lines if line and (moved := change(line.headline))]
-    limits = [*(estimate.low for estimate in estimates), *(estimate.high for estimate in estimates)]
-    # With the margin on both sides: differences that no verdict counts must look small.
-    scale = svg.Scale.around([-verdicts.POINTS, verdicts.POINTS, *limits])
+    scale = figures.change_scale(estimates)
     general = general_first(measured)
     groups = [("Target", [side for side in measured if side.role == "target"]), ("General tasks", general.shown)]
     return ComparedPlot(
@@ -99,8 +97,7 @@ def _rows(sides: Sequence[Side], scale: svg.Scale) -> list[ComparedRow]:
 def heat(sides: Sequence[Side]) -> list[tuple[Side, list[figures.HeatCell]]]:
     """Return tasks and shots by runs: the change of each, tinted by its share of the largest."""
     scores = [line.headline for line in chain.from_iterable(side.lines for side in sides) if line]
-    # 1.0: where nothing changed there is no largest change to divide by.
-    largest = max((abs(moved.value) for score in scores if (moved := change(score))), default=0.0) or 1.0
+    largest = figures.largest_change([moved for score in scores if (moved := change(score))])
     return [(side, [figures.cell(line.headline if line else None, largest) for line in side.lines]) for side in sides]
 
 

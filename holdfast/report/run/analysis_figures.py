@@ -19,7 +19,7 @@ STATES = {"off": "prompt removed", "on": "prompt attached"}
 
 @dataclass(frozen=True)
 class PanelKind:
-    """The definition of a panel: its analysis and measures, title with unit, meaning in words, and the line to which a record belongs.
+    """The definition of panels: their analysis and measures, title with unit, meaning in words, and the line to which a record belongs.
 
     Values are drawn times `scale`; `zero` is a height to compare with, None where there is none.
     """
@@ -31,6 +31,13 @@ class PanelKind:
     line: Callable[[Mapping[str, Any]], str]
     scale: float = 1.0
     zero: float | None = 0.0
+
+    def panel(
+        self, across: str, lines: Sequence[line_chart.Curve], described: str, ticks: Sequence[tuple[float, str]]
+    ) -> line_chart.Panel:
+        """Return a panel of this definition, with the height to compare with on its axis in any case."""
+        holds = () if self.zero is None else (self.zero,)
+        return line_chart.Panel(self.title, across, lines, described, ticks, self.zero, holds)
 
 
 def _block(record: Mapping[str, Any]) -> str:
@@ -193,20 +200,18 @@ def _panel(
         most = max(map(len, groups[name].values()))
         # Only steps that every block, task or seed reaches: further on the mean would be of others, and jump.
         complete = {step: values for step, values in sorted(groups[name].items()) if len(values) == most}
-        points = [
-            line_chart.CurvePoint(course_figures.position(s, steps), fmean(v), min(v), max(v))
-            for s, v in complete.items()
-        ]
+        points = [_point(course_figures.position(step, steps), values) for step, values in complete.items()]
         drawn.append(line_chart.Curve(label, numbers.index(name), points))
         texts.append(
             f"{name}: "
             + ", ".join(f"{fmean(complete[s]):.3g} at step {s}" for s in sorted({min(complete), max(complete)}))
         )
-    holds = () if panel_kind.zero is None else (panel_kind.zero,)
-    ticks = course_figures.ticks(steps)
-    return line_chart.Panel(
-        panel_kind.title, course_figures.STEPS, drawn, f"{'; '.join(texts)}.", ticks, panel_kind.zero, holds
-    )
+    return panel_kind.panel(course_figures.STEPS, drawn, f"{'; '.join(texts)}.", course_figures.ticks(steps))
+
+
+def _point(x: float, values: Sequence[float]) -> line_chart.CurvePoint:
+    """Return the mean of some values, with the lowest and the highest as its spread."""
+    return line_chart.CurvePoint(x, fmean(values), min(values), max(values))
 
 
 def _over_blocks(panel_kind: PanelKind, records: Sequence[Mapping[str, Any]]) -> tuple[line_chart.Panel, str] | None:
@@ -218,17 +223,11 @@ def _over_blocks(panel_kind: PanelKind, records: Sequence[Mapping[str, Any]]) ->
             values.setdefault(int(block[1]), []).append(panel_kind.scale * record["value"])
     if len(values) < 2:
         return None
-    points = [
-        line_chart.CurvePoint(float(block), fmean(numbers), min(numbers), max(numbers))
-        for block, numbers in sorted(values.items())
-    ]
+    points = [_point(float(block), numbers) for block, numbers in sorted(values.items())]
     text = ", ".join(f"{point.y:.3g} in block {point.x:.0f}" for point in points)
     # Of many blocks every few get a label, about six: 24 numbers would run into each other on a phone.
     ticks = [(point.x, f"{point.x:.0f}") for point in points if len(points) <= 12 or point.x % (len(points) // 6) == 0]
-    holds = () if panel_kind.zero is None else (panel_kind.zero,)
-    panel = line_chart.Panel(
-        panel_kind.title, "block", [line_chart.Curve("", 0, points)], f"{text}.", ticks, panel_kind.zero, holds
-    )
+    panel = panel_kind.panel("block", [line_chart.Curve("", 0, points)], f"{text}.", ticks)
     return panel, f"{panel_kind.meaning} Of the weights that the run keeps, block by block."
 
 

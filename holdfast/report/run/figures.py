@@ -73,11 +73,16 @@ def forest(groups: Sequence[tuple[str, Sequence[TaskResult]]]) -> Plot | None:
     estimates = _estimates(lines)
     if not estimates:
         return None
-    # One scale for all rows, so that lengths compare, with the margin on both sides, so that small changes look small.
-    limits = [*(estimate.low for estimate in estimates), *(estimate.high for estimate in estimates)]
-    scale = svg.Scale.around([-verdicts.POINTS, verdicts.POINTS, *limits])
+    scale = change_scale(estimates)
     drawings = [svg.track(_changes(line), scale, band=verdicts.POINTS) for line in lines]
     return _plot(groups, drawings, svg.axis(scale))
+
+
+def change_scale(estimates: Sequence[Estimate]) -> svg.Scale:
+    """Return one scale for changes and their intervals, so that lengths compare."""
+    limits = [*(estimate.low for estimate in estimates), *(estimate.high for estimate in estimates)]
+    # With the margin on both sides: differences that no verdict counts must look small.
+    return svg.Scale.around([-verdicts.POINTS, verdicts.POINTS, *limits])
 
 
 def forest_of_run(summary: Summary) -> Plot | None:
@@ -166,7 +171,7 @@ def heat(summary: Summary) -> tuple[list[str], list[int], list[tuple[str, str, l
     states = [state for state in STATE if any(state in line.tuned for line in lines)]
     shots = sorted({line.shots for line in lines})
     by_key = {(line.task, line.shots): line for line in lines}
-    largest = max((abs(estimate.value) for estimate in _estimates(lines)), default=0.0) or 1.0  # divides: not 0
+    largest = largest_change(_estimates(lines))
     rows = []
     for task, role in dict.fromkeys((line.task, line.role) for line in lines):
         # A task need not have been asked at every number of shots: an empty cell keeps the columns in line.
@@ -245,6 +250,11 @@ def _value_mark(score: Score, shape: str, css_class: str, strong: bool = True) -
 
 def _mark(estimate: Estimate, shape: Any, css_class: str, strong: bool) -> svg.Mark:
     return svg.Mark(estimate.value, estimate.low, estimate.high, shape, css_class, strong)
+
+
+def largest_change(estimates: Sequence[Estimate]) -> float:
+    """Return the size of the largest change, for the cells of a map to be divided by."""
+    return max((abs(estimate.value) for estimate in estimates), default=0.0) or 1.0  # where nothing changed, not 0
 
 
 def cell(score: Score | None, largest: float) -> HeatCell:
