@@ -50,7 +50,7 @@ GOALS = (
     (r"edits: \w+ bytes above the start", 1 / 3),
     (r"edits: \w+ seconds", 1 / 1.5),
     (r"whole: ", 1 / 1.15),
-    (r"training step: \S+ stage \d rte .* B=8", 3.6),
+    (r"training step: \S+ stage \d rte\S* .* B=8", 3.6),
     (r"training step: \S+ stage 1 sst2 .* B=16", 6.0),
     (r"training step: \S+ stage 2 sst2 .* B=16", 5.0),
     (r"training step: \S+ full .* B=\d+ T=\S+$", 2.1),

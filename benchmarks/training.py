@@ -15,6 +15,7 @@ step's loss.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from benchmarks import harness, pretrained, steps, words
@@ -54,19 +55,19 @@ def cases(setup: harness.Setup) -> Iterator[harness.Result]:
 
 
 def on_pretrained(setup: harness.Setup, base: Any, tokenizer: Any) -> Iterator[harness.Result]:
-    """Rows of real tasks: 8 longer ones and 16 short ones."""
+    """Rows of real tasks: 8 longer ones, 8 of two tasks, and 16 short ones."""
     start, bf16, rounds = steps.prompt_of(base, VECTORS), setup.bf16, 1 if setup.small else 3
     name = f"{setup.model.name}{' bf16' if bf16 else ''}" if setup.model else ""
-    for task, count in (("rte", 8), ("sst2", 16)):
-        count = 2 if setup.small else count
-        rows = steps.real_rows(task, count, 128, tokenizer, prompt=0)
+    for tasks, count in ((("rte",), 8), (("rte", "sst2"), 4), (("sst2",), 16)):
+        count, task = 2 if setup.small else count, "+".join(tasks)
+        rows = [row for each in tasks for row in steps.real_rows(each, count, 128, tokenizer, prompt=0)]
         lengths = [len(row.tokens) for row in rows]
-        shape = f"B={count} T={min(lengths)}..{max(lengths)}"
+        shape = f"B={len(rows)} T={min(lengths)}..{max(lengths)}"
         for stage, trains in ((1, "prompt"), (2, "model")):
             mine = steps.ours(base, rows, start=start, trains=trains, bf16=bf16)
             theirs = steps.prompt_tuning(base, rows, start=start, trains=trains, bf16=bf16)
             yield compare(f"{name} stage {stage} {task} P={VECTORS} {shape}", mine, theirs, rounds)
-        rows = steps.real_rows(task, count, 128, tokenizer)
+        rows = [replace(row, prompt=None) for row in rows]
         for kind, lora in (("full", False), ("lora", True)):
             mine = steps.ours(base, rows, trains="lora" if lora else "model", bf16=bf16)
             yield compare(f"{name} {kind} {task} {shape}", mine, steps.sft(base, rows, lora=lora, bf16=bf16), rounds)
