@@ -60,7 +60,11 @@ def in_parts(
     else:
         questions = matrix.Questions(model, task, asking)
         parts = [partial(questions.ask, part) for part in questions.parts]
-    return [partial(_asked, part, model, task, target) for part in parts]
+    if target is None:
+        return parts
+    # Once and not for each part: it goes through every example of both tasks.
+    labels = symptoms.foreign_labels(target, task)
+    return [partial(_with_mass_of, part, model, task, labels) for part in parts]
 
 
 def part_count(task: Task, limit: int | None) -> int:
@@ -68,15 +72,18 @@ def part_count(task: Task, limit: int | None) -> int:
     return 1 if asked_by_harness(task) else max(1, math.ceil(task_items(task, limit) / matrix.PART))
 
 
-def _asked(part: Callable[[], list[Output]], model: LanguageModel, task: Task, target: Task | None) -> list[Output]:
-    return part() if target is None else with_mass(model, task, target, part())
+def _with_mass_of(
+    part: Callable[[], list[Output]], model: LanguageModel, task: Task, labels: Sequence[str]
+) -> list[Output]:
+    return with_mass(model, task, labels, part())
 
 
-def with_mass(model: LanguageModel, task: Task, target: Task, outputs: Sequence[Output]) -> list[Output]:
-    """Return the outputs of a task with the probability that each answer begins as one of the `target`'s (`label_mass.with_mass`)."""
+def with_mass(model: LanguageModel, task: Task, labels: Sequence[str], outputs: Sequence[Output]) -> list[Output]:
+    """Return the outputs of a task with the probability that each answer begins as one of the `labels` (`label_mass.with_mass`), which
+    are those of the tuned task (`symptoms.foreign_labels`).
+    """
     # A chat template ends the question itself, so there the answer begins without the template's delimiter.
     chats = task.template.chat and getattr(model.tokenizer, "chat_template", None)
-    labels = symptoms.foreign_labels(target, task)
     return label_mass.with_mass(model, outputs, labels, "" if chats else task.template.delimiter)
 
 

@@ -50,8 +50,12 @@ def answer_set(task: Task) -> frozenset[str]:
 
 def _few(texts: Iterable[str]) -> set[str] | None:
     """Return the different texts, each `plain`; None where they are more than `CLOSED`, which need not all be read to know it."""
+    read: set[str] = set()
     different: set[str] = set()
     for text in texts:
+        if text in read:  # Labels come again with every example.
+            continue
+        read.add(text)
         different.add(plain(text))
         if len(different) > CLOSED:
             return None

@@ -93,9 +93,8 @@ class FormatQuestions:
         """Return the probability that the answer begins as an answer of the target does, for each question of each task."""
         measured, masses = self._measured(attached), {}
         for task in self.general:
-            marked = ask.with_mass(
-                measured, task, self.target, _questions(task, self.pretrained, self.limit, self.shots)
-            )
+            labels = symptoms.foreign_labels(self.target, task)
+            marked = ask.with_mass(measured, task, labels, _questions(task, self.pretrained, self.limit, self.shots))
             values = [output.scores["first_token_mass"] for output in marked if output.scores]
             if values:
                 masses[task.name] = values

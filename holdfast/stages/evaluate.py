@@ -215,12 +215,12 @@ class LabelMass(Stage):
         assert self.toward is not None
         target, evaluated = self.toward.task, inputs["evaluated"]
         tasks = {ref.task.name: ref.task for ref in self.evaluated.tasks if ref.role == "general"}
-        comparable = {name for name, task in tasks.items() if symptoms.foreign_labels(target, task)}
-        model = self.evaluated.load(evaluated.inputs(inputs.loader)) if comparable else None
+        labels = {name: symptoms.foreign_labels(target, task) for name, task in tasks.items()}
+        model = self.evaluated.load(evaluated.inputs(inputs.loader)) if any(labels.values()) else None
         masses: list[float | None] = []
         for (name, _), group in groupby(read_outputs(evaluated.folder), key=lambda output: (output.task, output.shots)):
             outputs = list(group)
-            marked = with_mass(model, tasks[name], target, outputs) if model and name in comparable else outputs
+            marked = with_mass(model, tasks[name], labels[name], outputs) if model and labels.get(name) else outputs
             masses += [output.scores.get("first_token_mass") for output in marked]
         write_text(folder / "mass.json", json.dumps(masses))
 
