@@ -9,6 +9,9 @@ from holdfast.models.resolve import resolve
 from holdfast.training.memory import available
 from holdfast.training.memory_plan import BatchShape, MemoryNeed, MemoryPlan
 
+PREFERRED = ("promot", "promot_lora", "prompt_tuning")
+"""Methods in the order in which one that fits is recommended: the default, then those that hold less in memory."""
+
 
 @dataclass(frozen=True)
 class PlannedMemory:
@@ -26,6 +29,18 @@ class PlannedMemory:
     def fits(self, need: MemoryNeed) -> bool:
         """Return whether a need is met by what is free."""
         return not need.refused and need.total <= self.free
+
+    @property
+    def pick(self) -> MemoryNeed | None:
+        """Return the need to begin with: the first method of `PREFERRED` that fits, in its first precision; None where none does."""
+        by_method = self.by_method
+        fitting = (need for name in PREFERRED for need in by_method.get(name, ()) if self.fits(need))
+        return next(fitting, None)
+
+    @property
+    def least(self) -> MemoryNeed:
+        """Return the smallest need of those that train."""
+        return min((n for n in self.needs if n.method in PREFERRED and not n.refused), key=lambda need: need.total)
 
     @property
     def by_method(self) -> dict[str, list[MemoryNeed]]:

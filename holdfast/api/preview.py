@@ -4,13 +4,18 @@ import json
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 
 import psutil
 import torch
+from rich.console import Console
+from rich.progress import MofNCompleteColumn, Progress, TextColumn
 
+from holdfast.api.cautions import cautions
 from holdfast.api.request import RunPlan
 from holdfast.evaluation.progress import duration, task_items
 from holdfast.plugins import snake
@@ -26,6 +31,7 @@ except ImportError:  # Windows, whose own count psutil has.
     resource = None
 
 STEPS = 4  # timed of each training stage; the first warms up and is left out
+SOONER = 100  # items a task, with which a first run is soon done
 ITEMS = 4  # asked of each task, for the time of one
 
 
@@ -42,12 +48,16 @@ class PlannedStage:
 
 @dataclass(frozen=True)
 class PlannedEvaluation:
-    """An evaluation before it runs, with the number of items that it asks (0 where the harness alone knows)."""
+    """An evaluation before it runs, with the number of items that it asks (0 where the harness alone knows); `asked` says in words of which
+    model, and `sooner` how many items it would be with `--limit 100`.
+    """
 
     name: str
+    asked: str
     tasks: int
     shots: tuple[int, ...]
     items: int
+    sooner: int
     seconds: float
 
 
@@ -59,35 +69,86 @@ class Preview:
     evaluations: list[PlannedEvaluation]
     loading: float
     memory: int
+    warnings: list[str]
+
+    @property
+    def training(self) -> float:
+        """Return the estimate for the stages that train."""
+        return sum(stage.seconds or 0.0 for stage in self.stages)
+
+    @property
+    def items(self) -> int:
+        """Return the number of items that are asked, over all evaluations."""
+        return sum(evaluation.items for evaluation in self.evaluations)
+
+    @property
+    def asking(self) -> float:
+        """Return the estimate for all evaluations."""
+        return sum(evaluation.seconds for evaluation in self.evaluations)
+
+    @property
+    def sooner(self) -> tuple[int, float]:
+        """Return the items that `--limit 100` would ask over all evaluations, and the seconds for them."""
+        shares = [(e, e.sooner / max(1, e.items)) for e in self.evaluations]
+        return sum(e.sooner for e in self.evaluations), sum(share * e.seconds for e, share in shares)
 
     @property
     def seconds(self) -> float:
         """Return the estimate for all of the run."""
-        training = sum(stage.seconds or 0.0 for stage in self.stages)
-        return self.loading + training + sum(evaluation.seconds for evaluation in self.evaluations)
+        return self.loading + self.training + self.asking
 
 
 def preview(plan: RunPlan) -> Preview:
     """Return what a planned run would do. A few steps of each training stage and a few items of each task are timed in a folder that goes
     away; checkpoints, validation, curations and searches are not counted.
     """
-    questions, loader = plan.questions, Loader()
-    with tempfile.TemporaryDirectory() as folder:
+    questions, loader, warnings = plan.questions, Loader(), cautions(plan)
+    parts = len(plan.tasks.refs) * len(questions.shots) + len(plan.pipeline.stages)
+    with tempfile.TemporaryDirectory() as folder, _counting(parts) as timing:
         root = Path(folder)
         began = time.perf_counter()
         trust, date = questions.trust_remote_code, questions.date
         loader.load(questions.model, loading=questions.loading, trust_remote_code=trust, date=date)
         loading = time.perf_counter() - began
-        per_item = _seconds_an_item(plan, root, loader)
-        stages = [_planned(stage, root, loader) for stage in plan.pipeline.stages]
+        per_item = _seconds_an_item(plan, root, loader, timing)
+        stages: list[PlannedStage] = []
+        for stage in plan.pipeline.stages:
+            timing(f"stage {stage.name}")
+            stages.append(_planned(stage, root, loader))
     evaluations: list[PlannedEvaluation] = []
     for planned in plan_measurements(plan.pipeline.stages, questions):
         evaluation = planned.evaluated if isinstance(planned, LabelMass) else planned
         assert evaluation is not None
-        items = sum(task_items(ref.task, evaluation.limit) for ref in evaluation.tasks) * len(evaluation.shots)
+        counts = [task_items(ref.task, evaluation.limit) for ref in evaluation.tasks]
+        items, sooner = (n * len(evaluation.shots) for n in (sum(counts), sum(min(SOONER, c) for c in counts)))
         seconds = sum(_seconds_of(evaluation, per_item))
-        evaluations.append(PlannedEvaluation(planned.name, len(evaluation.tasks), evaluation.shots, items, seconds))
-    return Preview(stages, evaluations, loading * (1 + len(stages)), _peak_memory())
+        words = _in_words(planned)
+        evaluations.append(
+            PlannedEvaluation(planned.name, words, len(counts), evaluation.shots, items, sooner, seconds)
+        )
+    return Preview(stages, evaluations, loading * (1 + len(stages)), _peak_memory(), warnings)
+
+
+@contextmanager
+def _counting(parts: int) -> Iterator[Callable[[str], None]]:
+    """Yield a function that says which of the parts is timed now: on one line of a terminal, which goes away, and nowhere else."""
+    console = Console(file=sys.stderr)
+    columns = (TextColumn("timing {task.description},", markup=False), MofNCompleteColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        line = progress.add_task("the model", total=parts)
+        yield lambda text: progress.update(line, description=text, advance=1)
+
+
+def _in_words(planned: Evaluate | LabelMass) -> str:
+    """Return in words which model an evaluation asks."""
+    evaluation = planned.evaluated if isinstance(planned, LabelMass) else planned
+    assert evaluation is not None
+    prompt = f", prompt {evaluation.prompt}" if evaluation.prompt else ""
+    if evaluation.step == 0:
+        return f"before the model trains{prompt}"
+    moment = f" at step {evaluation.step}" if evaluation.step is not None else ""
+    words = {"base": "the base", "base-again": "the base again", "own-stage": "right after its own stage"}
+    return words.get(evaluation.variant, "the tuned model") + moment + prompt
 
 
 def _seconds_of(evaluation: Evaluate, per_item: dict[tuple[str, int], float]) -> list[float]:
@@ -99,14 +160,17 @@ def _seconds_of(evaluation: Evaluate, per_item: dict[tuple[str, int], float]) ->
     return seconds
 
 
-def _seconds_an_item(plan: RunPlan, root: Path, loader: Loader) -> dict[tuple[str, int], float]:
+def _seconds_an_item(
+    plan: RunPlan, root: Path, loader: Loader, timing: Callable[[str], None]
+) -> dict[tuple[str, int], float]:
     """Ask the base a few items of each task at each number of shots; return the seconds of one."""
     seconds: dict[tuple[str, int], float] = {}
     for ref in plan.tasks.refs:
         for shots in plan.questions.shots:
+            timing(f"{ref.task.name}, {shots}-shot")
             few = replace(plan.questions, limit=ITEMS, shots=(shots,)).ask(f"time-{ref.file_name}-{shots}", (ref,))
             began = time.perf_counter()
-            execute(few, root, loader)
+            execute(few, root, loader, quiet=True)
             seconds[ref.argument, shots] = (time.perf_counter() - began) / max(1, task_items(ref.task, ITEMS))
     return seconds
 
@@ -116,7 +180,7 @@ def _planned(stage: Stage, root: Path, loader: Loader) -> PlannedStage:
         return PlannedStage(stage.name, snake(type(stage).__name__), 0, 0, None)
     methods = " + ".join(snake(type(method).__name__) for method in stage.methods)
     settings = stage.settings
-    log = execute(_shortened(stage), root, loader) / "log.jsonl"
+    log = execute(_shortened(stage), root, loader, quiet=True) / "log.jsonl"
     records = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] if log.exists() else []
     timed = [r["target_tokens"] / r["tokens_per_second"] for r in records if r.get("tokens_per_second")]
     seconds = settings.steps * median(timed[1:] or timed) if timed else None

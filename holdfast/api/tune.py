@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter, ValidationError
 
+from holdfast.api.cautions import cautions
 from holdfast.api.request import RunPlan, plan_run, read_request
 from holdfast.api.versions import library_versions
 from holdfast.atomic_files import write_text
@@ -33,7 +34,6 @@ from holdfast.stages.loader import Loader
 from holdfast.stages.measure import clear_points, explain, measure, measure_untrained, prompt_owners
 from holdfast.stages.stage import dependencies, exclusive, execute, folder_of
 from holdfast.tasks.error_list import short_repr
-from holdfast.tasks.leakage import leakage
 from holdfast.tasks.task import SHOTS
 from holdfast.tasks.yaml_files import read_yaml
 from holdfast.training.processes import processes
@@ -119,14 +119,11 @@ def tune(
         analyses=analyses, noise_floor=noise_floor, trust_remote_code=trust_remote_code, date=date, settings=nested(fields),
         loading=Loading(dtype, device), demonstrations=demonstrations,
     )  # fmt: skip
-    if processes().is_main_process:
-        # Before the first step: afterwards nobody looks for the reason of a high score.
-        for ref in tasks.targets:
-            for sentence in leakage(ref.task).sentences(one_line(ref.task.name)):
-                print(f"holdfast: {sentence}", file=sys.stderr, flush=True)
     folder = Path(out) if out is not None else Path("runs") / request.folder_name(tasks)
     plan = plan_run(request, tasks, folder)
     if processes().is_main_process:
+        for sentence in cautions(plan):
+            print(f"holdfast: {sentence}", file=sys.stderr, flush=True)
         # A task that was meant to be kept and stands among the targets would be trained on, and nothing else would say so.
         targets, kept = ([one_line(ref.task.name) for ref in refs] for refs in (tasks.targets, tasks.general))
         measured = f"is measured on {_few(kept)}" if kept else "is not measured"

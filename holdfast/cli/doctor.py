@@ -2,6 +2,7 @@
 
 import os
 import platform
+import shlex
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -62,7 +63,11 @@ def doctor(
             memory=memory, trust_remote_code=trust_remote_code,
         )  # fmt: skip
         if json_:
-            output.lines(need.record() | {"model": model, "fits": planned.fits(need)} for need in planned.needs)
+            pick = planned.pick
+            output.lines(
+                need.record() | {"model": model, "fits": planned.fits(need), "recommended": need is pick}
+                for need in planned.needs
+            )
         else:
             _show_memory(planned, model)
         return
@@ -118,6 +123,8 @@ def _show_memory(planned: "PlannedMemory", model: str) -> None:
     """Print a line for each method, with the memory in each precision."""
     from rich.table import Table
 
+    from holdfast.api.plan_memory import PREFERRED
+
     by_method = planned.by_method
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("GiB")
@@ -136,15 +143,27 @@ def _show_memory(planned: "PlannedMemory", model: str) -> None:
         if planned.device
         else f"{size}, leaving nothing for other programs"
     )
-    print(
-        f"\n{planned.parameters / 1e6:.4g} million parameters; {batch.rows} rows of {batch.tokens} tokens at once, of which {batch.answer} "
-        f"are predicted, and a prompt of {batch.prompt}{checkpointing}.\nPeak of the whole process, computed from the configuration; + "
-        f"fits into {room}, * does not.\n- cannot be trained: fp16 loses small gradients, and weights of int8 and int4 are whole "
-        "numbers."
+    meanings = (
+        f"+ fits into {room}; * does not; - cannot be trained: fp16 loses small gradients, weights of int8 and int4 are whole numbers.",
+        f"Peak of the whole process, computed from the configuration: {planned.parameters / 1e6:.4g} million parameters; {batch.rows} rows "
+        f"of {batch.tokens} tokens at once, of which {batch.answer} are predicted; a prompt of {batch.prompt}{checkpointing}.",
     )
-    precisions = {name: [cell.precision for cell in cells if planned.fits(cell)] for name, cells in by_method.items()}
-    fitting = [f"{name} ({', '.join(names)})" for name, names in precisions.items() if names and name != "evaluation"]
-    if fitting:
-        print(f"Fits: {', '.join(fitting)}: `holdfast tune {model} TASK --method NAME --dtype PRECISION`.")
+    print()
+    for meaning in meanings:
+        print(output.fill(meaning))
+    # Last, where the eye is, and on a line of its own, to be copied.
+    if pick := planned.pick:
+        print(f"\nBegin with {pick.method} in {pick.precision} ({pick.total / GIB:.2f} GiB):")
+        print(f"holdfast tune {shlex.quote(model)} TASK --method {pick.method} --dtype {pick.precision}")
+        if pick.method != PREFERRED[0] and batch.rows > 1:
+            print(
+                output.fill(
+                    f"{PREFERRED[0]} comes first where it fits, perhaps with fewer rows at once: --rows {batch.rows // 2}"
+                )
+            )
     else:
-        print("No method fits: take shorter rows (--tokens), fewer at once (--rows) or --gradient-checkpointing.")
+        least = planned.least
+        text = f"No method fits; {least.method} in {least.precision} takes least, {least.total / GIB:.2f} GiB."
+        print(
+            f"\n{output.fill(f'{text} Take shorter rows (--tokens), fewer at once (--rows) or --gradient-checkpointing.')}"
+        )

@@ -1,5 +1,6 @@
 """`holdfast tune --plan`: what a run would do, how long it would take, and the memory; nothing is kept."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -7,11 +8,12 @@ from typing import Any
 
 from rich.table import Table
 
-from holdfast.api.preview import Preview, about, preview
+from holdfast.api.preview import SOONER, Preview, about, preview
 from holdfast.api.request import plan_run, read_request
 from holdfast.cli import output
 from holdfast.models.precision import Loading
 from holdfast.recipes.pipeline import Techniques
+from holdfast.results.visible import visible
 
 
 def show_plan(
@@ -29,35 +31,47 @@ def show_plan(
     if json_:
         output.lines([asdict(planned) | {"seconds": planned.seconds}])
     else:
-        _print(planned)
+        show(planned, limit)
 
 
-def _print(planned: Preview) -> None:
-    stages = _table("stage", "trains with", "steps", "rows", "about")
+def show(planned: Preview, limit: int | None) -> None:
+    """Print a plan for a person: stages, evaluations, time and memory on stdout, then the warnings on stderr."""
+    stages = _table("training stage", "trains with", "steps", "rows a step", "about")
     for stage in planned.stages:
         time = "not timed" if stage.seconds is None else about(stage.seconds)
         stages.add_row(stage.name, stage.techniques, str(stage.steps or "-"), str(stage.rows or "-"), time)
     output.show(stages)
     print()
-    evaluations = _table("evaluation", "tasks", "shots", "items", "about")
+    evaluations = _table("asked", "tasks", "shots", "items", "about")
     for evaluation in planned.evaluations:
         counts = ",".join(map(str, evaluation.shots))
         evaluations.add_row(
-            evaluation.name, str(evaluation.tasks), counts, str(evaluation.items), about(evaluation.seconds)
+            evaluation.asked, str(evaluation.tasks), counts, f"{evaluation.items:,}", about(evaluation.seconds)
         )
     output.show(evaluations)
-    items = sum(evaluation.items for evaluation in planned.evaluations)
-    training = sum(stage.seconds or 0.0 for stage in planned.stages)
-    print(
-        f"\nAbout {about(planned.seconds)} on this machine as it is now: {about(training)} of training, the rest to load the model "
-        f"and to ask {items} items.\nMemory so far, after a few steps of each stage: {planned.memory / 2**30:.1f} GiB. Nothing was written."
-    )
+    print()
+    asking = planned.asking
+    time = f"Time: about {about(planned.seconds)}, as busy as this machine is now: {about(planned.training)} to train"
+    print(output.fill(f"{time}, {about(asking)} to ask {planned.items:,} items, the rest to load the model."))
+    # What most first runs stumble over: the measuring takes many times the training, and there is an option for it.
+    fewer, seconds = planned.sooner
+    if limit is None and asking > planned.training and fewer < planned.items / 2:
+        print(
+            output.fill(f"Sooner: --limit {SOONER} asks {fewer:,} items, about {about(seconds)}, with wider intervals.")
+        )
+    print(f"Memory: {planned.memory / 2**30:.1f} GiB at most, so far as a few steps of each stage show.")
+    print("Nothing was written; the same command without --plan runs it.")
+    # Last, because who reads the plan reads its end.
+    for warning in planned.warnings:
+        print(output.fill(visible(f"holdfast: {warning}")), file=sys.stderr)
 
 
 def _table(*heads: str) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for name in heads:
         table.add_column(
-            name, overflow="fold", justify="right" if name in ("steps", "rows", "tasks", "items", "about") else "left"
+            name,
+            overflow="fold",
+            justify="right" if name in ("steps", "rows a step", "tasks", "items", "about") else "left",
         )
     return table

@@ -1,5 +1,6 @@
 """A study's results as records: read from and written to `study.jsonl`."""
 
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -15,6 +16,14 @@ from holdfast.results.tradeoff import Point
 
 FILE = "study.jsonl"
 AGAIN = "give the command of the study again"
+# The smallest and the largest value that a measure can have: a score in points, a share, a change of points. What is kept of the base's
+# mean ends at nothing and has no upper end.
+BOUNDS = {
+    **dict.fromkeys(("target", "stage_one", "format_share"), (0.0, 100.0)),
+    **dict.fromkeys(("kept", "matched", "area", "drift"), (0.0, math.inf)),
+    **dict.fromkeys(("gain", "change", "transfer"), (-100.0, 100.0)),
+}
+RESOLVED = 0.05
 FEWEST_TARGETS = 4  # of fewer, no exchange of targets is as rare as 5 %
 
 
@@ -42,6 +51,15 @@ class Spread:
         # n is the number of seeds, often three, for which the normal's 1.96 is less than half of what is needed.
         half = float(stats.t.ppf((1 + LEVEL) / 2, self.n - 1)) * self.sd / self.n**0.5
         return self.mean - half, self.mean + half
+
+    def limits(self, measure: str) -> tuple[float, float] | None:
+        """Return the interval of a measure, cut where its values end; None of one seed."""
+        # Student's t of two seeds is 12.7 standard errors. Cutting leaves the coverage as it is: no true mean lies out there.
+        return None if self.interval is None else _cut(self.interval, *BOUNDS[measure])
+
+
+def _cut(interval: tuple[float, float], low: float, high: float) -> tuple[float, float]:
+    return min(high, max(low, interval[0])), max(low, min(high, interval[1]))
 
 
 @dataclass(frozen=True)
@@ -147,6 +165,21 @@ class Comparison:
     p_seeds: float | None
     n_seeds: int
     record: str = "comparison"
+
+    @property
+    def limits(self) -> tuple[float, float] | None:
+        """Return the interval, cut where a difference of two values of the measure ends; None where there is none."""
+        if self.low is None or self.high is None:
+            return None
+        low, high = BOUNDS[self.measure]
+        # A change of points is a difference already, of two scores on the same items: so is the difference of two changes.
+        widest = 100.0 if self.measure in ("gain", "change") else high - low
+        return _cut((self.low, self.high), -widest, widest)
+
+    @property
+    def resolved(self) -> bool:
+        """Return whether the arms differ, seed by seed, by more than chance (after the correction for all comparisons)."""
+        return self.p_seeds is not None and self.p_seeds < RESOLVED
 
 
 @dataclass(frozen=True)

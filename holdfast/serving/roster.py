@@ -10,6 +10,7 @@ from holdfast.inference.model import Model
 from holdfast.prefix.attached import detached
 from holdfast.prompts.load import load_prompt
 from holdfast.results.run_folder import RunFolder
+from holdfast.serving.trial import Trial, trial_of_model, trial_of_run
 from holdfast.tasks import sources
 
 NO_END = 2**29  # room of a model without an end
@@ -17,7 +18,8 @@ NO_END = 2**29  # room of a model without an end
 
 @dataclass
 class Roster:
-    """Models by the names that a request can give; `words` say what each is, and `others` are further names for some.
+    """Models by the names that a request can give; `words` say what each is, `others` are further names for some, and
+    `trial` is a question to the first of them.
 
     Only who computes may call `model`: a model that is not asked for is never loaded (the base, beside the tuned weights).
     """
@@ -25,6 +27,7 @@ class Roster:
     makers: dict[str, Callable[[], Model]] = field(default_factory=dict)
     words: dict[str, str] = field(default_factory=dict)
     others: dict[str, str] = field(default_factory=dict)
+    trial: Trial = field(default_factory=Trial)
     since: int = field(default_factory=lambda: int(time.time()))
     _loaded: dict[str, Model] = field(default_factory=dict, repr=False)
 
@@ -81,11 +84,13 @@ def roster_of(
     loaded = load(argument, prompt, base=base, dtype=dtype, device=device, trust_remote_code=trust_remote_code)
     if loaded.prompt is None:
         roster.add(_short(argument), argument, lambda: loaded)
+        roster.trial = trial_of_model(argument, loaded)
         return roster
     attached = _short(prompt if prompt and not layout.is_run else argument)
     roster.add(attached, "with the prompt attached", lambda: loaded)
     source = loaded.pretrained.source
     roster.add(_short(source), f"{source}, without a prompt", lambda: Model(loaded.pretrained), f"{attached}-off")
+    roster.trial = trial_of_run(layout, layout.targets, loaded) if layout.is_run else trial_of_model(argument, loaded)
     return roster
 
 
@@ -103,6 +108,9 @@ def _add_run(roster: Roster, layout: RunFolder, plain: Model, trust: bool) -> No
         for target in targets:
             # The task's name and that of the argument, `kind` and `lab-kind`: who tuned on `lab:kind` may think of either.
             roster.others |= dict.fromkeys(_names(target), name or sources.short(target))
+    first = roster.names[0] if prompts else ""
+    asked = [target for target in layout.targets if not first or first in _names(target)]
+    roster.trial = trial_of_run(layout, asked, plain)
     run = _short(str(layout.path))
     words = "tuned, without a prompt" if prompts else "tuned"
     roster.add(run, words if moved else "without a prompt: the base", lambda: plain, f"{run}-off")

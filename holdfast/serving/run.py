@@ -5,13 +5,17 @@ import os
 import shlex
 import socket
 import sys
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
+from holdfast.results.visible import visible, visible_json
 from holdfast.serving.hosts import EVERYWHERE, LOOPBACK
 from holdfast.serving.roster import Roster
+from holdfast.serving.trial import Trial
 
 PATIENCE = 5  # seconds that running requests have when the server is asked to end
+LONGEST_ANSWER = 60  # characters of a right answer that are shown
 
 
 def check_packages() -> None:
@@ -62,11 +66,14 @@ def web_server(worker: Any, hosts: Sequence[str] = LOOPBACK, key: str = "") -> A
     return uvicorn.Server(settings)
 
 
-def curl(address: str, model: str, key: bool = False) -> str:
-    """Return a command that asks a model of the server, ready to be pasted into a shell."""
-    question = json.dumps({"model": model, "prompt": "Hello", "max_tokens": 16, "temperature": 0}, ensure_ascii=False)
+def curl(address: str, model: str, trial: Trial, key: bool = False) -> str:
+    """Return a command that asks a model of the server a question, ready to be pasted into a shell."""
+    body = {"model": model, "prompt": trial.prompt, "max_tokens": trial.max_tokens, "temperature": 0}
+    body |= {"stop": list(trial.stop)} if trial.stop else {}
+    # A terminal obeys no control character of a task's text, and JSON has an escape for each.
+    question = visible_json(json.dumps(body, ensure_ascii=False))
     wanted = ' -H "Authorization: Bearer $HOLDFAST_API_KEY"' if key else ""
-    return f"curl {address}/completions -H 'Content-Type: application/json'{wanted} -d {shlex.quote(question)}"
+    return f"curl -sS {address}/completions -H 'Content-Type: application/json'{wanted} -d {shlex.quote(question)}"
 
 
 def serve(roster: Roster, listening: socket.socket) -> None:
@@ -88,9 +95,11 @@ def serve(roster: Roster, listening: socket.socket) -> None:
     print(f"holdfast: http://{shown}:{port}/v1 (Ctrl-C ends it)", file=sys.stderr)
     # An address that means all of them is none that a client could ask.
     ready = "127.0.0.1" if host == "0.0.0.0" else "[::1]" if host == "::" else shown
-    print(
-        f"holdfast: try: {curl(f'http://{ready}:{port}/v1', roster.names[0], bool(key))}", file=sys.stderr, flush=True
-    )
+    trial = roster.trial
+    answer = textwrap.shorten(trial.target, LONGEST_ANSWER, placeholder=" ...")
+    known = f" a test question of {trial.task}, whose answer is {answer!r}" if trial.task else ""
+    command = curl(f"http://{ready}:{port}/v1", roster.names[0], trial, bool(key))
+    print(f"holdfast: try{visible(known)}:\n{command}", file=sys.stderr, flush=True)
     try:
         web_server(worker, hosts, key).run(sockets=[listening])
     except KeyboardInterrupt:  # uvicorn has ended well, and raises it once more.

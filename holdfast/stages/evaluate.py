@@ -103,7 +103,9 @@ class Evaluate(Stage):
             label += f": {self.model}"
         state, cells, parts = processes(), self._cells(), folder / "parts"
         shown = AskingProgress(
-            label, [task_items(cell.task, self.limit) for cell in cells], silent=not state.is_main_process
+            label,
+            [task_items(cell.task, self.limit) for cell in cells],
+            silent=inputs.quiet or not state.is_main_process,
         )
         with ExitStack() as stack, shown as progress:
             # Late, because an evaluation that only has to be put together needs no model.

@@ -154,14 +154,22 @@ class Finished:
 class Inputs(dict[str, Finished]):
     """The finished stages that a stage stands on, by field: `inputs["start"].weights()`, `inputs["prompts.0"].prompt()`."""
 
-    def __init__(self, finished: Mapping[str, Finished] = MappingProxyType({}), loader: Loader | None = None) -> None:
+    def __init__(
+        self,
+        finished: Mapping[str, Finished] = MappingProxyType({}),
+        loader: Loader | None = None,
+        *,
+        quiet: bool = False,
+    ) -> None:
         super().__init__(finished)
         self.loader = loader or Loader()
+        self.quiet = quiet  # no progress: this is a trial of a few steps or items
 
     @classmethod
-    def of(cls, stage: Stage, root: Path, loader: Loader | None = None) -> "Inputs":
+    def of(cls, stage: Stage, root: Path, loader: Loader | None = None, *, quiet: bool = False) -> "Inputs":
         """Return the inputs of a stage whose dependencies are done below `root`."""
-        return cls({name: Finished(s, folder_of(s, root)) for name, s in dependencies(stage).items()}, loader)
+        finished = {name: Finished(s, folder_of(s, root)) for name, s in dependencies(stage).items()}
+        return cls(finished, loader, quiet=quiet)
 
     def within(self, field: str) -> dict[str, Path]:
         """Return the folders of the stages in the fields of one part, such as `methods.1`, by the names of its fields."""
@@ -169,13 +177,14 @@ class Inputs(dict[str, Finished]):
         return {name.removeprefix(prefix): made.folder for name, made in self.items() if name.startswith(prefix)}
 
 
-def execute(stage: Stage, root: Path, loader: Loader | None = None) -> Path:
-    """Run what a stage depends on, then the stage, unless it is done already; returns its folder. Stages share `loader`'s model.
+def execute(stage: Stage, root: Path, loader: Loader | None = None, *, quiet: bool = False) -> Path:
+    """Run what a stage depends on, then the stage, unless it is done already; returns its folder. Stages share `loader`'s model;
+    `quiet` ones say no progress.
 
     Under `accelerate launch` every process comes here: training runs in all of them, and `run` decides what only one does.
     """
     for before in dependencies(stage).values():
-        execute(before, root, loader)
+        execute(before, root, loader, quiet=quiet)
     folder = folder_of(stage, root)
     folder.mkdir(parents=True, exist_ok=True)
     # Locked before the mark is looked at: a run that waited finds the stage done.
@@ -184,7 +193,7 @@ def execute(stage: Stage, root: Path, loader: Loader | None = None) -> Path:
             check(folder)
         else:
             began = time.time()
-            stage.run(folder, Inputs.of(stage, root, loader))
+            stage.run(folder, Inputs.of(stage, root, loader, quiet=quiet))
             state = processes()
             state.wait_for_everyone()
             # Last, and in one move: a folder with a mark is complete, whenever the run is killed.

@@ -13,7 +13,6 @@ from pydantic import AfterValidator, Field
 from torch import nn
 
 from holdfast.atomic_files import write_text, writing
-from holdfast.evaluation import ask
 from holdfast.methods._combinations import loss_owner, parameter_choosing_method
 from holdfast.methods.base import Method, RowParts
 from holdfast.models import side_network
@@ -165,9 +164,6 @@ class Train(Stage):
                 f"{self.name}.{rule}: {', '.join(ref.argument for ref in self.targets)} has no validation examples to measure on; add "
                 "validation.jsonl, and leave validation_limit above 0"
             )
-        if processes().is_main_process:
-            for warning in filter(None, (ask.unread(pretrained.tokenizer, t, pretrained.source) for t in tasks)):
-                print(f"{self.name}: {warning}", file=sys.stderr, flush=True)
         progress = Trainer(
             pretrained,
             model,
@@ -178,6 +174,7 @@ class Train(Stage):
             validate=score,
             stage=self.name,
             inputs=self._method_inputs(inputs),
+            quiet=inputs.quiet,
             retention=None if floor is None else looks.retention([ref.task for ref in self.kept], model),
         ).train()
         if processes().is_main_process:

@@ -138,7 +138,7 @@ def read(path: Path, *, trust_code: bool = False) -> dict[str, Any]:
         raise ValueError(f"{path}: not a study; it needs {', '.join(known[:3])}")
     for key in plan_fields:
         if key not in known:
-            raise unknown(f"{path}: field of a study:", str(key), known)
+            raise ValueError(f"{path}: {unknown('field of a study:', str(key), known)}")
     refuse_code(plan_fields, path, trust_code=trust_code)
     return plan_fields
 

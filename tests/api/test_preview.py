@@ -1,5 +1,6 @@
 """`tune --plan` says what the run then does, and leaves nothing behind."""
 
+import json
 import subprocess
 import sys
 from collections import Counter
@@ -7,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.api.preview import preview
+from holdfast.api.cautions import cautions
+from holdfast.api.preview import PlannedEvaluation, PlannedStage, Preview, preview
 from holdfast.api.request import plan_run, read_request
 from holdfast.api.tune import tune
+from holdfast.cli.plan import show
 from holdfast.recipes.assignments import nested
 from holdfast.recipes.pipeline import Techniques
 from holdfast.results.scores import read_outputs
@@ -57,12 +60,46 @@ def test_the_command_prints_the_plan_and_stops(tmp_path: Path) -> None:
         "--set",
         "model.steps=5",
     ]
-    environment = {"PYTHONPATH": str(ROOT), "PATH": "", "HOME": str(tmp_path)}
+    environment = {"PYTHONPATH": str(ROOT), "PATH": "", "HOME": str(tmp_path), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [*command, *options], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "evaluate-tuned-off" in done.stdout
+    assert "the tuned model, prompt off" in done.stdout
+    assert done.stderr == "", "where nobody watches, the plan alone is said: no progress of sixty short trials"
     assert "prompt_tuning" in done.stdout
     assert "Nothing was written" in done.stdout
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_plan_ends_with_what_makes_its_numbers_worthless(tmp_path: Path) -> None:
+    """The lab's model knows no English; the bug: this stood among sixty lines of progress, and who read the plan did not see it."""
+    lines = [json.dumps({"input": f"the film {i} was lovely", "target": "upwards"}) for i in range(8)]
+    for split in ("train", "test"):
+        (tmp_path / f"{split}.jsonl").write_text("\n".join(lines))
+    request, tasks = read_request("lab", tmp_path, Techniques("promot"), "none", limit=2, settings=nested(QUICK))
+    plan = plan_run(request, tasks, tmp_path / "none")
+    copied, unread = cautions(plan)[0], cautions(plan)[-1]
+    assert "of 8 test questions stand in the training data" in copied
+    assert "lab has no token for" in unread
+    assert "'film'" in unread
+    # Of what should be kept it is said too, in one line however many tasks it is true of.
+    request, tasks = read_request("lab", "lab:kind", Techniques("promot"), "everyday", settings=nested(QUICK))
+    (general,) = cautions(plan_run(request, tasks, tmp_path / "none"))
+    assert "more: lab has no token for many words of what should be kept" in general
+
+
+def test_who_has_no_limit_is_told_of_the_time_that_it_would_save(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    evaluations = [PlannedEvaluation("evaluate-base", "the base", 2, (0, 1), 8000, 400, 4000.0)]
+    stage = PlannedStage("model", "full", 200, 16, 60.0)
+    planned = Preview([stage], evaluations, 1.0, 2**30, ["pick: rows repeat"])
+    show(planned, None)
+    printed = capsys.readouterr()
+    assert "Sooner: --limit 100 asks 400 items, about 3 min" in printed.out
+    assert max(map(len, printed.out.splitlines())) <= 80
+    assert printed.err == "holdfast: pick: rows repeat\n"
+    show(planned, 100)
+    assert "Sooner" not in capsys.readouterr().out

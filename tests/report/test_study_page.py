@@ -7,6 +7,7 @@ import pytest
 from holdfast.report import sentences
 from holdfast.report.run.page import minus
 from holdfast.report.study import study_overview
+from holdfast.report.study.study_markdown import markdown
 from holdfast.report.study.study_page import finding, page
 from holdfast.results.study import Cell, Comparison, Spread, Study
 
@@ -44,6 +45,51 @@ def test_an_arm_whose_seeds_do_not_all_get_there_is_not_the_best() -> None:
     )
     assert finding([cell("full", None), cell("lora", 99.0, n=1)], []) == ""
     assert finding([replace(cell("full", 64.6), level=None)], []) == ""
+
+
+def compared_by_area(*pairs: tuple[str, float | None, float]) -> list[Comparison]:
+    return [
+        Comparison(f"t{i}", arm, "full", "area", d, d - 1, d + 1, None, p, 3) for i, (arm, p, d) in enumerate(pairs)
+    ]
+
+
+def test_the_heading_says_no_more_than_the_seeds_can_tell() -> None:
+    """The bugs: an arm that is ahead by luck is the heading's winner; a loss that is beyond chance counts as a win."""
+    study = areas(full=[60.0, 90.0], promot=[70.0, 95.0])
+    assert study_overview.verdict(study) == "promot keeps more than full, which 3 seeds cannot tell from chance"
+    both = replace(study, comparisons=compared_by_area(("promot", 0.01, 10.0), ("promot", 0.04, 5.0)))
+    assert study_overview.verdict(both) == "promot keeps more than full on 2 of 2 targets"
+    one = replace(study, comparisons=compared_by_area(("promot", 0.01, 10.0), ("promot", 0.04, -5.0)))
+    assert study_overview.verdict(one) == "promot keeps more than full on 1 of 2 targets"
+    assert study_overview.verdict(areas(full=[70.0], promot=[60.0])) == "No arm keeps more than full"
+    # An arm that was tried on the easy target alone wins nothing.
+    assert study_overview.verdict(areas(full=[60.0, 90.0], easy=[None, 100.0])).startswith(
+        "2 arms on 2 targets, of which"
+    )
+    assert study_overview.verdict(areas(full=[60.0])) == "full on 1 target, beside no other arm"
+    assert "<h1><span data-text>promot keeps more than full on 2 of 2 targets</span></h1>" in page(both, "s")
+    assert markdown(both, "s").startswith("# s\n\npromot keeps more than full on 2 of 2 targets.\n\n")
+
+
+def test_intervals_of_two_seeds_end_where_the_measure_does() -> None:
+    """By hand: 12.706 * 4 / sqrt(2) = 35.9 to each side of 90, 5 and 90. The bug: "[54.1, 125.9] points of 100" on the page."""
+    two = Spread(90.0, 4.0, 2)
+    low = replace(two, mean=5.0)
+    assert two.limits("target") == (pytest.approx(54.06, abs=0.01), 100.0)
+    assert low.limits("kept") == (0.0, pytest.approx(40.94, abs=0.01))
+    assert two.limits("kept") == (pytest.approx(54.06, abs=0.01), pytest.approx(125.94, abs=0.01)), (
+        "more than the base is kept"
+    )
+    assert replace(two, mean=-90.0).limits("transfer") == (-100.0, pytest.approx(-54.06, abs=0.01))
+    assert replace(two, sd=None, n=1).limits("target") is None
+    made = replace(cell("full", 64.6), target=two, kept=low, format_share=low)
+    html = page(Study([made, replace(made, arm="promot")]), "s")
+    assert "[54.1, 100.0]" in html
+    assert html.count("[0.0, 40.9]") == 4, "kept and format share of two arms"
+    wide = [Comparison("t", "promot", "full", m, 20.0, -150.0, 190.0, None, 0.3, 2) for m in ("target", "matched")]
+    html = page(Study([made, replace(made, arm="promot")], wide), "s")
+    assert "[−100.0, +100.0]" in html, "two scores differ by 100 points at most"
+    assert "[−150.0, +190.0]" in html, "shares of the base's mean have no upper end"
 
 
 def test_columns_in_which_nothing_stands_are_left_out() -> None:

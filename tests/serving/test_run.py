@@ -18,6 +18,7 @@ from holdfast.api.load import load
 from holdfast.api.tune import tune
 from holdfast.inference.sampling import Sampling
 from holdfast.results.run_folder import RunFolder
+from holdfast.results.scores import read_outputs
 from holdfast.serving.roster import Roster, roster_of
 from tests.inference.fault_server import FaultServer
 from tests.inference.fault_server import running as faulty
@@ -55,6 +56,21 @@ def test_a_runs_names_have_the_weights_and_the_prompt_that_they_say(world: Path)
     logprobs = {name: roster.model(name).loglikelihood([("w3 w4", "w5")])[0].value for name in roster.names}
     assert logprobs == {name: model.loglikelihood([("w3 w4", "w5")])[0].value for name, model in expected.items()}
     assert len(set(logprobs.values())) == 3, "the three differ, so that an exchange would show"
+
+
+def test_the_question_that_is_shown_is_of_the_first_target_as_the_run_asked_it(world: Path) -> None:
+    """The bug: with "Hello" the copied command got an answer that no task has, and looked as if the model were broken."""
+    for targets in (("pick",), ("pick", "copy")):
+        run = RunFolder(trained(world, "promot", *targets))
+        roster = roster_of(str(run.path))
+        asked = [o for o in read_outputs(run.path) if (o.task, o.variant, o.shots) == (roster.names[0], "base", 0)]
+        assert (roster.trial.prompt, roster.trial.target) in [(o.input, o.target) for o in asked]
+        assert len(roster.trial.prompt) == min(len(o.input) for o in asked)
+        assert roster.trial.task == roster.names[0]
+        # An unfinished run has a model and no answers yet: the server starts all the same.
+        run.outputs_file.rename(run.path / "aside")
+        assert roster_of(str(run.path)).trial.prompt == "Hello"
+        (run.path / "aside").rename(run.outputs_file)
 
 
 def test_a_target_goes_by_its_short_name_and_by_its_argument(world: Path) -> None:

@@ -18,8 +18,9 @@ from holdfast.inference.sampling import Sampling
 from holdfast.inference.served_model import served
 from holdfast.lab import world
 from holdfast.models.endpoint import endpoint_of
-from holdfast.serving.roster import Roster
+from holdfast.serving.roster import Roster, roster_of
 from holdfast.serving.run import curl
+from holdfast.serving.trial import Trial
 from holdfast.tasks.templates import render
 from tests.serving.running import running, write_choices
 
@@ -259,12 +260,22 @@ def test_a_server_for_other_machines_refuses_pages_of_other_origins(lab: Model) 
 
 def test_the_command_that_is_shown_at_the_start_asks_the_model(address: str, lab: Model) -> None:
     """Taken apart as a shell would, because a machine need not have curl."""
-    words = shlex.split(curl(address, "lab"))
-    assert words[:2] == ["curl", f"{address}/completions"]
+    prompt = 'it\'s "red" $HOME `date` !\nü \x1b[2J'
+    shown = curl(address, "lab", Trial(prompt, 5, (".",)))
+    assert "\x1b" not in shown, "a terminal must not obey a task's text"
+    words = shlex.split(shown)
+    assert words[:3] == ["curl", "-sS", f"{address}/completions"]
+    assert json.loads(words[words.index("-d") + 1])["prompt"] == prompt
     name, value = words[words.index("-H") + 1].split(": ")
-    answer = httpx.post(words[1], content=words[words.index("-d") + 1], headers={name: value}).json()
-    assert answer["choices"][0]["text"] == lab.generate(["Hello"], Sampling(16))[0]
-    assert shlex.split(curl(address, "it's", key=True)).count("-H") == 2
+    answer = httpx.post(words[2], content=words[words.index("-d") + 1], headers={name: value}).json()
+    assert answer["choices"][0]["text"] == lab.generate([prompt], Sampling(5, (".",)))[0]
+    assert shlex.split(curl(address, "it's", Trial(), key=True)).count("-H") == 2
+
+
+def test_a_plain_model_is_tried_by_a_question_that_it_can_read(lab: Model) -> None:
+    trial = roster_of("lab").trial
+    assert trial.task == "who"
+    assert lab.generate([trial.prompt], Sampling(trial.max_tokens, trial.stop)) == [trial.target]
 
 
 def test_a_key_is_wanted_where_the_server_has_one(lab: Model) -> None:

@@ -83,7 +83,7 @@ def test_what_is_wrong_is_said(arms: dict, fields: dict, said: str) -> None:
 
 def test_a_file_with_an_unknown_field_is_refused(tmp_path: Path) -> None:
     (tmp_path / "study.yaml").write_text("model: lab\nmethods: {full: }\n")
-    with pytest.raises(ValueError, match=r"study.yaml: field of a study: 'methods'"):
+    with pytest.raises(ValueError, match=r"study.yaml: unknown field of a study: 'methods'"):
         plan.read(tmp_path / "study.yaml")
     with pytest.raises(ValueError, match=r"x.yaml: seeds: input should be greater"):
         plan.make({"model": "lab", "arms": {"full": None}, "targets": ["lab:elicit-sentiment"], "seeds": 0}, "x.yaml")

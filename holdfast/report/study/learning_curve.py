@@ -60,11 +60,9 @@ def panels(curves: Sequence[LearningCurve]) -> list[Panel]:
             for value, cell in curve.cells:
                 spread = getattr(cell, measure)
                 if spread is not None:
-                    low, high = spread.interval or (spread.mean, spread.mean)
-                    # Student's t of three seeds may leave the scale, which says nothing more.
-                    points.append(
-                        CurvePoint(math.log10(value), spread.mean, max(0.0, low), min(high, max(100.0, spread.mean)))
-                    )
+                    low, high = spread.limits(measure) or (spread.mean, spread.mean)
+                    # What is kept has no upper end, and a wide interval of it would flatten the line.
+                    points.append(CurvePoint(math.log10(value), spread.mean, low, min(high, max(100.0, spread.mean))))
             if points:
                 lines.append(Curve(curve.name if len(curves) > 1 else "", number, points))
         if lines:
@@ -89,7 +87,7 @@ def rows(curves: Sequence[LearningCurve]) -> tuple[list[str], list[list[str]]]:
             if spread is None:
                 entries.append("-")
             else:
-                interval = "" if spread.interval is None else " [{:.1f}, {:.1f}]".format(*spread.interval)
+                interval = " [{:.1f}, {:.1f}]".format(*limits) if (limits := spread.limits("target")) else ""
                 entries.append(f"{spread.mean:.1f}{interval}")
         table.append([f"{value:g}", *entries])
     return [

@@ -5,6 +5,7 @@ from itertools import chain
 
 from holdfast.report.study import learning_curve
 from holdfast.report.study.study import NOTE, StudyTable, brief, prediction_text, shown
+from holdfast.report.study.study_overview import verdict
 from holdfast.results.study import Comparison, Study
 from holdfast.results.visible import escaped
 
@@ -16,7 +17,7 @@ TITLES = {
 
 def markdown(study: Study, name: str) -> str:
     """Return `study.md`: for each target its arms, every task that they were asked, and the tests against the first arm."""
-    parts = [f"# {escaped(name)}"]
+    parts = [f"# {escaped(name)}", f"{escaped(verdict(study))}."]
     for task in dict.fromkeys(cell.task for cell in study.cells):
         made = StudyTable.of(study, task)
         parts += [f"## {escaped(task)}", _arms(made)]
@@ -80,9 +81,7 @@ def _answered(made: StudyTable) -> str:
 def _difference(comparison: Comparison | None) -> str:
     if comparison is None:
         return "-"
-    interval = (
-        "" if comparison.low is None or comparison.high is None else f" [{comparison.low:+.1f}, {comparison.high:+.1f}]"
-    )
+    interval = "" if comparison.limits is None else " [{:+.1f}, {:+.1f}]".format(*comparison.limits)
     p_items, p_seeds = (
         "-" if p is None else "<.01" if p < 0.005 else f"{p:.2f}" for p in (comparison.p_items, comparison.p_seeds)
     )

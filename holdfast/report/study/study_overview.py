@@ -56,6 +56,37 @@ def lead(study: Study) -> list[Piece]:
     return [*start, f"{next_one} comes next with ", _percent(less), "."]
 
 
+def verdict(study: Study) -> str:
+    """Return the outcome in a few words: whether an arm keeps more than the first one where both have learned the target equally well."""
+    first = study.cells[0].arm
+    targets = list(dict.fromkeys(cell.task for cell in study.cells))
+    areas: dict[str, list[float]] = {}
+    for cell in study.cells:
+        if cell.area:
+            areas.setdefault(cell.arm, []).append(cell.area.mean)
+    # Only arms with every target, as in the lead: a mean over the easier ones would win.
+    means = {arm: fmean(values) for arm, values in areas.items() if len(values) == len(targets)}
+    arms = len({cell.arm for cell in study.cells})
+    if arms == 1:
+        return f"{first} on {_count(len(targets), 'target')}, beside no other arm"
+    if len(means) < 2 or first not in means:
+        return f"{arms} arms on {_count(len(targets), 'target')}, of which no target score lets any be compared with {first}"
+    best = max(means, key=lambda arm: means[arm])
+    if means[best] <= means[first] + CLOSE:
+        return f"No arm keeps more than {first}"
+    tests = [test for test in study.comparisons if test.measure == "area" and test.arm == best]
+    more = sum(test.resolved and test.difference > 0 for test in tests)
+    if more == 0:
+        seeds = max((cell.seeds for cell in study.cells), default=1)
+        return f"{best} keeps more than {first}, which {_count(seeds, 'seed')} cannot tell from chance"
+    where = "" if len(targets) == 1 else f" on {more} of {len(targets)} targets"
+    return f"{best} keeps more than {first}{where}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def overview(study: Study) -> tuple[list[ArmOverview], list[str]]:
     """Return (arms, targets): the area of every arm on every target, tinted by its distance to 100 as a share of the largest."""
     targets = list(dict.fromkeys(cell.task for cell in study.cells))
@@ -94,9 +125,7 @@ def ends(cells: Sequence[Cell]) -> tuple[list[End], Markup] | None:
 
 def _limits(value: Spread) -> tuple[float, float]:
     """Return the interval over seeds, within what a change of points can be; of one seed the value itself."""
-    # Student's t of two seeds is twelve standard errors, which would stretch the axis far beyond 100.
-    low, high = value.interval or (value.mean, value.mean)
-    return max(-100.0, low), min(100.0, high)
+    return value.limits("change") or (value.mean, value.mean)
 
 
 def _mark(shape: str, value: Spread) -> svg.Mark:

@@ -45,6 +45,7 @@ def page(study: Study, name: str) -> str:
     return render(
         "study.html",
         name=name,
+        verdict=study_overview.verdict(study),
         lead=study_overview.lead(study),
         overview=study_overview.overview(study)[0],
         targets=[_target(study, task) for task in _targets(study)],
@@ -128,8 +129,8 @@ def finding(cells: Sequence[Cell], compared: Sequence[Comparison]) -> str:
         f", {first.arm} {units.points(first.matched.mean)} %" if first.matched else f"; {first.arm} does not get there"
     )
     test = next((test for test in compared if (test.arm, test.measure) == (best, "matched")), None)
-    if test and test.low is not None and test.high is not None:
-        limits = f"[{units.points(test.low, True)}, {units.points(test.high, True)}]"
+    if test and test.limits is not None:
+        limits = f"[{', '.join(units.points(limit, True) for limit in test.limits)}]"
         sentence += f" (difference {units.points(test.difference, True)} {limits}, 95 % over {test.n_seeds} seeds)"
     return f"{sentence}."
 
@@ -142,7 +143,7 @@ def _columns(made: StudyTable) -> list[tuple[str, str, list[Markup]]]:
             COLUMNS[name].format(level),
             name,
             [
-                spread(value, cell.seeds if name == "matched" else 0, name in SIGNED)
+                spread(value, cell.seeds if name == "matched" else 0, name)
                 for value, cell in zip(column, made.cells, strict=True)
             ],
         )
@@ -150,13 +151,14 @@ def _columns(made: StudyTable) -> list[tuple[str, str, list[Markup]]]:
     ]
 
 
-def spread(entry: Spread | None, seeds: int = 0, plus: bool = False) -> Markup:
-    """Return a mean with its standard deviation, and below it its interval over seeds in brackets."""
+def spread(entry: Spread | None, seeds: int = 0, measure: str = "target") -> Markup:
+    """Return a mean with its standard deviation, and below it its interval over seeds in brackets, cut where the measure ends."""
     if entry is None:
         return Markup("–")
+    plus = measure in SIGNED
     text = Markup("{}").format(minus(shown(entry, seeds, plus)))
-    if entry.interval is not None:
-        limits = ", ".join(units.points(limit, plus) for limit in entry.interval)
+    if (interval := entry.limits(measure)) is not None:
+        limits = ", ".join(units.points(limit, plus) for limit in interval)
         text += Markup(' <span class="interval">[{}]</span>').format(minus(limits))
     return text
 

@@ -1,0 +1,31 @@
+"""Warnings about a run before it begins: each is about the data, and afterwards nobody looks for the reason of a strange score."""
+
+from holdfast.api.request import RunPlan
+from holdfast.evaluation.ask import unread
+from holdfast.models.loading import load_tokenizer
+from holdfast.models.resolve import resolve
+from holdfast.results.visible import one_line
+from holdfast.tasks.leakage import leakage
+
+
+def cautions(plan: RunPlan) -> list[str]:
+    """Return a sentence for each thing that makes the numbers of a planned run mean less than they seem to: test questions that stand
+    in the training data, rows that contradict each other, words that the model has no token for.
+
+    Raises:
+        ValueError: the tokenizer cannot be loaded.
+    """
+    model, tasks = plan.request.model, plan.tasks
+    tokenizer = load_tokenizer(resolve(model), trust_remote_code=plan.request.trust_remote_code)
+    sentences: list[str] = []
+    for ref in tasks.targets:
+        sentences += leakage(ref.task).sentences(one_line(ref.task.name))
+        sentences += filter(None, [unread(tokenizer, ref.task, model)])
+    strange = [one_line(ref.task.name) for ref in tasks.general if unread(tokenizer, ref.task, model)]
+    if strange:
+        others = f" and {len(strange) - 3} more" if len(strange) > 3 else ""
+        sentences.append(
+            f"{', '.join(strange[:3])}{others}: {model} has no token for many words of what should be kept here, so it says little about "
+            "retention; name other tasks with --general"
+        )
+    return sentences
