@@ -24,10 +24,12 @@ import numpy as np
 
 from benchmarks import harness
 from holdfast.api import evaluate as api
+from holdfast.api.tune import tune
 from holdfast.inference.language_model import Origin, Progress
 from holdfast.inference.sampling import GREEDY, Sampling
 from holdfast.report.study.study_page import write_study_page
-from holdfast.results.scores import Score, write_jsonl
+from holdfast.results.scores import Output, Score, write_jsonl
+from holdfast.stages.evaluate import Evaluate
 from holdfast.studies import results
 from holdfast.studies.plan import Arm
 
@@ -99,6 +101,57 @@ def evaluation(items: int, model: str = "") -> None:
     print(json.dumps({"seconds": seconds, "wall": wall, "memory": memory, "most": before + memory, "written": written}))
 
 
+def tuning(answers: int) -> None:
+    """In its own process: `tune` the lab's model for a step, with so many answers in all: of two models, to two tasks."""
+    items = answers // 4
+    with tempfile.TemporaryDirectory() as name:
+        few, many = Path(name) / "few", Path(name) / "many"
+        for folder, count in ((few, 100), (many, items)):
+            target = task(folder / "target", count, choices=False)
+            examples = [{"input": f"Repeat the number that stands here: {-i}", "target": str(-i)} for i in range(1, 9)]
+            (target / "train.jsonl").write_text("".join(f"{json.dumps(example)}\n" for example in examples))
+            task(folder / "general", count, choices=False)
+        Evaluate.asking = scripted  # pyright: ignore[reportAttributeAccessIssue]
+        common: dict[str, Any] = {"method": "full", "shots": (0,), "model_": {"steps": 1, "batch_size": 1}}
+        tune("lab", few / "target", general=few / "general", out=few / "out", **common)
+        before = harness.resident("VmHWM")
+        began, clock = time.process_time(), time.perf_counter()
+        run = tune("lab", many / "target", general=many / "general", out=many / "out", **common)
+        seconds, wall = time.process_time() - began, time.perf_counter() - clock
+        written = (run.folder / "outputs.jsonl").stat().st_size
+    memory = harness.resident("VmHWM") - before
+    print(json.dumps({"seconds": seconds, "wall": wall, "memory": memory, "most": before + memory, "written": written}))
+
+
+def studying(answers: int) -> None:
+    """In its own process: what follows from a study of two arms, whose runs have so many answers to the target and to a general task."""
+    items = answers // 4
+    with tempfile.TemporaryDirectory() as name:
+        runs: dict[int, dict[tuple[str, str, int], Path]] = {100: {}, items: {}}
+        arms = [Arm(f"arm-{i}", "full") for i in range(2)]
+        for count, made in runs.items():
+            for number, arm in enumerate(arms):
+                folder = Path(name) / f"{count}" / arm.name
+                write_jsonl(folder / "scores.jsonl", _scores(number, 0.0))
+                write_jsonl(folder / "outputs.jsonl", _answers(count, number))
+                made["rte", arm.name, 0] = folder
+        results.study(["rte"], arms, 1, runs[100])
+        before, began, clock = harness.resident("VmHWM"), time.process_time(), time.perf_counter()
+        results.study(["rte"], arms, 1, runs[items])
+        seconds, wall = time.process_time() - began, time.perf_counter() - clock
+        memory = harness.resident("VmHWM") - before
+    print(json.dumps({"seconds": seconds, "wall": wall, "memory": memory, "most": before + memory}))
+
+
+def _answers(items: int, number: int) -> Iterator[Output]:
+    """Yield the answers of a run to the target and to a general task."""
+    draw = random.Random(number)
+    for name, role in (("rte", "target"), ("squad", "general")):
+        for i in range(items):
+            right = "y" if draw.random() < 0.6 else "n"
+            yield Output("tuned", None, name, role, 0, i, f"Repeat the number that stands here: {i}", "y", right)
+
+
 def page(runs: int) -> None:
     """In its own process: write a study of so many runs, then its records and its page."""
     draw = random.Random(0)
@@ -148,12 +201,17 @@ def main() -> None:
     """Print a line for each size, and the exponents."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.many", description=__doc__)
     parser.add_argument("--small", action="store_true", help="seconds instead of minutes")
-    parser.add_argument("--only", choices=("evaluation", "page"))
+    parser.add_argument("--only", choices=("evaluation", "tuning", "studying", "page"))
     parser.add_argument("--model", default="", help="ask this model and no script; one decade less")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     items = SMALL_ITEMS if options.small or options.model else ITEMS
-    sizes = {"evaluation": items, "page": SMALL_RUNS if options.small else RUNS}
+    sizes = {
+        "evaluation": items,
+        "tuning": SMALL_ITEMS if options.small else ITEMS,
+        "studying": SMALL_ITEMS if options.small else ITEMS,
+        "page": SMALL_RUNS if options.small else RUNS,
+    }
     for name, counts in sizes.items():
         if options.only not in (None, name):
             continue

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -164,7 +164,7 @@ def _claimed(folder: Path, config: Mapping[str, Any], overwrite: bool) -> Iterat
         processes().wait_for_everyone()
 
 
-def _write_run(folder: Path, root: Path, plan: RunPlan, outputs: Sequence[Output]) -> None:
+def _write_run(folder: Path, root: Path, plan: RunPlan, outputs: Iterable[Output]) -> None:
     """Write the run's folder: what the stages left, the answers of the base and of the weights that are kept, scores, page and card."""
     stages, request = plan.pipeline.stages, plan.request
     folders = [folder_of(stage, root) for stage in stages]

@@ -16,6 +16,7 @@ from holdfast.results.metrics import Array, Metric, answered
 from holdfast.results.scores import Output
 from holdfast.results.seen import Seen
 from holdfast.results.statistics import Estimate, pseudovalues, single
+from holdfast.results.symptoms import kept
 
 LARGEST, GROUPS = 100_000, 10_000
 
@@ -26,7 +27,8 @@ class CellAnswers:
     Attributes:
         first: The first answer, for the circumstances that all of the cell share.
         n: Items so far.
-        outputs: The answers themselves, in the order of their items; None where they are not kept, or are more than `LARGEST`.
+        outputs: Of the answers, what symptoms of format collapse read (`symptoms.kept`); None where they are not kept, or are more than
+            `LARGEST`.
         guess: The sum, over items with choices, of the share that guessing gets right.
         truncated: Items that were cut.
         seen: What the metric's signature says of the items.
@@ -55,7 +57,7 @@ class CellAnswers:
         self.seen.add(output)
         self.n += 1
         if self.outputs is not None:
-            self.outputs.append(output)
+            self.outputs.append(kept(output, self.first))
         # The input too: with another template or other demonstrations the index is the same and the item is not.
         text = hashlib.blake2b(f"{output.index} {output.input}".encode(errors="surrogatepass"), digest_size=8)
         text_id = int.from_bytes(text.digest(), "little")
@@ -139,6 +141,10 @@ class CellAnswers:
         """Return the value."""
         return float(self.metric.aggregate(self.units().sum(0), self.n))
 
+    def sums(self) -> Array:
+        """Return the statistics of each item, or of each of at most `LARGEST` groups: what may be resampled at any number of items."""
+        return self._ordered()[2] if self._groups is None else self._groups
+
     def parts(self) -> Array:
         """Return the part of each item, or of each group, in the value (`statistics.pseudovalues`)."""
-        return pseudovalues(self.metric, self.units() if self._groups is None else self._groups, self.n)
+        return pseudovalues(self.metric, self.sums(), self.n)

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
@@ -185,6 +185,16 @@ class StoredOutputs(Iterable[Output]):
         for path in self.paths:
             for line in read_objects(path, AGAIN):
                 yield to_record(Output, line, AGAIN)
+
+
+class Streamed(Iterable[Output]):
+    """Answers that are made anew each time that they are gone through, one at a time."""
+
+    def __init__(self, make: Callable[[], Iterator[Output]]) -> None:
+        self.make = make
+
+    def __iter__(self) -> Iterator[Output]:
+        return self.make()
 
 
 def read_outputs(path: Path) -> list[Output]:

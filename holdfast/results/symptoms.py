@@ -19,8 +19,10 @@ from holdfast.results.statistics import Estimate, jackknife, paired, ratio, sing
 from holdfast.tasks.conversation import without_thinking
 from holdfast.tasks.task import Example, Task
 
-ALONG = ("format_share", "collapse_share", "first_token_mass")  # those that are followed over the steps of training
+MASS = "first_token_mass"
+ALONG = ("format_share", "collapse_share", MASS)  # those that are followed over the steps of training
 CLOSED, WORDS = 50, 5  # the most answers, and words of an answer, that make a closed set
+NOTHING: dict[str, float] = {}  # One for all: a million empty ones would be 64 MB.
 LONG = 64  # characters, about as many as the fewest tokens that evaluation lets a model write
 
 
@@ -98,6 +100,16 @@ def in_format(output: Output, foreign: frozenset[str]) -> bool:
     return text in foreign and text not in {plain(answer) for answer in (*accepted(output), *(output.choices or ()))}
 
 
+def kept(output: Output, first: Output) -> Output:
+    """Return an answer with what `symptoms` reads of it, and without its question, which may be thousands of words long.
+
+    The names that all answers of a cell share are those of its `first`: read from a file, each answer has copies of its own.
+    """
+    scores = {MASS: output.scores[MASS]} if MASS in output.scores else NOTHING
+    shared = {"variant": first.variant, "prompt": first.prompt, "task": first.task, "role": first.role}
+    return replace(output, **shared, scores=scores, input="", demonstrations="", decoding="", checks=())
+
+
 def symptoms(
     base: Sequence[Output] | None, outputs: Sequence[Output], foreign: frozenset[str]
 ) -> dict[str, tuple[Estimate, Estimate | None]]:
@@ -172,12 +184,11 @@ def _share(name: str, flags: Sequence[bool], theirs: Sequence[bool] | None) -> t
 
 def _mass(base: Sequence[Output] | None, outputs: Sequence[Output]) -> dict[str, tuple[Estimate, Estimate | None]]:
     """Return the mean of `first_token_mass`, as `symptoms` does; empty unless every item has it."""
-    name = "first_token_mass"
-    if any(name not in output.scores for output in (*outputs, *(base or ()))):
+    if any(MASS not in output.scores for output in (*outputs, *(base or ()))):
         return {}
-    metric = Metric(name, 1.0, lambda output: (output.scores[name],))
+    metric = Metric(MASS, 1.0, lambda output: (output.scores[MASS],))
     items = metric.statistics(outputs)
-    return {name: (single(metric, items), None if base is None else paired(metric, metric.statistics(base), items))}
+    return {MASS: (single(metric, items), None if base is None else paired(metric, metric.statistics(base), items))}
 
 
 def _within(least: float, estimate: Estimate, most: float) -> Estimate:

@@ -1,20 +1,21 @@
 """An evaluation stage: one model, with its prompt attached or removed, on many tasks at several shots."""
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from functools import cache
-from itertools import chain, groupby, product
+from functools import cache, partial
+from itertools import chain, groupby, islice, product
 from pathlib import Path
 from typing import Any, ClassVar
 
-from holdfast.atomic_files import write_text
+from holdfast.atomic_files import whole
 from holdfast.decoding.base import Decoding
 from holdfast.evaluation.answer_files import AskedTask, Share, ask_cells, join
 from holdfast.evaluation.ask import with_mass
-from holdfast.evaluation.matrix import Asking, Variant
+from holdfast.evaluation.matrix import PART, Asking, Variant
 from holdfast.evaluation.progress import AskingProgress, task_items
 from holdfast.inference.language_model import LanguageModel
 from holdfast.inference.model import Model
@@ -29,13 +30,16 @@ from holdfast.prompts import load
 from holdfast.results import symptoms
 from holdfast.results.metrics import metric
 from holdfast.results.run_folder import RunFolder
-from holdfast.results.scores import Output, PromptState, Role, read_outputs
+from holdfast.results.scores import Output, PromptState, Role, StoredOutputs, Streamed
 from holdfast.stages.edit_model import EditModel
 from holdfast.stages.loader import Loader, weights_of
 from holdfast.stages.stage import Inputs, Stage, content_of, execute, folder_of
 from holdfast.stages.train import Train
 from holdfast.tasks.task_set import TaskRef
 from holdfast.training.processes import processes
+
+MASSES = "mass.json"
+BLOCK = 1 << 16  # Characters that are read at a time.
 
 
 @dataclass(frozen=True)
@@ -182,9 +186,9 @@ class Evaluate(Stage):
         folder = Path(self.attached) if self.attached else inputs["trained_prompt"].prompt()
         return detached(load.load_prompt(folder, pretrained)())
 
-    def outputs(self, root: Path, loader: Loader | None = None) -> list[Output]:
-        """Return the answers; the stage is run where that was not done."""
-        return read_outputs(execute(self, root, loader))
+    def outputs(self, root: Path, loader: Loader | None = None) -> StoredOutputs:
+        """Return the answers, which stay on the disk; the stage is run where that was not done."""
+        return StoredOutputs([self.answers_file(root, loader)])
 
     def answers_file(self, root: Path, loader: Loader | None = None) -> Path:
         """Return the file of the answers; the stage is run where that was not done."""
@@ -219,23 +223,44 @@ class LabelMass(Stage):
         tasks = {ref.task.name: ref.task for ref in self.evaluated.tasks if ref.role == "general"}
         labels = {name: symptoms.foreign_labels(target, task) for name, task in tasks.items()}
         model = self.evaluated.load(evaluated.inputs(inputs.loader)) if any(labels.values()) else None
-        masses: list[float | None] = []
-        for (name, _), group in groupby(read_outputs(evaluated.folder), key=lambda output: (output.task, output.shots)):
-            outputs = list(group)
-            marked = with_mass(model, tasks[name], labels[name], outputs) if model and labels.get(name) else outputs
-            masses += [output.scores.get("first_token_mass") for output in marked]
-        write_text(folder / "mass.json", json.dumps(masses))
+        answers = StoredOutputs([RunFolder(evaluated.folder).outputs_file])
+        # A part at a time, as evaluations ask: of many items neither answers nor numbers are held.
+        with whole(folder / MASSES) as part, part.open("w", encoding="utf-8") as file:
+            file.write("[")
+            separator = ""
+            for (name, _), group in groupby(answers, key=lambda output: (output.task, output.shots)):
+                while outputs := list(islice(group, PART)):
+                    if model and labels.get(name):
+                        outputs = with_mass(model, tasks[name], labels[name], outputs)
+                    masses = (json.dumps(output.scores.get("first_token_mass")) for output in outputs)
+                    file.write(separator + ", ".join(masses))
+                    separator = ", "
+            file.write("]")
+            file.flush()
+            os.fsync(file.fileno())
 
     def weights(self, root: Path) -> tuple[Path | None, int]:
         """Return what tells the weights that are measured from others."""
         assert self.evaluated is not None
         return self.evaluated.weights(root)
 
-    def outputs(self, root: Path, loader: Loader | None = None) -> list[Output]:
+    def outputs(self, root: Path, loader: Loader | None = None) -> Streamed:
         """Return the evaluation's answers, each with its mass; both stages are run where that was not done."""
         assert self.evaluated is not None
-        masses = json.loads((execute(self, root, loader) / "mass.json").read_text(encoding="utf-8"))
-        return [
-            output if mass is None else replace(output, scores={**output.scores, "first_token_mass": mass})
-            for output, mass in zip(self.evaluated.outputs(root), masses, strict=True)
-        ]
+        path, answers = execute(self, root, loader) / MASSES, self.evaluated.outputs(root)
+
+        def made() -> Iterator[Output]:
+            for output, mass in zip(answers, _numbers(path), strict=True):
+                yield output if mass is None else replace(output, scores={**output.scores, "first_token_mass": mass})
+
+        return Streamed(made)
+
+
+def _numbers(path: Path) -> Iterator[float | None]:
+    """Yield the numbers of a list in a JSON file, which is not held."""
+    rest = ""
+    with path.open(encoding="utf-8") as file:
+        for block in iter(partial(file.read, BLOCK), ""):
+            *texts, rest = (rest + block).split(",")
+            yield from (json.loads(text.strip("[ ")) for text in texts)
+    yield json.loads(rest.strip("[] "))

@@ -1,7 +1,7 @@
 """Plan the evaluations of a run: the base, the weights it keeps, and the points along the way; then run them."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -10,7 +10,7 @@ from holdfast.atomic_files import write_text
 from holdfast.decoding.base import Decoding
 from holdfast.models.precision import FP32, Loading
 from holdfast.results.run_folder import RunFolder
-from holdfast.results.scores import Output
+from holdfast.results.scores import Output, Streamed
 from holdfast.stages import analyse
 from holdfast.stages.analyse import Analyse
 from holdfast.stages.edit_model import EditModel
@@ -244,8 +244,11 @@ def measure_untrained(
             execute(stage, root, loader)
 
 
-def measure(pipeline: Sequence[Stage], questions: EvaluationSettings, root: Path, loader: Loader) -> list[Output]:
-    """Run the evaluations of a run whose stages are done, and return their answers; what is there already is not evaluation again."""
+def measure(pipeline: Sequence[Stage], questions: EvaluationSettings, root: Path, loader: Loader) -> Streamed:
+    """Run the evaluations of a run whose stages are done, and return their answers, which stay on the disk.
+
+    What is there already is not evaluated again.
+    """
     last = last_trained(pipeline)
     reached = steps_reached(last, root)
     planned = plan_measurements(pipeline, questions)
@@ -255,12 +258,16 @@ def measure(pipeline: Sequence[Stage], questions: EvaluationSettings, root: Path
     groups = list(dict.fromkeys(stage.weights(root) for stage in stages))
     for stage in sorted(stages, key=lambda stage: groups.index(stage.weights(root))):
         execute(stage, root, loader)
-    outputs: list[Output] = []
-    for stage in stages:
-        outputs += stage.outputs(root)
-    if prompt_owners(pipeline) and not last.moves_the_model:  # Without its prompt, the tuned model is the base.
-        outputs += [replace(o, variant="tuned", prompt="off") for o in outputs if o.variant == "base"]
-    return outputs
+    answers = [stage.outputs(root) for stage in stages]
+    unmoved = bool(prompt_owners(pipeline)) and not last.moves_the_model
+
+    def made() -> Iterator[Output]:
+        yield from chain.from_iterable(answers)
+        if unmoved:  # Without its prompt, the tuned model is the base.
+            base = (output for output in chain.from_iterable(answers) if output.variant == "base")
+            yield from (replace(output, variant="tuned", prompt="off") for output in base)
+
+    return Streamed(made)
 
 
 def steps_reached(stage: Train, root: Path) -> int:

@@ -3,7 +3,7 @@
 import itertools
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from holdfast.results import tradeoff, units
+from holdfast.results.cell_answers import CellAnswers
 from holdfast.results.metrics import Array, metric
-from holdfast.results.run_folder import read_findings
-from holdfast.results.scores import ROLES, Output, Score, read_outputs, read_scores
+from holdfast.results.run_folder import RunFolder, read_findings
+from holdfast.results.scores import ROLES, Score, StoredOutputs, read_scores
 from holdfast.results.study import (
     FEWEST_TARGETS,
     AnalysisPoint,
@@ -31,6 +32,7 @@ from holdfast.results.verdicts import holm
 from holdfast.studies.plan import Arm
 
 RESAMPLES = 2000
+BLOCK = 1 << 22  # counts that are held at a time
 EXCHANGES = 9_999  # random orders of the targets, where there are too many to try all
 SHARE = 0.9  # of the way from the base to the best arm: where arms are matched by default
 OUTSIDE = "embeddings and head"  # where `weight_drift` looks beside the blocks
@@ -220,21 +222,25 @@ def _draws(folders: Sequence[Path]) -> dict[str, Array]:
         judged = [*summary.first_metric("target"), *summary.first_metric("general")]
         metrics = {line.task: line.metric for line in judged}
         floored = {(line.task, line.shots) for line in summary.floored}  # these count in no mean, as in `Summary`
-        cells: dict[tuple[str, str, int], list[Output]] = {}
-        for output in read_outputs(folder):
+        cells: dict[tuple[str, str, int], CellAnswers] = {}
+        for output in StoredOutputs([RunFolder(folder).outputs_file]):
             wanted = {"target": ("on", None), "general": ("off", None)}.get(output.role, ())
             at_floor = output.role == "general" and (output.task, output.shots) in floored
             if output.variant == "tuned" and output.prompt in wanted and not at_floor:
-                cells.setdefault((output.role, output.task, output.shots), []).append(output)
+                key = (output.role, output.task, output.shots)
+                if key not in cells:
+                    cells[key] = CellAnswers(output, metric(metrics[output.task]), keep=False)
+                cells[key].add(output)
         fewest = min((shots for role, _, shots in cells if role == "target"), default=0)
-        for (role, task, shots), outputs in cells.items():
+        for (role, task, shots), cell in cells.items():
             if role == "target" and shots != fewest:
                 continue
-            task_metric = metric(metrics[task])
+            task_metric, items = cell.metric, cell.sums()
             if task_metric.scale is None:  # has no points, and cannot be averaged with others
                 continue
-            outputs.sort(key=lambda output: output.index)  # a draw's counts are by position, so all arms need one order
-            values = task_metric.aggregate(_counts(task, len(outputs)) @ task_metric.statistics(outputs), len(outputs))
+            # A draw's counts are by position: all arms have their items in one order.
+            draws = [task_metric.aggregate(counts @ items, cell.n) for counts in _counts(task, len(items))]
+            values = np.concatenate(draws)
             resampled.setdefault((role, task), []).append(100 / task_metric.scale * values)
     means = {group: np.mean(values, 0) for group, values in resampled.items()}
     result = {}
@@ -244,11 +250,16 @@ def _draws(folders: Sequence[Path]) -> dict[str, Array]:
     return result
 
 
-def _counts(task: str, n: int) -> Array:
-    """Return the number of times that each of n items is drawn, `[RESAMPLES, n]`: the same for every arm and seed on this task."""
+def _counts(task: str, n: int) -> Iterator[Array]:
+    """Yield the number of times that each of n items (or groups of them) is drawn, in blocks `[some, n]` that make `RESAMPLES` draws: the
+    same for every arm and seed on this task."""
     # Seeded by the name and not by Python's hash, which differs between processes.
-    rng = np.random.default_rng([n, *task.encode()])
-    return rng.multinomial(n, np.full(n, 1 / n), RESAMPLES).astype(np.float64)
+    rng, left = np.random.default_rng([n, *task.encode()]), RESAMPLES
+    while left:
+        # In blocks of 32 MB at most: the counts of all draws of 100,000 items would be 1.6 GB.
+        rows = min(left, max(1, BLOCK // n))
+        yield rng.multinomial(n, np.full(n, 1 / n), rows).astype(np.float64)
+        left -= rows
 
 
 def _corrected(comparisons: list[Comparison]) -> list[Comparison]:

@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,11 @@ from holdfast.results.metrics import metric
 from holdfast.results.score import score
 from holdfast.results.scores import Output
 from holdfast.results.statistics import paired, pseudovalues, single
+from holdfast.stages import evaluate
 from holdfast.tasks import readers, stored
 from holdfast.tasks.sources import load_task
 from holdfast.tasks.task import Task
+from holdfast.tasks.task_set import TaskRef
 
 ITEMS = 3 * PART + 100
 
@@ -317,13 +320,41 @@ def test_cells_of_many_items_that_were_asked_otherwise_are_told_apart(small: Non
         filled("exact_match", [*answers, answers[3]])
 
 
+def test_probabilities_of_labels_are_written_and_read_part_by_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More of them than one block that is read, and more than one part that is asked: each must stay with its own item."""
+    general = many.task(tmp_path / "general", ITEMS, choices=False)
+    target = tmp_path / "target"
+    target.mkdir()
+    (target / "test.jsonl").write_text('{"input": "a", "target": "yes"}\n{"input": "b", "target": "no"}\n' * 4)
+    asked: list[int] = []
+
+    def with_mass(model: Any, task: Task, labels: Sequence[str], answers: Sequence[Output]) -> list[Output]:
+        asked.append(len(answers))
+        return [replace(o, scores={**o.scores, "first_token_mass": o.index / 7}) for o in answers]
+
+    monkeypatch.setattr(evaluate, "BLOCK", 1000)
+    monkeypatch.setattr(evaluate, "with_mass", with_mass)
+    monkeypatch.setattr(evaluate.Evaluate, "asking", many.scripted)
+    monkeypatch.setattr(evaluate.Evaluate, "load", lambda *_: many.Scripted())
+    stage = evaluate.Evaluate("evaluate-base", "lab", tasks=(TaskRef(str(general), "general"),))
+    marked = evaluate.LabelMass("label-mass-base", stage, TaskRef(str(target))).outputs(tmp_path)
+    for _ in range(2):  # Gone through twice, as a run does.
+        assert [o.scores["first_token_mass"] for o in marked] == [i / 7 for i in range(ITEMS)]
+    assert asked == [PART] * 3 + [100]
+    (written,) = tmp_path.glob("label-mass-base-*/mass.json")
+    assert written.stat().st_size > 2 * 1000, "several blocks"
+    assert json.loads(written.read_text()) == [i / 7 for i in range(ITEMS)]
+
+
 @pytest.mark.slow  # 20 s
-def test_more_items_take_the_same_memory() -> None:
+@pytest.mark.parametrize("case", ["evaluation", "tuning"])
+def test_more_items_take_the_same_memory(case: str) -> None:
     """Each size in a process of its own. Held items would take 1.7 kB each, 85 MB more; the noise of the heap is a few MB."""
     from benchmarks import harness
 
     memory = [
-        harness.in_process(f"from benchmarks import many; many.evaluation({items})")["memory"]
-        for items in (20_000, 70_000)
+        harness.in_process(f"from benchmarks import many; many.{case}({items})")["memory"] for items in (20_000, 70_000)
     ]
     assert memory[1] - memory[0] < 12e6, memory

@@ -290,7 +290,7 @@ def test_the_base_is_asked_the_general_tasks_once_for_all_targets(world: Path, t
         # The run's own file also says which answers are in the target's format; the stage's does not.
         assert all("format_share" in output.scores for output in found)
         stage = [replace(o, scores={k: v for k, v in o.scores.items() if k != "format_share"}) for o in found]
-        assert stage == expected
+        assert stage == list(expected)
         assert all("first_token_mass" in output.scores for output in found)
         scores = read_scores(tmp_path / f"study/runs/{name}--full--0")
         assert {(s.task, s.metric) for s in scores if s.role == "diagnostic"} == {("leetspeak:copy", "exact_match")}
@@ -299,13 +299,14 @@ def test_the_base_is_asked_the_general_tasks_once_for_all_targets(world: Path, t
 def test_where_the_target_has_no_labels_nothing_is_loaded_to_look_for_them(world: Path, tmp_path: Path) -> None:
     tasks = (TaskRef(str(world / "pick"), "general"),)
     evaluated = Evaluate("evaluate-base", str(world / "model"), tasks=tasks, limit=3)
-    outputs = evaluated.outputs(tmp_path)
+    outputs = list(evaluated.outputs(tmp_path))
     (world / "model").rename(world / "away")
     try:
-        found = LabelMass("label-mass-base", evaluated, TaskRef(str(world / "copy"))).outputs(tmp_path)
+        found = LabelMass("label-mass-base", evaluated, TaskRef(str(world / "copy")))
+        answered = list(found.outputs(tmp_path))
     finally:
         (world / "away").rename(world / "model")
-    assert found == outputs
+    assert answered == outputs
 
 
 def test_weights_are_dropped_once_nothing_in_the_study_stands_on_them(world: Path, tmp_path: Path) -> None:
