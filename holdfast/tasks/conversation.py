@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from holdfast.tasks.error_list import nearest
-from holdfast.tasks.records import kind
+from holdfast.tasks.records import json_value, kind
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
 REASONING = ("reasoning_content", "thinking", "reasoning")
@@ -46,8 +46,8 @@ def assistant_turn(text: str) -> AssistantTurn:
     calls: tuple[Mapping[str, Any], ...] = ()
     if behind_text := CALLS.search(content):
         try:
-            parsed = tuple(json.loads(match) for match in CALL.findall(behind_text[0]))
-        except json.JSONDecodeError:
+            parsed = tuple(json_value(match) for match in CALL.findall(behind_text[0]))
+        except ValueError:
             parsed = ()
         if parsed and all({"name", "arguments"} <= call.keys() for call in parsed):
             calls, content = parsed, content[: behind_text.start()]
@@ -70,7 +70,7 @@ def calls_in(text: str) -> list[tuple[str, Any]]:
     while position >= 0:
         try:
             value, end = decoder.raw_decode(text, position)
-        except (json.JSONDecodeError, RecursionError):
+        except (ValueError, RecursionError):
             value, end = None, position + 1
         if isinstance(value, dict) and isinstance(value.get("name"), str):
             for key in ("arguments", "parameters"):
@@ -227,6 +227,6 @@ def _tools(value: object) -> list[Mapping[str, Any]]:
 def _parsed(text: str, subject: str, wanted: str) -> Any:
     """Return a text's JSON, of which `subject` begins the message where it is none."""
     try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{subject} not JSON ({error.msg}, column {error.colno}); write {wanted}") from None
+        return json_value(text)
+    except ValueError as error:
+        raise ValueError(f"{subject} not JSON ({error}); write {wanted}") from None

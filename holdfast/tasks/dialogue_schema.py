@@ -131,6 +131,9 @@ def read_schema(path: Path, problems: Problems) -> list[Function]:
             f"{path}:{error.lineno}", f"not JSON ({error.msg}, column {error.colno}); write a list of services"
         )
         return []
+    except (ValueError, RecursionError):
+        problems.add(path, "is nested too deeply, or holds a number of thousands of digits; write a list of services")
+        return []
     if not isinstance(services, list) or not services:
         problems.add(path, f"is {kind(services)}{' without entries' * (services == [])}; write a list of services")
         return []

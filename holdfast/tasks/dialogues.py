@@ -15,7 +15,7 @@ from holdfast.tasks.conversation import read_conversation
 from holdfast.tasks.dialogue_schema import SCHEMA, Function, function_of, validated, without_service
 from holdfast.tasks.dialogue_states import State, merged
 from holdfast.tasks.error_list import nearest
-from holdfast.tasks.records import kind
+from holdfast.tasks.records import json_value, kind
 from holdfast.tasks.task import Example
 
 INSTRUCTION = (
@@ -105,11 +105,9 @@ def read_turns(turns: object, functions: Sequence[Function]) -> list[dict[str, A
         state = turn.get("state")
         if isinstance(state, str):
             try:
-                state = json.loads(state)
-            except json.JSONDecodeError as error:
-                raise ValueError(
-                    f"the `state` of turn {number} is not JSON ({error.msg}, column {error.colno})"
-                ) from None
+                state = json_value(state)
+            except ValueError as error:
+                raise ValueError(f"the `state` of turn {number} is not JSON ({error})") from None
         if not isinstance(state, dict):
             raise ValueError(
                 f"turn {number} has no `state`; write all that the user wants by then, {{}} where that is nothing"

@@ -34,7 +34,7 @@ def read_folder(folder: Path, settings: TaskYaml | None = None, seed: int = 0) -
     # What is only asked, item by item, need not be held: of a large file the lines stay on the disk.
     records: dict[str, Sequence[Record]] = {}
     for split, path in files.items():
-        stored = split == "test" and path.suffix == ".jsonl" and path.is_file() and path.stat().st_size >= LARGE
+        stored = split == "test" and path.is_file() and path.stat().st_size >= LARGE
         records[split] = StoredRecords(path, problems) if stored else read_records(path, problems)
     if (folder / SCHEMA).is_file():
         functions = read_schema(folder / SCHEMA, problems)

@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,8 @@ def read_line(where: str, line: str, problems: Problems) -> Record | None:
         problems.add(where, "holds half of a character (a lone \\ud800-\\udfff escape); write the whole pair")
     except RecursionError:
         problems.add(where, "is nested too deeply to read; flatten it")
+    except ValueError:
+        problems.add(where, "holds a number of thousands of digits; write it as text")
     else:
         if isinstance(values, dict):
             return Record(where, values)
@@ -72,17 +74,38 @@ def _csv(path: Path, file: Any, problems: Problems) -> list[Record]:
     try:
         header = next(rows, [])
         for row in rows:
-            where = f"{path}:{rows.line_num}"
-            if not row:
-                continue
-            # A row that is too short or too long is most often one with an unquoted comma: its cells would be in the wrong columns.
-            if len(row) == len(header):
-                records.append(Record(where, dict(zip(header, row, strict=True))))
-            else:
-                problems.add(where, f"has {len(row)} cells, the header {len(header)}; quote cells that hold separators")
+            if record := table_row(f"{path}:{rows.line_num}", header, row, problems):
+                records.append(record)
     except csv.Error as error:
-        problems.add(f"{path}:{rows.line_num}", f"not {path.suffix[1:].upper()} ({error}); quote the cell properly")
+        problems.add(*table_error(path, rows.line_num, error))
     return records
+
+
+def table_row(where: str, header: Sequence[str], row: Sequence[str], problems: Problems) -> Record | None:
+    """Return a row of a table; None for a blank one, and for a bad one, which goes to `problems`."""
+    # One that is too short or too long is most often one with an unquoted comma: its cells would be in the wrong columns.
+    if row and len(row) != len(header):
+        problems.add(where, f"has {len(row)} cells, the header {len(header)}; quote cells that hold separators")
+    return Record(where, dict(zip(header, row, strict=True))) if len(row) == len(header) and row else None
+
+
+def table_error(path: Path, line: int, error: csv.Error) -> tuple[str, str]:
+    """Return where a table ends because it cannot be read on, and why."""
+    return f"{path}:{line}", f"not {path.suffix[1:].upper()} ({error}); quote the cell properly"
+
+
+def json_value(text: str) -> Any:
+    """Return the value of a text of JSON, as a line may hold one in the place of an object.
+
+    Raises:
+        ValueError: it is none; the reason in a few words, for the caller to say where.
+    """
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{error.msg}, column {error.colno}") from None
+    except (ValueError, RecursionError):  # A number of 5,000 digits, or a thousand brackets.
+        raise ValueError("too deep, or a number too long") from None
 
 
 def kind(value: object) -> str:

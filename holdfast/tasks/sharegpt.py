@@ -1,11 +1,10 @@
 """Conversations in the format of ShareGPT: `conversations`, each turn with `from` and `value`."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from holdfast.tasks.error_list import nearest
-from holdfast.tasks.records import kind
+from holdfast.tasks.records import json_value, kind
 
 ROLES = {
     "human": "user",
@@ -37,9 +36,9 @@ def from_sharegpt(values: Mapping[str, Any]) -> dict[str, Any]:
     # Some data sets hold the tools as JSON text.
     if isinstance(others.get("tools"), str):
         try:
-            others["tools"] = json.loads(others["tools"] or "[]")
-        except json.JSONDecodeError as error:
-            raise ValueError(f"`tools` is no JSON ({error.msg}, column {error.colno}); write a list of tools") from None
+            others["tools"] = json_value(others["tools"] or "[]")
+        except ValueError as error:
+            raise ValueError(f"`tools` is no JSON ({error}); write a list of tools") from None
     return others | {"messages": messages}
 
 
@@ -49,8 +48,8 @@ def _message(number: int, turn: object) -> dict[str, Any]:
     sender, text = turn["from"], turn["value"]
     if sender == CALL:
         try:
-            calls = json.loads(text)
-        except (json.JSONDecodeError, TypeError):
+            calls = json_value(text)
+        except (ValueError, TypeError):
             raise ValueError(f"turn {number}: the function call is no JSON; write its name and arguments") from None
         return {"role": "assistant", "content": "", "tool_calls": calls if isinstance(calls, list) else [calls]}
     if sender not in ROLES:

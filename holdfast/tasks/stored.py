@@ -1,20 +1,25 @@
-"""The lines of a large JSONL file as a sequence that stays on the disk: read when they are asked for, checked when the file is opened.
+"""The lines of a large JSONL, CSV or TSV file as a sequence that stays on the disk: read when they are asked for, checked when the file is
+opened.
 
 Held in memory, a million lines take gigabytes. Here they take 16 bytes for each `STRIDE` of them.
 """
 
+import csv
+import re
 from abc import abstractmethod
 from array import array
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import TypeVar, overload
 
 from holdfast.tasks.error_list import Problems
-from holdfast.tasks.records import Record, read_line
+from holdfast.tasks.records import Record, read_line, table_error, table_row
 
 Item = TypeVar("Item", covariant=True)
+BOM = b"\xef\xbb\xbf"
 STRIDE = 256  # Lines between two places that are remembered: so many are passed over, at most, to come to any line.
+RETURNS = re.compile(rb"(?<=\r)(?!\n|\Z)")  # Where a line ends that has no \n.
 LARGE = 4 << 20  # Bytes from which on a file stays on the disk.
 
 
@@ -43,7 +48,7 @@ class ReadOnDemand(Sequence[Item]):
 
 
 class StoredRecords(ReadOnDemand[Record]):
-    """The good lines of a JSONL file, by number.
+    """The good lines of a JSONL file, or rows of a table, by number.
 
     Raises:
         ValueError: on reading, that the file was written to since it was opened.
@@ -51,15 +56,16 @@ class StoredRecords(ReadOnDemand[Record]):
 
     def __init__(self, path: Path, problems: Problems) -> None:
         self.path = path
+        # Of each stride: the place where it begins, and the lines before it.
         self._bytes, self._lines = array("Q"), array("Q")
-        self._count = 0
+        self._count, self._header = 0, list[str]()
         self._state = self._stat()
         before = len(problems.lines)
         try:
-            for at, number, _ in self._good(0, 1, problems):
+            for at, before_it, _ in self._good(0, 0, problems):
                 if self._count % STRIDE == 0:
                     self._bytes.append(at)
-                    self._lines.append(number)
+                    self._lines.append(before_it)
                 self._count += 1
         except UnicodeDecodeError as error:
             problems.add(path, f"is not UTF-8 text ({error.reason}); save it as UTF-8")
@@ -83,15 +89,46 @@ class StoredRecords(ReadOnDemand[Record]):
         records = self._good(self._bytes[stride], self._lines[stride], Problems())
         yield from (record for _, _, record in islice(records, index % STRIDE, None))
 
-    def _good(self, at: int, number: int, problems: Problems) -> Iterator[tuple[int, int, Record]]:
-        """Yield place in bytes, number and content of the good lines from a place on; the others go to `problems`."""
+    def _good(self, at: int, lines: int, problems: Problems) -> Iterator[tuple[int, int, Record]]:
+        """Yield place in bytes, lines before and content of the good lines from a place on; the others go to `problems`."""
         with self.path.open("rb") as file:
             file.seek(at)
-            for line in file:
-                text = line if at else line.removeprefix(b"\xef\xbb\xbf")
-                if record := read_line(f"{self.path}:{number}", text.decode(), problems):
-                    yield at, number, record
-                at, number = at + len(line), number + 1
+            read = self._objects if self.path.suffix == ".jsonl" else self._rows
+            yield from read(file, at, lines, problems)
+
+    def _objects(
+        self, file: Iterator[bytes], at: int, lines: int, problems: Problems
+    ) -> Iterator[tuple[int, int, Record]]:
+        for line in file:
+            text = line if at else line.removeprefix(BOM)
+            if record := read_line(f"{self.path}:{lines + 1}", text.decode(), problems):
+                yield at, lines, record
+            at, lines = at + len(line), lines + 1
+
+    def _rows(
+        self, file: Iterator[bytes], at: int, lines: int, problems: Problems
+    ) -> Iterator[tuple[int, int, Record]]:
+        reached = at
+
+        def texts() -> Iterator[str]:
+            nonlocal reached
+            # A row takes as many lines as it needs, and no more: what was taken by then is where the next one begins.
+            for line in chain.from_iterable(map(RETURNS.split, file)):
+                text = line if reached else line.removeprefix(BOM)
+                reached += len(line)
+                yield text.decode()
+
+        rows = csv.reader(texts(), delimiter="\t" if self.path.suffix == ".tsv" else ",", strict=True)
+        try:
+            if not at:
+                self._header = next(rows, [])
+            before = reached, rows.line_num
+            for row in rows:
+                if record := table_row(f"{self.path}:{lines + rows.line_num}", self._header, row, problems):
+                    yield before[0], lines + before[1], record
+                before = reached, rows.line_num
+        except csv.Error as error:
+            problems.add(*table_error(self.path, lines + rows.line_num, error))
 
     def _stat(self) -> tuple[int, int]:
         status = self.path.stat()

@@ -4,7 +4,6 @@ Source: the data recipe of AnyTaskTune (arXiv 2407.07094): train one model for e
 """
 
 import hashlib
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from pydantic.dataclasses import dataclass as checked
 
 from holdfast.tasks.error_list import Problems
 from holdfast.tasks.jinja import fill
-from holdfast.tasks.records import Record, read_records
+from holdfast.tasks.records import Record, json_value, read_records
 from holdfast.tasks.task import METRICS, Example, Task, Template
 from holdfast.tasks.write import write_task
 from holdfast.tasks.yaml_files import read_yaml
@@ -186,7 +185,7 @@ def _task(
 
 def _has(answer: str, keys: Sequence[str]) -> bool:
     try:
-        value = json.loads(answer)
-    except json.JSONDecodeError:
+        value = json_value(answer)
+    except ValueError:
         return False
     return isinstance(value, dict) and set(keys) <= value.keys()

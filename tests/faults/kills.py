@@ -19,6 +19,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from holdfast.tasks.sources import load_task
+from holdfast.tasks.stored import LARGE
 from tests.faults.server import Ended, Job
 
 SHORT = ["--shots", "0", "--limit", "4", "--general", "lab:count"]
@@ -31,20 +33,22 @@ def _set(stage: str) -> list[str]:
 
 
 TUNE = ["tune", "lab", "lab:elicit-sentiment", *SHORT, *_set("model")]
-# OUT stands for the folder of the case, BASE for a finished run of `tune` that edits and evaluations start from.
+ITEMS = 2300  # Of the task of `many`: three parts of answers; its file stays on the disk, which those above 4 MB do.
+# OUT stands for the folder of the case, BASE for one with a finished run of `tune` and a task of many items.
 CASES = {
     "tune": [*TUNE, "--method", "promot", *_set("prompt"), "--set", "prompt.length=4", "--curve", "2", "--out", "OUT/run"],
     "curate": [*TUNE, "--method", "fticl", "--curate", "mix", "--set", "curate.size=40", "--out", "OUT/run"],
     "edit": ["edit", "lab", "BASE/run", "--edit", "dare", "--set", "density=0.5", "--out", "OUT/model"],
     "evaluate": ["evaluate", "BASE/run", "--task", "lab:count", "--task", "lab:elicit-sentiment", "--shots", "0,1", "--limit", "6",
                  "--out", "OUT/scores"],
+    "many": ["evaluate", "BASE/run", "--task", "BASE/many", "--shots", "0", "--out", "OUT/scores"],
     "study": ["study", "lab", "--method", "full", "--method", "lora", "--target", "lab:elicit-sentiment", "--seeds", "2",
               "--general", "lab:count",
               "--shots", "0", "--limit", "4", "--set", "model.steps=2", "--set", "model.save_every=1", "--set", "model.batch_size=4",
               "--set", "model.validation_limit=4", "--out", "OUT/study"],
 }  # fmt: skip
 # Parts of the kills: a study costs the processor fifty times as much as an edit.
-SHARES = {"edit": 0.4, "evaluate": 0.2, "tune": 0.2, "study": 0.1, "curate": 0.1}
+SHARES = {"edit": 0.3, "evaluate": 0.15, "many": 0.15, "tune": 0.2, "study": 0.1, "curate": 0.1}
 # What differs between two uninterrupted runs as well: times, and the locks and logs of terminals.
 TIMES = re.compile(rb'"(tokens_per_second|seconds)": [0-9.e+-]+')
 FINISHED = "exists and is not empty; give another folder for the edited model"
@@ -105,9 +109,23 @@ def runner(root: Path) -> Iterator[Runner]:
     ) as process:
         made = Runner(root, process)
         made.whole([*TUNE, "--method", "full", "--out", "OUT/run"], root / "base")
+        _many_items(root / "base" / "many")
         yield made
         assert process.stdin is not None
         process.stdin.close()
+
+
+def _many_items(folder: Path) -> None:
+    """Write a task of questions that the lab's model reads, in a file that is too large to be held."""
+    folder.mkdir()
+    examples = load_task("lab:count").splits["test"]
+    with (folder / "test.jsonl").open("w") as file:
+        for number in range(ITEMS):
+            example = examples[number % len(examples)]
+            question = f"text: {example.fields['text']} answer:"
+            line = {"input": question, "target": example.target, "note": f"{number} " + "-" * 1900}
+            file.write(json.dumps(line) + "\n")
+    assert (folder / "test.jsonl").stat().st_size > LARGE
 
 
 def content(folder: Path) -> dict[str, str]:

@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import save
 
 from tests.fuzz import mutations as m
+from tests.fuzz import task_files
 
 
 @dataclass(frozen=True)
@@ -479,6 +480,11 @@ def targets() -> dict[str, Target]:
     made = {
         "task rows": Target(_task_rows, m.line_files(ROWS), 2),
         "CSV and TSV": Target(_table, _bytes_of(*csv)),
+        "ShareGPT and calls": Target(task_files.streamed("jsonl"), m.line_files(task_files.SHAREGPT), 1),
+        "dialogues and schemas": Target(task_files.dialogues, task_files.dialogue_inputs, 1),
+        "grids of languages": Target(task_files.grid, m.yaml_files([task_files.GRID]), 0.5),
+        "streamed rows": Target(task_files.streamed("jsonl"), m.line_files(ROWS), 1),
+        "streamed tables": Target(task_files.streamed("csv"), _bytes_of(*csv), 1),
         "task.yaml": Target(_task_yaml, m.yaml_files([TASK]), 1.5),
         "templates": Target(_template, _templates, 2),
         "chat templates": Target(_chat_template, _chats, 0.5),

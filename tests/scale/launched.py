@@ -13,6 +13,7 @@ from benchmarks import many
 from holdfast.api import evaluate as api
 from holdfast.methods.base import Method
 from holdfast.methods.full import Full
+from holdfast.methods.lora import Lora
 from holdfast.models import loading
 from holdfast.prompts.soft_prompt import SoftPrompt
 from holdfast.training.loop import Trainer
@@ -35,10 +36,30 @@ class Dies(Method):
         return rows
 
 
-def trainer(folder: Path, *methods: Method, tied: bool = False, **settings: Any) -> Trainer:
-    """Full fine-tuning behind a frozen prompt, with a validation that the main process computes alone."""
+# What trains in which way, each compared with one process. A frozen base may be bfloat16 itself; weights that move are float32, and only
+# computed in it.
+CASES: dict[str, dict[str, Any]] = {
+    "full": {},
+    "tied": {"tied": True},
+    "bf16": {"precision": "bf16"},
+    "lora": {"trains": Lora},
+    "computed twice": {"gradient_checkpointing": True},
+    "lora over bf16": {"trains": Lora, "dtype": torch.bfloat16, "precision": "bf16"},
+}
+
+
+def trainer(
+    folder: Path,
+    *methods: Method,
+    trains: type[Method] = Full,
+    tied: bool = False,
+    dtype: torch.dtype = torch.float32,
+    **settings: Any,
+) -> Trainer:
+    """Full fine-tuning, or LoRA, behind a frozen prompt, with a validation that the main process computes alone."""
     loaded = tiny.pretrained(tie_word_embeddings=tied)
-    run = tiny.trainer(folder, Full(), *methods, model=loaded, **SETTINGS, **settings)
+    loaded.model.to(dtype)
+    run = tiny.trainer(folder, trains(), *methods, model=loaded, **SETTINGS, **settings)
     torch.manual_seed(3)
     run.model.prompts.append(SoftPrompt(torch.randn(4, 32)))
     question = torch.tensor([[1, 5, 9, 7]])
@@ -52,17 +73,22 @@ def trained(folder: Path, *methods: Method, **settings: Any) -> list[float]:
     run = trainer(folder, *methods, **settings)
     run.train()
     if processes().is_main_process:
-        loading.save(run.pretrained, folder / "model")
+        if isinstance(run.methods[0], Full):
+            loading.save(run.pretrained, folder / "model")
+        else:
+            run.methods[0].export(run.model, run.pretrained, folder)
     return [float(p.detach().double().sum()) for p in run.model.parameters()]
 
 
 def main(folder: Path) -> None:
     state = processes()
     torch.manual_seed(1000 + state.process_index)  # What is not seeded by the run itself would differ.
-    sums = {name: trained(folder / name, tied=name == "tied") for name in ("full", "tied")}
+    sums = {name: trained(folder / name, **case) for name, case in CASES.items()}
     run = trainer(folder / "stopped", stop_at=0.0)  # Ends at its first look: a checkpoint after step 2.
     run.train()
     sums["gone on"] = trained(folder / "stopped")
+    trainer(folder / "stopped lora", trains=Lora, stop_at=0.0).train()
+    sums["lora gone on"] = trained(folder / "stopped lora", trains=Lora)
     if (folder / "of-others").exists():
         sums["of others"] = trained(folder / "of-others")
     api.asking = many.scripted

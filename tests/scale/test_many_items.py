@@ -162,6 +162,36 @@ def test_a_task_that_stays_on_the_disk_is_the_task_in_memory(tmp_path: Path, mon
         ours[700]
 
 
+@pytest.mark.parametrize("ends", ["\n", "\r\n", "\r"])
+def test_a_table_that_stays_on_the_disk_is_the_table_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends: str
+) -> None:
+    """Cells of several lines, blank rows and a byte order mark: what moves the place at which a row begins."""
+    folder = tmp_path / "task"
+    folder.mkdir()
+    rows = [f'"word {i}{ends * (i % 3)}, or ""two""",answer {i % 7}' for i in range(700)]
+    text = ends.join(["input,target", *rows[:300], "", *rows[300:], ""])
+    (folder / "test.csv").write_bytes(b"\xef\xbb\xbf" + text.encode())
+    held = load_task(str(folder))
+    monkeypatch.setattr(readers, "LARGE", 0)
+    streamed = load_task(str(folder))
+    ours, theirs = streamed.splits["test"], held.splits["test"]
+    assert isinstance(ours, stored.Mapped)
+    assert streamed.version == held.version
+    assert tuple(ours) == theirs
+    assert len(theirs) == 700
+    for index in (0, 255, 256, 299, 300, 512, 699, -1):
+        assert ours[index] == theirs[index]
+    (folder / "test.csv").write_bytes((text + f'a{ends}b,"c"d').encode())
+    said = []
+    for large in (stored.LARGE, 0):
+        monkeypatch.setattr(readers, "LARGE", large)
+        with pytest.raises(ValueError, match=r"test\.csv:\d+: has 1 cells, the header 2") as error:
+            load_task(str(folder))
+        said.append(str(error.value))
+    assert said[0] == said[1]
+
+
 def test_bad_lines_of_a_large_file_are_named_as_those_of_a_small_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

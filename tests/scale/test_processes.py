@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from benchmarks import many
@@ -50,8 +51,8 @@ def one(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What one process makes of it."""
     folder = tmp_path_factory.mktemp("one")
     many.task(folder / "task", launched.ITEMS, choices=False)
-    for name in ("full", "tied"):
-        (folder / f"{name}.json").write_text(json.dumps(launched.trained(folder / name, tied=name == "tied")))
+    for name, case in launched.CASES.items():
+        (folder / f"{name}.json").write_text(json.dumps(launched.trained(folder / name, **case)))
     launched.trainer(folder / "of-others", stop_at=0.0).train()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(api, "asking", many.scripted)
@@ -81,14 +82,22 @@ def test_processes_train_to_what_one_trains_to_and_share_an_evaluation(
     assert all((t["world"], t["shards"]) == (processes, sharded) for t in told), "else this tests nothing"
     sums = told[0]["sums"]
     assert all(t["sums"] == sums for t in told)
-    for name in ("full", "tied"):
+    for name in launched.CASES:
         # Noise of another order of summation over 6 steps: 1e-6 of losses of 4, 1e-4 of sums of a thousand weights. Seven ragged rows: an
-        # average per process, instead of over all tokens, or a forward that counts twice, would differ by more than 1e-2.
-        assert tiny.losses(tmp_path / name) == pytest.approx(tiny.losses(one / name), abs=1e-4)
-        assert sums[name] == pytest.approx(json.loads((one / f"{name}.json").read_text()), abs=2e-2)
-        ours, theirs = (load_file(folder / name / "model" / "model.safetensors") for folder in (tmp_path, one))
-        assert {key: t.shape for key, t in ours.items()} == {key: t.shape for key, t in theirs.items()}
-        assert all(float((ours[key] - theirs[key]).abs().max()) < 1e-3 for key in ours)
+        # average per process, instead of over all tokens, or a forward that counts twice, would differ by more than 1e-2. In bfloat16 (8
+        # bits) rows that are computed beside others are rounded otherwise: 5e-3 of a loss, and single weights by two of Adam's steps.
+        low = "bf16" in name
+        assert tiny.losses(tmp_path / name) == pytest.approx(tiny.losses(one / name), abs=1.2e-2 if low else 1e-4)
+        if not low:
+            assert sums[name] == pytest.approx(json.loads((one / f"{name}.json").read_text()), abs=2e-2)
+        for file in ("model/model.safetensors", *(["adapter/adapter_model.safetensors"] if "lora" in name else [])):
+            ours, theirs = (load_file(folder / name / file) for folder in (tmp_path, one))
+            assert {key: (t.shape, t.dtype) for key, t in ours.items()} == {
+                key: (t.shape, t.dtype) for key, t in theirs.items()
+            }
+            apart = torch.cat([(ours[key] - theirs[key]).abs().float().flatten() for key in ours])
+            assert float(apart.max()) < (3e-2 if low else 1e-3)
+            assert float(apart.mean()) < (1e-3 if low else 1e-4)
     # Gone on with from a checkpoint is the same to the last bit: but for more than two whole models, whose gradients DDP adds up in
     # another order in the first step of a launch than in later ones (2e-7 of a loss; data or moments that were lost move it by 1e-3).
     exact = sharded or processes == 2
@@ -97,6 +106,7 @@ def test_processes_train_to_what_one_trains_to_and_share_an_evaluation(
     assert again == (
         tiny.losses(tmp_path / "full") if exact else pytest.approx(tiny.losses(tmp_path / "full"), abs=1e-5)
     )
+    assert sums["lora gone on"] == (sums["lora"] if exact else pytest.approx(sums["lora"], abs=1e-3))
     assert sums["of others"] == pytest.approx(sums["full"], abs=2e-2), "written by one process, gone on with by several"
     for name in ("outputs.jsonl", "scores.jsonl", "samples/base/samples_task_0-shot.jsonl"):
         assert (tmp_path / "evaluated" / name).read_bytes() == (one / "evaluated" / name).read_bytes()
