@@ -19,7 +19,7 @@ class Row:
     loss of each position and nothing else: penalties and losses of other methods go by `weights`. `added_by` is the class
     name of the method that added the row for a loss of its own (`Method.own_loss`); the step's loss leaves such a row out.
     `example` is the task's example that the row was made of, with the template it is asked by, for methods that judge answers.
-    `task` is the number of the row's task among those of its stage; None where another method made the row.
+    `task_number` is that of the row's task among those of its stage; None where another method made the row.
     """
 
     tokens: tuple[int, ...]
@@ -36,7 +36,7 @@ class Row:
     added_by: str | None = None
     # Not compared: it says nothing that the tokens do not, and its fields need not be hashable.
     example: Any = field(default=None, compare=False)
-    task: int | None = None
+    task_number: int | None = None
 
     def __post_init__(self) -> None:
         assert len(self.tokens) == len(self.weights), (len(self.tokens), len(self.weights))

@@ -138,7 +138,7 @@ from holdfast.methods.full import Full
         (
             METHODS,
             "@dataclass\nclass Mine(Full):\n    def completions(self): ...",
-            "nothing calls completions any .* row_parts",
+            "nothing reads completions any .* row_parts",
         ),
         (METHODS, "class Mine(Full):\n    rate: float = 1.0\n    def after_step(self, model): ...", "is no dataclass"),
         (METHODS, "@dataclass\nclass Mine(Method):\n    chooses_parameters: ClassVar = True", "define parameters"),

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from itertools import chain, product
 from typing import Any
 
+from holdfast.evaluation.interaction import Interaction
 from holdfast.inference.language_model import LanguageModel
 from holdfast.inference.sampling import Sampling
 from holdfast.tasks.conversation import AssistantTurn, calls_in, without_thinking
@@ -19,21 +20,6 @@ from holdfast.tasks.templates import Rendered, render
 ROOM = 1.5  # new tokens, over those of the longest state of the data
 AROUND = 32  # new tokens beside it, for the name of the function and what stands around a call
 NAME = re.compile(r'"name"\s*:\s*"([^"]+)"')
-
-
-@dataclass(frozen=True)
-class Followed:
-    """One dialogue as a model was followed through it: the last prompt, the states by turn (its own and the right ones), what it wrote,
-    and the most new tokens of a call.
-
-    The prompt is that with the right calls: the items of two models are compared, and each model's own calls are in what it wrote.
-    """
-
-    rendered: Rendered
-    states: str
-    gold: str
-    written: str
-    new: int
 
 
 @dataclass
@@ -66,13 +52,14 @@ def track(
     names: Sequence[str],
     num_beams: int,
     max_new_tokens: int | None,
-) -> list[Followed]:
-    """Ask for the calls of every turn, each turn of all dialogues together, and return the states that they make.
+) -> list[Interaction]:
+    """Ask for the calls of every turn, each turn of all dialogues together, and return the states that they make, by turn.
 
     A prompt holds the user's messages and the given replies, and of calls the model's own: those that changed the state, with all that it
     knew by then. In two steps it is asked first with all functions in view, and of its answer the functions' names are taken; then for
     each of these with that one alone in view, from `"arguments":` on. An answer without a call changes nothing; a call that cannot be
-    read, or of no function of the schema, leaves the state as it is and is marked.
+    read, or of no function of the schema, leaves the state as it is and is marked. The prompt that is returned has the right calls: the
+    items of two models are compared by it, and each model's own calls are in what it wrote.
 
     Raises:
         ValueError: an example is no dialogue.
@@ -105,7 +92,7 @@ def track(
             talk.readable.append(readable and (bool(made) or not _begins_call(answer)))
             talk.written.append(answer.strip())
     return [
-        Followed(
+        Interaction(
             _render(model, task, talk, right[:-1], talk.functions),
             write_states(talk.states, talk.readable),
             write_states(right),

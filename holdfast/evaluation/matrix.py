@@ -3,7 +3,7 @@
 import heapq
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
@@ -11,6 +11,7 @@ from typing import Literal
 
 from holdfast.evaluation import dialogues
 from holdfast.evaluation.calibration import prior_of, questions_without_content
+from holdfast.evaluation.interaction import Interact
 from holdfast.inference.language_model import LanguageModel
 from holdfast.inference.sampling import Sampling
 from holdfast.results.metrics import metric
@@ -25,6 +26,7 @@ Variant = Literal["base", "tuned", "base-again", "own-stage"]
 FEWEST_NEW_TOKENS = 16  # room for the answer of another task's format
 # Items that are asked in one go. What a kill can cost, and what is in memory at a time; and enough that batches are full.
 PART = 1024
+INTERACTIONS: Mapping[str, Interact] = {"dialogue": dialogues.track}  # by the names that metrics have for them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,11 +121,12 @@ class Questions:
         names = [f"{task.name}/test[{i}]" for i in indices]
         generates = measure.pick is None or asking.generate_choices
         logprobs = priors = answers = written = [None] * len(chosen)
-        if measure.tracks:
-            talks = dialogues.track(model, task, chosen, before, names, asking.num_beams, asking.max_new_tokens)
-            texts, new = [talk.rendered for talk in talks], talks[0].new
-            answers, written = [talk.states for talk in talks], [talk.written for talk in talks]
-            chosen = [replace(example, target=talk.gold) for example, talk in zip(chosen, talks, strict=True)]
+        if measure.interaction:
+            interact = INTERACTIONS[measure.interaction]
+            asked = interact(model, task, chosen, before, names, asking.num_beams, asking.max_new_tokens)
+            texts, new = [item.rendered for item in asked], asked[0].new
+            answers, written = [item.answer for item in asked], [item.written for item in asked]
+            chosen = [replace(example, target=item.target) for example, item in zip(chosen, asked, strict=True)]
         else:
             new = self._new
             texts = [

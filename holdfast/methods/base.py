@@ -42,8 +42,8 @@ class Method:
     moves_the_model: ClassVar[bool] = True
     """True if the stage changes the model's weights; not where a prompt alone is trained, in front of a frozen model."""
 
-    vectors_alone: ClassVar[bool] = False
-    """True if every parameter that the method moves has one dimension."""
+    moves_matrices: ClassVar[bool] = True
+    """False if every parameter that the method moves has one dimension."""
 
     stages: ClassVar[tuple[str, ...]] = ()
     """Fields that hold a stage which must be done before, such as one that finds a mask. A recipe fills them (`RecipePlan.train`), and

@@ -37,7 +37,7 @@ class HeadScale(Method):
 
     KIND: ClassVar[str] = "HeadScale"
     defaults: ClassVar[dict[str, Any]] = {"learning_rate": 5e-3, "steps": 100, "weight_decay": 0.0}
-    vectors_alone: ClassVar[bool] = True
+    moves_matrices: ClassVar[bool] = False
 
     l1: float = Field(default=1e-3, ge=0, allow_inf_nan=False, description="penalty on the sum of |a|")
     init_std: float = Field(default=1e-3, ge=0, description="standard deviation that the scales start with")

@@ -12,7 +12,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from holdfast.methods.base import Context, Method, ParameterGroup
-from holdfast.models import loading, spread
+from holdfast.models import merging, spread
 from holdfast.plugins import unknown
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class Lora(Method):
         self._peft.peft_config["default"].base_model_name_or_path = pretrained.source
         self._peft.save_pretrained(folder / "adapter", save_embedding_layers=False)  # "auto" asks the hub for the base
         if self.merge:
-            loading.save_merged(pretrained, self._peft, folder / "adapter", folder / "model")
+            merging.save_merged(pretrained, self._peft, folder / "adapter", folder / "model")
 
 
 def target_ends(adaptable: Sequence[str], target: str) -> list[str]:

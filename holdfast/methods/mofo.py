@@ -35,11 +35,9 @@ class Mofo(Method):
 
     def beside(self, other: Method) -> str:
         """Refuse to select among nothing."""
-        return (
-            "the other moves vectors alone, which this one moves as a whole, so that it would do nothing"
-            if other.vectors_alone
-            else ""
-        )
+        if not other.moves_matrices:
+            return "the other moves vectors alone, which this one moves as a whole, so that it would do nothing"
+        return ""
 
     def prepare(self, context: Context) -> None:
         """Begin without a past."""

@@ -17,7 +17,7 @@ from transformers.pytorch_utils import Conv1D
 from holdfast.methods._linear_targets import linear_targets
 from holdfast.methods._peft_types import configurations, has_layers, merges, quiet
 from holdfast.methods.base import Context, Method, ParameterGroup
-from holdfast.models import loading
+from holdfast.models import merging
 from holdfast.plugins import unknown
 from holdfast.prefix.model import Capability, capability, capability_now
 
@@ -169,7 +169,7 @@ class Peft(Method):
         with quiet():
             self._peft.save_pretrained(folder / "adapter", save_embedding_layers=False)
             if "model" in self.leaves:
-                loading.save_merged(pretrained, self._peft, folder / "adapter", folder / "model")
+                merging.save_merged(pretrained, self._peft, folder / "adapter", folder / "model")
 
 
 def _ends(model: Any, target: str) -> list[str]:

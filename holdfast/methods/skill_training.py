@@ -49,9 +49,9 @@ class SkillTraining(SkillLayers):
         Raises:
             ValueError: `target` names no linear module, or `splits` does not divide a module's sizes.
         """
-        tasks = max((row.task for row in context.rows if row.task is not None), default=-1) + 1
+        tasks = max((row.task_number for row in context.rows if row.task_number is not None), default=-1) + 1
         self.insert(context, self.target, self.skills, self.splits, self.rank, tasks)
-        context.model.of_task = self.routed
+        context.model.task_context = self.routed
 
     def export(self, model: "PrefixModel", pretrained: "Pretrained", folder: Path) -> None:
         """Write the average of the skills as a plain LoRA, and the skills themselves for the phase after."""
@@ -62,4 +62,4 @@ class SkillTraining(SkillLayers):
         save_file(tensors, folder / FILE)
         self.plain().save(folder / "adapter", base=pretrained.source, task_type=pretrained.architecture.task_type)
         pretrained.model = self._peft.unload()
-        model.of_task = None
+        model.task_context = None

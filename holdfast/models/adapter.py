@@ -9,7 +9,6 @@ from holdfast.weights.safetensors_files import shard, shards
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 LORA = "LORA"
-SIDE = "LEVI"  # a network beside the model, which is no type of PEFT's (`holdfast.models.side_network`)
 REFUSED = (
     "P_TUNING",
     "MULTITASK_PROMPT_TUNING",
@@ -47,6 +46,11 @@ def is_adapter(argument: str) -> bool:
     folder = Path(argument)
     # A whole model's folder may hold an adapter's configuration as well.
     return (folder / CONFIG).is_file() and not (folder / "config.json").exists()
+
+
+def type_of(folder: Path) -> str:
+    """Return the type that the configuration of an adapter's folder names."""
+    return str(json.loads((folder / CONFIG).read_text(encoding="utf-8")).get("peft_type"))
 
 
 def read_adapter(argument: str, base: str | None = None) -> Adapter:

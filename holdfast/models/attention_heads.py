@@ -5,7 +5,7 @@ from typing import Any
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-BESIDE = "side_network"  # the attribute of a model that holds a network beside it (`holdfast.models.side_network`)
+BESIDE = "side_network"  # the attribute of a model that holds what a method put beside it, with attention of its own
 PROJECTIONS = ("o_proj", "c_proj", "out_proj", "dense", "o")  # as transformers names what mixes the heads
 
 

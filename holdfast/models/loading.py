@@ -3,23 +3,20 @@
 import hashlib
 import logging
 import sys
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import peft
 import torch
 import transformers
-from safetensors import safe_open
 from torch import nn
 from transformers import AutoConfig, AutoTokenizer
 from transformers.pytorch_utils import Conv1D
 from transformers.utils import logging as hf_logging
 
-from holdfast.models import side_network, spread
+from holdfast.models import spread
 from holdfast.models.architecture import Architecture, architecture_of, of_config
 from holdfast.models.chat_date import fix_date
 from holdfast.models.describe import max_length
@@ -36,7 +33,8 @@ class Pretrained:
 
     `files` is the folder whose content the model is; None where it is a hub's, or was changed since. `loading` says the precision that
     it is asked and written in, and its device; nothing in it is `auto`. `trust_remote_code` says whether code of its folder may run, in
-    case that it is read again.
+    case that it is read again. `attached` says what stands in the model and is no part of its weights, such as an adapter that cannot be
+    merged; empty where nothing does. Such a model is asked as it is, and a prompt may be trained in front of it.
     """
 
     model: Any
@@ -46,6 +44,7 @@ class Pretrained:
     files: Path | None = None
     loading: Loading = FP32_ON_CPU
     trust_remote_code: bool = False
+    attached: str = ""
 
     @property
     def hash(self) -> str:
@@ -63,6 +62,18 @@ class Pretrained:
     def max_length(self) -> int:
         """The most positions (tokens, soft prompt included) the model was made for."""
         return max_length(self.model)
+
+    def check_plain(self, label: str) -> None:
+        """Refuse to train, merge or save the model's weights where something is attached that is no part of them.
+
+        Raises:
+            ValueError: something is; `label` begins the message.
+        """
+        if self.attached:
+            raise ValueError(
+                f"{label}: {self.attached} is no part of the weights, so there is no plain model to train, merge or save; evaluate, "
+                "generate, load and serve its adapter/ as it is, or train a prompt in front of it"
+            )
 
 
 def load(
@@ -193,7 +204,7 @@ def _check_weights(source: str, report: Mapping[str, Any]) -> None:
     for fault, names in wrong.items():
         if names:
             raise ValueError(
-                f"{source}: its weights do not fit its config.json: it {fault} {_listed(names)}; they would be random numbers, so get "
+                f"{source}: its weights do not fit its config.json: it {fault} {listed(names)}; they would be random numbers, so get "
                 "the whole model again"
             )
     if report["error_msgs"]:
@@ -201,10 +212,10 @@ def _check_weights(source: str, report: Mapping[str, Any]) -> None:
     unexpected = sorted(report["unexpected_keys"])
     if unexpected and (source, *unexpected) not in _told:
         _told.add((source, *unexpected))
-        print(f"holdfast: {source}: the model does not use {_listed(unexpected)}", file=sys.stderr, flush=True)
+        print(f"holdfast: {source}: the model does not use {listed(unexpected)}", file=sys.stderr, flush=True)
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
     more = f" and {len(names) - 3} more tensors" if len(names) > 3 else ""
     return ", ".join(names[:3]) + more
 
@@ -297,9 +308,9 @@ def save(pretrained: Pretrained, folder: Path) -> None:
     A model that was held in float32 to be trained is rounded in memory too: its training is over.
 
     Raises:
-        ValueError: a network stands beside the model, which no plain model holds.
+        ValueError: something is attached that is no part of the weights.
     """
-    side_network.refuse(pretrained.model, pretrained.source)
+    pretrained.check_plain(pretrained.source)
     # The parameters alone: buffers, such as the frequencies of rotary positions, are not written, and have to stay exact.
     for parameter in pretrained.model.parameters():
         if pretrained.loading.trained:
@@ -307,79 +318,3 @@ def save(pretrained: Pretrained, folder: Path) -> None:
     with quiet():
         pretrained.model.save_pretrained(folder)
     pretrained.tokenizer.save_pretrained(folder)
-
-
-def save_merged(pretrained: Pretrained, adapted: Any, adapter: Path, folder: Path) -> None:
-    """Write the model with a LoRA merged, whose PEFT model is `adapted` and whose folder is `adapter`, as `save` does.
-
-    A quantised model is read again in the checkpoint's own precision, and the LoRA that was trained over the quantised one is added to
-    that: whole numbers of 4 bits cannot hold the sum. One that is spread over devices is read again into memory.
-    """
-    if pretrained.loading.plain:
-        # It takes the adapter off the model.
-        pretrained.model = adapted.merge_and_unload()
-        save(pretrained, folder)
-        return
-    dtype = "auto" if pretrained.loading.quantised else pretrained.loading.dtype
-    trusted = pretrained.trust_remote_code
-    whole = load(pretrained.files or pretrained.source, Loading(dtype, "cpu"), trust_remote_code=trusted)
-    merge(whole, adapter)
-    save(replace(whole, tokenizer=pretrained.tokenizer), folder)
-
-
-def merge(pretrained: Pretrained, adapter: Path) -> None:
-    """Add what a PEFT adapter's folder holds to the weights, in place; to quantised ones, and to spread ones, it is attached.
-
-    Raises:
-        ValueError: the adapter lacks a tensor that its configuration asks for, or has it in another shape.
-    """
-    if side_network.is_side(adapter):
-        side_network.read(pretrained.model, adapter)
-        pretrained.model.requires_grad_(False).eval()
-        pretrained.identity, pretrained.files = "", None
-        return
-    if not pretrained.loading.plain:
-        # Attached and not merged: the sum would be rounded to 4 or 8 bits once more, and weights on the disk would be written.
-        if pretrained.loading.spread:
-            _attach(pretrained.model, adapter)
-        else:
-            peft.PeftModel.from_pretrained(pretrained.model, adapter)
-        pretrained.model.requires_grad_(False).eval()
-        pretrained.identity, pretrained.files = "", None
-        return
-    with warnings.catch_warnings():
-        # PEFT warns of what is on its way out, of kernels that are not built, and of missing keys, which are refused below.
-        warnings.simplefilter("ignore")
-        try:
-            wrapped = peft.PeftModel.from_pretrained(pretrained.model, adapter)
-        except RuntimeError as error:
-            raise ValueError(f"{adapter}: does not fit the model: {' '.join(str(error).split())[:200]}") from None
-        # PEFT warns where a tensor is missing, and leaves the adapter's random one in its place.
-        needed = peft.get_peft_model_state_dict(wrapped, save_embedding_layers=False)
-        with safe_open(adapter / "adapter_model.safetensors", "pt") as file:
-            missing = sorted(needed.keys() - set(file.keys()))
-        if missing:
-            raise ValueError(
-                f"{adapter}: lacks {_listed(missing)}, which its adapter_config.json asks for; train it again"
-            )
-        merged: Any
-        try:
-            merged = wrapped.merge_and_unload()
-        except (NotImplementedError, ValueError):  # PEFT cannot merge this type: its layers stay in the model.
-            merged = wrapped.base_model.model
-    pretrained.model = merged.requires_grad_(False).eval()
-    # The weights are no longer those of the folder, so that its fingerprint is not theirs.
-    pretrained.identity, pretrained.files = "", None
-
-
-def _attach(model: Any, adapter: Path) -> None:
-    """Put what a PEFT adapter's folder holds beside the weights of a model that is spread; PEFT itself would spread it once more."""
-    with warnings.catch_warnings(), spread.stand_ins(model):
-        warnings.filterwarnings("ignore", ".*is_gradient_checkpointing.*", FutureWarning)
-        config = peft.PeftConfig.from_pretrained(str(adapter))
-        # Where its base lies now, which PEFT would put there, may be another folder.
-        config.base_model_name_or_path = None
-        wrapped = peft.get_peft_model(model, config)
-        result = peft.set_peft_model_state_dict(wrapped, peft.load_peft_weights(str(adapter), device="cpu"))
-    if result.unexpected_keys:
-        raise ValueError(f"{adapter}: does not fit the model: it has no {_listed(sorted(result.unexpected_keys))}")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from holdfast import lab
 from holdfast.atomic_files import whole_folder
-from holdfast.models import chat_date
+from holdfast.models import chat_date, merging
 from holdfast.models import loading as checkpoints
 from holdfast.models.adapter import Adapter, check_fit, is_adapter, read_adapter
 from holdfast.models.cache import cache_folder
@@ -128,7 +128,7 @@ def load(
     else:
         pretrained = _load_adapter(adapter, loading, trust_remote_code=trust_remote_code, date=date)
     if stage is not None and whole is None and (stage / "adapter").is_dir():
-        checkpoints.merge(pretrained, stage / "adapter")
+        merging.merge(pretrained, stage / "adapter")
     # The source is what the user named, and not the run's folder or the cache: reports and adapters name it.
     pretrained.source = argument
     return pretrained
@@ -143,7 +143,7 @@ def _load_adapter(adapter: Adapter, loading: Loading, *, trust_remote_code: bool
         raise ValueError(
             f"{adapter.folder}: its base cannot be loaded; name another with --base MODEL: {error}"
         ) from error
-    checkpoints.merge(pretrained, adapter.folder)
+    merging.merge(pretrained, adapter.folder)
     if adapter.has_tokenizer:
         tokenizer = checkpoints.load_tokenizer(adapter.folder, trust_remote_code=trust_remote_code)
         rows = pretrained.model.get_input_embeddings().weight.shape[0]

@@ -19,9 +19,11 @@ from transformers.cache_utils import Cache, DynamicLayer
 
 from holdfast.atomic_files import whole_folder
 from holdfast.models import spread
-from holdfast.models.adapter import CONFIG, SIDE, WEIGHTS
+from holdfast.models.adapter import CONFIG, WEIGHTS
 from holdfast.models.attention_heads import BESIDE as NAME
 from holdfast.models.final_norm import blocks, final_norm
+
+TYPE, LABEL = "LEVI", "a side network (levi)"  # of the adapter's folder, and of what stands in the model
 
 
 @dataclass(frozen=True)
@@ -151,7 +153,10 @@ def build(model: Any, shape: SideShape) -> SideNetwork:
         ValueError: the model's blocks cannot be built in small, it has fewer blocks than taps, or a network stands beside it already.
     """
     spread.check_in_memory(model, "levi")
-    refuse(model, "levi")
+    if hasattr(model, NAME):
+        raise ValueError(
+            "levi: a side network stands beside this model already; take the model that it was trained beside"
+        )
     try:
         network = SideNetwork(model, shape)
     except (TypeError, AttributeError, KeyError, RuntimeError, NotImplementedError) as error:
@@ -163,20 +168,15 @@ def build(model: Any, shape: SideShape) -> SideNetwork:
 
 def write(network: SideNetwork, base: str, folder: Path) -> None:
     """Write the network as an adapter's folder, of a type of this library."""
-    config = {"peft_type": SIDE, "base_model_name_or_path": base, **asdict(network.shape)}
+    config = {"peft_type": TYPE, "base_model_name_or_path": base, **asdict(network.shape)}
     weights = {name: value.detach().contiguous().cpu() for name, value in network.state_dict().items()}
     with whole_folder(folder) as part:
         (part / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         save_file(weights, part / WEIGHTS)
 
 
-def is_side(folder: Path) -> bool:
-    """Return whether an adapter's folder holds such a network, and nothing of PEFT's."""
-    return json.loads((folder / CONFIG).read_text(encoding="utf-8")).get("peft_type") == SIDE
-
-
-def read(model: Any, folder: Path) -> None:
-    """Attach the network in a folder.
+def read(model: Any, folder: Path) -> str:
+    """Attach the network in a folder; return what it is, in words.
 
     Raises:
         ValueError: its configuration is damaged, or it belongs to another model.
@@ -192,16 +192,4 @@ def read(model: Any, folder: Path) -> None:
     except RuntimeError as error:
         network.detach()
         raise ValueError(f"{folder}: belongs to another model ({' '.join(str(error).split())[:160]})") from None
-
-
-def refuse(model: Any, what: str) -> None:
-    """Refuse what needs a plain model, where a side network stands in it.
-
-    Raises:
-        ValueError: one does.
-    """
-    if hasattr(model, NAME):
-        raise ValueError(
-            f"{what}: a side network (levi) is no part of the weights, so there is no plain model to train, merge or save; evaluate, "
-            "generate, load and serve its adapter/ as it is"
-        )
+    return LABEL

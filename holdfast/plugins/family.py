@@ -14,7 +14,7 @@ class Family:
     """A family of techniques: each module of `package` defines some, by a base class or decorator from its module `base`.
 
     `name` is a technique's name in messages; `registrar` is the class or the decorator; modules in `support` hold none. `former` are hooks
-    of earlier versions, each with its successor: nothing calls them any more.
+    and flags of earlier versions, each with its successor: nothing reads them any more.
     """
 
     name: str
@@ -43,7 +43,10 @@ class Family:
 
 
 METHODS = Family(
-    "method", "holdfast.methods", "Method", former=(("completions", "row_parts"), ("shows_answer", "row_parts"))
+    "method",
+    "holdfast.methods",
+    "Method",
+    former=(("completions", "row_parts"), ("shows_answer", "row_parts"), ("vectors_alone", "moves_matrices")),
 )
 RECIPES = Family(
     "recipe",

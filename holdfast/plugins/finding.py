@@ -111,7 +111,7 @@ def check(member: Any, family: Family, label: str) -> None:
     # A misspelt hook is never called, one of an earlier version neither, and nothing would say so.
     for name, successor in family.former:
         if hasattr(member, name):
-            raise ValueError(f"{label}: nothing calls {name} any more; define {successor} in its place")
+            raise ValueError(f"{label}: nothing reads {name} any more; define {successor} in its place")
     for name, function in vars(member).items():
         near = difflib.get_close_matches(name, hooks, n=1, cutoff=0.8)
         if inspect.isfunction(function) and near and name not in hooks and name[0] != "_":

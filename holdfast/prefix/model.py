@@ -33,8 +33,8 @@ class PrefixModel(nn.Module):
     """A transformers model and the prompts that stand in front of its rows: modules that give a `Prompt` when they are called.
 
     Rows are packed where the model proves able to take packed rows (see `capability`), and computed one by one where
-    it is not. `budget` bounds the length of a packed row, for memory. Which parameters learn is for the caller to say. Where `of_task` is
-    set, the rows of each task (`Row.task`) are computed by themselves, within the context that it returns for that task.
+    it is not. `budget` bounds the length of a packed row, for memory. Which parameters learn is for the caller to say. Where
+    `task_context` is set, the rows of each task (`Row.task_number`) are computed by themselves, within the context that it returns for it.
     """
 
     def __init__(self, model: Any, prompts: Sequence[nn.Module] = (), budget: int | None = None) -> None:
@@ -42,7 +42,7 @@ class PrefixModel(nn.Module):
         self.model = model
         self.prompts = nn.ModuleList(prompts)
         self.budget = budget
-        self.of_task: Callable[[int | None], AbstractContextManager[object]] | None = None
+        self.task_context: Callable[[int | None], AbstractContextManager[object]] | None = None
 
     def forward(self, rows: Sequence[Row]) -> LabelLogits:
         """Return predictions of every token of the rows that carries a weight; where they are many, as states before the head.
@@ -60,13 +60,13 @@ class PrefixModel(nn.Module):
         # Each row by its own length: one that is too long goes alone, and leaves the others packed.
         groups: list[list[int]] = []
         parts: list[Tensor] = []
+        tasks = [None if self.task_context is None else row.task_number for row in rows]
         for compute, packs in ((self._packed, True), (self._alone, False)):
-            for task in (None,) if self.of_task is None else dict.fromkeys(row.task for row in rows):
-                mine = [i for i, row in enumerate(rows) if self.of_task is None or row.task == task]
-                group = [i for i in mine if (depths[i] <= within) is packs]
+            for task in dict.fromkeys(tasks):
+                group = [i for i, of_row in enumerate(tasks) if of_row == task and (depths[i] <= within) is packs]
                 if any(rows[i].labels for i in group):
                     groups.append(group)
-                    with self.of_task(task) if self.of_task is not None else nullcontext():
+                    with nullcontext() if self.task_context is None else self.task_context(task):
                         parts.append(compute([rows[i] for i in group], prompts, whole))
         return LabelLogits(in_order(rows, groups, parts), labels, weights, row, None if whole else self.model)
 

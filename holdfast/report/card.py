@@ -22,6 +22,9 @@ MANY = {
     False: "Each verdict is about one line of the table; over many lines about one interval in twenty misses the truth.",
 }
 KINDS = {"model": "the trained model", "adapter": "a PEFT adapter"}
+OWN_ADAPTERS = {
+    "LEVI": "a network beside the model"
+}  # of types that PEFT does not have: this library alone attaches them
 PROMPTS = {
     "PROMPT_TUNING": "a soft prompt",
     "PREFIX_TUNING": "a deep prefix (keys and values in every layer)",
@@ -63,7 +66,7 @@ def card(run: Folder, architecture: LoadedAs, repo: str | None = None) -> str:
 
 def _metadata(run: Folder, summary: Summary) -> dict[str, Any]:
     metadata: dict[str, Any] = {"library_name": "transformers" if "model" in run.pieces or not run.pieces else "peft"}
-    if _beside(run):
+    if _own_adapter(run):
         metadata["library_name"] = "holdfast"
     # A hub refuses a card whose base_model is no id; a relative path such as runs/a looks like one, so the disk is asked too.
     if HUB_ID.fullmatch(run.base_model) and not Path(run.base_model).exists():
@@ -108,7 +111,8 @@ def _trained(run: Folder, summary: Summary) -> str:
 
 def _pieces(run: Folder) -> list[str]:
     """Return the weights in the folder, each in words with its path; a prompt for each target where there are several."""
-    kinds = KINDS | ({"adapter": "a network beside the model"} if _beside(run) else {})
+    own = _own_adapter(run)
+    kinds = KINDS | ({"adapter": own} if own else {})
     pieces = [f"{kinds[piece]} (`{piece}/`)" for piece in run.pieces if piece in kinds]
     return pieces + [f"{PROMPTS.get(run.kind(path), 'a prompt')} ({_code(path + '/')})" for path in run.prompts]
 
@@ -143,9 +147,9 @@ def _loading(run: Folder, architecture: LoadedAs, repo: str | None) -> str:
     has = set(run.pieces)
     if not has:
         return "This folder holds scores and no weights."
-    if _beside(run):
+    if own := _own_adapter(run):
         code = f"import holdfast\n\nmodel = holdfast.load({_quoted(run.name)})"
-        return f"{_fenced(code, 'python')}\n\nThe network beside the model is no adapter of PEFT's: holdfast alone attaches it."
+        return f"{_fenced(code, 'python')}\n\nIt is {own} and no adapter of PEFT's: holdfast alone attaches it."
     start = (repo or f"{run.name}/model") if "model" in has else run.base_model or "BASE MODEL"
     code = [
         f"from transformers import {architecture.auto_class}, AutoTokenizer",
@@ -175,9 +179,9 @@ def _loading(run: Folder, architecture: LoadedAs, repo: str | None) -> str:
     return text + (_removable(run, architecture, repo) if "prompt" in has else "")
 
 
-def _beside(run: Folder) -> bool:
-    """Return whether the adapter is a network beside the model, of a type of this library."""
-    return "adapter" in run.pieces and run.kind("adapter") == "LEVI"
+def _own_adapter(run: Folder) -> str:
+    """Return what the adapter is, in words, where it is of a type of this library; else nothing."""
+    return OWN_ADAPTERS.get(run.kind("adapter"), "") if "adapter" in run.pieces else ""
 
 
 def _piece(run: Folder, path: str, repo: str | None) -> str:

@@ -39,8 +39,8 @@ class Metric:
     `measure(output)` is one item's row of s statistics. `total(sums [..., s], n)` is the value of n items with these column
     sums, before scaling; None is the mean of one statistic, which lies in 0 to 1. `pick(output)` is the answer where it is chosen by the
     choices' log-likelihoods; None where it is generated; `calibrated` where it also needs those without the question's content
-    (`Output.prior`). `signature_of(seen)` says exactly what was computed. Where it `tracks`, an answer is the states of a dialogue, turn by
-    turn (`holdfast.evaluation.dialogues`).
+    (`Output.prior`). `signature_of(seen)` says exactly what was computed. `interaction` names how an item is asked that takes several
+    questions (`holdfast.evaluation.interaction`); where it is empty, one question is answered.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Metric:
     signature_of: Callable[[Seen], str] = lambda seen: ""
     recorded: bool = False
     calibrated: bool = False
-    tracks: bool = False
+    interaction: str = ""
 
     @property
     def unit(self) -> float:
@@ -379,7 +379,7 @@ METRICS: dict[str, Metric] = {
             signature_of=lambda _: (
                 "turns whose every slot is right|own earlier calls in the prompt|case and space do not count"
             ),
-            tracks=True,
+            interaction="dialogue",
         ),
         Metric("checked", 1.0, _checked, signature_of=_checked_signature),
         Metric(

@@ -15,7 +15,6 @@ from torch import nn
 from holdfast.atomic_files import write_text, writing
 from holdfast.methods._combinations import loss_owner, parameter_choosing_method
 from holdfast.methods.base import Method, RowParts
-from holdfast.models import side_network
 from holdfast.models.loading import Pretrained
 from holdfast.models.precision import FP32, Loading
 from holdfast.plugins import snake
@@ -266,7 +265,8 @@ class Train(Stage):
         pretrained = inputs.loader.load(
             self.model, start, loading=loading, trust_remote_code=self.trust_remote_code, date=self.date
         )
-        side_network.refuse(pretrained.model, self.model)
+        if self.moves_the_model:
+            pretrained.check_plain(self.model)
         give_back = inputs.loader.lend(pretrained)
         model = PrefixModel(pretrained.model)
         for number in range(len(self.prompts)):
@@ -332,5 +332,5 @@ class Train(Stage):
             for parts in row_parts
         ]
         example = replace(example, template=example.template or task.template)
-        rows = [replace(row, example=example, task=task_number) for row in rows]
+        rows = [replace(row, example=example, task_number=task_number) for row in rows]
         return rows if self.loss_per == "token" else [row.equally_weighted() for row in rows]

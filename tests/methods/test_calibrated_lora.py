@@ -19,7 +19,7 @@ from holdfast.methods.full import Full
 from holdfast.methods.kl_base import KlBase
 from holdfast.methods.lora_null import LoraNull
 from holdfast.methods.prompt_tuning import PromptTuning
-from holdfast.models import loading
+from holdfast.models import loading, merging
 from holdfast.prefix.model import PrefixModel
 from holdfast.prompts.low_rank import LowRank
 from holdfast.row import Row
@@ -71,7 +71,7 @@ def test_the_start_changes_nothing_and_training_leaves_the_base_to_the_bit(metho
     method.export(run.model, run.pretrained, tmp_path)
     # The same function three times: as trained, the plain adapter on a clean base, and merged.
     clean = tiny.pretrained()
-    loading.merge(clean, tmp_path / "adapter")
+    merging.merge(clean, tmp_path / "adapter")
     merged = loading.load(tmp_path / "model").model
     assert (logits(PrefixModel(clean.model), rows) - after).abs().max() < NOISE
     assert (logits(PrefixModel(merged), rows) - after).abs().max() < NOISE

@@ -137,7 +137,7 @@ def test_rows_side_by_side_and_behind_a_cache_are_computed_as_alone(kind: str) -
     with torch.no_grad():
         states = torch.randn(3, 32)
         alone = final_norm(model)(states)
-    with pytest.raises(ValueError, match="levi: a side network"):
+    with pytest.raises(ValueError, match="levi: a side network stands beside this model already"):
         side_network.build(model, SHAPE)
     assert len(projections(model)) == model.config.num_hidden_layers, "its heads are none of the model's"
     network.detach()
@@ -168,6 +168,10 @@ def test_a_run_leaves_a_network_that_is_loaded_again(tmp_path: Path, recipe: str
         resolve.merged(str(folder))
     with pytest.raises(ValueError, match=r"a side network .* no plain model to train"):
         tune(str(folder), str(world / "goal"), "full", "none", shots=(0,), limit=2, out=tmp_path / "again")
+    prompt = {f"prompt.{name}": value for name, value in small.items()} | {"prompt.length": 2}
+    front = {"shots": (0,), "limit": 2, "out": tmp_path / "front", **prompt}
+    kept = tune(str(folder), str(world / "goal"), "prompt_tuning", "none", **front)
+    assert load(str(kept.folder), prompt="off").loglikelihood(asked)[0].value == values[0], "a prompt moves no network"
     config = json.loads((folder / "adapter_config.json").read_text())
     (folder / "adapter_config.json").write_text(json.dumps(config | {"adapter": 9}))
     with pytest.raises(ValueError, match="adapter: belongs to another model"):

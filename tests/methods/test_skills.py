@@ -30,7 +30,7 @@ NOISE = 2e-5  # float32 noise of logits of about 10; another mixture moves them 
 
 
 def of_tasks(tasks: int = 2, count: int = 8) -> list[Row]:
-    return [replace(row, task=i % tasks) for i, row in enumerate(tiny.rows(count))]
+    return [replace(row, task_number=i % tasks) for i, row in enumerate(tiny.rows(count))]
 
 
 def trained(folder: Path, method: Method, rows: Sequence[Row], steps: int = 4, before: Path | None = None) -> Trainer:
@@ -79,7 +79,7 @@ def test_the_rows_of_a_task_are_computed_as_peft_computes_them(tmp_path: Path) -
     mixed = logits(run.model, rows)
     expected, both = [], []
     for row in rows:
-        for task, into in ((row.task, expected), (1 - (row.task or 0), both)):
+        for task, into in ((row.task_number, expected), (1 - (row.task_number or 0), both)):
             for layer in layers(run):
                 layer._forward_pre_hooks.clear()
                 layer._forward_pre_hooks_with_kwargs.clear()
@@ -91,7 +91,7 @@ def test_the_rows_of_a_task_are_computed_as_peft_computes_them(tmp_path: Path) -
 
 
 def test_the_router_has_a_learning_rate_of_its_own_and_each_task_moves_its_own_row(tmp_path: Path) -> None:
-    run = trained(tmp_path, SkillTraining(), [row for row in of_tasks(3) if row.task != 1])
+    run = trained(tmp_path, SkillTraining(), [row for row in of_tasks(3) if row.task_number != 1])
     assert [group["scale"] for group in run.optimizer.param_groups] == [1.0, 100.0]
     router = layers(run)[0].poly_router[ADAPTER].module_logits.detach()
     assert router.shape == (4, 8)  # three tasks and any other, eight skills

@@ -102,6 +102,29 @@ def test_a_lora_on_a_lora_is_both(base: Path, tmp_path: Path) -> None:
     torch.testing.assert_close(twice[name] - once[name], once[name] - plain[name], rtol=1e-3, atol=1e-4)
 
 
+def test_what_cannot_be_merged_is_asked_and_never_saved_or_trained_as_a_model(base: Path, tmp_path: Path) -> None:
+    """LILY's layers stay in the model, whose weights then have names that no plain model has."""
+    torch.manual_seed(0)
+    config = peft.LilyConfig(r=4, stride_A=1, num_B=2, target_modules=["q_proj"], task_type="CAUSAL_LM")
+    wrapped = peft.get_peft_model(loading.load(base).model, config)
+    with torch.no_grad():
+        for name, parameter in wrapped.named_parameters():
+            if "lily" in name:
+                parameter.add_(torch.randn_like(parameter))
+    wrapped.peft_config["default"].base_model_name_or_path = str(base)
+    wrapped.save_pretrained(str(tmp_path / "lily"), save_embedding_layers=False)
+    pretrained, plain = resolve.load(str(tmp_path / "lily")), resolve.load(str(base))
+    assert not torch.equal(*(logits(each.model, each.tokenizer) for each in (pretrained, plain)))
+    for refused in (
+        lambda: resolve.merged(str(tmp_path / "lily")),
+        lambda: holdfast.tune(
+            str(tmp_path / "lily"), "lab:kind", "full", "none", shots=(0,), limit=2, out=tmp_path / "run"
+        ),
+    ):
+        with pytest.raises(ValueError, match="of type LILY, which PEFT cannot merge, is no part of the weights"):
+            refused()
+
+
 def test_commands_take_an_adapter_and_another_base(base: Path, tmp_path: Path) -> None:
     """`evaluate` and `generate`: the scores of the adapter's folder are those of the merged model's."""
     folder = changed(

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import holdfast
-from holdfast.models import loading
+from holdfast.models import loading, merging
 from holdfast.models.precision import Loading
 from tests import encoder_decoder
 from tests.recipes.worlds import write_world
@@ -105,9 +105,9 @@ def test_a_quantised_model_is_read_again_for_its_export_with_the_code_that_was_t
     """The bug: a model with code of its own trained for hours in 4 bits, and was refused when its LoRA was merged."""
     read, honest = [], loading.load
     monkeypatch.setattr(loading, "load", lambda *_, **options: read.append(options) or honest(models / "model"))
-    monkeypatch.setattr(loading, "merge", lambda *_: None)
+    monkeypatch.setattr(merging, "merge", lambda *_: None)
     for trusted in (True, False):
         whole = honest(models / "model", trust_remote_code=trusted)
         held = replace(whole, loading=Loading("int4"))
-        loading.save_merged(held, None, tmp_path / "adapter", tmp_path / "model")
+        merging.save_merged(held, None, tmp_path / "adapter", tmp_path / "model")
     assert read == [{"trust_remote_code": True}, {"trust_remote_code": False}]

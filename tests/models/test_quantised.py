@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, MixtralConfig
 
 from holdfast.api.tune import tune
-from holdfast.models import loading, resolve
+from holdfast.models import loading, merging, resolve
 from holdfast.models.loading import Pretrained
 from holdfast.models.precision import Loading, checkpoint_dtype
 from holdfast.prefix.cache import shares
@@ -75,7 +75,7 @@ def test_prompts_and_loras_train_over_quantised_weights(tmp_path: Path, dtype: s
     # The merged model is the checkpoint's own weights and the LoRA, in the checkpoint's precision.
     assert checkpoint_dtype(out / "model") == "fp32"
     whole = resolve.load("lab", loading=Loading("fp32", "cpu"))
-    loading.merge(whole, out / "adapter")
+    merging.merge(whole, out / "adapter")
     written = load_file(out / "model" / "model.safetensors")
     for name, weight in whole.model.state_dict().items():
         if name in written:
