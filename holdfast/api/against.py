@@ -18,7 +18,8 @@ from holdfast.models.fingerprint import fingerprint
 from holdfast.models.loading import load_tokenizer
 from holdfast.models.precision import FP32, Loading
 from holdfast.report.card import write_card
-from holdfast.report.run.page import write_comparison, write_page
+from holdfast.report.compare.compare_page import write_comparison
+from holdfast.report.run.page import write_page
 from holdfast.results.evidence import Evidence, Fingerprint, write_evidence
 from holdfast.results.run_folder import RunFolder, write_results
 from holdfast.results.score import score

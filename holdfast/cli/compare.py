@@ -102,7 +102,7 @@ def against(
 def comparison(runs: list[Path], floor: float | None, out: Path | None, json_: bool) -> None:
     """Print runs side by side, in words too, and write their page; exit 2 where one misses the floor."""
     from holdfast.report.compare.compare import compare as side_by_side
-    from holdfast.report.run.page import write_comparison
+    from holdfast.report.compare.compare_page import write_comparison
     from holdfast.results.run_folder import expanded
 
     runs = expanded(runs)

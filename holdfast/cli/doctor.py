@@ -121,12 +121,12 @@ def examine(
 
 def _show_memory(planned: "PlannedMemory", model: str) -> None:
     """Print a line for each method, with the memory in each precision."""
-    from rich.table import Table
+    from holdfast.report.console import plain_table
 
     from holdfast.api.plan_memory import PREFERRED
 
     by_method = planned.by_method
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table = plain_table(gap=2)
     table.add_column("GiB")
     for need in next(iter(by_method.values())):
         table.add_column(need.precision, justify="right")

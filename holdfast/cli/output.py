@@ -31,7 +31,7 @@ def show(renderable: Any) -> None:
 
 def run(folder: Path) -> None:
     """Print a finished run: table, verdict, page."""
-    from holdfast.report.table import terminal
+    from holdfast.report.run.terminal import terminal
 
     show(terminal(folder))
 
@@ -52,9 +52,10 @@ def verdicts(folders: Sequence[Path]) -> None:
 def table(scores: Sequence[Any]) -> None:
     """Print scores without a comparison: one line per task, one column per number of shots."""
     from holdfast.report import language_grid
+    from holdfast.report.console import plain_table
 
     shots = sorted({s.shots for s in scores})
-    grid = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
+    grid = plain_table()
     grid.add_column("task", overflow="fold")
     grid.add_column("metric", overflow="fold")
     grid.add_column("n", justify="right")

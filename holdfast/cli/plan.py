@@ -14,6 +14,7 @@ from holdfast.cli import output
 from holdfast.models.precision import Loading
 from holdfast.recipes.pipeline import Techniques
 from holdfast.results.visible import visible
+from holdfast.report.console import plain_table
 
 
 def show_plan(
@@ -67,7 +68,7 @@ def show(planned: Preview, limit: int | None) -> None:
 
 
 def _table(*heads: str) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table = plain_table(gap=2)
     for name in heads:
         table.add_column(
             name,

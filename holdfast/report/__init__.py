@@ -2,6 +2,6 @@
 
 from holdfast.report.card import write_card as write_card
 from holdfast.report.compare.compare import compare as compare
-from holdfast.report.run.page import write_comparison as write_comparison
+from holdfast.report.compare.compare_page import write_comparison as write_comparison
 from holdfast.report.run.page import write_page as write_page
-from holdfast.report.table import terminal as terminal
+from holdfast.report.run.terminal import terminal as terminal

@@ -1,9 +1,9 @@
 """The preference of a judge in words and as a table, always beside what the judge itself is worth."""
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
+from holdfast.report.console import plain_table
 from holdfast.results.judged import ALL, JudgedTask, JudgeRecord
 from holdfast.results.statistics import Estimate
 
@@ -85,7 +85,7 @@ def rows(record: JudgeRecord) -> list[tuple[str, ...]]:
 
 def terminal(record: JudgeRecord) -> RenderableType:
     """Return the judge's part of a report for a terminal."""
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim", show_edge=False)
+    table = plain_table()
     for number, heading in enumerate(HEADINGS):
         table.add_column(
             heading, justify="left" if number in (0, 5) else "right", overflow="fold", no_wrap=number in (3, 4)

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from rich.console import RenderableType
-from rich.table import Table
 from rich.text import Text
 
+from holdfast.report.console import plain_table
 from holdfast.results.language_grid import read_grids
 from holdfast.results.scores import Score
 
@@ -14,7 +14,7 @@ def tables(scores: Sequence[Score]) -> list[RenderableType]:
     """Return a table for each grid, with the means of its groups; of a tuned model with what changed."""
     parts: list[RenderableType] = []
     for grid in read_grids(scores):
-        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+        table = plain_table(gap=2)
         table.add_column("data", overflow="fold")
         for prompt in grid.prompts:
             table.add_column(prompt, justify="right", no_wrap=True)

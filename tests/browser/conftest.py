@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from holdfast.report.run.page import write_comparison, write_page
+from holdfast.report.compare.compare_page import write_comparison
+from holdfast.report.run.page import write_page
 from tests.report import example_run, example_study, example_whole
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")

@@ -304,7 +304,8 @@ def _run_files() -> dict[str, list[Any]]:
 
 def _run_folder(data: bytes, folder: Path) -> object:
     """Read a run of which one file has a spoilt line: by the first byte, which."""
-    from holdfast.report.table import terminal, text
+    from holdfast.report.console import text
+    from holdfast.report.run.terminal import terminal
     from holdfast.results.run_folder import read
     from holdfast.results.sweep import read_sweep
 

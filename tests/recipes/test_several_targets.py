@@ -16,7 +16,8 @@ from holdfast.prefix.model import PrefixModel
 from holdfast.prompts.soft_prompt import SoftPrompt
 from holdfast.recipes.find import find_recipe
 from holdfast.recipes.plan import RecipePlan
-from holdfast.report.table import terminal, text
+from holdfast.report.console import text
+from holdfast.report.run.terminal import terminal
 from holdfast.results.run_folder import read
 from holdfast.stages.train import Train
 from holdfast.tasks.task_set import TaskRef

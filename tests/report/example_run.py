@@ -14,7 +14,8 @@ from typing import Any
 
 from holdfast.models.architecture import of_run
 from holdfast.report.card import write_card
-from holdfast.report.run.page import write_comparison, write_page
+from holdfast.report.compare.compare_page import write_comparison
+from holdfast.report.run.page import write_page
 from holdfast.results.run_folder import write_results
 from holdfast.results.scores import Output, Score
 from holdfast.results.statistics import Estimate

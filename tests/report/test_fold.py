@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.report.run.page import write_comparison, write_page
-from holdfast.report.table import terminal, text
+from holdfast.report.compare.compare_page import write_comparison
+from holdfast.report.console import text
+from holdfast.report.run.page import write_page
+from holdfast.report.run.terminal import terminal
 from holdfast.results.run_folder import write_results
 from holdfast.results.score import score
 from holdfast.results.scores import Output

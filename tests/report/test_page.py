@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.report.run.page import key, write_comparison, write_page
+from holdfast.report.compare.compare_page import write_comparison
+from holdfast.report.run.page import write_page
+from holdfast.report.template import key
 from holdfast.results import units
 from holdfast.results.run_folder import read
 from holdfast.results.scores import read_outputs, read_scores, write_jsonl

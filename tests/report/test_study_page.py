@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 
 from holdfast.report import sentences
-from holdfast.report.run.page import minus
 from holdfast.report.study import study_overview
 from holdfast.report.study.study_markdown import markdown
 from holdfast.report.study.study_page import finding, page
+from holdfast.report.template import minus
 from holdfast.results.study import Cell, Comparison, Spread, Study
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from holdfast.evaluation.matrix import evaluate, items
+from holdfast.report.console import text
 from holdfast.report.language_grid import tables
 from holdfast.report.run.page import page
-from holdfast.report.table import text
 from holdfast.results import run_folder
 from holdfast.results.language_grid import read_grids
 from holdfast.results.run_folder import write_results

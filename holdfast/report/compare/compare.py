@@ -9,8 +9,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from holdfast.report import table
 from holdfast.report.chart import svg
+from holdfast.report.console import STYLE, plain_table, value
 from holdfast.report.fold import Folded, folded
 from holdfast.results import run_folder, units
 from holdfast.results.run_folder import Folder
@@ -126,7 +126,7 @@ def trade_off(summaries: Sequence[Summary]) -> Markup | None:
 
 
 def _table(summaries: Sequence[Summary], first: int) -> Table:
-    grid = table.plain()
+    grid = plain_table()
     grid.add_column("task", overflow="fold", min_width=8)
     grid.add_column("k", justify="right", no_wrap=True)
     grid.add_column("base", justify="right", no_wrap=True)
@@ -139,7 +139,7 @@ def _table(summaries: Sequence[Summary], first: int) -> Table:
         if index and sides[index - 1].role != side.role:
             grid.add_row()  # an empty line between the target and the general tasks
         cells = [_changed(line) for line in side.lines]
-        grid.add_row(side.task, str(side.shots), table.value(side.base), *cells)
+        grid.add_row(side.task, str(side.shots), value(side.base), *cells)
     grid.add_row()
     gains, kept = [summary.gain for summary in summaries], [summary.retention for summary in summaries]
     for name, estimates in (("gain (points)", gains), ("retention (%)", kept)):
@@ -161,4 +161,4 @@ def _changed(line: TaskResult | None) -> Text:
     if line.floored:
         return Text(f"{units.shown(score, 'delta')} f", "dim")
     # The sign says in text what the colour says: colours are lost in a file.
-    return Text(f"{units.shown(score, 'delta')} {SIGN[word]}", table.STYLE[word] if word else "")
+    return Text(f"{units.shown(score, 'delta')} {SIGN[word]}", STYLE[word] if word else "")

@@ -1,37 +1,22 @@
-"""The report as one HTML page: self-contained, readable from disk, on a phone and on paper.
+"""A run as one HTML page: self-contained, readable from disk, on a phone and on paper."""
 
-Model output is text: Jinja escapes everything, and the page's content security policy allows no script but its own (by
-hash) and no request at all. Every number carries the key of the score it shows, or the name of what was derived.
-"""
-
-import base64
-import hashlib
-import re
 from collections.abc import Iterable, Sequence
-from functools import cache
 from pathlib import Path
-from typing import Any
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
 from holdfast.atomic_files import write_text
 from holdfast.report import judge, sentences
 from holdfast.report.chart import line_chart
-from holdfast.report.compare import compare_figures
-from holdfast.report.compare.compare import missed, side_by_side, trade_off
 from holdfast.report.run import analysis_figures, course_figures, disguises, examples, figures, sweep_figure
+from holdfast.report.template import render
 from holdfast.results import run_folder, units, verdicts
 from holdfast.results.flips import DIRECTIONS, flips
 from holdfast.results.judged import read_judge
 from holdfast.results.language_grid import read_grids
 from holdfast.results.run_folder import Folder
 from holdfast.results.scores import ROLES, Score
-from holdfast.results.summary import STATE, Estimate, Summary, change, share
+from holdfast.results.summary import Summary, share
 from holdfast.results.sweep import read_sweep
-from holdfast.results.visible import visible
 
-ASSETS = Path(__file__).parents[1] / "assets"
 MOST_FLIPS = 500  # items in the table of those that moved: about 0.4 MB
 MOST_ROWS = 4000  # of the table of all scores: about 1.3 MB
 
@@ -92,127 +77,6 @@ def page(run: Folder) -> str:
         figure=line_chart.inline,
         facts=_facts(run),
     )
-
-
-def write_comparison(folders: Sequence[str | Path], out: str | Path, floor: float | None = None) -> Path:
-    """Write comparison.html, several runs side by side, into the folder `out` and return its path."""
-    runs = [run_folder.read(path) for path in folders]
-    return write_text(Path(out) / "comparison.html", comparison(runs, floor))
-
-
-def comparison(runs: Sequence[Folder], floor: float | None = None) -> str:
-    """Return the page of several runs: the gain of each against its retention; runs below `floor` (0 to 1) are named."""
-    summaries = [Summary.of(run.scores) for run in runs]
-    sides = side_by_side(summaries)
-    return render(
-        "comparison.html",
-        runs=list(zip(range(1, len(runs) + 1), runs, summaries, strict=True)),
-        missed=missed(runs, summaries, floor) if floor is not None else [],
-        floor=floor,
-        corrected=any(verdicts.corrected(run.scores) for run in runs),
-        lead=compare_figures.lead(runs, summaries),
-        scatter=trade_off(summaries),
-        courses=compare_figures.courses(runs),
-        forest=compare_figures.forest(sides),
-        heat=compare_figures.heat(sides),
-        rows=sides,
-        figure=line_chart.inline,
-    )
-
-
-def render(template: str, **values: Any) -> str:
-    """Return a template of `report/assets` with its values."""
-    # Escaping leaves what is no markup: a mark of writing from right to left could turn a sentence of ours round.
-    return visible(_environment().get_template(template).render(**values))
-
-
-@cache
-def _environment() -> Environment:
-    """Return the templates with the functions that they may call; everything they print is escaped."""
-    environment = Environment(
-        loader=FileSystemLoader(ASSETS),
-        autoescape=True,
-        undefined=StrictUndefined,  # a misspelt name is an error and not an empty place on the page
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    script = _asset("page.js")
-    environment.globals.update(
-        style=_asset("style.css") + Markup(line_chart.style()),
-        script=script,
-        script_hash=_hash(script),
-        verdict=verdicts,
-    )
-    environment.globals.update(shown=shown, cell=cell, interval=interval, estimate=estimate, key=key, state=state)
-    environment.globals.update(
-        points=units.points,
-        meaning=units.meaning,
-        interval_text=sentences.interval,
-        word_of=verdicts.of_score,
-        changed=change,
-    )
-    environment.globals.update(is_number=lambda piece: isinstance(piece, sentences.Number))
-    environment.filters.update(minus=minus, breakable=breakable)
-    return environment
-
-
-def key(score: Score) -> str:
-    """Return a score's key as one string, for `data-score`."""
-    return "|".join(str(part) for part in score.key)
-
-
-def minus(text: str) -> str:
-    """Return numbers with a true minus sign; the hyphens of names (`0-shot`, `pig-latin`) stay."""
-    return re.sub(r"(?<![\w)])-(?=[\d.])", "−", text)
-
-
-def breakable(name: str) -> Markup:
-    """Return a name that may break after a slash, a colon, a dot, a dash or an underscore, where it has no spaces to break at."""
-    # `join` of Markup escapes each part: only the breaks are markup.
-    return Markup("<wbr>").join(re.split(r"(?<=[/:_.-])", name))
-
-
-def shown(score: Score, name: str = "value") -> Markup:
-    """Return a score's number, marked with the score and the field that it comes from."""
-    return Markup('<span class="num" data-score="{}" data-field="{}">{}</span>').format(
-        key(score), name, minus(units.shown(score, name))
-    )
-
-
-def interval(score: Score, name: str = "value") -> Markup:
-    """Return a score's interval, or that of a change, both ends marked."""
-    low, high = ("low", "high") if name == "value" else (f"{name}_low", f"{name}_high")
-    return Markup('<span class="interval">[{}, {}]</span>').format(shown(score, low), shown(score, high))
-
-
-def cell(score: Score, name: str) -> str:
-    """Return a score's number for a table cell, which carries the mark itself; empty where there is none."""
-    return minus(units.shown(score, name)) if getattr(score, name) is not None else ""
-
-
-def state(score: Score) -> str:
-    """Return the name of the model that answered: the base, or the tuned one with its prompt's state, and the step on the way."""
-    words = STATE[score.prompt]
-    if score.step is not None:
-        return f"{words}, step {score.step}"
-    return words if score.variant == "tuned" else "base" if score.prompt is None else f"base, {words}"
-
-
-def estimate(derived: Estimate, name: str, plus: bool = False) -> Markup:
-    """Return a derived number with its interval, both marked with the name of what was derived."""
-    return Markup(
-        '<span class="num" data-derived="{0}">{1}</span> <span class="interval" data-derived="{0}">{2}</span>'
-    ).format(name, minus(units.points(derived.value, plus)), minus(sentences.interval(derived)))
-
-
-def _asset(name: str) -> Markup:
-    # Put into the page unescaped: these files are ours, and the page must work without any other file.
-    return Markup((ASSETS / name).read_text(encoding="utf-8"))
-
-
-def _hash(script: str) -> str:
-    """Return the script's hash as a content security policy writes it."""
-    return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
 def _listed(scores: Sequence[Score]) -> list[Score]:

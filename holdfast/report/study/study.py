@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from holdfast.report import table
+from holdfast.report.console import plain_table
 from holdfast.results import units
 from holdfast.results.study import FEWEST_TARGETS, Cell, Comparison, Prediction, Spread, Study, TaskScore
 
@@ -104,7 +104,7 @@ def shown(spread: Spread | None, seeds: int = 0, plus: bool = False) -> str:
 
 
 def _arms(made: StudyTable) -> RenderableType:
-    grid = table.plain()
+    grid = plain_table()
     grid.add_column("arm", overflow="fold", min_width=12)
     names = [name for name in made.columns if name in SHORT]
     for title in ("n", *(SHORT[name] for name in names)):
@@ -130,7 +130,7 @@ def _mean(spread: Spread | None) -> str:
 
 
 def _compared(made: StudyTable) -> RenderableType:
-    grid = table.plain()
+    grid = plain_table()
     grid.add_column("arm", overflow="fold", min_width=12)
     for measure in made.measures:
         grid.add_column(measure, justify="right", no_wrap=True)

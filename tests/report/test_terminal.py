@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from holdfast.models.architecture import of_run
-from holdfast.report import table
 from holdfast.report.card import write_card
 from holdfast.report.compare.compare import compare
+from holdfast.report.console import text
 from holdfast.report.run.page import write_page
+from holdfast.report.run.terminal import terminal
 from holdfast.results.run_folder import expanded, read
 from holdfast.results.scores import read_scores, write_jsonl
 from holdfast.results.units import is_symptom
@@ -20,14 +21,14 @@ WORDS = "gained|kept|lost|unclear"
 
 
 def test_no_line_is_wider_than_80_columns_and_no_number_is_cut(run: Path) -> None:
-    shown = table.text(table.terminal(run), width=80)
+    shown = text(terminal(run), width=80)
     assert max(map(len, shown.splitlines())) <= 80
     assert "…" not in shown
     assert "\x1b" not in shown
 
 
 def test_every_task_has_a_line_per_shot_with_its_verdict_target_first(run: Path) -> None:
-    lines = table.text(table.terminal(run), width=120).splitlines()
+    lines = text(terminal(run), width=120).splitlines()
     rows = [line.split() for line in lines if re.search(rf" {example_run.N} ({WORDS})$", line)]
     assert [row[:2] for row in rows[:2]] == [["rte", "0"], ["rte", "1"]]
     assert len(rows) == 2 * len(example_run.TASKS)
@@ -38,7 +39,7 @@ def test_every_task_has_a_line_per_shot_with_its_verdict_target_first(run: Path)
 
 
 def test_a_run_without_a_prompt_has_one_column_tuned(tmp_path: Path) -> None:
-    shown = table.text(table.terminal(example_run.make(tmp_path / "plain", prompts=(None,))), width=80)
+    shown = text(terminal(example_run.make(tmp_path / "plain", prompts=(None,))), width=80)
     head = shown.splitlines()[0].split()
     assert head == ["task", "k", "metric", "base", "tuned", "delta", "n", "verdict"]
     assert "attached" not in shown
@@ -46,12 +47,12 @@ def test_a_run_without_a_prompt_has_one_column_tuned(tmp_path: Path) -> None:
 
 def test_what_is_absent_is_named(run: Path) -> None:
     (run / "log.jsonl").unlink()
-    assert "Absent: log.jsonl" in table.text(table.terminal(run), width=80)
+    assert "Absent: log.jsonl" in text(terminal(run), width=80)
 
 
 def test_a_folder_without_scores_says_how_to_get_them(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"no scores\.jsonl, so there is nothing.*holdfast tune MODEL TASK --out"):
-        table.terminal(tmp_path)
+        terminal(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -65,14 +66,14 @@ def test_a_folder_without_scores_says_how_to_get_them(tmp_path: Path) -> None:
 def test_broken_scores_are_one_clear_line(run: Path, content: str, message: str) -> None:
     (run / "scores.jsonl").write_text(content)
     with pytest.raises(ValueError, match=message):
-        table.terminal(run)
+        terminal(run)
 
 
 def test_two_scores_with_one_key_are_refused(run: Path) -> None:
     path = run / "scores.jsonl"
     path.write_text(path.read_text() + path.read_text().splitlines()[0] + "\n")
     with pytest.raises(ValueError, match="two scores for"):
-        table.terminal(run)
+        terminal(run)
 
 
 def test_a_killed_runs_unfinished_last_log_line_is_dropped(run: Path) -> None:
@@ -107,7 +108,7 @@ def test_comparison_has_a_column_per_run_and_names_those_below_the_floor(tmp_pat
     mild = example_run.make(tmp_path / "mild", forget=0.2)
     harsh = example_run.make(tmp_path / "harsh", prompts=(None,))
     renderable, missed = compare([mild, harsh], floor=0.9)
-    shown = table.text(renderable, width=80)
+    shown = text(renderable, width=80)
     assert max(map(len, shown.splitlines())) <= 80
     assert missed == [str(harsh)]
     assert shown.splitlines()[0].split() == ["task", "k", "base", "(1)", "(2)"]
@@ -123,9 +124,9 @@ def test_a_task_on_which_the_base_is_not_above_chance_is_marked_wherever_its_num
     write_jsonl(
         run / "scores.jsonl", [replace(s, low=0.0) if base else s for s, base in zip(scores, bases, strict=True)]
     )
-    rows = [line.split() for line in table.text(table.terminal(run), width=120).splitlines()]
+    rows = [line.split() for line in text(terminal(run), width=120).splitlines()]
     assert {row[-1] for row in rows if row[:1] == [name]} == {"floor"}
-    marks = [line.split() for line in table.text(compare([run])[0], width=120).splitlines()]
+    marks = [line.split() for line in text(compare([run])[0], width=120).splitlines()]
     assert {row[-1] for row in marks if row[:1] == [name]} == {"f"}
     card = write_card(run, of_run(run)).read_text()
     assert len([line for line in card.splitlines() if f"| {name} |" in line and "base not above chance" in line]) == 2

@@ -1,24 +1,23 @@
-"""The report for a terminal: a table that fits 80 columns and a log file, and the verdict in plain words."""
+"""The report of a run for a terminal: a table that fits 80 columns and a log file, and the verdict in plain words."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from holdfast.report import judge, sentences
+from holdfast.report.console import STYLE, plain_table, value
 from holdfast.report.fold import folded, of_line
 from holdfast.report.language_grid import tables
 from holdfast.report.run import disguises
 from holdfast.results import run_folder, units, verdicts
 from holdfast.results.flips import flips
 from holdfast.results.judged import read_judge
-from holdfast.results.scores import Score, Verdict
+from holdfast.results.scores import Score
 from holdfast.results.summary import STATE, Summary, TaskResult, share
 
-STYLE: dict[Verdict, str] = {"gained": "green", "kept": "", "lost": "bold red", "not resolvable": "dim"}
 NOTE = (
     "Points of 100 (metrics without an upper end in their own unit). "
     "delta: tuned - base on the same items, [95 % interval]."
@@ -55,25 +54,11 @@ def _notes(scores: Sequence[Score], summary: Summary) -> list[str]:
     return [sentences.first_stage(scores), sentences.noise(summary), sentences.chance(summary)]
 
 
-def text(renderable: RenderableType, width: int | None = None) -> str:
-    """Return a renderable as plain text: `width` columns, else those of COLUMNS, else 80."""
-    # No colours and no legacy Windows console, whatever the terminal: the text goes to files and is compared in tests.
-    console = Console(width=width or int(os.environ.get("COLUMNS") or 80), color_system=None, legacy_windows=False)
-    with console.capture() as capture:
-        console.print(renderable, markup=False, highlight=False)  # names of tasks are text
-    return "\n".join(line.rstrip() for line in capture.get().splitlines()) + "\n"
-
-
-def plain() -> Table:
-    """Return an empty table without lines, as narrow as its cells."""
-    return Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim", show_edge=False)
-
-
 def _table(judged: Sequence[TaskResult]) -> Table:
     """Return the table: one line per (task, shots, metric) that judges answers; target first, diagnostics last."""
     # Columns for the states that occur: a run without a prompt would have two empty ones, and 80 columns are few.
     states = [state for state in STATE if any(state in line.tuned for line in judged)]
-    table = plain()
+    table = plain_table()
     table.add_column("task", overflow="fold", min_width=10)
     table.add_column("k", justify="right", no_wrap=True)
     table.add_column("metric", overflow="fold", max_width=11)
@@ -137,11 +122,6 @@ def _facts(summary: Summary) -> list[str]:
         name, (base, tuned) = summary.collapse.replace("_", " "), (units.points(value) for value in shares)
         facts.append(f"{name:<14} {base} % -> {tuned} %: general {units.meaning(summary.collapse)}")
     return facts
-
-
-def value(score: Score | None) -> str:
-    """Return a score's value, or a dash where it was not measured."""
-    return units.shown(score) if score else "-"
 
 
 def _delta(score: Score | None) -> str:
