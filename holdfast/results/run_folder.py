@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +167,17 @@ class RunFolder:
         return [task] if isinstance(task, str) else [str(name) for name in task or ()]
 
 
+@dataclass(frozen=True, slots=True)
+class FindingRecord:
+    """A line of `analysis.jsonl`: the value of a measure somewhere in the model, after so many steps (None: of what the run keeps)."""
+
+    analysis: str
+    step: int | None
+    measure: str
+    where: str
+    value: float
+
+
 @dataclass(frozen=True)
 class Folder:
     """The content of a run's folder. `absent` says in plain words what is missing, for the page to repeat."""
@@ -179,7 +190,7 @@ class Folder:
     absent: list[str]
     # for each stage that cut training rows, how many and what was lost
     truncated: list[str] = field(default_factory=list)
-    analysis: list[dict[str, Any]] = field(default_factory=list)
+    analysis: list[FindingRecord] = field(default_factory=list)
     # for each stage with a floor, which weights it kept and why
     rules: list[str] = field(default_factory=list)
 
@@ -346,17 +357,8 @@ def _scores(path: Path) -> list[Score]:
     return scores
 
 
-@dataclass(frozen=True, slots=True)
-class _Finding:
-    analysis: str
-    step: int | None
-    measure: str
-    where: str
-    value: float
-
-
-def read_findings(folder: Path) -> list[dict[str, Any]]:
-    """Return the findings of the run's analyses, each with `analysis`, `step`, `measure`, `where` and `value`; [] without analyses.
+def read_findings(folder: Path) -> list[FindingRecord]:
+    """Return the findings of the run's analyses; none without analyses.
 
     Raises:
         ValueError: a line of `analysis.jsonl` is no finding; the message names it.
@@ -364,4 +366,4 @@ def read_findings(folder: Path) -> list[dict[str, Any]]:
     path = RunFolder(folder).analysis_file
     if not path.exists():
         return []
-    return [asdict(to_record(_Finding, line, AGAIN)) for line in read_objects(path, AGAIN)]
+    return [to_record(FindingRecord, line, AGAIN) for line in read_objects(path, AGAIN)]

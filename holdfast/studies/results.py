@@ -78,8 +78,8 @@ def _looks(runs: Runs) -> list[AnalysisPoint]:
         groups: dict[tuple[str, str, int], list[float]] = {}
         for record in read_findings(folder):
             # Embeddings and head are no block: their size would decide a mean over blocks.
-            if record["step"] is not None and record["where"] != OUTSIDE:
-                groups.setdefault((record["analysis"], record["measure"], record["step"]), []).append(record["value"])
+            if record.step is not None and record.where != OUTSIDE:
+                groups.setdefault((record.analysis, record.measure, record.step), []).append(record.value)
         looks += [AnalysisPoint(target, arm, seed, *key, statistics.fmean(values)) for key, values in groups.items()]
     return looks
 
@@ -137,12 +137,10 @@ def _cell(
 
 def _drift(run: Path) -> float | None:
     """Return the change of the weights, per cent of the norm they had, mean over blocks; None where it was not analysed."""
-    records = [
-        record for record in read_findings(run) if record["measure"] == "relative_norm" and record["where"] != OUTSIDE
-    ]
+    records = [r for r in read_findings(run) if r.measure == "relative_norm" and r.where != OUTSIDE]
     # The last step that was analysed; a finding of the finished run's weights alone has no step, and counts as 0.
-    end = max((record["step"] or 0 for record in records), default=0)
-    moved = [100 * record["value"] for record in records if (record["step"] or 0) == end]
+    end = max((record.step or 0 for record in records), default=0)
+    moved = [100 * record.value for record in records if (record.step or 0) == end]
     return statistics.fmean(moved) if moved else None
 
 

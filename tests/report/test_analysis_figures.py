@@ -9,14 +9,14 @@ import pytest
 from holdfast.report import sentences
 from holdfast.report.run.analysis_figures import format_panel, of_arms, panels
 from holdfast.report.run.page import page
-from holdfast.results.run_folder import read
+from holdfast.results.run_folder import FindingRecord, read
 from holdfast.results.scores import Score
 from holdfast.results.study import AnalysisPoint
 from tests.report.test_page import test_no_number_is_on_the_page_without_a_source as no_number_without_a_source
 
 
-def finding(analysis: str, step: int | None, measure: str, where: str, value: float) -> dict[str, Any]:
-    return {"analysis": analysis, "step": step, "measure": measure, "where": where, "value": value}
+def finding(analysis: str, step: int | None, measure: str, where: str, value: float) -> FindingRecord:
+    return FindingRecord(analysis, step, measure, where, value)
 
 
 def test_a_line_is_the_mean_of_a_blocks_matrices_and_its_band_their_range() -> None:

@@ -5,11 +5,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, product
 from statistics import fmean
-from typing import Any
 
 from holdfast.report import sentences
 from holdfast.report.chart import line_chart
 from holdfast.report.run import course_figures
+from holdfast.results.run_folder import FindingRecord
 from holdfast.results.study import AnalysisPoint
 
 MOST = 6  # lines in a panel; of more blocks, as many evenly spaced ones, the first and the last among them
@@ -28,7 +28,7 @@ class PanelKind:
     measures: tuple[str, ...]
     title: str
     meaning: str
-    line: Callable[[Mapping[str, Any]], str]
+    line: Callable[[FindingRecord], str]
     scale: float = 1.0
     zero: float | None = 0.0
 
@@ -40,18 +40,22 @@ class PanelKind:
         return line_chart.Panel(self.title, across, lines, described, ticks, self.zero, holds)
 
 
-def _block(record: Mapping[str, Any]) -> str:
-    match = BLOCK.search(record["where"])
+def _block(record: FindingRecord) -> str:
+    match = BLOCK.search(record.where)
     # One line for all that is no block: embeddings, head and last norm have no depth by which they could be ordered.
     return f"block {match[1]}" if match else "outside"
 
 
-def _state(record: Mapping[str, Any]) -> str:
-    return STATES[record["measure"].rpartition("_")[2]]
+def _state(record: FindingRecord) -> str:
+    return _state_of(record.measure)
 
 
-def _where(record: Mapping[str, Any]) -> str:
-    return str(record["where"])
+def _state_of(measure: str) -> str:
+    return STATES[measure.rpartition("_")[2]]
+
+
+def _where(record: FindingRecord) -> str:
+    return record.where
 
 
 KINDS = (
@@ -130,11 +134,11 @@ KINDS = (
 )  # fmt: skip
 
 
-def panels(records: Sequence[Mapping[str, Any]]) -> list[tuple[line_chart.Panel, str]]:
+def panels(records: Sequence[FindingRecord]) -> list[tuple[line_chart.Panel, str]]:
     """Return (panel, its meaning in words) of each measure that was taken at several steps, or in the blocks of a finished run."""
     drawn = []
     for panel_kind in KINDS:
-        selected = [r for r in records if r["analysis"] == panel_kind.analysis and r["measure"] in panel_kind.measures]
+        selected = [r for r in records if r.analysis == panel_kind.analysis and r.measure in panel_kind.measures]
         drawn += [made for made in (_over_steps(panel_kind, selected), _over_blocks(panel_kind, selected)) if made]
     return drawn
 
@@ -166,7 +170,7 @@ def of_arms(arms: Sequence[str], looks: Sequence[AnalysisPoint]) -> list[line_ch
             if (look.analysis, look.measure) == (panel_kind.analysis, measure):
                 groups.setdefault(look.arm, {}).setdefault(look.step, []).append(panel_kind.scale * look.value)
         # The lines are arms here, so the two states of the prompt, which are lines on a run's page, need a panel each.
-        state = f", {_state({'measure': measure})}" if len(panel_kind.measures) > 1 else ""
+        state = f", {_state_of(measure)}" if len(panel_kind.measures) > 1 else ""
         labels = {arm: name for arm, name in zip(arms, course_figures.labels(arms), strict=True) if arm in groups}
         if panel := _panel(replace(panel_kind, title=panel_kind.title + state), groups, labels, list(arms)):
             drawn.append(panel)
@@ -176,12 +180,12 @@ def of_arms(arms: Sequence[str], looks: Sequence[AnalysisPoint]) -> list[line_ch
 Steps = dict[int, list[float]]  # values by number of steps
 
 
-def _over_steps(panel_kind: PanelKind, records: Sequence[Mapping[str, Any]]) -> tuple[line_chart.Panel, str] | None:
+def _over_steps(panel_kind: PanelKind, records: Sequence[FindingRecord]) -> tuple[line_chart.Panel, str] | None:
     groups: dict[str, Steps] = {}
     for record in records:
-        if record["step"] is not None:
+        if record.step is not None:
             by_step = groups.setdefault(panel_kind.line(record), {})
-            by_step.setdefault(int(record["step"]), []).append(panel_kind.scale * record["value"])
+            by_step.setdefault(record.step, []).append(panel_kind.scale * record.value)
     names = _evenly_spaced(list(groups))
     panel = _panel(panel_kind, groups, {name: name if len(names) > 1 else "" for name in names}, names)
     left = f" Shown are {len(names)} of {len(groups)} blocks." if len(names) < len(groups) else ""
@@ -214,13 +218,13 @@ def _point(x: float, values: Sequence[float]) -> line_chart.CurvePoint:
     return line_chart.CurvePoint(x, fmean(values), min(values), max(values))
 
 
-def _over_blocks(panel_kind: PanelKind, records: Sequence[Mapping[str, Any]]) -> tuple[line_chart.Panel, str] | None:
+def _over_blocks(panel_kind: PanelKind, records: Sequence[FindingRecord]) -> tuple[line_chart.Panel, str] | None:
     """Return a panel of the weights that a finished run keeps: a measure of each block, the first block on the left."""
     values: dict[int, list[float]] = {}
     for record in records:
-        block = BLOCK.search(record["where"])
-        if record["step"] is None and block:
-            values.setdefault(int(block[1]), []).append(panel_kind.scale * record["value"])
+        block = BLOCK.search(record.where)
+        if record.step is None and block:
+            values.setdefault(int(block[1]), []).append(panel_kind.scale * record.value)
     if len(values) < 2:
         return None
     points = [_point(float(block), numbers) for block, numbers in sorted(values.items())]

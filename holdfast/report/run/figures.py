@@ -133,8 +133,16 @@ class Sign:
     means: list[str]
 
 
-def signs(summary: Summary) -> tuple[list[str], list[Sign]]:
-    """Return (columns, rows): every symptom, averaged over general tasks and shots. A mean leaves out lines that lack a column."""
+@dataclass(frozen=True)
+class SignTable:
+    """Symptoms by the states of the model."""
+
+    columns: list[str]
+    rows: list[Sign]
+
+
+def signs(summary: Summary) -> SignTable:
+    """Return every symptom, averaged over general tasks and shots. A mean leaves out lines that lack a column."""
     by_metric = {metric: summary.symptom(metric) for metric in summary.symptoms}
     measured = set(chain.from_iterable(line.tuned for line in chain.from_iterable(by_metric.values())))
     states = [state for state in STATE if state in measured]
@@ -142,7 +150,28 @@ def signs(summary: Summary) -> tuple[list[str], list[Sign]]:
     for metric, lines in by_metric.items():
         columns = [[line.base for line in lines], *([line.tuned.get(state) for line in lines] for state in states)]
         rows.append(Sign(metric, units.meaning(metric), [_mean_text([s for s in scores if s]) for scores in columns]))
-    return ["base", *(STATE[state] for state in states)], rows
+    return SignTable(["base", *(STATE[state] for state in states)], rows)
+
+
+@dataclass(frozen=True)
+class MeanRow:
+    """A mean over the general tasks, in points: the base's, the tuned model's, and the change."""
+
+    name: str
+    base: float
+    tuned: float
+
+    @property
+    def change(self) -> float:
+        return self.tuned - self.base
+
+
+def means(summary: Summary) -> list[MeanRow]:
+    """Return the general tasks as one number: the plain mean, and that of what is above chance; nothing where nothing was compared."""
+    if summary.means is None:
+        return []
+    plain, corrected = summary.means
+    return [MeanRow("Plain mean", *plain), MeanRow("Corrected for chance", *corrected)]
 
 
 def _mean_text(scores: Sequence[Score]) -> str:
@@ -162,8 +191,26 @@ class HeatCell:
     tint: int
 
 
-def heat(summary: Summary) -> tuple[list[str], list[int], list[tuple[str, str, list[list[HeatCell]]]]]:
-    """Return (states, shots, [(task, role, cells by state then shots)]): the change of each task's own metric.
+@dataclass(frozen=True)
+class HeatRow:
+    """A task on the heat map: its cells by the state of the model, then by the number of shots."""
+
+    task: str
+    role: str
+    cells: list[list[HeatCell]]
+
+
+@dataclass(frozen=True)
+class HeatMap:
+    """Tasks by states of the model and shots."""
+
+    states: list[str]
+    shots: list[int]
+    rows: list[HeatRow]
+
+
+def heat(summary: Summary) -> HeatMap:
+    """Return the change of each task's own metric as a map.
 
     The tint is the change over the largest change of the map, so that it shows where, and the number says how much.
     """
@@ -177,12 +224,31 @@ def heat(summary: Summary) -> tuple[list[str], list[int], list[tuple[str, str, l
         # A task need not have been asked at every number of shots: an empty cell keeps the columns in line.
         row = [by_key.get((task, count)) for count in shots]
         cells = [[cell(line.tuned.get(state) if line else None, largest) for line in row] for state in states]
-        rows.append((task, role, cells))
-    return [STATE[state] for state in states], shots, rows
+        rows.append(HeatRow(task, role, cells))
+    return HeatMap([STATE[state] for state in states], shots, rows)
 
 
-def curves(log: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[tuple[str, Markup, tuple[float, float, float]]]]]:
-    """Return [(stage, [(what, drawing, (first, last, best))])]: loss, and the validation metric where it was measured."""
+@dataclass(frozen=True)
+class TrainingCurve:
+    """A number over the steps of a stage; no drawing where it was measured once."""
+
+    name: str
+    drawing: Markup
+    first: float
+    last: float
+    best: float
+
+
+@dataclass(frozen=True)
+class StageCurves:
+    """The curves of one training stage."""
+
+    stage: str
+    curves: list[TrainingCurve]
+
+
+def curves(log: Sequence[Mapping[str, Any]]) -> list[StageCurves]:
+    """Return the loss of each stage, and its validation metric where that was measured."""
     stages: dict[str, list[Mapping[str, Any]]] = {}
     for record in log:
         stages.setdefault(str(record.get("stage", "training")), []).append(record)
@@ -191,24 +257,22 @@ def curves(log: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[tuple[str, 
         losses = [(r["step"], r["loss"]) for r in records if "loss" in r]
         checks = [(r["step"], r["validation"]) for r in records if "validation" in r]
         metric = next((str(r["metric"]) for r in records if "metric" in r), "score")
-        panels = [_panel(stage, "training loss", losses, least=True)] if losses else []
+        drawn = [_curve(stage, "training loss", losses, least=True)] if losses else []
         if checks:
-            panels.append(_panel(stage, f"validation {metric}", checks, least=units.sign(metric) < 0))
-        by_stage.append((stage, panels))
+            drawn.append(_curve(stage, f"validation {metric}", checks, least=units.sign(metric) < 0))
+        by_stage.append(StageCurves(stage, drawn))
     return by_stage
 
 
-def _panel(
-    stage: str, what: str, points: list[tuple[float, float]], *, least: bool
-) -> tuple[str, Markup, tuple[float, float, float]]:
+def _curve(stage: str, name: str, points: list[tuple[float, float]], *, least: bool) -> TrainingCurve:
     values = [y for _, y in points]
-    facts = (values[0], values[-1], min(values) if least else max(values))
-    title = f"{what.capitalize()} of stage {stage}"
-    described = f"From {facts[0]:.3g} at step {points[0][0]} to {facts[1]:.3g} at step {points[-1][0]}."
-    thinned = thin(points)
-    if len(points) == 1:  # a curve through one point is none; its numbers are in the text
-        return what, Markup(""), facts
-    return what, svg.curve(thinned, title=title, description=described, dots=len(thinned) <= 30), facts
+    first, last = values[0], values[-1]
+    drawing = Markup("")
+    if len(points) > 1:  # A curve through one point is none; its numbers are in the text.
+        thinned, title = thin(points), f"{name.capitalize()} of stage {stage}"
+        described = f"From {first:.3g} at step {points[0][0]} to {last:.3g} at step {points[-1][0]}."
+        drawing = svg.curve(thinned, title=title, description=described, dots=len(thinned) <= 30)
+    return TrainingCurve(name, drawing, first, last, min(values) if least else max(values))
 
 
 def thin(points: list[tuple[float, float]], most: int = 400) -> list[tuple[float, float]]:

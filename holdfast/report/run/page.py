@@ -30,7 +30,6 @@ def write_page(path: str | Path) -> Path:
 def page(run: Folder) -> str:
     """Return the page of one run."""
     summary, lives = Summary.of(run.scores), sentences.format_location(run.scores)
-    states, shots, heat = figures.heat(summary)
     listed, flipped = _listed(run.scores), flips(run.outputs, summary)
     return render(
         "page.html",
@@ -55,9 +54,10 @@ def page(run: Folder) -> str:
         least=disguises.LEAST,
         diagnostics=figures.forest(disguises.groups(summary)),
         grids=read_grids(run.scores),
-        heat={"states": states, "shots": shots, "rows": heat},
+        heat=figures.heat(summary),
         symptom=figures.symptom(summary, summary.collapse) if summary.collapse else None,
         signs=figures.signs(summary),
+        means=figures.means(summary),
         flipped=flipped,
         flips=flipped.first(MOST_FLIPS),
         directions=DIRECTIONS,

@@ -1,8 +1,8 @@
 """A study as one HTML page: for each target the trade-off of every arm, the table behind it, and the tests."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from markupsafe import Markup
 
@@ -34,13 +34,60 @@ def write_study_page(folder: str | Path) -> Path:
     """Write study.html into a study's folder, its tables as study.md and each figure as an SVG file; returns the page's path."""
     folder = Path(folder)
     study = read(folder)  # from the file and not from memory: all that the page shows follows from the folder
-    for name, drawing in files(study).items():
+    targets = sections(study)
+    for name, drawing in files(targets).items():
         write_text(folder / name, drawing)
     write_text(folder / "study.md", markdown(study, folder.resolve().name))
-    return write_text(folder / "study.html", page(study, folder.resolve().name))
+    return write_text(folder / "study.html", page(study, folder.resolve().name, targets))
 
 
-def page(study: Study, name: str) -> str:
+@dataclass(frozen=True)
+class TargetSection:
+    """One target of a study: its figures, and the tables behind them."""
+
+    task: str
+    finding: str
+    table: StudyTable
+    columns: list[tuple[str, str, list[Markup]]]  # (title, name, an entry for each arm)
+    courses: list[tuple[str, int, list[course_figures.Moment | None]]]  # (arm, step, a moment of each measure)
+    ends: tuple[list[study_overview.End], Markup] | None
+    steps: list[line_chart.Panel]
+    learning: list[line_chart.Panel]
+    learned: tuple[list[str], list[list[str]]]
+    why: list[line_chart.Panel]
+    tradeoff: line_chart.Panel | None
+    key: list[line_chart.Curve]
+
+    @classmethod
+    def of(cls, study: Study, task: str) -> "TargetSection":
+        """Return the section of one target."""
+        table = StudyTable.of(study, task)
+        arms = [cell.arm for cell in table.cells]
+        courses = [course for course in study.courses if course.task == task]
+        compared = [comparison for comparison in study.comparisons if comparison.task == task]
+        curves = learning_curve.learning_curves(table.cells)
+        return cls(
+            task,
+            finding(table.cells, compared),
+            table,
+            _columns(table),
+            course_figures.table(arms, courses),
+            study_overview.ends(table.cells),
+            course_figures.over_steps(arms, courses),
+            learning_curve.panels(curves),
+            learning_curve.rows(curves),
+            analysis_figures.of_arms(arms, [look for look in study.looks if look.task == task]),
+            course_figures.against(arms, courses),
+            course_figures.key(arms),
+        )
+
+
+def sections(study: Study) -> list[TargetSection]:
+    """Return a section for each target."""
+    return [TargetSection.of(study, task) for task in dict.fromkeys(cell.task for cell in study.cells)]
+
+
+def page(study: Study, name: str, targets: Sequence[TargetSection]) -> str:
     """Return the page of one study."""
     return render(
         "study.html",
@@ -48,7 +95,7 @@ def page(study: Study, name: str) -> str:
         verdict=study_overview.verdict(study),
         lead=study_overview.lead(study),
         overview=study_overview.overview(study)[0],
-        targets=[_target(study, task) for task in _targets(study)],
+        targets=targets,
         predictions=[prediction_text(prediction) for prediction in study.predictions],
         figure=line_chart.inline,
         spread=spread,
@@ -57,59 +104,25 @@ def page(study: Study, name: str) -> str:
     )
 
 
-def files(study: Study) -> dict[str, str]:
+def files(targets: Sequence[TargetSection]) -> dict[str, str]:
     """Return the page's figures as SVG files of their own, {name: text}, for each target that has them.
 
     The names are `study-steps-TARGET.svg`, `study-examples-TARGET.svg`, `study-why-TARGET.svg` and `study-tradeoff-TARGET.svg`.
     """
     drawings = {}
-    for task in _targets(study):
-        figures = _target(study, task)
+    for target in targets:
         # A target may be a path, or several joined by " + ".
-        safe = "".join(c if c.isalnum() or c in "-_." else "-" for c in task.rstrip("/").rpartition("/")[2])
-        if figures["steps"]:
-            drawings[f"study-steps-{safe}.svg"] = line_chart.file(
-                f"{task}: over training", figures["steps"], figures["key"]
-            )
-        if figures["learning"]:
-            drawings[f"study-examples-{safe}.svg"] = line_chart.file(f"{task}: learning curve", figures["learning"])
-        if figures["why"]:
-            drawings[f"study-why-{safe}.svg"] = line_chart.file(f"{task}: why", figures["why"], figures["key"])
-        if figures["figure"]:
-            title = f"{task}: kept against learned"
-            drawings[f"study-tradeoff-{safe}.svg"] = line_chart.file(title, [figures["figure"]], figures["key"])
+        safe = "".join(c if c.isalnum() or c in "-_." else "-" for c in target.task.rstrip("/").rpartition("/")[2])
+        tradeoff = [target.tradeoff] if target.tradeoff else []
+        for name, title, panels, key in (
+            ("steps", "over training", target.steps, target.key),
+            ("examples", "learning curve", target.learning, ()),
+            ("why", "why", target.why, target.key),
+            ("tradeoff", "kept against learned", tradeoff, target.key),
+        ):
+            if panels:
+                drawings[f"study-{name}-{safe}.svg"] = line_chart.file(f"{target.task}: {title}", panels, key)
     return drawings
-
-
-def _targets(study: Study) -> list[str]:
-    return list(dict.fromkeys(cell.task for cell in study.cells))
-
-
-def _target(study: Study, task: str) -> dict[str, Any]:
-    """Return the figures and tables of one target, by the names that the template knows."""
-    made = StudyTable.of(study, task)
-    cells = made.cells
-    courses = [course for course in study.courses if course.task == task]
-    arms = [cell.arm for cell in cells]
-    compared = [comparison for comparison in study.comparisons if comparison.task == task]
-    return {
-        "task": task,
-        "finding": finding(cells, compared),
-        "columns": _columns(made),
-        "cells": list(enumerate(cells, 1)),
-        "level": cells[0].level,
-        "figure": course_figures.against(arms, courses),
-        "steps": course_figures.over_steps(arms, courses),
-        "why": analysis_figures.of_arms(arms, [look for look in study.looks if look.task == task]),
-        "table": course_figures.table(arms, courses),
-        "key": course_figures.key(arms),
-        "asked": made.answered,
-        "against": made.against,
-        "compared": (made.measures, made.tests),
-        "ends": study_overview.ends(cells),
-        "learning": learning_curve.panels(curves := learning_curve.learning_curves(cells)),
-        "learnt": learning_curve.rows(curves),
-    }
 
 
 def finding(cells: Sequence[Cell], compared: Sequence[Comparison]) -> str:
