@@ -16,8 +16,8 @@ class Row:
     encoder encodes; it decodes the rest. None is up to the first label. Rows of one step with an equal `group` belong together, such
     as a preference pair: they go through one forward. `media` says what stands behind placeholder tokens, such as an image's digest, by
     position. `targets`, where there are any, are the tokens to predict in the place of those that are read. `factors` multiply the token
-    loss of each position and nothing else: penalties and losses of other methods go by `weights`. `added_by` is the class
-    name of the method that added the row for a loss of its own (`Method.own_loss`); the step's loss leaves such a row out.
+    loss of each position and nothing else: penalties and losses of other methods go by `weights`. `added_by` is the number
+    of the method, among its stage's, that added the row for a loss of its own (`Method.own_loss`); the step's loss leaves such a row out.
     `example` is the task's example that the row was made of, with the template it is asked by, for methods that judge answers.
     `task_number` is that of the row's task among those of its stage; None where another method made the row.
     """
@@ -33,7 +33,7 @@ class Row:
     media: tuple[tuple[int, Hashable], ...] = ()
     targets: tuple[int, ...] = ()
     factors: tuple[float, ...] = ()
-    added_by: str | None = None
+    added_by: int | None = None
     # Not compared: it says nothing that the tokens do not, and its fields need not be hashable.
     example: Any = field(default=None, compare=False)
     task_number: int | None = None

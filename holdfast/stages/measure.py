@@ -303,5 +303,5 @@ def clear_points(folders: Sequence[Path]) -> None:
     """Remove the weights along the way; their scores are what is kept."""
     # Each may be as large as the model, and a curve may have dozens.
     for folder in folders:
-        for step in checkpoint.points(folder):
-            checkpoint.point(folder, step).unlink()
+        for step in checkpoint.snapshot_steps(folder):
+            checkpoint.snapshot_path(folder, step).unlink()

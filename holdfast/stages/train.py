@@ -238,7 +238,7 @@ class Train(Stage):
         key = ("rebuilt", folder, *((step,) if step == 0 else ()))
         pretrained, model, moving = inputs.loader.shared(key, lambda: self._rebuilt(inputs))
         if step:
-            checkpoint.read_into(moving, checkpoint.point(folder, step))
+            checkpoint.read_into(moving, checkpoint.snapshot_path(folder, step))
         return pretrained, model
 
     def _rebuilt(self, inputs: Inputs) -> tuple[Pretrained, PrefixModel, dict[str, nn.Parameter]]:

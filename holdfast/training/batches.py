@@ -38,8 +38,11 @@ class Stream:
 
     def sample(self, count: int) -> list[Row]:
         """Return the rows of the first `count` examples, for methods to prepare from."""
-        # In the order of the data, which no seed changes.
-        return numbered([self._rows(i, 0) for i in range(min(count, self.size))])
+        return numbered(self.first(count))
+
+    def first(self, count: int) -> list[list[Row]]:
+        """Return the rows of each of the first `count` examples, in the order of the data, which no seed changes."""
+        return [self._rows(i, 0) for i in range(min(count, self.size))]
 
     def _rows(self, index: int, epoch: int) -> list[Row]:
         rows = self.row(index, epoch)
@@ -75,7 +78,8 @@ class Mixture:
     def sample(self, count: int) -> list[Row]:
         """Return about `count` rows, equally many of each stream."""
         of_each = -(-count // len(self.streams))  # Rounded up, so that no stream is left out of a small sample.
-        return list(chain.from_iterable(stream.sample(of_each) for stream in self.streams))
+        # Numbered together: groups of two streams must not be taken for one.
+        return numbered(list(chain.from_iterable(stream.first(of_each) for stream in self.streams)))
 
 
 def numbered(groups: Sequence[Sequence[Row]]) -> list[Row]:
@@ -104,8 +108,8 @@ def through_methods(
         rows = method.batch(rows, context)
     added: list[Row] = []
     # In one order, however the methods are named: a sum's last bit depends on it.
-    for method, context in sorted(pairs, key=lambda pair: pair[0].adds_rows):
-        owner = type(method).__name__ if method.has_own_loss() else None
+    for number, (method, context) in sorted(enumerate(pairs), key=lambda item: item[1][0].adds_rows):
+        owner = number if method.has_own_loss() else None
         added += [replace(row, added_by=owner) for row in method.added_rows(rows, context)]
     return rows + added
 

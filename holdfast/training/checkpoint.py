@@ -141,17 +141,17 @@ def _step(path: Path) -> int | None:
     return int(match[1]) if match and path.is_dir() else None
 
 
-def point(folder: Path, step: int) -> Path:
-    """Return the path of the moving parameters that a stage keeps of one step along training (`Settings.curve`)."""
+def snapshot_path(folder: Path, step: int) -> Path:
+    """Return the path of the moving parameters that a stage keeps of one step along training (`TrainSettings.curve`)."""
     return folder / "points" / f"{step}.safetensors"
 
 
-def points(folder: Path) -> list[int]:
+def snapshot_steps(folder: Path) -> list[int]:
     """Return the steps whose parameters were kept, ascending."""
     return sorted(int(path.stem) for path in (folder / "points").glob("*.safetensors"))
 
 
-def found(folder: Path) -> list[Path]:
+def checkpoints(folder: Path) -> list[Path]:
     """Return the checkpoints of a stage, the newest first."""
     steps = {path: step for path in folder.glob("checkpoint-*") if (step := _step(path)) is not None}
     return sorted(steps, key=lambda path: -steps[path])

@@ -80,7 +80,7 @@ class Trainer:
                     # Before anything is written: a checkpoint with NaN in it would be resumed from again and again.
                     self._check_weights(step + 1)
                 if step + 1 in points:
-                    self._write(checkpoint.point(self.folder, step + 1))
+                    self._write(checkpoint.snapshot_path(self.folder, step + 1))
                 # Interrupted or not: a run that goes on from here would never look at these weights again.
                 if look_due:
                     self._check_best(step + 1, progress, log)
@@ -274,14 +274,13 @@ class Trainer:
         # Also for the loss: it may have the LM head still to run.
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._low):
             output = model(rows)
-            for name in dict.fromkeys(row.added_by for row in rows):
-                mine = [row for row in rows if row.added_by == name]
-                seen = output.of_rows([row.added_by == name for row in rows])
-                if name is None:
+            for owner in dict.fromkeys(row.added_by for row in rows):
+                mine = [row for row in rows if row.added_by == owner]
+                seen = output.of_rows([row.added_by == owner for row in rows])
+                if owner is None:
                     losses.append(self._task_loss(mine, seen, divisors))
                 else:
-                    method = next(method for method in self.methods if type(method).__name__ == name)
-                    losses.append(method.own_loss(self.model, mine, seen))
+                    losses.append(self.methods[owner].own_loss(self.model, mine, seen))
         return sum(losses[1:], losses[0])
 
     def _task_loss(self, rows: Sequence[Row], output: LabelLogits, divisors: Divisors) -> Tensor:
@@ -339,7 +338,7 @@ class Trainer:
         shapes = {name: parameter.shape for name, parameter in self._moving.items()}
         # Those that are whole, oldest first: a damaged one is not counted among those that are kept.
         self._checkpoints: list[Path] = []
-        for path in checkpoint.found(self.folder):
+        for path in checkpoint.checkpoints(self.folder):
             try:
                 saved = checkpoint.read(path, shapes)
             except checkpoint.Damaged as error:

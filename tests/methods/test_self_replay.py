@@ -86,7 +86,7 @@ def test_added_rows_enter_no_loss_but_its_own(tmp_path: Path) -> None:
     run = set_up(tmp_path, Full(), method())
     rows = batch(run)
     added = rows[4:]
-    assert {row.added_by for row in added} == {"SelfReplay"}
+    assert {row.added_by for row in added} == {1}
     assert all(row.prompt is None and row.weights[0] == 0 for row in added)
     assert total_weight(added) == pytest.approx(1.0)
     assert Divisors.of(rows, run.methods) == Divisors.of(rows[:4], run.methods)

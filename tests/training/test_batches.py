@@ -59,6 +59,17 @@ def test_a_mixture_deals_equal_parts_and_passes_through_each_stream_at_its_own_p
     assert {row.name for row in mixed.sample(4)} == {"short", "long"}
 
 
+def test_a_sample_of_several_streams_keeps_their_groups_apart() -> None:
+    """With numbers of their own, the first pair of each stream was one group of four rows, and methods that go by pairs found none."""
+    pairs = [
+        Stream(lambda i, _, first=first: [Row((first, i), (0.0, 1.0)), Row((first, i, 9), (0.0, 1.0, 1.0))], 6, 2)
+        for first in (0, 1)
+    ]
+    sample = Mixture(pairs, 4).sample(8)
+    assert [row.tokens[:2] for row in sample] == [(s, i) for s in (0, 1) for i in range(4) for _ in range(2)]
+    assert Counter(Counter(row.group for row in sample).values()) == {2: 8}
+
+
 def test_a_pass_is_put_in_order_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not at every step: at some millions of rows that alone takes a third of a second."""
     made: list[list[int]] = []

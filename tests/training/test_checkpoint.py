@@ -115,7 +115,7 @@ def test_of_a_damaged_checkpoint_the_one_before_is_taken(
     whole = trained(tmp_path / "whole", Method(), steps=12, save_every=2)
     with pytest.raises(Killed):
         trained(tmp_path / "killed", Stop(7), steps=12, save_every=2)
-    assert [path.name for path in checkpoint.found(tmp_path / "killed")] == ["checkpoint-6", "checkpoint-4"]
+    assert [path.name for path in checkpoint.checkpoints(tmp_path / "killed")] == ["checkpoint-6", "checkpoint-4"]
     damage(tmp_path / "killed" / "checkpoint-6")
     capsys.readouterr()
     torch.manual_seed(99)
@@ -123,7 +123,7 @@ def test_of_a_damaged_checkpoint_the_one_before_is_taken(
 
     class Look(Method):
         def after_step(self, model: Any) -> None:
-            steps.append([path.name for path in checkpoint.found(tmp_path / "killed")])
+            steps.append([path.name for path in checkpoint.checkpoints(tmp_path / "killed")])
 
     assert same(trained(tmp_path / "killed", Look(), steps=12, save_every=2), whole)
     assert "checkpoint-6 is damaged" in capsys.readouterr().err

@@ -278,10 +278,10 @@ def test_bf16_trains_to_nearly_the_losses_of_fp32(tmp_path: Path) -> None:
 
 def test_the_weights_kept_along_the_way_are_those_that_a_run_of_so_many_steps_ends_with(tmp_path: Path) -> None:
     tiny.trainer(tmp_path / "whole", Full(), steps=4, curve=2).train()
-    points = checkpoint.points(tmp_path / "whole")
+    points = checkpoint.snapshot_steps(tmp_path / "whole")
     assert points == [2, 4]
     for step in points:
         short = tiny.trainer(tmp_path / str(step), Full(), steps=step)
         short.train()
-        kept = load_file(checkpoint.point(tmp_path / "whole", step))
+        kept = load_file(checkpoint.snapshot_path(tmp_path / "whole", step))
         assert all(torch.equal(kept[name], p) for name, p in short.model.named_parameters()), step

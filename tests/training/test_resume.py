@@ -131,7 +131,7 @@ def test_there_is_always_one_whole_checkpoint(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(torch, "save", full_disk)
     with pytest.raises(OSError, match="No space left"):
         tiny.trainer(tmp_path, Full(), steps=9).train()
-    assert checkpoint.found(tmp_path) == [tmp_path / "checkpoint-3"]
+    assert checkpoint.checkpoints(tmp_path) == [tmp_path / "checkpoint-3"]
     monkeypatch.setattr(torch, "save", honest)
     tiny.trainer(tmp_path, Full(), steps=9).train()
     tiny.trainer(tmp_path / "plain", Full(), steps=9).train()

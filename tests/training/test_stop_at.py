@@ -61,4 +61,4 @@ def test_points_beyond_the_end_do_not_exist(tmp_path: Path) -> None:
     made, _ = stopping(tmp_path, [0.9], stop_at=0.5, curve=3, save_every=4)
     made.train()
     assert made.settings.points == [3, 5, 10]
-    assert checkpoint.points(tmp_path) == [3]
+    assert checkpoint.snapshot_steps(tmp_path) == [3]
