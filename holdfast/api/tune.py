@@ -31,7 +31,7 @@ from holdfast.results.visible import one_line
 from holdfast.stages import assemble
 from holdfast.stages.curate import Curate
 from holdfast.stages.loader import Loader
-from holdfast.stages.measure import clear_points, explain, measure, measure_untrained, prompt_owners
+from holdfast.stages.measure import delete_snapshots, explain, measure, measure_untrained, prompt_owners
 from holdfast.stages.stage import dependencies, exclusive, execute, folder_of
 from holdfast.tasks.error_list import short_repr
 from holdfast.tasks.task import SHOTS
@@ -141,7 +141,7 @@ def tune(
         # The points go last: a run that is killed before its scores stand measures them again.
         if processes().is_main_process:
             _write_run(folder, root, plan, outputs)
-            clear_points(trained)
+            delete_snapshots(trained)
     return Run(folder)
 
 

@@ -13,7 +13,7 @@ from holdfast.inference.language_model import Origin
 from holdfast.inference.model import Model
 from holdfast.inference.vllm_engine import NO_RANKS, OTHERWISE, PRECISION, VllmEngine
 from holdfast.models import resolve
-from holdfast.prefix.attached import of
+from holdfast.prefix.attached import as_attached
 from holdfast.results.run_folder import RunFolder
 
 SPARE = 2  # Positions that vLLM keeps for the token that it writes, and for one that is only predicted.
@@ -30,7 +30,7 @@ class VllmModel(Model):
     def engine(self) -> Engine:
         """The engine on vLLM, with whatever `decode` puts around it."""
         size = self.pretrained.model.get_output_embeddings().weight.shape[0]
-        engine: Engine = VllmEngine(self.llm, size, of(self.prompt).vectors, self.embed)
+        engine: Engine = VllmEngine(self.llm, size, as_attached(self.prompt).vectors, self.embed)
         return engine if self.decode is None else self.decode(engine)
 
     @property
@@ -79,7 +79,7 @@ def on_vllm(loaded: Model, argument: str, base: str | None, *, trust_remote_code
     """
     from vllm import LLM
 
-    pretrained, attached = loaded.pretrained, of(loaded.prompt)
+    pretrained, attached = loaded.pretrained, as_attached(loaded.prompt)
     if not pretrained.architecture.one_sequence:
         raise ValueError(f"{argument}: has an encoder, which vLLM is not asked for here; {OTHERWISE}")
     if attached.layers or attached.updates:

@@ -14,7 +14,7 @@ from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 from holdfast.models.architecture import architecture_of
 from holdfast.models.describe import decoder_start
 from holdfast.prefix import reference
-from holdfast.prefix.attached import Prompt, of
+from holdfast.prefix.attached import Prompt, as_attached
 from holdfast.prefix.cache import Prefix, RowCache, agrees, embed, random_tokens
 from holdfast.prefix.encoder_decoder import Encoded, decode, encode
 from holdfast.row import Row
@@ -65,7 +65,7 @@ def start(model: Any, inputs: Sequence[Sequence[int]], prompt: Prompt | None, ro
 
     `room` is the number of tokens that an answer can have beside its first.
     """
-    encoded = encode(model, inputs, [of(prompt).vectors] * len(inputs))
+    encoded = encode(model, inputs, [as_attached(prompt).vectors] * len(inputs))
     cache = Prefix().open(len(inputs), room + 1)
     begun = Answers(model, encoded, cache, EncoderDecoderCache(cache, DynamicCache()))
     return begun, begun.advance(encoded.mask.new_full((len(inputs),), decoder_start(model)))

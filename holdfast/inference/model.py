@@ -16,7 +16,7 @@ from holdfast.inference.scoring import LogLikelihood
 from holdfast.inference.stopping import Stops
 from holdfast.inference.transformers_engine import TransformersEngine
 from holdfast.models.loading import Pretrained
-from holdfast.prefix.attached import Prompt, of
+from holdfast.prefix.attached import Prompt, as_attached
 from holdfast.row import Row
 from holdfast.tasks.tokenization import encode_pairs, encode_prompt
 
@@ -246,7 +246,7 @@ class Model:
 
     def _rows(self, context: str, continuations: Sequence[str]) -> list[Row]:
         """Return the rows that score continuations of one context."""
-        tokenizer, soft = self.pretrained.tokenizer, 0 if of(self.prompt).soft else None
+        tokenizer, soft = self.pretrained.tokenizer, 0 if as_attached(self.prompt).soft else None
         architecture = self.pretrained.architecture
         rows = encode_pairs(
             tokenizer, context, continuations, max_length=self.room, prompt=soft, layout=architecture.layout

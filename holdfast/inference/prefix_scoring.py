@@ -16,7 +16,7 @@ from torch.nn import functional
 from holdfast.models.architecture import architecture_of
 from holdfast.models.describe import max_length
 from holdfast.prefix import encoder_decoder, reference
-from holdfast.prefix.attached import Prompt, of, updated
+from holdfast.prefix.attached import Prompt, as_attached, updated
 from holdfast.prefix.attention import masks
 from holdfast.prefix.cache import Prefix, agrees, embed, prefill, random_tokens, shares, step
 from holdfast.prefix.grouping import families
@@ -97,7 +97,7 @@ def predict(
     groups: dict[int | None, list[_Line]] = {}
     number = 0
     for row, key in zip(rows, sharing_keys(rows), strict=True):
-        prompt = of(None if row.prompt is None else prompts[row.prompt])
+        prompt = as_attached(None if row.prompt is None else prompts[row.prompt])
         line = _Line(row, number, label_places(row, prompt.soft), key)
         if line.places:
             _check(model, line, len(prompt))
@@ -111,7 +111,7 @@ def predict(
         # A mask of our making replaces the model's own (its sliding window, say): only up to this depth may rows be packed.
         within = reach_of_depth(model, deep_tree_and_alone, soft + max(len(line.tokens) for line in lines))
         if within or shares(model):
-            with updated(model, of(None if prompt is None else prompts[prompt])):
+            with updated(model, as_attached(None if prompt is None else prompts[prompt])):
                 alone = yield from _behind(
                     model, None if prompt is None else prompts[prompt], lines, batch_tokens, within
                 )

@@ -22,7 +22,7 @@ from holdfast.inference.scoring import LogLikelihood
 from holdfast.inference.stopping import Stops
 from holdfast.models.architecture import architecture_of
 from holdfast.models.describe import max_length
-from holdfast.prefix.attached import Attached, Prompt, of, updated
+from holdfast.prefix.attached import Attached, Prompt, as_attached, updated
 from holdfast.prefix.cache import Prefix, inference, prefill, shares
 from holdfast.prefix.grouping import families
 from holdfast.prefix.reach import crosses, pads, together
@@ -53,7 +53,7 @@ class TransformersEngine:
     @contextmanager
     def running(self) -> Iterator[None]:
         """Compute without gradients within the context, low-rank updates attached; a computed prefix is forgotten at its end."""
-        with inference(self.model), updated(self.model, of(self.prompt)):
+        with inference(self.model), updated(self.model, as_attached(self.prompt)):
             try:
                 yield
             finally:
@@ -77,13 +77,13 @@ class TransformersEngine:
             ValueError: a prompt has no tokens or does not fit; or the model can't continue behind the attached prompt.
         """
         self._check(prompts, limit)
-        budget, soft = self.batch_tokens // width, len(of(self.prompt))
+        budget, soft = self.batch_tokens // width, len(as_attached(self.prompt))
         if shares(self.model):
             return self._families(prompts, limit, budget)
         if encoder_decoder_batch.writes(self.model):
-            chosen = encoder_decoder_batch.batches(prompts, of(self.prompt).soft, limit, budget)
+            chosen = encoder_decoder_batch.batches(prompts, as_attached(self.prompt).soft, limit, budget)
             return (PromptBatch(part) for part in chosen)
-        if of(self.prompt).layers:
+        if as_attached(self.prompt).layers:
             raise ValueError(
                 f"{type(self.model).__name__} shares no keys and values, so it cannot continue behind a deep prefix"
             )
@@ -91,7 +91,9 @@ class TransformersEngine:
 
     def start(self, batch: PromptBatch, room: int) -> tuple[Continuation, Tensor]:
         """Read a batch of prompts; return its continuation, with room for so many tokens, and the logits `[B, V]` behind each."""
-        turns = crosses(self.model, len(of(self.prompt)) + batch.shared, self._end(max(map(len, batch.prompts)), room))
+        turns = crosses(
+            self.model, len(as_attached(self.prompt)) + batch.shared, self._end(max(map(len, batch.prompts)), room)
+        )
         # Where positions turn, keys of the prefix would be those of a shorter text than the one that is written.
         if shares(self.model) and not turns:
             shared = batch.prompts[0][: batch.shared]
@@ -110,7 +112,7 @@ class TransformersEngine:
                 f"{type(self.model).__name__} is made to write a certain first or last token, which only greedy and beam search of this "
                 "model alone do; leave the temperature at 0"
             )
-        attached = of(self.prompt)
+        attached = as_attached(self.prompt)
         # Without its updates, which `running` has attached already: they would count twice.
         plain = None if self.prompt is None else Attached(attached.vectors, attached.layers)
         begun = RecomputedBatch(self.model, plain, list(batch.prompts), [[] for _ in batch.prompts])
@@ -124,7 +126,7 @@ class TransformersEngine:
             return None
         batches = self.batches(prompts, sampling.max_new_tokens, sampling.width)
         parts = (batch.prompts for batch in batches)
-        return transformers_generate.generate(self.model, parts, of(self.prompt), stops, sampling)
+        return transformers_generate.generate(self.model, parts, as_attached(self.prompt), stops, sampling)
 
     @property
     def _prompts(self) -> tuple[Prompt, ...]:
@@ -135,14 +137,18 @@ class TransformersEngine:
 
     def _end(self, length: int, room: int) -> int:
         """Return the positions of a prompt's last forward, with so many new tokens read."""
-        return len(of(self.prompt)) + length + room
+        return len(as_attached(self.prompt)) + length + room
 
     def _together(self, prefix: int, longest: int, limit: int) -> bool:
         """Return True where rows share the memory of the prefix: `prefix` positions of the attached prompt and of shared tokens."""
-        return prefix > 0 and together(self.model, len(of(self.prompt)) + longest + limit)
+        return prefix > 0 and together(self.model, len(as_attached(self.prompt)) + longest + limit)
 
     def _check(self, prompts: Sequence[Sequence[int]], limit: int) -> None:
-        most, soft, positions = max_length(self.model), len(of(self.prompt)), architecture_of(self.model).positions
+        most, soft, positions = (
+            max_length(self.model),
+            len(as_attached(self.prompt)),
+            architecture_of(self.model).positions,
+        )
         for number, tokens in enumerate(prompts, 1):
             if not tokens:
                 raise ValueError(
@@ -156,7 +162,7 @@ class TransformersEngine:
 
     def _families(self, prompts: Sequence[tuple[int, ...]], limit: int, budget: int) -> Iterator[PromptBatch]:
         """Yield prompts family by family, in batches within the budget."""
-        soft = len(of(self.prompt))
+        soft = len(as_attached(self.prompt))
         # The token that predicts a first new one stays out of what is shared, so that each row has one of its own.
         for family in families([tokens[:-1] for tokens in prompts]):
             # Where positions turn behind the common beginning, a text goes by itself, and behind as much of itself as can be.
@@ -176,7 +182,7 @@ class TransformersEngine:
     ) -> Iterator[list[tuple[int, ...]]]:
         """Yield prompts by length, longest first, in batches within the budget; `held_once` positions are there once for all rows."""
         prompts = sorted(prompts, key=len, reverse=True)
-        soft = len(of(self.prompt))
+        soft = len(as_attached(self.prompt))
         begin = 0
         for end in range(1, len(prompts) + 1):
             longest = soft + len(prompts[begin]) + limit

@@ -11,7 +11,7 @@ from torch import Tensor
 from holdfast.methods.base import Context, Method, ParameterGroup
 from holdfast.models import side_network
 from holdfast.models.side_network import SideShape
-from holdfast.prefix.attached import of, recomputed
+from holdfast.prefix.attached import as_attached, recomputed
 from holdfast.prefix.model import capability, capability_now
 from holdfast.row import Row
 
@@ -66,7 +66,7 @@ class Levi(Method):
         """
         if not context.pretrained.architecture.one_sequence:
             raise ValueError("levi: a model with an encoder is not supported; use a decoder-only model")
-        if any(of(prompt()).deep for prompt in context.model.prompts):
+        if any(as_attached(prompt()).deep for prompt in context.model.prompts):
             raise ValueError(
                 "levi: a deep prefix has no keys for the blocks beside the model; use a soft prompt (promot+levi)"
             )

@@ -22,7 +22,7 @@ from holdfast.results.scores import Output
 from holdfast.results.summary import Summary
 from holdfast.tasks import sources
 from holdfast.tasks.task import Task
-from holdfast.tasks.templates import behind, choose_demonstrations, question
+from holdfast.tasks.templates import choose_demonstrations, prompt_for_text, question
 
 PLAIN = "plain text"
 MOST_TASKS, MOST_SHOTS = 8, 4  # whose examples are offered; demonstrations that can be chosen
@@ -91,7 +91,7 @@ class Bench:
         shown = choose_demonstrations(
             known.template, others, min(shots, len(others)), mode="first", seed=0, index=0, exclude=None
         )
-        return behind(known.template, text, shown, first.pretrained.tokenizer)
+        return prompt_for_text(known.template, text, shown, first.pretrained.tokenizer)
 
     def ask(self, prompt: str, task: str, new: int) -> Iterator[Reply]:
         """Yield each model's greedy answer to a prompt of `prompt`, up to the task's stop strings or `new` tokens."""

@@ -51,7 +51,7 @@ Prompt: TypeAlias = Tensor | Attached
 """What callers give: a soft prompt's vectors [P, D] alone will do."""
 
 
-def of(prompt: Prompt | None) -> Attached:
+def as_attached(prompt: Prompt | None) -> Attached:
     """Return a prompt in the form `Attached`; None becomes an empty one."""
     return prompt if isinstance(prompt, Attached) else Attached(prompt)
 
@@ -88,7 +88,7 @@ def constant(prompts: Sequence[Attached]) -> Cache:
     Gradients pass. Where there is one more prompt than the rows at hand have, the mask has to hide it.
     """
     deep = [prompt.layers for prompt in prompts if prompt.layers]
-    # Every row's queries run over the keys of all prompts side by side: `masks.behind` lets each see those of its prompt.
+    # Every row's queries run over the keys of all prompts side by side: `masks.with_prefixes` lets each see those of its prompt.
     joined = [
         tuple(torch.cat([states[part] for states in layer], -2) for part in (0, 1)) for layer in zip(*deep, strict=True)
     ]
@@ -122,9 +122,9 @@ def by_updates(rows: Sequence[Row], prompts: Sequence[Prompt]) -> list[tuple[Att
     # A low-rank update changes the weights of a whole forward, so that one forward holds only rows with the same update.
     groups: dict[int, list[int]] = {}
     for number, row in enumerate(rows):
-        updating = row.prompt is not None and of(prompts[row.prompt]).updates
+        updating = row.prompt is not None and as_attached(prompts[row.prompt]).updates
         groups.setdefault(row.prompt if updating else -1, []).append(number)  # pyright: ignore[reportArgumentType]
-    return [(of(None if owner < 0 else prompts[owner]), numbers) for owner, numbers in groups.items()]
+    return [(as_attached(None if owner < 0 else prompts[owner]), numbers) for owner, numbers in groups.items()]
 
 
 def in_order(rows: Sequence[Row], groups: Sequence[Sequence[int]], parts: Sequence[Tensor]) -> Tensor:

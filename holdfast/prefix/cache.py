@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
 from holdfast.models import describe
-from holdfast.prefix.attached import KeysValues, Prompt, of
+from holdfast.prefix.attached import KeysValues, Prompt, as_attached
 from holdfast.prefix.attention.shared_prefix_attention import attention_together
 from holdfast.prefix.packed import head_at
 
@@ -129,7 +129,7 @@ def prefill(model: Any, prompt: Prompt | None, tokens: Sequence[int]) -> Prefix:
     Raises:
         TypeError: the model keeps something else than keys and values (a recurrent state), which cannot be shared so.
     """
-    attached = of(prompt)
+    attached = as_attached(prompt)
     deep, size = attached.deep, attached.soft + len(tokens)
     if size == 0:
         return Prefix(deep, attached.layers)
@@ -243,7 +243,6 @@ def shares(model: Any) -> bool:
 def agrees(model: Any, attempt: Callable[..., tuple[Tensor, Tensor]], *arguments: int, refused: bool = False) -> bool:
     """Return True where two computations of logits `[N, V]` agree on this model; tried once for each attention implementation.
 
-    Their root mean square difference, as a share of the logits' spread, is compared with the root of the precision's epsilon.
     What the model refuses does not agree, or counts as `refused`.
     """
     key = attempt.__name__, arguments, str(getattr(model.config, "_attn_implementation", None))
@@ -257,10 +256,21 @@ def agrees(model: Any, attempt: Callable[..., tuple[Tensor, Tensor]], *arguments
         except REFUSALS:
             seen[key] = refused
         else:
-            difference = (first.float() - second.float()).pow(2).mean().sqrt() / first.float().std()
-            # Rounding makes a few epsilons, a wrong mask or position makes about 1: the bound is the geometric mean of the two.
-            seen[key] = float(difference) < describe.epsilon(model) ** 0.5
+            seen[key] = difference(first, second) < bound(model)
     return seen[key]
+
+
+def difference(first: Tensor, second: Tensor) -> float:
+    """Return the root mean square difference of two computations of logits `[N, V]`, as a share of the logits' spread."""
+    first, second = first.float(), second.float()
+    return float((first - second).pow(2).mean().sqrt() / first.std())
+
+
+def bound(model: Any) -> float:
+    """Return the difference below which two computations on this model agree."""
+    # Rounding makes a few epsilons, a mask or position that is not obeyed makes about 1: the geometric mean of the two separates them
+    # with the same margin on both sides.
+    return describe.epsilon(model) ** 0.5
 
 
 def unrounded(model: Any) -> torch.autocast:

@@ -17,7 +17,7 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from holdfast.models.describe import decoder_start
 from holdfast.prefix import reference
-from holdfast.prefix.attached import Prompt, by_updates, in_order, of, updated
+from holdfast.prefix.attached import Prompt, as_attached, by_updates, in_order, updated
 from holdfast.prefix.cache import embed, random_tokens
 from holdfast.prefix.packed import head_at, seen_by_head
 from holdfast.prefix.packing import label_places
@@ -87,7 +87,7 @@ def decode(model: Any, encoded: Encoded, tokens: Tensor, **cache: Any) -> Tensor
 
 
 def _computed(model: Any, rows: Sequence[Row], prompts: Sequence[Prompt], compute: Compute) -> Tensor:
-    lengths = [of(prompt).soft for prompt in prompts]
+    lengths = [as_attached(prompt).soft for prompt in prompts]
     owners: dict[Source, list[int]] = {}
     for number, row in enumerate(rows):
         if label_places(row, 0 if row.prompt is None else lengths[row.prompt]):
@@ -96,7 +96,7 @@ def _computed(model: Any, rows: Sequence[Row], prompts: Sequence[Prompt], comput
     picked: dict[int, Tensor] = {}
     for sources in _alike(rows, owners, lengths):
         members = list(chain.from_iterable(owners[source] for source in sources))
-        vectors = [None if prompt is None else of(prompts[prompt]).vectors for prompt, _ in sources]
+        vectors = [None if prompt is None else as_attached(prompts[prompt]).vectors for prompt, _ in sources]
         inputs = [rows[owners[source][0]] for source in sources]
         encoded = encode(model, [row.tokens[: row.boundary] for row in inputs], vectors)
         # Each row's decoder reads its input's states: an input with several answers is encoded once and repeated here.

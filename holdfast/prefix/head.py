@@ -19,7 +19,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers.modeling_outputs import BaseModelOutputWithPast
 
 from holdfast.models.architecture import architecture_of
-from holdfast.prefix.attached import Prompt, of
+from holdfast.prefix.attached import Prompt, as_attached
 from holdfast.prefix.cache import agrees, random_tokens
 from holdfast.prefix.packed import seen_by_head
 
@@ -118,7 +118,7 @@ def separable(model: Any, prompts: Sequence[Prompt] = ()) -> bool:
     """
     head = model.get_output_embeddings()
     # A prompt's update of the head is there during the rows' forward only.
-    updates = chain.from_iterable(of(prompt).updates for prompt in prompts)
+    updates = chain.from_iterable(as_attached(prompt).updates for prompt in prompts)
     if any(model.get_submodule(name) is head for name in updates):
         return False
     return agrees(model, _with_and_without_body)

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from holdfast.models import describe
 from holdfast.models.architecture import architecture_of
 from holdfast.prefix import encoder_decoder, packed, reference
-from holdfast.prefix.attached import Attached, Prompt, detached, in_order, of, recomputed
-from holdfast.prefix.cache import REFUSALS, agrees, embed, layers_of, random_tokens, unrounded
+from holdfast.prefix.attached import Attached, Prompt, as_attached, detached, in_order, recomputed
+from holdfast.prefix.cache import REFUSALS, agrees, bound, difference, embed, layers_of, random_tokens, unrounded
 from holdfast.prefix.head import LabelLogits, labels_at_once, separable
 from holdfast.prefix.packed import MULTIPLE
 from holdfast.prefix.packing import label_tensors, pack
@@ -54,7 +54,7 @@ class PrefixModel(nn.Module):
         prompts: list[Prompt] = [prompt() for prompt in self.prompts]
         depths = self._depths(rows, [len(prompt) for prompt in prompts])
         labels, weights, row = (tensor.to(self.model.device) for tensor in label_tensors(rows))
-        deep = any(of(prompt).deep for prompt in prompts)
+        deep = any(as_attached(prompt).deep for prompt in prompts)
         whole = len(labels) <= labels_at_once(self.model) or not separable(self.model, prompts)
         within = self._packs_up_to(max(depths), deep)
         # Each row by its own length: one that is too long goes alone, and leaves the others packed.
@@ -75,8 +75,8 @@ class PrefixModel(nn.Module):
         if not architecture_of(self.model).one_sequence:
             compute = encoder_decoder.label_logits if whole else encoder_decoder.label_states
             return compute(self.model, rows, prompts)
-        layers = sum(of(prompt).deep for prompt in prompts)
-        wanted = layers + sum(of(prompt).soft for prompt in prompts) + sum(len(row.tokens) for row in rows)
+        layers = sum(as_attached(prompt).deep for prompt in prompts)
+        wanted = layers + sum(as_attached(prompt).soft for prompt in prompts) + sum(len(row.tokens) for row in rows)
         if self.budget is not None:
             wanted = min(wanted, layers + self.budget)
         places = reach(self.model, many_and_alone, wanted, layers > 0)
@@ -201,8 +201,8 @@ def _probe(model: Any, deep: bool) -> Capability:
     try:
         with unrounded(model):
             prompt = Attached(layers=layers_of(model, vectors)) if deep else vectors
-            alone = reference.label_logits(model, rows, [prompt]).float()
-            side_by_side = packed.label_logits(model, rows, [prompt]).float()
+            alone = reference.label_logits(model, rows, [prompt])
+            side_by_side = packed.label_logits(model, rows, [prompt])
     except torch.OutOfMemoryError:
         raise  # says nothing about the model, and is a RuntimeError, which the next line would take for a refusal
     except REFUSALS as error:
@@ -210,13 +210,8 @@ def _probe(model: Any, deep: bool) -> Capability:
     finally:
         for module, mode in training.items():
             module.training = mode
-    difference = float((alone - side_by_side).pow(2).mean().sqrt() / alone.std())
-    # Rounding makes a difference of about an epsilon, a mask or position that is not obeyed one of about 1: the geometric
-    # mean of the two separates them with the same margin on both sides.
-    bound = describe.epsilon(model) ** 0.5
-    return Capability(
-        difference < bound, f"packed rows differ by {difference:.1g} of the logits' spread (bound {bound:.1g})"
-    )
+    off, most = difference(alone, side_by_side), bound(model)
+    return Capability(off < most, f"packed rows differ by {off:.1g} of the logits' spread (bound {most:.1g})")
 
 
 def _random_rows(model: Any, lengths: Sequence[int], *, first: bool) -> tuple[list[Row], Tensor]:

@@ -12,7 +12,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from holdfast.prefix.attached import Attached, Prompt, by_updates, check_not_recomputed, constant, in_order, of, updated
+from holdfast.prefix.attached import (
+    Attached,
+    Prompt,
+    as_attached,
+    by_updates,
+    check_not_recomputed,
+    constant,
+    in_order,
+    updated,
+)
 from holdfast.prefix.attention import masks
 from holdfast.prefix.attention.tree_attention import Paths, attention_by_path, of_row
 from holdfast.prefix.packing import Packed, pack
@@ -48,7 +57,7 @@ def label_logits(
         ValueError: a row predicts its first token from nothing.
     """
     width = model.get_input_embeddings().weight.shape[1]
-    lengths = [of(prompt).soft for prompt in prompts]
+    lengths = [as_attached(prompt).soft for prompt in prompts]
     read = read or forward
     groups, parts = by_updates(rows, prompts), []
     for prompt, numbers in groups:
@@ -65,7 +74,7 @@ def label_logits(
 
 def forward(model: Any, packed: Packed, prompts: Sequence[Prompt], paths: Paths | None = None) -> Tensor:
     """Return the logits [N, V] at the labels of packed rows, behind what is attached to them."""
-    inputs = _inputs(model, packed, [of(prompt) for prompt in prompts], paths)
+    inputs = _inputs(model, packed, [as_attached(prompt) for prompt in prompts], paths)
     with head_at(model, packed.label_index) as applied, _attention(model, paths):
         logits = model(**inputs).logits.flatten(0, 1)
     return logits if applied else logits[packed.label_index]
@@ -73,7 +82,7 @@ def forward(model: Any, packed: Packed, prompts: Sequence[Prompt], paths: Paths 
 
 def states(model: Any, packed: Packed, prompts: Sequence[Prompt], paths: Paths | None = None) -> Tensor:
     """Return the hidden states [N, D] before the LM head at the labels of packed rows, behind what is attached to them."""
-    inputs = _inputs(model, packed, [of(prompt) for prompt in prompts], paths)
+    inputs = _inputs(model, packed, [as_attached(prompt) for prompt in prompts], paths)
     with seen_by_head(model) as seen, _attention(model, paths):
         model(**inputs)
     return seen[0][packed.label_index.to(seen[0].device)]
@@ -105,7 +114,7 @@ def _inputs(model: Any, packed: Packed, prompts: Sequence[Attached], paths: Path
     mask = masks.for_attention("eager" if attention == "flex_attention" else attention, packed.end, inputs.dtype)
     return {
         "inputs_embeds": inputs,
-        "attention_mask": masks.behind(mask, packed.prompt, deep),
+        "attention_mask": masks.with_prefixes(mask, packed.prompt, deep),
         "position_ids": positions + positions.new_tensor([*deep, 0])[packed.prompt],  # -1, no prompt, is the last: 0
         "past_key_values": constant(prompts),
         "use_cache": True,

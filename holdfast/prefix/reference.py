@@ -14,7 +14,7 @@ from torch import Tensor
 
 from holdfast.models.architecture import architecture_of
 from holdfast.models.describe import decoder_start
-from holdfast.prefix.attached import Attached, Prompt, check_not_recomputed, constant, of, updated
+from holdfast.prefix.attached import Attached, Prompt, as_attached, check_not_recomputed, constant, updated
 from holdfast.prefix.cache import takes
 from holdfast.prefix.packed import head_at, seen_by_head
 from holdfast.prefix.packing import label_places
@@ -49,7 +49,7 @@ def _computed(model: Any, rows: Sequence[Row], prompts: Sequence[Prompt], before
     # Rows of equal shape go through in one forward, unpadded: no mask is needed, hence none can be wrong.
     groups: dict[tuple[int | None, int, int], list[int]] = defaultdict(list)
     for number, row in enumerate(rows):
-        places = label_places(row, 0 if row.prompt is None else of(prompts[row.prompt]).soft)
+        places = label_places(row, 0 if row.prompt is None else as_attached(prompts[row.prompt]).soft)
         if places:
             # What nothing is predicted from is left out: the last label, and what follows it.
             length = places[-1] if architecture.one_sequence else len(row.tokens)
@@ -59,7 +59,7 @@ def _computed(model: Any, rows: Sequence[Row], prompts: Sequence[Prompt], before
         tokens = torch.tensor(
             [rows[number].tokens[:length] for number in members], dtype=torch.long, device=model.device
         )
-        attached = of(None if prompt is None else prompts[prompt])
+        attached = as_attached(None if prompt is None else prompts[prompt])
         # The place that predicts a token: the one before it, behind the soft prompt; the decoder's own start token, where there is one.
         size, before = length - first, -first
         if architecture.one_sequence:

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from holdfast.prefix.attached import Attached, of
+from holdfast.prefix.attached import Attached, as_attached
 from holdfast.prompts.peft_files import write_config
 
 KIND = "JOINED"
@@ -26,7 +26,7 @@ class Joined(nn.Module):
 
     def forward(self) -> Attached:
         """Return the parts' vectors, layers and updates as one prompt; no two parts have the same."""
-        attached = [of(part()) for part in self.parts]
+        attached = [as_attached(part()) for part in self.parts]
         vectors = [part.vectors for part in attached if part.vectors is not None]
         layers = [part.layers for part in attached if part.layers]
         updates = [part.updates for part in attached if part.updates]

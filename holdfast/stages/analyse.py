@@ -191,11 +191,3 @@ def check_known(names: Sequence[str]) -> None:
     """Refuse, before anything is trained, an analysis that does not exist."""
     for name in names:
         find(name)
-
-
-def read(folders: Sequence[Path]) -> list[Mapping[str, Any]]:
-    """Return the records of finished analyses."""
-    records: list[Mapping[str, Any]] = []
-    for folder in folders:
-        records += map(json.loads, RunFolder(folder).analysis_file.read_text(encoding="utf-8").splitlines())
-    return records

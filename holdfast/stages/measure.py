@@ -11,7 +11,6 @@ from holdfast.decoding.base import Decoding
 from holdfast.models.precision import FP32, Loading
 from holdfast.results.run_folder import RunFolder
 from holdfast.results.scores import Output, Streamed
-from holdfast.stages import analyse
 from holdfast.stages.analyse import Analyse
 from holdfast.stages.edit_model import EditModel
 from holdfast.stages.evaluate import Evaluate, LabelMass
@@ -295,11 +294,11 @@ def explain(
     folders = [execute(replace(first, name=f"analyse-step-{step}", step=step), root, loader) for step in steps]
     if not processes().is_main_process:
         return
-    records = analyse.read(folders)
-    write_text(RunFolder(out).analysis_file, "".join(json.dumps(record) + "\n" for record in records))
+    findings = [RunFolder(folder).analysis_file.read_text(encoding="utf-8") for folder in folders]
+    write_text(RunFolder(out).analysis_file, "".join(findings))
 
 
-def clear_points(folders: Sequence[Path]) -> None:
+def delete_snapshots(folders: Sequence[Path]) -> None:
     """Remove the weights along the way; their scores are what is kept."""
     # Each may be as large as the model, and a curve may have dozens.
     for folder in folders:

@@ -77,7 +77,9 @@ def question(template: Template, example: Example) -> str:
     return fill((example.template or template).input, example.fields)
 
 
-def behind(template: Template, text: str, demonstrations: Sequence[Example] = (), tokenizer: Any = None) -> str:
+def prompt_for_text(
+    template: Template, text: str, demonstrations: Sequence[Example] = (), tokenizer: Any = None
+) -> str:
     """Return the prompt of a question that is a text already, behind demonstrations: what `render` makes of an example with this question.
 
     Raises:

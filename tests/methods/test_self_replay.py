@@ -41,9 +41,10 @@ def set_up(folder: Path, *methods: Method) -> Trainer:
     return run
 
 
-def batch(run: Trainer, number: int = -1) -> list[Row]:
-    """The task's rows with those that a method adds."""
-    return through_methods(tiny.rows(4), [run.methods[number]], [run._contexts[number]])
+def batch(run: Trainer, *numbers: int) -> list[Row]:
+    """The task's rows with those that methods add: all, or the ones with these numbers."""
+    chosen = numbers or range(len(run.methods))
+    return through_methods(tiny.rows(4), [run.methods[i] for i in chosen], [run._contexts[i] for i in chosen])
 
 
 def test_texts_come_from_the_starting_model_by_the_seed_alone(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def blocks(end: Tensor, block: int = 128) -> BlockMask:
     return create_block_mask(sees, rows, None, length, length, device=str(end.device), BLOCK_SIZE=block)
 
 
-def behind(mask: Tensor, prompt: Tensor, lengths: Sequence[int]) -> Tensor:
+def with_prefixes(mask: Tensor, prompt: Tensor, lengths: Sequence[int]) -> Tensor:
     """Extend the mask [R, 1, S, S] of rows by the columns of their deep prefixes: [R, 1, S, Q + S].
 
     The Q columns in front are those of all prefixes, so many `lengths` of each; a place sees those of its own `prompt` [R, S].
