@@ -71,7 +71,7 @@ def _metadata(run: Folder, summary: Summary) -> dict[str, Any]:
     # A hub refuses a card whose base_model is no id; a relative path such as runs/a looks like one, so the disk is asked too.
     if HUB_ID.fullmatch(run.base_model) and not Path(run.base_model).exists():
         metadata["base_model"] = run.base_model
-    metadata["tags"] = ["holdfast", *filter(None, [run.one.recipe])]
+    metadata["tags"] = ["holdfast", *filter(None, [run.circumstances.recipe])]
     results = []
     for line in [*summary.first_metric("target"), *summary.first_metric("general")]:
         pairs = [("base", line.base), *((STATE[state], score) for state, score in line.tuned.items())]
@@ -94,7 +94,7 @@ def _metadata(run: Folder, summary: Summary) -> dict[str, Any]:
 
 def _trained(run: Folder, summary: Summary) -> str:
     """Return the list of circumstances: base model, recipe, targets, pieces, seed and versions, those that are known."""
-    circumstances = run.one
+    circumstances = run.circumstances
     targets = list(dict.fromkeys(_code(line.task) for line in summary.first_metric("target")))
     rows = [
         ("Base model", _code(run.base_model) if run.base_model else ""),
@@ -114,7 +114,7 @@ def _pieces(run: Folder) -> list[str]:
     own = _own_adapter(run)
     kinds = KINDS | ({"adapter": own} if own else {})
     pieces = [f"{kinds[piece]} (`{piece}/`)" for piece in run.pieces if piece in kinds]
-    return pieces + [f"{PROMPTS.get(run.kind(path), 'a prompt')} ({_code(path + '/')})" for path in run.prompts]
+    return pieces + [f"{PROMPTS.get(run.adapter_type(path), 'a prompt')} ({_code(path + '/')})" for path in run.prompts]
 
 
 def _table(summary: Summary) -> str:
@@ -157,7 +157,7 @@ def _loading(run: Folder, architecture: LoadedAs, repo: str | None) -> str:
         f"tokenizer = AutoTokenizer.from_pretrained({_quoted(start)})",
         f"model = {architecture.auto_class}.from_pretrained({_quoted(start)})",
     ]
-    joined = "prompt" in has and run.kind(run.prompts[0]) == "JOINED"  # which PEFT can not attach at once
+    joined = "prompt" in has and run.adapter_type(run.prompts[0]) == "JOINED"  # which PEFT can not attach at once
     # The import stands first in the code, but only PEFT's pieces need it: a reader without PEFT can load the model.
     if "adapter" in has or ("prompt" in has and not joined):
         code.insert(0, "from peft import PeftModel")
@@ -181,7 +181,7 @@ def _loading(run: Folder, architecture: LoadedAs, repo: str | None) -> str:
 
 def _own_adapter(run: Folder) -> str:
     """Return what the adapter is, in words, where it is of a type of this library; else nothing."""
-    return OWN_ADAPTERS.get(run.kind("adapter"), "") if "adapter" in run.pieces else ""
+    return OWN_ADAPTERS.get(run.adapter_type("adapter"), "") if "adapter" in run.pieces else ""
 
 
 def _piece(run: Folder, path: str, repo: str | None) -> str:
@@ -199,7 +199,7 @@ def _removable(run: Folder, architecture: LoadedAs, repo: str | None) -> str:
     text = (
         "\n\nThe prompt is a separate file that changes no weight. Leave it off and it is as if it had never been there"
     )
-    prompt_type = run.kind(run.prompts[0])
+    prompt_type = run.adapter_type(run.prompts[0])
     text += (
         ".\n\n"
         if prompt_type == "JOINED"

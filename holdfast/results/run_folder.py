@@ -219,18 +219,16 @@ class Folder:
         # With "/" on every system: the paths are printed into cards and pages, and are subfolders on a hub.
         return [path.relative_to(self.path).as_posix() for path in RunFolder(self.path).prompts.values()]
 
-    def kind(self, prompt: str) -> str:
-        """Return the type that PEFT gives the prompt at this path (`PREFIX_TUNING`, ...); `PROMPT_TUNING` where nothing says so."""
+    def adapter_type(self, piece: str) -> str:
+        """Return the type of the adapter or prompt at this path (PEFT's `PREFIX_TUNING`, ...); `PROMPT_TUNING` where nothing says so."""
         try:
-            return str(
-                json.loads((self.path / prompt / "adapter_config.json").read_text(encoding="utf-8"))["peft_type"]
-            )
+            return str(json.loads((self.path / piece / "adapter_config.json").read_text(encoding="utf-8"))["peft_type"])
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return "PROMPT_TUNING"
 
     @property
-    def one(self) -> Score:
-        """Return a score of the tuned model (else of the base), for the circumstances that all scores of a run share."""
+    def circumstances(self) -> Score:
+        """Return a score of the tuned model (else of the base), for what all scores of a run share: recipe, seed, versions."""
         return next((score for score in self.scores if score.variant == "tuned"), self.scores[0])
 
     @property

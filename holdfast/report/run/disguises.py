@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Literal
 
+from holdfast.report.sentences import interval
 from holdfast.results import units, verdicts
 from holdfast.results.summary import Estimate, Summary, TaskResult, change
 
@@ -35,10 +36,7 @@ class Erased:
     def sentence(self) -> str:
         """Return the verdict in plain words."""
         task = f"{self.line.task} ({self.line.shots}-shot)"
-        was, now = (
-            f"{units.points(e.value, True)} points [{units.points(e.low)}, {units.points(e.high)}]"
-            for e in (self.loss, self.remains)
-        )
+        was, now = _in_points(self.loss), _in_points(self.remains)
         changes = f"behind the eraser the change is {now}, without it {was}"
         if self.word == "hidden":
             return f"{task} is hidden rather than gone: {changes}."
@@ -79,10 +77,7 @@ class Pair:
         """Return the verdict in plain words."""
         where, task = self.spelling, f"{self.plain.task} ({self.plain.shots}-shot)"
         plainly = f"in {PLAIN.capitalize()}" if self.disguise.task.startswith(PROBE) else "in plain words"
-        was, now = (
-            f"{units.points(e.value, True)} points [{units.points(e.low)}, {units.points(e.high)}]"
-            for e in (self.loss, self.remains)
-        )
+        was, now = _in_points(self.loss), _in_points(self.remains)
         if self.word == "hidden":
             return f"{task} is hidden rather than gone: asked in {where} the change is {now}, {plainly} {was}."
         if self.word == "lost":
@@ -116,6 +111,10 @@ def groups(summary: Summary) -> list[tuple[str, list[TaskResult]]]:
         heading = "Examples in context against an instruction" if probe else "In plain words and in disguise"
         by_heading.setdefault(heading, []).append(line)
     return list(by_heading.items())
+
+
+def _in_points(estimate: Estimate) -> str:
+    return f"{units.points(estimate.value, True)} points {interval(estimate)}"
 
 
 def _beside(summary: Summary) -> list[tuple[TaskResult, list[TaskResult]]]:

@@ -96,16 +96,18 @@ def _listed(scores: Sequence[Score]) -> list[Score]:
 def _subject(run: Folder, summary: Summary) -> str:
     """Return base model, targets, recipe and seed in a line."""
     targets = list(dict.fromkeys(line.task for line in summary.first_metric("target")))
-    if not run.one.recipe and run.one.variant == "tuned":  # not of our making
-        return f"{run.one.model} beside {run.base_model}" + (f", tuned on {', '.join(targets)}" if targets else "")
+    sample = run.circumstances
+    if not sample.recipe and sample.variant == "tuned":  # not of our making
+        return f"{sample.model} beside {run.base_model}" + (f", tuned on {', '.join(targets)}" if targets else "")
     of_many = f" and {len(targets) - 2} more" if len(targets) > 2 else ""
-    return f"{run.base_model} tuned on {', '.join(targets[:2]) or 'no target'}{of_many} by {run.one.recipe}, seed {run.one.seed}"
+    named = f"{', '.join(targets[:2]) or 'no target'}{of_many}"
+    return f"{run.base_model} tuned on {named} by {sample.recipe}, seed {sample.seed}"
 
 
 def _facts(run: Folder) -> list[tuple[str, str]]:
     """Return the circumstances that the scores share, in words, those that are known."""
     # Symptoms are left out: they have no signature, and are read from the same answers as the judgements.
-    sample, judged = run.one, [score for score in run.scores if not units.is_symptom(score.metric)]
+    sample, judged = run.circumstances, [score for score in run.scores if not units.is_symptom(score.metric)]
     facts = [
         ("Base model", run.base_model),
         ("Recipe", sample.recipe),
