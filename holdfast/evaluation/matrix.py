@@ -123,10 +123,10 @@ class Questions:
         logprobs = priors = answers = written = [None] * len(chosen)
         if measure.interaction:
             interact = INTERACTIONS[measure.interaction]
-            asked = interact(model, task, chosen, before, names, asking.num_beams, asking.max_new_tokens)
-            texts, new = [item.rendered for item in asked], asked[0].new
-            answers, written = [item.answer for item in asked], [item.written for item in asked]
-            chosen = [replace(example, target=item.target) for example, item in zip(chosen, asked, strict=True)]
+            answered = interact(model, task, chosen, before, names, asking.num_beams, asking.max_new_tokens)
+            texts, new = [item.rendered for item in answered], answered[0].new
+            answers, written = [item.answer for item in answered], [item.written for item in answered]
+            chosen = [replace(example, target=item.target) for example, item in zip(chosen, answered, strict=True)]
         else:
             new = self._new
             texts = [

@@ -111,8 +111,8 @@ def _trained(run: Folder, summary: Summary) -> str:
 
 def _pieces(run: Folder) -> list[str]:
     """Return the weights in the folder, each in words with its path; a prompt for each target where there are several."""
-    own = _own_adapter(run)
-    kinds = KINDS | ({"adapter": own} if own else {})
+    attached = _own_adapter(run)
+    kinds = KINDS | ({"adapter": attached} if attached else {})
     pieces = [f"{kinds[piece]} (`{piece}/`)" for piece in run.pieces if piece in kinds]
     return pieces + [f"{PROMPTS.get(run.adapter_type(path), 'a prompt')} ({_code(path + '/')})" for path in run.prompts]
 
@@ -147,9 +147,9 @@ def _loading(run: Folder, architecture: LoadedAs, repo: str | None) -> str:
     has = set(run.pieces)
     if not has:
         return "This folder holds scores and no weights."
-    if own := _own_adapter(run):
+    if attached := _own_adapter(run):
         code = f"import holdfast\n\nmodel = holdfast.load({_quoted(run.name)})"
-        return f"{_fenced(code, 'python')}\n\nIt is {own} and no adapter of PEFT's: holdfast alone attaches it."
+        return f"{_fenced(code, 'python')}\n\nIt is {attached} and no adapter of PEFT's: holdfast alone attaches it."
     start = (repo or f"{run.name}/model") if "model" in has else run.base_model or "BASE MODEL"
     code = [
         f"from transformers import {architecture.auto_class}, AutoTokenizer",
