@@ -116,7 +116,7 @@ def gradients(run: Trainer, parts: list[list[Row]], rows: list[Row]) -> tuple[fl
 
 def test_it_is_the_mean_divergence_of_the_texts_and_counts_once_however_a_step_is_split(tmp_path: Path) -> None:
     run = set_up(tmp_path, Full(), method(2.0), KlBase(strength=0.5))
-    rows = batch(run, 1)
+    rows = batch(run)
     moved(run)
     run.model.eval()
     with torch.no_grad():
