@@ -130,7 +130,7 @@ def test_the_order_of_the_items_changes_nothing(name: str, monkeypatch: pytest.M
         )
         for o in corpus(50, 9)
     ]
-    if metric(name).tracks:  # answers that are states, of which one in four is right
+    if metric(name).interaction:  # answers that are states, of which one in four is right
         states = [write_states([{"hotel": {"area": str(i % 4)}}] * (i % 3 + 1)) for i in range(51)]
         outputs = [item(states[i], states[(i + i % 3 * 3) % 51]) for i in range(50)]
     values = {metric(name).value(random.Random(seed).sample(outputs, 50)) for seed in range(5)}
