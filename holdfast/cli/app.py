@@ -292,7 +292,7 @@ def study(
     json_: Json = False,
 ) -> None:
     """Methods x targets x seeds, resumable: means, trade-off at matched target scores, paired tests."""
-    from holdfast.report.study.study import terminal
+    from holdfast.report.study.study_terminal import terminal
     from holdfast.studies import plan, runner
 
     settings: dict[str, Any] = {"targets": target, "general": general, "seeds": seeds, "limit": limit, "curve": curve}

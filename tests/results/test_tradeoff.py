@@ -2,7 +2,7 @@
 
 import pytest
 
-from holdfast.report.study.study import brief
+from holdfast.report.study.study_table import brief
 from holdfast.results.study import Spread
 from holdfast.results.tradeoff import Point, area, matched
 

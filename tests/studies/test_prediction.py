@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from holdfast.report.study.study import prediction_text
+from holdfast.report.study.study_table import prediction_text
 from holdfast.results.study import Prediction
 from holdfast.studies.results import predicts
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from itertools import chain
 
 from holdfast.report.study import learning_curve
-from holdfast.report.study.study import NOTE, StudyTable, brief, prediction_text, shown
 from holdfast.report.study.study_overview import verdict
+from holdfast.report.study.study_table import NOTE, StudyTable, brief, prediction_text, shown
 from holdfast.results.study import Comparison, Study
 from holdfast.results.visible import escaped
 

@@ -10,8 +10,8 @@ from holdfast.atomic_files import write_text
 from holdfast.report.chart import line_chart
 from holdfast.report.run import analysis_figures, course_figures
 from holdfast.report.study import learning_curve, study_overview
-from holdfast.report.study.study import StudyTable, prediction_text, shown
 from holdfast.report.study.study_markdown import markdown
+from holdfast.report.study.study_table import StudyTable, prediction_text, shown
 from holdfast.report.template import minus, render
 from holdfast.results import units
 from holdfast.results.study import Cell, Comparison, Spread, Study, read
