@@ -121,9 +121,8 @@ def examine(
 
 def _show_memory(planned: "PlannedMemory", model: str) -> None:
     """Print a line for each method, with the memory in each precision."""
-    from holdfast.report.console import plain_table
-
     from holdfast.api.plan_memory import PREFERRED
+    from holdfast.report.console import plain_table
 
     by_method = planned.by_method
     table = plain_table(gap=2)

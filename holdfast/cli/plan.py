@@ -13,8 +13,8 @@ from holdfast.api.request import plan_run, read_request
 from holdfast.cli import output
 from holdfast.models.precision import Loading
 from holdfast.recipes.pipeline import Techniques
-from holdfast.results.visible import visible
 from holdfast.report.console import plain_table
+from holdfast.results.visible import visible
 
 
 def show_plan(

@@ -187,7 +187,7 @@ class StoredOutputs(Iterable[Output]):
                 yield to_record(Output, line, AGAIN)
 
 
-class Streamed(Iterable[Output]):
+class StreamedOutputs(Iterable[Output]):
     """Answers that are made anew each time that they are gone through, one at a time."""
 
     def __init__(self, make: Callable[[], Iterator[Output]]) -> None:

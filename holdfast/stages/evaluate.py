@@ -30,7 +30,7 @@ from holdfast.prompts import load
 from holdfast.results import symptoms
 from holdfast.results.metrics import metric
 from holdfast.results.run_folder import RunFolder
-from holdfast.results.scores import Output, PromptState, Role, StoredOutputs, Streamed
+from holdfast.results.scores import Output, PromptState, Role, StoredOutputs, StreamedOutputs
 from holdfast.stages.edit_model import EditModel
 from holdfast.stages.loader import Loader, weights_of
 from holdfast.stages.stage import Inputs, Stage, content_of, execute, folder_of
@@ -244,7 +244,7 @@ class LabelMass(Stage):
         assert self.evaluated is not None
         return self.evaluated.weights(root)
 
-    def outputs(self, root: Path, loader: Loader | None = None) -> Streamed:
+    def outputs(self, root: Path, loader: Loader | None = None) -> StreamedOutputs:
         """Return the evaluation's answers, each with its mass; both stages are run where that was not done."""
         assert self.evaluated is not None
         path, answers = execute(self, root, loader) / MASSES, self.evaluated.outputs(root)
@@ -253,7 +253,7 @@ class LabelMass(Stage):
             for output, mass in zip(answers, _numbers(path), strict=True):
                 yield output if mass is None else replace(output, scores={**output.scores, "first_token_mass": mass})
 
-        return Streamed(made)
+        return StreamedOutputs(made)
 
 
 def _numbers(path: Path) -> Iterator[float | None]:

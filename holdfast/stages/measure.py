@@ -10,7 +10,7 @@ from holdfast.atomic_files import write_text
 from holdfast.decoding.base import Decoding
 from holdfast.models.precision import FP32, Loading
 from holdfast.results.run_folder import RunFolder
-from holdfast.results.scores import Output, Streamed
+from holdfast.results.scores import Output, StreamedOutputs
 from holdfast.stages.analyse import Analyse
 from holdfast.stages.edit_model import EditModel
 from holdfast.stages.evaluate import Evaluate, LabelMass
@@ -243,7 +243,7 @@ def measure_untrained(
             execute(stage, root, loader)
 
 
-def measure(pipeline: Sequence[Stage], questions: EvaluationSettings, root: Path, loader: Loader) -> Streamed:
+def measure(pipeline: Sequence[Stage], questions: EvaluationSettings, root: Path, loader: Loader) -> StreamedOutputs:
     """Run the evaluations of a run whose stages are done, and return their answers, which stay on the disk.
 
     What is there already is not evaluated again.
@@ -266,7 +266,7 @@ def measure(pipeline: Sequence[Stage], questions: EvaluationSettings, root: Path
             base = (output for output in chain.from_iterable(answers) if output.variant == "base")
             yield from (replace(output, variant="tuned", prompt="off") for output in base)
 
-    return Streamed(made)
+    return StreamedOutputs(made)
 
 
 def steps_reached(stage: Train, root: Path) -> int:

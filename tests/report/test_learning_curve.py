@@ -6,7 +6,7 @@ import pytest
 
 from holdfast.report.study.learning_curve import learning_curves, panels, rows
 from holdfast.report.study.study_markdown import markdown
-from holdfast.report.study.study_page import files, page, sections
+from holdfast.report.study.study_page import files, page
 from holdfast.results.study import Cell, Spread, Study
 
 
@@ -72,6 +72,6 @@ def test_one_seed_has_no_interval_and_a_wide_one_stays_on_the_scale() -> None:
 def test_the_page_the_text_and_the_file_show_it_where_there_is_one(cells: list[Cell]) -> None:
     study = Study(cells=cells)
     there = len(cells) > 2
-    assert ("Over the number of training examples" in page(study, "s", sections(study))) is there
+    assert ("Over the number of training examples" in page(study, "s")) is there
     assert ("| 10 | 55.0 [50.0, 60.0] | 70.0 [65.0, 75.0] |" in markdown(study, "s")) is there
-    assert ("study-examples-films.svg" in files(sections(study))) is there
+    assert ("study-examples-films.svg" in files(study)) is there

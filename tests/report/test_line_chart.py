@@ -9,7 +9,7 @@ import pytest
 
 from holdfast.report.chart import line_chart, svg
 from holdfast.report.run import course_figures
-from holdfast.report.study.study_page import files, page, sections
+from holdfast.report.study.study_page import files, page
 from holdfast.results.study import Cell, Spread, Study, Trajectory
 from holdfast.results.tradeoff import Point
 
@@ -111,7 +111,7 @@ def study(names: list[str]) -> Study:
 
 @pytest.mark.parametrize("names", [["full", "promot"], [f"full@model.learning_rate={i}e-4" for i in range(9)]])
 def test_each_figure_is_a_file_of_its_own_and_on_the_page(names: list[str]) -> None:
-    found = files(sections(study(names)))
+    found = files(study(names))
     assert set(found) == {"study-steps-t---u.svg", "study-tradeoff-t---u.svg"}
     for text in found.values():
         root = ElementTree.fromstring(text)  # well formed: it stands alone
@@ -123,7 +123,7 @@ def test_each_figure_is_a_file_of_its_own_and_on_the_page(names: list[str]) -> N
         assert all(any(name in (label or "") for label in shown) for name in names)  # at the line, or in the key
     bands = found["study-steps-t---u.svg"].count('class="seeds"')
     assert bands == len(names)  # only the target score differs between the seeds
-    html = page(study(names), "s", sections(study(names)))
+    html = page(study(names), "s")
     assert html.count('class="plot lines') == 4
     assert html.count("<li><svg") == (9 if len(names) == 9 else 0)
 

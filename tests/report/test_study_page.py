@@ -6,12 +6,8 @@ import pytest
 
 from holdfast.report import sentences
 from holdfast.report.study import study_overview
-<<<<<<< HEAD
 from holdfast.report.study.study_markdown import markdown
 from holdfast.report.study.study_page import finding, page
-=======
-from holdfast.report.study.study_page import finding, page, sections
->>>>>>> 3b9f4ac (Reports: rows, cells and sections have names in the place of nested tuples and dicts; nothing is computed in a template; a finding that was read is a record)
 from holdfast.report.template import minus
 from holdfast.results.study import Cell, Comparison, Spread, Study
 
@@ -98,7 +94,7 @@ def test_intervals_of_two_seeds_end_where_the_measure_does() -> None:
 
 def test_columns_in_which_nothing_stands_are_left_out() -> None:
     study = Study([cell("full", 64.6), cell("promot", 93.7, stage_one=Spread(71.0, None, 1))])
-    html = page(study, "s", sections(study))
+    html = page(study, "s")
     assert ("Stage 1</th>" in html, "Weight drift" in html, "Kept at 83.0, %" in html) == (True, False, True)
     assert '64.6 ± 2.0 <span class="interval">[59.6, 69.6]</span>' in html  # 4.30 x 2 / sqrt(3) to each side
 
@@ -137,7 +133,7 @@ def test_an_arm_that_was_not_tried_on_every_target_is_on_the_map_and_in_no_mean(
     assert [tint for _, tint in arms[0].areas] == [100, 25]
     assert "easy" not in sentences.plain(study_overview.lead(study))
     assert sentences.plain(study_overview.lead(areas(full=[60.0], promot=[70.0]))) == study_overview.GENERIC
-    assert page(study, "s", sections(study)).count('data-derived="area"') >= 6
+    assert page(study, "s").count('data-derived="area"') >= 6
 
 
 def test_where_arms_end_has_the_interval_over_seeds_within_what_points_can_be() -> None:

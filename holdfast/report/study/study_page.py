@@ -34,11 +34,10 @@ def write_study_page(folder: str | Path) -> Path:
     """Write study.html into a study's folder, its tables as study.md and each figure as an SVG file; returns the page's path."""
     folder = Path(folder)
     study = read(folder)  # from the file and not from memory: all that the page shows follows from the folder
-    targets = sections(study)
-    for name, drawing in files(targets).items():
+    for name, drawing in files(study).items():
         write_text(folder / name, drawing)
     write_text(folder / "study.md", markdown(study, folder.resolve().name))
-    return write_text(folder / "study.html", page(study, folder.resolve().name, targets))
+    return write_text(folder / "study.html", page(study, folder.resolve().name))
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,7 @@ def sections(study: Study) -> list[TargetSection]:
     return [TargetSection.of(study, task) for task in dict.fromkeys(cell.task for cell in study.cells)]
 
 
-def page(study: Study, name: str, targets: Sequence[TargetSection]) -> str:
+def page(study: Study, name: str) -> str:
     """Return the page of one study."""
     return render(
         "study.html",
@@ -95,7 +94,7 @@ def page(study: Study, name: str, targets: Sequence[TargetSection]) -> str:
         verdict=study_overview.verdict(study),
         lead=study_overview.lead(study),
         overview=study_overview.overview(study)[0],
-        targets=targets,
+        targets=sections(study),
         predictions=[prediction_text(prediction) for prediction in study.predictions],
         figure=line_chart.inline,
         spread=spread,
@@ -104,13 +103,13 @@ def page(study: Study, name: str, targets: Sequence[TargetSection]) -> str:
     )
 
 
-def files(targets: Sequence[TargetSection]) -> dict[str, str]:
+def files(study: Study) -> dict[str, str]:
     """Return the page's figures as SVG files of their own, {name: text}, for each target that has them.
 
     The names are `study-steps-TARGET.svg`, `study-examples-TARGET.svg`, `study-why-TARGET.svg` and `study-tradeoff-TARGET.svg`.
     """
     drawings = {}
-    for target in targets:
+    for target in sections(study):
         # A target may be a path, or several joined by " + ".
         safe = "".join(c if c.isalnum() or c in "-_." else "-" for c in target.task.rstrip("/").rpartition("/")[2])
         tradeoff = [target.tradeoff] if target.tradeoff else []
