@@ -54,7 +54,7 @@ class BranchPairs(Curation):
         """Return the pairs, those of one question one after another; `origin` has the level and both rewards.
 
         Raises:
-            ValueError: a reward fails, the share selects nothing, or no answers make a pair.
+            ValueError: a reward fails, the share selects nothing, no right answer would fit, or no answers make a pair.
         """
         model, task, reward = context.model, context.task, find_rewards(self.reward)
         assert model is not None
@@ -64,6 +64,12 @@ class BranchPairs(Curation):
         if not hard:
             raise ValueError(
                 f"branch_pairs: {self.share:g} of {len(examples)} examples of {task.name} are none; raise curate.share"
+            )
+        shortest = min(model.count_tokens([examples[index].target for index in hard]))
+        if shortest > self.max_new_tokens:
+            raise ValueError(
+                f"branch_pairs: max_new_tokens={self.max_new_tokens} cuts every right answer, of which the shortest has {shortest} "
+                "tokens, so that all that is drawn would count as wrong; raise curate.max_new_tokens"
             )
         held = dict.fromkeys(hard, "")
         pairs: dict[tuple[int, str, str], Example] = {}
@@ -97,7 +103,8 @@ class BranchPairs(Curation):
         if not pairs:
             raise ValueError(
                 f"branch_pairs: no answers to {len(hard)} hard questions of {task.name} pass the filters (gap {self.gap:g}, overlap "
-                f"{self.overlap:g}, least {self.least:g}); tune on the answers first, draw more samples, or give another reward"
+                f"{self.overlap:g}, least {self.least:g}); tune on the answers first, draw more samples or longer ones, "
+                "or give another reward"
             )
         return [pairs[key] for key in sorted(pairs, key=lambda key: key[0])]
 

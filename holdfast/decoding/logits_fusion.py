@@ -8,6 +8,7 @@ as the small one moved from itself, in both directions of the Kullback-Leibler d
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from pydantic import Field
@@ -35,6 +36,8 @@ class LogitsFusion(LogitsDecoding):
     Source: Fan et al. 2024, On Giant's Shoulders: Effortless Weak to Strong by Dynamic Logits Fusion, arXiv:2406.15480
     """
 
+    HASH_LATER: ClassVar[dict[str, object]] = {"fixed": None}
+
     small: str = Field(default="", description="the small model before fine-tuning")
     """The small model before fine-tuning."""
 
@@ -43,6 +46,11 @@ class LogitsFusion(LogitsDecoding):
 
     largest: float = Field(default=2.0, gt=0, description="largest weight of a small model's change")
     """No weight is larger."""
+
+    fixed: float | None = Field(
+        default=None, ge=0, allow_inf_nan=False, description="one weight for every token in the place of the search"
+    )
+    """One weight of each expert's change for every token; None: the weight is searched. 1 is proxy tuning (Liu et al. 2024)."""
 
     trust_remote_code: bool = Field(default=False, description="let code that comes with a hub model run")
 
@@ -72,22 +80,24 @@ class LogitsFusion(LogitsDecoding):
                     "take models of one family"
                 )
             engines.append(TransformersEngine(loaded.model, None, model.batch_tokens))
-        return lambda engine: FusedEngine((engine, *engines), self.largest)
+        return lambda engine: FusedEngine((engine, *engines), self.largest, self.fixed)
 
 
 class FusedEngine(CombinedEngine):
     """A large model, a small one, and what fine-tuning made of the small one."""
 
-    def __init__(self, engines: tuple[Engine, ...], largest: float) -> None:
+    def __init__(self, engines: tuple[Engine, ...], largest: float, fixed: float | None) -> None:
         super().__init__(engines)
-        self.largest = largest
+        self.largest, self.fixed = largest, fixed
 
     def combine(self, logits: Sequence[Tensor]) -> Tensor:
         """Return the fused logits `[N, V]`, V being the large model's."""
-        return fused(logits[0], logits[1], logits[2:], self.largest)
+        return fused(logits[0], logits[1], logits[2:], self.largest, self.fixed)
 
 
-def fused(large: Tensor, small: Tensor, experts: Sequence[Tensor], largest: float) -> Tensor:
+def fused(
+    large: Tensor, small: Tensor, experts: Sequence[Tensor], largest: float, fixed: float | None = None
+) -> Tensor:
     """Return log-probabilities `[N, V]` of the large model's logits `[N, V]`, steered by experts.
 
     Models of one vocabulary may have padded their outputs to several sizes: what only some have is -inf.
@@ -96,6 +106,7 @@ def fused(large: Tensor, small: Tensor, experts: Sequence[Tensor], largest: floa
         small: `[N, V_s]`
         experts: `[N, V_t]` each.
         largest: The bound of every weight.
+        fixed: Every weight; None: each is searched.
     """
     size = min(part.shape[-1] for part in (large, small, *experts))
     # In float32: the objective squares small differences of log-probabilities.
@@ -103,8 +114,8 @@ def fused(large: Tensor, small: Tensor, experts: Sequence[Tensor], largest: floa
     after = [part[:, :size].float().log_softmax(-1) for part in experts]
     deltas = [part - before for part in after]
     moved = [(divergence(part, before), divergence(before, part)) for part in after]
-    weights = [base.new_zeros(len(base)) for _ in experts]
-    for _ in range(SWEEPS if len(experts) > 1 else 1):
+    weights = [base.new_full((len(base),), fixed or 0.0) for _ in experts]
+    for _ in range(0 if fixed is not None else SWEEPS if len(experts) > 1 else 1):
         for number, delta in enumerate(deltas):
             others = [w[:, None] * d for i, (w, d) in enumerate(zip(weights, deltas, strict=True)) if i != number]
             start = sum(others, base)

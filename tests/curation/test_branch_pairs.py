@@ -22,6 +22,9 @@ class Writer:
     def loglikelihood(self, pairs: list[tuple[str, str]]) -> list[LogLikelihood]:
         return [LogLikelihood(-float(number), False, 1) for number in range(len(pairs))]
 
+    def count_tokens(self, texts: list[str]) -> list[int]:
+        return [len(text.split()) for text in texts]
+
     def generate(self, texts: list[str], sampling: Sampling) -> list[str]:
         self.prompts.append(list(texts))
         answers = self.levels.pop(0)
@@ -78,3 +81,12 @@ def test_a_step_ends_at_a_full_stop_a_comma_an_equals_sign_or_a_bracket() -> Non
 def test_a_share_that_selects_nothing_is_one_line() -> None:
     with pytest.raises(ValueError, match=r"branch_pairs: 0\.3 of 2 examples of birds are none; raise curate\.share"):
         pairs(Writer([" a", " b"]), birds(2), share=0.3)
+
+
+def test_answers_that_no_draw_could_finish_are_refused() -> None:
+    """The script's 50 tokens cut a call of 90, and a beginning of the right answer would then be the one to unlearn."""
+    with pytest.raises(
+        ValueError, match=r"max_new_tokens=5 cuts every right answer, .* 6 tokens.*raise curate\.max_new_tokens"
+    ):
+        pairs(Writer([" a", " b"]), birds(4), max_new_tokens=5)
+    assert pairs(Writer([" a robin, a wren", " a robin"]), birds(1), share=1.0, max_new_tokens=6)

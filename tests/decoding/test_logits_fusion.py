@@ -74,6 +74,16 @@ def test_where_the_large_model_is_the_small_one_the_expert_speaks() -> None:
     assert torch.allclose(moved, expert.log_softmax(-1), atol=1e-5), "constants change nothing"
 
 
+@pytest.mark.parametrize("fixed", [0.0, 0.5, 1.0])
+def test_a_fixed_weight_is_the_same_for_every_token(fixed: float) -> None:
+    """Proxy tuning, with 1: the large model's logits and the whole difference of the small ones."""
+    large, small, *experts = (random_logits(seed) for seed in range(4))
+    expected = large + fixed * (experts[0] - small) + fixed * (experts[1] - small)
+    # Float32 in another order of sums; the searched weights move log-probabilities by tenths.
+    assert torch.allclose(fused(large, small, experts, 2.0, fixed), expected.log_softmax(-1), atol=1e-5)
+    assert not torch.allclose(fused(large, small, experts, 2.0), expected.log_softmax(-1), atol=0.1)
+
+
 def test_rows_do_not_see_each_other() -> None:
     large, small, expert = (random_logits(seed) for seed in range(3))
     whole = fused(large, small, [expert], 2.0)

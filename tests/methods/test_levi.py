@@ -145,20 +145,20 @@ def test_rows_side_by_side_and_behind_a_cache_are_computed_as_alone(kind: str) -
     assert torch.equal(logits(model), before), "without the network the model is bit by bit what it was"
 
 
-@pytest.mark.parametrize("recipe", ["levi", "promot+levi"])
+@pytest.mark.parametrize("recipe", ["levi", "promot+levi", "fticl+levi"])
 def test_a_run_leaves_a_network_that_is_loaded_again(tmp_path: Path, recipe: str) -> None:
     world = write_world(tmp_path / "world", goal=["w3", "w4"], other=None)
     small = {"steps": 2, "save_every": 2, "validation_limit": 0, "learning_rate": 1e-2}
     fields = {f"model.{name}": value for name, value in small.items()}
     fields |= {"model.taps": 2, "model.heads": 1, "model.adapter": 8, "model.answer": "mean"}
-    if recipe != "levi":
+    if recipe == "promot+levi":
         fields |= {f"prompt.{name}": value for name, value in small.items()} | {"prompt.length": 2}
     options: dict[str, Any] = {"shots": (0,), "limit": 2, "out": tmp_path / "run", **fields}
     run = tune(str(world / "model"), str(world / "goal"), recipe, str(world / "other"), **options)
     folder = run.folder / "adapter"
     assert json.loads((folder / "adapter_config.json").read_text())["peft_type"] == "LEVI"
     assert not (run.folder / "model").exists()
-    tuned = load(str(run.folder), prompt=None if recipe == "levi" else "off")
+    tuned = load(str(run.folder), prompt="off" if recipe == "promot+levi" else None)
     read, base = load(str(folder)), load(str(world / "model"))
     asked = [("w5 w9 w8", " w7")]
     values = [model.loglikelihood(asked)[0].value for model in (tuned, read, base)]

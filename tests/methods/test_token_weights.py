@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import torch.nn.functional as F
 
 from holdfast.methods import token_weights
 from holdfast.methods._combinations import check_combination
-from holdfast.methods._token_factors import best_entropy, key_factors, normalised
+from holdfast.methods._token_factors import best_entropy, key_factors, names_of, normalised
 from holdfast.methods.base import Context, Method
 from holdfast.methods.dpo import Dpo
 from holdfast.methods.full import Full
@@ -22,14 +23,17 @@ from holdfast.methods.replay import Replay
 from holdfast.methods.token_weights import TokenWeights
 from holdfast.prefix import head
 from holdfast.row import Row
+from holdfast.tasks.rendered import Rendered
+from holdfast.tasks.tokenization import encode
+from tests.tasks.test_tokenization import BYTE_LEVEL, SENTENCEPIECE
 from tests.training import tiny
 
 RULES = ("stm", "flow", "prift", "dft", "eaft", "talr", "keys")
 
 
 def made(by: str, **fields: Any) -> TokenWeights:
-    """The method; with a threshold that a random model's labels pass now and then, and the words of the tiny world."""
-    fields = {"threshold": 40.0, "candidates": "w3 w4, w3 w5"} | fields
+    """The method; with a threshold that a random model's labels pass now and then, and words of which one answer has some."""
+    fields = {"threshold": 40.0, "candidates": "w11 w9, w11 w5"} | fields
     return TokenWeights(by=by, **fields)  # pyright: ignore[reportArgumentType]
 
 
@@ -93,6 +97,31 @@ def test_key_tokens_are_those_that_tell_names_apart() -> None:
     assert key_factors(Row((1, 9, *[20] * 29), (0.0, *[1.0] * 30)), names)[0] == 9.0
     assert key_factors(Row((1, 30, 31), (0.0, 1.0, 1.0)), names).tolist() == [1.0, 1.0]
     assert key_factors(Row((1, 5, 8), (0.0, 1.0, 1.0)), names).tolist() == [1.0, 1.0]
+
+
+def test_every_answer_of_a_conversation_has_its_keys() -> None:
+    # Two calls with a turn between them that is read and not trained: three keys (each name's first, and what tells it apart) of ten.
+    row = Row((1, 5, 6, 20, 20, 20, 2, 5, 8, 20, 20, 20), (0.0, *[1.0] * 5, 0.0, *[1.0] * 5))
+    assert key_factors(row, [(5, 6), (5, 8)]).tolist() == [1.5, 1.5, 1.0, 1.0, 1.0, 1.5, 1.5, 1.0, 1.0, 1.0]
+
+
+@pytest.mark.parametrize("kind", [*BYTE_LEVEL, *SENTENCEPIECE])
+@pytest.mark.parametrize("text", ['{"name": "find_bus"}', "find_bus", "call find_bus", "find_bus(to=Ulm)"])
+def test_a_name_is_recognised_whatever_stands_before_it(kind: str, text: str) -> None:
+    """Sentencepiece puts a space before the first word of a text, so that a name alone has another first token than one behind a quote."""
+    tokenizer = {**BYTE_LEVEL, **SENTENCEPIECE}[kind]
+    row = encode(
+        tokenizer, Rendered("which?", f" {text}, or what else, and who is there"), eos=False, prompt=0, max_length=400
+    )
+    names = names_of("find_bus,find_train", Context(None, SimpleNamespace(tokenizer=tokenizer), [row]))  # pyright: ignore
+    assert key_factors(row, names).max() > 1
+
+
+def test_candidates_that_no_answer_holds_are_refused() -> None:
+    with pytest.raises(
+        ValueError, match=r"candidates=w39 w1: no answer of the first 12 examples holds one of these names"
+    ):
+        factors("keys", tiny.rows(12), candidates="w39 w1")
 
 
 def test_normalised_factors_leave_a_constant_loss_as_it_is() -> None:
