@@ -1,7 +1,7 @@
 """The commands that list what there is, and explain one of it: techniques of every moment, and tasks. None imports torch."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -142,8 +142,15 @@ def explained_curation(name: str) -> Explained:
 
 
 def explained_edit(name: str) -> Explained:
-    """Describe `--edit NAME`."""
-    return _of_one_stage(EDITS, name, "edit", "holdfast tune MODEL TASK --edit {} {}")
+    """Describe `--edit NAME`, or the command that takes several models where the edit wants them."""
+    explained = _of_one_stage(EDITS, name, "edit", "holdfast tune MODEL TASK --edit {} {}")
+    fewest = int(describe.technique(EDITS, name).attributes["fewest"])
+    if fewest == 1:
+        return explained
+    # A run makes one model, and is refused with such an edit.
+    sets = _sets(explained.stages).replace("--set edit.", "--set ")
+    example = f"holdfast edit BASE {' '.join(['TUNED'] * fewest)} --edit {name} {sets} --out edited/"
+    return replace(explained, example=" ".join(example.split()))
 
 
 def explained_decoding(name: str) -> Explained:

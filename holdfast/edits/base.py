@@ -53,7 +53,7 @@ class Edit(ABC):
     """
 
     EXAMPLES_OFF: ClassVar[Sequence[Mapping[str, Any]]] = ()
-    """Fields with which the edit returns the tensor of the first tuned model bit by bit; empty where there are none."""
+    """Fields with which the edit returns the tuned tensor bit by bit, where all tuned models are equal; empty where there are none."""
 
     EXAMPLES_BASE: ClassVar[Sequence[Mapping[str, Any]]] = ()
     """Fields with which the edit returns the base's tensor bit by bit; empty where there are none."""

@@ -33,7 +33,7 @@ def loss_owner(methods: Sequence[Method]) -> Method | None:
     """
     owners = [method for method in methods if method.replaces_loss]
     if len(owners) > 1:
-        names = ", ".join(type(method).__name__ for method in owners)
+        names = ", ".join(snake(type(method).__name__) for method in owners)
         raise ValueError(f"methods: {names} each replace the loss; keep one")
     return owners[0] if owners else None
 
@@ -47,7 +47,7 @@ def parameter_choosing_method(methods: Sequence[Method]) -> Method:
     choosing = [method for method in methods if method.chooses_parameters]
     # Two choices have no meaning that everybody would expect: neither their union nor the last of them.
     if len(choosing) != 1:
-        names = ", ".join(type(m).__name__ for m in choosing or methods) or "nothing"
+        names = ", ".join(snake(type(m).__name__) for m in choosing or methods) or "nothing"
         problem = (
             "both choose which parameters move; keep one"
             if choosing

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+import torch
 from torch.nn import Parameter
 
 from holdfast.row import Row
@@ -40,6 +42,15 @@ class Context:
     inputs: Mapping[str, Path] = field(default_factory=dict)
     steps: int = 0
     step: int = 0
+
+    def generator(self, seed: int, device: torch.device | str = "cpu") -> torch.Generator:
+        """Return a source of random numbers for this step: a run that goes on draws the same ones again.
+
+        The numbers of another seed, and of another step, have nothing in common with them.
+        """
+        # Mixed: the generator of the CPU takes no more than the lowest 32 bits of a number, in which a seed above them would be lost.
+        mixed = int(np.random.SeedSequence([seed, self.step]).generate_state(1, np.uint64)[0])
+        return torch.Generator(device).manual_seed(mixed)
 
     def language_model(self, prompt: int | None = None) -> "LanguageModel":
         """Return the model with its weights of now, text in and text out, behind the prompt of that number or none."""

@@ -67,7 +67,7 @@ class Somf(OverTunedModels):
     def batch(self, rows: list[Row], context: Context) -> list[Row]:
         """Return the rows; the masks of the step are drawn."""
         # Once a step: however often the weights are asked for, it is the same mask.
-        random = torch.Generator().manual_seed((self.seed << 32) + context.step)
+        random = context.generator(self.seed)
         for part in self._parts.values():
             part.draw(random)  # pyright: ignore[reportCallIssue]
         return rows

@@ -157,6 +157,7 @@ def test_the_listing_shows_the_fields_that_set_reaches() -> None:
         (["methods", "promot"], ["prompt.length=50", "a whole number, at least 1", "model.steps=200", "Example: holdfast tune"]),
         (["methods", "l2_sp"], ["model.strength=0.01", "--method full+l2_sp"]),
         (["edits", "lines"], ["edit.alpha=0.5", "--edit lines"]),
+        (["edits", "model_stock"], ["holdfast edit BASE TUNED TUNED --edit model_stock --set scale=1.0 --out edited/"]),
         (["curations", "s3ft"], ["curate.shots=0", "exact, answer, number, f1"]),
         (["decodings", "logits_fusion"], ["decode.small=''", "--decode logits_fusion"]),
         (["analyses", "weight_drift"], ["Roy and Vetterli", "--analyse weight_drift"]),

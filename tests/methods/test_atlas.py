@@ -197,6 +197,9 @@ def test_the_draws_are_concrete_with_a_mean_of_one(tmp_path: Path, tuned: list[P
         method.batch([], Context(run.model, run.pretrained, step=step))
         masks.append(torch.cat([part.mask().detach().flatten() for part in parts]))
     assert not torch.equal(*masks)
+    method.seed = 1
+    method.batch([], Context(run.model, run.pretrained, step=1))
+    assert not torch.equal(masks[1], torch.cat([part.mask().detach().flatten() for part in parts]))
     assert float(masks[0].min()) >= 0
     assert all(float(part.mask().detach().mean()) == pytest.approx(1.0, abs=1e-5) for part in parts)
     own = torch.cat([torch.sigmoid((part.logits + part.noise) / 0.5).detach().flatten() for part in parts])

@@ -78,3 +78,15 @@ def test_a_method_knows_the_length_of_the_stage_and_sees_the_gradients_after_a_s
 def test_a_method_that_is_there_twice_is_refused() -> None:
     with pytest.raises(ValueError, match="l2_sp is there twice"):
         check_combination([Full(), L2Sp(), L2Sp()])
+
+
+def test_a_step_draws_by_its_number_and_the_seed_alone() -> None:
+    """The bug: a seed in the upper half of 64 bits, which the generator of the CPU does not read, so that every seed drew alike."""
+    run = tiny.trainer(Path("."), Full())
+
+    def drawn(seed: int, step: int) -> tuple[float, ...]:
+        return tuple(torch.rand(4, generator=Context(run.model, run.pretrained, step=step).generator(seed)).tolist())
+
+    draws = {(seed, step): drawn(seed, step) for seed in range(4) for step in range(4)}
+    assert len(set(draws.values())) == len(draws)
+    assert all(drawn(*place) == numbers for place, numbers in draws.items())

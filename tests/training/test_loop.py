@@ -201,7 +201,7 @@ def test_rows_that_truncation_left_nothing_of_are_passed_over(tmp_path: Path) ->
 
 
 def test_two_methods_that_choose_parameters_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="Full, Lora both choose which parameters move"):
+    with pytest.raises(ValueError, match="full, lora both choose which parameters move"):
         tiny.trainer(tmp_path, Full(), Lora()).train()
     with pytest.raises(ValueError, match="chooses no parameters; add one"):
         tiny.trainer(tmp_path / "none", Method()).train()
