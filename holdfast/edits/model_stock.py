@@ -18,8 +18,8 @@ class ModelStock(Streamed):
 
     For models tuned for one task, such as with other seeds: what they have in common is the task, and what differs is chance. With N
     models and c the mean cosine of two of their changes, the share of the way is N c / (1 + (N - 1) c): all of it where the changes are
-    equal, nothing where they are at right angles, or beyond. A model that did not move in a tensor takes no part there. It costs a pass over
-    the files more than copying, and for each model memory of five slices of a tensor.
+    equal, nothing where they are at right angles, or beyond. A model that did not move in a tensor takes no part there. It costs a pass
+    over the files more than copying, and for each model memory of five slices of a tensor.
 
     Source: Jang, Yun and Han 2024, "Model stock: all we need is just a few fine-tuned models" (ECCV)
     """
