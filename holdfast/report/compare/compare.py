@@ -4,12 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from markupsafe import Markup
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from holdfast.report.chart import svg
 from holdfast.report.console import STYLE, plain_table, value
 from holdfast.report.fold import Folded, folded
 from holdfast.results import run_folder, units
@@ -105,24 +103,6 @@ def side_by_side(summaries: Sequence[Summary]) -> list[Side]:
 def general_first(sides: Sequence[Side]) -> Folded[Side]:
     """Return the general tasks of several runs: of many, the worst change in any run first, and those that all runs kept apart."""
     return folded([side for side in sides if side.role == "general"], lambda side: side.lines)
-
-
-def trade_off(summaries: Sequence[Summary]) -> Markup | None:
-    """Return the target's score against the mean change on general tasks, one point per run; None where no run has both."""
-    points = []
-    for number, summary in enumerate(summaries, 1):
-        up, across = summary.target_value, summary.general_change
-        if up and across:
-            points.append(
-                svg.ScatterPoint(str(number), (across.value, across.low, across.high), (up.value, up.low, up.high))
-            )
-    if not points:
-        return None
-    described = "; ".join(
-        f"run {p.label}: general change {units.points(p.across[0], True)}, target {units.points(p.up[0])}"
-        for p in points
-    )
-    return svg.scatter(points, title="Target score against mean change on general tasks", description=described + ".")
 
 
 def _table(summaries: Sequence[Summary], first: int) -> Table:

@@ -101,6 +101,24 @@ def heat(sides: Sequence[Side]) -> list[tuple[Side, list[figures.HeatCell]]]:
     return [(side, [figures.cell(line.headline if line else None, largest) for line in side.lines]) for side in sides]
 
 
+def trade_off(summaries: Sequence[Summary]) -> Markup | None:
+    """Return the target's score against the mean change on general tasks, one point per run; None where no run has both."""
+    points = []
+    for number, summary in enumerate(summaries, 1):
+        up, across = summary.target_value, summary.general_change
+        if up and across:
+            points.append(
+                svg.ScatterPoint(str(number), (across.value, across.low, across.high), (up.value, up.low, up.high))
+            )
+    if not points:
+        return None
+    described = "; ".join(
+        f"run {p.label}: general change {units.points(p.across[0], True)}, target {units.points(p.up[0])}"
+        for p in points
+    )
+    return svg.scatter(points, title="Target score against mean change on general tasks", description=described + ".")
+
+
 def courses(runs: Sequence[Folder]) -> tuple[line_chart.Panel, list[line_chart.Curve]] | None:
     """Return (figure, key): each run's retention at each target score on its way; None where no run has points on the way."""
     names = [f"{number} {run.name}" for number, run in enumerate(runs, 1)]

@@ -6,7 +6,7 @@ from pathlib import Path
 from holdfast.atomic_files import write_text
 from holdfast.report.chart import line_chart
 from holdfast.report.compare import compare_figures
-from holdfast.report.compare.compare import missed, side_by_side, trade_off
+from holdfast.report.compare.compare import missed, side_by_side
 from holdfast.report.template import render
 from holdfast.results import run_folder, verdicts
 from holdfast.results.run_folder import Folder
@@ -30,7 +30,7 @@ def comparison(runs: Sequence[Folder], floor: float | None = None) -> str:
         floor=floor,
         corrected=any(verdicts.corrected(run.scores) for run in runs),
         lead=compare_figures.lead(runs, summaries),
-        scatter=trade_off(summaries),
+        scatter=compare_figures.trade_off(summaries),
         courses=compare_figures.courses(runs),
         forest=compare_figures.forest(sides),
         heat=compare_figures.heat(sides),
