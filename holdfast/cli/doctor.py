@@ -96,7 +96,7 @@ def examine(
     if model is None:
         return facts
     from holdfast.models import describe, resolve
-    from holdfast.prefix.model import capability, takes_vectors
+    from holdfast.prefix.capability import capability, takes_vectors
 
     pretrained = resolve.load(model, loading=loading or AUTO, trust_remote_code=trust_remote_code)
     can, architecture = capability(pretrained.model), pretrained.architecture

@@ -15,8 +15,9 @@ from holdfast.models.architecture import architecture_of
 from holdfast.models.describe import decoder_start
 from holdfast.prefix import reference
 from holdfast.prefix.attached import Prompt, as_attached
-from holdfast.prefix.cache import Prefix, RowCache, agrees, embed, random_tokens
+from holdfast.prefix.cache import Prefix, RowCache, embed
 from holdfast.prefix.encoder_decoder import Encoded, decode, encode
+from holdfast.prefix.probe import agrees, random_tokens
 from holdfast.row import Row
 
 

@@ -18,10 +18,11 @@ from holdfast.models.describe import max_length
 from holdfast.prefix import encoder_decoder, reference
 from holdfast.prefix.attached import Prompt, as_attached, updated
 from holdfast.prefix.attention import masks
-from holdfast.prefix.cache import Prefix, agrees, embed, prefill, random_tokens, shares, step
+from holdfast.prefix.cache import Prefix, embed, prefill, shares, step
 from holdfast.prefix.grouping import families
 from holdfast.prefix.packed import MULTIPLE
 from holdfast.prefix.packing import SHARE, label_places, pack, shared
+from holdfast.prefix.probe import agrees, random_tokens
 from holdfast.prefix.reach import crosses, filling, reach, reach_of_depth
 from holdfast.row import Row, sharing_keys
 

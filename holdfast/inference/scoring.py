@@ -14,8 +14,8 @@ from torch import Tensor
 from holdfast.inference import prefix_scoring
 from holdfast.inference.finite import check_numbers
 from holdfast.prefix.attached import Prompt
-from holdfast.prefix.cache import inference
 from holdfast.prefix.packing import label_tensors
+from holdfast.prefix.probe import inference
 from holdfast.row import Row
 
 PREDICTIONS = 512  # Rows of logits that are turned into float32 log-probabilities at once.

@@ -23,8 +23,9 @@ from holdfast.inference.stopping import Stops
 from holdfast.models.architecture import architecture_of
 from holdfast.models.describe import max_length
 from holdfast.prefix.attached import Attached, Prompt, as_attached, updated
-from holdfast.prefix.cache import Prefix, inference, prefill, shares
+from holdfast.prefix.cache import Prefix, prefill, shares
 from holdfast.prefix.grouping import families
+from holdfast.prefix.probe import inference
 from holdfast.prefix.reach import crosses, pads, together
 from holdfast.row import Row
 

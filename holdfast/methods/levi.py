@@ -12,7 +12,7 @@ from holdfast.methods.base import Context, Method, ParameterGroup
 from holdfast.models import side_network
 from holdfast.models.side_network import SideShape
 from holdfast.prefix.attached import as_attached, recomputed
-from holdfast.prefix.model import capability, capability_now
+from holdfast.prefix.capability import capability, capability_now
 from holdfast.row import Row
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from holdfast.methods._peft_types import configurations, has_layers, merges, qui
 from holdfast.methods.base import Context, Method, ParameterGroup
 from holdfast.models import merging
 from holdfast.plugins import unknown
-from holdfast.prefix.model import Capability, capability, capability_now
+from holdfast.prefix.capability import Capability, capability, capability_now
 
 if TYPE_CHECKING:
     from holdfast.models.loading import Pretrained

@@ -18,9 +18,10 @@ from transformers.modeling_outputs import BaseModelOutput
 from holdfast.models.describe import decoder_start
 from holdfast.prefix import reference
 from holdfast.prefix.attached import Prompt, as_attached, by_updates, in_order, updated
-from holdfast.prefix.cache import embed, random_tokens
+from holdfast.prefix.cache import embed
 from holdfast.prefix.packed import head_at, seen_by_head
 from holdfast.prefix.packing import label_places
+from holdfast.prefix.probe import random_tokens
 from holdfast.row import Row
 
 WASTE = 256  # Padded places that one more forward would cost, about.
@@ -165,7 +166,7 @@ def _states(model: Any, encoded: Encoded, tokens: Tensor, index: Tensor) -> Tens
 
 
 def padded_and_alone(model: Any) -> tuple[Tensor, Tensor]:
-    """Compute the probe of `cache.agrees`: short and long inputs and answers behind a soft prompt, each alone and all together."""
+    """Compute the probe of `probe.agrees`: short and long inputs and answers behind a soft prompt, each alone and all together."""
     tokens = random_tokens(model, 24)
     prompt = embed(model, None, tokens[:3])[0]
     rows = []

@@ -20,8 +20,8 @@ from transformers.modeling_outputs import BaseModelOutputWithPast
 
 from holdfast.models.architecture import architecture_of
 from holdfast.prefix.attached import Prompt, as_attached
-from holdfast.prefix.cache import agrees, random_tokens
 from holdfast.prefix.packed import seen_by_head
+from holdfast.prefix.probe import agrees, random_tokens
 
 LOGITS = 2**25  # Numbers of logits that exist at once (128 MiB in float32), as far as one label needs no more.
 

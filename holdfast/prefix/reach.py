@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from holdfast.models import describe
 from holdfast.models.architecture import architecture_of
-from holdfast.prefix.cache import agrees, continued, random_tokens, takes
+from holdfast.prefix.cache import continued
+from holdfast.prefix.probe import agrees, random_tokens, takes
 
 BASE = 10  # Places of the shortest attempt: no model is known whose locality begins below.
 AFFORDABLE = 2048

@@ -15,9 +15,9 @@ from torch import Tensor
 from holdfast.models.architecture import architecture_of
 from holdfast.models.describe import decoder_start
 from holdfast.prefix.attached import Attached, Prompt, as_attached, check_not_recomputed, constant, updated
-from holdfast.prefix.cache import takes
 from holdfast.prefix.packed import head_at, seen_by_head
 from holdfast.prefix.packing import label_places
+from holdfast.prefix.probe import takes
 from holdfast.row import Row
 
 

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from holdfast.models.architecture import architecture_of
 from holdfast.prefix.attached import Attached, KeysValues
-from holdfast.prefix.cache import embed, inference, layers_of
+from holdfast.prefix.cache import embed, layers_of
+from holdfast.prefix.probe import inference
 from holdfast.prompts.peft_files import write_adapter
 
 KEY = "prompt_embeddings"

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from holdfast.models.describe import embedding_rms
-from holdfast.prefix.model import takes_vectors
+from holdfast.prefix.capability import takes_vectors
 from holdfast.prompts.peft_files import read_adapter, write_adapter
 
 FREQUENT = 5000  # Lester et al. sample the most common tokens of their vocabulary, this many.

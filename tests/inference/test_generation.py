@@ -11,7 +11,7 @@ from transformers import GenerationConfig
 
 from holdfast.inference import decoder_batch, transformers_engine
 from holdfast.inference.stopping import Stops
-from holdfast.prefix import cache
+from holdfast.prefix import cache, probe
 from tests.inference import small_models
 from tests.inference.engines import generate
 from tests.inference.small_models import EOS, sequences
@@ -153,7 +153,7 @@ def test_the_probe_notices_a_model_that_ignores_positions() -> None:
     model = small_models.llama()
     assert cache.shares(model)
     model.__class__ = Deaf
-    cache._SEEN.clear()
+    probe._SEEN.clear()
     assert not cache.shares(model)
     assert generate(model, PROMPTS[:2], stops(), max_new_tokens=NEW) == [alone(model, tokens) for tokens in PROMPTS[:2]]
 

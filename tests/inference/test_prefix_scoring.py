@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from holdfast.inference import prefix_scoring
-from holdfast.prefix import cache, grouping, reach, reference
+from holdfast.prefix import cache, grouping, probe, reach, reference
 from holdfast.row import Row
 from tests.prefix.tiny import ALONE, PACKS, VOCABULARY, prompt_of, rows_of, tiny
 
@@ -53,7 +53,7 @@ def test_rows_behind_a_cached_prefix_equal_rows_alone(name: str, attention: str)
     if attention == "sdpa" and name in {"Gemma2", "Bloom"}:
         pytest.skip("transformers gives this model no sdpa")
     model = tiny(name, attention if name in PACKS else None)
-    assert cache.agrees(model, prefix_scoring.deep_tree_and_alone, reach.BASE) == (name in PACKS)
+    assert probe.agrees(model, prefix_scoring.deep_tree_and_alone, reach.BASE) == (name in PACKS)
     rows = [*answers(4, 3, common=9), *rows_of(RAGGED), *rows_of(RAGGED, prompt=None, seed=5)]
     assert difference(model, rows, [prompt_of(7).detach()]) < TOLERANCE
 

@@ -23,7 +23,8 @@ from holdfast.models.attention_heads import projections
 from holdfast.models.final_norm import final_norm
 from holdfast.models.side_network import SideNetwork, SideShape
 from holdfast.prefix.cache import shares
-from holdfast.prefix.model import PrefixModel, by_path, capability_now
+from holdfast.prefix.capability import by_path, capability_now
+from holdfast.prefix.model import PrefixModel
 from holdfast.prompts.deep_prefix import of_words
 from tests.recipes.worlds import write_world
 from tests.training import tiny

@@ -14,7 +14,7 @@ from holdfast.models import loading, merging, resolve
 from holdfast.models.loading import Pretrained
 from holdfast.models.precision import Loading, checkpoint_dtype
 from holdfast.prefix.cache import shares
-from holdfast.prefix.model import capability
+from holdfast.prefix.capability import capability
 
 pytest.importorskip("bitsandbytes", reason="the extra `quant` is not installed")
 TOKENS = torch.tensor([list(range(5, 37))])

@@ -14,9 +14,10 @@ from torch import Tensor
 from holdfast.inference.prefix_scoring import label_logits as scored
 from holdfast.prefix import encoder_decoder, head, reference
 from holdfast.prefix.attached import Attached
-from holdfast.prefix.cache import _SEEN, agrees
+from holdfast.prefix.capability import capability
 from holdfast.prefix.encoder_decoder import Encoded
-from holdfast.prefix.model import PrefixModel, capability
+from holdfast.prefix.model import PrefixModel
+from holdfast.prefix.probe import _SEEN, agrees
 from holdfast.prompts.soft_prompt import SoftPrompt
 from holdfast.row import Row
 from holdfast.training.loss import token_loss

@@ -5,9 +5,11 @@ from typing import Any
 import pytest
 import torch
 
-from holdfast.prefix import model, packed, reference
+from holdfast.prefix import capability as capabilities
+from holdfast.prefix import packed, reference
 from holdfast.prefix.attention import masks
-from holdfast.prefix.model import PrefixModel, capability
+from holdfast.prefix.capability import capability
+from holdfast.prefix.model import PrefixModel
 from holdfast.prompts.soft_prompt import SoftPrompt
 from holdfast.row import Row
 from tests.prefix.tiny import ALONE, PACKS, prompt_of, rows_of, tiny
@@ -77,8 +79,8 @@ def test_the_probe_runs_once_and_leaves_no_trace(monkeypatch: pytest.MonkeyPatch
     modes = [module.training for module in ours.modules()]
     state = torch.get_rng_state()
     calls = []
-    probe = model._probe
-    monkeypatch.setattr(model, "_probe", lambda plain, deep: calls.append(plain) or probe(plain, deep))
+    probe = capabilities._probe
+    monkeypatch.setattr(capabilities, "_probe", lambda plain, deep: calls.append(plain) or probe(plain, deep))
     assert ours.packs()
     assert ours.packs()
     assert len(calls) == 1

@@ -12,10 +12,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from holdfast.prefix import model, packed, reference
+from holdfast.prefix import packed, reference
 from holdfast.prefix.attention import masks, tree_attention
 from holdfast.prefix.attention.tree_attention import Group, Paths
-from holdfast.prefix.model import PrefixModel, by_path, capability
+from holdfast.prefix.capability import by_path, capability
+from holdfast.prefix.model import PrefixModel
 from holdfast.prefix.packing import pack
 from holdfast.prompts.soft_prompt import SoftPrompt
 from holdfast.row import Row
@@ -158,4 +159,4 @@ def test_autocast_does_not_fail_the_probes(asked: Any) -> None:
     expected = reference.label_logits(again, rows_of(RAGGED), [prompt_of(7)])
     # 0.1 of the spread: bfloat16's 8 bits, as in test_parity.py; planted bugs move logits by half of it.
     assert float((output.logits.float() - expected).abs().max() / expected.std()) < 0.1
-    assert model.by_path(again)
+    assert by_path(again)

@@ -19,7 +19,8 @@ from holdfast.prefix import packed, reference
 from holdfast.prefix.attached import Attached, Prompt, detached
 from holdfast.prefix.attention import masks
 from holdfast.prefix.cache import layers_of
-from holdfast.prefix.model import PrefixModel, capability
+from holdfast.prefix.capability import capability
+from holdfast.prefix.model import PrefixModel
 from holdfast.prompts import load
 from holdfast.prompts.deep_prefix import DeepPrefix, of_vectors
 from holdfast.prompts.soft_prompt import SoftPrompt
