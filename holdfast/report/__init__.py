@@ -1,7 +1,1 @@
-"""Scores of a run as a terminal table, one self-contained page, and a model card."""
-
-from holdfast.report.card import write_card as write_card
-from holdfast.report.compare.compare import compare as compare
-from holdfast.report.compare.compare_page import write_comparison as write_comparison
-from holdfast.report.run.page import write_page as write_page
-from holdfast.report.run.terminal import terminal as terminal
+"""Results as pictures and words: a run, several side by side, a study; for a terminal, as a self-contained page, as a model card."""
