@@ -80,7 +80,7 @@ def test_a_prefix_is_seen_and_a_foreign_one_is_not(monkeypatch: pytest.MonkeyPat
         return torch.nn.functional.pad(mask, (sum(lengths), 0), value=1)
 
     with monkeypatch.context() as planted:
-        planted.setattr(masks, "behind", all_seen)
+        planted.setattr(masks, "with_prefixes", all_seen)
         assert float((together(model, rows, leaves) - right).abs().max()) > 100 * TOLERANCE
     pack = packed.pack
 
