@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from pydantic import ConfigDict
 from torch import Tensor
 
 from holdfast.methods._context import Context, ParameterGroup, RowParts
@@ -32,6 +33,9 @@ class Method:
     step, and at the end. To find out how much memory a token takes, those of a step are called before the first step too; then
     `load_state_dict` puts back the state that `state_dict` returned before.
     """
+
+    # A field that does not exist is refused; pydantic takes this from the base class, and would ignore it otherwise.
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     # Declared by a class, and read before anything is loaded.
 

@@ -5,14 +5,14 @@ from collections.abc import Iterable
 from typing import Annotated, ClassVar, Literal
 
 import torch
-from pydantic import Field
+from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from transformers.optimization import Adafactor
 
 from holdfast.methods.base import ParameterGroup
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class TrainSettings:
     """Settings of the loop.
 
