@@ -8,10 +8,12 @@ from typing import Any
 
 from holdfast.api.judging import Judging, forget
 from holdfast.api.measurement import Measurement, recorded
+from holdfast.api.moved_base import stand_in
 from holdfast.api.versions import library_versions
 from holdfast.evaluation.ask import check_askable
 from holdfast.evaluation.harness_samples import write_samples
 from holdfast.models import chat_date, reading, resolve
+from holdfast.models.adapter import is_adapter, read_adapter
 from holdfast.models.architecture import of_run
 from holdfast.models.endpoint import endpoint_of
 from holdfast.models.fingerprint import fingerprint
@@ -34,18 +36,27 @@ from holdfast.tasks.task_set import TaskSet
 
 @dataclass(frozen=True)
 class TunedModel:
-    """A model to measure beside the base: its weights, and the folder of the prompt that goes with it ("" without one)."""
+    """A model to measure beside the base: its weights, and the folder of the prompt that goes with it ("" without one).
+
+    `base` is what an adapter that is `model` stands on, where that is not what its configuration names.
+    """
 
     argument: str
     model: str
     prompt: str = ""
+    base: str = ""
 
     @classmethod
-    def of(cls, argument: str, prompt: str | None = None) -> "TunedModel":
+    def of(
+        cls, argument: str, prompt: str | None = None, base: str | None = None, *, trust: bool = False
+    ) -> "TunedModel":
         """Return what a TUNED argument means: a run's folder stands for what the run left, a prompt's folder for its base behind it.
 
+        `base` stands in for the base of an adapter or prompt that names one which is not here (`stand_in`).
+
         Raises:
-            ValueError: a run left no weights that stand alone, two prompts are named for one model, or one for a model behind a server.
+            ValueError: a run left no weights that stand alone, two prompts are named for one model, or one for a model behind a server; or
+                an adapter's base is not here, and it does not fit `base`.
         """
         if endpoint_of(argument) is not None:
             if prompt is not None:
@@ -53,28 +64,36 @@ class TunedModel:
                     f"{argument}: --prompt is the server's business; leave it out, and start the server with it"
                 )
             return cls(argument, argument)
-        layout = RunFolder(Path(argument))
-        model, prompts = argument, [] if prompt is None else [prompt]
+        layout, prompts = RunFolder(Path(argument)), [] if prompt is None else [prompt]
+        own = layout.own_weights() if layout.is_run else argument
         if layout.is_run:
-            model = str(layout.own_weights() or layout.config["model"])
             prompts += [] if prompts else [str(path) for path in layout.prompts.values()]
-        elif (adapter := resolve.adapter_of(argument)) is not None and not adapter.merges:
-            model = adapter.base
+        elif is_adapter(argument) and not read_adapter(argument, base).merges:
+            own = None
             prompts.append(argument)
         if len(prompts) > 1:
             raise ValueError(f"{argument}: has {len(prompts)} prompts; name the one to attach with --prompt, alone")
-        return cls(argument, model, prompts[0] if prompts else "")
+        attached = prompts[0] if prompts else ""
+        if own is not None:
+            other = stand_in(str(own), base, trust_remote_code=trust) if base is not None else None
+            return cls(argument, str(own), attached, other or "")
+        # Nothing but a prompt was trained: the weights are those of its base.
+        recorded = layout.config["model"] if layout.is_run else read_adapter(argument, base).recorded
+        other = stand_in(attached, base, recorded, trust_remote_code=trust) if base is not None and attached else None
+        return cls(argument, other or str(recorded), attached)
 
     @property
     def parts(self) -> tuple[Fingerprint, ...]:
         """Return the fingerprints of the weights, and of the prompt where there is one."""
         prompt = (Fingerprint(self.prompt, fingerprint(self.prompt)),) if self.prompt else ()
-        return (Fingerprint(self.model, resolve.version(self.model)), *prompt)
+        return (Fingerprint(self.model, resolve.version(self.model, self.base or None)), *prompt)
 
     def evaluations(self, first: Evaluate) -> list[Evaluate]:
         """Return what is asked of it, like the base's evaluation `first`: behind its prompt and without, where it has one."""
         version = " ".join(part.version for part in self.parts)
-        tuned = replace(first, name="evaluate-tuned", variant="tuned", model=self.model, model_version=version)
+        tuned = replace(
+            first, name="evaluate-tuned", variant="tuned", model=self.model, model_version=version, base=self.base
+        )
         if not self.prompt:
             return [tuned]
         on = replace(tuned, name="evaluate-tuned-on", prompt="on", attached=self.prompt)
@@ -113,7 +132,8 @@ def against(
         ValueError: there is no such model or task; the judge is not fit to be asked (`Judging.of`); or `out` holds a run of `tune`, another
             measurement, or files that are not ours.
     """
-    models = [TunedModel.of(name, None if prompt is None else str(prompt)) for name in sources.arguments(tuned)]
+    on, attached = str(base), None if prompt is None else str(prompt)
+    models = [TunedModel.of(name, attached, on, trust=trust_remote_code) for name in sources.arguments(tuned)]
     # By default those that a run of `tune` measures.
     kept = sources.arguments(tasks) or reading.default_general(
         str(base), sources.arguments(targets), trust_remote_code=trust_remote_code
@@ -123,7 +143,7 @@ def against(
     folder = (
         Path(out) if out is not None else Path("runs") / f"{_short(str(base))}-against-{_short(models[0].argument)}"
     )
-    arguments = [str(base), *(model.model for model in models)]
+    arguments = [str(base), *(model.base or model.model for model in models)]
     date = _date(arguments, any(ref.task.template.chat for ref in refs), trust_remote_code)
     # A measurement that goes on the next day asks in the words of the day on which it began.
     date = date and recorded(folder).get("date", date)

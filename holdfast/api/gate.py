@@ -4,8 +4,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from holdfast.api.moved_base import stand_in
 from holdfast.atomic_files import write_text
 from holdfast.models import resolve
+from holdfast.models.adapter import is_adapter, read_adapter
 from holdfast.models.endpoint import endpoint_of
 from holdfast.models.fingerprint import fingerprint
 from holdfast.plugins import CODE
@@ -96,7 +98,7 @@ def check_evidence(folder: Path, evidence: Evidence) -> list[str]:
     inside = run_folder.RunFolder(folder).is_run
     for part in (evidence.base, *evidence.tuned):
         path = folder / part.argument if inside and part is not evidence.base else Path(part.argument)
-        now = _version_of_model(part, path)
+        now = _version_of_model(part, path, evidence.base.argument)
         if now is None:
             unchecked.append(f"{part.argument} is not here")
         elif now == part.argument:
@@ -118,21 +120,21 @@ def check_evidence(folder: Path, evidence: Evidence) -> list[str]:
     return unchecked
 
 
-def _version_of_model(part: Fingerprint, path: Path) -> str | None:
-    """Return the fingerprint of a model or prompt as it lies here; None where it does not."""
+def _version_of_model(part: Fingerprint, path: Path, base: str) -> str | None:
+    """Return the fingerprint of a model or prompt as it lies here; None where it does not. `base` stands in for one that is gone."""
     if path.exists():
         # A prompt changes no weights, so its folder alone is what was measured.
-        adapter = resolve.adapter_of(str(path))
-        return fingerprint(str(path)) if adapter and not adapter.merges else _whole(path, part)
+        adapter = read_adapter(str(path), base) if is_adapter(str(path)) else None
+        return fingerprint(str(path)) if adapter and not adapter.merges else _whole(path, part, base)
     # Of a model behind a server nothing says that it is the same as then.
     named = part.argument == "lab" or (part.version == part.argument and endpoint_of(part.argument) is None)
     return resolve.version(part.argument) if named else None
 
 
-def _whole(path: Path, part: Fingerprint) -> str:
+def _whole(path: Path, part: Fingerprint, base: str) -> str:
     """Return the version of a model's folder; of an adapter inside a run, that of its folder, as it was written down."""
     alone = fingerprint(str(path))
-    return alone if alone == part.version else resolve.version(str(path))
+    return alone if alone == part.version else resolve.version(str(path), stand_in(str(path), base))
 
 
 def markdown(judged: list[Judged], policy: str | Path) -> str:

@@ -24,11 +24,13 @@ BEFORE, DOWN, UP = "base_model.model.", ".lora_A.weight", ".lora_B.weight"
 
 @dataclass(frozen=True)
 class Adapter:
-    """A PEFT adapter: its folder, PEFT's name of its type, and the MODEL argument of its base."""
+    """A PEFT adapter: its folder, PEFT's name of its type, and the MODEL argument of its base; `recorded` is the base that its
+    configuration names, empty where it names none."""
 
     folder: Path
     peft_type: str
     base: str
+    recorded: str = ""
 
     @property
     def merges(self) -> bool:
@@ -82,7 +84,7 @@ def read_adapter(argument: str, base: str | None = None) -> Adapter:
             f"{folder}: its base {base} is not here; name another place of it with --base MODEL, or as "
             f"base_model_name_or_path in its {CONFIG}"
         )
-    return Adapter(folder, peft_type, str(base))
+    return Adapter(folder, peft_type, str(base), str(named or ""))
 
 
 def check_fit(adapter: Adapter, base: str) -> None:

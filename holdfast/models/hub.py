@@ -32,6 +32,30 @@ def check_reachable(source: str | Path) -> None:
         )
 
 
+def can_be_had(source: str) -> bool:
+    """Return whether a name leads to a model: a folder or file of one, a built-in name, or a hub id that is cached or that the hub has."""
+    path = Path(source)
+    if path.exists():
+        # Where a model was moved away its folder may be left; that of an adapter has a configuration of its own.
+        return path.is_file() or any((path / name).is_file() for name in ("config.json", "adapter_config.json"))
+    if source in BUILT_IN or _cached(source):
+        return True
+    # A hub id has one slash at most, and begins with no sign of a path.
+    return source.count("/") <= 1 and not path.is_absolute() and not source.startswith((".", "~")) and _listed(source)
+
+
+@cache
+def _listed(name: str) -> bool:
+    """Return whether the hub can be reached and has a model of this name."""
+    from huggingface_hub import HfApi
+
+    try:
+        HfApi().model_info(name, timeout=TIMEOUT)
+    except Exception:  # of the hub's client, of its network library, or of the system, as below
+        return False
+    return True
+
+
 def _cached(name: str) -> bool:
     from huggingface_hub import try_to_load_from_cache
 

@@ -54,15 +54,17 @@ def adapter_of(argument: str, base: str | None = None) -> Adapter | None:
     return None
 
 
-def version(argument: str) -> str:
+def version(argument: str, base: str | None = None) -> str:
     """Return hex digits that change with any byte of the model behind a MODEL argument; a hub id is its own, and so is a server's model.
+
+    `base` is that of an adapter, where it is not the one that its configuration names.
 
     Raises:
         ValueError: there is no such model; a prompt, or a LoRA of another model than its base.
     """
     if endpoint_of(argument) is not None:
         return argument
-    adapter = adapter_of(argument)
+    adapter = adapter_of(argument, base)
     if adapter is None:
         return fingerprint(resolve(argument))
     _check(adapter)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from holdfast.api.load import load
+from holdfast.api.moved_base import stand_in
 from holdfast.evaluation.matrix import clean
 from holdfast.inference.model import Model
 from holdfast.inference.sampling import Sampling
@@ -171,7 +172,13 @@ def compared(
         raise ValueError(f"{twice[0]}: is named twice; name two models")
     known = {task.name: task for task in chain.from_iterable(map(sources.load_tasks, tasks))}
     loaded = {
-        name: load(model, dtype=dtype, device=device, trust_remote_code=trust_remote_code)
+        name: load(
+            model,
+            base=stand_in(model, models[0], trust_remote_code=trust_remote_code),
+            dtype=dtype,
+            device=device,
+            trust_remote_code=trust_remote_code,
+        )
         for name, model in zip(_names(models), models, strict=True)
     }
     samples: list[Sample] = []

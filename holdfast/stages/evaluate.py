@@ -55,6 +55,7 @@ class Evaluate(Stage):
     ones. `tasks` stand in the order of the answers: targets, general tasks, diagnostics. With `toward`, general tasks are also asked
     how probable an answer of that task is (of the base, which other targets share, `LabelMass` asks). `date` is as in `Train`.
     `decoding` is what the answers are written with; None: the model alone. `attached` is the folder of a prompt that no stage trained.
+    `base` is what an adapter that is `model` stands on, where that is not what its configuration names.
     """
 
     KIND: ClassVar[str] = "Evaluate"
@@ -64,6 +65,7 @@ class Evaluate(Stage):
         "attached": "",
         "loading": FP32,
         "before": None,
+        "base": "",
     }
 
     model: str = ""
@@ -86,6 +88,7 @@ class Evaluate(Stage):
     attached: str = ""
     loading: Loading = FP32
     before: int | None = None
+    base: str = ""
 
     def hashed(self) -> dict[str, Any]:
         """Return the fields; tasks by their role, and the fingerprints of the model and of the tasks in one list, as folders have it."""
@@ -172,8 +175,8 @@ class Evaluate(Stage):
             return Model(pretrained, self._attached(inputs, pretrained, model))
         folder = None if tuned is None else tuned.folder
         pretrained = inputs.loader.load(
-            self.model, folder, loading=self.loading, trust_remote_code=self.trust_remote_code, date=self.date
-        )
+            self.model, folder, base=self.base or None, loading=self.loading, trust_remote_code=self.trust_remote_code, date=self.date
+        )  # fmt: skip
         return Model(pretrained, self._attached(inputs, pretrained), self.batch_tokens)
 
     def _attached(self, inputs: Inputs, pretrained: Pretrained, model: PrefixModel | None = None) -> Prompt | None:

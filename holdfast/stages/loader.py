@@ -26,6 +26,7 @@ class Loader:
         argument: str,
         stage: Path | None = None,
         *,
+        base: str | None = None,
         loading: Loading = AUTO,
         trust_remote_code: bool = False,
         date: str | None = None,
@@ -33,8 +34,8 @@ class Loader:
         """Return the model that a MODEL argument names, or what the stage in a folder made of it (`resolve.load`)."""
         # By the weights and not by the stage: after a prompt alone was trained they are the base's.
         # `trained` tells no folders apart, and what is held in memory.
-        key = (argument, weights_of(stage), loading, loading.trained, trust_remote_code, date)
-        options = {"loading": loading, "trust_remote_code": trust_remote_code, "date": date}
+        key = (argument, base, weights_of(stage), loading, loading.trained, trust_remote_code, date)
+        options = {"base": base, "loading": loading, "trust_remote_code": trust_remote_code, "date": date}
         return self.shared(key, lambda: resolve.load(argument, stage, **options))
 
     def release(self) -> None:
