@@ -22,7 +22,7 @@ from holdfast.models.precision import FP32, Loading
 from holdfast.report.card import write_card
 from holdfast.report.compare.compare_page import write_comparison
 from holdfast.report.run.page import write_page
-from holdfast.results.evidence import Evidence, Fingerprint, write_evidence
+from holdfast.results.evidence import Evidence, Fingerprint, same_model, write_evidence
 from holdfast.results.run_folder import RunFolder, write_results
 from holdfast.results.score import score
 from holdfast.results.scores import Circumstances, StoredOutputs
@@ -65,18 +65,18 @@ class TunedModel:
                 )
             return cls(argument, argument)
         layout, prompts = RunFolder(Path(argument)), [] if prompt is None else [prompt]
-        own = layout.own_weights() if layout.is_run else argument
+        weights = layout.own_weights() if layout.is_run else argument
         if layout.is_run:
             prompts += [] if prompts else [str(path) for path in layout.prompts.values()]
         elif is_adapter(argument) and not read_adapter(argument, base).merges:
-            own = None
+            weights = None
             prompts.append(argument)
         if len(prompts) > 1:
             raise ValueError(f"{argument}: has {len(prompts)} prompts; name the one to attach with --prompt, alone")
         attached = prompts[0] if prompts else ""
-        if own is not None:
-            other = stand_in(str(own), base, trust_remote_code=trust) if base is not None else None
-            return cls(argument, str(own), attached, other or "")
+        if weights is not None:
+            other = stand_in(str(weights), base, trust_remote_code=trust) if base is not None else None
+            return cls(argument, str(weights), attached, other or "")
         # Nothing but a prompt was trained: the weights are those of its base.
         recorded = layout.config["model"] if layout.is_run else read_adapter(argument, base).recorded
         other = stand_in(attached, base, recorded, trust_remote_code=trust) if base is not None and attached else None
@@ -86,7 +86,8 @@ class TunedModel:
     def parts(self) -> tuple[Fingerprint, ...]:
         """Return the fingerprints of the weights, and of the prompt where there is one."""
         prompt = (Fingerprint(self.prompt, fingerprint(self.prompt)),) if self.prompt else ()
-        return (Fingerprint(self.model, resolve.version(self.model, self.base or None)), *prompt)
+        version = resolve.version(self.model, self.base or None)
+        return (Fingerprint(self.model, version, resolve.weights_version(self.model)), *prompt)
 
     def evaluations(self, first: Evaluate) -> list[Evaluate]:
         """Return what is asked of it, like the base's evaluation `first`: behind its prompt and without, where it has one."""
@@ -132,8 +133,8 @@ def against(
         ValueError: there is no such model or task; the judge is not fit to be asked (`Judging.of`); or `out` holds a run of `tune`, another
             measurement, or files that are not ours.
     """
-    on, attached = str(base), None if prompt is None else str(prompt)
-    models = [TunedModel.of(name, attached, on, trust=trust_remote_code) for name in sources.arguments(tuned)]
+    attached = None if prompt is None else str(prompt)
+    models = [TunedModel.of(name, attached, str(base), trust=trust_remote_code) for name in sources.arguments(tuned)]
     # By default those that a run of `tune` measures.
     kept = sources.arguments(tasks) or reading.default_general(
         str(base), sources.arguments(targets), trust_remote_code=trust_remote_code
@@ -155,12 +156,12 @@ def against(
     # That of a server is not known.
     local = [name for name in arguments if endpoint_of(name) is None]
     first = replace(first, loading=Loading(dtype, device).resolved(resolve.resolve(local[0])) if local else FP32)
+    _warn_of_one_model(first, models)
     folders = _folders(folder, models)
     judging = None
     if judge is not None:
         fingerprints = [Fingerprint(first.model, first.model_version), *(model.parts[0] for model in models)]
-        tasks_asked = [ref.task for ref in refs]
-        judging = Judging.of(str(judge), judge_labels, fingerprints, tasks_asked, Loading(dtype, device))
+        judging = Judging.of(str(judge), judge_labels, fingerprints, [r.task for r in refs], Loading(dtype, device))
     measurement = Measurement(folder, _settings(first, models), pages=True, overwrite=overwrite)
     measurement.check()
     folder.mkdir(parents=True, exist_ok=True)
@@ -208,11 +209,23 @@ def _write(folder: Path, outputs: StoredOutputs, tuned: TunedModel, first: Evalu
     ]
     write_samples(folder, write_results(folder, outputs, scores, tasks), tasks)
     measured = tuple(Fingerprint(ref.argument, ref.version) for ref in first.tasks)
-    base = Fingerprint(first.model, first.model_version)
+    base = _fingerprint_of_base(first)
     write_evidence(folder, Evidence(base, tuned.parts, measured, first.shots, first.limit, versions))
     forget(folder)
     write_page(folder)
     write_card(folder, of_run(folder))
+
+
+def _fingerprint_of_base(first: Evaluate) -> Fingerprint:
+    return Fingerprint(first.model, first.model_version, resolve.weights_version(first.model))
+
+
+def _warn_of_one_model(first: Evaluate, models: Iterable[TunedModel]) -> None:
+    """Say on stderr, before anything is asked, of each tuned model that it is the base."""
+    targets = any(ref.role == "target" for ref in first.tasks)
+    for model in models:
+        if same := same_model(Evidence(_fingerprint_of_base(first), model.parts), targets):
+            print(f"holdfast: {same}", file=sys.stderr, flush=True)
 
 
 def _folders(out: Path, models: Sequence[TunedModel]) -> list[Path]:

@@ -11,8 +11,9 @@ from holdfast.models.adapter import is_adapter, read_adapter
 from holdfast.models.endpoint import endpoint_of
 from holdfast.models.fingerprint import fingerprint
 from holdfast.plugins import CODE
+from holdfast.report.sentences import beside_chance
 from holdfast.results import run_folder, units
-from holdfast.results.evidence import Evidence, Fingerprint, changed_files, read_evidence
+from holdfast.results.evidence import Evidence, Fingerprint, changed_files, read_evidence, same_model
 from holdfast.results.policy import EXIT, Check, Outcome, judge, outcome, read_policy
 from holdfast.results.statistics import Estimate
 from holdfast.results.summary import Summary
@@ -26,25 +27,30 @@ DECIDES = "Kept: the whole 95 % interval keeps the rule. Lost: the whole interva
 class Judged:
     """One run held against a policy.
 
-    `unchecked` says of which part of the evidence nothing can be said here, `floored` names the general tasks on which the base is not
-    above chance, so that they have no rule.
+    `unchecked` says of which part of the evidence nothing can be said here, `floored` where the base stands beside chance on the general
+    tasks that have no rule for that reason, and `same` that no two models were compared, where that is so.
     """
 
     folder: Path
     checks: list[Check]
     evidence: Evidence
     unchecked: list[str]
-    floored: list[str]
+    floored: str = ""
+    same: str = ""
 
     @property
     def counts(self) -> str:
         """Return the numbers of rules by their outcome, and the tasks without a rule, as a sentence."""
         outcomes = [check.outcome for check in self.checks]
         text = ", ".join(f"{outcomes.count(outcome)} {outcome}" for outcome in EXIT)
-        left = (
-            f"; without a rule, because the base is not above chance: {', '.join(self.floored)}" if self.floored else ""
-        )
+        left = f"; without a rule where the base {self.floored}" if self.floored else ""
         return f"{len(outcomes)} rule{'' if len(outcomes) == 1 else 's'}: {text}{left}."
+
+    @property
+    def worst_first(self) -> list[Check]:
+        """Return the checks by their outcome, those that failed first, and within one by how far the measured value is below the bound."""
+        order: dict[Outcome, int] = {"lost": 0, "cannot tell": 1, "kept": 2}
+        return sorted(self.checks, key=lambda check: (order[check.outcome], check.slack))
 
     @property
     def outcome(self) -> Outcome:
@@ -74,8 +80,9 @@ def gate(folders: Iterable[str | Path], policy: str | Path) -> list[Judged]:
             checks = judge(summary, rules)
         except ValueError as error:
             raise ValueError(f"{folder}: {error}") from None
-        floored = [f"{line.task} ({line.shots}-shot)" for line in summary.floored if line.task not in rules.tasks]
-        judged.append(Judged(folder, checks, evidence, unchecked, floored))
+        floored = [line for line in summary.floored if line.task not in rules.tasks]
+        same = same_model(evidence, bool(summary.first_metric("target")))
+        judged.append(Judged(folder, checks, evidence, unchecked, beside_chance(floored, len(floored)), same))
     return judged
 
 
@@ -146,9 +153,7 @@ def markdown(judged: list[Judged], policy: str | Path) -> str:
             f"| rule | measured [95 %] | widened for {rules} | items | outcome |",
             "| --- | --- | --- | ---: | --- |",
         ]
-        # What failed stands first: a comment is read from above.
-        order: dict[Outcome, int] = {"lost": 0, "cannot tell": 1, "kept": 2}
-        for check in sorted(run.checks, key=lambda check: order[check.outcome]):
+        for check in run.worst_first:  # A comment is read from above.
             cells = [_cell(check.rule), measured(check), limits(check.widened), str(check.items), _cell(words(check))]
             rows.append(f"| {' | '.join(cells)} |")
         base, tuned = (
@@ -159,6 +164,7 @@ def markdown(judged: list[Judged], policy: str | Path) -> str:
         limit = f", at most {run.evidence.limit} items a task" if run.evidence.limit else ""
         lines = [
             f"## {run.folder.resolve().name}: {run.outcome}",
+            *([f"**{run.same}**"] if run.same else []),
             run.counts,
             "\n".join(rows),
             DECIDES,
@@ -187,7 +193,8 @@ def measured(check: Check) -> str:
     value = check.measured
     if value is None:
         return "–"
-    return f"change {value.value:+.1f} {limits(value)}" if check.is_change else f"{value.value:.1f} {limits(value)}"
+    number = units.points(value.value, check.is_change)
+    return f"{'change ' if check.is_change else ''}{number} {limits(value)}"
 
 
 def limits(value: Estimate | None) -> str:
@@ -197,10 +204,14 @@ def limits(value: Estimate | None) -> str:
 
 def words(check: Check) -> str:
     """Return a rule's outcome, with what would tell where these items do not."""
-    if check.outcome != "cannot tell":
-        return check.outcome
-    why = [check.reason, f"about {units.about(check.needed)} items would tell" if check.needed else ""]
-    return "cannot tell" + "".join(f": {text}" if i == 0 else f"; {text}" for i, text in enumerate(filter(None, why)))
+    reasons = "; ".join(why(check))
+    return f"{check.outcome}: {reasons}" if reasons else check.outcome
+
+
+def why(check: Check) -> list[str]:
+    """Return the reason for which a rule cannot be told, where it is another than few items, and how many would tell."""
+    needed = f"about {units.about(check.needed)} items would tell" if check.needed else ""
+    return [text for text in (check.reason, needed) if text]
 
 
 def _cell(text: str) -> str:

@@ -7,14 +7,13 @@ import torch
 from transformers import AutoConfig
 
 from holdfast.models import resolve
-from holdfast.models.adapter import BEFORE, DOWN, UP, WEIGHTS, Adapter, is_adapter, read_adapter
+from holdfast.models.adapter import Adapter, is_adapter, lora_sizes, read_adapter
 from holdfast.models.architecture import of_config
 from holdfast.models.endpoint import endpoint_of
 from holdfast.models.hub import can_be_had
 from holdfast.models.loading import quiet
 from holdfast.models.spread import hollow
 from holdfast.prompts import load as prompts
-from holdfast.weights.safetensors_files import shard
 
 
 def stand_in(argument: str, base: str, recorded: str | None = None, *, trust_remote_code: bool = False) -> str | None:
@@ -64,18 +63,12 @@ def _mismatch(adapter: Adapter, base: str, *, trust_remote_code: bool) -> str:
         except RuntimeError:  # A forward that looks at numbers; then the prompt is compared when it is attached.
             return ""
     modules = dict(model.named_modules())
-    tensors = shard(adapter.folder / WEIGHTS).tensors
-    for name in sorted(name for name in tensors if name.endswith(DOWN)):
-        # PEFT's own wrappers stand between the module and what was trained.
-        module = name.removesuffix(DOWN).removeprefix(BEFORE).removesuffix(".base_layer")
+    for module, (rows, columns) in lora_sizes(adapter).items():
         if module not in modules:
             return f"it is for a module {module}, which that model does not have"
-        weight, up = getattr(modules[module], "weight", None), tensors.get(name.removesuffix(DOWN) + UP)
-        if not isinstance(weight, torch.Tensor) or weight.ndim != 2 or up is None:
-            continue
+        weight = getattr(modules[module], "weight", None)
         # As sets: some models store a matrix the other way around.
-        rows, columns = up.shape[0], tensors[name].shape[1]
-        if {rows, columns} != set(weight.shape):
+        if isinstance(weight, torch.Tensor) and weight.ndim == 2 and {rows, columns} != set(weight.shape):
             size = " x ".join(map(str, weight.shape))
             return f"it changes matrices of {rows} x {columns} at {module}, and that model has {size}"
     # Adapters of other types are compared by PEFT, when it loads them.

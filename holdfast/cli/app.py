@@ -2,14 +2,13 @@
 
 import os
 import sys
-from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from holdfast.cli import compare, doctor, listings, options, output, playground, serve, wordings
+from holdfast.cli import compare, doctor, listings, options, output, playground, report, serve, wordings
 from holdfast.cli.options import (
     DEFAULT_SHOTS,
     Curve,
@@ -317,28 +316,7 @@ def study(
         raise typer.Exit(1)
 
 
-@app.command()
-def report(run: Annotated[Path, typer.Argument(help="Folder of a run.")], json_: Json = False) -> None:
-    """Rebuild the page and the model card from scores.jsonl, or a study's page from study.jsonl; --json: what a run came to."""
-    from holdfast.models.architecture import of_run
-    from holdfast.report.card import write_card
-    from holdfast.report.run.page import write_page
-    from holdfast.report.run.record import run_record
-    from holdfast.report.study.study_page import write_study_page
-
-    # A study's folder has no scores of its own; those are in the folders of its runs.
-    if (run / "study.jsonl").exists():
-        if json_:
-            raise ValueError(
-                f"{run}: is a study, whose records are the lines of {run / 'study.jsonl'}; leave out --json"
-            )
-        print(write_study_page(run))
-        return
-    if json_:
-        output.lines([asdict(run_record(run))])
-        return
-    print(write_page(run))
-    print(write_card(run, of_run(run)))
+app.command()(report.report)
 
 
 @app.command()

@@ -1,5 +1,6 @@
 """Models and runs side by side: `holdfast compare`, and the end of `demo` and `evaluate --against`."""
 
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -58,20 +59,24 @@ def _gate(folders: list[Path], policy: Path, summary: Path | None, json_: bool) 
     if json_:
         for run in judged:
             output.lines(asdict(check) | {"run": str(run.folder)} for check in run.checks)
+    for run in judged:
+        if run.same:
+            print(output.fill(f"holdfast: {run.folder}: {run.same}"), file=sys.stderr)
     for run in () if json_ else judged:
-        print(f"{run.folder}: {run.outcome} ({run.counts.removesuffix('.')})")
-        for word in ("lost", "cannot tell"):  # the worst first
-            for check in (check for check in run.checks if check.outcome == word):
-                wide = (
-                    f", widened for {len(run.checks)} rules {gate.limits(check.widened)}"
-                    if check.widened and len(run.checks) > 1
-                    else ""
-                )
-                print(f"  {check.rule}: {gate.measured(check)}{wide}, {check.items} items: {gate.words(check)}")
+        print(output.fill(f"{run.folder}: {run.outcome} ({run.counts.removesuffix('.')})", indent="  "))
+        word = ""
+        for check in (check for check in run.worst_first if check.outcome != "kept"):
+            if check.outcome != word:
+                word = check.outcome
+                print(f" {word}:")
+            wide = f", widened {gate.limits(check.widened)}" if check.widened and len(run.checks) > 1 else ""
+            print(output.fill("; ".join([check.rule, *gate.why(check)]), "  ", "    "))
+            # Never longer than 80 columns, so that no interval is parted.
+            print(f"    {gate.measured(check)}{wide}, {check.items} items")
         for sentence in run.unchecked:
-            print(f"  not compared with what was measured: {sentence}")
+            print(output.fill(f"not compared with what was measured: {sentence}", "  ", "    "))
     if not json_ and any(run.outcome != "kept" for run in judged):
-        print(gate.DECIDES)
+        print(output.fill(gate.DECIDES))
     raise typer.Exit(gate.worst(judged))
 
 

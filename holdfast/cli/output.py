@@ -26,7 +26,8 @@ def show(renderable: Any) -> None:
     # A file or a pipe has no width; rich would take that of some terminal around it, and fold tables into it.
     if not console.is_terminal:
         console.width = max(80, console.width if console.width != 80 else 80)
-    console.print(Visible(renderable), markup=False, highlight=False)
+    # Not cropped: a path that is wider than the terminal is copied whole; all else is wrapped.
+    console.print(Visible(renderable), markup=False, highlight=False, crop=False)
 
 
 def run(folder: Path) -> None:

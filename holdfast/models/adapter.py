@@ -87,6 +87,20 @@ def read_adapter(argument: str, base: str | None = None) -> Adapter:
     return Adapter(folder, peft_type, str(base), str(named or ""))
 
 
+def lora_sizes(adapter: Adapter) -> dict[str, tuple[int, int]]:
+    """Return rows and columns of the matrix that a LoRA adds to each module, by the module's name in the model; ascending by name."""
+    sizes = {name: stored.shape for name, stored in shard(adapter.folder / WEIGHTS).tensors.items()}
+    return {
+        # PEFT's own wrappers stand between a module and what was trained.
+        name.removesuffix(DOWN).removeprefix(BEFORE).removesuffix(".base_layer"): (
+            sizes.get(name.removesuffix(DOWN) + UP, (0,))[0],
+            sizes[name][1],
+        )
+        for name in sorted(sizes)
+        if name.endswith(DOWN)
+    }
+
+
 def check_fit(adapter: Adapter, base: str) -> None:
     """Refuse a LoRA whose matrices have other sizes than the base's, by the headers of both; a base on the hub is compared later.
 

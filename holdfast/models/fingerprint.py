@@ -3,6 +3,7 @@
 import hashlib
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from holdfast.atomic_files import write_text
@@ -21,7 +22,7 @@ Stat = tuple[int, int, int, int]
 _known: dict[str, tuple[Stat, str]] = {}
 
 
-def fingerprint(source: str) -> str:
+def fingerprint(source: str, endings: Sequence[str] = ENDINGS) -> str:
     """Return 12 hex digits that change with any byte of a model folder that loading it reads; a hub id is its own.
 
     Names and whole contents of the files enter, so that no tensor, tokenizer or chat template changes unseen.
@@ -31,7 +32,7 @@ def fingerprint(source: str) -> str:
         return source
     digest = hashlib.sha256()
     for path in sorted((*folder.iterdir(), *(folder / TEMPLATES).glob("*.jinja"))):
-        if path.suffix in ENDINGS and path.is_file():
+        if path.suffix in endings and path.is_file():
             digest.update(f"{path.relative_to(folder)} {_content(path)}\n".encode())
     return digest.hexdigest()[:12]
 

@@ -71,6 +71,14 @@ def version(argument: str, base: str | None = None) -> str:
     return _joint(adapter)
 
 
+def weights_version(argument: str) -> str:
+    """Return hex digits that change with the weights of a whole model in a folder, whatever else lies there; empty for all others."""
+    if endpoint_of(argument) is not None or is_adapter(argument):
+        return ""
+    folder = Path(resolve(argument))
+    return fingerprint(str(folder), (".safetensors",)) if folder.is_dir() else ""
+
+
 def _check(adapter: Adapter) -> None:
     """Refuse what cannot be merged, before anything is loaded."""
     if not adapter.merges:

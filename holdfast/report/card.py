@@ -138,8 +138,14 @@ def _row(line: TaskResult, states: list[str | None]) -> list[str]:
     moved = units.with_interval(score, "delta") if score and score.delta is not None else "–"
     values = [units.with_interval(score) if score else "–" for score in (line.base, *map(line.tuned.get, states))]
     start = [escaped(line.task), str(line.shots), escaped(line.metric)]
-    word = "base not above chance" if line.floored else verdicts.long(score) if score else ""
+    word = _beside_chance(line) if line.floored else verdicts.long(score) if score else ""
     return [*start, *values, moved, str(line.any.n), word or "–"]
+
+
+def _beside_chance(line: TaskResult) -> str:
+    """Return where the base of a line stands beside chance, and how many items would tell where these do not."""
+    assert line.chance is not None
+    return f"base {line.chance.phrase.removeprefix('is ')}" + (f" ({line.chance.more})" if line.chance.more else "")
 
 
 def _loading(run: Folder, architecture: LoadedAs, repo: str | None) -> str:
@@ -226,15 +232,16 @@ def _limits(run: Folder, summary: Summary) -> str:
     by_verdict = summary.words("general")
     for start, group in (
         ("Lost", by_verdict.get("lost", [])),
-        ("Not resolvable at this n", by_verdict.get("not resolvable", [])),
+        ("Too few items to tell kept from lost", by_verdict.get("not resolvable", [])),
     ):
         tasks = [f"{escaped(line.task)} ({line.shots}-shot)" for line in group]
         if tasks:
             limits.append(f"{start}: {', '.join(tasks)}.")
     limits += [escaped(pair.sentence()) for pair in disguises.pairs(summary)]
     if summary.floored:
-        tasks = [f"{escaped(line.task)} ({line.shots}-shot)" for line in summary.floored]
-        limits.append(f"The base is not above chance, so in no mean: {', '.join(tasks)}.")
+        limits.append(
+            f"In no mean: the base {escaped(sentences.beside_chance(summary.floored, len(summary.floored)))}."
+        )
     if not [line for line in summary.first_metric("general") if change(line.headline)]:
         limits.append("No general task was compared, so forgetting is unknown.")
     limits += [escaped(f"{sentence[0].upper()}{sentence[1:]}.") for sentence in run.truncated]

@@ -4,6 +4,7 @@ import os
 
 from rich.console import Console, RenderableType
 from rich.table import Table
+from rich.text import Text
 
 from holdfast.results import units
 from holdfast.results.scores import Score, Verdict
@@ -11,12 +12,17 @@ from holdfast.results.scores import Score, Verdict
 STYLE: dict[Verdict, str] = {"gained": "green", "kept": "", "lost": "bold red", "not resolvable": "dim"}
 
 
+def path_line(line: str) -> Text:
+    """Return a line that is not folded at the terminal's width: a path or a command is copied whole."""
+    return Text(line, no_wrap=True, overflow="ignore")
+
+
 def text(renderable: RenderableType, width: int | None = None) -> str:
     """Return a renderable as plain text: `width` columns, else those of COLUMNS, else 80."""
     # No colours and no legacy Windows console, whatever the terminal: the text goes to files and is compared in tests.
     console = Console(width=width or int(os.environ.get("COLUMNS") or 80), color_system=None, legacy_windows=False)
     with console.capture() as capture:
-        console.print(renderable, markup=False, highlight=False)  # names of tasks are text
+        console.print(renderable, markup=False, highlight=False, crop=False)  # names of tasks are text
     return "\n".join(line.rstrip() for line in capture.get().splitlines()) + "\n"
 
 

@@ -9,7 +9,7 @@ from holdfast.results.scores import Score, Verdict
 from holdfast.results.statistics import Estimate
 from holdfast.results.summary import Shift, Summary, TaskResult
 from holdfast.results.units import about, factor, points, with_interval
-from holdfast.results.verdicts import by_chance
+from holdfast.results.verdicts import by_chance, change_of
 
 CARRIED = 10.0  # points of format share: less is not said to be carried to other tasks
 
@@ -66,11 +66,17 @@ def collapse(summary: Summary) -> list[Piece]:
 
 
 def _collapse_briefly(summary: Summary) -> list[Piece]:
-    """Return the same without intervals, to stand at the end of the verdict."""
+    """Return the same without intervals, to stand at the end of the verdict: of answers that are labels, not how they begin as well."""
     pieces: list[Piece] = []
-    for shift in summary.collapsed:
+    answers = [shift for shift in summary.collapsed if shift.metric != "first_token_mass"]
+    lost_any = "lost" in summary.words("general")
+    for shift in answers or summary.collapsed:
         start, end = _shift_in_words(summary, shift, many="their answers", single="an answer to them")
-        pieces += [", and " if pieces else "; but ", start, Number(f"{points(shift.tuned)} %", "collapse")]
+        pieces += [
+            ", and " if pieces else "; and " if lost_any else "; but ",
+            start,
+            Number(f"{points(shift.tuned)} %", "collapse"),
+        ]
         pieces += [end, Number(f"{points(shift.base)} %", "collapse"), ")"]
     return pieces
 
@@ -80,7 +86,11 @@ def _shift_in_words(summary: Summary, shift: Shift, *, many: str, single: str) -
     targets = _names(summary.first_metric("target")) or "the tuned task"
     at = f"at {shift.shots} shot{'' if shift.shots == 1 else 's'} "
     if shift.metric == "first_token_mass":
-        return f"{at}{single} begins as a label of {targets} with probability ", " (base "
+        named = any(other.metric == "format_share" for other in summary.collapsed)
+        return (
+            f"{at}{single} begins as {'one of them' if named else f'a label of {targets}'} with probability ",
+            " (base ",
+        )
     if shift.metric == "format_share":
         return at, f" of {many} are now labels of {targets} (base "
     labels = "labels, " if summary.first_metric("target") else ""
@@ -89,7 +99,7 @@ def _shift_in_words(summary: Summary, shift: Shift, *, many: str, single: str) -
 
 def lost(summary: Summary) -> str:
     """Return the sentence that names the general tasks that were lost, and at how many shots; empty where none was."""
-    lines = summary.words("general").get("lost", [])
+    lines = _worst_first(summary.words("general").get("lost", []))
     return f"Lost on {_list(lines, most=8)}." if lines else ""
 
 
@@ -100,21 +110,35 @@ def headline(summary: Summary) -> list[list[Piece]]:
 
 def unresolved(summary: Summary) -> list[Piece]:
     """Return the sentence that names the general tasks whose items are too few to tell; empty where none is."""
-    # Named, and not passed over: "not resolvable" is missing evidence, which a reader would take for "kept".
+    # Named, and not passed over: this is missing evidence, which a reader would take for "kept".
     unclear = summary.words("general").get("not resolvable", [])
     if not unclear:
         return []
     numbers = [line.headline.needed for line in unclear if line.headline and line.headline.needed]
     # One number for all: whoever measures again gives one --limit.
-    more = f"; about {about(max(numbers))} items of each would tell kept from lost" if numbers else ""
-    return [f"Not resolvable at this n: {_list(unclear)}{more}."]
+    more = f"; about {about(max(numbers))} of each would tell" if numbers else ""
+    return [f"Too few items to tell kept from lost: {_list(unclear)}{more}."]
 
 
 def floored(summary: Summary) -> list[Piece]:
-    """Return the sentence that names the general tasks on which the base is not above chance; empty where there is none."""
+    """Return the sentence that names the general tasks on which the base is not shown above chance; empty where there is none."""
     if not summary.floored:
         return []
-    return [f"The base is not above chance on {_list(summary.floored)}: counted in no mean, and neither kept nor lost."]
+    return [f"The base {beside_chance(summary.floored)}: counted in no mean, and neither kept nor lost."]
+
+
+def beside_chance(lines: Sequence[TaskResult], most: int = 4) -> str:
+    """Return where the base stands beside chance on each of some tasks, as what follows "the base"; of more than `most`, their number."""
+    by_phrase: dict[str, list[TaskResult]] = {}
+    for line in lines:
+        if line.chance:
+            by_phrase.setdefault(line.chance.phrase, []).append(line)
+    parts = []
+    for phrase, alike in by_phrase.items():
+        needed = max((line.chance.needed or 0 for line in alike if line.chance), default=0)
+        more = f" (about {about(needed)} items would tell)" if needed else ""
+        parts.append(f"{phrase} on {_list(alike, most)}{more}")
+    return ", and ".join(parts)
 
 
 def noise(summary: Summary) -> str:
@@ -174,7 +198,7 @@ def first_stage(scores: Sequence[Score]) -> str:
         return f"{text}: no better. `--method prompt_tuning` has that, and leaves the model as it is."
     # Within the tuned model's interval, and not by a test: the two scores are not recorded as a pair.
     if alone.value >= tuned.low:
-        return f"{text}; whether that is better is not resolvable at this n. `--method prompt_tuning` would leave the model as it is."
+        return f"{text}; whether that is better cannot be told from these items. `--method prompt_tuning` would leave the model as it is."
     return f"{text}."
 
 
@@ -264,21 +288,23 @@ def _target(summary: Summary, limits: bool = True) -> list[Piece]:
         return ["Lost ", *size, f" on {names}, which it was tuned for."]
     if word == "kept":
         return [f"No gain on {names}: the change is ", *signed, "."]
-    return [f"Whether anything was gained on {names} is not resolvable at this n: ", *signed, "."]
+    return [f"Whether anything was gained on {names} cannot be told from these items: ", *signed, "."]
 
 
 def _general(summary: Summary) -> list[Piece]:
     by_verdict = summary.words("general")
     count = len({line.task for line in chain.from_iterable(by_verdict.values())})
     if not count and summary.floored:
-        return ["The base is above chance on no general task, so nothing can be said about forgetting."]
+        return ["The base is shown to be above chance on no general task, so nothing can be said about forgetting."]
     if not count:
         return ["No general task was compared, so nothing can be said about forgetting."]
     tasks: list[Piece] = [Number(str(count), "tasks"), " general task" + ("s" if count > 1 else "")]
     end = _losses(by_verdict, " of score" if summary.collapsed else "")
     if summary.retention is None:
         # A share of a base that guesses would be a precise number without a meaning; the changes below still hold.
-        weak: list[Piece] = [" The share that was retained is not resolvable: the base is not above chance there."]
+        weak: list[Piece] = [
+            " The share that was retained cannot be told: the base is not shown to be above chance there."
+        ]
         return ["Compared on ", *tasks, *end, *weak]
     size, limits = f"{points(summary.retention.value)} %", interval(summary.retention)
     start: list[Piece] = ["Retained ", Number(size, "retention"), " ", Number(limits, "retention")]
@@ -292,7 +318,7 @@ def _general_briefly(summary: Summary) -> list[Piece]:
     # Sets of tasks: one that was lost at 0 and at 1 shot is one lost task.
     lost, unclear = (len({line.task for line in by_verdict.get(word, [])}) for word in ("lost", "not resolvable"))
     if not count and summary.floored:
-        return ["the base is above chance on no general task, so nothing can be said about forgetting"]
+        return ["the base is shown to be above chance on no general task, so nothing can be said about forgetting"]
     if not count:
         return ["no general task was compared, so nothing can be said about forgetting"]
     tasks: list[Piece] = [Number(str(count), "tasks"), " general task" + ("s" if count > 1 else "")]
@@ -314,11 +340,21 @@ def _losses(by_verdict: dict[Verdict, list[TaskResult]], of: str) -> list[Piece]
     `of` (" of score") is inserted where the scores are kept and yet the answers have collapsed into another format.
     """
     if lost := by_verdict.get("lost"):
-        return [f"; lost on {_list(lost)}."]
+        return [f"; lost on {_list(_worst_first(lost))}."]
     open_tasks = len({line.task for line in by_verdict.get("not resolvable", [])})
     if not open_tasks:
         return [f"; no loss{of} was found." if of else "; none was lost."]
     return [f"; no loss{of} was found, but on ", Number(str(open_tasks), "tasks"), " of them none could be excluded."]
+
+
+def _worst_first(lines: list[TaskResult]) -> list[TaskResult]:
+    """Return the lines of tasks by each task's worst change, in points or, of a metric without a scale, in its own unit."""
+    worst: dict[str, float] = {}
+    for line in lines:
+        if line.headline:
+            moved = change_of(line.headline).value * (factor(line.metric) or 1.0)
+            worst[line.task] = min(moved, worst.get(line.task, moved))
+    return sorted(lines, key=lambda line: worst.get(line.task, 0.0))
 
 
 def _names(lines: list[TaskResult]) -> str:

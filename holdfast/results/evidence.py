@@ -12,10 +12,14 @@ from holdfast.results.run_folder import RunFolder
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """The name of something that was measured, and the digits that change with any byte of it."""
+    """The name of something that was measured, and the digits that change with any byte of it; `weights` with its weights alone.
+
+    Those of the weights are empty where they are not known: of tasks, adapters, and models that are not on this machine.
+    """
 
     argument: str
     version: str
+    weights: str = ""
 
 
 @dataclass(frozen=True)
@@ -28,10 +32,10 @@ class Evidence:
 
     base: Fingerprint
     tuned: tuple[Fingerprint, ...]
-    tasks: tuple[Fingerprint, ...]
-    shots: tuple[int, ...]
-    limit: int | None
-    versions: Mapping[str, str]
+    tasks: tuple[Fingerprint, ...] = ()
+    shots: tuple[int, ...] = ()
+    limit: int | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -63,6 +67,31 @@ def read_evidence(folder: Path) -> Evidence | None:
         )
     except (ValueError, KeyError, TypeError):
         raise ValueError(f"{path}: not the evidence of a measurement; measure again") from None
+
+
+def same_model(evidence: Evidence | None, targets: bool) -> str:
+    """Return the sentence that says that no two models were compared; empty where they differ, or where there is no evidence.
+
+    With `targets` a prompt alone is a difference: it counts attached on them, and removed on all else.
+    """
+    if evidence is None or not evidence.tuned:
+        return ""
+    base, (tuned, *others) = evidence.base, evidence.tuned
+    if base.version == tuned.version and not others:
+        return (
+            f"Nothing was compared: {tuned.argument} is the same model as {base.argument} (fingerprint {base.version})."
+        )
+    if base.version == tuned.version and not targets:
+        return (
+            f"Nothing was compared: without its prompt, {others[0].argument} is {base.argument}, and a prompt counts on targets alone; "
+            "name one with --target."
+        )
+    if base.weights and base.weights == tuned.weights and not others:
+        return (
+            f"{tuned.argument} has the weights of {base.argument}, byte for byte; only other files differ, such as tokenizer or "
+            "configuration."
+        )
+    return ""
 
 
 def changed_files(folder: Path, evidence: Evidence) -> list[str]:

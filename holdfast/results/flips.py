@@ -3,11 +3,11 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from pathlib import Path
 from typing import Literal
 
 from holdfast.results import units
-from holdfast.results.scores import Output
+from holdfast.results.scores import Output, read_outputs, read_scores
 from holdfast.results.summary import Summary, TaskResult
 from holdfast.results.symptoms import plain
 
@@ -36,7 +36,10 @@ class Flip:
 
 @dataclass(frozen=True)
 class Flips:
-    """All items that moved, and how many of each task were compared: `counts` by task and direction, `compared` by task."""
+    """All items that moved, and how many of each task were compared: `counts` by task and direction, `compared` by task.
+
+    Tasks stand by the share of their items that was lost, the worst first; items by their direction, lost ones first, and then by task.
+    """
 
     items: list[Flip]
     compared: dict[str, int]
@@ -46,7 +49,7 @@ class Flips:
 
     @property
     def counts(self) -> dict[str, dict[Direction, int]]:
-        """Return how many items of each task moved in each direction, all shots together; tasks in the order of the summary."""
+        """Return how many items of each task moved in each direction, all shots together; the worst task first."""
         counted = Counter((flip.task, flip.direction) for flip in self.items)
         return {task: {word: counted[task, word] for word in DIRECTIONS} for task in self.compared}
 
@@ -57,16 +60,23 @@ class Flips:
         return {word: counted[word] for word in DIRECTIONS}
 
     def first(self, most: int) -> list[Flip]:
-        """Return at most so many, an equal part of each task's where they are more: lost ones before gained ones before others."""
-        by_task: dict[str, list[Flip]] = {}
-        for flip in sorted(self.items, key=lambda flip: DIRECTIONS.index(flip.direction)):
-            by_task.setdefault(flip.task, []).append(flip)
-        left, chosen = most, dict.fromkeys(self.compared, 0)
+        """Return at most so many in their order; of more, an equal part of each task's, its lost ones before its others."""
+        left, chosen = most, Counter[str]()
+        by_task = Counter(flip.task for flip in self.items)
         # Smallest tasks first, so that what they do not need goes to the others.
-        for number, task in enumerate(sorted(by_task, key=lambda task: len(by_task[task]))):
-            chosen[task] = min(len(by_task[task]), left // (len(by_task) - number))
+        for number, task in enumerate(sorted(by_task, key=lambda task: by_task[task])):
+            chosen[task] = min(by_task[task], left // (len(by_task) - number))
             left -= chosen[task]
-        return list(chain.from_iterable(by_task.get(task, [])[:count] for task, count in chosen.items()))
+        shown: list[Flip] = []
+        for flip in self.items:
+            if chosen[flip.task]:
+                chosen[flip.task] -= 1
+                shown.append(flip)
+        return shown
+
+    def of(self, direction: Direction) -> list[Flip]:
+        """Return the items that moved in one direction, in their order."""
+        return [flip for flip in self.items if flip.direction == direction]
 
 
 def flips(outputs: Sequence[Output], summary: Summary) -> Flips:
@@ -85,7 +95,21 @@ def flips(outputs: Sequence[Output], summary: Summary) -> Flips:
         if pairs:
             compared[line.task] = compared.get(line.task, 0) + len(pairs)
             items += _moved(line, pairs)
-    return Flips(items, compared)
+    lost = Counter(flip.task for flip in items if flip.direction == "lost")
+    # A stable order: tasks that lost alike, and the items of one, stay as the summary has them.
+    tasks = sorted(compared, key=lambda task: -lost[task] / compared[task])
+    rank = {task: number for number, task in enumerate(tasks)}
+    items.sort(key=lambda flip: (DIRECTIONS.index(flip.direction), rank[flip.task]))
+    return Flips(items, {task: compared[task] for task in tasks})
+
+
+def of_folder(folder: Path) -> Flips:
+    """Return all items that moved of a folder with scores and answers, however many.
+
+    Raises:
+        ValueError: there are no scores or no answers.
+    """
+    return flips(read_outputs(folder), Summary.of(read_scores(folder)))
 
 
 def _moved(line: TaskResult, pairs: Mapping[int, tuple[Output, Output]]) -> list[Flip]:

@@ -82,7 +82,8 @@ class Check:
     """One rule of a policy and what the numbers say of it: the measured value with its 95 % interval, in points or per cent.
 
     `kept` is decided by that interval, `lost` by `widened`, which holds together with those of all rules. `needed` is about how many
-    items of the task (of each task, for the retention) would tell, where these do not.
+    items of the task (of each task, for the retention) would tell, where these do not, and `reason` says why none would. `bound` is the
+    least value that keeps the rule, in the unit of `measured`.
     """
 
     rule: str
@@ -93,6 +94,12 @@ class Check:
     reason: str = ""
     widened: Estimate | None = None
     is_change: bool = False  # What was measured is a change of the score, and not the score.
+    bound: float | None = None
+
+    @property
+    def slack(self) -> float:
+        """Return how far the measured value is above the bound; below zero where it breaks it, zero where either is not known."""
+        return 0.0 if self.measured is None or self.bound is None else self.measured.value - self.bound
 
 
 def judge(summary: Summary, policy: Policy) -> list[Check]:
@@ -100,8 +107,8 @@ def judge(summary: Summary, policy: Policy) -> list[Check]:
 
     A rule is kept where the whole 95 % interval keeps it, lost where none of it does, and cannot be told between. Losses are called by
     intervals that are widened for the number of rules (Bonferroni), so that one false alarm in all stays as rare as one in twenty; that
-    all is kept needs no such care, because every rule must hold. A general task on which the base is not above chance has no rule, unless
-    the policy names it.
+    all is kept needs no such care, because every rule must hold. A general task on which the base is not shown to be above chance has no
+    rule, unless the policy names it.
 
     Raises:
         ValueError: the policy names a task that was not measured, or nothing was compared.
@@ -116,7 +123,7 @@ def judge(summary: Summary, policy: Policy) -> list[Check]:
     planned = list(chain.from_iterable(_rules(line, policy) for line in lines))
     if not planned and policy.retention is None and policy.gain is None:
         raise ValueError(
-            "the base is above chance on none of the tasks, so that no rule is left; measure others with --task NAME"
+            "the base is shown to be above chance on none of the tasks, so that no rule is left; measure others with --task NAME"
         )
     count = len(planned) + (policy.retention is not None) + (policy.gain is not None)
     checks = [_check(line, sort, bound, fewest, count) for line, sort, bound, fewest in planned]
@@ -173,8 +180,10 @@ def _check(line: TaskResult, sort: str, bound: float, fewest: int, count: int) -
         least, value = -verdicts.margin_of(score, bound), verdicts.change_of(score)
         rule = f"{name}: loses less than {-least * points if least < 0 else 100 * bound:.3g} points"
         if least >= 0:
-            reason = "the base cannot be told from chance, so nothing can be seen to be lost"
-            return Check(rule, "cannot tell", value.scaled(points), score.n, reason=reason, is_change=True)
+            beside = line.chance
+            reason = f"the base {beside.phrase if beside else 'has no score'}, so nothing can be seen to be lost"
+            needed = beside.needed if beside else None
+            return Check(rule, "cannot tell", value.scaled(points), score.n, needed, reason, is_change=True)
     check = _decided(rule, value.scaled(points), least * points, score.n, fewest, count)
     return replace(check, is_change=sort != "floor")
 
@@ -186,7 +195,9 @@ def _of_mean(
     unit = "% of the base's mean" if name == "retention" else "points"
     rule = f"{name}: at least {least:g} {unit}"
     if value is None:
-        reason = "the base is not above chance on general tasks" if items else f"no {role} task was measured"
+        reason = (
+            "the base is not shown to be above chance on general tasks" if items else f"no {role} task was measured"
+        )
         return Check(rule, "cannot tell", None, min(items, default=0), reason=reason)
     return _decided(rule, value, least, min(items), 1, count)
 
@@ -194,11 +205,13 @@ def _of_mean(
 def _decided(rule: str, value: Estimate, least: float, items: int, fewest: int, count: int) -> Check:
     wide = widened(value, count)
     if items < fewest:
-        return Check(rule, "cannot tell", value, items, fewest, f"the policy wants {fewest} items", wide)
+        reason = f"the policy wants {fewest} items"
+        return Check(rule, "cannot tell", value, items, fewest, reason, widened=wide, bound=least)
     if value.low >= least and value.low > -math.inf:
-        return Check(rule, "kept", value, items, widened=wide)
+        return Check(rule, "kept", value, items, widened=wide, bound=least)
     if wide.high < least:
-        return Check(rule, "lost", value, items, widened=wide)
+        return Check(rule, "lost", value, items, widened=wide, bound=least)
     # Of a mean, `n` counts tasks; and `p`, where there is one, tests a change of zero and not this bound.
     needed = items_to_tell(replace(value, n=items, p=None), kept=least, lost=least, tests=count)
-    return Check(rule, "cannot tell", value, items, needed, widened=wide)
+    reason = "" if needed else "the value is the bound itself, so that no number of items would tell"
+    return Check(rule, "cannot tell", value, items, needed, reason, widened=wide, bound=least)

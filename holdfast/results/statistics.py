@@ -179,9 +179,11 @@ def items_to_tell(change: Estimate, *, kept: float, lost: float, tests: int = 1)
     tests zero, and may be corrected) is below 5 % where `lost` is zero. `change.n` is the number of items now.
     """
     ratios = []
-    if change.value > kept:
+    # A value on the bound may be a rounding error beside it, from where trillions of items would tell.
+    near = 1e-9 * max(abs(change.high - change.low), abs(change.value))
+    if change.value > kept + near:
         ratios.append((change.value - change.low) / (change.value - kept))
-    if change.value < lost:
+    if change.value < lost - near:
         ratio = (change.high - change.value) * widening(tests) / (lost - change.value)
         # An exact test may still be in doubt where the interval is not. Of 1 nothing follows: a corrected p ends there.
         by_test = Z / float(stats.norm.isf(change.p / 2)) if lost == 0 and change.p and change.p < 1 else 0.0

@@ -138,7 +138,7 @@ def judge_quality(calibration: Preferences, *, seed: int = 0, draws: int = DRAWS
         first = f"the answer shown first is chosen {100 * order[0]:+.0f} points more often than the last"
         below = _estimate(sensitivity, len(right)).low <= 0
         reason = (
-            f"on {len(right)} pairs with known answers it is not resolvably above chance ({accuracy}, where 50 % is chance; {first})"
+            f"on {len(right)} pairs with known answers it cannot be told from chance ({accuracy}, where 50 % is chance; {first})"
             if below
             else f"the order of the answers moves it as much as their quality does, as far as {len(right)} pairs with known answers tell "
             f"({accuracy}; {first})"

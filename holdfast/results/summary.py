@@ -7,9 +7,9 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
 
 from holdfast.results import units, verdicts
+from holdfast.results.chance import Standing, standing
 from holdfast.results.means import PairedTask, over_shots, over_tasks, paired_task, ratio
 from holdfast.results.scores import ROLES, Role, Score, Verdict
 from holdfast.results.statistics import Estimate
@@ -41,16 +41,18 @@ class TaskResult:
         return next((self.tuned[state] for state in HEADLINE[self.role] if state in self.tuned), None)
 
     @property
-    def floored(self) -> bool:
-        """Return whether this is a general task on which the base is not above chance at these shots: by its 95 % interval.
+    def chance(self) -> Standing | None:
+        """Return where the base stands beside chance at these shots; None of a metric without a scale, and where no base was measured."""
+        return standing(self.base) if self.base else None
 
-        Chance is that of guessing among choices, and zero where there are none. There nothing is known to have been that could be kept
-        or lost, so such a line counts in no mean and gets no verdict; a target may well begin at chance.
+    @property
+    def floored(self) -> bool:
+        """Return whether this is a general task on which the base is not shown to be above chance at these shots (`standing`).
+
+        There nothing is known to have been that could be kept or lost, so such a line counts in no mean and gets no verdict; a target may
+        well begin at chance.
         """
-        if self.role != "general" or not self.base or units.sign(self.metric) < 0 or not units.factor(self.metric):
-            return False
-        # 1e-9: a lower limit at chance may be a rounding error above it.
-        return _points(self.base, "low") <= _chance(self.base) + 1e-9
+        return self.role == "general" and self.chance is not None and self.chance.word != "above"
 
     @property
     def verdict(self) -> Verdict | None:
@@ -128,7 +130,7 @@ class Summary:
 
     @property
     def floored(self) -> list[TaskResult]:
-        """Return the other lines of general tasks, which were compared and count in no mean: there the base is not above chance."""
+        """Return the other lines of general tasks, which were compared and count in no mean: there the base is not shown above chance."""
         return [line for line in _averaged(self.first_metric("general")) if line.floored]
 
     def symptom(self, metric: str) -> list[TaskResult]:
@@ -244,8 +246,9 @@ class Summary:
     def retention(self) -> Estimate | None:
         """Return the tuned model's mean score over the general tasks, in per cent of the base's mean (`holdfast.results.means.ratio`).
 
-        Tasks at numbers of shots at which the base is not above chance are left out (`TaskResult.floored`). None where none is left,
-        or where it is not resolvable: the base's mean is not above chance (of a task without
+        Tasks at numbers of shots at which the base is not shown to be above chance are left out (`TaskResult.floored`). None where none is
+        left,
+        or where it cannot be told: the base's mean is not above chance (of a task without
         choices: zero) by more than its 95 % interval reaches down, so that nothing is known to have been there.
         """
         if not self._general:
@@ -309,9 +312,9 @@ def _mean_points(scores: Sequence[Score | None]) -> float:
     return math.fsum(_points(score) for score in scores) / len(scores)
 
 
-def _points(score: Score | None, name: Literal["value", "low"] = "value") -> float:
+def _points(score: Score | None) -> float:
     assert score is not None
-    return getattr(score, name) * (units.factor(score.metric) or 1.0)
+    return score.value * (units.factor(score.metric) or 1.0)
 
 
 def _chance(score: Score) -> float:

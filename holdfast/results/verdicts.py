@@ -20,7 +20,9 @@ from holdfast.results.statistics import LEVEL, Estimate, items_to_tell, widened
 
 MARGIN = 0.05  # the loss that "kept" must exclude, as a share of the scale
 POINTS = 100 * MARGIN
-SHORT: dict[Verdict, str] = {"gained": "gained", "kept": "kept", "lost": "lost", "not resolvable": "unclear"}
+# As readers see them: in full, and where there is little room. Records keep the words of `Verdict`.
+PLAIN: dict[Verdict, str] = {"gained": "gained", "kept": "kept", "lost": "lost", "not resolvable": "cannot tell"}
+SHORT: dict[Verdict, str] = {**PLAIN, "not resolvable": "unclear"}
 
 
 def holm(ps: Sequence[float]) -> list[float]:
@@ -82,7 +84,8 @@ def long(score: Score) -> str:
     word = of_score(score)
     if word != "not resolvable":
         return word or ""
-    return "not resolvable at this n" + (f" (about {units.about(score.needed)} would tell)" if score.needed else "")
+    more = f" (about {units.about(score.needed)} would tell)" if score.needed else ""
+    return f"{PLAIN[word]} from {score.n} item{'' if score.n == 1 else 's'}{more}"
 
 
 def corrected(scores: Iterable[Score]) -> bool:

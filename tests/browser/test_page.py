@@ -116,6 +116,26 @@ def test_filtering_keeps_rows_with_every_word_and_counts_them(show: Callable[...
     assert len(column(page, "#all-scores", 0)) == every
 
 
+def test_items_are_filtered_by_what_happened_to_them(show: Callable[..., Any]) -> None:
+    """By their mark and not by a word, which may stand in a question; together with words, and all again after a second press."""
+    page = show("whole")
+    page.locator("details[data-folded] summary").first.click()
+    every = column(page, "#flip-table", 1)
+    assert {"lost", "gained"} <= set(every)
+    assert every == sorted(every, key=["lost", "gained", "both wrong"].index)
+    button = page.locator("button[data-keeps=gained]")
+    button.click()
+    assert set(column(page, "#flip-table", 1)) == {"gained"}
+    assert button.text_content() == f"Gained ({every.count('gained')})"
+    page.locator("button[data-keeps=lost]").click()
+    assert column(page, "#flip-table", 1) == ["lost"] * every.count("lost")
+    page.locator("#flip-filter").fill("no such word")
+    assert column(page, "#flip-table", 1) == []
+    page.locator("#flip-filter").fill("")
+    page.locator("button[data-keeps=lost]").click()
+    assert column(page, "#flip-table", 1) == every
+
+
 def test_everything_is_there_without_script(show: Callable[..., Any]) -> None:
     page = show("promot", java_script_enabled=False)
     assert page.locator("#all-scores tbody tr").count() > 50

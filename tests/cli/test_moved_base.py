@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import peft
 import pytest
@@ -29,11 +30,11 @@ def world(tmp_path: Path) -> Path:
     config = peft.LoraConfig(
         r=2, target_modules=["q_proj", "down_proj"], task_type="CAUSAL_LM", init_lora_weights=False
     )
-    peft.get_peft_model(model, config).save_pretrained(tmp_path / "lora")
+    peft.get_peft_model(model, config).save_pretrained(str(tmp_path / "lora"))
     return tmp_path
 
 
-def measured(holdfast: Commands, world: Path, base: str, tuned: str, out: str) -> object:
+def measured(holdfast: Commands, world: Path, base: str, tuned: str, out: str) -> tuple[str, dict[Any, Any]]:
     tasks = ("--task", world / "copy", "--target", world / "pick", "--shots", "0")
     done = holdfast("evaluate", world / base, "--against", world / tuned, *tasks, "--out", world / out)
     assert done.code == 0, done.err

@@ -58,8 +58,8 @@ def summary(disguised_change: float, base: float = 0.7, wide: float = 0.04) -> S
             "lost",
             "given (0-shot) is gone and not only hidden: asked in leetspeak the change is -50.0 points",
         ),
-        (-0.25, 0.04, 0.7, "cannot be told", "cannot be told at this n: in leetspeak -25.0 points"),
-        (-0.02, 0.40, 0.7, "cannot be told", "cannot be told at this n"),
+        (-0.25, 0.04, 0.7, "cannot be told", "cannot be told from these items: in leetspeak -25.0 points"),
+        (-0.02, 0.40, 0.7, "cannot be told", "cannot be told from these items"),
         (-0.02, 0.04, 0.1, "cannot be told", "the base itself hardly solves it in leetspeak"),
     ],
 )
@@ -131,7 +131,7 @@ def test_diagnostics_have_a_section_of_their_own_behind_what_they_disguise() -> 
             "given (0-shot) is hidden rather than gone: behind the eraser the change is -5.0 points",
         ),
         (-0.45, 0.04, 0.8, "lost", "given (0-shot) does not come back, so that nothing shows that it is only hidden"),
-        (-0.25, 0.10, 0.8, "cannot be told", "cannot be told at this n: behind the eraser"),
+        (-0.25, 0.10, 0.8, "cannot be told", "cannot be told from these items: behind the eraser"),
         (-0.01, 0.02, 0.05, "cannot be told", "the base itself hardly solves it"),
     ],
 )

@@ -116,20 +116,29 @@ def test_comparison_has_a_column_per_run_and_names_those_below_the_floor(tmp_pat
     assert compare([mild, harsh], floor=None)[1] == []
 
 
-def test_a_task_on_which_the_base_is_not_above_chance_is_marked_wherever_its_numbers_stand(run: Path) -> None:
+def test_a_task_on_which_the_base_cannot_be_told_from_chance_is_marked_wherever_its_numbers_stand(run: Path) -> None:
     """Its change is a number like the others, and a reader would count it among what was lost."""
     scores = read_scores(run)
-    name = next(score.task for score in scores if score.role == "general")
+    name, n = next((score.task, score.n) for score in scores if score.role == "general")
     bases = [s.task == name and s.variant == "base" and not is_symptom(s.metric) for s in scores]
     write_jsonl(
         run / "scores.jsonl", [replace(s, low=0.0) if base else s for s, base in zip(scores, bases, strict=True)]
     )
     rows = [line.split() for line in text(terminal(run), width=120).splitlines()]
-    assert {row[-1] for row in rows if row[:1] == [name]} == {"floor"}
+    assert {row[-1] for row in rows if row[:1] == [name]} == {"floor?"}
     marks = [line.split() for line in text(compare([run])[0], width=120).splitlines()]
     assert {row[-1] for row in marks if row[:1] == [name]} == {"f"}
     card = write_card(run, of_run(run)).read_text()
-    assert len([line for line in card.splitlines() if f"| {name} |" in line and "base not above chance" in line]) == 2
+    assert (
+        len(
+            [
+                line
+                for line in card.splitlines()
+                if f"| {name} |" in line and "base cannot be told from chance at n = " in line
+            ]
+        )
+        == 2
+    )
     page = write_page(run).read_text()
-    assert "General tasks, base not above chance: in no mean" in page
-    assert f"The base is not above chance on {name} (0/1-shot)" in page
+    assert "General tasks, base not shown to be above chance: in no mean" in page
+    assert f"The base cannot be told from chance at n = {n} on {name} (0/1-shot)" in page

@@ -51,6 +51,22 @@ def test_answers_are_paired_by_their_item_and_not_by_their_place() -> None:
     assert not moved([*base, *tuned[::-1]]).items
 
 
+def test_lost_items_stand_first_and_the_task_that_lost_most_before_others() -> None:
+    base = [*answers("base", ["yes", "no", "yes", "yes"]), *answers("base", ["no", "yes", "yes", "no"], task="other")]
+    tuned = [
+        *answers("tuned", ["no", "yes", "yes", "yes"]),
+        *answers("tuned", ["maybe", "no", "no", "yes"], task="other"),
+    ]
+    result = moved([*base, *tuned])
+    # Half of the items of `other` were lost and a quarter of those of `quiz`, which the file has first.
+    assert [(f.task, f.index, f.direction) for f in result.items] == [
+        ("other", 1, "lost"), ("other", 2, "lost"), ("quiz", 0, "lost"), ("other", 3, "gained"), ("quiz", 1, "gained"),
+        ("other", 0, "both wrong"),
+    ]  # fmt: skip
+    assert list(result.counts) == list(result.compared) == ["other", "quiz"]
+    assert result.first(2) == [result.items[0], result.items[2]]
+
+
 def test_of_many_items_each_task_has_an_equal_part_and_losses_come_first() -> None:
     base = [*answers("base", ["yes", "no"] * 3), *answers("base", ["no"] * 2, task="other")]
     tuned = [*answers("tuned", ["no", "yes"] * 3), *answers("tuned", ["yes"] * 2, task="other")]

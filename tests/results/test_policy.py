@@ -93,6 +93,18 @@ def test_a_base_that_guesses_keeps_nothing() -> None:
     assert all("above chance" in check.reason for check in checks)
 
 
+def test_a_value_on_the_bound_itself_says_why_it_cannot_be_told() -> None:
+    """The bug: neither an outcome nor a number of items, so that a reader of the summary had nothing to go on."""
+    numbers = summary(40, ("quiz", "general", 0.9, 0.85))
+    (check,) = judged(numbers).values()
+    assert (check.outcome, check.needed) == ("cannot tell", None)
+    assert "the value is the bound itself" in check.reason
+    # A step beside it there is a number again.
+    (check,) = judged(numbers, margin=0.06).values()
+    assert (check.outcome, check.reason) == ("cannot tell", "")
+    assert check.needed
+
+
 def test_a_task_of_the_policy_that_was_not_measured_never_passes() -> None:
     with pytest.raises(ValueError, match="other: asked for by the policy and not measured"):
         judged(summary(100, ("quiz", "general", 0.9, 0.9)), tasks={"other": TaskPolicy(floor=0.1)})

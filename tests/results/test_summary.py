@@ -118,7 +118,7 @@ def test_a_base_at_zero_has_no_retention() -> None:
     ("delta", "start"),
     [(0.3, "Gained 30.0 points [20.0, 40.0] on t."),
      (-0.3, "Lost 30.0 points [-40.0, -20.0] on t, which it was tuned for."),
-     (0.02, "Whether anything was gained on t is not resolvable at this n: +2.0 points [-8.0, 12.0].")],
+     (0.02, "Whether anything was gained on t cannot be told from these items: +2.0 points [-8.0, 12.0].")],
 )  # fmt: skip
 def test_the_sentence_on_the_target_says_no_more_than_the_interval(delta: float, start: str) -> None:
     summary = Summary.of(pair("t", "target", 0.5, delta, 0.1, prompt="on"))
@@ -132,7 +132,10 @@ def test_the_sentence_on_the_target_says_no_more_than_the_interval(delta: float,
     ("half", "end"),
     [
         (0.01, "; none was lost."),
-        (0.2, "; no loss was found, but on 1 of them none could be excluded. Not resolvable at this n: a (0-shot)."),
+        (
+            0.2,
+            "; no loss was found, but on 1 of them none could be excluded. Too few items to tell kept from lost: a (0-shot).",
+        ),
     ],
 )
 def test_a_loss_that_was_not_found_is_not_a_loss_that_was_excluded(half: float, end: str) -> None:
@@ -146,7 +149,7 @@ def test_the_sentence_on_general_tasks_names_what_was_lost_and_what_is_not_known
     scores += pair("b", "general", 0.5, 0.0, 0.2) + pair("c", "general", 0.5, 0.0, 0.01)
     assert sentences.verdict_on(Summary.of(scores)) == (
         "No gain on t: the change is +1.0 points [-1.0, 3.0]. Retained 86.7 % [74.3, 100.5] of the base's mean score "
-        "on 3 general tasks; lost on a (0-shot). Not resolvable at this n: b (0-shot)."
+        "on 3 general tasks; lost on a (0-shot). Too few items to tell kept from lost: b (0-shot)."
     )
 
 
@@ -172,7 +175,7 @@ def test_the_verdict_is_one_sentence_that_leaves_the_names_to_another(change: fl
         (0.97, ": no better. `--method prompt_tuning`"),
         (
             0.93,
-            "; whether that is better is not resolvable at this n.",
+            "; whether that is better cannot be told from these items.",
         ),  # 93 and 96 [90, 100]: not found is not excluded
         (0.2, "scores 20.0 on t"),
     ],
@@ -184,7 +187,7 @@ def test_what_the_prompt_of_stage_1_reached_alone_is_said(alone: float, said: st
     found = sentences.first_stage([base, end, replace(before, step=0)])
     assert said in found
     assert ("no better" in found) == (alone > 0.96)
-    assert ("not resolvable" in found) == (0.9 <= alone < 0.96)
+    assert ("cannot be told" in found) == (0.9 <= alone < 0.96)
     assert sentences.first_stage([base, end]) == ""
 
 
@@ -200,8 +203,11 @@ def test_a_collapse_is_named_with_its_numbers_where_no_loss_of_score_was_found()
     summary = Summary.of(scores)
     assert sentences.plain(sentences.lead(summary)) == (
         "Gained 30.0 points on sst2; no loss of score was found on 2 general tasks, where 100.0 % of the base's mean score is kept; on 2 "
-        "of them a loss cannot be excluded; but at 0 shots 50.0 % of their answers are now labels of sst2 (base 0.0 %), and at 0 shots an "
-        "answer to them begins as a label of sst2 with probability 50.2 % (base 0.4 %)."
+        "of them a loss cannot be excluded; but at 0 shots 50.0 % of their answers are now labels of sst2 (base 0.0 %)."
+    )
+    assert (
+        "At 0 shots an answer to a general task begins as one of them with probability 50.2 %"
+        in sentences.verdict_on(summary)
     )
     # Two tasks, each with a half-width of 10 points: sqrt(200) / 2 = 7.1.
     assert (
@@ -282,7 +288,9 @@ def test_a_task_on_which_the_base_is_not_above_chance_counts_in_no_mean() -> Non
     verdict = sentences.verdict_on(summary)
     assert "Retained 50.0 %" in verdict
     assert "on 1 general task; lost on good (0-shot)." in verdict
-    assert "The base is not above chance on guesses (0-shot), nothing (0-shot): counted in no mean" in verdict
+    # Of guesses a score of 61 is not excluded, where chance is 50; of the other every interval beyond zero is.
+    told = "The base cannot be told from chance at n = 50 on guesses (0-shot) (about 72 items would tell), and is not above chance on "
+    assert f"{told}nothing (0-shot): counted in no mean" in verdict
 
 
 def test_the_floor_is_of_each_number_of_shots_and_by_the_interval() -> None:
@@ -305,8 +313,8 @@ def test_where_the_base_is_above_chance_nowhere_nothing_is_said_about_forgetting
     assert summary.retention is None
     assert summary.general_change is None
     assert summary.words("general") == {}
-    text = "The base is above chance on no general task, so nothing can be said about forgetting."
+    text = "The base is shown to be above chance on no general task, so nothing can be said about forgetting."
     assert text in sentences.verdict_on(summary)
     assert sentences.plain(sentences.lead(summary)).endswith(
-        "the base is above chance on no general task, so nothing can be said about forgetting."
+        "the base is shown to be above chance on no general task, so nothing can be said about forgetting."
     )

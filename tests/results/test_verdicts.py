@@ -224,7 +224,7 @@ def test_where_less_is_better_a_fall_is_a_gain_also_when_it_is_judged_while_meas
 def test_a_verdict_that_was_given_when_measuring_is_kept_as_it_is() -> None:
     judged = replace(SCORE, delta=-0.1, delta_low=-0.2, delta_high=-0.01, verdict="not resolvable", needed=410)
     assert of_score(judged) == "not resolvable"
-    assert long(judged) == "not resolvable at this n (about 410 would tell)"
+    assert long(judged) == f"cannot tell from {judged.n} items (about 410 would tell)"
     assert corrected([SCORE, judged])
     assert not corrected([SCORE])
 

@@ -37,20 +37,30 @@
     const rows = [...document.getElementById(input.dataset.filters).tBodies[0].rows];
     const texts = rows.map((row) => row.textContent.toLowerCase());
     const count = document.getElementById(input.id + "-count");
-    input.addEventListener("input", () => {
+    const buttons = [...document.querySelectorAll(`button[data-of="${input.id}"]`)];
+    const apply = () => {
       const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
-      rows.forEach((row, place) => (row.hidden = !words.every((word) => texts[place].includes(word))));
-      count.textContent = words.length ? `${rows.filter((row) => !row.hidden).length} of ${rows.length} rows` : "";
-    });
+      const pressed = buttons.find((button) => button.getAttribute("aria-pressed") === "true");
+      // By the row's own mark and not by its text, in which the same word may stand as an answer.
+      const kept = (row) => !pressed || row.dataset.kept === pressed.dataset.keeps;
+      rows.forEach((row, place) => (row.hidden = !kept(row) || !words.every((word) => texts[place].includes(word))));
+      const shown = rows.filter((row) => !row.hidden).length;
+      count.textContent = words.length || pressed ? `${shown} of ${rows.length} rows` : "";
+    };
+    input.addEventListener("input", apply);
+    for (const button of buttons) {
+      button.addEventListener("click", () => {
+        const on = button.getAttribute("aria-pressed") !== "true"; // A second press shows all again.
+        for (const other of buttons) other.setAttribute("aria-pressed", String(other === button && on));
+        apply();
+      });
+    }
   }
 
-  for (const button of document.querySelectorAll("button[data-fills]")) {
-    const input = document.getElementById(button.dataset.fills);
-    button.addEventListener("click", () => {
-      input.value = input.value === button.textContent ? "" : button.textContent; // A second press shows all again.
-      input.dispatchEvent(new Event("input"));
-    });
-  }
+  // Whoever follows a link to a section whose only table is folded wants to see it.
+  const linked = location.hash && document.getElementById(location.hash.slice(1));
+  const folded = linked && linked.parentElement.querySelector("details[data-folded]");
+  if (folded) folded.open = true;
 
   window.addEventListener("beforeprint", () => {
     for (const details of document.querySelectorAll("details:not([data-folded])")) details.open = true;

@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from holdfast.report.console import STYLE, plain_table, value
+from holdfast.report.console import STYLE, path_line, plain_table, value
 from holdfast.report.fold import Folded, folded
 from holdfast.results import run_folder, units
 from holdfast.results.run_folder import Folder
@@ -18,8 +18,8 @@ from holdfast.results.summary import Summary, TaskResult
 ABREAST = 6  # runs in one table of 80 columns; more are put below
 SIGN: dict[Verdict | None, str] = {"gained": "+", "kept": "=", "lost": "!", "not resolvable": "?", None: ""}
 NOTE = (
-    "Change to each run's own base in points; + gained, = kept, ! lost, ? not resolvable at this n (95 %), f base not above chance: in no "
-    "mean."
+    "Change to each run's own base in points (95 %): + gained, = kept, ! lost, ? too few items to tell, f base not shown above chance, in "
+    "no mean."
 )
 
 
@@ -53,7 +53,7 @@ def compare(folders: Sequence[str | Path], floor: float | None = None) -> tuple[
         if same := general_first(side_by_side(several)).text:
             parts += [Text(same), Text()]
     parts.append(Text(NOTE, style="dim"))
-    parts += [Text(f"({number}) {run.path}") for number, run in enumerate(runs, 1)]
+    parts += [path_line(f"({number}) {run.path}") for number, run in enumerate(runs, 1)]
     if floor is None:
         return Group(*parts), []
     below = missed(runs, summaries, floor)

@@ -44,7 +44,7 @@ class Erased:
             return f"{task} does not come back, so that nothing shows that it is only hidden: {changes}."
         if is_weak(self.line):
             return f"{task}: whether it is gone or hidden cannot be told, for the base itself hardly solves it."
-        return f"{task}: whether it is gone or hidden cannot be told at this n: {changes}."
+        return f"{task}: whether it is gone or hidden cannot be told from these items: {changes}."
 
 
 def erased(summary: Summary) -> Iterator[Erased]:
@@ -86,7 +86,9 @@ class Pair:
             return (
                 f"{task}: whether it is gone or hidden cannot be told, for the base itself hardly solves it in {where}."
             )
-        return f"{task}: whether it is gone or hidden cannot be told at this n: in {where} {now}, {plainly} {was}."
+        return (
+            f"{task}: whether it is gone or hidden cannot be told from these items: in {where} {now}, {plainly} {was}."
+        )
 
 
 def pairs(summary: Summary) -> Iterator[Pair]:

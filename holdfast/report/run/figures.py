@@ -92,7 +92,7 @@ def forest_of_run(summary: Summary) -> Plot | None:
     """
     general = folded(summary.counted, of_line)
     groups = [("Target", summary.first_metric("target")), ("General tasks", general.rows)]
-    plot = forest([*groups, ("General tasks, base not above chance: in no mean", summary.floored)])
+    plot = forest([*groups, ("General tasks, base not shown to be above chance: in no mean", summary.floored)])
     if plot is None or not general.unchanged:
         return plot
     same = {line.task for line in general.unchanged}

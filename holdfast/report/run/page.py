@@ -9,6 +9,7 @@ from holdfast.report.chart import line_chart
 from holdfast.report.run import analysis_figures, course_figures, disguises, examples, figures, sweep_figure
 from holdfast.report.template import render
 from holdfast.results import run_folder, units, verdicts
+from holdfast.results.evidence import read_evidence, same_model
 from holdfast.results.flips import DIRECTIONS, flips
 from holdfast.results.judged import read_judge
 from holdfast.results.language_grid import read_grids
@@ -17,7 +18,7 @@ from holdfast.results.scores import ROLES, Score
 from holdfast.results.summary import Summary, share
 from holdfast.results.sweep import read_sweep
 
-MOST_FLIPS = 500  # items in the table of those that moved: about 0.4 MB
+MOST_FLIPS = 2000  # items in the table of those that moved: about 1.5 MB
 MOST_ROWS = 4000  # of the table of all scores: about 1.3 MB
 
 
@@ -42,6 +43,7 @@ def page(run: Folder) -> str:
         subject=_subject(run, summary),
         lead=sentences.lead(summary),
         lost=sentences.lost(summary),
+        same=same_model(read_evidence(run.path), bool(summary.first_metric("target"))),
         first_stage=sentences.first_stage(run.scores),
         noise=sentences.noise(summary),
         older=sentences.older(summary),

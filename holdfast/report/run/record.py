@@ -13,7 +13,10 @@ from holdfast.results.summary import Summary, TaskResult
 
 @dataclass(frozen=True)
 class ChangedTask:
-    """A task at one number of demonstrations, in points of 100 where its metric has an upper end; `needed` items would resolve it."""
+    """A task at one number of demonstrations, in points of 100 where its metric has an upper end.
+
+    About `needed` items would tell kept from lost; at the floor, whether the base is above chance.
+    """
 
     task: str
     role: str
@@ -71,8 +74,7 @@ def _changed(line: TaskResult) -> ChangedTask | None:
     if score is None:
         return None
     word = "floor" if line.floored else line.verdict
+    needed = line.chance.needed if line.floored and line.chance else score.needed
     factor = units.factor(line.metric) or 1.0
     base = factor * line.base.value if line.base else None
-    return ChangedTask(
-        line.task, line.role, line.shots, line.metric, base, factor * score.value, word or "", score.needed
-    )
+    return ChangedTask(line.task, line.role, line.shots, line.metric, base, factor * score.value, word or "", needed)

@@ -1,5 +1,6 @@
 """The report of a run for a terminal: a table that fits 80 columns and a log file, and the verdict in plain words."""
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,11 +9,12 @@ from rich.table import Table
 from rich.text import Text
 
 from holdfast.report import judge, sentences
-from holdfast.report.console import STYLE, plain_table, value
+from holdfast.report.console import STYLE, path_line, plain_table, value
 from holdfast.report.fold import folded, of_line
 from holdfast.report.language_grid import tables
 from holdfast.report.run import disguises
 from holdfast.results import run_folder, units, verdicts
+from holdfast.results.evidence import read_evidence, same_model
 from holdfast.results.flips import flips
 from holdfast.results.judged import read_judge
 from holdfast.results.scores import Score
@@ -36,17 +38,23 @@ def terminal(path: str | Path) -> RenderableType:
     parts += [Text(general.text)] if general.text else []
     parts += [Text(NOTE + _states(summary), style="dim"), *tables(run.scores), Text()]
     parts += [Text(text) for text in _facts(summary)]
-    if moved := flips(run.outputs, summary):
+    moved = flips(run.outputs, summary)
+    if moved:
         counts = ", ".join(f"{count} {direction}" for direction, count in moved.total.items())
         parts.append(Text(f"items moved    {counts}, of {sum(moved.compared.values())}"))
     parts += [Text(), Text(sentences.verdict_on(summary), style="bold")]
+    if same := same_model(read_evidence(run.path), bool(summary.first_metric("target"))):
+        parts.append(Text(same, style="bold red"))
     parts += [Text(sentence) for sentence in _notes(run.scores, summary) if sentence]
     parts += [Text(pair.sentence()) for pair in disguises.pairs(summary)]
     if record := read_judge(run.path):
         parts.append(judge.terminal(record))
     parts += [Text(f"Absent: {sentence}", style="dim") for sentence in run.absent]
     if (run.path / "report.html").exists():
-        parts.append(Text(f"Page: {run.path / 'report.html'}"))
+        parts.append(path_line(f"Page: {run.path / 'report.html'}"))
+        if moved.items:
+            parts.append(path_line(f"Items that moved: {run.path / 'report.html'}#flips"))
+            parts.append(path_line(f"  all of them here: holdfast report {shlex.quote(str(run.path))} --moved all"))
     return Group(*parts)
 
 
@@ -80,7 +88,7 @@ def _table(judged: Sequence[TaskResult]) -> Table:
             *[value(line.tuned.get(state)) for state in states],
             _delta(line.headline),
             str(line.any.n),
-            Text("floor", style="dim")
+            Text(_floor(line), style="dim")
             if line.floored
             else Text(verdicts.SHORT[word] if word else "-", style=STYLE[word] if word else ""),
         )
@@ -92,8 +100,19 @@ def _states(summary: Summary) -> str:
     both = any({"on", "off"} <= set(line.tuned) for line in summary.lines)
     prompt = " on/off: prompt attached/removed; delta is on for the target, off for all others." if both else ""
     last = " The last block is of diagnostics, which count in no mean." if summary.first_metric("diagnostic") else ""
-    floor = " floor: the base is not above chance, so it counts in no mean." if summary.floored else ""
-    return f" k: shots.{prompt} unclear: not resolvable at this n.{floor}{last}"
+    doubtful = [_doubtful(line) for line in summary.floored]
+    floor = " floor: the base is not above chance; in no mean." if not all(doubtful) else ""
+    floor += " floor?: the base cannot be told from chance; in no mean." if any(doubtful) else ""
+    return f" k: shots.{prompt} unclear: too few items to tell kept from lost.{floor}{last}"
+
+
+def _doubtful(line: TaskResult) -> bool:
+    return line.chance is not None and line.chance.word == "cannot tell"
+
+
+def _floor(line: TaskResult) -> str:
+    """Return the verdict's place of a line that has none: whether its base is not above chance, or cannot be told from it."""
+    return "floor?" if _doubtful(line) else "floor"
 
 
 def _facts(summary: Summary) -> list[str]:
@@ -114,7 +133,7 @@ def _facts(summary: Summary) -> list[str]:
     elif (
         summary.general_change or summary.floored
     ):  # said, because a missing line would be taken for a run without general tasks
-        facts.append("retention      not resolvable: the base is not above chance on general tasks")
+        facts.append("retention      cannot be told: the base is not shown to be above chance on general tasks")
     if "first_token_mass" in summary.symptoms and (mass := share(summary.symptom("first_token_mass"))):
         base, tuned = (units.points(value) for value in mass)
         facts.append(f"label mass     {base} % -> {tuned} %: {units.meaning('first_token_mass')}")
