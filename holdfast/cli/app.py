@@ -16,7 +16,6 @@ from holdfast.cli.options import (
     Json,
     Limit,
     Model,
-    Out,
     Overwrite,
     Prompt,
     Seed,
@@ -28,15 +27,37 @@ from holdfast.cli.options import (
 from holdfast.recipes import describe
 from holdfast.recipes.assignments import parse
 
+# Panels of `holdfast --help`, in the order in which a newcomer needs them.
+START, USE, MORE, LISTS = "Start here", "Use what a run left", "Further experiments", "What there is to choose from"
+
 app = typer.Typer(
     help="Fine-tune a language model on your task without destroying what it could already do, and prove it.",
+    epilog="A first run: `holdfast demo`, then `holdfast tune MODEL TASK --plan`. Options of a command: `holdfast tune --help`. Fields "
+    "that --set reaches: `holdfast methods promot`.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,  # `output.guarded` prints errors, in one line.
 )
 
 
-@app.command()
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from holdfast import __version__
+
+        print(f"holdfast {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options_of_all(
+    show_version: Annotated[
+        bool, typer.Option("--version", help="Print the version and end.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    """Fine-tune a language model on your task without destroying what it could already do, and prove it."""
+
+
+@app.command(rich_help_panel=START)
 def demo(
     model: Annotated[
         str,
@@ -45,27 +66,38 @@ def demo(
             "downloaded the first time. Or a MODEL of yours, which takes as much longer as it is larger."
         ),
     ] = "lab",
-    out: Out = None,
+    out: options.DemoOut = None,
     json_: Json = False,
 ) -> None:
-    """The main job on the embedded lab model, or on a small real one: minutes on two cores."""
+    """See it work, offline and in a minute: full fine-tuning beside ProMoT on a small model that is built in."""
     from holdfast.cli import demo  # In the function, here and below: `--help` need not wait for torch.
 
     folder = out or Path("runs/demo" if model == "lab" else "runs/demo-real")
     compare.comparison(demo.demo(folder, model), None, folder, json_)
 
 
-@app.command()
+@app.command(
+    rich_help_panel=START,
+    epilog="For example: `holdfast tune lab lab:elicit-sentiment --limit 100` (offline, a few minutes), or "
+    "`holdfast tune path/to/model path/to/task --method full --set model.learning_rate=3e-5 --out runs/full`.",
+)
 def tune(
     model: options.TunedModel,
     task: Annotated[
         list[str],
         typer.Argument(
             help="A folder with train.jsonl and test.jsonl, a .jsonl file, a catalogue name, lab:NAME, hf:DATASET[:CONFIG] or "
-            "harness:NAME (of the lm-evaluation-harness); several are tuned on together."
+            "harness:NAME (of the lm-evaluation-harness); several are tuned on together.",
+            metavar="TASK",
         ),
     ],
-    method: Annotated[str, typer.Option(help="See `holdfast methods`, or path/to/file.py:MyMethod.")] = "promot",
+    method: Annotated[
+        str,
+        typer.Option(
+            help="Way to train: a name of `holdfast methods`, several joined by +, or path/to/file.py:MyMethod.",
+            metavar="NAME",
+        ),
+    ] = "promot",
     general: General = None,
     curate: options.Curate = None,
     edit: options.EditOf = None,
@@ -76,7 +108,7 @@ def tune(
     seed: Seed = 0,
     curve: Curve = 0,
     analyse: options.Analyse = None,
-    out: Out = None,
+    out: options.TuneOut = None,
     set_: Set = None,
     demonstrations: options.MeasuredBehind = None,
     plan: Annotated[
@@ -91,7 +123,7 @@ def tune(
     trust_remote_code: Trust = False,
     json_: Json = False,
 ) -> None:
-    """Fine-tune on a task; measure what was gained there and kept on the general tasks."""
+    """Fine-tune on a task; measure, before and after, what was gained there and kept elsewhere."""
     settings = parse(set_ or [])
     describe.check_names(
         method, curate, edit, decode, settings, probe
@@ -121,7 +153,11 @@ def tune(
         output.scores(run.scores, json_, lambda: output.run(run.folder))
 
 
-@app.command()
+@app.command(
+    rich_help_panel=START,
+    epilog="For example: `holdfast evaluate path/to/base --against path/to/tuned --out runs/check`, or `holdfast evaluate lab --task "
+    "lab:kind`.",
+)
 def evaluate(
     model: Model,
     prompt: Prompt = None,
@@ -141,7 +177,7 @@ def evaluate(
     analyse: options.AnalyseRun = None,
     decode: options.Decode = None,
     set_: options.DecodeSet = None,
-    out: Out = None,
+    out: options.EvaluateOut = None,
     dtype: options.Dtype = "auto",
     device: options.Device = "auto",
     engine: options.Engine = "transformers",
@@ -154,7 +190,7 @@ def evaluate(
     judge: options.Judge = None,
     judge_labels: options.JudgeLabels = None,
 ) -> None:
-    """Measure a model on tasks, with a soft prompt attached or not; or beside models that were tuned from it."""
+    """Measure a model on tasks; with --against, what models that were tuned from it have lost."""
     if against:
         others = {"--analyse": analyse, "--decode": decode, "--set": set_, "--base": base, "--metric": metric}
         others |= {"--engine": engine != "transformers"}
@@ -196,7 +232,13 @@ def evaluate(
         output.findings(findings, json_)
 
 
-@app.command()
+app.command(rich_help_panel=USE)(playground.playground)
+
+
+app.command(rich_help_panel=USE)(serve.serve)
+
+
+@app.command(rich_help_panel=USE)
 def generate(
     model: Model,
     prompt: Prompt = None,
@@ -223,7 +265,7 @@ def generate(
     engine: options.Engine = "transformers",
     trust_remote_code: Trust = False,
 ) -> None:
-    """Batch inference: JSONL or lines in, JSONL out, prompt attached or not."""
+    """Continue texts of a file, with the run's prompt attached or not: JSONL or lines in, JSONL out."""
     from holdfast.api.load import LoadOptions, asking
     from holdfast.cli.prompt_lines import parse_prompts
     from holdfast.inference.sampling import Sampling
@@ -247,7 +289,7 @@ def generate(
             )
 
 
-@app.command()
+@app.command(rich_help_panel=MORE)
 def edit(
     base: Annotated[str, typer.Argument(help="The model before fine-tuning.")],
     tuned: Annotated[
@@ -258,16 +300,16 @@ def edit(
     out: Annotated[Path, typer.Option(help="Folder of the edited model.")],
     set_: options.EditSet = None,
 ) -> None:
-    """Change the difference between tuned models and their base, tensor by tensor."""
+    """Take back, scale or merge what tuning changed (tuned minus base), tensor by tensor."""
     from holdfast.api.edit import edit_model
 
     print(edit_model(base, tuned, edit, out, **dict(output.assignment(text) for text in set_ or [])))
 
 
-app.command()(compare.compare)
+app.command(rich_help_panel=START)(compare.compare)
 
 
-@app.command()
+@app.command(rich_help_panel=MORE)
 def study(
     model: options.StudyModel,
     out: options.StudyOut,
@@ -290,7 +332,7 @@ def study(
     trust_code: TrustCode = False,
     json_: Json = False,
 ) -> None:
-    """Methods x targets x seeds, resumable: means, trade-off at matched target scores, paired tests."""
+    """Compare methods over targets and seeds, at the same target score; the same command resumes."""
     from holdfast.report.study.study_terminal import terminal
     from holdfast.studies import plan, runner
 
@@ -316,10 +358,10 @@ def study(
         raise typer.Exit(1)
 
 
-app.command()(report.report)
+app.command(rich_help_panel=USE)(report.report)
 
 
-@app.command()
+@app.command(rich_help_panel=USE)
 def push(
     run: Annotated[Path, typer.Argument(help="Folder of a run.")],
     repo: Annotated[str, typer.Argument(help="Where to on the hub: OWNER/NAME.")],
@@ -334,25 +376,19 @@ def push(
     print(upload(run, repo, public=public, report=with_report))
 
 
-app.command()(playground.playground)
+app.command(rich_help_panel=MORE)(wordings.wordings)
 
 
-app.command()(serve.serve)
-
-
-app.command()(wordings.wordings)
-
-
-@app.command()
+@app.command(rich_help_panel=USE)
 def run(
     config: Annotated[Path, typer.Argument(help="The config.yaml of a run.")],
-    out: Out = None,
+    out: options.RepeatOut = None,
     device: options.Device = "auto",
     trust_remote_code: Trust = False,
     trust_code: TrustCode = False,
     json_: Json = False,
 ) -> None:
-    """Repeat a run exactly."""
+    """Repeat a run exactly, from its config.yaml."""
     from holdfast.api import tune as runs
 
     finished = runs.repeat(config, out=out, device=device, trust_remote_code=trust_remote_code, trust_code=trust_code)
@@ -360,12 +396,13 @@ def run(
 
 
 for command in listings.COMMANDS:
-    app.command()(command)
+    app.command(rich_help_panel=LISTS)(command)
 
 
-app.command()(doctor.doctor)
+app.command(rich_help_panel=LISTS)(doctor.doctor)
 
 
 def main() -> None:
     """Entry point. Exit 0 done, 1 error in one line, 2 something was lost, 3 cannot be told, 130 stopped by Ctrl-C."""
-    output.guarded(app)
+    # Named, because with `python -m holdfast` the help would tell of another command than every page does.
+    output.guarded(lambda: app(prog_name="holdfast"))

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from holdfast.cli import output
-from holdfast.cli.options import Json, Out
+from holdfast.cli.options import CompareOut, Json
 
 
 def compare(
@@ -26,10 +26,10 @@ def compare(
         ),
     ] = None,
     summary: Annotated[Path | None, typer.Option(help="With --policy: write the outcome here, as Markdown.")] = None,
-    out: Out = None,
+    out: CompareOut = None,
     json_: Json = False,
 ) -> None:
-    """Runs side by side; with --policy, a gate for CI."""
+    """Put runs side by side; with --policy, a gate for CI."""
     if policy is None:
         if summary is not None:
             raise ValueError("--summary: is the outcome of a policy; give --policy FILE too")

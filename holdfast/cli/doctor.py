@@ -48,7 +48,7 @@ def doctor(
     trust_remote_code: options.Trust = False,
     json_: options.Json = False,
 ) -> None:
-    """Show what this machine, and this model, can do."""
+    """Show what this machine, and a model on it, can do; with --plan, what fits into memory."""
     from holdfast.models.precision import Loading
 
     if memory is not None and not plan:

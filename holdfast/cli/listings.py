@@ -24,7 +24,7 @@ GROUPS = {
 # 135M (docs/studies/real-first.md) where it was measured there, else on the lab's model.
 RECOMMENDED = {
     "promot_deep": "answers in a new form: target 97, kept 102",
-    "promot": "the same with the smallest prompt: target 89, kept 102 at 3e-5",
+    "promot": "answers in a new form, with the smallest prompt (the default): target 89, kept 102 at 3e-5; 93 and 88 at 1e-4",
     "promot_lora": "little memory: target 94, kept 99 (lora alone: 91, kept 58)",
     "full": "at a small rate, the first thing to try: target 93, kept 91 at 3e-5 (89 and 56 at 1e-4)",
     "fticl": "prompts with demonstrations where it is used: lab, target 95 to 97 behind 1, 2 and 4 with --set model.sampling=sampled",
@@ -36,11 +36,11 @@ Name = Annotated[str | None, typer.Argument(help="One of them, to explain: every
 
 
 def methods(name: Name = None, json_: Json = False) -> None:
-    """Training methods and recipes, for `--method`."""
+    """List training methods and recipes, for `--method`; NAME explains one."""
     if name is None:
-        output.listing(method_records(), json_)
+        output.listing(method_records(), json_, "holdfast methods")
     else:
-        _listing_or(name, explained_method, json_, RECIPES, METHODS)
+        _listing_or("methods", name, explained_method, json_, RECIPES, METHODS)
 
 
 def method_records() -> Sequence[dict[str, Any]]:
@@ -60,23 +60,23 @@ def method_records() -> Sequence[dict[str, Any]]:
 
 
 def curations(name: Name = None, json_: Json = False) -> None:
-    """Curations of the training data, for `--curate`."""
-    _listing_or(name, explained_curation, json_, CURATIONS)
+    """List curations of the training data, for `--curate`."""
+    _listing_or("curations", name, explained_curation, json_, CURATIONS)
 
 
 def edits(name: Name = None, json_: Json = False) -> None:
-    """Edits of a tuned model, for `--edit`."""
-    _listing_or(name, explained_edit, json_, EDITS)
+    """List edits of a tuned model, for `--edit`."""
+    _listing_or("edits", name, explained_edit, json_, EDITS)
 
 
 def decodings(name: Name = None, json_: Json = False) -> None:
-    """Decodings: techniques at inference, for `--decode`."""
-    _listing_or(name, explained_decoding, json_, DECODINGS)
+    """List techniques at inference, for `--decode`."""
+    _listing_or("decodings", name, explained_decoding, json_, DECODINGS)
 
 
 def analyses(name: Name = None, json_: Json = False) -> None:
-    """Analyses of a tuned model, for `--analyse`."""
-    _listing_or(name, explained_analysis, json_, ANALYSES)
+    """List analyses of a tuned model, for `--analyse`."""
+    _listing_or("analyses", name, explained_analysis, json_, ANALYSES)
 
 
 def tasks(
@@ -89,7 +89,7 @@ def tasks(
     out: Annotated[Path | None, typer.Option(help="With --build: the folder of the sub-tasks.")] = None,
     json_: Json = False,
 ) -> None:
-    """Tasks of the catalogue and the lab; or build the sub-tasks of a domain."""
+    """List tasks of the catalogue and the lab; or build the sub-tasks of a domain."""
     if build is not None:
         from holdfast.tasks.subtasks import build as build_subtasks
 
@@ -163,10 +163,12 @@ def explained_analysis(name: str) -> Explained:
     return _of_one_stage(ANALYSES, name, "", "holdfast tune MODEL TASK --analyse {} {}")
 
 
-def _listing_or(name: str | None, explained: Callable[[str], Explained], json_: bool, *families: Family) -> None:
+def _listing_or(
+    command: str, name: str | None, explained: Callable[[str], Explained], json_: bool, *families: Family
+) -> None:
     """List families, or print what is known of one technique of them."""
     if name is None:
-        output.listing(plugins.records(*families), json_)
+        output.listing(plugins.records(*families), json_, f"holdfast {command}")
     elif json_:
         output.lines([asdict(explained(name))])
     else:
@@ -206,7 +208,9 @@ def shared_settings(stages: Sequence[StageSettings]) -> list[tuple[str, Setting]
 
 
 def _print(explained: Explained) -> None:
-    print(f"{explained.name}: {explained.summary}")
+    print(output.fill(f"{explained.name}: {explained.summary}"))
+    if measured := RECOMMENDED.get(explained.name) or RECOMMENDED.get(f"+{explained.name}"):
+        print("\n" + output.fill(f"Measured: {measured} (docs/questions/choosing-a-method.md)"))
     for paragraph in filter(None, explained.about.split("\n\n")):
         print("\n" + output.fill(" ".join(paragraph.split())))
     if explained.source:

@@ -147,8 +147,11 @@ def lines(records: Iterable[Mapping[str, Any]]) -> None:
         print(visible_json(json.dumps(record, ensure_ascii=False)), flush=True)
 
 
-def listing(records: Sequence[Mapping[str, Any]], as_json: bool) -> None:
-    """Print names with a summary and, indented, the source and the fields that `--set` reaches, with their defaults."""
+def listing(records: Sequence[Mapping[str, Any]], as_json: bool, explained: str = "") -> None:
+    """Print names with a summary; indented, what was measured, and the source and the fields that `--set` reaches, with their defaults.
+
+    Where a command `explained NAME` prints the last two, they are left out: with them the list would be read by nobody.
+    """
     if as_json:
         lines(records)
         return
@@ -167,8 +170,11 @@ def listing(records: Sequence[Mapping[str, Any]], as_json: bool) -> None:
             print(r["name"])
             start = f"{'':<{width}}  "
         print(fill(r["summary"], start, " " * (width + 2)))
-        for detail in filter(None, (r.get("measured"), r["source"], fields)):
+        details = (r.get("measured"),) if explained else (r.get("measured"), r["source"], fields)
+        for detail in filter(None, details):
             print(fill(detail, " " * (width + 4), " " * (width + 4)))
+    if explained:
+        print(f"\n{fill(f'`{explained} NAME` explains one: when to use it, its source, every field and an example.')}")
 
 
 def fill(text: str, start: str = "", indent: str = "") -> str:

@@ -24,7 +24,7 @@ def playground(
     trust_remote_code: options.Trust = False,
     trust_code: options.TrustCode = False,
 ) -> None:
-    """Ask the base and the tuned model of a run, or any two models, the same, side by side on a local web page."""
+    """Ask base and tuned model, or any two, the same, side by side on a local web page."""
     if task and not against:
         raise ValueError("--task: a run has its own tasks; with --against MODEL any are offered")
     from holdfast.playground.bench import compared, opened

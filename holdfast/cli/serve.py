@@ -20,7 +20,7 @@ def serve(
     device: options.Device = "auto",
     trust_remote_code: Trust = False,
 ) -> None:
-    """Serve a run by the OpenAI protocol: its prompt is attached where a request names the target as its model, and off otherwise."""
+    """Serve a run, or a model, by the OpenAI protocol: the prompt is attached where a request names the target as its model."""
     from holdfast.serving import run as serving
 
     serving.check_packages()

@@ -23,7 +23,7 @@ def wordings(
     trust_remote_code: options.Trust = False,
     json_: options.Json = False,
 ) -> None:
-    """Rank wordings of the question by the loss that training would start with: the lower, the less is likely to be forgotten."""
+    """Rank wordings of the question before training: the likelier the answers, the less will be forgotten."""
     from holdfast.api.wordings import wordings as rank
 
     ranked = rank(

@@ -144,11 +144,28 @@ def test_a_users_file_that_exits_ends_no_command_as_if_it_were_done(tmp_path: Pa
     assert not (tmp_path / "run").exists()
 
 
-def test_the_listing_shows_the_fields_that_set_reaches() -> None:
+def test_the_listing_names_every_method_and_a_name_shows_the_fields_that_set_reaches() -> None:
+    """With the fields of each the list had 380 lines, of which a terminal showed the last forty."""
     text = holdfast("methods").stdout
     assert "prefix_tuning" in text
-    # Lines are broken where the terminal ends.
-    assert "length=50 init='vocabulary' seed=0 hidden=0 network_rate=0.1" in " ".join(text.split())
+    assert "`holdfast methods NAME` explains one" in " ".join(text.split())
+    assert len(text.splitlines()) < 230
+    explained = holdfast("methods", "prefix_tuning").stdout
+    for field in ("length=50", "init='vocabulary'", "seed=0", "hidden=0", "network_rate=0.1"):
+        assert f".{field} " in explained
+
+
+def test_help_begins_with_what_a_newcomer_needs_and_names_one_command() -> None:
+    text = holdfast("--help").stdout
+    panels = ["Start here", "Use what a run left", "Further experiments", "What there is to choose from"]
+    assert [text.index(panel) for panel in panels] == sorted(text.index(panel) for panel in panels)
+    assert text.index("│ demo ") < text.index("│ tune ") < text.index("│ serve ")
+    assert "Usage: holdfast " in text, "as every page calls it, also by python -m holdfast"
+    assert holdfast("--version").stdout.startswith("holdfast ")
+    options = holdfast("tune", "--help").stdout
+    assert options.index("--method") < options.index("--curate") < options.index("--dtype")
+    assert "runs/TASK-METHOD" in options, "a default that is not said is looked for"
+    assert "--trust-remote-code " in options, "a name of an option must not be cut at 80 columns"
 
 
 @pytest.mark.parametrize(
