@@ -24,7 +24,7 @@ def report(
     ] = None,
     json_: Json = False,
 ) -> None:
-    """Rebuild the page and the model card from scores.jsonl, or a study's page from study.jsonl; --json: what a run came to."""
+    """Rebuild a run's page and card, or a study's page; --moved: the items that changed; --json: what a run came to."""
     from holdfast.models.architecture import of_run
     from holdfast.report.card import write_card
     from holdfast.report.run.page import write_page
