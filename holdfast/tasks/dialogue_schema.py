@@ -67,6 +67,7 @@ class DescribedFunction:
     name: Annotated[str, Field(min_length=1)]
     description: str
     parameters: Parameters
+    service: str | None = None
 
 
 def function_of(service: Mapping[str, Any]) -> Function:

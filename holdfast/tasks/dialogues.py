@@ -96,6 +96,8 @@ def read_turns(turns: object, functions: Sequence[Function]) -> list[dict[str, A
     if not isinstance(turns, list) or not turns or not all(isinstance(turn, dict) for turn in turns):
         raise ValueError('`turns` is no list of turns; write [{"user": ..., "state": {...}, "system": ...}, ...]')
     pairs = _paired(turns) if "speaker" in turns[0] else turns
+    if not pairs:
+        raise ValueError("no turn is the user's, so there is nothing to track; write what the user says")
     read: list[dict[str, Any]] = []
     for number, turn in enumerate(pairs, 1):
         last = number == len(pairs)

@@ -72,12 +72,13 @@ def trained(folder: Path, *methods: Method, **settings: Any) -> list[float]:
     """Train; return sums of the final weights, which tell processes apart."""
     run = trainer(folder, *methods, **settings)
     run.train()
+    sums = [float(p.detach().double().sum()) for p in run.model.parameters()]
     if processes().is_main_process:
         if isinstance(run.methods[0], Full):
             loading.save(run.pretrained, folder / "model")
-        else:
+        else:  # It merges the update into the model of this process.
             run.methods[0].export(run.model, run.pretrained, folder)
-    return [float(p.detach().double().sum()) for p in run.model.parameters()]
+    return sums
 
 
 def main(folder: Path) -> None:
