@@ -15,7 +15,7 @@ from holdfast.tasks.record_formats import Shape, shape_of, to_example
 from holdfast.tasks.records import Record
 from holdfast.tasks.settings import TaskYaml
 from holdfast.tasks.splits import Splits, evenly, split_one, version, with_validation
-from holdfast.tasks.stored import Mapped, StoredRecords
+from holdfast.tasks.stored import Mapped, ReadOnDemand
 from holdfast.tasks.task import Example, Task, Template
 
 
@@ -152,9 +152,9 @@ def _examples(draft: Draft, problems: Problems) -> tuple[Shape, dict[str, Sequen
             except ValueError as error:
                 problems.add(record.where, error)
             else:
-                made += [] if isinstance(records, StoredRecords) else [example]
+                made += [] if isinstance(records, ReadOnDemand) else [example]
         by_split[split] = tuple(made)
-        if isinstance(records, StoredRecords):
+        if isinstance(records, ReadOnDemand):
             by_split[split] = Mapped(records, partial(_example_of, draft.settings, draft.closed))
     problems.stop()
     assert first is not None, "a draft without records"

@@ -1,16 +1,20 @@
 """A task from a Hugging Face dataset: a hub id, or a local folder that is laid out as the hub lays them out."""
 
-from collections.abc import Iterator
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from holdfast.tasks import stored
 from holdfast.tasks.build import Draft, to_task
 from holdfast.tasks.error_list import Problems
 from holdfast.tasks.records import Record
 from holdfast.tasks.settings import TaskYaml
 from holdfast.tasks.splits import evenly
+from holdfast.tasks.stored import ReadOnDemand
 from holdfast.tasks.task import SPLITS, Task
 
+BLOCK = 64  # Rows that are read at a time.
 HIDDEN = -1  # the label of an example where the data keeps it secret, or where annotators did not agree
 
 
@@ -31,11 +35,16 @@ def read_hub(source: str, settings: TaskYaml, seed: int = 0) -> Task:
     for part in parts.values():
         features = part.features.items()
         closed |= {key: tuple(feature.names) for key, feature in features if isinstance(feature, ClassLabel)}
-    records = {split: list(_records(f"hf:{source}/{split}", part, closed, settings)) for split, part in parts.items()}
+    read = {split: Rows(f"hf:{source}/{split}", part, closed, settings) for split, part in parts.items()}
     # Benchmarks keep the labels of their test split secret: what can be measured is the validation split.
-    if not records.get("test") and records.get("validation"):
-        records["test"] = records.pop("validation")
-    records = {split: rows for split, rows in records.items() if rows}
+    if not read.get("test") and read.get("validation"):
+        read["test"] = read.pop("validation")
+    # As of files: what is only asked need not be held where it is large.
+    records: dict[str, Sequence[Record]] = {
+        split: rows if split == "test" and rows.bytes >= stored.LARGE else list(rows)
+        for split, rows in read.items()
+        if rows
+    }
     if not records:
         raise ValueError(f"hf:{source}: no example has a label; choose other splits in a task.yaml (`splits`)")
     name = Path(source).name.replace(":", "-")
@@ -85,20 +94,46 @@ def _splits(source: str, settings: TaskYaml) -> dict[str, Any]:
     return {split: dataset[name] for split, name in wanted.items()}
 
 
-def _records(where: str, part: Any, closed: dict[str, tuple[str, ...]], settings: TaskYaml) -> Iterator[Record]:
-    """Yield the rows that have a label, class labels by name; columns that are no text, number or list of them are left out."""
-    from datasets import ClassLabel, Value
+class Rows(ReadOnDemand[Record]):
+    """The rows of a split that have a label, class labels by name; columns that are no text, number or list of them are left out.
 
-    plain = {k for k, feature in part.features.items() if isinstance(feature, Value | ClassLabel | dict | list)}
-    listed = {k for k, feature in part.features.items() if hasattr(feature, "feature")}
-    # Left out before rows are read: an image or a sound would be decoded for every row.
-    part = part.select_columns([key for key in part.features if key in plain | listed])
-    # Chosen before they are read: of a million rows only those that stay are converted.
-    chosen = evenly(len(part), settings.limit)
-    for i, row in zip(chosen, part.select(chosen), strict=True):
-        # A hidden label is -1, which as an index would name the last class.
-        if not any(row[key] == HIDDEN for key in closed if key in row):
-            yield Record(f"{where}[{i}]", {k: _named(v, closed.get(k)) for k, v in row.items()})
+    They stay in the files of the dataset.
+    """
+
+    def __init__(self, where: str, part: Any, closed: Mapping[str, tuple[str, ...]], settings: TaskYaml) -> None:
+        from datasets import ClassLabel, Value
+
+        plain = {k for k, feature in part.features.items() if isinstance(feature, Value | ClassLabel | dict | list)}
+        listed = {k for k, feature in part.features.items() if hasattr(feature, "feature")}
+        # Left out before rows are read: an image or a sound would be decoded for every row.
+        self.where, self.closed = where, closed
+        self.part = part.select_columns([key for key in part.features if key in plain | listed])
+        self.bytes: int = part.data.nbytes
+        # Chosen before they are read: of a million rows only those that stay are converted.
+        self._numbers = array("Q", evenly(len(part), settings.limit))
+        if labels := [key for key in self.part.features if key in closed]:
+            # A hidden label is -1, which as an index would name the last class.
+            of_labels = _blocks(self.part.select_columns(labels), self._numbers)
+            self._numbers = array("Q", (number for number, row in of_labels if HIDDEN not in row.values()))
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def from_(self, index: int) -> Iterator[Record]:
+        """Yield the rows from this number on."""
+        for number, row in _blocks(self.part, self._numbers[index:]):
+            yield Record(
+                f"{self.where}[{number}]", {key: _named(value, self.closed.get(key)) for key, value in row.items()}
+            )
+
+
+def _blocks(part: Any, numbers: Sequence[int]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield number and columns of each of these rows, read a block at a time."""
+    for start in range(0, len(numbers), BLOCK):
+        block = list(numbers[start : start + BLOCK])
+        columns = part[block]
+        for place, number in enumerate(block):
+            yield number, {key: values[place] for key, values in columns.items()}
 
 
 def _named(value: Any, names: tuple[str, ...] | None) -> Any:

@@ -138,7 +138,7 @@ class StoredRecords(ReadOnDemand[Record]):
 class Mapped(ReadOnDemand[Item]):
     """Apply a function to each line, anew each time that it is asked for."""
 
-    def __init__(self, records: StoredRecords, make: Callable[[Record], Item]) -> None:
+    def __init__(self, records: ReadOnDemand[Record], make: Callable[[Record], Item]) -> None:
         self.records, self.make = records, make
 
     def __len__(self) -> int:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from datasets import ClassLabel, Dataset, Features, Value, config
 
+from holdfast.tasks import stored
 from holdfast.tasks.hub import read_hub
 from holdfast.tasks.settings import TaskYaml
 
@@ -71,6 +72,24 @@ def test_examples_without_a_label_are_left_out_and_validation_stands_in_for_a_hi
     parquet(folder, "test", nli(5, label=-1), NLI)
     splits = read_hub(str(folder), ASKED).splits
     assert {split: len(examples) for split, examples in splits.items()} == {"train": 18, "validation": 2, "test": 4}
+
+
+def test_a_large_split_stays_on_the_disk_and_is_the_same_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More rows than one block, some without a label: the bug is an item under another one's number."""
+    folder = tmp_path / "rte"
+    parquet(folder, "train", nli(20), NLI)
+    parquet(folder, "test", [row | {"label": -1 if i % 5 == 0 else i % 2} for i, row in enumerate(nli(200))], NLI)
+    held = read_hub(str(folder), ASKED)
+    monkeypatch.setattr(stored, "LARGE", 0)
+    streamed = read_hub(str(folder), ASKED)
+    ours, theirs = streamed.splits["test"], held.splits["test"]
+    assert isinstance(ours, stored.Mapped)
+    assert isinstance(streamed.splits["train"], tuple)
+    assert (streamed.version, tuple(ours)) == (held.version, theirs)
+    assert len(ours) == 160
+    for index in (0, 63, 64, 159, -1):
+        assert ours[index] == theirs[index]
+    assert tuple(ours[60:70]) == theirs[60:70]
 
 
 def test_other_splits_are_chosen_by_the_settings_and_limited_evenly(tmp_path: Path) -> None:
