@@ -131,30 +131,39 @@ def many_items() -> str:
     record = json.loads(results.read_text())
     parts = [MANY_ITEMS.format(date=record["date"], file=results.name)]
     for case, content in record.items():
-        if not case.startswith("evaluation"):
+        name, _, model = case.partition(" by ")
+        if name not in CASES:
             continue
-        model = case.partition(" by ")[2]
-        answers = f"{model} answers (two choices of one token)" if model else "A script answers"
+        answers = f"{model} answers (two choices of one token)" if model else CASES[name]
         parts.append(f"{answers}:\n\n{ITEMS_HEADER}")
         for row in content["rows"]:
-            megabytes = (f"{row[key] / 1e6:,.0f}" for key in ("memory", "most", "written"))
+            megabytes = (f"{row[key] / 1e6:,.0f}" if key in row else "-" for key in ("memory", "most", "written"))
             parts.append(
                 f"| {row['size']:,} | {row['seconds']:,.1f} | {row['size'] / row['seconds']:,.0f} | {' | '.join(megabytes)} |"
             )
         fitted = content["exponents"]
+        files = f", files {fitted['written']:.2f}" if "written" in fitted else ""
         parts.append(
-            f"\nExponents: seconds {fitted['seconds']:.2f}, memory of the process {fitted['most']:.2f}, files {fitted['written']:.2f}.\n"
+            f"\nExponents: seconds {fitted['seconds']:.2f}, memory of the process {fitted['most']:.2f}{files}.\n"
         )
     return "\n".join(parts)
 
 
 MANY_ITEMS = """# Evaluations of many items
 
-Generated from `benchmarks/results/{file}` ({date}) by `python docs/generate.py`; measured by `python -m benchmarks.many`. `evaluate` of
-one task at 0 shots into a folder, each size in a process of its own, one thread. Seconds are of the processor; the machine was shared.
-Memory is the most that the process held: above a first evaluation of 100 items, and in all. Exponents are slopes of logarithms over all
+Generated from `benchmarks/results/{file}` ({date}) by `python docs/generate.py`; measured by `python -m benchmarks.many`. Each
+task at 0 shots, into a folder, each size in a process of its own, one thread. Seconds are of the processor; the machine was shared.
+Memory is the most that the process held: above a first command of 100 items, and in all. Exponents are slopes of logarithms over all
 sizes: 1 is linear, 0 flat. docs/scale.md says what is held and what is not.
 """
+CASES = {
+    "evaluation": "`evaluate`, and a script answers",
+    "tuning": (
+        "`tune` of one step of the lab's model, and a script answers: items of two models and two tasks together, one of them general, "
+        "whose answers are held up to 100,000 items"
+    ),
+    "studying": "What follows from a study of two runs, with their answers to a target and to a general task together",
+}
 ITEMS_HEADER = """| items | seconds | items a second | memory above, MB | in all, MB | outputs.jsonl, MB |
 | ---: | ---: | ---: | ---: | ---: | ---: |"""
 

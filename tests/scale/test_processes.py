@@ -43,7 +43,7 @@ def launch(
     command = [sys.executable, "-m", *start, str(launched.__file__), str(folder), *arguments]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     environment |= SHARDED if sharded and not accelerate else {}
-    return subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=550, check=False)
+    return subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=1500, check=False)
 
 
 @pytest.fixture(scope="module")
