@@ -132,8 +132,8 @@ def _blocks(part: Any, numbers: Sequence[int]) -> Iterator[tuple[int, dict[str, 
     for start in range(0, len(numbers), BLOCK):
         block = list(numbers[start : start + BLOCK])
         columns = part[block]
-        for place, number in enumerate(block):
-            yield number, {key: values[place] for key, values in columns.items()}
+        for row, number in enumerate(block):
+            yield number, {key: values[row] for key, values in columns.items()}
 
 
 def _named(value: Any, names: tuple[str, ...] | None) -> Any:
