@@ -11,7 +11,6 @@ Memory is the highest resident set of a process of its own, less what it held be
 """
 
 import importlib
-import importlib.util
 import json
 import shutil
 import tempfile
@@ -140,6 +139,15 @@ def child(way: str, *arguments: str) -> None:
     print(json.dumps({"bytes": above_the_start(lambda: globals()[way](*arguments))}))
 
 
+def _mergekit_runs() -> bool:
+    """Whether mergekit is installed with all that merging imports."""
+    try:
+        importlib.import_module("mergekit.merge")
+    except ImportError:
+        return False
+    return True
+
+
 def peak(way: str, *arguments: str) -> float:
     """Bytes that a fresh process needs for `way` above what it holds before."""
     return in_process(f"from benchmarks import edits; edits.child({way!r}, *{arguments!r})")["bytes"]
@@ -183,7 +191,7 @@ def cases(setup: Setup) -> Iterator[Result]:
                 worst = difference(root / "ours", root / "theirs")
                 yield timed("edits", f"plain {name} seconds", timing, worst)
                 yield Result("edits", f"plain {name} bytes", held, peak("plain", *way, theirs), worst, unit="bytes")
-        if importlib.util.find_spec("mergekit"):
+        if _mergekit_runs():
             way = (base, tuned, "wise_ft")
             timing = alternate(lambda: by_slices(*way, ours), lambda: mergekit(base, tuned, theirs), rounds)
             worst = difference(root / "ours", root / "theirs")

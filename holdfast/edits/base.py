@@ -35,9 +35,13 @@ class Slices:
     every: Callable[[int], Iterable[tuple[Tensor, Sequence[Tensor]]]]
     models: int = 1
 
-    def magnitudes(self, step: int, model: int = 0) -> Iterator[Bits]:
-        """Yield |tuned - base| of each `step`-th slice of a tuned model, as `holdfast.weights.largest` takes it."""
-        return (magnitudes(base, tuned[model]) for base, tuned in self.every(step))
+    def magnitudes(self, step: int, stride: int = 1, model: int = 0) -> Iterator[Bits]:
+        """Yield |tuned - base| of each `step`-th slice of a tuned model, each `stride`-th number of it, as `select_top` takes it."""
+        for base, tuned in self.every(step):
+            if stride == 1:
+                yield magnitudes(base, tuned[model])
+            else:
+                yield magnitudes(base.reshape(-1)[::stride], tuned[model].reshape(-1)[::stride])
 
     def select_top(self, keep: int, model: int = 0) -> TopKSelector:
         """Return a selector of the `keep` largest |tuned - base| of a tuned model."""
@@ -142,19 +146,54 @@ def count(share: float, size: int) -> int:
 
 
 def choose(mask: NDArray[np.bool_], chosen: Tensor, other: Tensor) -> Tensor:
-    """Return `chosen` where the mask is set, else `other`, bit by bit; `chosen` is overwritten."""
+    """Return `chosen` where the mask is set, else `other`, bit by bit."""
     # `torch.where` takes longer, and `other + mask * difference` is not `other` for a negative zero or beside an infinity.
-    integer = {2: torch.int16, 4: torch.int32, 8: torch.int64}[chosen.itemsize]
-    mixed, bits = chosen.detach().view(integer).numpy(), other.detach().view(integer).numpy()
-    # -1 has all bits set, and 0 none; sign extension carries that to the width of a number.
-    selected = np.negative(mask.view(np.int8)).astype(mixed.dtype).reshape(chosen.shape)
-    # other ^ ((chosen ^ other) & selected), in place: three passes, and no copy of a slice beside the mask.
-    mixed ^= bits
-    mixed &= selected
-    mixed ^= bits
-    return chosen
+    left, right = _bits(chosen), _bits(other)
+    # other ^ ((chosen ^ other) & selected), in the memory of the first term.
+    mixed = np.bitwise_xor(left, right, out=np.empty_like(left))  # An array also where there are no dimensions.
+    mixed &= _selecting(mask, left)
+    mixed ^= right
+    return torch.from_numpy(mixed).view(chosen.dtype)
+
+
+def between(base: Tensor, tuned: Tensor, share: float) -> Tensor:
+    """Return base + share * (tuned - base), which is either bit by bit at its end."""
+    # In floating point that sum is not `tuned` at 1; `lerp` is, but where a zero is negative or a number infinite.
+    if share in (0, 1):
+        return tuned if share else base
+    return torch.lerp(base, tuned, share)
 
 
 def selected_delta(base: Tensor, tuned: Tensor, mask: NDArray[np.bool_]) -> Tensor:
     """Return tuned - base where the mask is set, else 0."""
-    return torch.sub(tuned, base).masked_fill_(torch.from_numpy(np.logical_not(mask)), 0)
+    delta = torch.sub(tuned, base)
+    bits = _bits(delta)
+    bits &= _selecting(mask, bits)  # A fifth of the time of `masked_fill_`.
+    return delta
+
+
+def add_selected(base: Tensor, tuned: Sequence[Tensor], masks: Sequence[NDArray[np.bool_]], scale: float) -> Tensor:
+    """Return the base with `scale` times the sum of the changes that the masks, one of each tuned model, select."""
+    if len(tuned) == 1:
+        return choose(masks[0], between(base, tuned[0], scale), base)
+    # The deltas are added first and scaled once: one rounding less for each model.
+    delta = selected_delta(base, tuned[0], masks[0])
+    for after, mask in zip(tuned[1:], masks[1:], strict=True):
+        delta += selected_delta(base, after, mask)
+    return add_delta(base, delta, scale)
+
+
+def add_delta(base: Tensor, delta: Tensor, scale: float) -> Tensor:
+    """Return base + scale * delta; at 0 the base bit by bit, also where a change is infinite."""
+    return torch.add(base, delta, alpha=scale) if scale else base.clone()
+
+
+def _bits(tensor: Tensor) -> NDArray[np.signedinteger]:
+    """Return the bits of floating-point numbers as integers, in the same memory."""
+    return tensor.detach().view({2: torch.int16, 4: torch.int32, 8: torch.int64}[tensor.itemsize]).numpy()
+
+
+def _selecting(mask: NDArray[np.bool_], bits: NDArray[np.signedinteger]) -> NDArray[np.signedinteger]:
+    """Return integers like `bits` with all bits set where the mask is, else none."""
+    # -1 has all bits set, and 0 none; sign extension carries that to the width of a number.
+    return np.negative(mask.view(np.int8)).astype(bits.dtype).reshape(bits.shape)

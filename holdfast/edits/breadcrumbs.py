@@ -4,13 +4,12 @@ from collections.abc import Callable, Sequence
 from typing import ClassVar, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from holdfast.edits.base import STRICT, Apply, Slices, Streamed, choose, count, selected_delta
+from holdfast.edits.base import STRICT, Apply, Slices, Streamed, add_selected, count
 from holdfast.weights.largest import Bits, magnitudes, select_top_of_rows
 from holdfast.weights.layout import TensorLocation
 
@@ -59,14 +58,8 @@ class Breadcrumbs(Streamed):
                 masks = []
                 for band, after in zip(bands, tuned, strict=True):
                     outliers, reached = band(magnitudes(base, after))
-                    masks.append(reached & ~outliers)
-            if len(tuned) == 1:
-                return choose(masks[0], torch.lerp(base, tuned[0], self.scale), base)
-            # The deltas are added first and scaled once: one rounding less for each model.
-            delta = selected_delta(base, tuned[0], masks[0])
-            for after, mask in zip(tuned[1:], masks[1:], strict=True):
-                delta += selected_delta(base, after, mask)
-            return torch.add(base, delta, alpha=self.scale)
+                    masks.append(reached ^ outliers)  # The outliers are among those that are reached.
+            return add_selected(base, tuned, masks, self.scale)
 
         return apply
 

@@ -11,7 +11,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from holdfast.edits.base import STRICT, Apply, Slices, Streamed, choose, selected_delta
+from holdfast.edits.base import STRICT, Apply, Slices, Streamed, add_selected
 from holdfast.weights.layout import TensorLocation
 
 
@@ -44,12 +44,7 @@ class Dare(Streamed):
         draws = [BernoulliStream(self.density, seed) for seed in seeds]
 
         def apply(base: Tensor, tuned: Sequence[Tensor]) -> Tensor:
-            if len(tuned) == 1:
-                return choose(draws[0](base.numel()), torch.lerp(base, tuned[0], weight), base)
-            delta = torch.zeros_like(base)
-            for draw, after in zip(draws, tuned, strict=True):
-                delta += selected_delta(base, after, draw(base.numel()).reshape(tuple(base.shape)))
-            return torch.add(base, delta, alpha=weight)
+            return add_selected(base, tuned, [draw(base.numel()) for draw in draws], weight)
 
         return apply
 

@@ -6,12 +6,11 @@ from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from holdfast.edits.base import STRICT, Apply, Edit, Slices, Streamed, choose, count, selected_delta
+from holdfast.edits.base import STRICT, Apply, Edit, Slices, Streamed, add_selected, count
 from holdfast.weights.largest import Bits, TopKSelector, magnitudes, select_top
 from holdfast.weights.layout import TensorLocation
 
@@ -56,12 +55,7 @@ class Graft(Streamed):
     def apply(self, selectors: Sequence[TopKSelector], base: Tensor, tuned: Sequence[Tensor]) -> Tensor:
         """Return a slice with the changes that the selectors, one of each tuned model, choose."""
         masks = [select(_in_32_bits(magnitudes(base, after))) for select, after in zip(selectors, tuned, strict=True)]
-        if len(tuned) == 1:
-            return choose(masks[0], torch.lerp(base, tuned[0], self.scale), base)
-        delta = torch.zeros_like(base)
-        for after, mask in zip(tuned, masks, strict=True):
-            delta += selected_delta(base, after, mask)
-        return torch.add(base, delta, alpha=self.scale)
+        return add_selected(base, tuned, masks, self.scale)
 
 
 @plain_dataclass(frozen=True)
@@ -100,16 +94,16 @@ def _patch(ranked: Model, density: float, number: int) -> _Patch:
     """Return the patch of a tuned model: `density` of all ranked numbers, the largest changes."""
     size = sum(slices.size for slices, _ in ranked)
 
-    def changes(step: int) -> Iterator[Bits]:
+    def changes(step: int, stride: int) -> Iterator[Bits]:
         for slices, _ in ranked:
-            yield from map(_in_32_bits, slices.magnitudes(step, number))
+            yield from map(_in_32_bits, slices.magnitudes(step, stride, number))
 
     top = select_top(changes, size, count(density, size))
     # Tensors are edited in any order and in threads, so the equals at the threshold are dealt out now, in the order of the model.
     left, first = top.first, {}
     for slices, location in ranked if 0 < left < size else ():
         equals = sum(
-            int(np.count_nonzero(bits == top.least)) for bits in map(_in_32_bits, slices.magnitudes(1, number))
+            int(np.count_nonzero(bits == top.least)) for bits in map(_in_32_bits, slices.magnitudes(1, model=number))
         )
         first[location.name] = min(left, equals)
         left -= first[location.name]

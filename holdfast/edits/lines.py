@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 from typing import ClassVar
 
-import torch
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from holdfast.edits.base import STRICT, Edit, only
+from holdfast.edits.base import STRICT, Edit, between, only
 from holdfast.weights.layout import TensorLocation
 
 
@@ -50,4 +49,4 @@ class Lines(Edit):
         return self.alpha + depth * (1 - self.alpha if self.beta is None else self.beta)
 
     def __call__(self, base: Tensor, tuned: Sequence[Tensor], location: TensorLocation) -> Tensor:
-        return torch.lerp(base, only(tuned), self.factor(location))
+        return between(base, only(tuned), self.factor(location))

@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 from typing import ClassVar
 
-import torch
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from holdfast.edits.base import STRICT, Apply, Slices, Streamed, choose, count, only
+from holdfast.edits.base import STRICT, Apply, Slices, Streamed, add_selected, count, only
 from holdfast.weights.largest import magnitudes
 from holdfast.weights.layout import TensorLocation
 
@@ -31,8 +30,6 @@ class Magnitude(Streamed):
         largest = slices.select_top(count(self.density, slices.size))
 
         def apply(base: Tensor, tuned: Sequence[Tensor]) -> Tensor:
-            # lerp is exact at a scale of 1, so what is kept stays as it was tuned, bit by bit.
-            scaled = torch.lerp(base, only(tuned), self.scale)
-            return choose(largest(magnitudes(base, only(tuned))), scaled, base)
+            return add_selected(base, tuned, [largest(magnitudes(base, only(tuned)))], self.scale)
 
         return apply

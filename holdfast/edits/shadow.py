@@ -8,7 +8,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from holdfast.edits.base import STRICT, Edit
+from holdfast.edits.base import STRICT, Edit, add_delta
 from holdfast.weights.layout import TensorLocation
 
 
@@ -41,4 +41,4 @@ class Shadow(Edit):
         delta = torch.sub(others[0], base)
         for other in others[1:]:
             delta += other - base
-        return torch.add(instruct, delta, alpha=self.scale)
+        return add_delta(instruct, delta, self.scale)

@@ -8,7 +8,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from holdfast.edits.base import STRICT, Edit
+from holdfast.edits.base import STRICT, Edit, add_delta, between
 from holdfast.weights.layout import TensorLocation
 
 
@@ -32,10 +32,9 @@ class TaskArithmetic(Edit):
 
     def __call__(self, base: Tensor, tuned: Sequence[Tensor], location: TensorLocation) -> Tensor:
         if len(tuned) == 1:
-            # In floating point `base + 1.0 * (tuned - base)` is not `tuned`; lerp is exact at both ends.
-            return torch.lerp(base, tuned[0], self.scale)
+            return between(base, tuned[0], self.scale)
         # The deltas are added first and scaled once: one rounding less for each model.
         delta = torch.sub(tuned[0], base)
         for other in tuned[1:]:
             delta += other - base
-        return torch.add(base, delta, alpha=self.scale)
+        return add_delta(base, delta, self.scale)

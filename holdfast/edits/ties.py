@@ -8,7 +8,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from holdfast.edits.base import STRICT, Apply, Slices, Streamed, choose, count, selected_delta
+from holdfast.edits.base import STRICT, Apply, Slices, Streamed, add_delta, add_selected, count, selected_delta
 from holdfast.weights.largest import magnitudes
 from holdfast.weights.layout import TensorLocation
 
@@ -37,7 +37,7 @@ class Ties(Streamed):
         def apply(base: Tensor, tuned: Sequence[Tensor]) -> Tensor:
             masks = [select(magnitudes(base, after)) for select, after in zip(largest, tuned, strict=True)]
             if len(tuned) == 1:
-                return choose(masks[0], torch.lerp(base, tuned[0], self.scale), base)
+                return add_selected(base, tuned, masks, self.scale)
             deltas = [selected_delta(base, after, mask) for after, mask in zip(tuned, masks, strict=True)]
             plus = sum(deltas[1:], start=deltas[0]) >= 0
             total, voters = torch.zeros_like(base), torch.zeros_like(base)
@@ -45,6 +45,6 @@ class Ties(Streamed):
                 agrees = torch.where(plus, delta > 0, delta < 0)
                 voters += agrees
                 total += delta.masked_fill_(~agrees, 0)
-            return torch.add(base, total / voters.clamp_(min=1), alpha=self.scale)
+            return add_delta(base, total / voters.clamp_(min=1), self.scale)
 
         return apply

@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 from typing import ClassVar
 
-import torch
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from holdfast.edits.base import STRICT, Edit, only
+from holdfast.edits.base import STRICT, Edit, between, only
 from holdfast.weights.layout import TensorLocation
 
 
@@ -30,5 +29,4 @@ class WiseFt(Edit):
         return True
 
     def __call__(self, base: Tensor, tuned: Sequence[Tensor], location: TensorLocation) -> Tensor:
-        # Not `base + alpha * (tuned - base)`: in floating point that is not `tuned` at 1, and lerp is.
-        return torch.lerp(base, only(tuned), self.alpha)
+        return between(base, only(tuned), self.alpha)

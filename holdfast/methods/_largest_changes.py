@@ -19,9 +19,11 @@ def largest_changes(start: Mapping[str, Tensor], end: Mapping[str, Tensor], keep
         slices += [(name, first) for first in range(0, tensor.numel(), SLICE)]
 
     # Called again and again: the selection goes over the model a few times instead of sorting all of its numbers.
-    def changes(every: int) -> Iterator[Bits]:
+    def changes(every: int, stride: int = 1) -> Iterator[Bits]:
         for name, first in slices[::every]:
-            before, after = (tensors[name].detach().reshape(-1)[first : first + SLICE] for tensors in (start, end))
+            before, after = (
+                tensors[name].detach().reshape(-1)[first : first + SLICE : stride] for tensors in (start, end)
+            )
             yield magnitudes(before.cpu(), after.cpu())
 
     # One ranking for the whole model: layers that moved further get more of the numbers.

@@ -21,8 +21,10 @@ from holdfast.edits.base import Edit, Slices, choose, count
 from holdfast.edits.breadcrumbs import Breadcrumbs
 from holdfast.edits.dare import BernoulliStream, Dare
 from holdfast.edits.half_reset import HalfReset
+from holdfast.edits.intruders import Intruders
 from holdfast.edits.lines import Lines
 from holdfast.edits.magnitude import Magnitude
+from holdfast.edits.shadow import Shadow
 from holdfast.edits.task_arithmetic import TaskArithmetic
 from holdfast.edits.wise_ft import WiseFt
 from holdfast.weights.layout import Layout, TensorLocation
@@ -88,6 +90,37 @@ def test_an_edit_that_takes_all_back_gives_the_base_tensor(edit: Edit, size: int
     base, tuned = pair(size, seed)
     for location in LOCATIONS:
         assert torch.equal(edit(base, several(edit, tuned), location), base)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
+@pytest.mark.parametrize("attribute", ["EXAMPLES_OFF", "EXAMPLES_BASE"])
+def test_ends_are_bit_by_bit_beside_negative_zeros_and_infinities(attribute: str, dtype: torch.dtype) -> None:
+    """The bug: `lerp` from 1 to -0 by a weight of 1 is +0, and from an infinity it is NaN."""
+    base = torch.tensor([[1.0, -0.0, 0.0, math.inf, 2.0, -1.0], [-0.0] * 6]).to(dtype)
+    tuned = torch.tensor([[-0.0, 1.0, -0.0, 3.0, math.inf, -0.0], [0.0, -0.0, 1, -1, 2, 3]]).to(dtype)
+    integer = torch.int16 if dtype is torch.bfloat16 else torch.int32
+    for edit in examples(attribute):
+        if (not edit.takes_16_bits and dtype is torch.bfloat16) or isinstance(edit, Intruders):  # No SVD of infinities.
+            continue
+        expected = tuned if attribute == "EXAMPLES_OFF" else base
+        result = edit(base, [tuned] * edit.fewest, LOCATIONS[3])
+        assert torch.equal(result.view(integer), expected.view(integer)), edit
+        if edit.takes_several and getattr(edit, "scale", 1) == 0 and not isinstance(edit, Shadow):
+            result = edit(base, [tuned, base], LOCATIONS[3])
+            assert torch.equal(result.view(integer), base.view(integer)), edit
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_a_single_number_without_dimensions_is_edited(name: str) -> None:
+    """As models store a learned temperature. numpy gives a number and no array for arithmetic on such."""
+    for dtype in (torch.float32, torch.bfloat16) if EDITS[name].takes_16_bits else (torch.float32,):
+        base, tuned = torch.tensor(1.0, dtype=dtype), torch.tensor(3.0, dtype=dtype)
+        edit = EDITS[name]()
+        for models in [[tuned] * edit.fewest, *([[tuned, base]] if edit.takes_several else [])]:
+            result = edit(base, models, LOCATIONS[3])
+            assert result.shape == ()
+            assert result.dtype is dtype
+            assert torch.isfinite(result)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
