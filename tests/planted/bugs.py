@@ -87,6 +87,8 @@ TRAINING = (
         "training/test_keep_floor.py::test_the_best_score_above_the_floor_is_kept_and_not_the_best_of_all"),
     Bug("a gate reads the value and not its interval", "results/policy.py", "if value.low >= least and", "if value.value >= least and",
         "results/test_policy.py"),
+    Bug("a base that cannot be told from chance is called not above it", "results/chance.py", "if high < EXCESS:", "if value < EXCESS:",
+        "results/test_chance.py"),
     Bug("an item that moved is paired by its place", "results/flips.py",
         "pairs = {index: (base[index], tuned[index])", "pairs = {index: (base[index], list(tuned.values())[index])",
         "results/test_flips.py"),
