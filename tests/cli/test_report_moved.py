@@ -58,6 +58,7 @@ def test_one_model_beside_itself_is_said_to_be_no_comparison(world: Path, holdfa
     gate = holdfast("compare", out, "--policy", world / "holdfast.yaml", "--summary", summary)
     assert "Nothing was compared" in gate.err
     assert said in summary.read_text()
+    assert said in " ".join(holdfast("compare", out).out.split())
 
 
 def test_a_prompt_without_a_target_is_said_to_be_no_comparison(world: Path, holdfast: Commands) -> None:

@@ -11,6 +11,7 @@ from rich.text import Text
 from holdfast.report.console import STYLE, path_line, plain_table, value
 from holdfast.report.fold import Folded, folded
 from holdfast.results import run_folder, units
+from holdfast.results.evidence import read_evidence, same_model
 from holdfast.results.run_folder import Folder
 from holdfast.results.scores import Score, Verdict
 from holdfast.results.summary import Summary, TaskResult
@@ -53,7 +54,10 @@ def compare(folders: Sequence[str | Path], floor: float | None = None) -> tuple[
         if same := general_first(side_by_side(several)).text:
             parts += [Text(same), Text()]
     parts.append(Text(NOTE, style="dim"))
-    parts += [path_line(f"({number}) {run.path}") for number, run in enumerate(runs, 1)]
+    for number, (run, summary) in enumerate(zip(runs, summaries, strict=True), 1):
+        parts.append(path_line(f"({number}) {run.path}"))
+        if same := same_model(read_evidence(run.path), bool(summary.first_metric("target"))):
+            parts.append(Text(f"    {same}", style="bold red"))
     if floor is None:
         return Group(*parts), []
     below = missed(runs, summaries, floor)
