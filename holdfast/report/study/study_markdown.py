@@ -22,7 +22,7 @@ def markdown(study: Study, name: str) -> str:
         made = StudyTable.of(study, task)
         parts += [f"## {escaped(task)}", _arms(made)]
         if made.answered:
-            note = "Each task, in points (target with the prompt, others without; f: base not shown to be above chance, in no mean):"
+            note = "Each task, in points (target with the prompt, others without; f: the base is not above chance, in no mean):"
             parts += [note, _answered(made)]
         if curves := learning_curve.learning_curves(made.cells):
             head, rows = learning_curve.rows(curves)
