@@ -161,6 +161,8 @@ def markdown(judged: list[Judged], policy: str | Path) -> str:
             " and ".join(f"`{part.argument}` ({part.version})" for part in run.evidence.tuned),
         )
         shots = ", ".join(map(str, run.evidence.shots))
+        count = len(run.evidence.tasks)
+        tasks = f"{count} task{'' if count == 1 else 's'}"
         limit = f", at most {run.evidence.limit} items a task" if run.evidence.limit else ""
         lines = [
             f"## {run.folder.resolve().name}: {run.outcome}",
@@ -168,7 +170,7 @@ def markdown(judged: list[Judged], policy: str | Path) -> str:
             run.counts,
             "\n".join(rows),
             DECIDES,
-            f"Base `{base.argument}` ({base.version}); tuned {tuned}; {len(run.evidence.tasks)} tasks at {shots} shots{limit}; "
+            f"Base `{base.argument}` ({base.version}); tuned {tuned}; {tasks} at {shots} shots{limit}; "
             f"holdfast {run.evidence.versions.get('holdfast', '?')}; policy `{policy}`.",
         ]
         lines += [f"Not compared with what was measured: {'; '.join(run.unchecked)}."] if run.unchecked else []
