@@ -43,13 +43,13 @@ class Problems:
             raise ValueError("\n".join(self.lines[:SHOWN] + more))
 
 
-def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
-    """Return "did you mean `x`? " for the known name that is most like `name`; empty where none is."""
+def nearest(name: str, known: Iterable[str], cutoff: float = 0.6, scheme: str = "") -> str:
+    """Return "did you mean `x`? " for the known name that is most like `name`, behind its `scheme` (`lab:`); empty where none is."""
     if len(name) > COMPARED:  # A text and no name: comparing takes the product of the lengths.
         return ""
     names = [other for other in islice(known, MOST) if len(other) <= COMPARED]
     near = difflib.get_close_matches(name, names, n=1, cutoff=cutoff)
-    return f"did you mean `{near[0]}`? " if near else ""
+    return f"did you mean `{scheme}{near[0]}`? " if near else ""
 
 
 def cut(text: str, longest: int = LONGEST) -> str:

@@ -207,7 +207,7 @@ def _registered(scheme: str, name: str) -> Task:
     source = registry.source(scheme)
     if name not in source.names():
         raise ValueError(
-            f"{scheme}:{name}: no such task; {nearest(name, source.names())}`holdfast tasks` lists the names"
+            f"{scheme}:{name}: no such task; {nearest(name, source.names(), scheme=f'{scheme}:')}`holdfast tasks` lists the names"
         )
     return source.task(name)
 
@@ -218,9 +218,8 @@ def _several(argument: str, names: Sequence[str]) -> str:
 
 def _everyday(name: str) -> Task:
     if name not in everyday.TASKS:
-        raise ValueError(
-            f"{everyday.PREFIX}{name}: no such task; {nearest(name, everyday.names())}there are {', '.join(everyday.names())}"
-        )
+        meant = nearest(name, everyday.names(), scheme=everyday.PREFIX)
+        raise ValueError(f"{everyday.PREFIX}{name}: no such task; {meant}there are {', '.join(everyday.names())}")
     return everyday.task(name)
 
 

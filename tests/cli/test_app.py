@@ -19,7 +19,7 @@ generate: MODEL --prompt --base --input --max-new-tokens --stop --num-beams --te
 edit: BASE TUNED --edit --out --set
 compare: RUNS --floor --policy --summary --out --json
 study: MODEL --out --method --target --general --seeds --shots --limit --curve --analyse --match --demonstrations --jobs --executor --dtype --device --drop-weights --set --trust-code --json
-report: RUN --json
+report: RUN --moved --json
 push: RUN REPO --public --with-report
 playground: MODEL --against --task --host --port --dtype --device --trust-remote-code --trust-code
 serve: MODEL --prompt --base --host --port --dtype --device --trust-remote-code

@@ -38,7 +38,7 @@ def test_the_name_of_the_suite_stands_for_all_of_its_tasks() -> None:
     assert {entry["name"] for entry in listing()} >= {"everyday", *expand("everyday")}
     with pytest.raises(ValueError, match=r"everyday is a suite.*everyday:capitals"):
         load_task("everyday")
-    with pytest.raises(ValueError, match=r"everyday:capital: no such task; did you mean `capitals`"):
+    with pytest.raises(ValueError, match=r"everyday:capital: no such task; did you mean `everyday:capitals`"):
         load_task("everyday:capital")
 
 

@@ -37,7 +37,7 @@ def test_the_seed_moves_what_is_held_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("argument", "said"),
     [
-        ("lab:revers", r"lab:revers: no such task; did you mean `reverse`\? `holdfast tasks`"),
+        ("lab:revers", r"lab:revers: no such task; did you mean `lab:reverse`\? `holdfast tasks`"),
         ("lab-reverse", r"lab-reverse: no such folder, file or task; did you mean `lab:reverse`\?"),
         ("some/where/train.jsonl", r"some/where/train.jsonl: no such folder, file or task; `holdfast tasks` lists"),
     ],
