@@ -1,7 +1,7 @@
 """Factors of the loss of labels: what a model says of them, and the tokens that tell one answer from the others."""
 
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any
 
 import torch
@@ -62,7 +62,8 @@ def names_of(candidates: str, context: Context) -> list[tuple[int, ...]]:
         for name in filter(None, (part.strip() for part in candidates.split(","))):
             forms |= _forms(context.pretrained.tokenizer, name)
         names = sorted(forms)
-        if context.rows and not any(first_name(answer, names) for row in context.rows for answer in answers_of(row)):
+        trained = chain.from_iterable(map(answers_of, context.rows))
+        if context.rows and not any(first_name(answer, names) for answer in trained):
             raise ValueError(
                 f"token_weights.candidates={candidates}: no answer of the first {len(context.rows)} examples holds one of these names, "
                 "so no token would weigh more; write them as the answers do"
