@@ -56,19 +56,34 @@ def compared_by_area(*pairs: tuple[str, float | None, float]) -> list[Comparison
 def test_the_heading_says_no_more_than_the_seeds_can_tell() -> None:
     """The bugs: an arm that is ahead by luck is the heading's winner; a loss that is beyond chance counts as a win."""
     study = areas(full=[60.0, 90.0], promot=[70.0, 95.0])
-    assert study_overview.verdict(study) == "promot keeps more than full, which 3 seeds cannot tell from chance"
+    assert (
+        study_overview.verdict(study)
+        == "promot has a better trade-off of learned and kept than full, which 3 seeds cannot tell from chance"
+    )
     both = replace(study, comparisons=compared_by_area(("promot", 0.01, 10.0), ("promot", 0.04, 5.0)))
-    assert study_overview.verdict(both) == "promot keeps more than full on 2 of 2 targets"
+    assert (
+        study_overview.verdict(both) == "promot has a better trade-off of learned and kept than full on 2 of 2 targets"
+    )
     one = replace(study, comparisons=compared_by_area(("promot", 0.01, 10.0), ("promot", 0.04, -5.0)))
-    assert study_overview.verdict(one) == "promot keeps more than full on 1 of 2 targets"
-    assert study_overview.verdict(areas(full=[70.0], promot=[60.0])) == "No arm keeps more than full"
+    assert (
+        study_overview.verdict(one) == "promot has a better trade-off of learned and kept than full on 1 of 2 targets"
+    )
+    assert (
+        study_overview.verdict(areas(full=[70.0], promot=[60.0]))
+        == "No arm has a better trade-off of learned and kept than full"
+    )
     # An arm that was tried on the easy target alone wins nothing.
     assert study_overview.verdict(areas(full=[60.0, 90.0], easy=[None, 100.0])).startswith(
         "2 arms on 2 targets, of which"
     )
     assert study_overview.verdict(areas(full=[60.0])) == "full on 1 target, beside no other arm"
-    assert "<h1><span data-text>promot keeps more than full on 2 of 2 targets</span></h1>" in page(both, "s")
-    assert markdown(both, "s").startswith("# s\n\npromot keeps more than full on 2 of 2 targets.\n\n")
+    assert (
+        "<h1><span data-text>promot has a better trade-off of learned and kept than full on 2 of 2 targets</span></h1>"
+        in page(both, "s")
+    )
+    assert markdown(both, "s").startswith(
+        "# s\n\npromot has a better trade-off of learned and kept than full on 2 of 2 targets.\n\n"
+    )
 
 
 def test_intervals_of_two_seeds_end_where_the_measure_does() -> None:

@@ -57,7 +57,7 @@ def lead(study: Study) -> list[Piece]:
 
 
 def verdict(study: Study) -> str:
-    """Return the outcome in a few words: whether an arm keeps more than the first one where both have learned the target equally well."""
+    """Return the outcome in a few words: whether an arm has a better trade-off of what is learned and kept (area) than the first one."""
     first = study.cells[0].arm
     targets = list(dict.fromkeys(cell.task for cell in study.cells))
     areas: dict[str, list[float]] = {}
@@ -73,14 +73,14 @@ def verdict(study: Study) -> str:
         return f"{arms} arms on {_count(len(targets), 'target')}, of which no target score lets any be compared with {first}"
     best = max(means, key=lambda arm: means[arm])
     if means[best] <= means[first] + CLOSE:
-        return f"No arm keeps more than {first}"
+        return f"No arm has a better trade-off of learned and kept than {first}"
     tests = [test for test in study.comparisons if test.measure == "area" and test.arm == best]
     more = sum(test.resolved and test.difference > 0 for test in tests)
     if more == 0:
         seeds = max((cell.seeds for cell in study.cells), default=1)
-        return f"{best} keeps more than {first}, which {_count(seeds, 'seed')} cannot tell from chance"
+        return f"{best} has a better trade-off of learned and kept than {first}, which {_count(seeds, 'seed')} cannot tell from chance"
     where = "" if len(targets) == 1 else f" on {more} of {len(targets)} targets"
-    return f"{best} keeps more than {first}{where}"
+    return f"{best} has a better trade-off of learned and kept than {first}{where}"
 
 
 def _count(number: int, noun: str) -> str:
