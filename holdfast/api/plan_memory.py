@@ -1,6 +1,7 @@
 """The memory that a model's training and asking take, before anything of it is loaded: what `holdfast doctor MODEL --plan` prints."""
 
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -34,8 +35,8 @@ class PlannedMemory:
     def pick(self) -> MemoryNeed | None:
         """Return the need to begin with: the first method of `PREFERRED` that fits, in its first precision; None where none does."""
         by_method = self.by_method
-        fitting = (need for name in PREFERRED for need in by_method.get(name, ()) if self.fits(need))
-        return next(fitting, None)
+        ordered = chain.from_iterable(by_method.get(name, ()) for name in PREFERRED)
+        return next(filter(self.fits, ordered), None)
 
     @property
     def least(self) -> MemoryNeed:

@@ -48,12 +48,12 @@ class PlannedStage:
 
 @dataclass(frozen=True)
 class PlannedEvaluation:
-    """An evaluation before it runs, with the number of items that it asks (0 where the harness alone knows); `asked` says in words of which
-    model, and `sooner` how many items it would be with `--limit 100`.
+    """An evaluation before it runs, with the number of items that it asks (0 where the harness alone knows); `subject` says in words whom it asks,
+    and `sooner` how many items it would be with `--limit 100`.
     """
 
     name: str
-    asked: str
+    subject: str
     tasks: int
     shots: tuple[int, ...]
     items: int

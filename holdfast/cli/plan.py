@@ -47,7 +47,7 @@ def show(planned: Preview, limit: int | None) -> None:
     for evaluation in planned.evaluations:
         counts = ",".join(map(str, evaluation.shots))
         evaluations.add_row(
-            evaluation.asked, str(evaluation.tasks), counts, f"{evaluation.items:,}", about(evaluation.seconds)
+            evaluation.subject, str(evaluation.tasks), counts, f"{evaluation.items:,}", about(evaluation.seconds)
         )
     output.show(evaluations)
     print()

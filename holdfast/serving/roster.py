@@ -109,8 +109,8 @@ def _add_run(roster: Roster, layout: RunFolder, plain: Model, trust: bool) -> No
             # The task's name and that of the argument, `kind` and `lab-kind`: who tuned on `lab:kind` may think of either.
             roster.others |= dict.fromkeys(_names(target), name or sources.short(target))
     first = roster.names[0] if prompts else ""
-    asked = [target for target in layout.targets if not first or first in _names(target)]
-    roster.trial = trial_of_run(layout, asked, plain)
+    with_prompt = [target for target in layout.targets if not first or first in _names(target)]
+    roster.trial = trial_of_run(layout, with_prompt, plain)
     run = _short(str(layout.path))
     words = "tuned, without a prompt" if prompts else "tuned"
     roster.add(run, words if moved else "without a prompt: the base", lambda: plain, f"{run}-off")

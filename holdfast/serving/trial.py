@@ -31,12 +31,12 @@ def trial_of_run(layout: RunFolder, targets: Sequence[str], model: Model) -> Tri
     names = {sources.short(argument.rpartition(":")[2]) for argument in targets}
     # The only target needs no name: a task may have another one than its folder.
     wanted = None if len(layout.targets) == 1 else names
-    asked = list(islice(_asked_of_base(layout, wanted), LOOKED_AT))
-    if not asked:
+    outputs = list(islice(_asked_of_base(layout, wanted), LOOKED_AT))
+    if not outputs:
         return Trial()
-    shots = min(output.shots for output in asked)
-    shortest = min((output for output in asked if output.shots == shots), key=lambda output: len(output.input))
-    lines = any("\n" in output.target for output in asked)
+    shots = min(output.shots for output in outputs)
+    shortest = min((output for output in outputs if output.shots == shots), key=lambda output: len(output.input))
+    lines = any("\n" in output.target for output in outputs)
     return _trial(model, shortest.input, shortest.target, () if lines else ("\n",), shortest.task)
 
 
