@@ -48,8 +48,9 @@ class PlannedStage:
 
 @dataclass(frozen=True)
 class PlannedEvaluation:
-    """An evaluation before it runs, with the number of items that it asks (0 where the harness alone knows); `subject` says in words whom it asks,
-    and `sooner` how many items it would be with `--limit 100`.
+    """An evaluation before it runs, with the number of items that it asks (0 where the harness alone knows).
+
+    `subject` says in words whom it asks, `sooner` how many items it would be with `--limit 100`.
     """
 
     name: str
