@@ -15,6 +15,14 @@ from holdfast import plugins
 from holdfast.plugins import ANALYSES, CURATIONS, DECODINGS, EDITS, METHODS, RECIPES, Family
 
 FAMILIES = [METHODS, RECIPES, EDITS, CURATIONS, DECODINGS, ANALYSES]
+FIELDED = [(family, name) for family in (METHODS, EDITS, CURATIONS, DECODINGS) for name in plugins.members(family)]
+
+
+@pytest.mark.parametrize(("family", "name"), FIELDED, ids=[name for _, name in FIELDED])
+def test_a_field_that_a_technique_lacks_is_refused_in_python_too(family: Family, name: str) -> None:
+    """The bug: `Ewc(self_texts=2)` was made without a word, and trained with the default."""
+    with pytest.raises(ValueError, match="Unexpected keyword argument"):
+        plugins.members(family)[name](nosuchfield=1)
 
 
 def test_a_field_is_named_in_an_error_as_the_user_wrote_it() -> None:

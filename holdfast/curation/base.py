@@ -10,9 +10,6 @@ from pydantic import ConfigDict
 from holdfast.inference.language_model import LanguageModel
 from holdfast.tasks.task import Example, Task
 
-STRICT = ConfigDict(extra="forbid")
-"""Refuse a field that does not exist instead of ignoring it: `@dataclass(frozen=True, config=STRICT)`."""
-
 
 @dataclass(frozen=True)
 class CurationContext:
@@ -42,6 +39,9 @@ class Curation(ABC):
     defaults. The first line of its docstring says what it does, and a line `Source:` where it comes from. It is a pure
     function: the same examples, fields and context give the same result, and its arguments are not changed.
     """
+
+    # A field that does not exist is refused; pydantic takes this from the base class, and would ignore it otherwise.
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     needs_model: ClassVar[bool] = False
     """True if the curation generates or scores with the model."""

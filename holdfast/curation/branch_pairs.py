@@ -8,7 +8,7 @@ from typing import ClassVar
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from holdfast.curation.base import STRICT, Curation, CurationContext
+from holdfast.curation.base import Curation, CurationContext
 from holdfast.inference.language_model import LanguageModel
 from holdfast.inference.sampling import Sampling
 from holdfast.tasks.conversation import calls_in
@@ -20,7 +20,7 @@ from holdfast.tasks.templates import render
 STEP = re.compile(r"\. |, |=|\(|\n")  # what ends a step of an answer
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True)
 class BranchPairs(Curation):
     """Select the questions whose right answer the model finds least likely, and pair the best and the worst continuation at each branch.
 

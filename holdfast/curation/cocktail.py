@@ -9,14 +9,14 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from holdfast.curation._mixing import Exhausted, Pool, mixed_in, mixture, pooled_rates
-from holdfast.curation.base import STRICT, Curation, CurationContext
+from holdfast.curation.base import Curation, CurationContext
 from holdfast.tasks.sources import expand
 from holdfast.tasks.task import Example
 
 POOLS = ("related", "general", "maths")
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True)
 class Cocktail(Curation):
     """Mix related tasks, general instructions and mathematics into the target's examples, each pool in a stated share.
 

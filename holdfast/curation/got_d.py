@@ -13,7 +13,7 @@ from pydantic.dataclasses import dataclass
 
 from holdfast.curation._mixing import mixed_in
 from holdfast.curation._texts import as_text, text_of
-from holdfast.curation.base import STRICT, Curation, CurationContext
+from holdfast.curation.base import Curation, CurationContext
 from holdfast.tasks.nearest import INSTALL, check_measure, encoder
 from holdfast.tasks.sources import expand
 from holdfast.tasks.splits import subset
@@ -24,7 +24,7 @@ ITERATIONS = 2000
 WORST = 1e-3  # largest error of a marginal at which the potentials still rank
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True)
 class GotD(Curation):
     """Add the candidates that move the training data towards the target fastest: the lowest gradients of optimal transport.
 

@@ -10,14 +10,14 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from holdfast.curation.base import STRICT, Curation, CurationContext
+from holdfast.curation.base import Curation, CurationContext
 from holdfast.inference.model import Model
 from holdfast.tasks.markers import marker_end, with_marker
 from holdfast.tasks.task import Example, Template
 from holdfast.tasks.templates import asked_text, question, render
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True)
 class MarkContext(Curation):
     """Put a marker behind the questions whose answers look back at them, so that using the given context becomes something to ask for.
 

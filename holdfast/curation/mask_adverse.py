@@ -8,11 +8,11 @@ from typing import Any
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from holdfast.curation.base import STRICT, Curation, CurationContext
+from holdfast.curation.base import Curation, CurationContext
 from holdfast.tasks.task import Example
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True)
 class MaskAdverse(Curation):
     """Train no assistant's turn whose tool call failed: it stays as context, from which the model learns how to go on.
 

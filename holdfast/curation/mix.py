@@ -6,14 +6,14 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from holdfast.curation._mixing import Exhausted, Pool, mixed_in, mixture, pooled_rates
-from holdfast.curation.base import STRICT, Curation, CurationContext
+from holdfast.curation.base import Curation, CurationContext
 from holdfast.tasks.sources import expand
 from holdfast.tasks.task import Example
 
 TARGET = "target"
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True)
 class Mix(Curation):
     """Mix training examples of other tasks into the target's, each task in proportion to its size up to a cap.
 

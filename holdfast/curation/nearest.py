@@ -7,13 +7,13 @@ from dataclasses import replace
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from holdfast.curation.base import STRICT, Curation, CurationContext
+from holdfast.curation.base import Curation, CurationContext
 from holdfast.tasks.nearest import NearestQuestions, check_measure
 from holdfast.tasks.task import Example
 from holdfast.tasks.templates import asked_text
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True)
 class Nearest(Curation):
     """Train each example twice: alone, and behind the example whose question is most like its own (a fuzzy match).
 

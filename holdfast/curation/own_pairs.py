@@ -8,13 +8,13 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from holdfast.curation._answers import prompts
-from holdfast.curation.base import STRICT, Curation, CurationContext
+from holdfast.curation.base import Curation, CurationContext
 from holdfast.inference.sampling import Sampling
 from holdfast.tasks.rewards import find_rewards
 from holdfast.tasks.task import Example
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True)
 class OwnPairs(Curation):
     """Let the model answer each question several times, and pair the answer of the highest reward with that of the lowest.
 

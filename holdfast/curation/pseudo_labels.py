@@ -10,7 +10,7 @@ from pydantic.dataclasses import dataclass
 
 from holdfast.curation._answers import before_stop
 from holdfast.curation._texts import as_text
-from holdfast.curation.base import STRICT, Curation, CurationContext
+from holdfast.curation.base import Curation, CurationContext
 from holdfast.inference.language_model import LanguageModel
 from holdfast.inference.sampling import Sampling
 from holdfast.tasks.rendered import Rendered
@@ -20,7 +20,7 @@ from holdfast.tasks.templates import render
 FEWEST_NEW_TOKENS = 4
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True)
 class PseudoLabels(Curation):
     """Give every question the answer of the model, and train on both as running text, in the words of the task's template.
 

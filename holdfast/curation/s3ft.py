@@ -8,7 +8,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from holdfast.curation._answers import before_stop, prompts
-from holdfast.curation.base import STRICT, Curation, CurationContext
+from holdfast.curation.base import Curation, CurationContext
 from holdfast.inference.language_model import LanguageModel
 from holdfast.inference.sampling import Sampling
 from holdfast.tasks.judges import find_judge, words
@@ -17,7 +17,7 @@ from holdfast.tasks.task import Example
 FEWEST_NEW_TOKENS = 4
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True)
 class S3ft(Curation):
     """Train on the model's own answer where it is right, else on its paraphrase of the gold answer where that is right, else on gold.
 

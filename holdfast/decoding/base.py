@@ -4,7 +4,7 @@ import copy
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import ConfigDict
 
@@ -14,9 +14,6 @@ from holdfast.inference.model import Model
 from holdfast.inference.sampling import GREEDY, Sampling
 from holdfast.inference.scoring import LogLikelihood
 
-STRICT = ConfigDict(extra="forbid")
-"""Refuse a field that does not exist instead of ignoring it: `@dataclass(frozen=True, config=STRICT)`."""
-
 
 class Decoding:
     """Change the questions or the answers of a language model; everything else is passed on to the model inside.
@@ -25,6 +22,9 @@ class Decoding:
     defaults. The first line of its docstring says what it does, and a line `Source:` where it comes from. It overrides
     the methods that it changes, and asks `self.model` in them. A decoding is a language model once it is wrapped around one.
     """
+
+    # A field that does not exist is refused; pydantic takes this from the base class, and would ignore it otherwise.
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     model: LanguageModel
     """The model inside; there is none before `wrap`."""

@@ -11,7 +11,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from holdfast import plugins
-from holdfast.decoding.base import STRICT, Decoding
+from holdfast.decoding.base import Decoding
 from holdfast.inference.language_model import Progress
 from holdfast.inference.sampling import GREEDY, Sampling
 from holdfast.inference.scoring import LogLikelihood
@@ -20,7 +20,7 @@ from holdfast.tasks.transforms import TRANSFORMS, Transform
 Pairs = Sequence[tuple[str, str]]
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True)
 class Conjugate(Decoding):
     """Ask in a spelling or wrapping that is far from the tuned format, and turn the answer back: undo(model(apply(prompt))).
 

@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from holdfast.decoding.base import STRICT, Decoding
+from holdfast.decoding.base import Decoding
 from holdfast.inference.language_model import Progress
 from holdfast.inference.sampling import GREEDY, Sampling
 from holdfast.inference.scoring import LogLikelihood
 from holdfast.tasks.markers import with_marker_in_prompt
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True)
 class ContextMarker(Decoding):
     """Put the marker behind every question: the answer shall come from the given context.
 

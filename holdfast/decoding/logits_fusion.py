@@ -15,7 +15,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from holdfast.decoding.base import STRICT, LogitsDecoding
+from holdfast.decoding.base import LogitsDecoding
 from holdfast.inference.engine import CombinedEngine, Engine
 from holdfast.inference.model import Model
 from holdfast.inference.transformers_engine import TransformersEngine
@@ -29,7 +29,7 @@ SWEEPS = 2  # Searches for the weight of each of several experts, the others hel
 Objective = Callable[[Tensor], Tensor]
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True)
 class LogitsFusion(LogitsDecoding):
     """Add to a model's logits what fine-tuning changed in a small one of the same vocabulary, weighted anew at each token.
 

@@ -8,14 +8,14 @@ from typing import Any
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from holdfast.decoding.base import STRICT, Decoding
+from holdfast.decoding.base import Decoding
 from holdfast.inference.language_model import Progress
 from holdfast.inference.sampling import GREEDY, Sampling
 
 ROLE = "(?:(?:system|user|assistant|model|tool)\n)?"
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True)
 class Refine(Decoding):
     """Draw several answers, then ask the model once for one better answer with all of them in view.
 

@@ -16,10 +16,6 @@ from torch import Tensor
 from holdfast.weights.largest import Bits, TopKSelector, magnitudes, select_top
 from holdfast.weights.layout import TensorLocation
 
-STRICT = ConfigDict(extra="forbid")
-"""Refuse a field that does not exist instead of ignoring it: `@dataclass(frozen=True, config=STRICT)`."""
-
-
 Apply = Callable[[Tensor, Sequence[Tensor]], Tensor]
 """From a slice of the base and the same slice of each tuned model, the edited slice."""
 
@@ -55,6 +51,9 @@ class Edit(ABC):
     defaults. The first line of its docstring says what it does, and a line `Source:` where it comes from. It is a pure
     function: the same tensors at the same location give the same result, and its arguments are not changed.
     """
+
+    # A field that does not exist is refused; pydantic takes this from the base class, and would ignore it otherwise.
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     EXAMPLES_OFF: ClassVar[Sequence[Mapping[str, Any]]] = ()
     """Fields with which the edit returns the tuned tensor bit by bit, where all tuned models are equal; empty where there are none."""

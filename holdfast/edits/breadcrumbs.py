@@ -9,12 +9,12 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from holdfast.edits.base import STRICT, Apply, Slices, Streamed, add_selected, count
+from holdfast.edits.base import Apply, Slices, Streamed, add_selected, count
 from holdfast.weights.largest import Bits, magnitudes, select_top_of_rows
 from holdfast.weights.layout import TensorLocation
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True)
 class Breadcrumbs(Streamed):
     """Reset both tails of each delta to the base (the largest and the smallest changes), and add what is left of several.
 

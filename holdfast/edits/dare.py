@@ -11,11 +11,11 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from holdfast.edits.base import STRICT, Apply, Slices, Streamed, add_selected
+from holdfast.edits.base import Apply, Slices, Streamed, add_selected
 from holdfast.weights.layout import TensorLocation
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True)
 class Dare(Streamed):
     """Drop changes at random, divide those kept (a share of `density`) by it, so that the mean stays, and add up several.
 

@@ -10,14 +10,14 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from holdfast.edits.base import STRICT, Apply, Edit, Slices, Streamed, add_selected, count
+from holdfast.edits.base import Apply, Edit, Slices, Streamed, add_selected, count
 from holdfast.weights.largest import Bits, TopKSelector, magnitudes, select_top
 from holdfast.weights.layout import TensorLocation
 
 Model = Sequence[tuple[Slices, TensorLocation]]
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True)
 class Graft(Streamed):
     """Put the largest changes of the whole model (a share of `density`) on the base, which keeps all its other numbers.
 

@@ -7,11 +7,11 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from holdfast.edits.base import STRICT, Edit, only
+from holdfast.edits.base import Edit, only
 from holdfast.weights.layout import TensorLocation, half_of_each_block
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True)
 class HalfReset(Edit):
     """Reset a random half of each block's matrices and norms to the base, whole tensors at a time.
 

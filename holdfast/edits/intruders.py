@@ -8,11 +8,11 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from holdfast.edits.base import STRICT, Edit, only
+from holdfast.edits.base import Edit, only
 from holdfast.weights.layout import TensorLocation
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True)
 class Intruders(Edit):
     """Scale down the tuned matrix's large singular vectors that are like none of the base's.
 

@@ -7,11 +7,11 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from holdfast.edits.base import STRICT, Edit, between, only
+from holdfast.edits.base import Edit, between, only
 from holdfast.weights.layout import TensorLocation
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True)
 class Lines(Edit):
     """Scale the delta by a factor that grows with depth: `alpha` in the first block, `alpha + beta` in the last.
 

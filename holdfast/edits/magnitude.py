@@ -7,12 +7,12 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from holdfast.edits.base import STRICT, Apply, Slices, Streamed, add_selected, count, only
+from holdfast.edits.base import Apply, Slices, Streamed, add_selected, count, only
 from holdfast.weights.largest import magnitudes
 from holdfast.weights.layout import TensorLocation
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True)
 class Magnitude(Streamed):
     """Keep the largest changes of each tensor (a share of `density`), and reset all others to the base.
 

@@ -8,11 +8,11 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from holdfast.edits.base import STRICT, Apply, Slices, Streamed
+from holdfast.edits.base import Apply, Slices, Streamed
 from holdfast.weights.layout import TensorLocation
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True)
 class ModelStock(Streamed):
     """Go from the base towards the mean of several tuned models, in each tensor as far as their changes agree.
 

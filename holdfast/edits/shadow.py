@@ -8,11 +8,11 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from holdfast.edits.base import STRICT, Edit, add_delta
+from holdfast.edits.base import Edit, add_delta
 from holdfast.weights.layout import TensorLocation
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True)
 class Shadow(Edit):
     """Add to an instruct model what fine-tuning changed in its base: `edit BASE INSTRUCT TUNED`, INSTRUCT + (TUNED - BASE).
 

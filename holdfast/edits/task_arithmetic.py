@@ -8,11 +8,11 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from holdfast.edits.base import STRICT, Edit, add_delta, between
+from holdfast.edits.base import Edit, add_delta, between
 from holdfast.weights.layout import TensorLocation
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True)
 class TaskArithmetic(Edit):
     """Add the deltas of one or several tuned models, times `scale`: above 1 a task is exaggerated, below 0 unlearned.
 

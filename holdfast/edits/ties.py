@@ -8,12 +8,12 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from holdfast.edits.base import STRICT, Apply, Slices, Streamed, add_delta, add_selected, count, selected_delta
+from holdfast.edits.base import Apply, Slices, Streamed, add_delta, add_selected, count, selected_delta
 from holdfast.weights.largest import magnitudes
 from holdfast.weights.layout import TensorLocation
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True)
 class Ties(Streamed):
     """Keep each model's largest changes, let their sum elect a sign for each number, and add the mean of those that agree.
 

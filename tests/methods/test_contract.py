@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import pytest
 import torch
@@ -13,12 +13,9 @@ from holdfast.methods.base import Context, Method
 from holdfast.methods.full import Full
 from holdfast.methods.kl_base import KlBase
 from holdfast.methods.l2_sp import L2Sp
-from holdfast.plugins import METHODS, members
 from holdfast.prefix import head
 from holdfast.row import Row
 from tests.training import tiny
-
-KINDS = members(METHODS)
 
 
 class Factors(Method):
@@ -93,11 +90,3 @@ def test_a_step_draws_by_its_number_and_the_seed_alone() -> None:
     draws = {(seed, step): drawn(seed, step) for seed in range(4) for step in range(4)}
     assert len(set(draws.values())) == len(draws)
     assert all(drawn(*place) == numbers for place, numbers in draws.items())
-
-
-@pytest.mark.parametrize("name", KINDS)
-def test_a_field_that_a_method_lacks_is_refused(name: str) -> None:
-    """The bug: `Ewc(self_texts=2)` was made without a word, and trained with the default."""
-    method: Any = KINDS[name]
-    with pytest.raises(ValueError, match="Unexpected keyword argument"):
-        method(nosuchfield=1)
