@@ -205,9 +205,9 @@ def test_a_user_who_interrupts_is_not_told_of_a_mistake_in_the_file(tmp_path: Pa
 
 CURATION = """
 from pydantic.dataclasses import dataclass
-from holdfast.curation.base import STRICT, Curation
+from holdfast.curation.base import Curation
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True)
 class Mine(Curation):
     limit: int = 2
 
@@ -216,10 +216,10 @@ class Mine(Curation):
 """
 DECODING = """
 from pydantic.dataclasses import dataclass
-from holdfast.decoding.base import STRICT, Decoding
+from holdfast.decoding.base import Decoding
 from holdfast.inference.sampling import GREEDY
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True)
 class Mine(Decoding):
     prefix: str = "Answer: "
 

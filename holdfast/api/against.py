@@ -156,7 +156,6 @@ def against(
     # That of a server is not known.
     local = [name for name in arguments if endpoint_of(name) is None]
     first = replace(first, loading=Loading(dtype, device).resolved(resolve.resolve(local[0])) if local else FP32)
-    _warn_of_one_model(first, models)
     folders = _folders(folder, models)
     judging = None
     if judge is not None:
@@ -164,6 +163,7 @@ def against(
         judging = Judging.of(str(judge), judge_labels, fingerprints, [r.task for r in refs], Loading(dtype, device))
     measurement = Measurement(folder, _settings(first, models), pages=True, overwrite=overwrite)
     measurement.check()
+    _warn_of_one_model(first, models)
     folder.mkdir(parents=True, exist_ok=True)
     with exclusive(folder, "another command works here; waiting for it to end"):
         measurement.claim(folders)

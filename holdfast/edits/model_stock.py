@@ -1,6 +1,7 @@
 """Model Stock: how far to go from the base to the mean of several tuned models, by the angle between their changes."""
 
 from collections.abc import Sequence
+from functools import reduce
 from typing import ClassVar
 
 import torch
@@ -8,7 +9,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from holdfast.edits.base import Apply, Slices, Streamed
+from holdfast.edits.base import Apply, Slices, Streamed, between
 from holdfast.weights.layout import TensorLocation
 
 
@@ -35,13 +36,16 @@ class ModelStock(Streamed):
         products = torch.zeros(slices.models, slices.models, dtype=torch.float64)
         for base, tuned in slices.every(1):
             deltas = torch.stack([(after - base).flatten().double() for after in tuned])
+            # An infinite number has no share in an angle, and would leave none of the others any.
+            deltas = deltas.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
             products += deltas @ deltas.T
         moved = products.diagonal().nonzero().flatten().tolist()
         weight = self.scale * share_of_the_way(products[moved][:, moved])
 
         def apply(base: Tensor, tuned: Sequence[Tensor]) -> Tensor:
-            mean = torch.stack([tuned[i] for i in moved]).mean(0) if moved else base
-            return torch.lerp(base, mean, weight)
+            # Not `Tensor.mean`, which adds to a zero: the sign of negative zeros would be lost.
+            mean = reduce(torch.add, [tuned[i] for i in moved]) / len(moved) if moved else base
+            return between(base, mean, weight)
 
         return apply
 

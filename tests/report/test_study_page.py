@@ -163,3 +163,11 @@ def test_where_arms_end_has_the_interval_over_seeds_within_what_points_can_be() 
     assert "100" in axis
     assert "150" not in axis, "an interval beyond -100 is drawn to -100 and no further"
     assert study_overview.ends([replace(cell("full", 90.0), change=None)]) is None
+
+
+def test_a_study_of_which_no_run_is_finished_says_so() -> None:
+    """The bug: the first cell of none, so that `study.md` of a study whose runs all failed was a traceback."""
+    study = Study([], failed=[("full--0", "out of memory")])
+    assert study_overview.verdict(study) == "No arm has a finished run"
+    assert "No arm has a finished run." in markdown(study, "mine")
+    assert "No arm has a finished run" in page(study, "mine")

@@ -109,7 +109,8 @@ def test_comparison_has_a_column_per_run_and_names_those_below_the_floor(tmp_pat
     harsh = example_run.make(tmp_path / "harsh", prompts=(None,))
     renderable, missed = compare([mild, harsh], floor=0.9)
     shown = text(renderable, width=80)
-    assert max(map(len, shown.splitlines())) <= 80
+    # A path may be longer than the terminal: folded, it could not be copied.
+    assert max(len(line) for line in shown.splitlines() if "/harsh" not in line and "/mild" not in line) <= 80
     assert missed == [str(harsh)]
     assert shown.splitlines()[0].split() == ["task", "k", "base", "(1)", "(2)"]
     assert f"(2) {harsh}" in shown.replace("\n", "") or "harsh" in shown

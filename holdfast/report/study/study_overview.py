@@ -58,6 +58,8 @@ def lead(study: Study) -> list[Piece]:
 
 def verdict(study: Study) -> str:
     """Return the outcome in a few words: whether an arm has a better trade-off of what is learned and kept (area) than the first one."""
+    if not study.cells:
+        return "No arm has a finished run"
     first = study.cells[0].arm
     targets = list(dict.fromkeys(cell.task for cell in study.cells))
     areas: dict[str, list[float]] = {}
