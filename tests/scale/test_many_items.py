@@ -162,6 +162,17 @@ def test_a_task_that_stays_on_the_disk_is_the_task_in_memory(tmp_path: Path, mon
         ours[700]
 
 
+def check_refused_alike(folder: Path, match: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Check that a task is refused in the same words in memory and on the disk."""
+    said = []
+    for large in (stored.LARGE, 0):
+        monkeypatch.setattr(readers, "LARGE", large)
+        with pytest.raises(ValueError, match=match) as error:
+            load_task(str(folder))
+        said.append(str(error.value))
+    assert said[0] == said[1]
+
+
 @pytest.mark.parametrize("ends", ["\n", "\r\n", "\r"])
 def test_a_table_that_stays_on_the_disk_is_the_table_in_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends: str
@@ -183,13 +194,7 @@ def test_a_table_that_stays_on_the_disk_is_the_table_in_memory(
     for index in (0, 255, 256, 299, 300, 512, 699, -1):
         assert ours[index] == theirs[index]
     (folder / "test.csv").write_bytes((text + f'a{ends}b,"c"d').encode())
-    said = []
-    for large in (stored.LARGE, 0):
-        monkeypatch.setattr(readers, "LARGE", large)
-        with pytest.raises(ValueError, match=r"test\.csv:\d+: has 1 cells, the header 2") as error:
-            load_task(str(folder))
-        said.append(str(error.value))
-    assert said[0] == said[1]
+    check_refused_alike(folder, r"test\.csv:\d+: has 1 cells, the header 2", monkeypatch)
 
 
 def test_bad_lines_of_a_large_file_are_named_as_those_of_a_small_one(
@@ -199,13 +204,7 @@ def test_bad_lines_of_a_large_file_are_named_as_those_of_a_small_one(
     folder.mkdir()
     bad = ["{", "[1]", '{"input": "x"}', '{"input": "x", "target": ""}', '{"input": "\\ud800", "target": "y"}']
     (folder / "test.jsonl").write_text("\n".join(['{"input": "a", "target": "b"}', "", *bad]))
-    said = []
-    for large in (stored.LARGE, 0):
-        monkeypatch.setattr(readers, "LARGE", large)
-        with pytest.raises(ValueError, match=r"test\.jsonl:3: not JSON") as error:
-            load_task(str(folder))
-        said.append(str(error.value))
-    assert said[0] == said[1]
+    check_refused_alike(folder, r"test\.jsonl:3: not JSON", monkeypatch)
 
 
 def test_a_file_that_is_written_to_while_it_is_asked_is_noticed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
