@@ -30,7 +30,7 @@ PASSING = (
     f"{LOCK}*",
     "points",
     "checkpoint-*",
-    "best.safetensors",
+    "best*.safetensors",
 )  # removed once measured, or of use to a killed run alone
 _KNOWN: dict[tuple[str, int, int, int], str] = {}  # by path, inode, size and time
 

@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from holdfast.atomic_files import whole, writing
 
 PARAMETERS, STATE, PROGRESS = FILES = ("parameters.safetensors", "state.pt", "progress.json")
-BEST = "best.safetensors"  # The weights with the best validation score so far.
 
 
 def write_file(tensors: Mapping[str, Tensor], path: Path) -> None:
@@ -105,7 +104,7 @@ def write(
         raise
     _remove(final)  # A folder that is not empty cannot be replaced.
     os.replace(part, final)
-    _clear(folder, (final, *kept))
+    clear(folder, (final, *kept))
 
 
 def _flush(path: Path) -> None:
@@ -115,14 +114,25 @@ def _flush(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def _clear(folder: Path, kept: Sequence[Path] = ()) -> None:
-    """Remove all checkpoints but those kept, and what a kill left of them."""
+def clear(folder: Path, kept: Sequence[Path] = ()) -> None:
+    """Remove all checkpoints but those kept, with the best weights that only others counted on, and what a kill left of them."""
     for path in folder.glob("checkpoint-*"):
         # Folders of a like name, such as `checkpoint-of-mine`, are a user's and stay.
         if path.suffix in (".part", ".gone"):
             shutil.rmtree(path, ignore_errors=True)
         elif path not in kept and _step(path) is not None:
             _remove(path)
+    best = {best_path(folder, step) for path in kept if (step := _best_step(path)) is not None}
+    for path in set(folder.glob("best*.safetensors")) - best:
+        path.unlink()
+
+
+def _best_step(checkpoint: Path) -> int | None:
+    """Return the step of the best weights that a checkpoint counts on; None where there are none, or it is damaged."""
+    try:
+        return json.loads((checkpoint / PROGRESS).read_text(encoding="utf-8"))["best_step"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _remove(folder: Path) -> None:
@@ -139,6 +149,12 @@ def _step(path: Path) -> int | None:
     """Return the step of a checkpoint's folder; None of any other path."""
     match = re.fullmatch(r"checkpoint-(\d+)", path.name)
     return int(match[1]) if match and path.is_dir() else None
+
+
+def best_path(folder: Path, step: int) -> Path:
+    """Return the path of the weights after `step`, while they are those with the best validation score so far."""
+    # Named by the step: a run that goes on from before it may find these weights worse, by a rounding error, than older ones.
+    return folder / f"best-{step}.safetensors"
 
 
 def snapshot_path(folder: Path, step: int) -> Path:
@@ -187,7 +203,7 @@ def read(path: Path, shapes: Mapping[str, torch.Size]) -> Saved:
             raise ValueError(f"{PROGRESS} is not that of this step")
         if progress["best_step"] is not None:
             # Read now: that these weights are damaged would otherwise show only at the end of training.
-            _tensors(path.parent / BEST, shapes)
+            _tensors(best_path(path.parent, progress["best_step"]), shapes)
     except (PermissionError, MemoryError):
         raise  # The checkpoint may well be whole.
     except Exception as error:
@@ -207,9 +223,3 @@ def _tensors(path: Path, shapes: Mapping[str, torch.Size]) -> dict[str, Tensor]:
     if {name: tensor.shape for name, tensor in tensors.items()} != dict(shapes):
         raise ValueError(f"{path.name} holds other parameters than those that are trained")
     return tensors
-
-
-def clear(folder: Path) -> None:
-    """Remove what only an unfinished run needs."""
-    _clear(folder)
-    (folder / BEST).unlink(missing_ok=True)

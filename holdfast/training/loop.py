@@ -95,7 +95,7 @@ class Trainer:
                     log.say(message)
                     raise KeyboardInterrupt(message)
         if progress.best_step is not None:
-            self.placement.load(load_file(self.folder / checkpoint.BEST))
+            self.placement.load(load_file(checkpoint.best_path(self.folder, progress.best_step)))
         self.placement.finish()
         self.model.eval()
         return progress
@@ -311,7 +311,7 @@ class Trainer:
             )
         log.validation(step, seen.value, seen.retention)
         if progress.best_yet(step, seen, self.settings.keep_floor):
-            self._write(self.folder / checkpoint.BEST)
+            self._write(checkpoint.best_path(self.folder, step))
 
     def _write(self, path: Path) -> None:
         """Write the parameters that move; every process comes here."""

@@ -67,8 +67,8 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
     "progress of another step": lambda folder: (folder / PROGRESS).write_text(
         re.sub(r'"step": \d+', '"step": 99', (folder / PROGRESS).read_text())
     ),
-    "best gone": lambda folder: (folder.parent / checkpoint.BEST).unlink(),
-    "best cut": lambda folder: os.truncate(folder.parent / checkpoint.BEST, 50),
+    "best gone": lambda folder: checkpoint.best_path(folder.parent, 3).unlink(),
+    "best cut": lambda folder: os.truncate(checkpoint.best_path(folder.parent, 3), 50),
     "all files gone": lambda folder: [path.unlink() for path in folder.iterdir()],
 }
 
@@ -301,7 +301,7 @@ def test_a_file_that_cannot_grow_is_one_error_of_the_system_and_the_run_goes_on_
     whole = trained(tmp_path / "whole", Method())
     with smaller_files(limit), pytest.raises(OSError, match=r"large|put/output") as caught:
         trained(tmp_path / "full", Method())
-    assert "checkpoint-3" in str(caught.value.filename) or checkpoint.BEST in str(caught.value.filename)
+    assert "checkpoint-3" in str(caught.value.filename) or "best-3" in str(caught.value.filename)
     assert not [path for path in (tmp_path / "full").iterdir() if path.suffix == ".part"]
     assert same(trained(tmp_path / "full", Method()), whole)
 

@@ -181,6 +181,34 @@ def test_the_best_weights_so_far_are_remembered(tmp_path: Path, monkeypatch: pyt
     assert all(torch.equal(kept[name], expected[name]) for name in kept) is not forgets
 
 
+def test_best_weights_of_steps_that_are_taken_again_do_not_replace_those_of_the_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Step 4 is the best, its weights are written, and the process dies before its checkpoint; on another device step 4 is not the best.
+
+    The bug: a name without a step, under which the weights of step 4 were exported with the score of step 2.
+    """
+    whole_run, honest = looked(tmp_path / "whole"), checkpoint.write
+    whole_run.train()
+
+    def killed_at_step_4(folder: Path, step: int, *content: Any) -> None:
+        if step == 4:
+            raise RuntimeError("killed")
+        honest(folder, step, *content)
+
+    first = looked(tmp_path / "killed")
+    first.validate = lambda model: float(tiny.steps(tmp_path / "killed"))
+    with monkeypatch.context() as patched, pytest.raises(RuntimeError, match="killed"):
+        patched.setattr(checkpoint, "write", killed_at_step_4)
+        first.train()
+    assert {path.name for path in (tmp_path / "killed").glob("best*")} == {"best-2.safetensors", "best-4.safetensors"}
+    run = looked(tmp_path / "killed")
+    assert run.train().best_step == 2
+    assert all(torch.equal(weight, tiny.weights(whole_run)[name]) for name, weight in tiny.weights(run).items())
+    checkpoint.clear(tmp_path / "killed")
+    assert [path.name for path in (tmp_path / "killed").iterdir()] == ["log.jsonl"]
+
+
 def test_what_a_stage_says_at_its_end_is_not_doubled(tmp_path: Path) -> None:
     """A kill between that line and the mark of the finished stage: the stage resumes at its last step, and says it again."""
     tiny.trainer(tmp_path, Full()).train()
