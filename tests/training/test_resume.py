@@ -198,9 +198,10 @@ def test_best_weights_of_steps_that_are_taken_again_do_not_replace_those_of_the_
 
     first = looked(tmp_path / "killed")
     first.validate = lambda model: float(tiny.steps(tmp_path / "killed"))
-    with monkeypatch.context() as patched, pytest.raises(RuntimeError, match="killed"):
-        patched.setattr(checkpoint, "write", killed_at_step_4)
+    monkeypatch.setattr(checkpoint, "write", killed_at_step_4)
+    with pytest.raises(RuntimeError, match="killed"):
         first.train()
+    monkeypatch.undo()
     assert {path.name for path in (tmp_path / "killed").glob("best*")} == {"best-2.safetensors", "best-4.safetensors"}
     run = looked(tmp_path / "killed")
     assert run.train().best_step == 2
