@@ -1,6 +1,7 @@
 """DESIGN's import directions and sizes, read from the files themselves: no import, no exceptions list."""
 
 import ast
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,7 @@ def place(path: Path) -> str:
     return inside.parts[0] if len(inside.parts) > 1 else inside.stem
 
 
+@cache
 def imported(path: Path) -> list[tuple[int, str]]:
     """(line, dotted name) of everything that a file imports, wherever in the file."""
     found = []
@@ -135,6 +137,7 @@ def test_no_import_cycles() -> None:
         visit(name, ())
 
 
+@cache
 def techniques(but: str = "") -> set[str]:
     """The names of techniques and recipes: those of their files, as options take them, and those of their classes."""
     files = [path for path in FILES if path.parent.name in (PLUGINS | {"recipes"}) - {but}]
