@@ -22,22 +22,28 @@ Apply = Callable[[Tensor, Sequence[Tensor]], Tensor]
 
 @dataclass(frozen=True, slots=True)
 class Slices:
-    """A tensor of `size` numbers; `every(n)` goes over each n-th of its slices: the base's and one of each of `models` tuned models.
+    """A tensor of `size` numbers in the base and in `models` tuned models.
 
-    A slice is valid until the next one comes: all are read into the same buffers.
+    `read(n, numbers)` goes over each n-th of its slices: the base's, and one of each of the tuned models with these numbers. A slice is
+    valid until the next one comes: all are read into the same buffers.
     """
 
     size: int
-    every: Callable[[int], Iterable[tuple[Tensor, Sequence[Tensor]]]]
+    read: Callable[[int, Sequence[int]], Iterable[tuple[Tensor, Sequence[Tensor]]]]
     models: int = 1
+
+    def every(self, step: int) -> Iterable[tuple[Tensor, Sequence[Tensor]]]:
+        """Return each `step`-th slice: the base's, and those of all tuned models."""
+        return self.read(step, range(self.models))
 
     def magnitudes(self, step: int, stride: int = 1, model: int = 0) -> Iterator[Bits]:
         """Yield |tuned - base| of each `step`-th slice of a tuned model, each `stride`-th number of it, as `select_top` takes it."""
-        for base, tuned in self.every(step):
+        # The others stay unread: a pass for each model over the files of all would be the square of their number.
+        for base, (tuned,) in self.read(step, [model]):
             if stride == 1:
-                yield magnitudes(base, tuned[model])
+                yield magnitudes(base, tuned)
             else:
-                yield magnitudes(base.reshape(-1)[::stride], tuned[model].reshape(-1)[::stride])
+                yield magnitudes(base.reshape(-1)[::stride], tuned.reshape(-1)[::stride])
 
     def select_top(self, keep: int, model: int = 0) -> TopKSelector:
         """Return a selector of the `keep` largest |tuned - base| of a tuned model."""
@@ -123,8 +129,9 @@ class Streamed(Edit):
 
     def __call__(self, base: Tensor, tuned: Sequence[Tensor], location: TensorLocation) -> Tensor:
         """Return the edited tensor, all of it at once."""
-        # A single slice is the first of any stride, so `every(n)` gives it whatever n is.
-        return self.over(Slices(base.numel(), lambda step: [(base, tuned)], len(tuned)), location)(base, tuned)
+        # A single slice is the first of any stride, so it is given whatever that is.
+        whole = Slices(base.numel(), lambda step, models: [(base, [tuned[m] for m in models])], len(tuned))
+        return self.over(whole, location)(base, tuned)
 
 
 def only(tuned: Sequence[Tensor]) -> Tensor:

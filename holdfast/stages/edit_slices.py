@@ -1,7 +1,7 @@
 """Read and edit a tensor of a base and its tuned models slice by slice: memory does not grow with the tensor."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -58,17 +58,19 @@ def edited(tensors: MatchedTensors, edit: Edit, reader: Reader) -> Iterator[Tens
 def slices_of(tensors: MatchedTensors, edit: Edit, reader: Reader) -> Slices:
     """Return the slices of a tensor in all models; their buffers live as long as they are gone over."""
     return Slices(
-        math.prod(tensors.base.shape), lambda step: SliceReader(tensors, reader, edit).every(step), len(tensors.tuned)
+        math.prod(tensors.base.shape),
+        lambda step, models: SliceReader(tensors, reader, edit, models).every(step),
+        len(tensors.tuned),
     )
 
 
 class SliceReader:
-    """Read the slices of a tensor in all models, into one buffer each.
+    """Read the slices of a tensor in the base and the tuned models with the numbers `models`, into one buffer each.
 
-    In float32, in float64 where a model stores that, or as stored, where the edit of one tuned model can compute with it.
+    In float32, in float64 where any model stores that, or as stored, where the edit of one tuned model can compute with it.
     """
 
-    def __init__(self, tensors: MatchedTensors, reader: Reader, edit: Edit) -> None:
+    def __init__(self, tensors: MatchedTensors, reader: Reader, edit: Edit, models: Sequence[int]) -> None:
         self.reader, stored = reader, tensors.tuned[0]
         dtypes = [side.dtype for side in tensors.sides]
         exact = torch.float64 if torch.float64 in dtypes else torch.float32
@@ -82,13 +84,14 @@ class SliceReader:
         else:
             self.shape, self.width = None, stored.shape[-1]
             self.rows, self.step = size // self.width, max(1, SLICE // self.width)
-        self.sides = [(side, torch.empty(self.step * self.width, dtype=exact)) for side in tensors.sides]
-        raws = (torch.empty(0 if dtype is exact else self.step * self.width, dtype=dtype) for dtype in dtypes)
+        read = (tensors.base, *(tensors.tuned[model] for model in models))
+        self.sides = [(side, torch.empty(self.step * self.width, dtype=exact)) for side in read]
         # Where the stored dtype is the exact one, a slice is read right into its place and needs no second buffer.
+        raws = (torch.empty(0 if s.dtype is exact else self.step * self.width, dtype=s.dtype) for s in read)
         self.raws = list(raws)
 
     def every(self, n: int) -> Iterator[tuple[Tensor, list[Tensor]]]:
-        """Yield each n-th slice: the base's, and those of the tuned models."""
+        """Yield each n-th slice: the base's, and those of the tuned models that are read."""
         for first in range(0, self.rows, n * self.step):
             numbers = (min(first + self.step, self.rows) - first) * self.width
             shape = (-1, self.width) if self.shape is None else self.shape

@@ -349,7 +349,7 @@ def test_any_edit_by_slices_is_the_edit_of_the_whole(rows: int, step: int, seed:
     models = several(EDITS[name], tuned)
     slices = Slices(
         base.numel(),
-        lambda n: [(base[i : i + step], [m[i : i + step] for m in models]) for i in list(cuts)[::n]],
+        lambda n, which: [(base[i : i + step], [models[w][i : i + step] for w in which]) for i in list(cuts)[::n]],
         len(models),
     )
     for edit in kinds:

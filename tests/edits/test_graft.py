@@ -35,7 +35,7 @@ def slices(base: Tensor, tuned: list[Tensor], rows: int) -> Slices:
     cuts = range(0, len(base), rows)
     return Slices(
         base.numel(),
-        lambda n: [(base[i : i + rows], [t[i : i + rows] for t in tuned]) for i in list(cuts)[::n]],
+        lambda n, which: [(base[i : i + rows], [tuned[w][i : i + rows] for w in which]) for i in list(cuts)[::n]],
         len(tuned),
     )
 

@@ -65,7 +65,7 @@ def in_memory(how: Edit, base: Path, tuned: Path) -> dict[str, Tensor]:
     # The whole tensor is the first slice, and any other first of a stride.
     how = how.prepare(
         [
-            (Slices(pair[0].numel(), lambda step, pair=pair: [pair], how.fewest), layout.locate(n))
+            (Slices(pair[0].numel(), lambda step, models, pair=pair: [(pair[0], [pair[1][m] for m in models])], how.fewest), layout.locate(n))
             for n, pair in sides.items()
         ]
     )
@@ -151,6 +151,40 @@ def test_memory_holds_no_more_than_a_slice_of_a_tensor(
     how = plugins.configure(plugins.EDITS, name, {})
     write_edited_model(models[0], [models[1]] * how.fewest, how, tmp_path / "out")
     assert max(sizes) <= 200 * 4
+
+
+@pytest.mark.parametrize(("name", "given"), [("ties", {}), ("graft", {}), ("breadcrumbs", {"scope": "tensor"})])
+def test_what_is_read_grows_with_the_number_of_models_and_not_with_its_square(
+    name: str, given: dict[str, Any], models: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each model that is added is read as often as the one before it. A pass over all models for each of them would make the
+    fourth cost four passes more than the third."""
+    monkeypatch.setattr(edit_slices, "SLICE", 200)
+    sizes: list[int] = []
+    fill = Reader.fill
+    monkeypatch.setattr(
+        Reader, "fill", lambda self, s, start, data: (sizes.append(data.numel()), fill(self, s, start, data))[1]
+    )
+    how, totals = plugins.configure(plugins.EDITS, name, given), []
+    for count in (2, 3, 4):
+        sizes.clear()
+        write_edited_model(models[0], [models[1]] * count, how, tmp_path / f"of {count}")
+        totals.append(sum(sizes))
+    assert totals[2] - totals[1] == totals[1] - totals[0] > 0
+
+
+@pytest.mark.parametrize(("name", "given"), [("ties", {}), ("model_stock", {}), ("breadcrumbs", {"scope": "tensor"})])
+def test_several_models_by_slices_and_in_memory_are_the_same_bits(
+    name: str, given: dict[str, Any], models: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three that differ: a selector that went by another model's changes would show, which equal models hide."""
+    monkeypatch.setattr(edit_slices, "SLICE", 200)
+    tuned = [models[1], saved(tmp_path / "second", llama(2)), saved(tmp_path / "third", llama(3))]
+    how = plugins.configure(plugins.EDITS, name, given)
+    out = write_edited_model(models[0], tuned, how, tmp_path / "out")
+    before, after = weights(models[0]), [weights(folder) for folder in tuned]
+    layout = Layout({n: tuple(t.shape) for n, t in before.items()})
+    assert same(weights(out), {n: how(b, [side[n] for side in after], layout.locate(n)) for n, b in before.items()})
 
 
 @pytest.mark.parametrize(
