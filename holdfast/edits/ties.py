@@ -18,7 +18,8 @@ class Ties(Streamed):
     """Keep each model's largest changes, let their sum elect a sign for each number, and add the mean of those that agree.
 
     For several models tuned for tasks that pull the same numbers in different directions; a single one is trimmed as by `magnitude`.
-    A tie of signs goes to plus. Each model costs a pass over the files more, and memory two slices of a tensor more.
+    Trimmed is by tensor, as in mergekit and PEFT; the authors' code ranks over the whole model. A tie of signs goes to plus. Each model
+    costs two passes more over its files and the base's, and memory two slices of a tensor more.
 
     Source: Yadav et al. 2023, "TIES-Merging: resolving interference when merging models" (NeurIPS), algorithm 1
     """

@@ -65,7 +65,14 @@ def in_memory(how: Edit, base: Path, tuned: Path) -> dict[str, Tensor]:
     # The whole tensor is the first slice, and any other first of a stride.
     how = how.prepare(
         [
-            (Slices(pair[0].numel(), lambda step, models, pair=pair: [(pair[0], [pair[1][m] for m in models])], how.fewest), layout.locate(n))
+            (
+                Slices(
+                    pair[0].numel(),
+                    lambda step, models, pair=pair: [(pair[0], [pair[1][m] for m in models])],
+                    how.fewest,
+                ),
+                layout.locate(n),
+            )
             for n, pair in sides.items()
         ]
     )
