@@ -16,8 +16,8 @@ from holdfast.weights.layout import TensorLocation
 class Magnitude(Streamed):
     """Keep the largest changes of each tensor (a share of `density`), and reset all others to the base.
 
-    For a smaller change to store, or to add to others: the paper finds nearly all that was learned in a fifth of it. The authors' code ranks over the whole
-    model, as `graft` does. Costs two passes more over the files than copying.
+    For a smaller change to store, or to add to others: the paper finds nearly all that was learned in a fifth of it. The authors' code
+    ranks over the whole model, as `graft` does. Costs two passes more over the files than copying.
 
     Source: Yadav et al. 2023, "TIES-Merging: resolving interference when merging models" (NeurIPS), the trimming step
     """
