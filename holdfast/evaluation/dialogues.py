@@ -11,7 +11,7 @@ from typing import Any
 from holdfast.evaluation.interaction import Interaction
 from holdfast.inference.language_model import LanguageModel
 from holdfast.inference.sampling import Sampling
-from holdfast.tasks.conversation import AssistantTurn, calls_in, without_thinking
+from holdfast.tasks.conversation import AssistantTurn, calls_in, until_calls_end, without_thinking
 from holdfast.tasks.dialogue_states import State, after_calls, write_states
 from holdfast.tasks.dialogues import Function, conversation
 from holdfast.tasks.task import Example, Task
@@ -74,9 +74,10 @@ def track(
         going = [talk for talk in talks if number < len(talk.turns)]
         first = [_render(model, task, talk, talk.states, talk.functions).prompt for talk in going]
         answers = model.generate(first, first_sampling)
-        calls = [calls_in(without_thinking(answer)) for answer in answers]
+        ended = [until_calls_end(without_thinking(answer)) for answer in answers]
+        calls = [calls_in(answer) for answer in ended]
         twice = [i for i, talk in enumerate(going) if talk.example.fields["call_steps"] == 2]
-        named = [_named(going[i], answers[i]) for i in twice]
+        named = [_named(going[i], ended[i]) for i in twice]
         pairs = [*chain.from_iterable(product([i], functions) for i, functions in zip(twice, named, strict=True))]
         prompts = [_forced(model, task, going[i], function) for i, function in pairs]
         arguments = model.generate([prompt + begun for prompt, begun in prompts], sampling) if prompts else []
@@ -110,7 +111,7 @@ def _begins_call(answer: str) -> bool:
 
 def _named(talk: _Talk, answer: str) -> list[Function]:
     """Return the functions that an answer of the first step names, even where the rest of the call cannot be read."""
-    names = set(NAME.findall(without_thinking(answer)))
+    names = set(NAME.findall(answer))
     return [function for function in talk.functions if function["name"] in names]
 
 

@@ -18,6 +18,7 @@ REASONING = ("reasoning_content", "thinking", "reasoning")
 THINKING = re.compile(r"\s*<think>(.*?)</think>\s*", re.DOTALL)
 CALLS = re.compile(r"(?:\s*<tool_call>\s*\{.*?\}\s*</tool_call>)+\s*$", re.DOTALL)
 CALL = re.compile(r"<tool_call>\s*(\{.*?\})\s*</tool_call>", re.DOTALL)
+FIRST_CALLS = re.compile(r"<tool_call>.*?</tool_call>(?:\s*<tool_call>.*?</tool_call>)*", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,16 @@ def without_thinking(text: str) -> str:
     if "</think>" in text:
         return text.rpartition("</think>")[2].lstrip()
     return "" if text.lstrip().startswith("<think>") else text
+
+
+def until_calls_end(text: str) -> str:
+    """Return an answer up to the end of its `<tool_call>` blocks: of the first, and of those that follow it without a word between.
+
+    There the turn is the tool's. A model that learned its calls in the middle of plain text was never shown an end there, and goes on;
+    a chat template has an end of its own. A text without a whole block is returned as it is.
+    """
+    calls = FIRST_CALLS.search(text)
+    return text[: calls.end()] if calls else text
 
 
 def calls_in(text: str) -> list[tuple[str, Any]]:

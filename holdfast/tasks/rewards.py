@@ -51,16 +51,19 @@ def tool_call(answer: str, example: Example) -> float:
 
     The tools are those of the example's field `tools`. A parameter is hallucinated where the tool's schema has none of that name, and
     redundant where the schema has it and the target does not. Of several calls it is the mean over the target's, each held against the
-    call at its place; a call too few or too many is -2.
+    call at its place; a call too few or too many is -2. Where tools are there and the target calls none, an answer without a call has 1,
+    which the table leaves open.
 
     Source: Ye et al. 2024, "TL-Training" (arXiv 2412.15495), the rule-based reward
 
     Raises:
-        ValueError: the target calls no tool.
+        ValueError: the target calls no tool, and the example has none.
     """
     calls, gold = calls_in(answer), calls_in(example.target)
-    if not gold:
+    if not gold and not example.fields.get("tools"):
         raise ValueError(f"the target {example.target!r:.60} calls no tool")
+    if not gold and not calls:
+        return 1.0
     if len(calls) != len(gold):
         return -2.0
     schemas = {name: set(arguments) for name, arguments in gold} | _schemas(example)

@@ -17,9 +17,10 @@ from holdfast.tasks.dialogues import _first_values  # pyright: ignore[reportPriv
 from holdfast.tasks.sources import load_task
 from holdfast.tasks.task import Example, Task
 from tests.inference.table import TableModel
-from tests.tasks.test_dialogues import folder
+from tests.tasks.test_dialogues import HOTEL, folder
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "dialogues"
+TRAIN = {"service_name": "train", "description": "Find a train.", "slots": [{"name": "to", "description": "where to"}]}
 
 
 @dataclass
@@ -141,6 +142,32 @@ def test_the_first_step_need_only_name_the_function(tmp_path: Path) -> None:
     told = {"North?": '<tool_call>{"name": "hotel", "argum'}
     values = [metric("joint_goal_accuracy").value(evaluate(knowing(t, told=told), t)) for t in (task, changed(task, 1))]
     assert values == [1, 1 / 3]
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_what_stands_behind_the_calls_of_an_answer_does_not_count(tmp_path: Path, steps: int) -> None:
+    """As text without a chat template is written on: another call of the schema, in a block behind words or in none."""
+    turns = [
+        {"user": "North?", "state": {"hotel": {"area": "north"}}, "system": "Which name?"},
+        {"user": "Both.", "state": {"hotel": {"area": "south"}, "train": {"to": "Ely"}}, "system": "Booked."},
+    ]
+    task = changed(load_task(str(folder(tmp_path, turns, (HOTEL, TRAIN)))), steps)
+    north, south, train, other = (
+        f'<tool_call>\n{{"name": "{name}", "arguments": {json.dumps(arguments)}}}\n</tool_call>'
+        for name, arguments in (
+            ("hotel", {"area": "north"}),
+            ("hotel", {"area": "south"}),
+            ("train", {"to": "Ely"}),
+            ("train", {"to": "Cam"}),
+        )
+    )
+    bare = other.removeprefix("<tool_call>\n")
+    # Two domains in one turn are two blocks, one behind the other, and both count.
+    told = {"North?": f"{north}\n{bare}", "Both.": f"{south}\n{train}\ntool: recorded\nassistant: {other}"}
+    [output] = evaluate(knowing(task, told=told), task)
+    assert metric("joint_goal_accuracy").value([output]) == 1
+    assert "unreadable" not in output.output
+    assert bare in str(output.generated)  # Read as it was written.
 
 
 def test_two_models_that_call_otherwise_are_compared(tmp_path: Path) -> None:

@@ -74,6 +74,12 @@ def test_without_thinking_the_whole_answer_is_the_target(answer: str, reward: in
     assert RULES["exact"](answer, Example({}, "robin")) == reward
 
 
+def test_where_tools_are_there_and_none_is_right_a_call_is_the_mistake() -> None:
+    """A chat between calls, as data of tools have it: the rewards of such a question differ, and do not end the run."""
+    example = Example({"tools": TOOLS}, "You are welcome.")
+    assert [RULES["tool_call"](answer, example) for answer in ("Good bye.", call("news"), "I call {")] == [1, -2, 1]
+
+
 def test_a_target_without_a_call_cannot_be_rewarded() -> None:
     with pytest.raises(ValueError, match=r"reward=tool_call: raised ValueError: the target 'robin' calls no tool"):
         find_rewards("tool_call")("robin", Example({}, "robin"))
