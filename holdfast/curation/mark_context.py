@@ -23,9 +23,11 @@ class MarkContext(Curation):
 
     Fine-tuning on many answers that need no context unlearns to use it; with the marker on those that do, both are kept apart. The
     score of an example is the attention of its answer's tokens to the question's words, of the strongest head of one layer, from 0 to
-    1: the mean over the answer. Examples above `threshold` (or the `share` with the highest scores) are marked, all others stay as they
-    are. The marker is plain text, so that the vocabulary stays. At inference `--decode context_marker` puts the same marker behind the
-    question where the answer must come from the context. Long questions have higher scores: compare like with like.
+    1: the mean over the answer. It is read from the model before training, where the paper has another one, tuned for chats. Of a
+    conversation the last answer is scored, against all user's turns. Examples above `threshold` (or the `share` with the highest
+    scores) are marked, all others stay as they are. The marker is plain text, so that the vocabulary stays. At inference `--decode
+    context_marker` puts the same marker behind the question where the answer must come from the context. Long questions have higher
+    scores: compare like with like.
     The cost is a forward of each training example in eager attention, whose memory grows with the square of its length.
 
     Source: Wang et al. 2024, "On the loss of context-awareness in general instruction fine-tuning" (arXiv 2411.02688)
@@ -61,7 +63,8 @@ class MarkContext(Curation):
             scores = [self.score(model, template, example) for example in examples]
         chosen = {number for number, score in enumerate(scores) if score is not None and score > self.threshold}
         if self.share is not None:
-            ranked = sorted(range(len(scores)), key=lambda number: -(scores[number] or 0.0))
+            known = [number for number, score in enumerate(scores) if score is not None]
+            ranked = sorted(known, key=lambda number: -(scores[number] or 0.0))
             chosen = set(ranked[: round(self.share * len(scores))])
         marked = list(examples)
         for number in chosen:
@@ -70,7 +73,10 @@ class MarkContext(Curation):
         return marked
 
     def score(self, model: Model, template: Template, example: Example) -> float | None:
-        """Return the mean over the answer's tokens of the strongest head's attention to the question's words; None where it is too long."""
+        """Return the mean over the answer's tokens of the strongest head's attention to the user's words.
+
+        None where the example is too long, or where the chat template writes the user's words in another way.
+        """
         tokenizer = model.tokenizer
         rendered = render(template, example, (), tokenizer)
         text = rendered.prompt + rendered.target
@@ -79,14 +85,12 @@ class MarkContext(Curation):
         encoded = tokenizer(text, return_offsets_mapping=True, add_special_tokens=not written)
         if len(encoded["input_ids"]) > model.room:
             return None
-        user_text = _user_text(template, example)
-        first = rendered.prompt.rfind(user_text)
-        words, answer = [], []
+        spans, words, answer = _user_spans(template, example, rendered.prompt), [], []
         for position, (start, end) in enumerate(encoded["offset_mapping"]):
             if start >= len(rendered.prompt) and end > start:
                 answer.append(position)
-            # Words of the question alone: no special token, role or line break, which draw attention whatever is asked.
-            elif first <= start < end <= first + len(user_text) and text[start:end].strip():
+            # Words of the user alone: no special token, role or line break, which draw attention whatever is asked.
+            elif text[start:end].strip() and any(first <= start < end <= last for first, last in spans):
                 words.append(position)
         if not words or not answer:
             return None
@@ -109,12 +113,25 @@ def with_mark(example: Example, template: Template, marker: str) -> Example:
     return marked
 
 
-def _user_text(template: Template, example: Example) -> str:
-    """Return the user's text that the answer may look back at: the question, or the last user turn of a conversation."""
+def _user_spans(template: Template, example: Example, prompt: str) -> list[tuple[int, int]]:
+    """Return where the user's texts stand in a prompt: the question, or each user's turn of a conversation; none where any is absent."""
     messages = example.fields.get("messages")
+    turns: list[Any] = [{"role": "user", "content": asked_text(template, example)}]
     if template.chat and isinstance(messages, list | tuple):
-        return next(turn["content"] for turn in reversed(messages) if turn["role"] == "user")
-    return asked_text(template, example)
+        turns = list(messages)
+    spans, end = [], len(prompt)
+    # From the last to the first, and past the other turns as well: an answer may hold the words of the question before it.
+    for turn in reversed(turns):
+        # Many templates strip what they write.
+        text = turn["content"].strip() if isinstance(turn["content"], str) else ""
+        first = prompt.rfind(text, 0, end)
+        if first >= 0:
+            end = first
+        if turn["role"] == "user":
+            if first < 0:
+                return []
+            spans.append((first, first + len(text)))
+    return spans
 
 
 @contextmanager

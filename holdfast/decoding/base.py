@@ -79,6 +79,53 @@ class Decoding:
         return self.model.cuts(pairs, new)
 
 
+class PromptDecoding(Decoding):
+    """Ask every question in other words, whatever is asked of it: likelihoods, answers, first tokens, or whether it fits.
+
+    A subclass says how a question is written, and perhaps an answer whose likelihood is asked for.
+    """
+
+    @abstractmethod
+    def prompt(self, text: str) -> str:
+        """Return a question as the model inside reads it."""
+
+    def answer(self, text: str) -> str:
+        """Return an answer as the model inside would write it; by default as it is."""
+        return text
+
+    def loglikelihood(
+        self, pairs: Sequence[tuple[str, str]], *, progress: Progress | None = None
+    ) -> list[LogLikelihood]:
+        """Return the log-likelihood of each continuation behind its context, both in the words of the model inside."""
+        return self.model.loglikelihood(self._pairs(pairs), progress=progress)
+
+    def generate(
+        self, texts: Sequence[str], sampling: Sampling = GREEDY, *, progress: Progress | None = None
+    ) -> list[str]:
+        """Return the continuations of each text, as the model inside writes them."""
+        return self.model.generate([self.prompt(text) for text in texts], sampling, progress=progress)
+
+    def first_token_mass(self, contexts: Sequence[str], answers: Sequence[Sequence[str]]) -> list[float]:
+        """Return the probability that the first token behind a context begins one of its `answers`."""
+        written = [[self.answer(answer) for answer in several] for several in answers]
+        return self.model.first_token_mass([self.prompt(context) for context in contexts], written)
+
+    def next_tokens(self, text: str, count: int = 5) -> list[tuple[str, float]]:
+        """Return the likeliest tokens behind a text, each with its probability."""
+        return self.model.next_tokens(self.prompt(text), count)
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Return the number of tokens of each text as an answer: what surrounds a question is not counted."""
+        return self.model.count_tokens([self.answer(text) for text in texts])
+
+    def cuts(self, pairs: Sequence[tuple[str, str]], new: int) -> list[bool]:
+        """Return whether each context must lose its beginning to fit beside its continuation and `new` tokens."""
+        return self.model.cuts(self._pairs(pairs), new)
+
+    def _pairs(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+        return [(self.prompt(context), self.answer(continuation)) for context, continuation in pairs]
+
+
 class LogitsDecoding(Decoding):
     """Change the logits of a model at every token, in whatever is asked of it: likelihoods, greedy, beams or samples.
 

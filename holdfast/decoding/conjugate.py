@@ -11,17 +11,14 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from holdfast import plugins
-from holdfast.decoding.base import Decoding
+from holdfast.decoding.base import PromptDecoding
 from holdfast.inference.language_model import Progress
 from holdfast.inference.sampling import GREEDY, Sampling
-from holdfast.inference.scoring import LogLikelihood
 from holdfast.tasks.transforms import TRANSFORMS, Transform
-
-Pairs = Sequence[tuple[str, str]]
 
 
 @dataclass(frozen=True)
-class Conjugate(Decoding):
+class Conjugate(PromptDecoding):
     """Ask in a spelling or wrapping that is far from the tuned format, and turn the answer back: undo(model(apply(prompt))).
 
     As a probe: what a tuned model answers in this way and not otherwise was hidden and not lost. `transform` is `leetspeak`, `pig-latin`,
@@ -53,42 +50,22 @@ class Conjugate(Decoding):
         roles = "(?:(?:system|user|assistant|model|tool)\n)?"
         return re.compile(f"(?:{'|'.join(map(re.escape, special))}){roles}" if special else "(?!)")
 
-    def loglikelihood(self, pairs: Pairs, *, progress: Progress | None = None) -> list[LogLikelihood]:
-        return self.model.loglikelihood(self._asked(pairs), progress=progress)
-
     def generate(
         self, texts: Sequence[str], sampling: Sampling = GREEDY, *, progress: Progress | None = None
     ) -> list[str]:
         # Both spellings: a model that falls out of the disguise stops too.
-        stops = tuple(dict.fromkeys((*sampling.stop, *map(self._apply, sampling.stop))))
-        answers = self.model.generate(
-            [self._prompt(text) for text in texts], replace(sampling, stop=stops), progress=progress
-        )
+        stops = tuple(dict.fromkeys((*sampling.stop, *map(self.answer, sampling.stop))))
+        answers = super().generate(texts, replace(sampling, stop=stops), progress=progress)
         return [self._spelling.undo(answer) for answer in answers]
 
     def rolling(self, texts: Sequence[str], *, progress: Progress | None = None) -> list[float]:
-        return self.model.rolling([self._apply(text) for text in texts], progress=progress)
+        return self.model.rolling([self.answer(text) for text in texts], progress=progress)
 
-    def first_token_mass(self, contexts: Sequence[str], answers: Sequence[Sequence[str]]) -> list[float]:
-        spelled = [[self._apply(answer) for answer in several] for several in answers]
-        return self.model.first_token_mass([self._prompt(context) for context in contexts], spelled)
+    def prompt(self, text: str) -> str:
+        """Return a question in disguise, between `before` and `after`."""
+        return f"{self.before}{self.answer(text)}{self.after}"
 
-    def next_tokens(self, text: str, count: int = 5) -> list[tuple[str, float]]:
-        return self.model.next_tokens(self._prompt(text), count)
-
-    def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        return self.model.count_tokens([self._prompt(text) for text in texts])
-
-    def cuts(self, pairs: Pairs, new: int) -> list[bool]:
-        return self.model.cuts(self._asked(pairs), new)
-
-    def _asked(self, pairs: Pairs) -> list[tuple[str, str]]:
-        return [(self._prompt(context), self._apply(answer)) for context, answer in pairs]
-
-    def _prompt(self, text: str) -> str:
-        return f"{self.before}{self._apply(text)}{self.after}"
-
-    def _apply(self, text: str) -> str:
+    def answer(self, text: str) -> str:
         """Return the text in disguise, all but special tokens."""
         parts, end = [], 0
         for match in self._kept.finditer(text):

@@ -33,24 +33,24 @@ Objective = Callable[[Tensor], Tensor]
 class LogitsFusion(LogitsDecoding):
     """Add to a model's logits what fine-tuning changed in a small one of the same vocabulary, weighted anew at each token.
 
+    For a large model that is not to be tuned, or cannot be: its weights stay, and without this it answers as before. The authors'
+    repository has no code; the weight's objective follows the paper's text, and how it is searched is ours. Costs at each token a forward
+    of the small model and of each expert, and about 30 passes over the vocabulary for each expert, twice where there are several.
+
     Source: Fan et al. 2024, On Giant's Shoulders: Effortless Weak to Strong by Dynamic Logits Fusion, arXiv:2406.15480
     """
 
     HASH_LATER: ClassVar[dict[str, object]] = {"fixed": None}
 
     small: str = Field(default="", description="the small model before fine-tuning")
-    """The small model before fine-tuning."""
-
     experts: str = Field(default="", description="the small model after it; several, of other tasks, with commas")
-    """The small model after it; several fine-tuned on different tasks with commas between."""
-
     largest: float = Field(default=2.0, gt=0, description="largest weight of a small model's change")
-    """No weight is larger."""
-
     fixed: float | None = Field(
-        default=None, ge=0, allow_inf_nan=False, description="one weight for every token in the place of the search"
+        default=None,
+        ge=0,
+        allow_inf_nan=False,
+        description="one weight for every token in the place of the search; 1 is proxy tuning (Liu et al. 2024)",
     )
-    """One weight of each expert's change for every token; None: the weight is searched. 1 is proxy tuning (Liu et al. 2024)."""
 
     trust_remote_code: bool = Field(default=False, description="let code that comes with a hub model run")
 

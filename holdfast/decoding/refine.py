@@ -20,9 +20,10 @@ class Refine(Decoding):
     """Draw several answers, then ask the model once for one better answer with all of them in view.
 
     For generated answers of a model that follows instructions; choices that are ranked stay as they are. With one candidate the model
-    answers by itself. The paper's Chimera is a 7B model that was trained to refine translations: what is here is its prompt, around
-    whatever model is measured, and an untrained small one may copy or go astray. `ask` is filled with {prompt} and {candidates}; a
-    prompt of a chat template is asked as a new turn. Costs `candidates` answers and one more behind a prompt that holds them all.
+    answers by itself. The paper's Chimera is a 7B model that was trained to refine translations: what is here is the form of its prompt, in
+    words for any task, around whatever model is measured, and an untrained small one may copy or go astray. The draws are the paper's but
+    for its repetition penalty of 1.05, which there is none of here. `ask` is filled with {prompt} and {candidates}; a prompt of a chat
+    template is asked as a new turn. Costs `candidates` answers and one more behind a prompt that holds them all.
 
     Source: Zheng et al. 2025, "Hunyuan-MT technical report" (arXiv 2509.05209), Chimera
     """

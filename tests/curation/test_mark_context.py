@@ -9,7 +9,7 @@ import torch
 
 from holdfast.api.tune import tune
 from holdfast.curation.base import CurationContext
-from holdfast.curation.mark_context import MarkContext, with_mark
+from holdfast.curation.mark_context import MarkContext, eager, with_mark
 from holdfast.decoding.context_marker import ContextMarker
 from holdfast.inference.model import Model
 from holdfast.plugins import CURATIONS, configure
@@ -53,6 +53,57 @@ def test_the_score_is_the_strongest_heads_attention_to_the_question_in_the_layer
     scores = [MarkContext().score(given, template, example) for example in EXAMPLES]
     assert scores == pytest.approx(expected, abs=1e-6)
     assert all(0 <= score <= 1 for score in expected)
+
+
+def attention_to(given: Model, text: str, answer: str, users: tuple[str, ...]) -> float:
+    """The strongest head's attention of a last word to the words of the user in a text, by its position in it."""
+    encoded = given.tokenizer(text, return_offsets_mapping=True, add_special_tokens=False)
+    words = [text[start:end].strip() for start, end in encoded["offset_mapping"]]
+    assert words[-1] == answer
+    given.pretrained.model.set_attn_implementation("eager")
+    with torch.no_grad():
+        tokens = torch.tensor([encoded["input_ids"]])
+        attention = given.pretrained.model(tokens, output_attentions=True).attentions[1][0]
+    return float(attention[:, -1, [i for i, word in enumerate(words) if word in users]].sum(-1).amax())
+
+
+def test_a_question_that_the_chat_template_strips_has_the_score_of_its_words() -> None:
+    """The bug: a text that was not to be found as it is counted as standing at the prompt's beginning, role and all."""
+    given, template = model(chat=True), Template("{{ input }}", chat=True)
+    given.tokenizer.chat_template = CHAT.replace("m['content']", "m['content'] | trim")
+    plain, spaced = (Example({"input": text}, "w9") for text in ("w3 w4", " w3 w4 \n"))
+    text = render(template, plain, (), given.tokenizer).prompt + "w9"
+    expected = attention_to(given, text, "w9", ("w3", "w4"))
+    for example in (plain, spaced):
+        with eager(given.pretrained.model):
+            assert MarkContext().score(given, template, example) == pytest.approx(expected, abs=1e-6)
+
+
+def test_of_a_conversation_all_user_turns_count() -> None:
+    """Of the last alone the score would be smaller; and the first user's word is found where the user says it, not in the answer."""
+    turns = [
+        {"role": "user", "content": "w3"},
+        {"role": "assistant", "content": "w3 w4"},
+        {"role": "user", "content": "w5"},
+    ]
+    given, template = model(chat=True), Template(chat=True)
+    example = Example({"messages": turns}, "w6")
+    text = render(template, example, (), given.tokenizer).prompt + "w6"
+    both = attention_to(given, text, "w6", ("w3", "w5"))
+    with eager(given.pretrained.model):
+        score = MarkContext().score(given, template, example)
+    assert score is not None
+    assert attention_to(given, text, "w6", ("w5",)) < score < both  # `both` has the assistant's w3 as well
+
+
+def test_an_example_without_a_score_is_never_marked() -> None:
+    """One that is longer than the model has positions; a share of all would mark it, with a score of 0 that nobody measured."""
+    given = model()
+    long = Example({"input": " ".join(["w3"] * (given.room + 1))}, "w9")
+    asked = Task("t", {"train": (*EXAMPLES, long)}, task().template)
+    rows = list(MarkContext(share=1.0)(asked.splits["train"], CurationContext(asked, model=given)))
+    assert [row.template is not None for row in rows] == [True] * 6 + [False]
+    assert rows[-1] is long
 
 
 def test_the_model_keeps_its_attention_and_says_the_same_afterwards() -> None:
@@ -121,12 +172,27 @@ class Heard:
     def rolling(self, texts: Any, *, progress: Any = None) -> Any:
         return texts
 
+    def first_token_mass(self, contexts: Any, answers: Any) -> Any:
+        return contexts, answers
+
+    def next_tokens(self, text: Any, count: int) -> Any:
+        return text
+
+    def cuts(self, pairs: Any, new: int) -> Any:
+        return pairs
+
+    def count_tokens(self, texts: Any) -> Any:
+        return texts
+
 
 def test_the_decoding_marks_questions_and_no_whole_texts() -> None:
     asked: Any = ContextMarker(marker="!!").wrap(Heard())  # pyright: ignore[reportArgumentType]
     assert asked.generate(["a?", "b"]) == ["a? !!", "b. !!"]
     assert asked.loglikelihood([("a?", " x"), ("", "y")]) == [("a? !!", " x"), ("", "y")]
     assert asked.rolling(["a"]) == ["a"]
+    assert asked.first_token_mass(["a?"], [["x"]]) == (["a? !!"], [["x"]])
+    assert (asked.next_tokens("a?"), asked.cuts([("a?", "x")], 3)) == ("a? !!", [("a? !!", "x")])
+    assert asked.count_tokens(["x"]) == ["x"], "answers are counted, and have no marker"
 
 
 def test_what_makes_no_sense_is_refused() -> None:

@@ -73,6 +73,13 @@ def test_prompt_and_answer_are_respelled_and_a_wrapper_stays_as_it_is() -> None:
     assert model.seen[1][1].stop == ("it", "17"), "a model that falls out of the disguise stops too"
 
 
+def test_text_around_a_question_does_not_make_its_answers_longer() -> None:
+    """Room for an answer is asked for by the tokens of answers: text before a question, counted too, would let every answer run on."""
+    model = Model(Pretrained(small_models.llama(), small_models.tokenizer(), "small", ""))
+    counts = Conjugate(before="the cat sat on a mat " * 9).wrap(model).count_tokens(["a hat", "it"])
+    assert counts == model.count_tokens([leetspeak("a hat"), leetspeak("it")])
+
+
 def test_special_tokens_and_roles_of_a_chat_stay() -> None:
     class Tokenizer:
         all_special_tokens = ("<|im_start|>", "<|im_end|>")
