@@ -94,6 +94,10 @@ class Method:
         """Return the reason why this method makes no sense beside another, or nothing; both are asked, before anything is loaded."""
         return ""
 
+    def in_sequence(self, before: int) -> "Method":
+        """Return the method as it takes part in a stage that goes on from `before` others, one after another; most are the same there."""
+        return self
+
     def versions(self) -> Sequence[str]:
         """Return the fingerprints of what the fields name, such as a file or a task: changed content trains anew.
 

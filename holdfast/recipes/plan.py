@@ -112,13 +112,16 @@ class RecipePlan:
         shown = {f.name: getattr(settings, f.name) for f in fields(settings)}
         for method in configured:
             shown |= {key: getattr(method, key) for key in settings_of(type(method))}
+        before, earlier = 0, start
+        while earlier is not None:
+            before, earlier = before + 1, earlier.start
         kept = self.general if settings.keep_floor is not None else ()
         others = [task for task in tasks if isinstance(task, TaskRef) and task not in self.tasks]
         stage = Train(
             f"{name}-{tasks[0].file_label}" if tasks and len(self.tasks) > 1 else name,
             self.model,
             tasks or self.tasks,
-            configured,
+            tuple(method.in_sequence(before) for method in configured),
             settings,
             tuple(prompts),
             start,

@@ -10,6 +10,12 @@ from torch import nn
 from holdfast.methods.half_fine_tuning import HalfFineTuning
 from holdfast.methods.l2_sp import L2Sp
 from holdfast.methods.lora import Lora
+from holdfast.recipes.find import find_recipe
+from holdfast.recipes.plan import RecipePlan
+from holdfast.stages.train import Train
+from holdfast.tasks.task_set import TaskRef
+from holdfast.weights.layout import Layout, half_of_each_block
+from tests.recipes.worlds import write_world
 from tests.training import tiny
 
 
@@ -47,6 +53,20 @@ def test_what_moves_is_what_was_chosen_and_nothing_else(tmp_path: Path) -> None:
 def test_another_seed_draws_another_half_and_the_same_seed_the_same(tmp_path: Path) -> None:
     draws = [changed(tmp_path / str(i), HalfFineTuning(seed=seed)) for i, seed in enumerate((0, 0, 1))]
     assert draws[0] == draws[1] != draws[2]
+
+
+def test_each_stage_of_a_sequence_takes_another_half(tmp_path: Path) -> None:
+    """The paper draws anew in each round; by the seed of the run alone the same half would be frozen for all tasks."""
+    world = write_world(tmp_path, one=None, two=None, three=None)
+    plan = RecipePlan(str(world / "model"), tuple(TaskRef.read(str(world / name)) for name in ("one", "two", "three")))
+    stages = find_recipe("full_sequential+half_fine_tuning")(plan)
+    methods = [method for stage in stages if isinstance(stage, Train) for method in stage.methods]
+    model = tiny.pretrained().model
+    layout = Layout({name: tuple(weight.shape) for name, weight in model.named_parameters()})
+    halves = {half_of_each_block(layout, method.seed) for method in methods if isinstance(method, HalfFineTuning)}
+    assert len(methods) == len(halves) == 3
+    assert methods[0] == HalfFineTuning()
+    assert plan.resolved["model"]["seed"] == 0, "a run that is repeated by its configuration draws the same"
 
 
 def test_beside_another_chooser_it_is_refused_and_beside_a_penalty_it_runs(tmp_path: Path) -> None:
