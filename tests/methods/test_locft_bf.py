@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from holdfast.methods import locft_bf
 from holdfast.methods.locft_bf import LocftBf
 from holdfast.row import Row
 from holdfast.training.loop import Trainer
@@ -61,6 +62,14 @@ def test_a_step_below_the_floor_moves_nothing(tmp_path: Path) -> None:
     assert 0 < skipped(tmp_path / "some") < 10
     assert skipped(tmp_path / "again") == skipped(tmp_path / "some") + 4
     assert all(torch.equal(a, b) for a, b in zip(some.model.parameters(), again.model.parameters(), strict=True))
+
+
+def test_several_processes_decide_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sum over processes is stood in for by this one's and that of another, whose 20 answers have a loss above the floor. Each for
+    itself, this one would take no step where the other does, and their weights would differ from then on."""
+    monkeypatch.setattr(locft_bf, "reduce", lambda seen, how: seen + torch.tensor([1e6, 20.0]))
+    trained(tmp_path, 2, floor=100.0)
+    assert skipped(tmp_path) == 0
 
 
 def test_what_the_model_does_not_have_is_said(tmp_path: Path) -> None:
