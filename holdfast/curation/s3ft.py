@@ -21,12 +21,13 @@ FEWEST_NEW_TOKENS = 4
 class S3ft(Curation):
     """Train on the model's own answer where it is right, else on its paraphrase of the gold answer where that is right, else on gold.
 
-    Answers are greedy, behind the first `shots` training examples: a model that was not tuned to follow instructions needs some.
-    `judge` is `exact` (an accepted answer, letter by letter), `answer` (but for case, punctuation and articles), `number` (its last
-    number), `f1` (word F1 of `threshold` or more) or a function of yours, `path/to/file.py:function`, of the answer and the example.
-    `paraphrase` is asked with `{question}` and `{answer}` filled in; empty: no paraphrases. With `paraphrase=` and `otherwise=drop` it
-    is Self-SFT: the model's own right answers and nothing else. An answer of more than `length` times the gold's tokens was cut, and is
-    not right. The cost is an answer, and where it is wrong a paraphrase, to each training example before training.
+    Answers are greedy, behind the first `shots` training examples: a model that was not tuned to follow instructions needs some. `judge` is
+    `exact` (an accepted answer, letter by letter), `answer` (but for case, punctuation and articles), `number` (its last number), `f1`
+    (word F1 of `threshold` or more) or a function of yours, `path/to/file.py:function`, of the answer and the example. `paraphrase` is
+    asked with `{question}` and `{answer}` filled in; empty: no paraphrases. With `paraphrase=` and `otherwise=drop` it is Self-SFT: the
+    model's own right answers and nothing else. An answer of `length` times the gold's tokens or more counts as cut, and is not right. What
+    the paper leaves open is ours: that a paraphrase is judged as an answer is, and its prompt. The cost is an answer, and where it is wrong
+    a paraphrase, to each training example before training.
 
     Source: Gupta et al. 2025, "Selective self-to-supervised fine-tuning for generalization in large language models" (NAACL findings)
     """
@@ -49,7 +50,9 @@ class S3ft(Curation):
         default="gold",
         description="what is done with an example whose answers are wrong: train on gold, or leave it out",
     )
-    length: float = Field(default=2.0, gt=0, description="most tokens of an answer, as a multiple of the gold's")
+    length: float = Field(
+        default=2.0, gt=0, description="an answer is shorter than so many times the gold's tokens, or 4"
+    )
 
     def __post_init__(self) -> None:
         find_judge(self.judge, self.threshold)  # Before a model is loaded and has answered everything.

@@ -182,15 +182,23 @@ def add_selected(base: Tensor, tuned: Sequence[Tensor], masks: Sequence[NDArray[
     """Return the base with `scale` times the sum of the changes that the masks, one of each tuned model, select."""
     if len(tuned) == 1:
         return choose(masks[0], between(base, tuned[0], scale), base)
-    # The deltas are added first and scaled once: one rounding less for each model.
     delta = selected_delta(base, tuned[0], masks[0])
     for after, mask in zip(tuned[1:], masks[1:], strict=True):
         delta += selected_delta(base, after, mask)
     return add_delta(base, delta, scale)
 
 
+def total_change(base: Tensor, tuned: Sequence[Tensor]) -> Tensor:
+    """Return the sum of tuned - base over the models."""
+    delta = torch.sub(tuned[0], base)
+    for after in tuned[1:]:
+        delta += after - base
+    return delta
+
+
 def add_delta(base: Tensor, delta: Tensor, scale: float) -> Tensor:
     """Return base + scale * delta; at 0 the base bit by bit, also where a change is infinite."""
+    # Of several models the deltas are added first and scaled once: one rounding less for each.
     return torch.add(base, delta, alpha=scale) if scale else base.clone()
 
 

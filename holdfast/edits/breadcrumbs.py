@@ -37,7 +37,9 @@ class Breadcrumbs(Streamed):
 
     density: float = Field(default=0.2, ge=0, le=1, description="share of the changes that is kept")
     outliers: float = Field(default=0.1, ge=0, le=1, description="share of the changes, the largest, that is reset")
-    scale: float = Field(default=1.0, allow_inf_nan=False, description="factor of what is kept")
+    scale: float = Field(
+        default=1.0, allow_inf_nan=False, description="factor of what is kept; the paper's example has 0.4 for several"
+    )
     scope: Literal["row", "tensor"] = Field(default="row", description="changes that are ranked with one another")
 
     def __post_init__(self) -> None:

@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 from typing import ClassVar
 
-import torch
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from holdfast.edits.base import Edit, add_delta
+from holdfast.edits.base import Edit, add_delta, total_change
 from holdfast.weights.layout import TensorLocation
 
 
@@ -37,8 +36,4 @@ class Shadow(Edit):
         instruct, *others = tuned
         if not others:
             raise ValueError("shadow takes an instruct model and at least one tuned base, not 1 model")
-        # The deltas are added first and scaled once: one rounding less for each model.
-        delta = torch.sub(others[0], base)
-        for other in others[1:]:
-            delta += other - base
-        return add_delta(instruct, delta, self.scale)
+        return add_delta(instruct, total_change(base, others), self.scale)

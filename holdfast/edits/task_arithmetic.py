@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 from typing import ClassVar
 
-import torch
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from holdfast.edits.base import Edit, add_delta, between
+from holdfast.edits.base import Edit, add_delta, between, total_change
 from holdfast.weights.layout import TensorLocation
 
 
@@ -33,8 +32,4 @@ class TaskArithmetic(Edit):
     def __call__(self, base: Tensor, tuned: Sequence[Tensor], location: TensorLocation) -> Tensor:
         if len(tuned) == 1:
             return between(base, tuned[0], self.scale)
-        # The deltas are added first and scaled once: one rounding less for each model.
-        delta = torch.sub(tuned[0], base)
-        for other in tuned[1:]:
-            delta += other - base
-        return add_delta(base, delta, self.scale)
+        return add_delta(base, total_change(base, tuned), self.scale)

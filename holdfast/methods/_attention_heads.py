@@ -5,14 +5,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers.pytorch_utils import Conv1D
 
 from holdfast.models.attention_heads import projections
-
-
-def matrix(projection: Any) -> Tensor:
-    """Return the weight `[out, in]`, a view of it where it is held transposed."""
-    return projection.weight.detach().T if isinstance(projection, Conv1D) else projection.weight.detach()
 
 
 def can_have_bias(model: Any) -> bool:

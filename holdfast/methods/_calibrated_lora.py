@@ -1,6 +1,5 @@
 """A LoRA that starts from a part of each weight, chosen by what the module reads on calibration rows: the engine of CorDA and LoRA-Null."""
 
-import warnings
 from abc import abstractmethod
 from collections.abc import Iterable
 from itertools import chain
@@ -15,10 +14,11 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from holdfast.methods._calibration import covariances, named_rows, written_rows
-from holdfast.methods._linear_targets import linear_targets
+from holdfast.methods._linear_targets import linear_targets, matrix
 from holdfast.methods._named_content import content_versions
 from holdfast.methods.base import Context, Method, ParameterGroup
 from holdfast.models import loading, spread
+from holdfast.models.merging import adapting
 from holdfast.plugins import snake
 from holdfast.prompts.low_rank import LowRank
 from holdfast.row import Row
@@ -89,7 +89,7 @@ class CalibratedLora(Method):
         # Of float32 also where the model is of 16 bits: the last singular vectors are far below its precision.
         with torch.no_grad():
             measured = covariances(context, modules, self.calibration_rows(context))
-            factors = {name: self.factors(_weight(modules[name]).float(), measured[name]) for name in measured}
+            factors = {name: self.factors(matrix(modules[name]).float(), measured[name]) for name in measured}
         self._insert(model, context.pretrained.architecture.task_type, factors)
 
     def parameters(self, model: "PrefixModel") -> Iterable[ParameterGroup]:
@@ -107,8 +107,8 @@ class CalibratedLora(Method):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore the adapter that is subtracted."""
         for name, layer in self._layers.items():
-            for matrix, saved in zip(_matrices(layer, START), state[name], strict=True):
-                matrix.copy_(saved)
+            for start, saved in zip(_matrices(layer, START), state[name], strict=True):
+                start.copy_(saved)
 
     def export(self, model: "PrefixModel", pretrained: "Pretrained", folder: Path) -> None:
         """Write what training changed as a plain LoRA on the untouched base and, with `merge`, the model with it."""
@@ -128,7 +128,7 @@ class CalibratedLora(Method):
             modules = dict(pretrained.model.named_modules())
             with torch.no_grad():
                 for name, (down, up) in changed.items():
-                    weight = _weight(modules[name])
+                    weight = matrix(modules[name])
                     weight.copy_(weight.float() + scale * (up.float() @ down.float()))
             loading.save(pretrained, folder / "model")
 
@@ -147,9 +147,7 @@ class CalibratedLora(Method):
             target_modules=list(factors),
             task_type=task_type,
         )
-        with warnings.catch_warnings():
-            # PEFT 0.21 asks transformers 5 for gradient checkpointing by a name that is on its way out.
-            warnings.filterwarnings("ignore", ".*is_gradient_checkpointing.*", FutureWarning)
+        with adapting():
             self._peft: Any = peft.get_peft_model(model, config)
             self._peft.add_adapter(START, config)
         self._peft.base_model.set_adapter([TRAINED, START])
@@ -160,11 +158,6 @@ class CalibratedLora(Method):
                 down_matrix, up_matrix = _matrices(self._layers[name], adapter)
                 down_matrix.copy_(down)
                 up_matrix.copy_(sign * up)
-
-
-def _weight(module: Any) -> Tensor:
-    """Return the weight `[out, in]`, a view of it where it is held transposed."""
-    return module.weight.detach().T if isinstance(module, Conv1D) else module.weight.detach()
 
 
 def _matrices(layer: Any, adapter: str) -> tuple[Tensor, Tensor]:

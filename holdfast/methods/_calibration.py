@@ -1,6 +1,6 @@
 """Rows that a method measures the model on before training, and the covariance of what each module reads on them."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from holdfast.methods._named_content import holds_texts, read
+from holdfast.methods._named_content import holds_texts, read, text_rows
 from holdfast.methods._written_texts import continuations
 from holdfast.methods.base import Context
 from holdfast.models.loading import Pretrained
@@ -30,7 +30,7 @@ def written_rows(context: Context, count: int, length: int, seed: int) -> list[R
         raise ValueError("calibrate: a model with an encoder writes no texts from nothing; name a TASK in `calibrate`")
     length = min(length, pretrained.max_length - 2)
     texts = continuations(context.language_model(), "", count, length, seed)
-    rows = _texts(((f"written[{i}]", text) for i, text in enumerate(texts)), pretrained, length)
+    rows = text_rows(((f"written[{i}]", text) for i, text in enumerate(texts)), pretrained.tokenizer, length)
     if not rows:
         raise ValueError(
             "calibrate: the model wrote no text of two tokens from nothing; name a TASK or a file of texts"
@@ -47,7 +47,7 @@ def named_rows(argument: str, pretrained: Pretrained, count: int, length: int) -
     if holds_texts(Path(argument)):
         if not pretrained.architecture.plain_texts:
             raise ValueError(f"calibrate={argument}: a model with an encoder reads no plain texts; name a TASK instead")
-        rows = _texts(read(argument), pretrained, min(length, pretrained.max_length), count)
+        rows = text_rows(read(argument), pretrained.tokenizer, min(length, pretrained.max_length), count)
         if not rows:
             raise ValueError(f"calibrate={argument}: holds no text of two tokens or more")
         return rows
@@ -66,20 +66,6 @@ def named_rows(argument: str, pretrained: Pretrained, count: int, length: int) -
         )
         for number, example in enumerate(examples[:count])
     ]
-
-
-def _texts(
-    texts: Iterator[tuple[str, str]], pretrained: Pretrained, length: int, count: int | None = None
-) -> list[Row]:
-    rows: list[Row] = []
-    for name, text in texts:
-        tokens = tuple(pretrained.tokenizer(text)["input_ids"][:length])
-        # The first token is predicted from nothing.
-        if len(tokens) > 1:
-            rows.append(Row(tokens, (0.0, *[1.0] * (len(tokens) - 1)), name=name))
-        if len(rows) == count:
-            break
-    return rows
 
 
 @torch.no_grad()

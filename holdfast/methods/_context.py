@@ -1,6 +1,6 @@
 """Objects that the hooks of a method are given, or return."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +25,14 @@ class ParameterGroup:
     parameters: Sequence[Parameter]
     learning_rate_scale: float = 1.0
     weight_decay: bool = True
+
+
+def by_dimension(parameters: Iterable[Parameter]) -> list[ParameterGroup]:
+    """Return the parameters in two groups: matrices, and what has one dimension (norms, biases), which does not decay."""
+    moving = list(parameters)
+    # Decay pulls towards 0, and a norm's scale of 0 would switch its layer off.
+    vectors = ParameterGroup([p for p in moving if p.ndim <= 1], weight_decay=False)
+    return [ParameterGroup([p for p in moving if p.ndim > 1]), vectors]
 
 
 @dataclass(frozen=True, eq=False)

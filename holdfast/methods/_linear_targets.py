@@ -1,8 +1,9 @@
-"""The linear modules that a method decomposes: all of them but the head, or those that the user names."""
+"""The linear modules that a method decomposes: all of them but the head, or those that the user names; and their weights."""
 
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
 
 from holdfast.methods.lora import target_ends
 
@@ -24,3 +25,8 @@ def linear_targets(model: Any, target: str, kinds: Any) -> dict[str, nn.Module]:
             # Often the embeddings themselves, which would move with it; and its inputs are read at label places alone.
             raise ValueError(f"target={target!r}: {name} is the head, which cannot be decomposed; leave it out")
     return {name: linear[name] for name in chosen}
+
+
+def matrix(module: Any) -> Tensor:
+    """Return a module's weight `[out, in]`, a view of it where it is held transposed."""
+    return module.weight.detach().T if isinstance(module, Conv1D) else module.weight.detach()

@@ -1,10 +1,12 @@
-"""The texts and tasks that a method's fields name: how they are told apart, and how a file of texts is read."""
+"""The texts and tasks that a method's fields name: how they are told apart, how a file of texts is read, and texts as rows."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from holdfast.models.fingerprint import file_fingerprint
+from holdfast.row import Row
 from holdfast.tasks.sources import load_tasks
 
 
@@ -33,6 +35,19 @@ def content_versions(argument: str) -> tuple[str, ...]:
     if holds_texts(Path(argument)):
         return (file_fingerprint(Path(argument)),)
     return tuple(task.version for task in load_tasks(argument))
+
+
+def text_rows(texts: Iterable[tuple[str, str]], tokenizer: Any, length: int, count: int | None = None) -> list[Row]:
+    """Return texts, each with its name, as rows of up to `length` tokens that are all predicted but the first: `count` of them, or all."""
+    rows: list[Row] = []
+    for name, text in texts:
+        tokens = tuple(tokenizer(text)["input_ids"][:length])
+        # The first token is predicted from nothing, so a text of one token has nothing to learn.
+        if len(tokens) > 1:
+            rows.append(Row(tokens, (0.0, *[1.0] * (len(tokens) - 1)), name=name))
+        if len(rows) == count:
+            break
+    return rows
 
 
 def read(path: str) -> Iterator[tuple[str, str]]:

@@ -1,6 +1,5 @@
 """Pairs of a chosen and a rejected answer: the engine of DPO, IPO and SimPO, which differ in the loss of a pair alone."""
 
-import copy
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -9,9 +8,9 @@ import torch
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
+from holdfast.methods._divergence import frozen_copy, predictions
 from holdfast.methods.base import Context, Method, RowParts
 from holdfast.plugins import snake
-from holdfast.prefix.model import PrefixModel
 from holdfast.row import Row
 from holdfast.tasks.task import Example
 
@@ -64,8 +63,7 @@ class PreferenceMethod(Method):
         """Copy the model before it moves: the reference."""
         self._model = context.model
         if self.from_start:
-            # In eval mode: dropout in the reference would be noise in every log-likelihood ratio.
-            self._reference = copy.deepcopy(context.model.model).requires_grad_(False).eval()
+            self._reference = frozen_copy(context.model.model)
 
     def batch(self, rows: list[Row], context: Context) -> list[Row]:
         """Return the rows of whole pairs."""
@@ -88,11 +86,8 @@ class PreferenceMethod(Method):
         scores = output.log_likelihoods(len(rows))
         if self.from_start:
             with torch.no_grad():
-                # Moved only here: the methods prepare before the model goes to its device. The second move costs nothing.
-                frozen, prompts = self._reference.to(output.states.device), list(self._model.prompts)
-                reference = PrefixModel(frozen, prompts, self._model.budget)
-                start = reference(rows).log_likelihoods(len(rows))
-            scores = scores - start
+                start = predictions(self._reference, self._model, rows, output.states.device)
+                scores = scores - start.log_likelihoods(len(rows))
         # A group is never cut between forwards, so rows 2i and 2i + 1 are the chosen and the rejected answer of one example.
         scores = scores.view(-1, 2)
         tokens = torch.tensor([len(row.labels) for row in rows], device=scores.device).view(-1, 2)

@@ -1,6 +1,5 @@
 """Low-rank skills that a router mixes, in PEFT's layers: the engine of Poly's two phases."""
 
-import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from torch import nn
 
 from holdfast.methods._linear_targets import linear_targets
 from holdfast.methods.base import Context, Method, ParameterGroup
+from holdfast.models.merging import adapting
 from holdfast.prefix.attached import recomputed
 from holdfast.prompts.low_rank import LowRank
 from holdfast.row import Row
@@ -57,9 +57,7 @@ class SkillLayers(Method):
             target_modules=list(chosen),
             task_type=context.pretrained.architecture.task_type,
         )
-        with warnings.catch_warnings():
-            # PEFT 0.21 asks transformers 5 for gradient checkpointing by a name that is on its way out.
-            warnings.filterwarnings("ignore", ".*is_gradient_checkpointing.*", FutureWarning)
+        with adapting():
             self._peft: Any = peft.get_peft_model(model, config)
         modules = dict(model.named_modules())
         self._layers: dict[str, Any] = {name: modules[name] for name in chosen}

@@ -16,12 +16,12 @@ from holdfast.row import Row
 class Corda(CalibratedLora):
     """Train the part of each weight that calibration texts use least (`mode=kpm`), or the target's rows most (`ipm`), as a LoRA.
 
-    `kpm` keeps knowledge: calibrate on general text, by default on texts that the model writes itself. `ipm` learns faster and
-    keeps less: it calibrates on the target's rows unless `calibrate` says otherwise. Give at least as many tokens as the widest
-    module has inputs, or damping decides. Modules other than the targets stay as they are to the bit; `adapter/` is a plain
-    LoRA of twice the rank on the untouched base.
-    Cost: once, a forward of the calibration rows and a singular value decomposition of each weight, with 4 * in^2 bytes for each
-    set of modules that read the same input; in training, twice the adapter of `lora`.
+    `kpm` keeps knowledge: calibrate on general text, by default on texts that the model writes itself. `ipm` learns faster and keeps less:
+    it calibrates on the target's rows unless `calibrate` says otherwise. Give at least as many tokens as the widest module has inputs, or
+    damping decides. The paper's runs of 7B models have rank 128 and 256 rows of 2,048 tokens. Modules other than the targets stay as they
+    are to the bit; `adapter/` is a plain LoRA of twice the rank on the untouched base. Cost: once, a forward of the calibration rows and a
+    singular value decomposition of each weight, with 4 * in^2 bytes for each set of modules that read the same input; in training, twice
+    the adapter of `lora`.
 
     Source: Yang et al. 2024, "CorDA: context-oriented decomposition adaptation of large language models" (NeurIPS); after PEFT
     """

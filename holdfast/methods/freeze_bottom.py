@@ -7,6 +7,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import nn
 
+from holdfast.methods._context import by_dimension
 from holdfast.methods.base import ParameterGroup
 from holdfast.methods.full import Full
 from holdfast.weights.layout import Layout, locate
@@ -68,5 +69,4 @@ class FreezeBottom(Full):
             below = inside is not None and inside[1] < frozen[inside[0]]
             if not below and (inside is not None or id(weight) not in kept):
                 moving.append(weight)
-        yield ParameterGroup([weight for weight in moving if weight.ndim > 1])
-        yield ParameterGroup([weight for weight in moving if weight.ndim <= 1], weight_decay=False)
+        return by_dimension(moving)

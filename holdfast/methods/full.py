@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic.dataclasses import dataclass
 
+from holdfast.methods._context import by_dimension
 from holdfast.methods.base import Method, ParameterGroup
 from holdfast.models import loading
 
@@ -26,10 +27,7 @@ class Full(Method):
 
     def parameters(self, model: "PrefixModel") -> Iterable[ParameterGroup]:
         """Return all weights; those of norms and biases (one dimension) without decay."""
-        weights = list(model.model.parameters())
-        # Decay pulls towards 0, and a norm's scale of 0 would switch its layer off.
-        yield ParameterGroup([p for p in weights if p.ndim > 1])
-        yield ParameterGroup([p for p in weights if p.ndim <= 1], weight_decay=False)
+        return by_dimension(model.model.parameters())
 
     def export(self, model: "PrefixModel", pretrained: "Pretrained", folder: Path) -> None:
         """Write the whole model, as transformers reads it."""

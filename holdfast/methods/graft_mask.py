@@ -40,7 +40,10 @@ class GraftMask(OverTunedModels):
     defaults: ClassVar[dict[str, Any]] = {"learning_rate": 0.2, "steps": 200, "weight_decay": 0.0}
 
     density: float = Field(
-        default=0.01, gt=0, le=1, description="share of the ranked numbers that the graft starts with"
+        default=0.01,
+        gt=0,
+        le=1,
+        description="share of the ranked numbers that the graft starts with; the authors' code has 1e-7 to 1e-5",
     )
     blocks_only: bool = Field(default=True, description="rank and graft the tensors inside the blocks alone")
     bias: float = Field(default=10.0, gt=0, allow_inf_nan=False, description="score at which a weight changes sides")

@@ -10,7 +10,8 @@ from pydantic.dataclasses import dataclass
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from holdfast.methods._attention_heads import add_biases, can_have_bias, matrix
+from holdfast.methods._attention_heads import add_biases, can_have_bias
+from holdfast.methods._linear_targets import matrix
 from holdfast.methods.base import Context, Method, ParameterGroup
 from holdfast.methods.head_scale import FILE
 from holdfast.models import loading

@@ -10,7 +10,7 @@ from pydantic.dataclasses import dataclass
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from holdfast.methods._attention_heads import matrix
+from holdfast.methods._linear_targets import matrix
 from holdfast.methods.base import Context, Method, ParameterGroup
 from holdfast.models import loading
 from holdfast.models.attention_heads import projections, width

@@ -1,6 +1,5 @@
 """LoRA, by PEFT."""
 
-import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -73,9 +72,7 @@ class Lora(Method):
         )
         if self.init in ("pissa", "olora"):
             spread.check_in_memory(context.model.model, f"lora.init={self.init}")
-        with warnings.catch_warnings(), spread.stand_ins(context.model.model):
-            # PEFT 0.21 asks transformers 5 for gradient checkpointing by a name that is on its way out.
-            warnings.filterwarnings("ignore", ".*is_gradient_checkpointing.*", FutureWarning)
+        with merging.adapting(), spread.stand_ins(context.model.model):
             self._peft: Any = peft.get_peft_model(context.model.model, config)
 
     def parameters(self, model: "PrefixModel") -> Iterable[ParameterGroup]:

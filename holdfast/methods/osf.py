@@ -1,6 +1,5 @@
 """OSF: orthogonal subspace fine-tuning, by PEFT."""
 
-import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 from holdfast.methods._linear_targets import linear_targets
 from holdfast.methods.base import Context, Method, ParameterGroup
 from holdfast.models import loading
+from holdfast.models.merging import adapting
 
 if TYPE_CHECKING:
     from holdfast.models.loading import Pretrained
@@ -61,9 +61,7 @@ class Osf(Method):
         config = peft.OSFConfig(
             effective_rank=self.keep, target_modules=list(chosen), task_type=context.pretrained.architecture.task_type
         )
-        with warnings.catch_warnings():
-            # PEFT 0.21 asks transformers 5 for gradient checkpointing by a name that is on its way out.
-            warnings.filterwarnings("ignore", ".*is_gradient_checkpointing.*", FutureWarning)
+        with adapting():
             self._peft: Any = peft.get_peft_model(context.model.model, config)
         modules = dict(context.model.model.named_modules())
         self._layers: dict[str, Any] = {name: modules[name] for name in chosen}

@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from holdfast.methods._named_content import read
+from holdfast.methods._named_content import read, text_rows
 from holdfast.methods.base import Context, Method
 from holdfast.models.fingerprint import file_fingerprint
 from holdfast.row import Row, total_weight
@@ -125,12 +125,7 @@ class Replay(Method):
                 "or l2_sp"
             )
         length = min(self.text_length, context.pretrained.max_length)
-        rows = []
-        for name, text in read(self.texts):
-            tokens = tuple(context.pretrained.tokenizer(text)["input_ids"][:length])
-            # The first token is predicted from nothing, so a text of one token has nothing to learn.
-            if len(tokens) > 1:
-                rows.append(Row(tokens, (0.0, *[1.0] * (len(tokens) - 1)), name=name))
+        rows = text_rows(read(self.texts), context.pretrained.tokenizer, length)
         if not rows:
             raise ValueError(f"replay: {self.texts} holds no text of two tokens or more")
         return rows

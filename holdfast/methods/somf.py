@@ -23,7 +23,8 @@ class Somf(OverTunedModels):
     the weights, shared by all tuned models, is drawn anew in every step (concrete distribution, `temperature`), divided by its mean
     and multiplied with the changes; only its logits train. With `somf+dpo` the examples are pairs of a wanted and an unwanted answer,
     as in the paper; alone, they are answers to keep. `reference` is what DPO measures from. The export has the binary mask (at
-    least as probable as not), divided by its mean: no draw. Costs memory for each tuned model and five numbers more for each weight.
+    least as probable as not), divided by its mean: no draw. The authors' rate is 1e-3 to 1e-2, and their
+    reference a second model with random masks. Costs memory for each tuned model and five numbers more for each weight.
 
     Source: Yi et al. 2024, "A safety realignment framework via subspace-oriented model fusion for LLMs" (arXiv 2405.09055), section 3
     """

@@ -9,6 +9,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
+from holdfast.methods._context import by_dimension
 from holdfast.methods._largest_changes import largest_changes
 from holdfast.methods.base import Context, Method, ParameterGroup
 from holdfast.models import loading
@@ -55,9 +56,7 @@ class SparseMask(Method):
 
     def parameters(self, model: "PrefixModel") -> Iterable[ParameterGroup]:
         """Return the tensors in which anything may move; those of one dimension without decay."""
-        moving = [weight for name, weight in model.model.named_parameters() if name in self._masks]
-        yield ParameterGroup([weight for weight in moving if weight.ndim > 1])
-        yield ParameterGroup([weight for weight in moving if weight.ndim <= 1], weight_decay=False)
+        return by_dimension(weight for name, weight in model.model.named_parameters() if name in self._masks)
 
     def after_backward(self, model: "PrefixModel") -> None:
         """Set the gradients outside the mask to zero."""

@@ -32,13 +32,13 @@ MOVING = ("dft", "eaft")  # from the step's own predictions
 class TokenWeights(Method):
     """Multiply the loss of each label by a factor that is small where the model finds the label unlikely, or sure of another.
 
-    p is a label's probability and l its loss. Under the model before training: `stm` 1 where 1 / p is at most `threshold`, else 0,
-    and the mean is over the labels that are left (Wu et al. 2025, NeurIPS); `flow` exp(-mean l of the answer / its median over the
-    data), the same for a whole answer (Sanyal et al. 2025, ICML); `prift` p (arXiv 2606.09396). Under the model as it moves,
-    without gradient: `dft` p (arXiv 2508.05629); `eaft` the entropy of the 20 likeliest tokens over 3 (PRIS-CV/EAFT); `talr` exp(-l
-    / median of the step's mean losses), at least 0.01 (after arXiv 2509.20758, whose code is not public). `keys` needs no model:
-    where an answer is or holds one of a few `candidates`, the tokens that tell it from the others weigh up to 9 times as much as
-    the rest (TL-Training, Ye et al. 2024).
+    p is a label's probability and l its loss. Under the model before training: `stm` 1 where 1 / p is at most `threshold`, else 0, and the
+    mean is over the labels that are left (Wu et al. 2025, NeurIPS); `flow` exp(-mean l of the answer / its median over up to 512 examples),
+    the same for a whole answer (Sanyal et al. 2025, ICML); `prift` p (after arXiv 2606.09396, whose exact weight we have not seen). Under
+    the model as it moves, without gradient: `dft` p (arXiv 2508.05629); `eaft` the entropy of the 20 likeliest tokens over 3
+    (PRIS-CV/EAFT); `talr` exp(-l / median of the step's mean losses), at least 0.01 (after arXiv 2509.20758, whose code is not public).
+    `keys` needs no model: where an answer is or holds one of a few `candidates`, the tokens that tell it from the others weigh up to 9
+    times as much as the rest (TL-Training, Ye et al. 2024).
 
     Beside a method that chooses the parameters, such as `Full`; `full+token_weights+kl_base` with `by=dft` is ASFT (arXiv 2509.23753).
     Use it where plain training forgets and there is no general data. The first token of a closed set of labels is what the base finds least

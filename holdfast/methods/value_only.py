@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic.dataclasses import dataclass
 
+from holdfast.methods._context import by_dimension
 from holdfast.methods.base import ParameterGroup
 from holdfast.methods.full import Full
 
@@ -43,5 +44,4 @@ class ValueOnly(Full):
                 "value_only: the model has no value projection of its own (`v_proj`): one tensor may hold query, key and value; use full, "
                 "half_fine_tuning or lora"
             )
-        yield ParameterGroup([weight for weight in moving if weight.ndim > 1])
-        yield ParameterGroup([weight for weight in moving if weight.ndim <= 1], weight_decay=False)
+        return by_dimension(moving)

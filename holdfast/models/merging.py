@@ -1,7 +1,8 @@
 """Make an adapter's folder part of a model: merged into its weights, or attached where it cannot be."""
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -84,10 +85,18 @@ def _merge_plain(pretrained: Pretrained, adapter: Path) -> None:
             pretrained.attached = f"an adapter of type {type_of(adapter)}, which PEFT cannot merge,"
 
 
+@contextmanager
+def adapting() -> Iterator[None]:
+    """Let PEFT put its layers into a model, without a warning that is for its developers."""
+    with warnings.catch_warnings():
+        # PEFT 0.21 asks transformers 5 for gradient checkpointing by a name that is on its way out.
+        warnings.filterwarnings("ignore", ".*is_gradient_checkpointing.*", FutureWarning)
+        yield
+
+
 def _attach(model: Any, adapter: Path) -> None:
     """Put what a PEFT adapter's folder holds beside the weights of a model that is spread; PEFT itself would spread it once more."""
-    with warnings.catch_warnings(), spread.stand_ins(model):
-        warnings.filterwarnings("ignore", ".*is_gradient_checkpointing.*", FutureWarning)
+    with adapting(), spread.stand_ins(model):
         config = peft.PeftConfig.from_pretrained(str(adapter))
         # Where its base lies now, which PEFT would put there, may be another folder.
         config.base_model_name_or_path = None

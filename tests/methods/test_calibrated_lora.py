@@ -11,8 +11,9 @@ import pytest
 import torch
 from peft.tuners.lora.config import CordaConfig
 
-from holdfast.methods._calibrated_lora import START, TRAINED, CalibratedLora, _matrices, _weight
+from holdfast.methods._calibrated_lora import START, TRAINED, CalibratedLora, _matrices
 from holdfast.methods._calibration import covariances, named_rows
+from holdfast.methods._linear_targets import matrix
 from holdfast.methods.base import Context
 from holdfast.methods.corda import Corda
 from holdfast.methods.full import Full
@@ -184,7 +185,7 @@ def test_lora_null_takes_the_weight_s_part_in_the_null_space() -> None:
     for name, layer in method._layers.items():
         null = torch.linalg.eigh(measured[name]).eigenvectors[:, :4]
         down, up = _matrices(layer, TRAINED)
-        weight = _weight(modules[name])
+        weight = matrix(modules[name])
         assert torch.allclose(9.0 / 4 * up @ down, weight @ null @ null.T, atol=1e-5), name
 
 
