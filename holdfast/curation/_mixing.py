@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Literal
 
+from holdfast.curation._measured import measured, questions
 from holdfast.curation.base import CurationContext
 from holdfast.tasks.task import Example, Task
-from holdfast.tasks.templates import asked_text
 
 Exhausted = Literal["first", "all", "cycle"]
 
@@ -119,10 +119,7 @@ def mixed_in(tasks: Sequence[Task], context: CurationContext) -> tuple[tuple[Exa
 
     Each keeps its own template, but for the chat of the target's: two formats would tell the model which task it is in.
     """
-    held: set[tuple[str, str]] = set()
-    for task in (context.task, *context.general, *context.others):
-        for split in ("validation", "test"):
-            held |= {(asked_text(task.template, e), e.target) for e in task.splits.get(split, ())}
+    held = set(measured((context.task, *context.general, *context.others)))
     sources = []
     for task in tasks:
         template = replace(task.template, chat=context.task.template.chat)
@@ -130,7 +127,7 @@ def mixed_in(tasks: Sequence[Task], context: CurationContext) -> tuple[tuple[Exa
             tuple(
                 replace(e, template=template, task=task.name, origin=f"mixed in: {task.name}/train[{number}]")
                 for number, e in enumerate(task.splits.get("train", ()))
-                if (asked_text(task.template, e), e.target) not in held
+                if held.isdisjoint((text, e.target) for text in questions(task.template, e))
             )
         )
     return tuple(sources)

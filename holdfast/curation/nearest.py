@@ -7,10 +7,10 @@ from dataclasses import replace
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from holdfast.curation._measured import measured, questions
 from holdfast.curation.base import Curation, CurationContext
 from holdfast.tasks.nearest import NearestQuestions, check_measure
 from holdfast.tasks.task import Example
-from holdfast.tasks.templates import asked_text
 
 
 @dataclass(frozen=True)
@@ -52,13 +52,12 @@ class Nearest(Curation):
         task = context.task
         pool = tuple(context.others[0].splits.get("train", ())) if context.others else tuple(examples)
         template = context.others[0].template if context.others else task.template
-        measured = (*task.splits.get("validation", ()), *task.splits.get("test", ()))
-        held = {asked_text(task.template, example) for example in measured}
+        held = {text for text, _ in measured((task,))}
         shown_by = None if template == task.template else template
         pool = [
             Example(e.fields, e.target, template=e.template or shown_by)
             for e in pool
-            if asked_text(template, e) not in held
+            if held.isdisjoint(questions(template, e))
         ]
         if len(pool) < self.shots + (not context.others):
             name = self.pool or task.name

@@ -1,6 +1,5 @@
 """The contract of an edit: from a tensor of the base and those of tuned models, the tensor of the edited model."""
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -143,12 +142,6 @@ def only(tuned: Sequence[Tensor]) -> Tensor:
     if len(tuned) != 1:
         raise ValueError(f"this edit takes one tuned model, not {len(tuned)}")
     return tuned[0]
-
-
-def count(share: float, size: int) -> int:
-    """Return the number of `size` that a share is, rounded down: 0.29 of 100 is 29."""
-    # Rounded to six digits first: in floating point 0.29 * 100 is 28.999999999999996, and its integer part 28.
-    return math.floor(round(share * size, 6))
 
 
 def choose(mask: NDArray[np.bool_], chosen: Tensor, other: Tensor) -> Tensor:

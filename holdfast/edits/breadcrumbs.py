@@ -9,8 +9,8 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from holdfast.edits.base import Apply, Slices, Streamed, add_selected, count
-from holdfast.weights.largest import Bits, magnitudes, select_top_of_rows
+from holdfast.edits.base import Apply, Slices, Streamed, add_selected
+from holdfast.weights.largest import Bits, count, magnitudes, select_top_of_rows
 from holdfast.weights.layout import TensorLocation
 
 

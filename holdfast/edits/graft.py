@@ -10,8 +10,8 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from holdfast.edits.base import Apply, Edit, Slices, Streamed, add_selected, count
-from holdfast.weights.largest import Bits, TopKSelector, magnitudes, select_top
+from holdfast.edits.base import Apply, Edit, Slices, Streamed, add_selected
+from holdfast.weights.largest import Bits, TopKSelector, count, magnitudes, select_top
 from holdfast.weights.layout import TensorLocation
 
 Model = Sequence[tuple[Slices, TensorLocation]]

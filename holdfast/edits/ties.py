@@ -8,8 +8,8 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from holdfast.edits.base import Apply, Slices, Streamed, add_delta, add_selected, count, selected_delta
-from holdfast.weights.largest import magnitudes
+from holdfast.edits.base import Apply, Slices, Streamed, add_delta, add_selected, selected_delta
+from holdfast.weights.largest import count, magnitudes
 from holdfast.weights.layout import TensorLocation
 
 

@@ -1,7 +1,6 @@
 """Grafting with a learned mask: the few numbers of a tuned model that hold its skill, found by training."""
 
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 
 from holdfast.methods._largest_changes import largest_changes
 from holdfast.methods._tuned_models import Combination, OverTunedModels
+from holdfast.weights.largest import count
 from holdfast.weights.layout import locate
 
 if TYPE_CHECKING:
@@ -53,8 +53,7 @@ class GraftMask(OverTunedModels):
         """Return a mask for each ranked tensor."""
         ranked = {name: weight for name, weight in weights.items() if self.ranks(name)}
         after = {name: tuned[name][0] if name in tuned else weight for name, weight in ranked.items()}
-        # Rounded down, as the edit does; to six digits first, for in floating point 0.29 * 100 is 28.999999999999996.
-        keep = math.floor(round(self.density * sum(weight.numel() for weight in ranked.values()), 6))
+        keep = count(self.density, sum(weight.numel() for weight in ranked.values()))
         patch = largest_changes(ranked, after, keep)
         random = torch.Generator().manual_seed(self.seed)
         return {name: _Mask(tuned[name], patch[name], self.bias, random) for name in tuned if name in ranked}

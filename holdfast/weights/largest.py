@@ -36,6 +36,12 @@ def magnitudes(base: Tensor, tuned: Tensor) -> Bits:
     return np.bitwise_and(bits, np.iinfo(bits.dtype).max, out=bits)
 
 
+def count(share: float, size: int) -> int:
+    """Return the number of `size` that a share is, rounded down: 0.29 of 100 is 29."""
+    # Rounded to six digits first: in floating point 0.29 * 100 is 28.999999999999996, and its integer part 28.
+    return math.floor(round(share * size, 6))
+
+
 class TopKSelector:
     """Select the largest numbers of a tensor from its slices, in order: all above `least`, and the `first` of those equal to it."""
 

@@ -106,6 +106,11 @@ def test_examples_that_the_run_is_measured_on_are_left_out() -> None:
     leaked = Example({"input": "t 5"}, "answer 5")  # a test question of the target
     other = Task("o", {"train": (leaked, Example({"input": "o 1"}, "x"))}, Template())
     assert [row.fields["input"] for row in mixed(Mix(), target, (other,)) if row.task] == ["o 1"]
+    # The same row in another task, which calls its field by another name and asks in other words.
+    renamed = Task(
+        "o", {"train": (Example({"text": "t 5"}, "answer 5"), Example({"text": "t 5"}, "x"))}, Template("{{ text }}?")
+    )
+    assert [row.target for row in mixed(Mix(), target, (renamed,)) if row.task] == ["x"]
 
 
 def test_a_mixture_is_the_same_by_seed_and_other_by_another() -> None:

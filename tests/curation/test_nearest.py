@@ -69,6 +69,11 @@ def test_no_match_is_what_the_run_is_measured_on() -> None:
     )
     rows = curated(CurationContext(TASK, others=(memory,)), pool="memory")
     assert {row.demonstrations[0].target for row in rows if row.demonstrations} == {"T x"}
+    # Under another name of the field and another template it is the same question.
+    renamed = tuple(Example({"text": e.fields["input"]}, e.target) for e in memory.splits["train"])
+    other = Task("memory", {"train": renamed}, Template("Say: {{ text }}"))
+    rows = curated(CurationContext(TASK, others=(other,)), pool="memory")
+    assert {row.demonstrations[0].target for row in rows if row.demonstrations} == {"T x"}
 
 
 def test_a_match_is_written_with_its_row_and_asked_by_its_template(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """S3FT: own answers where they are right, else paraphrases, else gold; each row says which; and a whole run by it."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,11 @@ import pytest
 from holdfast.api.tune import tune
 from holdfast.curation.base import CurationContext
 from holdfast.curation.s3ft import S3ft
+from holdfast.inference.model import Model
 from holdfast.plugins import CURATIONS, configure
-from holdfast.tasks.task import Example, Task
+from holdfast.tasks.task import Example, Task, Template
 from tests.recipes.worlds import QUICK, write_world
+from tests.training import tiny
 
 EXAMPLES = (
     Example({"input": "capital of France"}, "Paris"),
@@ -60,6 +63,25 @@ def test_own_answers_then_paraphrases_then_gold() -> None:
     assert curate(model) == [("own", "paris."), ("own", "Roma"), ("paraphrase", "The Lima"), ("gold", "Santiago")]
     assert [text.startswith("capital of") for text in model.asked] == [True] * 6
     assert curate(Oracle(own, {}), paraphrase="")[2:] == [("gold", "Lima"), ("gold", "Santiago")]
+
+
+def test_own_answers_are_likelier_than_gold_to_the_model_that_is_trained(tmp_path: Path) -> None:
+    """That is what own answers are for: they move the weights least. Greedy tokens are each the likeliest, so their mean cannot be
+    below that of other answers of the model's first word; answers that belong to another question, or to another prompt, are."""
+    (tmp_path / "mine.py").write_text("def any_answer(answer, example):\n    return True\n")
+    model = Model(tiny.pretrained())
+    rows = tuple(Example({"input": f"w{3 + i} w{9 + i}"}, f"w{20 - i}") for i in range(8))
+    task = Task("t", {"train": rows}, Template("{{ input }} w8", stop=()))
+    made = S3ft(judge=f"{tmp_path / 'mine.py'}:any_answer")(rows, CurationContext(task, model=model))
+    assert [row.origin.partition(":")[0] for row in made] == ["own"] * 8
+
+    def first(examples: Sequence[Example]) -> list[float]:
+        words = [row.target.split()[0] for row in examples]
+        pairs = [(f"{row.fields['input']} w8", f" {word}") for row, word in zip(examples, words, strict=True)]
+        return [score.value for score in model.loglikelihood(pairs)]
+
+    assert all(own >= gold for own, gold in zip(first(made), first(rows), strict=True))
+    assert sum(first(made)) > sum(first(rows)) + 1
 
 
 def test_a_model_that_is_never_right_leaves_the_data_as_it_was() -> None:

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from holdfast import edits, plugins
-from holdfast.edits.base import Edit, Slices, choose, count
+from holdfast.edits.base import Edit, Slices, choose
 from holdfast.edits.breadcrumbs import Breadcrumbs
 from holdfast.edits.dare import BernoulliStream, Dare
 from holdfast.edits.half_reset import HalfReset
@@ -27,6 +27,7 @@ from holdfast.edits.magnitude import Magnitude
 from holdfast.edits.shadow import Shadow
 from holdfast.edits.task_arithmetic import TaskArithmetic
 from holdfast.edits.wise_ft import WiseFt
+from holdfast.weights.largest import count
 from holdfast.weights.layout import Layout, TensorLocation
 
 EDITS = plugins.members(plugins.EDITS)

@@ -11,8 +11,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from holdfast.api.edit import edit_model
-from holdfast.edits.base import Slices, count
+from holdfast.edits.base import Slices
 from holdfast.edits.graft import Graft
+from holdfast.weights.largest import count
 from holdfast.weights.layout import Layout, TensorLocation
 
 SHAPES = {
