@@ -85,9 +85,8 @@ class PreferenceMethod(Method):
             )
         scores = output.log_likelihoods(len(rows))
         if self.from_start:
-            with torch.no_grad():
-                start = predictions(self._reference, self._model, rows, output.states.device)
-                scores = scores - start.log_likelihoods(len(rows))
+            start = predictions(self._reference, self._model, rows, output.states.device)
+            scores = scores - start.log_likelihoods(len(rows))
         # A group is never cut between forwards, so rows 2i and 2i + 1 are the chosen and the rejected answer of one example.
         scores = scores.view(-1, 2)
         tokens = torch.tensor([len(row.labels) for row in rows], device=scores.device).view(-1, 2)
