@@ -85,8 +85,9 @@ class PreferenceMethod(Method):
             )
         scores = output.log_likelihoods(len(rows))
         if self.from_start:
-            start = predictions(self._reference, self._model, rows, output.states.device)
-            scores = scores - start.log_likelihoods(len(rows))
+            with torch.no_grad():
+                start = predictions(self._reference, self._model, rows, output.states.device).log_likelihoods(len(rows))
+            scores = scores - start
         # A group is never cut between forwards, so rows 2i and 2i + 1 are the chosen and the rejected answer of one example.
         scores = scores.view(-1, 2)
         tokens = torch.tensor([len(row.labels) for row in rows], device=scores.device).view(-1, 2)
