@@ -1,7 +1,7 @@
 """SOMF: a random mask over task vectors, whose probabilities are learned."""
 
-from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -9,8 +9,11 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
 from holdfast.methods._tuned_models import Combination, OverTunedModels
-from holdfast.methods.base import Context
+from holdfast.methods.base import Context, ParameterGroup
 from holdfast.row import Row
+
+if TYPE_CHECKING:
+    from holdfast.prefix.model import PrefixModel
 
 LEAST = 1e-3  # A mask whose mean is less is not scaled up further: the change would be divided by nearly nothing.
 
@@ -24,7 +27,7 @@ class Somf(OverTunedModels):
     and multiplied with the changes; only its logits train. With `somf+dpo` the examples are pairs of a wanted and an unwanted answer,
     as in the paper; alone, they are answers to keep. `reference` is what DPO measures from. The export has the binary mask (at
     least as probable as not), divided by its mean: no draw. The authors' rate is 1e-3 to 1e-2, and their
-    reference a second model with random masks. Costs memory for each tuned model and five numbers more for each weight.
+    code's reference `random`. Costs memory for each tuned model and five numbers more for each weight.
 
     Source: Yi et al. 2024, "A safety realignment framework via subspace-oriented model fusion for LLMs" (arXiv 2405.09055), section 3
     """
@@ -44,8 +47,9 @@ class Somf(OverTunedModels):
     )
     logit: float = Field(default=0.0, allow_inf_nan=False, description="logit that every weight's mask begins with")
     seed: int = Field(default=0, ge=0, description="of the draws")
-    reference: Literal["aligned", "tuned"] = Field(
-        default="aligned", description="what a loss beside it measures from: the base, or the tuned models unmasked"
+    reference: Literal["aligned", "tuned", "random"] = Field(
+        default="aligned",
+        description="what a loss beside it measures from: the base, the tuned models unmasked, or a mask that each forward draws anew",
     )
 
     def combine(self, weights: Mapping[str, Tensor], tuned: Mapping[str, Tensor]) -> dict[str, Combination]:
@@ -63,7 +67,14 @@ class Somf(OverTunedModels):
         super().prepare(context)
         for part in self._parts.values():
             # A copy that is taken now, in eval mode, has equal logits everywhere, so that dividing by the mean leaves the changes whole.
-            part.active = self.reference == "tuned"
+            part.active = self.reference != "aligned"
+            part.random = self.reference == "random"
+
+    def parameters(self, model: "PrefixModel") -> Iterable[ParameterGroup]:
+        """Return the logits; from now on the masks are those of the steps, and copies that were taken keep theirs."""
+        for part in self._parts.values():
+            part.random = False
+        return super().parameters(model)
 
     def batch(self, rows: list[Row], context: Context) -> list[Row]:
         """Return the rows; the masks of the step are drawn."""
@@ -81,7 +92,7 @@ class _Masked(Combination):
 
     def __init__(self, tuned: Tensor, factor: float, logit: float, temperature: float) -> None:
         super().__init__(tuned)
-        self.factor, self.temperature = factor, temperature
+        self.factor, self.temperature, self.random = factor, temperature, False
         self.logits = nn.Parameter(torch.full(tuned.shape[1:], float(logit), device=tuned.device))
         self.register_buffer("noise", torch.zeros_like(self.logits), persistent=False)
 
@@ -91,9 +102,10 @@ class _Masked(Combination):
         self.noise.copy_(uniform.logit())
 
     def mask(self) -> Tensor:
-        """Return the mask, divided by its mean: drawn where it learns, binary otherwise."""
-        drawn = torch.sigmoid((self.logits + self.noise) / self.temperature)
-        mask = drawn if self.learns else (self.logits >= 0).to(drawn.dtype)
+        """Return the mask, divided by its mean: drawn once a step where it learns, at each call where it is `random`, binary otherwise."""
+        noise = torch.rand_like(self.logits).clamp_(1e-6, 1 - 1e-6).logit() if self.random else self.noise
+        drawn = torch.sigmoid((self.logits + noise) / self.temperature)
+        mask = drawn if self.learns or self.random else (self.logits >= 0).to(drawn.dtype)
         return mask / mask.mean().clamp_min(LEAST)
 
     def combined(self, base: Tensor) -> Tensor:

@@ -231,6 +231,22 @@ def test_dpo_measures_from_the_model_that_is_named(
     assert (logits(PrefixModel(dpo._reference)) - logits(PrefixModel(loaded.model))).abs().max() < NOISE
 
 
+def test_a_random_reference_is_drawn_at_each_forward_and_the_model_itself_is_not(
+    tmp_path: Path, tuned: list[Path]
+) -> None:
+    """The authors' reference: a copy whose logits stay 0, with new draws each time, of mean one."""
+    run = tiny.trainer(tmp_path, Somf(tuned=str(tuned[0]), reference="random"), KlBase(strength=0.1), steps=2)
+    run.train()
+    hold: Any = run.methods[1]
+    parts = [module for module in hold._base.modules() if hasattr(module, "logits")]
+    assert parts
+    with torch.no_grad():
+        assert not torch.equal(parts[0].mask(), parts[0].mask())
+        assert all(float(part.mask().mean()) == pytest.approx(1.0, abs=1e-5) for part in parts)
+        assert not any(part.logits.any() for part in parts)
+    assert torch.equal(logits(run.model), logits(run.model))
+
+
 def test_models_that_do_not_fit_are_refused(tmp_path: Path, tuned: list[Path]) -> None:
     torch.manual_seed(0)
     config = tiny.pretrained().model.config
