@@ -64,11 +64,11 @@ class Nearest(Curation):
             raise ValueError(
                 f"nearest: {name}: has {len(pool)} training examples to look for matches in, too few for {self.shots}"
             )
-        questions = NearestQuestions(task.template, pool, self.embeddings)
+        ranking = NearestQuestions(task.template, pool, self.embeddings)
         rows: list[Example] = []
         for number, example in enumerate(examples):
             name = f"{task.name}/train[{number}]"
-            matches = questions.ranked(example, self.least)[: self.shots]
+            matches = ranking.ranked(example, self.least)[: self.shots]
             # The most like it last, beside the question.
             shown = tuple(pool[match] for match in reversed(matches))
             if self.alone:

@@ -11,7 +11,8 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from holdfast.edits.base import Apply, Slices, Streamed, add_selected
+from holdfast.edits._deltas import add_selected
+from holdfast.edits.base import Apply, Slices, Streamed
 from holdfast.weights.layout import TensorLocation
 
 

@@ -10,7 +10,8 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from holdfast.edits.base import Apply, Edit, Slices, Streamed, add_selected
+from holdfast.edits._deltas import add_selected
+from holdfast.edits.base import Apply, Edit, Slices, Streamed
 from holdfast.weights.largest import Bits, TopKSelector, count, magnitudes, select_top
 from holdfast.weights.layout import TensorLocation
 

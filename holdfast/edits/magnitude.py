@@ -7,7 +7,8 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from holdfast.edits.base import Apply, Slices, Streamed, add_selected, only
+from holdfast.edits._deltas import add_selected
+from holdfast.edits.base import Apply, Slices, Streamed, only
 from holdfast.weights.largest import count, magnitudes
 from holdfast.weights.layout import TensorLocation
 

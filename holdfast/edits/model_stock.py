@@ -9,7 +9,8 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from holdfast.edits.base import Apply, Slices, Streamed, between
+from holdfast.edits._deltas import between
+from holdfast.edits.base import Apply, Slices, Streamed
 from holdfast.weights.layout import TensorLocation
 
 

@@ -7,7 +7,8 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from holdfast.edits.base import Edit, add_delta, between, total_change
+from holdfast.edits._deltas import add_delta, between, total_change
+from holdfast.edits.base import Edit
 from holdfast.weights.layout import TensorLocation
 
 

@@ -8,7 +8,8 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from holdfast.edits.base import Apply, Slices, Streamed, add_delta, add_selected, selected_delta
+from holdfast.edits._deltas import add_delta, add_selected, selected_delta
+from holdfast.edits.base import Apply, Slices, Streamed
 from holdfast.weights.largest import count, magnitudes
 from holdfast.weights.layout import TensorLocation
 

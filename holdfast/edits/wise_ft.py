@@ -7,7 +7,8 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from holdfast.edits.base import Edit, between, only
+from holdfast.edits._deltas import between
+from holdfast.edits.base import Edit, only
 from holdfast.weights.layout import TensorLocation
 
 

@@ -101,7 +101,7 @@ class LocftBf(Method):
         """Drop the gradients where the step has nothing left to learn."""
         # Of all processes together: were each to decide by its own rows, their weights would part.
         seen = torch.tensor([self._loss, self._answers], device=next(model.parameters()).device)
-        loss, answers = reduce(seen, "sum").tolist()
+        loss, answers = reduce(seen, "sum").tolist()  # pyright: ignore[reportAttributeAccessIssue]
         if answers and loss / answers < self.floor:
             self.skipped += 1
             for parameter in model.parameters():
