@@ -16,10 +16,10 @@ from typing import Any
 import holdfast
 from benchmarks import harness, pretrained
 from holdfast.inference.model import Model
-from holdfast.training.loop import Trainer
+from holdfast.training.loop import Training
 
 WORK = (
-    (Trainer, "_step"),
+    (Training, "step"),
     (Model, "loglikelihood"),
     (Model, "generate"),
     (Model, "rolling"),
@@ -63,7 +63,7 @@ def cases(setup: harness.Setup) -> Iterator[harness.Result]:
     for method in ("full", "promot"):
         watch, original = Stopwatch(), [(owner, name, getattr(owner, name)) for owner, name in WORK]
         for owner, name, function in original:
-            setattr(owner, name, watch.around("training" if owner is Trainer else "asking", function))
+            setattr(owner, name, watch.around("training" if owner is Training else "asking", function))
         settings: dict[str, Any] = {"model_": {"steps": steps}}
         settings |= {"prompt": {"steps": steps}} if method == "promot" else {}
         try:

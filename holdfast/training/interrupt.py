@@ -8,12 +8,14 @@ from types import FrameType
 class Interrupt:
     """While active, the first Ctrl-C only sets `requested`, so that the loop can write a checkpoint; the second is obeyed at once."""
 
-    requested = False
+    def __init__(self) -> None:
+        self.requested = False
+        self._main = threading.current_thread() is threading.main_thread()
+        self._before = signal.getsignal(signal.SIGINT)
 
     def __enter__(self) -> "Interrupt":
-        self._main = threading.current_thread() is threading.main_thread()
         if self._main:  # Python lets no other thread set a signal's handler.
-            self._before = signal.signal(signal.SIGINT, self._note)
+            signal.signal(signal.SIGINT, self._note)
         return self
 
     def _note(self, number: int, frame: FrameType | None) -> None:

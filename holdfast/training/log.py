@@ -27,6 +27,7 @@ class Log:
         self.main = accelerator.is_main_process
         self.smooth: float | None = None
         self.best = ""
+        self.began, self.first = 0.0, 0  # the time of the first step that this process takes, and the steps before it
         console = Console(file=sys.stderr)
         columns = (
             TextColumn("{task.description}", markup=False),

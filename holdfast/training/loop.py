@@ -15,21 +15,19 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 from safetensors.torch import load_file
-from torch import Tensor, nn
 
-from holdfast.methods._combinations import loss_owner
 from holdfast.methods.base import Method
 from holdfast.models import describe
 from holdfast.models.loading import Pretrained
-from holdfast.prefix.head import LabelLogits
 from holdfast.prefix.model import PrefixModel
 from holdfast.row import Row
 from holdfast.training import checkpoint, memory
-from holdfast.training.batches import Mixture, Stream, share, split, through_methods, whole_groups
+from holdfast.training.batches import Mixture, Stream, through_methods, whole_groups
+from holdfast.training.forwards import Forwards
 from holdfast.training.interrupt import Interrupt
 from holdfast.training.log import Log
 from holdfast.training.look import Measure, Progress, look
-from holdfast.training.loss import Divisors, token_loss, weighed
+from holdfast.training.loss import Divisors, StepLoss
 from holdfast.training.placement import Replicas, Shards
 from holdfast.training.preparation import contexts_of, prepare, set_dropout
 from holdfast.training.processes import noticing_lost_processes, on_cpu, processes, shards_weights
@@ -59,20 +57,68 @@ class Trainer:
 
     def train(self) -> Progress:
         """Train, or go on from the last checkpoint; leave the best weights in the model and return the progress."""
-        accelerator = self._set_up()
-        self._log = log = Log(self.folder / "log.jsonl", self.stage, self.settings, accelerator, quiet=self.quiet)
-        progress = self._resume()
+        return Training(self).run()
+
+    def setting(self, name: str) -> str:
+        """Return a setting as `--set` calls it: the stages of several targets share theirs."""
+        return f"{self.stage.partition('-')[0]}.{name}"
+
+
+class Training:
+    """A training stage while it runs: the methods have prepared, and Accelerate has wrapped what moves and its optimizer.
+
+    Attributes:
+        moving: The parameters that move, by name.
+        forwards: The forwards of a step, with the token budget that they keep to.
+        checkpoints: The checkpoints on the disk that are whole, oldest first.
+    """
+
+    def __init__(self, trainer: Trainer) -> None:
+        self.trainer, self.settings, self.stage, self.folder = trainer, trainer.settings, trainer.stage, trainer.folder
+        self.model, self.methods, self.device = trainer.model, trainer.methods, trainer.model.model.device
+        processes()
+        # It moves nothing, for the model is where it was loaded, and rounds nothing, whatever its launcher says (`StepLoss` does).
+        exact = {"device_placement": False, "mixed_precision": "no"}
+        self.accelerator = Accelerator(
+            cpu=on_cpu(), log_with=self.settings.trackers or None, project_dir=str(self.folder), **exact
+        )
+        world = self.accelerator.num_processes
+        if self.settings.batch_size < world:
+            raise ValueError(f"batch_size={self.settings.batch_size} is smaller than the {world} processes; raise it")
+        inputs = trainer.inputs or [{} for _ in self.methods]
+        self.model.prompts.to(self.device)  # Methods may compute with them when they prepare.
+        self.contexts = contexts_of(self.model, trainer.pretrained, trainer.stream, inputs, self.settings.steps)
+        groups, self.moving = prepare(self.contexts, self.methods, self.settings.seed)
+        set_dropout(self.model.model, self.settings.dropout)
+        self.model.prompts.to(self.device)  # what methods added
+        self.placement = (
+            Shards(self.accelerator, self.moving, self.methods)
+            if shards_weights() and world > 1
+            else Replicas(self.accelerator, self.moving)
+        )
+        called, self.optimizer = self.placement.prepare(self.model, groups, self.settings.make_optimizer)
+        # In bfloat16 where that is asked for, or where weights of that type are held in float32 to be trained.
+        loading = trainer.pretrained.loading
+        low = self.settings.precision == "bf16" or (loading.trained and loading.dtype == "bf16")
+        self.loss = StepLoss(self.model, self.methods, self.settings.label_smoothing, low)
+        self.log = Log(self.folder / "log.jsonl", self.stage, self.settings, self.accelerator, quiet=trainer.quiet)
+        self.forwards = Forwards(called, self.loss, self.placement, self.optimizer, self.log)
+        self.checkpoints: list[Path] = []
+
+    def run(self) -> Progress:
+        """Train, or go on from the last checkpoint; leave the best weights in the model and return the progress."""
+        progress, log = self._resume(), self.log
         log.start(progress.step)
-        self.budget = progress.token_budget = progress.token_budget or self._budget()
+        self.forwards.budget = progress.token_budget = progress.token_budget or self._budget()
         self._checkpoint_layers()  # Only now: the memory of a token was measured without it.
         points = self.settings.points
         if self.settings.keep_floor is not None and not progress.step:
-            self._check_best(0, progress, log)  # Where no later weights keep enough, these are the ones to keep.
+            self._check_best(0, progress)  # Where no later weights keep enough, these are the ones to keep.
         with Interrupt() as interrupt, contextlib.closing(log), noticing_lost_processes(self.stage):
             for step in range(progress.step, self.settings.steps):
                 if progress.ended(self.settings):
                     break
-                log.step(step + 1, **self._step(step))
+                log.step(step + 1, **self.step(step))
                 last = step + 1 == self.settings.steps
                 look_due = last or (step + 1) % self.settings.save_every == 0
                 interrupted = self._any_process(interrupt.requested)
@@ -83,10 +129,10 @@ class Trainer:
                     self._write(checkpoint.snapshot_path(self.folder, step + 1))
                 # Interrupted or not: a run that goes on from here would never look at these weights again.
                 if look_due:
-                    self._check_best(step + 1, progress, log)
+                    self._check_best(step + 1, progress)
                 if look_due or interrupted:
                     # The budget may have been halved; another split into forwards would sum in another order after a resume.
-                    progress.token_budget = self.budget
+                    progress.token_budget = self.forwards.budget
                     self._save(step + 1, progress)
                 if interrupted and not last:
                     message = (
@@ -107,60 +153,31 @@ class Trainer:
         # All must stop after the same step: those that went on would wait for the others in the next gradient's exchange.
         return bool(self.accelerator.reduce(torch.tensor(float(interrupted), device=self.accelerator.device), "sum"))  # pyright: ignore[reportArgumentType]
 
-    def _set_up(self) -> Accelerator:
-        """Let the methods prepare, and Accelerate wrap what moves and its optimizer."""
-        settings = self.settings
-        processes()
-        # It moves nothing, for the model is where it was loaded, and rounds nothing, whatever its launcher says (`_loss` does).
-        exact = {"device_placement": False, "mixed_precision": "no"}
-        self.accelerator = accelerator = Accelerator(
-            cpu=on_cpu(), log_with=settings.trackers or None, project_dir=str(self.folder), **exact
-        )
-        # In bfloat16 where that is asked for, or where weights of that type are held in float32 to be trained.
-        loading, self.device = self.pretrained.loading, self.model.model.device
-        self._low = settings.precision == "bf16" or (loading.trained and loading.dtype == "bf16")
-        if settings.batch_size < accelerator.num_processes:
-            raise ValueError(
-                f"batch_size={settings.batch_size} is smaller than the {accelerator.num_processes} processes; raise it"
-            )
-        inputs = self.inputs or [{} for _ in self.methods]
-        self.model.prompts.to(self.device)  # Methods may compute with them when they prepare.
-        self._contexts = contexts_of(self.model, self.pretrained, self.stream, inputs, settings.steps)
-        groups, self._moving = prepare(self._contexts, self.methods, settings.seed)
-        set_dropout(self.model.model, settings.dropout)
-        self.model.prompts.to(self.device)  # what methods added
-        sharded = shards_weights() and accelerator.num_processes > 1
-        self.placement = (
-            Shards(accelerator, self._moving, self.methods) if sharded else Replicas(accelerator, self._moving)
-        )
-        self.wrapped, self.optimizer = self.placement.prepare(self.model, groups, settings.make_optimizer)
-        return accelerator
-
     def _budget(self) -> int:
         """Return the token budget: that of the settings, or what the memory of the process with least of it allows."""
-        settings, device = self.settings, self.device
+        settings = self.settings
         if settings.token_budget != "auto":
             return settings.token_budget
-        sample = [row for row in self.stream.sample(16) if row.labels]
+        sample = [row for row in self.trainer.stream.sample(16) if row.labels]
         if not sample:
             return memory.MOST["cpu"]
         with self.placement.looking():  # Whole weights can be told from what a forward keeps.
-            kept = self._kept_per_token(sample)
+            kept = self.kept_per_token(sample)
         if settings.gradient_checkpointing:
             kept = memory.recomputed(kept, *describe.layers_and_width(self.model.model))
-        tokens, why = memory.token_budget(device, kept, self._moving.values(), self.accelerator.num_processes)
-        if tokens < memory.MOST["cpu"] or device.type == "cuda":
-            self._log.note(why)
+        tokens, why = memory.token_budget(self.device, kept, self.moving.values(), self.accelerator.num_processes)
+        if tokens < memory.MOST["cpu"] or self.device.type == "cuda":
+            self.log.note(why)
         # The least of all, because the checkpoint holds one budget, and every process must split its rows as before a resume.
         return min(gather_object([tokens]))
 
-    def _kept_per_token(self, sample: list[Row]) -> float:
+    def kept_per_token(self, sample: list[Row]) -> float:
         """Return the bytes that a token of a step costs, penalties included: of the data's rows or of methods', whichever cost more."""
         # Put back below: a run whose budget is set in the settings measures nothing, and must draw the same numbers.
         state, states = checkpoint.random_state(), copy.deepcopy([method.state_dict() for method in self.methods])
-        rows = through_methods(sample, self.methods, self._contexts)
+        rows = through_methods(sample, self.methods, self.contexts)
         rows = [row for row in rows if row.labels]
-        loss = partial(self._loss, self.model.train(), divisors=Divisors.of(rows, self.methods))
+        loss = partial(self.loss, self.model.train(), divisors=Divisors.of(rows, self.methods))
         # What methods add stands last, and may fill forwards of its own.
         backwards = list(chain.from_iterable(whole_groups(rows)[::-1]))
         kept = max(memory.kept_per_token(self.model, loss, order) for order in (rows, backwards))
@@ -177,18 +194,19 @@ class Trainer:
             enable = getattr(body, "activation_checkpointing_enable", None) or body.gradient_checkpointing_enable
             enable({"use_reentrant": False})
 
-    def _step(self, step: int) -> dict[str, Any]:
+    def step(self, step: int) -> dict[str, Any]:
         """Take one optimizer step; return its record for the log."""
         began = time.perf_counter()
         self.model.train()
         rate = self.settings.set_rate(self.optimizer, step)
-        rows = self._with_labels(step, through_methods(self.stream.batch(step), self.methods, self._contexts, step))
-        loss = self._forwards(rows, Divisors.of(rows, self.methods))
+        rows = through_methods(self.trainer.stream.batch(step), self.methods, self.contexts, step)
+        rows = self._with_labels(step, rows)
+        loss = self.forwards.run(rows, Divisors.of(rows, self.methods))
         total = float(self.accelerator.reduce(loss, "sum"))  # pyright: ignore[reportArgumentType]
         if not math.isfinite(total):
             raise ValueError(
                 f"{self.stage}: the loss of step {step + 1} is {total}, so training stopped before the step was taken; the batch was "
-                f"{_names(rows)}. Try a smaller {self._setting('learning_rate')} (it was {rate:g}), or look at these rows"
+                f"{_names(rows)}. Try a smaller {self.trainer.setting('learning_rate')} (it was {rate:g}), or look at these rows"
             )
         # Before clipping, so that gradients which a method removes do not shorten those that it keeps.
         for method in self.methods:
@@ -197,7 +215,7 @@ class Trainer:
         if not math.isfinite(norm):  # The loss can be finite all the same: the root of zero has no slope, say.
             raise ValueError(
                 f"{self.stage}: the gradient of step {step + 1} is not finite (its norm is {norm}), so training stopped before the step "
-                f"was taken; the batch was {_names(rows)}. Try a smaller {self._setting('learning_rate')} (it was {rate:g}), "
+                f"was taken; the batch was {_names(rows)}. Try a smaller {self.trainer.setting('learning_rate')} (it was {rate:g}), "
                 "or look at these rows and at the methods' penalties"
             )
         self.optimizer.step()
@@ -212,11 +230,11 @@ class Trainer:
 
     def _check_weights(self, step: int) -> None:
         """Raise a ValueError where a parameter holds NaN or an infinity."""
-        for name, parameter in self._moving.items():
+        for name, parameter in self.moving.items():
             if not self.placement.finite(parameter):
                 raise ValueError(
                     f"{self.stage}: after step {step} the weights of {name} are not finite, so nothing was written of them; "
-                    f"try a smaller {self._setting('learning_rate')} (it is {self.settings.learning_rate:g})"
+                    f"try a smaller {self.trainer.setting('learning_rate')} (it is {self.settings.learning_rate:g})"
                 )
 
     def _with_labels(self, step: int, rows: Sequence[Row]) -> list[Row]:
@@ -228,88 +246,23 @@ class Trainer:
             enough = f", and there are {processes} processes" if taught else ""
             raise ValueError(
                 f"step {step + 1}: {few} a token to learn from ({_names(rows)}){enough}; if truncation cut them, raise "
-                f"{self._setting('max_length')}"
+                f"{self.trainer.setting('max_length')}"
             )
         return taught
 
-    def _setting(self, name: str) -> str:
-        """Return a setting as `--set` calls it: the stages of several targets share theirs."""
-        return f"{self.stage.partition('-')[0]}.{name}"
-
-    def _forwards(self, rows: Sequence[Row], divisors: Divisors) -> Tensor:
-        """Compute the gradients of a step, in as many forwards as the memory asks for; return this process's share of the loss."""
-        world = self.accelerator.num_processes
-        mine = share(rows, self.accelerator.process_index, world)
-        while True:
-            parts = split(mine, self.budget)
-            try:
-                return self._accumulate(parts, divisors, world)
-            except (RuntimeError, MemoryError) as error:
-                if not (memory.out_of_memory(error) and self.placement.retries):
-                    raise
-            # Outside the except block: the error's traceback held the tensors of the forward that failed.
-            self.budget = memory.halved(parts, self.stage.partition("-")[0], world)
-            # The forwards that went well left gradients, which the next try adds once more.
-            self.optimizer.zero_grad(set_to_none=True)
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
-            self._log.note(f"out of memory; goes on with forwards of up to {self.budget} tokens")
-
-    def _accumulate(self, parts: Sequence[Sequence[Row]], divisors: Divisors, world: int) -> Tensor:
-        """Add up the gradients of these forwards; return this process's share of the loss."""
-        loss = torch.zeros((), device=self.device)
-        forwards = self.placement.parts(parts)
-        for i, (part, factor) in enumerate(forwards):
-            # Gradients are exchanged once a step, in its last backward pass; the passes before only add them up in each process.
-            with self.placement.adding(self.wrapped, last=i + 1 == len(forwards)):
-                part_loss = self._loss(self.wrapped, part, divisors) * factor
-                # Gradients are averaged over processes, and the divisors are already those of them all.
-                self.accelerator.backward(part_loss * world)
-            loss += part_loss.detach()
-        return loss
-
-    def _loss(self, model: nn.Module, rows: Sequence[Row], divisors: Divisors) -> Tensor:
-        """Return these rows' share of a step's loss, penalties included, by the model as it is or as Accelerate wraps it."""
-        losses: list[Tensor] = []
-        # Also for the loss: it may have the LM head still to run.
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._low):
-            output = model(rows)
-            for owner in dict.fromkeys(row.added_by for row in rows):
-                mine = [row for row in rows if row.added_by == owner]
-                seen = output.of_rows([row.added_by == owner for row in rows])
-                if owner is None:
-                    losses.append(self._task_loss(mine, seen, divisors))
-                else:
-                    losses.append(self.methods[owner].own_loss(self.model, mine, seen))
-        return sum(losses[1:], losses[0])
-
-    def _task_loss(self, rows: Sequence[Row], output: LabelLogits, divisors: Divisors) -> Tensor:
-        """Return the loss of rows that no method has for itself, and the penalties on them."""
-        if (owner := loss_owner(self.methods)) is None:
-            smoothed = partial(token_loss, smoothing=self.settings.label_smoothing)
-            loss = weighed(output, rows, self.methods).total(smoothed)
-        else:
-            loss = owner.objective(output, rows)
-        loss = loss / divisors.units
-        for method in self.methods:
-            extra = method.penalty(self.model, rows, output)
-            if extra is not None:
-                # By this forward's share of the step's tokens: however often a step is split, a penalty counts once.
-                loss = loss + extra * (float(output.weights.sum()) / divisors.tokens)
-        return loss
-
-    def _check_best(self, step: int, progress: Progress, log: Log) -> None:
+    def _check_best(self, step: int, progress: Progress) -> None:
         """Look at the weights after `step`, and keep them where they are the best so far; nothing without a validation score."""
-        if self.validate is None:
+        trainer = self.trainer
+        if trainer.validate is None:
             return
         with self.placement.looking():
-            seen = look(self.model, self.validate, self.retention, self.accelerator)
+            seen = look(self.model, trainer.validate, trainer.retention, self.accelerator)
         if not math.isfinite(seen.value):
             raise ValueError(
                 f"{self.stage}: the validation score after step {step} is {seen.value}, so no weights can be chosen by it; look at the "
-                f"validation examples, or try a smaller {self._setting('learning_rate')} (it is {self.settings.learning_rate:g})"
+                f"validation examples, or try a smaller {self.trainer.setting('learning_rate')} (it is {self.settings.learning_rate:g})"
             )
-        log.validation(step, seen.value, seen.retention)
+        self.log.validation(step, seen.value, seen.retention)
         if progress.best_yet(step, seen, self.settings.keep_floor):
             self._write(checkpoint.best_path(self.folder, step))
 
@@ -326,31 +279,29 @@ class Trainer:
         tensors, moments = self.placement.whole(), self.placement.optimizer_state(self.optimizer)
         if self.accelerator.is_main_process:
             methods = [method.state_dict() for method in self.methods]
-            before = [path for path in self._checkpoints if path.name != f"checkpoint-{step}"]
+            before = [path for path in self.checkpoints if path.name != f"checkpoint-{step}"]
             kept = before[max(0, len(before) + 1 - self.settings.keep_checkpoints) :]
             checkpoint.write(self.folder, step, tensors, moments, methods, states, vars(progress), kept)
-            self._checkpoints = [*kept, self.folder / f"checkpoint-{step}"]
+            self.checkpoints = [*kept, self.folder / f"checkpoint-{step}"]
         # Only the main process writes, and at the end of training all read the best weights.
         self.accelerator.wait_for_everyone()
 
     def _resume(self) -> Progress:
         """Go on from the newest checkpoint that is whole, or begin; return the progress."""
-        shapes = {name: parameter.shape for name, parameter in self._moving.items()}
-        # Those that are whole, oldest first: a damaged one is not counted among those that are kept.
-        self._checkpoints: list[Path] = []
+        shapes = {name: parameter.shape for name, parameter in self.moving.items()}
         for path in checkpoint.checkpoints(self.folder):
             try:
                 saved = checkpoint.read(path, shapes)
             except checkpoint.Damaged as error:
-                self._log.note(f"{error}; goes on from the one before it, or begins again")
+                self.log.note(f"{error}; goes on from the one before it, or begins again")
                 continue
             states, world = saved.state["random"], self.accelerator.num_processes
             if len(states) != world:
-                self._log.note(
+                self.log.note(
                     f"{path.name} was written by {len(states)} processes and is continued by {world}: every step has the same rows, but "
                     "dropout draws other numbers, and sums are rounded otherwise"
                 )
-            self._checkpoints = [path]
+            self.checkpoints = [path]  # A damaged one is not counted among those that are kept.
             self.placement.load(saved.tensors)
             self.placement.load_optimizer(self.optimizer, saved.state["optimizer"])
             for method, state in zip(self.methods, saved.state["methods"], strict=True):

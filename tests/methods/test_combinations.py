@@ -17,7 +17,7 @@ from holdfast.methods.skill_training import SkillTraining
 from holdfast.plugins import METHODS, members
 from holdfast.row import Row
 from holdfast.tasks.task import Example, Template
-from holdfast.training.loop import Trainer
+from holdfast.training.loop import Trainer, Training
 from tests.test_docs import generator
 from tests.training import tiny
 
@@ -74,9 +74,8 @@ def train(folder: Path, methods: Sequence[Method], before: dict[str, Path]) -> T
 
         run.stream = replace(run.stream, row=pair)  # pyright: ignore[reportArgumentType]
     # Without the checkpoints that a whole run writes: hundreds of pairs train here.
-    run._set_up()
-    run.budget = 4096
-    assert all(math.isfinite(run._step(step)["loss"]) for step in range(2))
+    training = Training(run)
+    assert all(math.isfinite(training.step(step)["loss"]) for step in range(2))
     return run
 
 

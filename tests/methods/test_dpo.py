@@ -17,6 +17,7 @@ from holdfast.row import Row
 from holdfast.tasks.readers import read_folder
 from holdfast.tasks.task import Example
 from holdfast.training.batches import share, split
+from holdfast.training.loop import Training
 from tests.training import tiny
 
 
@@ -63,8 +64,8 @@ def test_the_first_loss_is_the_logarithm_of_two_and_then_falls(tmp_path: Path) -
 def test_gradients_equal_plain_computation_however_the_step_is_split(tmp_path: Path) -> None:
     for number, budget in enumerate((4096, 20)):
         trainer = run(tmp_path / str(number), batch_size=8, token_budget=budget, steps=1)
-        trainer._set_up()
-        trainer.budget = budget
+        training = Training(trainer)
+        training.forwards.budget = budget
         with torch.no_grad():  # away from the start, where the gradient would not show the reference
             for parameter in trainer.model.model.parameters():
                 parameter += 0.01 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1))
@@ -72,7 +73,7 @@ def test_gradients_equal_plain_computation_however_the_step_is_split(tmp_path: P
         method = next(m for m in trainer.methods if isinstance(m, Dpo))
         from holdfast.training.loss import Divisors
 
-        trainer._forwards(rows, Divisors.of(rows, trainer.methods))
+        training.forwards.run(rows, Divisors.of(rows, trainer.methods))
         found = {name: p.grad.clone() for name, p in trainer.model.model.named_parameters() if p.grad is not None}
         trainer.model.zero_grad()
         losses = []

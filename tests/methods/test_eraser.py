@@ -18,7 +18,7 @@ from holdfast.recipes.describe import check_names
 from holdfast.recipes.pipeline import Techniques, compose
 from holdfast.recipes.plan import RecipePlan
 from holdfast.tasks.task_set import TaskRef
-from holdfast.training.loop import Trainer
+from holdfast.training.loop import Trainer, Training
 from tests.recipes.worlds import QUICK, write_world
 from tests.training import tiny
 
@@ -64,8 +64,7 @@ def test_a_prompt_alone_moves_and_brings_the_predictions_nearer_to_the_base(tune
 
 def test_the_loss_is_the_divergence_from_the_base_and_the_texts_are_the_bases(tuned: Path, tmp_path: Path) -> None:
     trainer = eraser(tmp_path / "one", tuned)
-    trainer._set_up()
-    method, context = trainer.methods[0], trainer._contexts[0]
+    method, context = trainer.methods[0], Training(trainer).contexts[0]
     rows = method.batch([type(row)(row.tokens, row.weights, 0) for row in tiny.rows(4)], context)
     assert {row.prompt for row in rows} == {0}
     assert all(row.weights == (0.0, *[1.0] * (len(row.tokens) - 1)) for row in rows)
@@ -80,8 +79,7 @@ def test_the_loss_is_the_divergence_from_the_base_and_the_texts_are_the_bases(tu
     run = tiny.trainer(tmp_path / "two", Full(), learning_rate=1e-1, steps=3)
     run.train()
     loading.save(run.pretrained, tmp_path / "two" / "model")
-    other._set_up()
-    other.methods[0].batch(tiny.rows(4), other._contexts[0])
+    other.methods[0].batch(tiny.rows(4), Training(other).contexts[0])
     assert other.methods[0].state_dict()["texts"] == texts
 
 

@@ -14,7 +14,7 @@ from holdfast.methods.full import Full
 from holdfast.methods.lora import Lora
 from holdfast.prefix.model import PrefixModel
 from holdfast.row import Row
-from holdfast.training.loop import Trainer
+from holdfast.training.loop import Trainer, Training
 from tests.training import tiny
 
 
@@ -71,8 +71,7 @@ def test_the_penalty_is_the_papers_formula(tmp_path: Path) -> None:
     method = short(importance=3.0)
     run = tiny.trainer(tmp_path, Full(), method)
     start = tiny.weights(run)
-    run._set_up()
-    rows = method.batch(tiny.rows(), run._contexts[1])
+    rows = method.batch(tiny.rows(), Training(run).contexts[1])
     assert rows == tiny.rows()
     held = method.state_dict()["fisher"]
     with torch.no_grad():
@@ -130,8 +129,7 @@ def test_of_a_lora_it_holds_the_adapter_alone(tmp_path: Path) -> None:
     """At the start the second factor is 0, so the first has no gradient and no importance."""
     method = short()
     run = tiny.trainer(tmp_path, Lora(rank=2), method)
-    run._set_up()
-    method.batch(tiny.rows(), run._contexts[1])
+    method.batch(tiny.rows(), Training(run).contexts[1])
     held = method.state_dict()["fisher"]
     assert all("lora_" in name for name in held)
     assert all(bool(square.any()) == ("lora_B" in name) for name, square in held.items())

@@ -26,7 +26,7 @@ from holdfast.prefix.packing import pack
 from holdfast.row import Row
 from holdfast.tasks.task import Example, Template
 from holdfast.training.batches import split
-from holdfast.training.loop import Trainer
+from holdfast.training.loop import Trainer, Training
 from holdfast.training.loss import Divisors
 from tests.recipes.worlds import write_world
 from tests.training import tiny
@@ -52,14 +52,12 @@ def run(folder: Path, *methods: Method, model: Any = None, **settings: Any) -> T
     return trainer
 
 
-def drawn(trainer: Trainer, method: Grpo) -> list[Row]:
+def drawn(training: Training, method: Grpo) -> list[Row]:
     """The rows of the first step, by a model that has left its start."""
-    trainer._set_up()
-    trainer.budget = 4096
     with torch.no_grad():
-        for parameter in trainer.model.model.parameters():
+        for parameter in training.model.model.parameters():
             parameter += 0.02 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1))
-    return method.batch(trainer.stream.batch(0), trainer._contexts[1])
+    return method.batch(training.trainer.stream.batch(0), training.contexts[1])
 
 
 def log_p(model: Any, row: Row) -> Tensor:
@@ -79,9 +77,9 @@ def test_loss_and_gradient_of_a_step_are_those_of_trls_code(loss_type: Any, tmp_
     method = Grpo(
         samples=4, max_new_tokens=6, beta=0.1, loss_type=loss_type, reward=rewarded(tmp_path, "return len(answer) % 3")
     )
-    trainer = run(tmp_path / "run", Full(), method, steps=1)
+    trainer = Training(run(tmp_path / "run", Full(), method, steps=1))
     rows = drawn(trainer, method)
-    loss = trainer._forwards(rows, Divisors.of(rows, trainer.methods))
+    loss = trainer.forwards.run(rows, Divisors.of(rows, trainer.methods))
     ours = {name: p.grad.clone() for name, p in trainer.model.model.named_parameters() if p.grad is not None}
     trainer.model.zero_grad()
 
@@ -179,10 +177,9 @@ def test_a_rewarded_word_is_written_more_often(tmp_path: Path) -> None:
 
 def test_equal_rewards_teach_nothing_but_to_stay(tmp_path: Path) -> None:
     method = Grpo(samples=4, max_new_tokens=4, reward=rewarded(tmp_path, "return 1.0"))
-    trainer = run(tmp_path / "run", Full(), method, steps=1)
-    rows = trainer._set_up() and method.batch(trainer.stream.batch(0), trainer._contexts[1])
-    trainer.budget = 4096
-    trainer._forwards(rows, Divisors.of(rows, trainer.methods))
+    trainer = Training(run(tmp_path / "run", Full(), method, steps=1))
+    rows = method.batch(trainer.trainer.stream.batch(0), trainer.contexts[1])
+    trainer.forwards.run(rows, Divisors.of(rows, trainer.methods))
     # At the start the KL has no slope: rounding of float32 alone, where an advantage that is not 0 gives 0.01 and more.
     assert max(float(p.grad.abs().max()) for p in trainer.model.model.parameters() if p.grad is not None) < 1e-5
     assert method.figures()["reward_without_spread"] == 1.0

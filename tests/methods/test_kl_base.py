@@ -19,7 +19,7 @@ from holdfast.methods.replay import Replay
 from holdfast.prefix import head
 from holdfast.row import Row
 from holdfast.training import memory
-from holdfast.training.loop import Trainer
+from holdfast.training.loop import Trainer, Training
 from tests.training import tiny
 
 LABELS = torch.zeros(4, dtype=torch.long)  # A divergence is over the whole vocabulary, whichever word stands there.
@@ -44,8 +44,7 @@ def test_its_gradient_is_right() -> None:
 
 def test_before_the_first_step_the_penalty_is_zero_and_has_no_gradient(tmp_path: Path) -> None:
     method = KlBase(strength=1.0)
-    run = tiny.trainer(tmp_path, Full(), method)
-    run._set_up()
+    run = Training(tiny.trainer(tmp_path, Full(), method))
     rows = tiny.rows(3)
     value = method.penalty(run.model, rows, run.model(rows))
     assert value is not None
@@ -108,7 +107,7 @@ def test_a_resumed_run_is_held_to_the_first_base(tmp_path: Path) -> None:
     assert all(torch.equal(weight, expected[name]) for name, weight in tiny.weights(resumed).items())
 
 
-def by_the_formula(method: KlBase, run: Trainer, rows: list[Row]) -> torch.Tensor:
+def by_the_formula(method: KlBase, run: Training, rows: list[Row]) -> torch.Tensor:
     """The penalty from all logits at once, as it is written in the paper."""
     base = tiny.trainer(run.folder / "base").model
     with torch.no_grad():
@@ -125,8 +124,7 @@ def test_in_parts_it_is_the_formula_over_all_logits(
 ) -> None:
     """Value and gradients. Other order of summation: 1e-6 of them; a part left out: more than 5 %."""
     method = KlBase(strength=1.0)
-    run = tiny.trainer(tmp_path, Full(), method)
-    run._set_up()
+    run = Training(tiny.trainer(tmp_path, Full(), method))
     rows = [Row(row.tokens, tuple(2 * w if i % 2 else w for w in row.weights)) for i, row in enumerate(tiny.rows(8))]
     with torch.no_grad():
         for parameter in run.model.parameters():
@@ -147,8 +145,7 @@ def test_in_parts_it_is_the_formula_over_all_logits(
 def test_the_logits_of_all_labels_never_exist_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In parts of three labels, of which there are 16: no tensor has more words than a part. Before, two had them all."""
     method = KlBase(strength=1.0)
-    run = tiny.trainer(tmp_path, Full(), method)
-    run._set_up()
+    run = Training(tiny.trainer(tmp_path, Full(), method))
     rows = tiny.rows(8)
     method.penalty(run.model, rows, run.model(rows))  # The probes of a first call read whole rows.
     monkeypatch.setattr(head, "LOGITS", 6 * tiny.VOCABULARY)
@@ -179,9 +176,8 @@ def test_the_budget_counts_the_penalty(tmp_path: Path) -> None:
     """What a token keeps for the backward pass. Before, only the plain loss was measured."""
     sample, kept = tiny.rows(8), []
     for method in (Method(), KlBase(strength=1.0)):
-        run = tiny.trainer(tmp_path, Full(), method)
-        run._set_up()
-        kept.append(run._kept_per_token(sample))
+        run = Training(tiny.trainer(tmp_path, Full(), method))
+        kept.append(run.kept_per_token(sample))
     share = sum(len(row.labels) for row in sample) / sum(len(row.tokens) for row in sample)
     # For each label, two log-softmaxes of 40 words in float32.
     assert kept[1] - kept[0] >= 2 * 4 * tiny.VOCABULARY * share
@@ -195,8 +191,7 @@ def test_the_budget_counts_replayed_texts_and_leaves_their_draw_alone(
         "\n".join(" ".join(f"w{(i + j) % 30 + 3}" for i in range(60)) for j in range(9))
     )
     replay = Replay(texts=str(tmp_path / "texts.txt"), rate=0.5)
-    run = tiny.trainer(tmp_path, Full(), replay)
-    run._set_up()
+    run = Training(tiny.trainer(tmp_path, Full(), replay))
     seen: list[str] = []
 
     def dear(model: Any, loss: Any, rows: list[Row]) -> float:
@@ -204,5 +199,5 @@ def test_the_budget_counts_replayed_texts_and_leaves_their_draw_alone(
         return 7.0 if "texts.txt" in rows[0].name else 5.0
 
     monkeypatch.setattr(memory, "kept_per_token", dear)
-    assert run._kept_per_token(tiny.rows(8)) == 7.0
+    assert run.kept_per_token(tiny.rows(8)) == 7.0
     assert len(seen) == 2

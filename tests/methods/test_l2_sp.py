@@ -8,6 +8,7 @@ import torch
 from holdfast.methods.full import Full
 from holdfast.methods.l2_sp import L2Sp, distance
 from holdfast.methods.lora import Lora
+from holdfast.training.loop import Training
 from tests.training import tiny
 
 
@@ -27,8 +28,7 @@ def test_its_gradient_is_right() -> None:
 
 def test_the_penalty_is_half_the_strength_times_the_distance_of_what_moves(tmp_path: Path) -> None:
     method = L2Sp(strength=0.5)
-    run = tiny.trainer(tmp_path, Full(), method)
-    run._set_up()
+    run = Training(tiny.trainer(tmp_path, Full(), method))
     moved = run.model.model.model.norm.weight
     frozen = run.model.model.model.embed_tokens.weight
     frozen.requires_grad_(False)
@@ -82,8 +82,7 @@ def test_a_resumed_run_pulls_to_the_first_start(tmp_path: Path) -> None:
 def test_beside_lora_only_the_adapter_is_held(tmp_path: Path) -> None:
     """The penalty is of the adapter's matrices alone: frozen weights count for nothing, wherever they lie."""
     method = L2Sp(strength=0.5)
-    run = tiny.trainer(tmp_path, Lora(rank=2), method)
-    run._set_up()
+    run = Training(tiny.trainer(tmp_path, Lora(rank=2), method))
     adapter = {name: p for name, p in run.model.model.named_parameters() if "lora_" in name}
     frozen = [p for name, p in run.model.model.named_parameters() if "lora_" not in name]
     assert [name for name, p in run.model.model.named_parameters() if p.requires_grad] == list(adapter)
@@ -109,7 +108,7 @@ def test_beside_lora_a_strong_pull_leaves_the_adapter_nearer_its_start(tmp_path:
     moved = []
     for strength in (0.0, 10.0):
         run = tiny.trainer(tmp_path / f"{strength}", Lora(rank=2), L2Sp(strength=strength), steps=12, save_every=12)
-        run._set_up()
+        Training(run)
         start = {name: p.detach().clone() for name, p in run.model.model.named_parameters() if "lora_" in name}
         again = tiny.trainer(tmp_path / f"{strength}", Lora(rank=2), L2Sp(strength=strength), steps=12, save_every=12)
         again.train()

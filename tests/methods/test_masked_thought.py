@@ -12,6 +12,7 @@ from holdfast.methods.full import Full
 from holdfast.methods.lora import Lora
 from holdfast.methods.masked_thought import MaskedThought
 from holdfast.prefix.packing import label_tensors
+from holdfast.training.loop import Training
 from tests.training import tiny
 
 
@@ -90,16 +91,17 @@ def test_a_resumed_run_ends_with_the_same_weights(chooser: Method, tmp_path: Pat
         if until < trainer.settings.steps:
             # Stopped as Ctrl-C stops it: a shorter stage would have another schedule.
             trainer.settings = replace(trainer.settings, save_every=until)
-            step = trainer._step
+            training = Training(trainer)
+            step = training.step
 
             def stop(number: int) -> dict[str, object]:
                 if number == until:
                     raise KeyboardInterrupt
                 return step(number)
 
-            trainer._step = stop  # pyright: ignore[reportAttributeAccessIssue]
+            training.step = stop  # pyright: ignore[reportAttributeAccessIssue]
             with pytest.raises(KeyboardInterrupt):
-                trainer.train()
+                training.run()
         else:
             trainer.train()
         return tiny.weights(trainer)

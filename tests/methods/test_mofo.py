@@ -11,6 +11,7 @@ from holdfast.methods.base import Method
 from holdfast.methods.full import Full
 from holdfast.methods.lora import Lora
 from holdfast.methods.mofo import Mofo, largest
+from holdfast.training.loop import Training
 from tests.training import tiny
 
 
@@ -59,8 +60,8 @@ def test_no_more_than_the_share_moves_in_a_step_in_spite_of_weight_decay(share: 
 
 def test_its_momentum_is_that_of_the_optimizer(tmp_path: Path) -> None:
     mofo = Mofo()
-    run = tiny.trainer(tmp_path, Full(), mofo, clip=0.05)  # small, so that every step is clipped
-    run.train()
+    run = Training(tiny.trainer(tmp_path, Full(), mofo, clip=0.05))  # small, so that every step is clipped
+    run.run()
     for name, parameter in run.model.named_parameters():
         if parameter.ndim > 1:
             # Rounding of float32; without the clipping of each step it is several times as large.

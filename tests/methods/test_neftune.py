@@ -19,6 +19,7 @@ from holdfast.methods.lora import Lora
 from holdfast.methods.neftune import Neftune
 from holdfast.prefix.model import PrefixModel
 from holdfast.row import Row
+from holdfast.training.loop import Training
 from tests.training import tiny
 
 WIDTH = 32
@@ -116,11 +117,9 @@ def test_a_forward_that_fails_leaves_no_noise_behind() -> None:
 
 
 def test_a_soft_prompt_gets_none(tmp_path: Path) -> None:
-    run = tiny.trainer(tmp_path, Joint(length=4), Neftune(alpha=50.0), steps=1)
-    run._set_up()
-    run.budget = 4096
+    run = Training(tiny.trainer(tmp_path, Joint(length=4), Neftune(alpha=50.0), steps=1))
     with reading(run.model) as seen:
-        run._step(0)
+        run.step(0)
     vectors = run.model.prompts[0]().detach()
     read, words = seen[-1]
     # The prompt has moved by one step of 1e-2 since it was read; the noise would be up to 50 / sqrt(12 * 32) = 2.6.

@@ -15,7 +15,7 @@ from holdfast.methods.full import Full
 from holdfast.methods.ipo import Ipo
 from holdfast.methods.simpo import Simpo
 from holdfast.tasks.task import Example
-from holdfast.training.loop import Trainer
+from holdfast.training.loop import Trainer, Training
 from holdfast.training.loss import Divisors
 from tests.methods.test_dpo import log_likelihood, pairs
 from tests.training import tiny
@@ -51,14 +51,12 @@ def test_the_loss_of_a_pair_is_trls(method: Ipo | Simpo) -> None:
 
 @pytest.mark.parametrize("method", ALL, ids=lambda method: type(method).__name__)
 def test_gradients_equal_plain_computation(method: PreferenceMethod, tmp_path: Path) -> None:
-    trainer = run(tmp_path, method, batch_size=8, steps=1)
-    trainer._set_up()
-    trainer.budget = 4096
+    trainer = Training(run(tmp_path, method, batch_size=8, steps=1))
     with torch.no_grad():  # away from the start, where the gradient would not show the reference
         for parameter in trainer.model.model.parameters():
             parameter += 0.01 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1))
-    rows = method.batch(trainer.stream.batch(0), trainer._contexts[1])
-    trainer._forwards(rows, Divisors.of(rows, trainer.methods))
+    rows = method.batch(trainer.trainer.stream.batch(0), trainer.contexts[1])
+    trainer.forwards.run(rows, Divisors.of(rows, trainer.methods))
     ours = {name: p.grad.clone() for name, p in trainer.model.model.named_parameters() if p.grad is not None}
     trainer.model.zero_grad()
     start, losses = tiny.pretrained().model, []

@@ -22,7 +22,7 @@ from holdfast.methods.replay import Replay
 from holdfast.methods.sdft import Sdft
 from holdfast.methods.token_weights import TokenWeights
 from holdfast.row import Row
-from holdfast.training.loop import Trainer
+from holdfast.training.loop import Trainer, Training
 from tests.recipes.worlds import write_world
 from tests.training import tiny
 
@@ -61,9 +61,8 @@ def log_p(model: torch.nn.Module, row: Row) -> torch.Tensor:
 def test_the_answers_are_the_models_own_and_the_teacher_reads_them_behind_the_example(tmp_path: Path) -> None:
     method = Sdft(max_new_tokens=5, temperature=0)
     trainer = run(tmp_path, Full(), method)
-    trainer._set_up()
     drawn = trainer.stream.batch(0)
-    rows = method.batch(drawn, trainer._contexts[1])
+    rows = method.batch(drawn, Training(trainer).contexts[1])
     assert len(rows) == 4
     model = Model(trainer.pretrained)
     for row, (plain, shown) in zip(rows, zip(drawn[::2], drawn[1::2], strict=True), strict=True):
@@ -81,10 +80,10 @@ def test_the_loss_is_the_forward_divergence_by_transformers_alone_and_by_trl(tmp
     method = Sdft(max_new_tokens=5)
     trainer = run(tmp_path, Full(), method, steps=1, batch_size=8)
     with torch.no_grad():  # Another model than the teacher, which is copied before.
-        trainer._set_up()
+        contexts = Training(trainer).contexts
         for weight in trainer.model.parameters():
             weight.mul_(1.2)
-    rows = method.batch(trainer.stream.batch(0), trainer._contexts[1])
+    rows = method.batch(trainer.stream.batch(0), contexts[1])
     found = method.objective(trainer.model(rows), rows) / method.units(rows)
     teacher, student = tiny.pretrained().model, trainer.model.model
     values, theirs = [], []

@@ -13,6 +13,7 @@ from holdfast.methods.full import Full
 from holdfast.methods.half_fine_tuning import HalfFineTuning
 from holdfast.methods.value_only import ValueOnly
 from holdfast.prefix.model import PrefixModel
+from holdfast.training.loop import Training
 from tests.training import tiny
 
 DECAY: dict[str, Any] = {"weight_decay": 0.5}
@@ -20,9 +21,9 @@ DECAY: dict[str, Any] = {"weight_decay": 0.5}
 
 def moved(folder: Path, method: Full, **options: bool) -> set[str]:
     """The names of the tensors that six steps with weight decay changed; optimizer states are checked to be theirs."""
-    run = tiny.trainer(folder, method, model=tiny.pretrained(**options), **DECAY)
+    run = Training(tiny.trainer(folder, method, model=tiny.pretrained(**options), **DECAY))
     start = tiny.weights(run)
-    run.train()
+    run.run()
     end = tiny.weights(run)
     changed = {name for name, weight in start.items() if not torch.equal(weight, end[name])}
     names = {id(parameter): name for name, parameter in run.model.named_parameters()}

@@ -19,7 +19,7 @@ from holdfast.methods.self_replay import SelfReplay
 from holdfast.prefix.model import PrefixModel
 from holdfast.row import Row, total_weight
 from holdfast.training.batches import Stream, through_methods
-from holdfast.training.loop import Trainer
+from holdfast.training.loop import Training
 from holdfast.training.loss import Divisors
 from tests.encoder_decoder import pretrained
 from tests.training import tiny
@@ -35,16 +35,14 @@ def method(coefficient: float = 3.0, **fields: float) -> SelfReplay:
     return SelfReplay(**{"coefficient": coefficient, "self_texts": 12, "self_length": 10, "self_batch": 3} | fields)  # pyright: ignore[reportArgumentType]
 
 
-def set_up(folder: Path, *methods: Method) -> Trainer:
-    run = tiny.trainer(folder, *methods)
-    run._set_up()
-    return run
+def set_up(folder: Path, *methods: Method) -> Training:
+    return Training(tiny.trainer(folder, *methods))
 
 
-def batch(run: Trainer, *numbers: int) -> list[Row]:
+def batch(run: Training, *numbers: int) -> list[Row]:
     """The task's rows with those that methods add: all, or the ones with these numbers."""
     chosen = numbers or range(len(run.methods))
-    return through_methods(tiny.rows(4), [run.methods[i] for i in chosen], [run._contexts[i] for i in chosen])
+    return through_methods(tiny.rows(4), [run.methods[i] for i in chosen], [run.contexts[i] for i in chosen])
 
 
 def test_texts_come_from_the_starting_model_by_the_seed_alone(tmp_path: Path) -> None:
@@ -58,7 +56,7 @@ def test_texts_come_from_the_starting_model_by_the_seed_alone(tmp_path: Path) ->
         texts.append(run.methods[1].state_dict()["texts"])
     assert texts[0] == texts[1] != texts[2]
     assert len(set(texts[0])) > 30
-    model = same._contexts[1].language_model()
+    model = same.contexts[1].language_model()
     nats = -sum(model.rolling(texts[0])) / sum(model.count_tokens(texts[0]))
     assert nats < 3.5
 
@@ -75,8 +73,8 @@ def test_parts_of_a_sampling_change_no_text(tmp_path: Path, monkeypatch: pytest.
 def test_a_chat_model_writes_questions_and_answers_too(tmp_path: Path) -> None:
     run = tiny.trainer(tmp_path, Full(), method())
     run.pretrained.tokenizer.chat_template = CHAT
-    run._set_up()
-    batch(run)
+    training = Training(run)
+    batch(training)
     texts = run.methods[1].state_dict()["texts"]
     assert sum(text.startswith("w3 w4 ") for text in texts) >= 6
     # The question's turn is closed, and an answer's begun behind it.
@@ -94,21 +92,21 @@ def test_added_rows_enter_no_loss_but_its_own(tmp_path: Path) -> None:
     # Before the first step model and base are equal: what is left is the plain loss. A token loss of the texts would be 3 more.
     divisors = Divisors.of(rows, run.methods)
     with torch.no_grad():
-        plain, both = (float(run._loss(run.model.eval(), part, divisors)) for part in (rows[:4], rows))
+        plain, both = (float(run.loss(run.model.eval(), part, divisors)) for part in (rows[:4], rows))
     assert both == pytest.approx(plain, rel=1e-5)
 
 
-def moved(run: Trainer) -> None:
+def moved(run: Training) -> None:
     with torch.no_grad():
         for parameter in run.model.parameters():
             parameter.mul_(1.3)
 
 
-def gradients(run: Trainer, parts: list[list[Row]], rows: list[Row]) -> tuple[float, list[Tensor]]:
+def gradients(run: Training, parts: list[list[Row]], rows: list[Row]) -> tuple[float, list[Tensor]]:
     run.model.zero_grad(set_to_none=True)
     divisors, total = Divisors.of(rows, run.methods), 0.0
     for part in parts:
-        loss = run._loss(run.model, part, divisors)
+        loss = run.loss(run.model, part, divisors)
         loss.backward()
         total += float(loss.detach())
     return total, [p.grad.clone() for p in run.model.parameters() if p.grad is not None]
@@ -142,7 +140,7 @@ def test_replay_beside_it_has_its_share_of_the_tasks_loss(tmp_path: Path) -> Non
     (tmp_path / "texts.txt").write_text("w3 w4 w5 w6\n")
     run = set_up(tmp_path, Full(), method(), Replay(texts=str(tmp_path / "texts.txt"), rate=0.5))
     rows = batch(run, 2)
-    both = through_methods(tiny.rows(4), run.methods, run._contexts)
+    both = through_methods(tiny.rows(4), run.methods, run.contexts)
     assert [row for row in both if row.added_by is None] == rows[:4] + both[7:]
     assert total_weight(both[7:]) == pytest.approx(total_weight(rows[:4]))
 
@@ -203,7 +201,7 @@ def test_a_resumed_run_has_the_same_texts_and_ends_with_the_same_weights(
 
 def test_the_texts_that_the_budget_was_measured_with_are_kept(tmp_path: Path) -> None:
     run = set_up(tmp_path, Full(), method())
-    run._kept_per_token(tiny.rows(8))
+    run.kept_per_token(tiny.rows(8))
     assert len(run.methods[1].state_dict()["texts"]) == 12
 
 

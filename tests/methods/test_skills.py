@@ -22,7 +22,7 @@ from holdfast.recipes.plan import RecipePlan
 from holdfast.row import Row
 from holdfast.tasks.task_set import TaskRef
 from holdfast.training.batches import Stream
-from holdfast.training.loop import Trainer
+from holdfast.training.loop import Training
 from tests.recipes.worlds import write_world
 from tests.training import tiny
 
@@ -33,11 +33,12 @@ def of_tasks(tasks: int = 2, count: int = 8) -> list[Row]:
     return [replace(row, task_number=i % tasks) for i, row in enumerate(tiny.rows(count))]
 
 
-def trained(folder: Path, method: Method, rows: Sequence[Row], steps: int = 4, before: Path | None = None) -> Trainer:
-    run = tiny.trainer(folder, method, steps=steps, learning_rate=3e-2)
-    run.stream = Stream(lambda index, epoch: rows[index], len(rows), 4, 0)
-    run.inputs = [{"skills_of": before}] if before else []
-    run.train()
+def trained(folder: Path, method: Method, rows: Sequence[Row], steps: int = 4, before: Path | None = None) -> Training:
+    trainer = tiny.trainer(folder, method, steps=steps, learning_rate=3e-2)
+    trainer.stream = Stream(lambda index, epoch: rows[index], len(rows), 4, 0)
+    trainer.inputs = [{"skills_of": before}] if before else []
+    run = Training(trainer)
+    run.run()
     return run
 
 
@@ -46,7 +47,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The skills of a first phase on two tasks."""
     folder = tmp_path_factory.mktemp("sources")
     run = trained(folder, SkillTraining(skills=3, splits=2, rank=2), of_tasks(), steps=8)
-    run.methods[0].export(run.model, run.pretrained, folder)
+    run.methods[0].export(run.model, run.trainer.pretrained, folder)
     return folder
 
 
@@ -55,7 +56,7 @@ def logits(model: PrefixModel, rows: Sequence[Row]) -> torch.Tensor:
         return model(rows).logits
 
 
-def layers(run: Trainer) -> list[Any]:
+def layers(run: Training) -> list[Any]:
     method: Any = run.methods[0]
     return list(method._layers.values())
 
@@ -127,7 +128,7 @@ def test_the_transfer_moves_what_it_says_and_leaves_a_plain_lora(adapt: Any, tmp
     assert moved == (set() if adapt == "routing" else {"A", "B"})
     assert layers(run)[0].poly_lora_A[ADAPTER].shape[1] == (1 if adapt == "average" else 3)
     measured = logits(run.model, tiny.rows())
-    method.export(run.model, run.pretrained, tmp_path)
+    method.export(run.model, run.trainer.pretrained, tmp_path)
     plain = loading.load(tmp_path / "model").model
     assert (logits(PrefixModel(plain), tiny.rows()) - measured).abs().max() < NOISE
     adapted: Any = peft.PeftModel.from_pretrained(tiny.pretrained().model, tmp_path / "adapter")

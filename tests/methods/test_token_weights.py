@@ -25,6 +25,7 @@ from holdfast.prefix import head
 from holdfast.row import Row
 from holdfast.tasks.rendered import Rendered
 from holdfast.tasks.tokenization import encode
+from holdfast.training.loop import Training
 from tests.tasks.test_tokenization import BYTE_LEVEL, SENTENCEPIECE
 from tests.training import tiny
 
@@ -206,12 +207,11 @@ def test_it_is_the_dft_loss_of_trl(tmp_path: Path) -> None:
     loss.backward()
     theirs = {name: weight.grad.clone() for name, weight in loaded.model.named_parameters() if weight.grad is not None}
 
-    run = tiny.trainer(tmp_path / "ours", Full(), TokenWeights(by="dft"), data=rows)
-    run._set_up()
+    run = Training(tiny.trainer(tmp_path / "ours", Full(), TokenWeights(by="dft"), data=rows))
     from holdfast.training.loss import Divisors
 
-    weighed = run.methods[1].batch(rows, run._contexts[1])
-    ours = run._loss(run.model, weighed, Divisors.of(weighed, run.methods))
+    weighed = run.methods[1].batch(rows, run.contexts[1])
+    ours = run.loss(run.model, weighed, Divisors.of(weighed, run.methods))
     ours.backward()
     assert float(ours.detach()) == pytest.approx(float(loss.detach()), rel=1e-5)
     for name, weight in run.model.model.named_parameters():
@@ -223,15 +223,15 @@ def test_replayed_rows_keep_their_weight_whatever_the_order(tmp_path: Path) -> N
     texts.write_text("w3 w4 w5 w6\n")
     seen: list[list[tuple[float, ...]]] = []
     for methods in ([Replay(texts=str(texts)), made("talr")], [made("talr"), Replay(texts=str(texts))]):
-        run = tiny.trainer(tmp_path / str(len(seen)), Full(), *methods, steps=1)
-        forwards = run._forwards
+        run = Training(tiny.trainer(tmp_path / str(len(seen)), Full(), *methods, steps=1))
+        forwards = run.forwards.run
 
         def watched(rows: list[Row], divisors: Any, inner: Any = forwards) -> torch.Tensor:
             seen.append([row.factors for row in rows])
             return inner(rows, divisors)
 
-        run._forwards = watched  # pyright: ignore[reportAttributeAccessIssue]
-        run.train()
+        run.forwards.run = watched  # pyright: ignore[reportAttributeAccessIssue]
+        run.run()
     assert seen[0] == seen[1]
     assert [bool(each) for each in seen[0]] == [True] * 4 + [False]
 

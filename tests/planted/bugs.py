@@ -114,7 +114,7 @@ TRAINING = (
         "methods/test_masked_thought.py methods/test_contract.py"),
     Bug("mofo's momentum is that of the gradient before clipping", "training/loop.py",
         "        for method in self.methods:\n            method.after_step(self.model)\n        self.optimizer.zero_grad(set_to_none=True)",
-        "        torch._foreach_mul_([p.grad for p in self._moving.values() if p.grad is not None], max(1.0, norm / self.settings.clip))\n"
+        "        torch._foreach_mul_([p.grad for p in self.moving.values() if p.grad is not None], max(1.0, norm / self.settings.clip))\n"
         "        for method in self.methods:\n            method.after_step(self.model)\n        self.optimizer.zero_grad(set_to_none=True)",
         "methods/test_mofo.py"),
     Bug("the Fisher information is per text", "methods/ewc.py",

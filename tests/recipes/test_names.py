@@ -20,7 +20,7 @@ from holdfast.stages.train import Train
 from holdfast.tasks.task import Example, Template
 from holdfast.tasks.task_set import TaskRef
 from holdfast.training.batches import Stream, through_methods
-from holdfast.training.loop import Trainer
+from holdfast.training.loop import Trainer, Training
 from tests.training import tiny
 
 GIVEN = ("model", (TaskRef("task"),))
@@ -83,7 +83,7 @@ def check_its_state_goes_over(kind: type[Method], folder: Path) -> None:
     method, fresh = made(kind, folder), made(kind, folder)
     run, other = trainer(folder / "run", method), trainer(folder / "other", fresh)
     run.train()
-    other._set_up()
+    Training(other)
     saved = io.BytesIO()
     torch.save(method.state_dict(), saved)
     saved.seek(0)

@@ -17,7 +17,7 @@ from holdfast.models.precision import Loading, checkpoint_dtype
 from holdfast.stages.evaluate import Evaluate
 from holdfast.stages.stage import digest
 from holdfast.stages.train import Train
-from holdfast.training.loop import Trainer
+from holdfast.training.loop import Training
 from tests.recipes.worlds import QUICK, write_world
 
 PROMPT = {key: value for key, value in QUICK.items() if key.startswith("prompt.")}
@@ -32,17 +32,17 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def moving(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, set[torch.dtype], set[torch.dtype]]]:
     """Of every training stage: its name, and the types of what moves and of what does not, once it has begun."""
-    seen, step = [], Trainer._step
+    seen, step = [], Training.step
 
-    def look(trainer: Trainer, number: int) -> dict[str, Any]:
+    def look(training: Training, number: int) -> dict[str, Any]:
         if number == 0:
             held: dict[bool, set[torch.dtype]] = {True: set(), False: set()}
-            for parameter in trainer.model.parameters():
+            for parameter in training.model.parameters():
                 held[parameter.requires_grad].add(parameter.dtype)
-            seen.append((trainer.stage, held[True], held[False]))
-        return step(trainer, number)
+            seen.append((training.stage, held[True], held[False]))
+        return step(training, number)
 
-    monkeypatch.setattr(Trainer, "_step", look)
+    monkeypatch.setattr(Training, "step", look)
     return seen
 
 

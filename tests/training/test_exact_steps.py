@@ -9,6 +9,7 @@ import torch
 from holdfast.methods.base import Method
 from holdfast.methods.full import Full
 from holdfast.methods.half_fine_tuning import HalfFineTuning
+from holdfast.training.loop import Training
 from tests.training import tiny
 
 
@@ -31,8 +32,8 @@ class NoGradient(Method):
 def test_the_gradient_is_clipped_as_one_vector_of_all_parameters(tmp_path: Path) -> None:
     """AdamW's first moment after one step is a tenth of the gradient that reached it. The bug: only some parameters clipped."""
     keep = Keep()
-    run = tiny.trainer(tmp_path, Full(), keep, steps=1, clip=0.01)
-    run.train()
+    run = Training(tiny.trainer(tmp_path, Full(), keep, steps=1, clip=0.01))
+    run.run()
     norm = torch.stack([gradient.square().sum() for gradient in keep.gradients.values()]).sum().sqrt()
     assert norm > 1  # A hundred times the bound and more: what is not clipped is a hundred times too large.
     for name, parameter in run.model.named_parameters():
@@ -43,8 +44,8 @@ def test_the_gradient_is_clipped_as_one_vector_of_all_parameters(tmp_path: Path)
 
 def test_a_gradient_below_the_bound_is_left_alone(tmp_path: Path) -> None:
     keep = Keep()
-    run = tiny.trainer(tmp_path, Full(), keep, steps=1, clip=1e6)
-    run.train()
+    run = Training(tiny.trainer(tmp_path, Full(), keep, steps=1, clip=1e6))
+    run.run()
     for name, parameter in run.model.named_parameters():
         torch.testing.assert_close(run.optimizer.state[parameter]["exp_avg"], 0.1 * keep.gradients[name])
 

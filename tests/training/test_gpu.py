@@ -56,15 +56,15 @@ def tuned(out: Path, method: str, device: str, dtype: str, **options: Any) -> Pa
 
 def killed(monkeypatch: pytest.MonkeyPatch, out: Path, method: str, dtype: str) -> None:
     """Start a run that dies before its ninth step of the model."""
-    step = loop.Trainer._step
+    step = loop.Training.step
 
-    def dying(trainer: loop.Trainer, number: int) -> dict[str, Any]:
-        if trainer.stage == "model" and number == 8:
+    def dying(training: loop.Training, number: int) -> dict[str, Any]:
+        if training.stage == "model" and number == 8:
             raise RuntimeError("killed")
-        return step(trainer, number)
+        return step(training, number)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop.Trainer, "_step", dying)
+        patch.setattr(loop.Training, "step", dying)
         with pytest.raises(RuntimeError, match="killed"):
             tuned(out, method, "cuda", dtype)
 

@@ -16,8 +16,8 @@ from holdfast.methods.prompt_tuning import PromptTuning
 from holdfast.row import Row
 from holdfast.training import checkpoint
 from holdfast.training.look import Progress
-from holdfast.training.loop import Trainer
-from holdfast.training.loss import Divisors
+from holdfast.training.loop import Training
+from holdfast.training.loss import Divisors, StepLoss
 from tests.training import tiny
 
 METHODS = {"full": Full, "lora": lambda: Lora(rank=4), "prompt": lambda: PromptTuning(length=5)}
@@ -30,7 +30,7 @@ def kind(name: str) -> str:
 @pytest.mark.parametrize(("name", "moves"), [("full", "model"), ("lora", "lora"), ("prompt", "prompt")])
 def test_exactly_the_chosen_parameters_move(tmp_path: Path, name: str, moves: str) -> None:
     run = tiny.trainer(tmp_path, METHODS[name]())
-    run._set_up()
+    Training(run)
     before = tiny.weights(run)
     run = tiny.trainer(tmp_path, METHODS[name]())
     run.train()
@@ -52,13 +52,13 @@ def test_averaging_over_forwards_instead_of_tokens_would_be_seen(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Planted bug: the mean of each forward's own mean."""
-    honest = Trainer._loss
+    honest = StepLoss.__call__
 
-    def mean_of_means(self: Trainer, model: Any, rows: list[Row], divisors: Divisors) -> torch.Tensor:
+    def mean_of_means(self: StepLoss, model: Any, rows: list[Row], divisors: Divisors) -> torch.Tensor:
         return honest(self, model, rows, Divisors.of(rows, self.methods)) / 3
 
     tiny.trainer(tmp_path / "whole", Full(), batch_size=8).train()
-    monkeypatch.setattr(Trainer, "_loss", mean_of_means)
+    monkeypatch.setattr(StepLoss, "__call__", mean_of_means)
     tiny.trainer(tmp_path / "parts", Full(), batch_size=8, token_budget=20).train()
     difference = max(
         abs(a - b) for a, b in zip(tiny.losses(tmp_path / "whole"), tiny.losses(tmp_path / "parts"), strict=True)
@@ -251,8 +251,8 @@ def test_frozen_groups_with_other_scales_get_their_own_rate(tmp_path: Path) -> N
             first, second, *_ = model.model.parameters()
             return [ParameterGroup([first]), ParameterGroup([second], learning_rate_scale=0.5)]
 
-    run = tiny.trainer(tmp_path, Two(), steps=1, learning_rate=0.01)
-    run.train()
+    run = Training(tiny.trainer(tmp_path, Two(), steps=1, learning_rate=0.01))
+    run.run()
     assert [g["lr"] for g in run.optimizer.param_groups] == [0.01, 0.005]
 
 

@@ -16,8 +16,8 @@ from holdfast.methods.lora import Lora
 from holdfast.methods.prompt_tuning import PromptTuning
 from holdfast.row import Row
 from holdfast.training import memory
-from holdfast.training.loop import Trainer
-from holdfast.training.loss import Divisors
+from holdfast.training.loop import Training
+from holdfast.training.loss import Divisors, StepLoss
 from tests.training import tiny
 
 CPU = torch.device("cpu")
@@ -29,15 +29,15 @@ def tokens(rows: list[Row]) -> int:
 
 def fail(monkeypatch: pytest.MonkeyPatch, above: int, error: BaseException, first: int = 0) -> list[int]:
     """Memory runs out in every forward of more than so many tokens, the first few forwards excepted."""
-    honest, sizes = Trainer._loss, []
+    honest, sizes = StepLoss.__call__, []
 
-    def loss(self: Trainer, model: Any, rows: list[Row], divisors: Divisors) -> torch.Tensor:
+    def loss(self: StepLoss, model: Any, rows: list[Row], divisors: Divisors) -> torch.Tensor:
         sizes.append(tokens(rows))
         if tokens(rows) > above and len(sizes) > first:
             raise error
         return honest(self, model, rows, divisors)
 
-    monkeypatch.setattr(Trainer, "_loss", loss)
+    monkeypatch.setattr(StepLoss, "__call__", loss)
     return sizes
 
 
@@ -148,18 +148,16 @@ def test_stage_one_keeps_nothing_for_the_model(tmp_path: Path) -> None:
             seen.append(all(p.grad is None for p in model.model.parameters()))
             assert model.prompts[-1].vectors.grad.abs().max() > 0
 
-    run = tiny.trainer(tmp_path / "prompt", PromptTuning(length=5), Look(), steps=2)
-    run.train()
+    run = Training(tiny.trainer(tmp_path / "prompt", PromptTuning(length=5), Look(), steps=2))
+    run.run()
     assert seen == [True, True]
     vectors = run.model.prompts[-1].get_parameter("vectors")
     assert set(run.optimizer.state) == {vectors}
     assert [p for group in run.optimizer.param_groups for p in group["params"]] == [vectors]
-    full = tiny.trainer(tmp_path / "full", Full(), steps=0)
-    full.train()
+    full = Training(tiny.trainer(tmp_path / "full", Full(), steps=0))
+    full.run()
     kept = [
-        memory.kept_per_token(
-            one.model.train(), partial(one._loss, one.model, divisors=Divisors(1.0, 1.0)), tiny.rows()
-        )
+        memory.kept_per_token(one.model.train(), partial(one.loss, one.model, divisors=Divisors(1.0, 1.0)), tiny.rows())
         for one in (run, full)
     ]
     # Measured: 4.0 kB against 6.6 kB, weight gradients need the input of every matrix. Equal if the model were not frozen.
@@ -170,14 +168,12 @@ def test_checkpointing_keeps_little_and_changes_nothing(tmp_path: Path) -> None:
     """The same loss and the same gradients (noise 1e-6), with the prompt in front; a fraction of what is kept."""
     found = {}
     for on in (False, True):
-        run = tiny.trainer(tmp_path / str(on), PromptTuning(length=5), gradient_checkpointing=on, steps=0)
-        run.train()
+        run = Training(tiny.trainer(tmp_path / str(on), PromptTuning(length=5), gradient_checkpointing=on, steps=0))
+        run.run()
         run.model.model.requires_grad_(True)
         rows = [Row(row.tokens, row.weights, 0) for row in tiny.rows()]
-        kept = memory.kept_per_token(
-            run.model.train(), partial(run._loss, run.model, divisors=Divisors(1.0, 1.0)), rows
-        )
-        loss = run._loss(run.model, rows, Divisors(1.0, 1.0))
+        kept = memory.kept_per_token(run.model.train(), partial(run.loss, run.model, divisors=Divisors(1.0, 1.0)), rows)
+        loss = run.loss(run.model, rows, Divisors(1.0, 1.0))
         loss.backward()
         found[on] = loss.detach(), kept, [p.grad for p in run.model.parameters()]
     torch.testing.assert_close(found[True][0], found[False][0], atol=1e-5, rtol=0)

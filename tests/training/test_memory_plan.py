@@ -12,6 +12,7 @@ from holdfast.methods.lora import Lora
 from holdfast.methods.prompt_tuning import PromptTuning
 from holdfast.models import loading
 from holdfast.row import Row
+from holdfast.training.loop import Training
 from holdfast.training.memory_plan import BatchShape, MemoryNeed, MemoryPlan, Sizes
 from tests.training import tiny
 
@@ -44,12 +45,12 @@ def test_what_a_forward_keeps_is_what_the_plan_says(
     # Rows that begin differently: what they share would be computed once.
     rows = [Row(tuple(range(3 + i, 19 + i)), (*[0.0] * 12, *[1.0] * 4), None, f"r{i}") for i in range(4)]
     trainer = tiny.trainer(tmp_path, method, data=rows, token_budget=4096)
-    trainer._set_up()
-    kept = trainer._kept_per_token(trainer.stream.sample(4)) * sum(len(row.tokens) for row in rows)
+    training = Training(trainer)
+    kept = training.kept_per_token(trainer.stream.sample(4)) * sum(len(row.tokens) for row in rows)
     need = needs[name, "fp32"]
     # Masks, paths and positions of packed rows are not planned; at this width they are a fifth. A layer that is not counted is half.
     assert need.kept == pytest.approx(kept, rel=0.3)
-    moving = sum(p.numel() for p in trainer._moving.values())
+    moving = sum(p.numel() for p in training.moving.values())
     assert (need.gradients, need.optimizer) == (4 * moving, 8 * moving)
 
 

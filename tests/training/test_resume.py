@@ -97,8 +97,8 @@ def forget_method_state(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def forget_data_order(monkeypatch: pytest.MonkeyPatch) -> None:
     """The stream starts over: step 4 sees the rows of step 1."""
-    honest = loop.Trainer._step
-    monkeypatch.setattr(loop.Trainer, "_step", lambda self, step: honest(self, step - 3))
+    honest = loop.Training.step
+    monkeypatch.setattr(loop.Training, "step", lambda self, step: honest(self, step - 3))
 
 
 @pytest.mark.parametrize(

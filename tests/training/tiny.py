@@ -14,7 +14,7 @@ from holdfast.models.loading import Pretrained
 from holdfast.prefix.model import PrefixModel
 from holdfast.row import Row
 from holdfast.training.batches import Stream
-from holdfast.training.loop import Trainer
+from holdfast.training.loop import Trainer, Training
 from holdfast.training.settings import TrainSettings
 
 VOCABULARY = 40
@@ -83,7 +83,7 @@ def losses(folder: Path) -> list[float]:
     return [line["loss"] for line in lines if "loss" in line]
 
 
-def weights(run: Trainer) -> dict[str, torch.Tensor]:
+def weights(run: Trainer | Training) -> dict[str, torch.Tensor]:
     """Every parameter of a trainer's model, copied."""
     return {name: p.detach().clone() for name, p in run.model.named_parameters()}
 
