@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
 from fnmatch import fnmatch
-from pathlib import Path
+from pathlib import Path, PurePath
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -63,11 +63,14 @@ class Stage:
         return content_of(self)
 
 
-def configuration(value: Any) -> Any:
-    """Return a stage, method or setting as plain data: its hash is made of it, and `done.json` shows it.
+def configuration(value: Any, label: str = "") -> Any:
+    """Return a stage, method or setting as plain data: its hash is made of it, and `done.json` shows it. `label` is for messages.
 
     A class appears by its `KIND` (its own name, where a user's class has none), a field by its key in `HASH_KEYS` (else its name). A
     field of `HASH_LATER` is left out while it has the value there, as if it did not exist: folders from before it was added stay valid.
+
+    Raises:
+        ValueError: a field holds something else than plain data, tasks, paths and dataclasses.
     """
     if isinstance(value, TaskRef):
         return value.argument  # its version stands beside it, in the stage's `versions`
@@ -75,12 +78,20 @@ def configuration(value: Any) -> Any:
         key, content = ("stage", value.hashed()) if isinstance(value, Stage) else ("kind", content_of(value))
         # Of the class itself: a subclass that a user derives would else have its parent's folders.
         name = type(value).__dict__.get("KIND") or type(value).__name__
-        return {key: name, **{field: configuration(v) for field, v in content.items()}}
+        return {key: name, **{field: configuration(v, f"{name}.{field}: ") for field, v in content.items()}}
     if isinstance(value, dict):
-        return {str(k): configuration(v) for k, v in value.items()}
+        return {str(k): configuration(v, label) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [configuration(v) for v in value]
-    return value if isinstance(value, str | int | float | bool | None) else str(value)
+        return [configuration(v, label) for v in value]
+    if isinstance(value, str | int | float | bool | None):
+        return value
+    if isinstance(value, PurePath):
+        return str(value)
+    # The text of any other object may be another one in each process, as that of a set is: a run would not find its own folders again.
+    raise ValueError(
+        f"{label}a {type(value).__name__} is no part of a configuration, which names the folder of a stage; let the field hold numbers, "
+        "text, lists, dictionaries, paths or dataclasses"
+    )
 
 
 def content_of(value: Any) -> dict[str, Any]:
