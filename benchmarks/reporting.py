@@ -17,9 +17,9 @@ from pathlib import Path
 
 import torch
 
-from holdfast.evaluation.ask import ask
+from holdfast.evaluation.ask import in_parts
 from holdfast.evaluation.harness_samples import write_samples
-from holdfast.evaluation.matrix import Variant
+from holdfast.evaluation.matrix import Asking, Variant
 from holdfast.inference.model import Model
 from holdfast.lab import world
 from holdfast.models import resolve
@@ -94,7 +94,8 @@ def asked(found: list[Task]) -> Iterator[Output]:
         for task in found:
             target = None if task is found[0] else found[0]
             role = "target" if task is found[0] else "general"
-            yield from ask(speaker, task, variant=variant, prompt=prompt, role=role, target=target)
+            for part in in_parts(speaker, task, Asking(variant=variant, prompt=prompt, role=role), target=target):
+                yield from part()
 
 
 def steps(count: int, items: int, folder: Path, *, real: bool = False) -> Iterator[tuple[str, Callable[[], object]]]:

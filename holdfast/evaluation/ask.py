@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import chain
 from typing import Any
 
 from holdfast.evaluation import label_mass, matrix
@@ -14,36 +13,10 @@ from holdfast.inference.language_model import LanguageModel
 from holdfast.models import reading
 from holdfast.results import symptoms
 from holdfast.results.sandbox import check_allowed
-from holdfast.results.scores import Output, PromptState, Role
+from holdfast.results.scores import Output
 from holdfast.tasks.harness_examples import PREFIX
 from holdfast.tasks.nearest import NEAREST, check_mode
 from holdfast.tasks.task import Task
-
-
-def ask(
-    model: LanguageModel,
-    task: Task,
-    *,
-    target: Task | None = None,
-    shots: int = 0,
-    role: Role = "general",
-    limit: int | None = None,
-    seed: int = 0,
-    variant: matrix.Variant = "base",
-    prompt: PromptState = None,
-    demonstrations: str = "first",
-    demonstration_seed: int = 0,
-    generate_choices: bool = False,
-) -> list[Output]:
-    """Return the task's items with the model's answers, asked as `matrix.Asking` says.
-
-    With `target`, the task that is tuned, each item also says how probable an answer of that task was (`label_mass.with_mass`).
-    """
-    asking = matrix.Asking(
-        shots=shots, role=role, limit=limit, seed=seed, variant=variant, prompt=prompt, demonstrations=demonstrations,
-        demonstration_seed=demonstration_seed, generate_choices=generate_choices,
-    )  # fmt: skip
-    return list(chain.from_iterable(ask() for ask in in_parts(model, task, asking, target=target)))
 
 
 def in_parts(
@@ -51,7 +24,8 @@ def in_parts(
 ) -> list[Callable[[], list[Output]]]:
     """Return a function for each part of a task that asks it: in any order, and by any process, the answers are the same.
 
-    The harness asks a task of its own in one part.
+    The harness asks a task of its own in one part. With `target`, the task that is tuned, each item also says how probable an
+    answer of that task was (`label_mass.with_mass`).
     """
     if asked_by_harness(task):
         from holdfast.evaluation import harness  # Not at the top: the harness is an extra that need not be installed.

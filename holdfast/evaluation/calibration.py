@@ -5,17 +5,14 @@ from typing import Any
 
 import numpy as np
 
+from holdfast.evaluation.interaction import PreparedItem
 from holdfast.tasks.choice_rules import CONTENT_FREE, without_content, wording
-from holdfast.tasks.task import Example, Task
+from holdfast.tasks.task import Task
 from holdfast.tasks.templates import render
 
 
 def questions_without_content(
-    task: Task,
-    examples: Sequence[Example],
-    demonstrations: Sequence[Sequence[Example]],
-    tokenizer: Any,
-    kept: frozenset[str] | None = None,
+    task: Task, items: Sequence[PreparedItem], tokenizer: Any, kept: frozenset[str] | None = None
 ) -> list[tuple[str, ...]]:
     """Return each item's prompts with a text of `CONTENT_FREE` in the place of its content, behind its own demonstrations.
 
@@ -27,10 +24,12 @@ def questions_without_content(
     """
     kept = wording(task.splits.get("test", ())) if kept is None else kept
     prompts: list[tuple[str, ...]] = []
-    for example, shown in zip(examples, demonstrations, strict=True):
+    for item in items:
         try:
-            emptied = [without_content(example, word, kept) for word in CONTENT_FREE]
-            prompts.append(tuple(render(task.template, each, shown, tokenizer).prompt for each in emptied))
+            emptied = [without_content(item.example, word, kept) for word in CONTENT_FREE]
+            prompts.append(
+                tuple(render(task.template, each, item.demonstrations, tokenizer).prompt for each in emptied)
+            )
         except ValueError as error:
             raise ValueError(
                 f"{task.name}: calibration asks its template without content, and that fails: {error}; use accuracy"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from itertools import chain, product
 from typing import Any
 
-from holdfast.evaluation.interaction import Interaction
+from holdfast.evaluation.interaction import Interaction, PreparedItem
 from holdfast.inference.language_model import LanguageModel
 from holdfast.inference.sampling import Sampling
 from holdfast.tasks.conversation import AssistantTurn, calls_in, until_calls_end, without_thinking
@@ -26,32 +26,31 @@ NAME = re.compile(r'"name"\s*:\s*"([^"]+)"')
 class _Talk:
     """A dialogue while it is followed."""
 
-    example: Example
-    shown: Sequence[Example]
-    name: str
+    item: PreparedItem
     states: list[State] = field(default_factory=list)
     readable: list[bool] = field(default_factory=list)
     written: list[str] = field(default_factory=list)
 
     @property
     def turns(self) -> Sequence[Any]:
-        turns: Any = self.example.fields["turns"]
+        turns: Any = self.item.example.fields["turns"]
         return turns
 
     @property
     def functions(self) -> Sequence[Function]:
-        functions: Any = self.example.fields["functions"]
+        functions: Any = self.item.example.fields["functions"]
         return functions
+
+    def take_turn(self, answer: str, calls: Sequence[tuple[str, Any]]) -> None:
+        """Go on with the state that an answer's calls make of the last one."""
+        state, readable = after_calls(self.states[-1] if self.states else {}, calls, self.functions)
+        self.states.append(state)
+        self.readable.append(readable and (bool(calls) or not _begins_call(answer)))
+        self.written.append(answer.strip())
 
 
 def track(
-    model: LanguageModel,
-    task: Task,
-    examples: Sequence[Example],
-    demonstrations: Sequence[Sequence[Example]],
-    names: Sequence[str],
-    num_beams: int,
-    max_new_tokens: int | None,
+    model: LanguageModel, task: Task, items: Sequence[PreparedItem], num_beams: int, max_new_tokens: int | None
 ) -> list[Interaction]:
     """Ask for the calls of every turn, each turn of all dialogues together, and return the states that they make, by turn.
 
@@ -64,34 +63,13 @@ def track(
     Raises:
         ValueError: an example is no dialogue.
     """
-    if bad := [name for name, example in zip(names, examples, strict=True) if "turns" not in example.fields]:
+    if bad := [item.name for item in items if "turns" not in item.example.fields]:
         raise ValueError(f"{bad[0]}: joint_goal_accuracy needs dialogues: lines with `turns`, and their schema")
-    talks = [_Talk(e, shown, name) for e, shown, name in zip(examples, demonstrations, names, strict=True)]
+    talks = [_Talk(item) for item in items]
     new = max_new_tokens or _longest_call(model, talks)
     sampling = Sampling(max_new_tokens=new, stop=(*task.template.stop, "</tool_call>"), num_beams=num_beams)
-    first_sampling = replace(sampling, stop=task.template.stop)
     for number in range(max(len(talk.turns) for talk in talks)):
-        going = [talk for talk in talks if number < len(talk.turns)]
-        first = [_render(model, task, talk, talk.states, talk.functions).prompt for talk in going]
-        answers = model.generate(first, first_sampling)
-        ended = [until_calls_end(without_thinking(answer)) for answer in answers]
-        calls = [calls_in(answer) for answer in ended]
-        twice = [i for i, talk in enumerate(going) if talk.example.fields["call_steps"] == 2]
-        named = [_named(going[i], ended[i]) for i in twice]
-        pairs = [*chain.from_iterable(product([i], functions) for i, functions in zip(twice, named, strict=True))]
-        prompts = [_forced(model, task, going[i], function) for i, function in pairs]
-        arguments = model.generate([prompt + begun for prompt, begun in prompts], sampling) if prompts else []
-        for i, functions in zip(twice, named, strict=True):
-            calls[i] = [] if functions else calls[i]
-        for (i, function), (_, begun), text in zip(pairs, prompts, arguments, strict=True):
-            calls[i] += calls_in(begun + text)[:1] or [(function["name"], None)]
-            answers[i] += f"\n=> {begun}{text}"
-        for talk, answer, made in zip(going, answers, calls, strict=True):
-            before = talk.states[-1] if talk.states else {}
-            state, readable = after_calls(before, made, talk.functions)
-            talk.states.append(state)
-            talk.readable.append(readable and (bool(made) or not _begins_call(answer)))
-            talk.written.append(answer.strip())
+        _ask_turn(model, task, [talk for talk in talks if number < len(talk.turns)], sampling)
     return [
         Interaction(
             _render(model, task, talk, right[:-1], talk.functions),
@@ -102,6 +80,26 @@ def track(
         )
         for talk, right in ((talk, [turn["state"] for turn in talk.turns]) for talk in talks)
     ]
+
+
+def _ask_turn(model: LanguageModel, task: Task, talks: Sequence[_Talk], sampling: Sampling) -> None:
+    """Ask for the calls of one turn of every dialogue, in two steps where its items say so, and let the dialogues take them."""
+    prompts = [_render(model, task, talk, talk.states, talk.functions).prompt for talk in talks]
+    answers = model.generate(prompts, replace(sampling, stop=task.template.stop))
+    ended = [until_calls_end(without_thinking(answer)) for answer in answers]
+    calls = [calls_in(answer) for answer in ended]
+    twice = [i for i, talk in enumerate(talks) if talk.item.example.fields["call_steps"] == 2]
+    named = [_named(talks[i], ended[i]) for i in twice]
+    pairs = [*chain.from_iterable(product([i], functions) for i, functions in zip(twice, named, strict=True))]
+    forced = [_forced(model, task, talks[i], function) for i, function in pairs]
+    arguments = model.generate([prompt + begun for prompt, begun in forced], sampling) if forced else []
+    for i, functions in zip(twice, named, strict=True):
+        calls[i] = [] if functions else calls[i]
+    for (i, function), (_, begun), text in zip(pairs, forced, arguments, strict=True):
+        calls[i] += calls_in(begun + text)[:1] or [(function["name"], None)]
+        answers[i] += f"\n=> {begun}{text}"
+    for talk, answer, made in zip(talks, answers, calls, strict=True):
+        talk.take_turn(answer, made)
 
 
 def _begins_call(answer: str) -> bool:
@@ -126,9 +124,9 @@ def _render(
     """Return the prompt of the turn that follows these states, with these functions in view."""
     fields, _ = conversation(talk.turns[: len(states) + 1], states, functions, ask=True)
     # Only a prompt is wanted: the spans that training weighs need not be told apart.
-    template = replace(talk.example.template or task.template, loss="last")
-    example = Example({**talk.example.fields, **fields}, target, template=template)
-    return render(task.template, example, talk.shown, model.tokenizer, name=talk.name)
+    template = replace(talk.item.example.template or task.template, loss="last")
+    example = Example({**talk.item.example.fields, **fields}, target, template=template)
+    return render(task.template, example, talk.item.demonstrations, model.tokenizer, name=talk.item.name)
 
 
 def _forced(model: LanguageModel, task: Task, talk: _Talk, function: Function) -> tuple[str, str]:

@@ -10,6 +10,15 @@ from holdfast.tasks.templates import Rendered
 
 
 @dataclass(frozen=True)
+class PreparedItem:
+    """One item before it is asked: its example, the demonstrations that stand before it, and its name in messages."""
+
+    example: Example
+    demonstrations: Sequence[Example]
+    name: str
+
+
+@dataclass(frozen=True)
 class Interaction:
     """One item after its last question.
 
@@ -31,11 +40,9 @@ class Interact(Protocol):
         self,
         model: LanguageModel,
         task: Task,
-        examples: Sequence[Example],
-        demonstrations: Sequence[Sequence[Example]],
-        names: Sequence[str],
+        items: Sequence[PreparedItem],
         num_beams: int,
         max_new_tokens: int | None,
     ) -> Sequence[Interaction]:
-        """Return each item after its last question, in the order of `examples`; `names` are theirs, for messages."""
+        """Return each item after its last question, in the order of `items`."""
         ...

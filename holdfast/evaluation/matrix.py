@@ -11,7 +11,7 @@ from typing import Literal
 
 from holdfast.evaluation import dialogues
 from holdfast.evaluation.calibration import prior_of, questions_without_content
-from holdfast.evaluation.interaction import Interact
+from holdfast.evaluation.interaction import Interact, PreparedItem
 from holdfast.inference.language_model import LanguageModel
 from holdfast.inference.sampling import Sampling
 from holdfast.results.metrics import metric
@@ -52,33 +52,33 @@ class Asking:
     generate_choices: bool = False
 
 
-def evaluate(
-    model: LanguageModel,
-    task: Task,
-    *,
-    shots: int = 0,
-    role: Role = "general",
-    limit: int | None = None,
-    seed: int = 0,
-    variant: Variant = "base",
-    prompt: PromptState = None,
-    demonstrations: str = "first",
-    demonstration_seed: int = 0,
-    num_beams: int = 1,
-    max_new_tokens: int | None = None,
-    generate_choices: bool = False,
-) -> list[Output]:
-    """Ask the items of the test split, as `Asking` says, and mark each answer with the task's metric, where that exists for one item.
+ZERO_SHOT = Asking()
+
+
+def evaluate(model: LanguageModel, task: Task, asking: Asking = ZERO_SHOT) -> list[Output]:
+    """Ask the items of the test split, and mark each answer with the task's metric, where that exists for one item.
 
     Raises:
         ValueError: the test split is empty, an item lacks choices that the metric needs, or the template does not fit.
     """
-    asking = Asking(
-        shots=shots, role=role, limit=limit, seed=seed, variant=variant, prompt=prompt, demonstrations=demonstrations,
-        demonstration_seed=demonstration_seed, generate_choices=generate_choices, num_beams=num_beams, max_new_tokens=max_new_tokens,
-    )  # fmt: skip
     questions = Questions(model, task, asking)
     return list(chain.from_iterable(map(questions.ask, questions.parts)))
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What a model made of one item: a text, the log-likelihoods of its choices and their `prior`, or both (`written` beside a choice).
+
+    `new` is the room for new tokens that was kept behind the prompt.
+    """
+
+    example: Example
+    prompt: Rendered
+    new: int
+    text: str = ""
+    written: str | None = None
+    logprobs: tuple[float, ...] | None = None
+    prior: tuple[float, ...] | None = None
 
 
 class Questions:
@@ -107,59 +107,78 @@ class Questions:
         Raises:
             ValueError: an item lacks choices that the metric needs, or the template does not fit.
         """
-        model, task, asking, measure = self.model, self.task, self.asking, self.metric
-        # As a slice where it is one: examples that stay on the disk are then read in one go.
-        whole = self._examples[indices.start : indices.stop] if isinstance(indices, range) else None
-        chosen = [self._examples[i] for i in indices] if whole is None else list(whole)
-        # By the item's index and not by a running generator: an item has the same demonstrations whatever `limit` is.
-        before = [
-            choose_demonstrations(
-                task.template, self._pool, asking.shots, mode=self._mode, seed=asking.demonstration_seed, index=i, exclude=example
-            )
-            for i, example in zip(indices, chosen, strict=True)
-        ]  # fmt: skip
-        names = [f"{task.name}/test[{i}]" for i in indices]
-        generates = measure.pick is None or asking.generate_choices
-        logprobs = priors = answers = written = [None] * len(chosen)
-        if measure.interaction:
-            interact = INTERACTIONS[measure.interaction]
-            answered = interact(model, task, chosen, before, names, asking.num_beams, asking.max_new_tokens)
-            texts, new = [item.rendered for item in answered], answered[0].new
-            answers, written = [item.answer for item in answered], [item.written for item in answered]
-            chosen = [replace(example, target=item.target) for example, item in zip(chosen, answered, strict=True)]
-        else:
-            new = self._new
-            texts = [
-                render(task.template, example, shown, model.tokenizer, name=name)
-                for example, shown, name in zip(chosen, before, names, strict=True)
-            ]
-            free = (
-                questions_without_content(task, chosen, before, model.tokenizer, self._wording)
-                if measure.calibrated
-                else written
-            )
-            if measure.pick:
-                logprobs, priors = _rank(model, task, indices, chosen, texts, free)
-            if generates:
-                answers = _generate(model, task, texts, new, asking.num_beams)
-                written = answers if measure.pick else written
-        truncated = _truncated(model, chosen, texts, new if generates else 0)
+        asking, measure, items = self.asking, self.metric, self._prepared(indices)
+        answers = self._interacted(items) if measure.interaction else self._answered(items)
         words = demonstrations_in_words(asking.shots, asking.demonstrations, asking.demonstration_seed)
-        decoding = decoding_in_words(ranked=measure.pick is not None, written=generates, num_beams=asking.num_beams)
+        decoding = decoding_in_words(
+            ranked=measure.pick is not None, written=self._generates, num_beams=asking.num_beams
+        )
         outputs = [
             Output(
-                asking.variant, asking.prompt, task.name, asking.role, asking.shots, i, text.prompt, example.target,
-                answer or "", example.answers or (), example.choices, values, truncated=cut, generated=alone,
-                demonstrations=words, decoding=decoding, checks=example.checks or (), prior=prior,
+                asking.variant, asking.prompt, self.task.name, asking.role, asking.shots, i, answer.prompt.prompt, answer.example.target,
+                answer.text, answer.example.answers or (), answer.example.choices, answer.logprobs, truncated=cut, generated=answer.written,
+                demonstrations=words, decoding=decoding, checks=answer.example.checks or (), prior=answer.prior,
             )
-            for i, example, text, values, prior, answer, alone, cut in zip(
-                indices, chosen, texts, logprobs, priors, answers, written, truncated, strict=True
-            )
+            for i, answer, cut in zip(indices, answers, _truncated(self.model, answers), strict=True)
         ]  # fmt: skip
         if measure.pick:
             outputs = [replace(output, output=measure.pick(output)) for output in outputs]
         # F1 over classes, or BLEU, exists for a task and not for an item; those are computed from the outputs later.
         return [replace(o, scores={measure.name: measure.value([o])}) if measure.is_mean else o for o in outputs]
+
+    def _prepared(self, indices: Sequence[int]) -> list[PreparedItem]:
+        """Return the items at these indices with their demonstrations."""
+        task, asking = self.task, self.asking
+        # As a slice where it is one: examples that stay on the disk are then read in one go.
+        whole = self._examples[indices.start : indices.stop] if isinstance(indices, range) else None
+        examples = [self._examples[i] for i in indices] if whole is None else whole
+        # By the item's index and not by a running generator: an item has the same demonstrations whatever `limit` is.
+        seed = asking.demonstration_seed
+        return [
+            PreparedItem(
+                example,
+                choose_demonstrations(
+                    task.template, self._pool, asking.shots, mode=self._mode, seed=seed, index=i, exclude=example
+                ),
+                f"{task.name}/test[{i}]",
+            )
+            for i, example in zip(indices, examples, strict=True)
+        ]
+
+    def _interacted(self, items: Sequence[PreparedItem]) -> list[_Answer]:
+        """Ask items that take several questions."""
+        interact = INTERACTIONS[self.metric.interaction]
+        ended = interact(self.model, self.task, items, self.asking.num_beams, self.asking.max_new_tokens)
+        return [
+            _Answer(replace(item.example, target=end.target), end.rendered, end.new, end.answer, end.written)
+            for item, end in zip(items, ended, strict=True)
+        ]
+
+    def _answered(self, items: Sequence[PreparedItem]) -> list[_Answer]:
+        """Ask items that take one question: rank their choices, let the model write, or both."""
+        model, task, measure = self.model, self.task, self.metric
+        prompts = [
+            render(task.template, item.example, item.demonstrations, model.tokenizer, name=item.name) for item in items
+        ]
+        new = self._new if self._generates else 0
+        answers = [_Answer(item.example, prompt, new) for item, prompt in zip(items, prompts, strict=True)]
+        if measure.pick:
+            free = (
+                questions_without_content(task, items, model.tokenizer, self._wording) if measure.calibrated else None
+            )
+            answers = _ranked(model, items, answers, free or [()] * len(items))
+        if self._generates:
+            texts = _generate(model, task, prompts, new, self.asking.num_beams)
+            beside = bool(measure.pick)
+            answers = [
+                replace(answer, text=text, written=text if beside else None)
+                for answer, text in zip(answers, texts, strict=True)
+            ]
+        return answers
+
+    @property
+    def _generates(self) -> bool:
+        return self.metric.pick is None or self.asking.generate_choices
 
     @cached_property
     def _new(self) -> int:
@@ -228,24 +247,19 @@ def longest_answer(task: Task, model: LanguageModel) -> int:
     return min(bound, model.room // 2)
 
 
-def _rank(
-    model: LanguageModel,
-    task: Task,
-    indices: Sequence[int],
-    examples: Sequence[Example],
-    texts: Sequence[Rendered],
-    free: Sequence[Sequence[str] | None],
-) -> tuple[list[tuple[float, ...]], list[tuple[float, ...] | None]]:
-    """Return each item's log-likelihoods of its choices, and `prior` behind its questions `free` of content, where there are any."""
+def _ranked(
+    model: LanguageModel, items: Sequence[PreparedItem], answers: Sequence[_Answer], free: Sequence[Sequence[str]]
+) -> list[_Answer]:
+    """Return the answers with the log-likelihoods of each item's choices, and their prior behind its questions `free` of content."""
     questions: list[list[tuple[str, str]]] = []
-    for index, example, text in zip(indices, examples, texts, strict=True):
-        if not example.choices:
+    for item, answer in zip(items, answers, strict=True):
+        if not item.example.choices:
             raise ValueError(
-                f"{task.name}/test[{index}] has no choices to rank; give every example `choices`, or use the metric exact_match"
+                f"{item.name} has no choices to rank; give every example `choices`, or use the metric exact_match"
             )
-        questions.append([(text.prompt, choice) for choice in _choices(example, text)])
+        questions.append([(answer.prompt.prompt, choice) for choice in _choices(answer)])
     without = [
-        [[(prompt, choice) for _, choice in pairs] for prompt in prompts or ()]
+        [[(prompt, choice) for _, choice in pairs] for prompt in prompts]
         for pairs, prompts in zip(questions, free, strict=True)
     ]
     # Items share the questions without content, which are asked once. All in one call, because the model computes a prompt once for
@@ -257,11 +271,15 @@ def _rank(
     rest = iter(values)
     logprobs = [tuple(next(rest) for _ in pairs) for pairs in questions]
     priors = [prior_of([[known[pair] for pair in pairs] for pairs in each]) if each else None for each in without]
-    return logprobs, priors
+    return [
+        replace(answer, logprobs=values, prior=prior)
+        for answer, values, prior in zip(answers, logprobs, priors, strict=True)
+    ]
 
 
-def _choices(example: Example, text: Rendered) -> list[str]:
-    """Return the choices as they would follow the prompt, delimiter included."""
+def _choices(answer: _Answer) -> list[str]:
+    """Return the choices of an item as they would follow its prompt, delimiter included."""
+    example, text = answer.example, answer.prompt
     # The rendered target is the delimiter and the answer: without the answer, the delimiter is left, or nothing in a chat.
     return [text.target.removesuffix(example.target) + choice for choice in example.choices or ()]
 
@@ -277,7 +295,7 @@ def clean(answer: str, stop: Sequence[str]) -> str:
     return answer[: min((position for s in stop if (position := answer.find(s)) >= 0), default=None)].strip()
 
 
-def _truncated(model: LanguageModel, examples: Sequence[Example], texts: Sequence[Rendered], new: int) -> list[bool]:
+def _truncated(model: LanguageModel, answers: Sequence[_Answer]) -> list[bool]:
     """Return whether each item is cut, because it does not fit the model's positions beside its longest choice and the new tokens."""
-    longest = [max(_choices(e, text), key=len, default="") for e, text in zip(examples, texts, strict=True)]
-    return model.cuts([(text.prompt, choice) for text, choice in zip(texts, longest, strict=True)], new)
+    pairs = [(answer.prompt.prompt, max(_choices(answer), key=len, default="")) for answer in answers]
+    return model.cuts(pairs, answers[0].new)

@@ -107,7 +107,9 @@ class FormatQuestions:
             foreign = symptoms.foreign_answers(self.target, task)
             # Only our own evaluation can have choices written out instead of scored.
             if foreign and not ask.asked_by_harness(task):
-                outputs = matrix.evaluate(measured, task, shots=self.shots, limit=self.limit, generate_choices=True)
+                outputs = matrix.evaluate(
+                    measured, task, matrix.Asking(shots=self.shots, limit=self.limit, generate_choices=True)
+                )
                 shares[task.name] = [float(symptoms.in_format(output, foreign)) for output in outputs]
         return shares
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 
 from holdfast.evaluation import ask
-from holdfast.evaluation.matrix import evaluate
+from holdfast.evaluation.matrix import Asking, evaluate
 from holdfast.inference.model import Model
 from holdfast.models.loading import Pretrained
 from holdfast.prefix.model import PrefixModel
@@ -51,12 +51,14 @@ class Looks:
                 outputs = evaluate(
                     Model(replace(self.pretrained, model=model.model), attached),
                     task,
-                    role="target",
-                    variant="tuned",
-                    shots=self.shots,
-                    limit=self.limit,
-                    seed=self.seed,
-                    demonstrations=self.demonstrations,
+                    Asking(
+                        role="target",
+                        variant="tuned",
+                        shots=self.shots,
+                        limit=self.limit,
+                        seed=self.seed,
+                        demonstrations=self.demonstrations,
+                    ),
                 )
                 # BLEU from 0 to 100 and accuracies have no common mean; alone, a metric keeps the unit of `stop_at`.
                 values.append(measure.value(outputs) / (measure.unit if len(asked_of) > 1 else 1.0))
@@ -79,7 +81,7 @@ class Looks:
             values = []
             for task in asked_of:
                 measure, plain = metric(task.metric), Model(replace(self.pretrained, model=model.model))
-                outputs = evaluate(plain, task, role="general", variant="tuned", limit=limit, seed=self.seed)
+                outputs = evaluate(plain, task, Asking(role="general", variant="tuned", limit=limit, seed=self.seed))
                 values.append(measure.value(outputs) / measure.unit)
             return fmean(values)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from holdfast.decoding.base import Decoding
 from holdfast.evaluation import ask
-from holdfast.evaluation.matrix import evaluate
+from holdfast.evaluation.matrix import Asking, evaluate
 from holdfast.inference.language_model import LanguageModel
 from holdfast.inference.model import Model
 from holdfast.models.loading import Pretrained
@@ -108,6 +108,6 @@ class Validation:
                 measure = metric(task.metric)
                 # From 0 to 1, so that tasks of other units can be averaged.
                 values[task.name] = (
-                    measure.value(evaluate(model, task, limit=self.limit, variant="tuned")) / measure.unit
+                    measure.value(evaluate(model, task, Asking(limit=self.limit, variant="tuned"))) / measure.unit
                 )
         return values

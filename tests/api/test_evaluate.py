@@ -1,12 +1,12 @@
 """Scores behind several sets of demonstrations."""
 
+from dataclasses import replace
 from statistics import fmean, stdev
-from typing import Any
 
 import pytest
 
 from holdfast.api.evaluate import evaluate
-from holdfast.evaluation.ask import ask
+from holdfast.evaluation import matrix
 from holdfast.inference.model import Model
 from holdfast.lab import world
 from holdfast.models import resolve
@@ -16,11 +16,12 @@ def test_sets_of_demonstrations_give_the_spread_between_them() -> None:
     """By hand from each set's own outputs. The bug: the same demonstrations three times, whose spread is 0; the lab's model reads
     a mapping from one demonstration only, so that the draw matters."""
     task = world.task("demo-label")
-    how: dict[str, Any] = {"shots": 1, "limit": 40, "demonstrations": "sampled"}
+    asking = matrix.Asking(role="target", shots=1, limit=40, demonstrations="sampled")
     loaded = Model(resolve.load("lab"))
     values = [
         fmean(
-            output.scores["exact_match"] for output in ask(loaded, task, role="target", demonstration_seed=seed, **how)
+            output.scores["exact_match"]
+            for output in matrix.evaluate(loaded, task, replace(asking, demonstration_seed=seed))
         )
         for seed in range(3)
     ]

@@ -182,7 +182,7 @@ def test_an_evaluation_asks_the_fused_model_like_any_other(folder: Path) -> None
     examples = tuple(Example({"input": f"the cat {i}"}, "a hat", ("a hat", "the mat")) for i in range(6))
     task = Task("t", {"train": examples, "test": examples}, metric="accuracy")
     outputs = [
-        matrix.evaluate(model, task, shots=1, generate_choices=True)
+        matrix.evaluate(model, task, matrix.Asking(shots=1, generate_choices=True))
         for model in (decoded(folder, "small", "small", "expert"), Model(loading.load(folder / "expert")))
     ]
     assert [(o.output, o.generated) for o in outputs[0]] == [(o.output, o.generated) for o in outputs[1]]

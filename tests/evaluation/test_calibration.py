@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from holdfast.evaluation.calibration import prior_of
-from holdfast.evaluation.matrix import evaluate
+from holdfast.evaluation.matrix import Asking, evaluate
 from holdfast.inference.language_model import Progress
 from holdfast.inference.scoring import LogLikelihood
 from holdfast.results.metrics import metric
@@ -84,14 +84,14 @@ def test_the_pick_is_that_of_contextual_calibration_and_of_mutual_information(se
 @pytest.mark.parametrize("shots", [0, 1])
 def test_items_share_the_questions_without_content(shots: int) -> None:
     model = Partial(bias=biased)
-    evaluate(model, marked_by(TASK, "accuracy_calibrated"), shots=shots)
+    evaluate(model, marked_by(TASK, "accuracy_calibrated"), Asking(shots=shots))
     before = "Review: shown\nIt is: bad\n\n" * shots
     prompts = [f"{before}Review: {word}\nIt is:" for word in CONTENT_FREE]
     counts = Counter(model.pairs)
     assert [counts[(prompt, f" {word}")] for prompt in prompts for word in WORDS] == [1] * 6
     assert len(model.pairs) == 2 * 10 + 6, "of ten items nothing else is asked"
     plain = Partial(bias=biased)
-    evaluate(plain, TASK, shots=shots)
+    evaluate(plain, TASK, Asking(shots=shots))
     assert len(plain.pairs) == 2 * 10, "plain accuracy costs what it did"
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from holdfast.evaluation.matrix import evaluate
+from holdfast.evaluation.matrix import Asking, evaluate
 from holdfast.results.metrics import metric
 from holdfast.results.score import score
 from holdfast.results.scores import Output
@@ -71,7 +71,7 @@ def changed(task: Task, steps: int) -> Task:
 @pytest.mark.parametrize("shots", [0, 1])
 def test_the_right_calls_give_a_joint_goal_accuracy_of_one(steps: int, shots: int) -> None:
     task = changed(load_task(str(EXAMPLE)), steps)
-    outputs = evaluate(knowing(task), task, shots=shots)
+    outputs = evaluate(knowing(task), task, Asking(shots=shots))
     assert metric("joint_goal_accuracy").value(outputs) == 1
     assert [output.index for output in outputs] == [0, 1, 2]
 
@@ -173,8 +173,8 @@ def test_what_stands_behind_the_calls_of_an_answer_does_not_count(tmp_path: Path
 def test_two_models_that_call_otherwise_are_compared(tmp_path: Path) -> None:
     """Their prompts differ by their own calls, and an item's `input` must not: else base and tuned count as asked in other words."""
     task = load_task(str(folder(tmp_path)))
-    base = evaluate(knowing(task, arguments={"North?": ' {"area": "south"}}'}), task, role="target")
-    tuned = evaluate(knowing(task), task, role="target", variant="tuned")
+    base = evaluate(knowing(task, arguments={"North?": ' {"area": "south"}}'}), task, Asking(role="target"))
+    tuned = evaluate(knowing(task), task, Asking(role="target", variant="tuned"))
     assert base[0].input == tuned[0].input
     assert '{"name": "hotel", "arguments": {"area": "north"}}' in base[0].input
     scores = score([*base, *tuned], [task])

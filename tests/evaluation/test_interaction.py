@@ -23,10 +23,9 @@ def test_every_metric_that_asks_several_questions_names_a_function_that_does() -
 def test_a_second_interaction_needs_no_change_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """The model is asked again with its own first answer in front, and the second answer is marked."""
 
-    def twice(model, task, examples, demonstrations, names, num_beams, max_new_tokens):
+    def twice(model, task, items, num_beams, max_new_tokens):
         rendered = [
-            render(task.template, example, shown, model.tokenizer, name=name)
-            for example, shown, name in zip(examples, demonstrations, names, strict=True)
+            render(task.template, item.example, item.demonstrations, model.tokenizer, name=item.name) for item in items
         ]
         sampling = Sampling(max_new_tokens=8, stop=("\n",), num_beams=num_beams)
         first = model.generate([each.prompt for each in rendered], sampling)
@@ -34,8 +33,8 @@ def test_a_second_interaction_needs_no_change_elsewhere(monkeypatch: pytest.Monk
             [f"{text}: {each.prompt}" for each, text in zip(rendered, first, strict=True)], sampling
         )
         return [
-            Interaction(each, b.strip(), example.target, f"{a}|{b}", 8)
-            for each, example, a, b in zip(rendered, examples, first, second, strict=True)
+            Interaction(each, b.strip(), item.example.target, f"{a}|{b}", 8)
+            for each, item, a, b in zip(rendered, items, first, second, strict=True)
         ]
 
     def answer(question: str) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from holdfast.evaluation.matrix import clean, evaluate, items, longest_answer
+from holdfast.evaluation.matrix import Asking, clean, evaluate, items, longest_answer
 from holdfast.inference.model import Model
 from holdfast.models.loading import Pretrained
 from holdfast.results import units
@@ -63,7 +63,7 @@ def test_accuracy_ranks_the_choices_of_each_item() -> None:
 
 def test_choices_are_also_written_freely_when_asked() -> None:
     model = TableModel(loglik={"Yes": -0.5, "No": -1.5}, writes=lambda _: " maybe\nq: more")
-    outputs = evaluate(model, YES_NO, generate_choices=True)
+    outputs = evaluate(model, YES_NO, Asking(generate_choices=True))
     assert {(o.output, o.generated) for o in outputs} == {("Yes", "maybe")}
 
 
@@ -77,7 +77,7 @@ def test_generated_answers_end_at_the_stop_and_are_stripped() -> None:
 
 def test_demonstrations_stand_before_the_question_and_come_from_the_train_split() -> None:
     model = TableModel(writes=lambda _: "")
-    evaluate(model, CAPITALS, shots=2)
+    evaluate(model, CAPITALS, Asking(shots=2))
     assert {text.partition("c")[0] for text in model.seen} == {"t0\nAnswer: City0\n\nt1\nAnswer: City1\n\n"}
     once, again, other = (
         TableModel(writes=lambda _: ""),
@@ -85,13 +85,13 @@ def test_demonstrations_stand_before_the_question_and_come_from_the_train_split(
         TableModel(writes=lambda _: ""),
     )
     for model, seed in ((once, 3), (again, 3), (other, 4)):
-        evaluate(model, CAPITALS, shots=2, demonstrations="sampled", demonstration_seed=seed)
+        evaluate(model, CAPITALS, Asking(shots=2, demonstrations="sampled", demonstration_seed=seed))
     assert once.seen == again.seen != other.seen
 
 
 def test_a_task_without_training_examples_shows_nothing_rather_than_test_items() -> None:
     with pytest.raises(ValueError, match="1 demonstrations are asked for, and the train split has 0"):
-        evaluate(TableModel(writes=lambda _: ""), Task("t", {"test": CAPITALS.splits["test"]}), shots=1)
+        evaluate(TableModel(writes=lambda _: ""), Task("t", {"test": CAPITALS.splits["test"]}), Asking(shots=1))
 
 
 def test_the_items_follow_from_task_and_seed_alone() -> None:
@@ -99,7 +99,7 @@ def test_the_items_follow_from_task_and_seed_alone() -> None:
     chosen = items(CAPITALS, 4, 0)
     assert chosen == sorted(set(chosen)) == items(CAPITALS, 4, 0)
     assert len({tuple(items(CAPITALS, 4, seed)) for seed in range(8)}) > 1
-    outputs = evaluate(TableModel(writes=lambda _: ""), CAPITALS, limit=4)
+    outputs = evaluate(TableModel(writes=lambda _: ""), CAPITALS, Asking(limit=4))
     assert [o.index for o in outputs] == chosen
     with pytest.raises(ValueError, match="nothing to ask"):
         items(Task("t", {"train": ()}), None, 0)
@@ -112,7 +112,7 @@ def test_the_longest_training_target_bounds_the_answer() -> None:
     assert longest_answer(long, TableModel()) == 150  # 1.5 x (delimiter and 99 characters)
     assert longest_answer(CAPITALS, TableModel()) == 16
     model = TableModel(writes=lambda _: "")
-    evaluate(model, long, max_new_tokens=7)
+    evaluate(model, long, Asking(max_new_tokens=7))
     assert model.limits == [7]
 
 
@@ -126,7 +126,7 @@ def base_and_tuned(right_before: set[int], right_after: set[int]) -> list[Output
         return lambda q: f"Town{q[1:]}" if int(q[1:]) in right else "nowhere"
 
     return evaluate(TableModel(writes=writes(right_before)), CAPITALS) + evaluate(
-        TableModel(writes=writes(right_after)), CAPITALS, variant="tuned", prompt="off"
+        TableModel(writes=writes(right_after)), CAPITALS, Asking(variant="tuned", prompt="off")
     )
 
 
@@ -153,10 +153,10 @@ def test_the_order_of_outputs_and_of_items_changes_nothing(name: str) -> None:
 
 
 def test_prompt_on_and_off_are_both_measured_against_the_same_base() -> None:
-    outputs = evaluate(TableModel(writes=lambda q: f"Town{q[1:]}"), CAPITALS, role="target")
+    outputs = evaluate(TableModel(writes=lambda q: f"Town{q[1:]}"), CAPITALS, Asking(role="target"))
     for state in ("on", "off"):
         model = TableModel(writes=lambda q, state=state: f"Town{q[1:]}" if state == "on" else "")
-        outputs += evaluate(model, CAPITALS, role="target", variant="tuned", prompt=state)
+        outputs += evaluate(model, CAPITALS, Asking(role="target", variant="tuned", prompt=state))
     found = {s.prompt: s.delta for s in score(outputs, [CAPITALS])}
     assert found == {None: None, "on": 0, "off": -1}
 
@@ -166,7 +166,7 @@ def test_backward_transfer_is_the_change_since_the_targets_own_stage() -> None:
 
     def asked(right: set[int], **state: Any) -> list[Output]:
         model = TableModel(writes=lambda q: f"Town{q[1:]}" if int(q[1:]) in right else "nowhere")
-        return evaluate(model, CAPITALS, role="target", **state)
+        return evaluate(model, CAPITALS, Asking(role="target", **state))
 
     outputs = asked(set()) + asked(set(range(8)), variant="own-stage", prompt="on")
     outputs += asked(set(range(5, 10)), variant="tuned", prompt="on") + asked({1}, variant="tuned", prompt="off")
@@ -212,7 +212,7 @@ def test_items_that_do_not_fit_the_model_are_counted_and_answers_bound_in_tokens
     assert [o.truncated for o in evaluate(prompted, ranked)] == [False, False, True]
     written = replace(ranked, metric="exact_match")  # 2 to 90 tokens of input, and 16 new ones
     assert [o.truncated for o in evaluate(plain, written)] == [False, False, True]
-    assert [o.truncated for o in evaluate(prompted, written, max_new_tokens=22)] == [False, True, True]
+    assert [o.truncated for o in evaluate(prompted, written, Asking(max_new_tokens=22))] == [False, True, True]
     assert {s.truncated for s in score(evaluate(plain, written), [written])} == {1}
     long = Task("t", {"train": (Example({"input": "z"}, "z" * 14),), "test": examples}, ranked.template)
     assert longest_answer(long, plain) == 21
@@ -223,7 +223,7 @@ def test_the_batch_and_the_order_of_the_items_change_no_answer() -> None:
     pretrained = Pretrained(small.llama(), small.tokenizer(), "tiny", "")
     shuffled = replace(YES_NO, splits={**YES_NO.splits, "test": YES_NO.splits["test"][::-1]})
     asked = [
-        evaluate(Model(pretrained, batch_tokens=size), task, shots=1, generate_choices=True)
+        evaluate(Model(pretrained, batch_tokens=size), task, Asking(shots=1, generate_choices=True))
         for size, task in ((8192, YES_NO), (64, YES_NO), (8192, shuffled))
     ]
     first, *others = [{o.input: o for o in outputs} for outputs in asked]
@@ -243,5 +243,5 @@ def test_a_choice_is_ranked_with_the_delimiter_before_it() -> None:
             ranked.extend(continuation for _, continuation in pairs)
             return super().loglikelihood(pairs, **options)
 
-    evaluate(Recording({"Yes": -1, "No": -2}), YES_NO, limit=1)
+    evaluate(Recording({"Yes": -1, "No": -2}), YES_NO, Asking(limit=1))
     assert ranked == [" Yes", " No"]

@@ -10,7 +10,7 @@ import pytest
 
 import holdfast
 from holdfast.api.tune import Run, tune
-from holdfast.evaluation.matrix import evaluate
+from holdfast.evaluation.matrix import Asking, evaluate
 from holdfast.report.run.page import write_page
 from holdfast.results import run_folder
 from holdfast.results.score import score
@@ -67,7 +67,7 @@ def test_a_number_says_how_its_items_were_asked() -> None:
         (written, {"num_beams": 4}, "none", "beam search, 4 beams"),
     ]  # fmt: skip
     for asked, options, demonstrations, decoding in cases:
-        (found,) = score(evaluate(model, asked, **options), [asked], circumstances=made)
+        (found,) = score(evaluate(model, asked, Asking(**options)), [asked], circumstances=made)
         assert (found.demonstrations, found.decoding, found.split) == (demonstrations, decoding, "test")
         assert (found.model, found.seed, found.versions, found.template) == ("m", 3, {"a": "1"}, task.template.input)
 

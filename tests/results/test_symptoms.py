@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from holdfast.evaluation.matrix import Role, evaluate
+from holdfast.evaluation.matrix import Asking, Role, evaluate
 from holdfast.results.score import score
 from holdfast.results.scores import Output
 from holdfast.results.statistics import tango
@@ -112,8 +112,8 @@ def collapsed() -> list[Output]:
     right = {f"capital{i}": f" Town {i}" for i in range(10)} | {f"rte{i}": "" for i in range(10)}
     asked: list[tuple[Task, Role]] = [(RTE, "target"), (CAPITALS, "general")]
     base, tuned = TableModel({"True": -1, "False": -2}, right), TableModel({"True": -1, "False": -2}, lambda _: "True")
-    return [o for t, role in asked for o in evaluate(base, t, role=role)] + [
-        o for t, role in asked for o in evaluate(tuned, t, role=role, variant="tuned")
+    return [o for t, role in asked for o in evaluate(base, t, Asking(role=role))] + [
+        o for t, role in asked for o in evaluate(tuned, t, Asking(role=role, variant="tuned"))
     ]
 
 
