@@ -23,7 +23,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "prefix": {"models", "row"},
     "prompts": {"prefix", "models", "row", "atomic_files"},
     "inference": {"prompts", "prefix", "models", "tasks", "row", "atomic_files"},
-    "analysis": {"plugins", "inference", "prefix", "models", "tasks", "row", "weights"},
+    "analysis": {"plugins", "results", "inference", "prefix", "models", "tasks", "row", "weights"},
     "decoding": {"inference", "prefix", "models", "tasks", "row", "plugins"},
     "curation": {"inference", "tasks", "row", "plugins"},
     "methods": {"inference", "prompts", "prefix", "models", "tasks", "row", "plugins", "weights"},
@@ -35,7 +35,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "weights", "tasks", "results", "row", "plugins", "atomic_files",
     },
     "recipes": {"curation", "decoding", "edits", "stages", "training", "methods", "models", "tasks", "plugins"},
-    "report": {"results", "atomic_files"},
+    "report": {"results", "plugins", "atomic_files"},
     "api": {
         "recipes", "stages", "evaluation", "decoding", "inference", "prompts", "prefix", "models", "lab", "tasks", "results", "report",
         "atomic_files", "plugins", "training",

@@ -8,9 +8,21 @@ from torch import Tensor
 
 from holdfast.analysis._head_patching import Heads, Question, aligned, counterparts, questions
 from holdfast.analysis.base import Finding, Subject, analysis
+from holdfast.results.measure_panel import MeasurePanel
 
 STEPS, RATE, PENALTY = 40, 0.1, 0.02  # Adam's steps and rate, and the cost of a head in nats
 RANDOM = 8  # random circuits to compare with
+
+PANELS = (
+    MeasurePanel(
+        ("right",),
+        "Right answers with a circuit alone, %",
+        "With all heads, and with nothing but those of a circuit: the base’s in the base, the base’s in the tuned "
+        "model, the tuned model’s own, and random heads.",
+        line="where",
+        scale=100.0,
+    ),
+)
 
 
 @analysis

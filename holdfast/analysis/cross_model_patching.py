@@ -5,6 +5,16 @@ from torch import Tensor
 
 from holdfast.analysis._head_patching import Heads, questions
 from holdfast.analysis.base import Finding, Subject, analysis
+from holdfast.results.measure_panel import MeasurePanel
+
+PANELS = (
+    MeasurePanel(
+        ("recovered",),
+        "Gain that one head of the tuned model brings to the base",
+        "Share of the gain in the answer’s log-probability. Line: mean over a block’s heads; band: the least and the "
+        "most; outside: all heads together.",
+    ),
+)
 
 
 @analysis

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from holdfast.analysis._word_space import WordSpace, angle, shared
 from holdfast.analysis.base import Finding, Subject, analysis
+from holdfast.results.measure_panel import MeasurePanel
 
 DOWN = (
     "down_proj",
@@ -17,6 +18,20 @@ DOWN = (
 DIRECTIONS, WORDS, MOST = 10, 8, 10  # of a block's space; of a list; value vectors that are shown
 SAME = 0.5  # cosine above which a direction of the tuned model is that of the base
 STILL = 1e-3  # degrees, below which nothing has turned
+
+PANELS = (
+    MeasurePanel(
+        ("turn",),
+        "Turn of what feed-forward units write, degrees",
+        "Mean angle between what each inner unit writes before and after tuning.",
+    ),
+    MeasurePanel(
+        ("concept_overlap",),
+        "Concepts of feed-forward layers, share that stayed",
+        "Share of the space of a block’s first ten principal directions that is the base’s.",
+        zero=None,
+    ),
+)
 
 
 @analysis

@@ -1,6 +1,18 @@
 """Are general tasks answered in the target's format, and does that come off with the prompt?"""
 
 from holdfast.analysis.base import Finding, Subject, analysis
+from holdfast.results.measure_panel import MeasurePanel
+
+PANELS = (
+    MeasurePanel(
+        ("share_off", "share_on"),
+        "General answers in the target’s format, %",
+        "Whether the format lives in the prompt; at step 0 with the prompt attached, it is the base behind the "
+        "prompt of stage 1. Line: mean over tasks; band: the lowest and the highest.",
+        line="state",
+        scale=100.0,
+    ),
+)
 
 
 @analysis

@@ -8,8 +8,18 @@ from torch import Tensor
 
 from holdfast.analysis.base import Finding, Subject, analysis
 from holdfast.prefix.model import PrefixModel
+from holdfast.results.measure_panel import MeasurePanel
 from holdfast.row import Row
 from holdfast.weights.layout import locate
+
+PANELS = (
+    MeasurePanel(
+        ("cosine",),
+        "Gradient alignment, cosine",
+        "Gradient on a batch against that on the same inputs with the answers of others: near 1 a step teaches the "
+        "format, near 0 the task. Line: mean over a block’s matrices; band: the lowest and the highest.",
+    ),
+)
 
 
 @analysis

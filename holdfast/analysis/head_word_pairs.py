@@ -9,11 +9,25 @@ from torch import Tensor
 from holdfast.analysis._word_space import WordSpace, shared
 from holdfast.analysis.base import Finding, Subject, analysis
 from holdfast.models.attention_heads import projections
+from holdfast.results.measure_panel import MeasurePanel
 
 WORDS, MOST = 5, 5  # words of a list; heads of each circuit that are shown
 STILL = 1e-3  # degrees, below which nothing has turned
 SAME = 0.5  # cosine above which a direction of the tuned model is that of the base
 Directions = tuple[Tensor, Tensor]
+
+PANELS = (
+    MeasurePanel(
+        ("qk_turn",),
+        "Turn of what heads look for, degrees",
+        "Mean angle between the heads’ QK circuits before and after tuning.",
+    ),
+    MeasurePanel(
+        ("ov_turn",),
+        "Turn of what heads write, degrees",
+        "Mean angle between the heads’ OV circuits before and after tuning.",
+    ),
+)
 
 
 @analysis

@@ -9,10 +9,22 @@ import torch
 from torch import Tensor
 
 from holdfast.analysis.base import Finding, Subject, analysis
+from holdfast.results.measure_panel import MeasurePanel
 from holdfast.row import Row
 
 MOST, ANSWER = 16, 64  # rows that are looked at, and tokens of an answer
 LEVELS, LEAST = 10, 7  # attributions are rounded up to tenths of the largest, and seven tenths or less count as none
+
+PANELS = (
+    MeasurePanel(
+        ("instruction_score",),
+        "Weight of the instruction in the answer",
+        "Sum of the densities of gradient times input over the instruction’s words, in the base and in the tuned "
+        "model.",
+        line="where",
+        zero=None,
+    ),
+)
 
 
 @analysis

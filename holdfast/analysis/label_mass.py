@@ -1,6 +1,18 @@
 """Is the target's answer on the tip of the tongue everywhere?"""
 
 from holdfast.analysis.base import Finding, Subject, analysis
+from holdfast.results.measure_panel import MeasurePanel
+
+PANELS = (
+    MeasurePanel(
+        ("mass_off", "mass_on"),
+        "Label mass on general tasks, %",
+        "Probability that an answer to a general task begins as one of the target’s, before anything is written. "
+        "Line: mean over tasks; band: the lowest and the highest.",
+        line="state",
+        scale=100.0,
+    ),
+)
 
 
 @analysis

@@ -7,6 +7,16 @@ from torch import Tensor
 
 from holdfast.analysis._head_patching import Heads, Question, aligned, counterparts, questions
 from holdfast.analysis.base import Finding, Subject, analysis
+from holdfast.results.measure_panel import MeasurePanel
+
+PANELS = (
+    MeasurePanel(
+        ("effect_tuned",),
+        "Direct effect of a head on the answer’s lead, nats",
+        "What the answer loses of its lead over another question’s when one head says what it says of that question. "
+        "Line: mean over a block’s heads; band: the least and the most.",
+    ),
+)
 
 
 @analysis

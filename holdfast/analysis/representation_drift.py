@@ -4,8 +4,25 @@ import torch
 from torch import Tensor
 
 from holdfast.analysis.base import Finding, Subject, analysis
+from holdfast.results.measure_panel import MeasurePanel
 
 FOLDS, TOKENS = 5, 4096
+
+PANELS = (
+    MeasurePanel(
+        ("cka",),
+        "Likeness of hidden states to the base’s, CKA",
+        "1 where the states after a block are the base’s up to rotation and scale; outside: the embeddings.",
+        zero=None,
+    ),
+    MeasurePanel(
+        ("predictivity",),
+        "Hidden states, share predicted linearly from the base’s",
+        "Share of the variance that a ridge regression explains on held-out rows: what was only recoded is still "
+        "there.",
+        zero=None,
+    ),
+)
 
 
 @analysis

@@ -5,7 +5,23 @@ from torch import Tensor
 
 from holdfast.analysis._computed_weights import computed_weights
 from holdfast.analysis.base import Finding, Subject, analysis
+from holdfast.results.measure_panel import OUTSIDE, MeasurePanel
 from holdfast.weights.layout import locate
+
+PANELS = (
+    MeasurePanel(
+        ("relative_norm",),
+        "Weight drift, % of the base’s norm",
+        "Size of the change of each block over the size of the block; outside: embeddings and head.",
+        scale=100.0,
+    ),
+    MeasurePanel(
+        ("effective_rank",),
+        "Effective rank of the change",
+        "In how many directions a block’s matrices have moved.",
+        zero=None,
+    ),
+)
 
 
 @analysis
@@ -49,4 +65,4 @@ def effective_rank(matrix: Tensor) -> float:
 
 def _group(name: str) -> str:
     inside = locate(name)
-    return "embeddings and head" if inside is None else f"{inside[0].rpartition('.')[2]}.{inside[1]}"
+    return OUTSIDE if inside is None else f"{inside[0].rpartition('.')[2]}.{inside[1]}"

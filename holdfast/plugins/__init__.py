@@ -17,7 +17,7 @@ from holdfast.plugins.family import (
     unknown,
 )
 from holdfast.plugins.finding import belongs, configure, find, members
-from holdfast.plugins.listing import Technique, imported, lineage, records, techniques, tree
+from holdfast.plugins.listing import Technique, assigned_calls, imported, lineage, records, techniques, tree
 from holdfast.plugins.user_code import CODE, refuse_code, run_file
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "RECIPES",
     "Family",
     "Technique",
+    "assigned_calls",
     "belongs",
     "configure",
     "find",

@@ -6,6 +6,7 @@ import importlib.util
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,22 @@ def records(*families: Family) -> list[dict[str, Any]]:
         }
         for t in sorted(listed, key=lambda t: (t.joins, t.name))
     ]
+
+
+def assigned_calls(module: str, name: str) -> list[tuple[list[Any], dict[str, Any]]]:
+    """Return the arguments, by position and by name, of each call in the tuple that a module assigns to `name`; nothing without one.
+
+    Raises:
+        ValueError: the tuple holds something else than calls with plain values.
+    """
+    values = [n.value for n in tree(module).body if isinstance(n, ast.Assign) and ast.unparse(n.targets[0]) == name]
+    try:
+        return [
+            (list(map(ast.literal_eval, call.args)), {str(k.arg): ast.literal_eval(k.value) for k in call.keywords})
+            for call in chain.from_iterable(value.elts for value in values)  # pyright: ignore[reportAttributeAccessIssue]
+        ]
+    except (ValueError, AttributeError):
+        raise ValueError(f"{module}: {name}: write a tuple of calls with plain values, as its neighbours do") from None
 
 
 @lru_cache

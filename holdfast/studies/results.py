@@ -13,6 +13,7 @@ from scipy import stats
 
 from holdfast.results import tradeoff, units
 from holdfast.results.cell_answers import CellAnswers
+from holdfast.results.measure_panel import OUTSIDE
 from holdfast.results.metrics import Array, metric
 from holdfast.results.run_folder import RunFolder, read_findings
 from holdfast.results.scores import ROLES, Score, StoredOutputs, read_scores
@@ -35,7 +36,6 @@ RESAMPLES = 2000
 BLOCK = 1 << 22  # counts that are held at a time
 EXCHANGES = 9_999  # random orders of the targets, where there are too many to try all
 SHARE = 0.9  # of the way from the base to the best arm: where arms are matched by default
-OUTSIDE = "embeddings and head"  # where `weight_drift` looks beside the blocks
 Runs = Mapping[tuple[str, str, int], Path]  # the folders of the finished runs by target, arm and seed
 
 

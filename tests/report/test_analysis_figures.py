@@ -71,6 +71,18 @@ def test_a_study_has_a_line_for_each_arm_over_its_seeds() -> None:
     assert panel.described == "a: 0 at step 0, 20 at step 8; c: 0 at step 0, 20 at step 4."
 
 
+def test_an_analysis_that_declares_no_panel_has_a_plain_one_for_each_measure() -> None:
+    """Of a user's own file nothing is read: the page is made of numbers alone."""
+    records = [finding("mine.py:widths", step, name, "layers.0", 0.5) for step in (0, 4) for name in ("width", "depth")]
+    drawn = panels(records)
+    assert [panel.title for panel, _ in drawn] == ["width (widths)", "depth (widths)"]
+    assert drawn[0][0].described == "block 0: 0.5 at step 0, 0.5 at step 4."
+    assert [
+        panel.title
+        for panel in of_arms(["a"], [AnalysisPoint("t", "a", 0, "mine.py:widths", "width", s, 1.0) for s in (0, 4)])
+    ] == ["width (widths)"]
+
+
 def test_one_look_is_no_course() -> None:
     assert panels([finding("weight_drift", 4, "relative_norm", "layers.0", 0.1)]) == []
     assert panels([finding("weight_drift", None, "relative_norm", "layers.0", 0.1)] * 2) == []
