@@ -6,11 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
-
-from pydantic import Field, TypeAdapter, ValidationError
+from typing import Any
 
 from holdfast.api.cautions import cautions
+from holdfast.api.config_file import OPTIONAL, read_config
 from holdfast.api.request import RunPlan, plan_run, read_request
 from holdfast.api.versions import library_versions
 from holdfast.atomic_files import write_text
@@ -18,7 +17,6 @@ from holdfast.evaluation.harness_samples import write_samples
 from holdfast.models.architecture import of_run
 from holdfast.models.fingerprint import fingerprint
 from holdfast.models.precision import Loading
-from holdfast.plugins import refuse_code
 from holdfast.recipes.assignments import nested
 from holdfast.recipes.pipeline import Techniques
 from holdfast.report.card import write_card
@@ -33,16 +31,8 @@ from holdfast.stages.curate import Curate
 from holdfast.stages.loader import Loader
 from holdfast.stages.measure import delete_snapshots, explain, measure, measure_untrained, prompt_owners
 from holdfast.stages.stage import dependencies, exclusive, execute, folder_of
-from holdfast.tasks.error_list import short_repr
 from holdfast.tasks.task import SHOTS
-from holdfast.tasks.yaml_files import read_yaml
 from holdfast.training.processes import processes
-
-OPTIONAL = (
-    "curate", "edit", "decode", "probe", "general", "shots", "limit", "seed", "date", "noise_floor", "analyses", "dtype",
-    "demonstrations",
-)  # fmt: skip
-"""Arguments of `tune` that a config.yaml may have."""
 
 
 @dataclass(frozen=True)
@@ -200,30 +190,6 @@ def _write_run(folder: Path, root: Path, plan: RunPlan, outputs: Iterable[Output
     write_card(folder, of_run(folder))
 
 
-def _check_types(config: Mapping[str, Any], path: Path) -> None:
-    """Refuse a config.yaml whose values are of other types than `tune` writes; what they say is checked by `tune`.
-
-    Raises:
-        ValueError: the first that is; with its key.
-    """
-    texts, optional_text = TypeAdapter(str | list[str]), TypeAdapter(str | None)
-    types = {"model": TypeAdapter(str), "task": texts, "method": TypeAdapter(str)}
-    types |= {"stages": TypeAdapter(dict[str, dict[str, Any]]), "general": TypeAdapter(str | list[str] | None)}
-    types |= dict.fromkeys(("curate", "edit", "decode", "probe"), optional_text)
-    types |= {"shots": TypeAdapter(Annotated[list[Annotated[int, Field(ge=0, le=1000)]], Field(min_length=1)])}
-    types |= {"limit": TypeAdapter(Annotated[int | None, Field(ge=1)]), "seed": TypeAdapter(int)}
-    types |= {"noise_floor": TypeAdapter(bool), "analyses": TypeAdapter(list[str]), "dtype": TypeAdapter(str)}
-    for key, checker in types.items():
-        if key not in config:
-            continue
-        try:
-            checker.validate_python(config[key])
-        except ValidationError as error:
-            raise ValueError(
-                f"{path}: `{key}`: {short_repr(config[key])}: {error.errors()[0]['msg'].lower()}"
-            ) from None
-
-
 def repeat(
     config: str | Path,
     out: str | Path | None = None,
@@ -241,15 +207,7 @@ def repeat(
         ValueError: this is not the config.yaml of a run, or it names code that is not trusted.
     """
     path = Path(config)
-    try:
-        config_values = read_yaml(path, "every run's folder holds its config.yaml")
-    except FileNotFoundError:
-        raise ValueError(f"{path}: there is no such file; every run's folder holds its config.yaml") from None
-    needed = ("model", "task", "method", "stages")
-    if not isinstance(config_values, dict) or any(key not in config_values for key in needed):
-        raise ValueError(f"{path}: not the config.yaml of a run; it needs {', '.join(needed)}")
-    refuse_code(config_values, path, trust_code=trust_code)
-    _check_types(config_values, path)
+    config_values = read_config(path, trust_code=trust_code)
     fields = {f"{stage}_": values for stage, values in config_values["stages"].items()}
     # As arguments and not as a file: the repeated run passes every check of a new one.
     options = {"dtype": "fp32"} | {key: config_values[key] for key in OPTIONAL if key in config_values}

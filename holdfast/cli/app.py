@@ -123,10 +123,12 @@ def tune(
     json_: Json = False,
 ) -> None:
     """Fine-tune on a task; measure, before and after, what was gained there and kept elsewhere."""
+    from holdfast.tasks import sources
+
     settings = parse(set_ or [])
-    describe.check_names(
-        method, curate, edit, decode, settings, probe
-    )  # Before torch is imported, which takes seconds.
+    # Before torch is imported, which takes seconds.
+    describe.check_names(method, curate, edit, decode, settings, probe)
+    sources.check_named([*task, *(general or ())])
     if plan:
         from holdfast.cli.plan import show_plan
         from holdfast.models.precision import Loading
@@ -206,6 +208,10 @@ def evaluate(
         raise ValueError("--judge: compares the answers of two models; name the other one with --against TUNED")
     if target:
         raise ValueError("--target: names what a model was tuned on, beside --against TUNED; use --task")
+    from holdfast.tasks import sources
+
+    technique = output.decoding(decode, set_)  # Before torch is imported, as the tasks' names.
+    sources.check_named(task or ())
     from holdfast.api.analyse import analyse_run
     from holdfast.api.evaluate import default_tasks
     from holdfast.api.evaluate import evaluate as evaluate_model
@@ -223,7 +229,7 @@ def evaluate(
         )  # fmt: skip
     scores = evaluate_model(
         model, tasks, prompt=prompt, base=base, shots=counts, limit=limit, seed=seed, demonstrations=demonstrations, sets=sets,
-        metric=metric, decode=output.decoding(decode, set_), out=out, dtype=dtype, device=device,
+        metric=metric, decode=technique, out=out, dtype=dtype, device=device,
         trust_remote_code=trust_remote_code, overwrite=overwrite, engine=engine,
     )  # fmt: skip
     if os.environ.get("RANK", "0") == "0":  # the processes of a launch have one answer between them
@@ -340,6 +346,9 @@ def run(
     json_: Json = False,
 ) -> None:
     """Repeat a run exactly, from its config.yaml."""
+    from holdfast.api.config_file import read_config
+
+    read_config(config, trust_code=trust_code)  # Before torch is imported.
     from holdfast.api import tune as runs
 
     finished = runs.repeat(config, out=out, device=device, trust_remote_code=trust_remote_code, trust_code=trust_code)

@@ -38,14 +38,16 @@ def generate(
     trust_remote_code: Trust = False,
 ) -> None:
     """Continue texts of a file, with the run's prompt attached or not: JSONL or lines in, JSONL out."""
-    from holdfast.api.load import LoadOptions, asking
     from holdfast.cli.prompt_lines import parse_prompts
+
+    # Before torch is imported and a model loaded: a mistyped option should wait for neither.
+    technique = output.decoding(decode, set_)
+    content = input_.read_text(encoding="utf-8") if input_ else sys.stdin.read()
+    texts = parse_prompts(content, str(input_ or "stdin"))
+    from holdfast.api.load import LoadOptions, asking
     from holdfast.inference.sampling import Sampling
 
     sampling = Sampling(max_new_tokens, tuple(stop or ()), num_beams, temperature, top_k, top_p, seed, samples)
-    content = input_.read_text(encoding="utf-8") if input_ else sys.stdin.read()
-    texts = parse_prompts(content, str(input_ or "stdin"))
-    technique = output.decoding(decode, set_)  # Before the model: a mistyped option should not wait for a download.
     opened = asking(model, LoadOptions(prompt, base, dtype, device, trust_remote_code), engine=engine)
     with opened as loaded:
         outputs = (loaded if technique is None else technique.wrap(loaded)).generate(texts, sampling)

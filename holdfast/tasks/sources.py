@@ -73,6 +73,27 @@ def arguments(tasks: str | Path | Sequence[str | Path]) -> tuple[str, ...]:
     return (str(tasks),) if isinstance(tasks, str | Path) else tuple(map(str, tasks))
 
 
+def check_named(arguments: Sequence[str]) -> None:
+    """Refuse arguments that name nothing; of all others nothing is read.
+
+    Raises:
+        ValueError: there is no such task; the nearest is named.
+    """
+    for argument in arguments:
+        scheme, colon, name = argument.partition(":")
+        if colon and scheme in registry.schemes():
+            named = name in registry.source(scheme).names()
+        elif argument.startswith(everyday.PREFIX):
+            named = name in everyday.TASKS
+        else:
+            entry = argument.partition("@")[0]
+            named = (
+                bool(colon) or entry in {*ENTRIES, *SUITES, everyday.NAME, NONE} or Path(argument).expanduser().exists()
+            )
+        if not named:
+            load_task(argument)  # which says what is wrong
+
+
 def is_diagnostic(argument: str) -> bool:
     """Return True where a TASK argument names a task in disguise or a probe."""
     # Such a task shows if an ability is lost or only hidden, and is no general task: it would count the ability twice.
