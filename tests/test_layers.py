@@ -29,7 +29,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "methods": {"inference", "prompts", "prefix", "models", "tasks", "row", "plugins", "weights"},
     "edits": {"plugins", "weights"},
     "training": {"methods", "prefix", "models", "row", "atomic_files"},
-    "evaluation": {"decoding", "inference", "prompts", "prefix", "models", "tasks", "results", "row", "atomic_files"},
+    "evaluation": {"plugins", "decoding", "inference", "prompts", "prefix", "models", "tasks", "results", "row", "atomic_files"},
     "stages": {
         "training", "evaluation", "methods", "curation", "edits", "decoding", "analysis", "inference", "prompts", "prefix", "models",
         "weights", "tasks", "results", "row", "plugins", "atomic_files",

@@ -6,7 +6,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
-from functools import partial
 from hashlib import sha256
 from itertools import chain, product
 from pathlib import Path
@@ -27,11 +26,11 @@ from holdfast.evaluation.progress import AskingProgress, task_items
 from holdfast.inference.language_model import LanguageModel, NamedModel
 from holdfast.models.fingerprint import fingerprint
 from holdfast.models.reading import default_general
-from holdfast.plugins import refuse_code, snake
+from holdfast.plugins import refuse_code
 from holdfast.results import metrics
 from holdfast.results.run_folder import RunFolder
 from holdfast.results.score import score
-from holdfast.results.scores import Circumstances, Output, PromptState, Score, StoredOutputs, write_jsonl
+from holdfast.results.scores import Circumstances, PromptState, Score, StoredOutputs, write_jsonl
 from holdfast.results.verdicts import with_spread
 from holdfast.stages.stage import exclusive
 from holdfast.tasks import sources
@@ -166,7 +165,7 @@ def _cells(tasks: Sequence[Task], options: Asking, shots: Sequence[int], sets: i
             continue
         again = f", demonstrations {number + 1} of {sets}" if sets > 1 and k else ""
         asking = replace(options, shots=k, demonstration_seed=number)
-        cells.append(AskedTask(task, asking, f"{task.name}, {k} shot{'' if k == 1 else 's'}{again}"))
+        cells.append(AskedTask(task, asking, note=again))
     return cells
 
 
@@ -178,7 +177,7 @@ def _asked(
     items = [task_items(cell.task, cell.asking.limit) for cell in cells]
     with AskingProgress(name, items, silent=not state.is_main_process) as progress:
         share = Share(state.process_index, state.num_processes)
-        files = ask_cells(cells, parts, lambda: model, progress, finish=partial(_finished, decode), share=share)
+        files = ask_cells(cells, parts, lambda: model, progress, decoding=decode, share=share)
     state.wait_for_everyone()
     return files
 
@@ -194,13 +193,6 @@ def _digest(cells: Sequence[AskedTask], made: Circumstances, prompt: str | Path 
     attached = str(prompt) if prompt is None or not Path(prompt).is_dir() else fingerprint(str(prompt))
     questions = [[cell.task.version, cell.task.source, asdict(cell.asking)] for cell in cells]
     return sha256(json.dumps([questions, asdict(made), attached, repr(decode)], default=str).encode()).hexdigest()[:8]
-
-
-def _finished(decode: Decoding | None, output: Output) -> Output:
-    """Return an answer with the name of the decoding, so that none passes for one of the model alone."""
-    if decode is None:
-        return output
-    return replace(output, decoding=f"{snake(type(decode).__name__)}: {output.decoding}")
 
 
 def _write(folder: Path, outputs: StoredOutputs, scores: Sequence[Score], tasks: Sequence[Task]) -> None:

@@ -18,7 +18,7 @@ from rich.progress import MofNCompleteColumn, Progress, TextColumn
 from holdfast.api.cautions import cautions
 from holdfast.api.request import RunPlan
 from holdfast.evaluation.progress import duration, task_items
-from holdfast.plugins import snake
+from holdfast.plugins import name_of
 from holdfast.stages.evaluate import Evaluate, LabelMass
 from holdfast.stages.loader import Loader
 from holdfast.stages.measure import plan_measurements
@@ -178,8 +178,8 @@ def _seconds_an_item(
 
 def _planned(stage: Stage, root: Path, loader: Loader) -> PlannedStage:
     if not isinstance(stage, Train):
-        return PlannedStage(stage.name, snake(type(stage).__name__), 0, 0, None)
-    methods = " + ".join(snake(type(method).__name__) for method in stage.methods)
+        return PlannedStage(stage.name, name_of(stage), 0, 0, None)
+    methods = " + ".join(name_of(method) for method in stage.methods)
     settings = stage.settings
     log = execute(_shortened(stage), root, loader, quiet=True) / "log.jsonl"
     records = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] if log.exists() else []

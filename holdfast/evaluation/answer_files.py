@@ -7,26 +7,34 @@ answers depend on nothing but itself: however often it is killed and by however 
 import os
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from holdfast.atomic_files import whole
+from holdfast.decoding.base import Decoding
 from holdfast.evaluation.ask import in_parts, part_count
 from holdfast.evaluation.matrix import PART, Asking
 from holdfast.evaluation.progress import AskingProgress, task_items
 from holdfast.inference.language_model import LanguageModel
-from holdfast.results.scores import Output, write_jsonl
+from holdfast.plugins import name_of
+from holdfast.results.scores import write_jsonl
 from holdfast.tasks.task import Task
 
 
 @dataclass(frozen=True)
 class AskedTask:
-    """One task at one number of shots, as `in_parts` asks it; `label` names it on the terminal."""
+    """One task at one number of shots, as `in_parts` asks it; `note` is added to its name on the terminal."""
 
     task: Task
     asking: Asking
-    label: str
     target: Task | None = None
+    note: str = ""
+
+    @property
+    def label(self) -> str:
+        """Return its name on the terminal."""
+        shots = self.asking.shots
+        return f"{self.task.name}, {shots} shot{'' if shots == 1 else 's'}{self.note}"
 
 
 @dataclass(frozen=True)
@@ -47,7 +55,8 @@ def ask_cells(
     model: Callable[[], LanguageModel],
     progress: AskingProgress,
     *,
-    finish: Callable[[Output], Output] = lambda output: output,
+    decoding: Decoding | None = None,
+    step: int | None = None,
     share: Share = Share(),
 ) -> list[list[Path]]:
     """Ask every part of this process's share that has no file yet; return the files of all parts, by cell and in the order of the items.
@@ -57,18 +66,20 @@ def ask_cells(
         folder: Where the files stand.
         model: Called once something is left to ask.
         progress: Has begun, with the number of items of each cell.
-        finish: What is done to each answer before it is written.
+        decoding: The technique that stands around the model: each answer has its name, so that none passes for one of the model alone.
+        step: The step of training under which the answers stand.
         share: Other processes ask the rest; whoever reads all files waits for them.
 
     Raises:
         ValueError: a task cannot be asked.
     """
+    name = "" if decoding is None else f"{name_of(decoding)}: "
     files, before = [], 0
     for number, cell in enumerate(cells):
         count = part_count(cell.task, cell.asking.limit)
         # By number: a task's name need not be that of a file.
-        names = [f"{number:04}" if count == 1 else f"{number:04}-{part:06}" for part in range(count)]
-        files.append([folder / f"{name}.jsonl" for name in names])
+        stems = [f"{number:04}" if count == 1 else f"{number:04}-{part:06}" for part in range(count)]
+        files.append([folder / f"{stem}.jsonl" for stem in stems])
         mine = [part for part in range(count) if share.has(before + part)]
         left = [part for part in mine if not files[-1][part].exists()]
         before += count
@@ -82,7 +93,7 @@ def ask_cells(
         assert len(parts) == count, (cell.label, len(parts), count)
         for part in left:
             outputs = parts[part]()
-            write_jsonl(files[-1][part], map(finish, outputs))
+            write_jsonl(files[-1][part], (replace(o, step=step, decoding=name + o.decoding) for o in outputs))
             progress.advance(len(outputs) * share.processes)
         progress.done()
     return files

@@ -71,6 +71,11 @@ def snake(name: str) -> str:
     return "".join(f"_{c.lower()}" if c.isupper() and i else c.lower() for i, c in enumerate(name))
 
 
+def name_of(technique: object) -> str:
+    """Return the name of a technique: that of its class, as options take it."""
+    return snake(type(technique).__name__)
+
+
 def unknown(label: str, name: str, known: list[str]) -> ValueError:
     """Return the error for a name that does not exist, with the nearest that does."""
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)

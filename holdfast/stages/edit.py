@@ -13,7 +13,7 @@ import torch
 from holdfast.edits.base import Edit, Slices
 from holdfast.models import resolve
 from holdfast.models.adapter import is_adapter
-from holdfast.plugins import snake
+from holdfast.plugins import name_of
 from holdfast.results.run_folder import RunFolder
 from holdfast.stages import edit_slices
 from holdfast.stages.edit_slices import MatchedTensors, edited
@@ -76,10 +76,10 @@ def write_edited_model(base: Path, tuned: Sequence[Path], edit: Edit, out: Path)
             use; nothing is written.
     """
     if not tuned or (len(tuned) > 1 and not edit.takes_several):
-        raise ValueError(f"{_name(edit)} takes one tuned model, not {len(tuned)}; task_arithmetic adds several")
+        raise ValueError(f"{name_of(edit)} takes one tuned model, not {len(tuned)}; task_arithmetic adds several")
     if len(tuned) < edit.fewest:
         raise ValueError(
-            f"{_name(edit)} takes {edit.fewest} models after the base, not {len(tuned)}; see `holdfast edits`"
+            f"{name_of(edit)} takes {edit.fewest} models after the base, not {len(tuned)}; see `holdfast edits`"
         )
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out}: exists and is not empty; give another folder for the edited model")
@@ -93,7 +93,7 @@ def write_edited_model(base: Path, tuned: Sequence[Path], edit: Edit, out: Path)
         tensors = match_tensors(base, tuned, reader)
         if edit.needs_blocks and not any(t.location.blocks for t in tensors.values()):
             raise ValueError(
-                f"{tuned[0]}: no tensor name shows a numbered block (`.layers.0.`), and {_name(edit)} goes by blocks"
+                f"{tuned[0]}: no tensor name shows a numbered block (`.layers.0.`), and {name_of(edit)} goes by blocks"
             )
         # Linux's allocator keeps of what is freed twice its largest block so far, and gives the rest back, to be had page by page for the
         # next slice: a third of the time. This block is never touched, so it costs nothing.
@@ -108,7 +108,7 @@ def write_edited_model(base: Path, tuned: Sequence[Path], edit: Edit, out: Path)
                 _write_shard(shard, part, tensors, ready)
             _copy_others(tuned[0], part)
             sources = str(tuned[0]) if len(tuned) == 1 else [str(folder) for folder in tuned]
-            record = {"edit": _name(edit), **asdict(edit), "base": str(base), "tuned": sources, **ready.facts}  # pyright: ignore[reportArgumentType]
+            record = {"edit": name_of(edit), **asdict(edit), "base": str(base), "tuned": sources, **ready.facts}  # pyright: ignore[reportArgumentType]
             (part / "edit.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
             os.replace(part, out)
         except BaseException:  # Ctrl-C too.
@@ -237,7 +237,3 @@ def _copy_others(tuned: Path, folder: Path) -> None:
         # Not whatever lies there: checkpoints and other weights would double the folder.
         if path.is_file() and path.suffix in COPIED:
             shutil.copyfile(path, folder / path.name)
-
-
-def _name(edit: Edit) -> str:
-    return snake(type(edit).__name__)

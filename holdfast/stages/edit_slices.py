@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from holdfast.edits.base import Edit, Slices
-from holdfast.plugins import snake
+from holdfast.plugins import name_of
 from holdfast.weights.layout import TensorLocation
 from holdfast.weights.safetensors_files import Reader, Stored
 
@@ -44,7 +44,7 @@ def edited(tensors: MatchedTensors, edit: Edit, reader: Reader) -> Iterator[Tens
         result = apply(base, tuned)
         if result.shape != base.shape or result.dtype != base.dtype:
             raise ValueError(
-                f"{snake(type(edit).__name__)}: made {list(result.shape)} {result.dtype} of {tensors.location.name}, "
+                f"{name_of(edit)}: made {list(result.shape)} {result.dtype} of {tensors.location.name}, "
                 f"which is {list(base.shape)} {base.dtype}; an edit keeps both"
             )
         if result.dtype == stored.dtype:

@@ -23,7 +23,6 @@ from holdfast.inference.served_model import served
 from holdfast.models.endpoint import endpoint_of
 from holdfast.models.loading import Pretrained
 from holdfast.models.precision import FP32, Loading
-from holdfast.plugins import snake
 from holdfast.prefix.attached import Prompt, detached
 from holdfast.prefix.model import PrefixModel
 from holdfast.prompts import load
@@ -118,7 +117,7 @@ class Evaluate(Stage):
             # Late, because an evaluation that only has to be put together needs no model.
             model = cache(lambda: stack.enter_context(self.asking(folder, inputs)))
             share = Share(state.process_index, state.num_processes)
-            files = ask_cells(cells, parts, model, progress, finish=self._finish, share=share)
+            files = ask_cells(cells, parts, model, progress, decoding=self.decoding, step=self.moment, share=share)
         state.wait_for_everyone()
         if state.is_main_process:
             join(list(chain.from_iterable(files)), folder / "outputs.jsonl")
@@ -135,16 +134,8 @@ class Evaluate(Stage):
                 demonstration_seed=int(self.variant == "base-again"),
             )  # fmt: skip
             target = self.toward.task if self.toward and general else None
-            cells.append(
-                AskedTask(ref.task, asking, f"{ref.task.name}, {shots} shot{'' if shots == 1 else 's'}", target)
-            )
+            cells.append(AskedTask(ref.task, asking, target))
         return cells
-
-    def _finish(self, output: Output) -> Output:
-        """Return an answer with the step of the weights and the name of the decoding, so that none passes for one of the model alone."""
-        if self.decoding is not None:
-            output = replace(output, decoding=f"{snake(type(self.decoding).__name__)}: {output.decoding}")
-        return replace(output, step=self.moment)
 
     @property
     def moment(self) -> int | None:

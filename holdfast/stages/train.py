@@ -17,7 +17,7 @@ from holdfast.methods._combinations import loss_owner, parameter_choosing_method
 from holdfast.methods.base import Method, RowParts
 from holdfast.models.loading import Pretrained
 from holdfast.models.precision import FP32, Loading
-from holdfast.plugins import snake
+from holdfast.plugins import name_of
 from holdfast.prefix.model import PrefixModel
 from holdfast.prompts import load
 from holdfast.results.run_folder import RunFolder
@@ -116,7 +116,7 @@ class Train(Stage):
         Raises:
             ValueError: as `Loading.check_trains` says.
         """
-        name = snake(type(parameter_choosing_method(self.methods)).__name__) if self.methods else self.name
+        name = name_of(parameter_choosing_method(self.methods)) if self.methods else self.name
         self.loading.check_trains(name, base=self.trains_base)
 
     @property

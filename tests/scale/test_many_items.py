@@ -123,7 +123,7 @@ def test_what_was_asked_otherwise_is_asked_again(folder: Path, tmp_path: Path, m
 def test_processes_that_share_the_parts_leave_the_files_of_one(folder: Path, tmp_path: Path, processes: int) -> None:
     """In turn here; tests/scale/test_processes.py launches real ones."""
     task = load_task(str(folder))
-    cells = [AskedTask(task, Asking(limit=limit), "") for limit in (None, 10, 2 * PART)]
+    cells = [AskedTask(task, Asking(limit=limit)) for limit in (None, 10, 2 * PART)]
 
     def ask(share: Share, name: str) -> list[list[Path]]:
         with AskingProgress("", [len(task.splits["test"])] * 3, silent=True) as progress:
