@@ -67,7 +67,7 @@ def evaluate(model: LanguageModel, task: Task, asking: Asking = ZERO_SHOT) -> li
 
 @dataclass(frozen=True)
 class _Answer:
-    """What a model made of one item: a text, the log-likelihoods of its choices and their `prior`, or both (`written` beside a choice).
+    """An item with its answer: a text, the log-likelihoods of its choices and their `prior`, or both (`written` beside a choice).
 
     `new` is the room for new tokens that was kept behind the prompt.
     """
