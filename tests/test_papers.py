@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,21 +37,18 @@ def table() -> list[PaperRow]:
 
 
 ROWS = table()
-COMMANDS = [
-    (row.row, command)
-    for row in ROWS
-    for command in re.findall(r"`(holdfast [^`]+)`", row.command)
-    if "MODEL" not in command
-]
+COMMANDS = {row.row: re.findall(r"`(holdfast [^`]+)`", row.command) for row in ROWS}
+# What is for images alone, or has no code of its authors and no data here: 24 FM3, 26 Polyhistor, 34 Uni-Perceiver v2, 42.
+LEFT_OUT = {24, 26, 34, 42}
 
 
 def test_every_row_is_whole_and_they_stand_in_order() -> None:
     numbers = [[int(number) for number in re.findall(r"\d+", row.row)] for row in ROWS]
     assert numbers == sorted(numbers)
-    assert len({row.row for row in ROWS}) == len(ROWS)
+    assert sorted(chain.from_iterable(numbers)) == [number for number in range(1, 43) if number not in LEFT_OUT]
     for row in ROWS:
         assert all(row), f"row {row.row}: an empty cell says nothing"
-        assert re.search(r"`holdfast [^`]+`", row.command), f"row {row.row}: no command"
+        assert COMMANDS[row.row], f"row {row.row}: no command"
 
 
 def test_the_tests_and_studies_that_rows_name_are_there() -> None:
@@ -62,18 +60,15 @@ def test_the_tests_and_studies_that_rows_name_are_there() -> None:
 
 
 @pytest.mark.parametrize(
-    ("row", "command"),
-    [
-        pytest.param(row, c, marks=[pytest.mark.slow] if row in SLOW else [], id=f"row-{row}-{i}")
-        for i, (row, c) in enumerate(COMMANDS)
-    ],
+    "row", [pytest.param(row, marks=[pytest.mark.slow] if row in SLOW else [], id=f"row-{row}") for row in COMMANDS]
 )
-def test_the_command_runs_as_it_stands(row: str, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In an empty folder in which the repository's docs are, as for somebody who copies the line."""
+def test_a_rows_commands_run_as_they_stand(row: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One after the other in an empty folder in which the repository's docs are, as for somebody who copies the lines."""
     if row in NEEDS:
         pytest.importorskip(NEEDS[row], reason="a package of holdfast[select]")
     (tmp_path / "docs").symlink_to(ROOT / "docs")
     monkeypatch.chdir(tmp_path)
-    result = CliRunner().invoke(app, shlex.split(command)[1:])
-    assert result.exit_code == 0, f"{command}\n{result.output}\n{result.exception!r}"
-    assert result.output.strip()
+    for command in COMMANDS[row]:
+        result = CliRunner().invoke(app, shlex.split(command)[1:])
+        assert result.exit_code == 0, f"{command}\n{result.output}\n{result.exception!r}"
+        assert result.output.strip()

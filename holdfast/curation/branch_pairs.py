@@ -29,8 +29,9 @@ class BranchPairs(Curation):
     `gap` or more, have at most `overlap` of their words in common, and the better has at least `least`. Then the better one's first step
     (up to a full stop, comma, equals sign or bracket) is held, and the model draws again from there, `depth` times: answers of a pair are
     alike up to their branch. It is best-of-n in the place of the paper's tree search, and the reward is a rule (`tool_call`: TL-Training's
-    table) or a function of yours in the place of the model's own judgement. The script's `least` is of another scale: with `tool_call` it
-    lets calls with wrong values (-0.25) be the better ones. For `+simpo` and `+dpo`; the recipe `itool` repeats it.
+    table) or a function of yours in the place of the model's own judgement. The script's least reward of the better answer, -0.3, is of
+    that judgement's scale; in the table it would let calls with wrong values (-0.25) be preferred, so here it is 0: of single calls the
+    right ones alone. For `+simpo` and `+dpo`; the recipe `itool` repeats it.
     It costs a forward of each example, and `samples` answers a level to each hard one.
 
     Source: Zeng et al. 2025, "iTool" (EMNLP); samples, depth, temperature and filters by its released script
@@ -46,9 +47,7 @@ class BranchPairs(Curation):
     max_new_tokens: int = Field(default=50, ge=1, description="most tokens that are drawn at a branch")
     gap: float = Field(default=0.1, ge=0, description="least difference of a pair's rewards")
     overlap: float = Field(default=0.95, ge=0, le=1, description="most F1 of words that a pair has in common")
-    least: float = Field(
-        default=-0.3, description="least reward of the better answer; 0.5 with tool_call: right calls alone"
-    )
+    least: float = Field(default=0.0, description="least reward of the better answer; 0 with tool_call: a right call")
 
     def __post_init__(self) -> None:
         find_rewards(self.reward)  # Before a model is loaded and has answered everything.

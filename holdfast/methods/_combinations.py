@@ -5,6 +5,8 @@ from itertools import permutations
 
 from holdfast.methods.base import Method
 from holdfast.plugins import snake
+from holdfast.tasks.error_list import Problems
+from holdfast.tasks.task import Task
 
 
 def check_combination(methods: Sequence[Method]) -> None:
@@ -36,6 +38,23 @@ def loss_owner(methods: Sequence[Method]) -> Method | None:
         names = ", ".join(snake(type(method).__name__) for method in owners)
         raise ValueError(f"methods: {names} each replace the loss; keep one")
     return owners[0] if owners else None
+
+
+def check_examples(methods: Sequence[Method], task: Task) -> None:
+    """Refuse a task's training examples of which the method that replaces the loss makes no rows, all of them at once.
+
+    Raises:
+        ValueError: as above, with the number of each example.
+    """
+    if (owner := loss_owner(methods)) is None:
+        return
+    problems = Problems()
+    for index, example in enumerate(task.splits.get("train", ())):
+        try:
+            owner.row_parts(example, ())
+        except ValueError as error:
+            problems.add(f"{task.name}/train[{index}]", error)
+    problems.stop()
 
 
 def parameter_choosing_method(methods: Sequence[Method]) -> Method:

@@ -51,10 +51,11 @@ class PreferenceMethod(Method):
         Raises:
             ValueError: the example has no rejected answer, or the two are equal.
         """
-        if example.rejected is None or example.rejected == example.target:
+        # Of answers that differ by spaces around them there is nothing to prefer either.
+        if example.rejected is None or example.rejected.strip() == example.target.strip():
             problem = "no `rejected` answer" if example.rejected is None else "two equal answers"
             raise ValueError(
-                f"{self._name}: an example has {problem} (its target is {example.target!r:.80}); give every line of train.jsonl a "
+                f"{self._name}: has {problem} (its target is {example.target!r:.80}); give every line of train.jsonl a "
                 "`rejected` answer that differs from its target"
             )
         return RowParts(demonstrations, example.target), RowParts(demonstrations, example.rejected)

@@ -41,10 +41,10 @@ class Grpo(Method):
     one question follow its tokens in one packed row, which are computed once.
 
     Use it where an answer can be checked and the model finds a right one now and then: a question whose answers all have the same reward
-    teaches nothing (`reward_without_spread` of the log). The log has the reward and the KL of each step, and the length of answers: longer
-    and longer ones at the same reward say that length is what pays. Beside a method that chooses the parameters, such as `Full`.
-    It costs memory for one more model (none where `beta` is 0), and a generation of `samples` answers to each question and step: most
-    of the time.
+    teaches nothing (`reward_without_spread` of the log). The log has the reward and the KL of each step, the length of answers (longer
+    and longer ones at the same reward say that length is what pays) and the share that `max_new_tokens` cut. Beside a method that chooses
+    the parameters, such as `Full`. It costs memory for one more model (none where `beta` is 0), and a generation of `samples` answers to
+    each question and step: most of the time.
 
     Source: Shao et al. 2024, "DeepSeekMath" (arXiv 2402.03300), equation 3; loss_type and scale after TRL 1.16, whose default `dapo` is;
     rewards of thinking and answer after Li et al. 2025 (CLS-RL)
@@ -107,7 +107,7 @@ class Grpo(Method):
             not questions
         ):  # Truncation left no answer a label, so that nobody knows where a question ends; the loop says so.
             return []
-        tokenizer, written = context.pretrained.tokenizer, []
+        tokenizer, written, cut = context.pretrained.tokenizer, [], 0
         # No two steps draw by the same seed: sample j is drawn by seed + j.
         seed = self.seed * 1_000_003 + context.step * self.samples
         for stop in dict.fromkeys(row.example.template.stop for row in questions):
@@ -118,9 +118,10 @@ class Grpo(Method):
             for row, group in zip(mine, answers(mine, sampling, context), strict=True):
                 values = [self._reward(stops.text(answer), row.example) for answer in group]
                 whole = [closed(row, a, self.max_new_tokens, context, stopped=stops.reached(a)) for a in group]
+                cut += sum(len(a) >= self.max_new_tokens and not stops.reached(a) for a in group)
                 written.append((row, whole, values))
         rewards = torch.tensor([values for _, _, values in written])
-        self._note(rewards, [len(answer) for answer in chain.from_iterable(whole for _, whole, _ in written)])
+        self._note(rewards, [len(answer) for answer in chain.from_iterable(whole for _, whole, _ in written)], cut)
         ready = []
         for number, ((row, whole, _), gained) in enumerate(
             zip(written, advantages(rewards, self.scale).tolist(), strict=True)
@@ -154,18 +155,21 @@ class Grpo(Method):
         total, count = self._kl
         return self._figures | ({"kl_to_start": total / count} if count else {})
 
-    def _note(self, rewards: Tensor, lengths: Sequence[int]) -> None:
+    def _note(self, rewards: Tensor, lengths: Sequence[int], cut: int) -> None:
         self._kl = (0.0, 0.0)
         self._figures = {
             "reward": float(rewards.mean()),
             "reward_without_spread": float((rewards == rewards[:, :1]).all(-1).float().mean()),
             "answer_tokens": sum(lengths) / len(lengths),
+            "answers_cut": cut / len(lengths),
         }
         self._alike = self._alike + 1 if self._figures["reward_without_spread"] == 1 else 0
         if self._alike == ALIKE and PartialState().is_main_process:
             print(
                 f"grpo: in {ALIKE} steps every question's answers had the same reward (now {self._figures['reward']:g}), so nothing "
-                "is learned; train on targets first, draw more samples, or give a reward with more steps",
+                "is learned; train on targets first, draw more samples, or give a reward with more steps"
+                + f" ({cut} of the last {len(lengths)} were cut at max_new_tokens={self.max_new_tokens})"
+                * bool(cut),
                 file=sys.stderr,
                 flush=True,
             )

@@ -17,10 +17,10 @@ def itool(plan: RecipePlan) -> list[Stage]:
     """Find what the model is least sure of, pair its answers there where they branch, and prefer the better: three times.
 
     Each round selects, draws and pairs by the model so far (`--curate branch_pairs --set curate.reward=tool_call`) and trains SimPO on
-    it; every round is measured. The values are those of the released script, which has one round: `--curate branch_pairs --method
-    full+simpo`. Train on the answers first, for a model that never finds a good call (`--method full`, then `holdfast tune RUN/model`):
-    the paper's warm-up from easy to hard is in no code of its authors, and not here. A round costs `samples` answers a level to each
-    selected question, and a forward of every training example.
+    it; every round is measured. The values are those of the released script, but for `curate.least`, whose scale is another judge's; it
+    has one round: `--curate branch_pairs --method full+simpo`. Train on the answers first, for a model that never finds a good call
+    (`--method full`, then `holdfast tune RUN/model`): the paper's warm-up from easy to hard is in no code of its authors, and not here.
+    A round costs `samples` answers a level to each selected question, and a forward of every training example.
 
     Source: Zeng et al. 2025, "iTool: reinforced fine-tuning with dynamic deficiency calibration for advanced tool use" (EMNLP)
     """

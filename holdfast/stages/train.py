@@ -13,7 +13,7 @@ from pydantic import AfterValidator, Field
 from torch import nn
 
 from holdfast.atomic_files import write_text, writing
-from holdfast.methods._combinations import loss_owner, parameter_choosing_method
+from holdfast.methods._combinations import check_examples, loss_owner, parameter_choosing_method
 from holdfast.methods.base import Method, RowParts
 from holdfast.models.loading import Pretrained
 from holdfast.models.precision import FP32, Loading
@@ -224,10 +224,13 @@ class Train(Stage):
     def read_tasks(self, inputs: Inputs) -> list[Task]:
         """Return the tasks that are trained on; of curated data, with the rows that a stage before wrote."""
         part = (self.train_limit, self.train_share, self.settings.seed)
-        return [
+        tasks = [
             subset(task.task if isinstance(task, TaskRef) else task.read(inputs[f"tasks.{number}"]), *part)
             for number, task in enumerate(self.tasks)
         ]
+        for task in tasks:
+            check_examples(self.methods, task)
+        return tasks
 
     def at(self, step: int, folder: Path, inputs: Inputs) -> tuple[Pretrained, PrefixModel]:
         """Return the model as it was after `step` steps in this finished stage's folder, behind its prompts; `TrainSettings.curve` kept it.

@@ -16,6 +16,7 @@ from holdfast.tasks.error_list import Problems
 from holdfast.tasks.records import Record, kind
 
 SCHEMA = "schema.json"
+NO_SCHEMA = f"no schema: write the services and their slots in {SCHEMA} beside it, or `functions` in each line"
 Function = Mapping[str, Any]
 Checked = TypeVar("Checked")
 ANY = " Write 'dontcare' only where the user says that any value will do."
@@ -47,7 +48,7 @@ class DialogueService:
     """A domain, as a schema has it; `function` is the name of its function where that is another."""
 
     service_name: Annotated[str, Field(min_length=1)]
-    slots: list[Slot]
+    slots: list[Slot] = Field(default_factory=list)
     description: str | None = None
     intents: list[Intent] | None = None
     function: str | None = None
@@ -172,3 +173,9 @@ def _parameter(slot: Slot) -> dict[str, Any]:
     if values:
         description += f", such as {', '.join(values[:EXAMPLES])}"
     return {**parameter, "description": description}
+
+
+def lacks_schema(records: Sequence[Record]) -> Record | None:
+    """Return the first of a file's lines where it is a dialogue without functions: without a schema all of them are then wrong alike."""
+    first = next(iter(records), None)
+    return first if first and "turns" in first.values and "functions" not in first.values else None

@@ -12,7 +12,7 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as checked
 
 from holdfast.tasks.conversation import read_conversation
-from holdfast.tasks.dialogue_schema import SCHEMA, Function, function_of, validated, without_service
+from holdfast.tasks.dialogue_schema import NO_SCHEMA, Function, function_of, validated, without_service
 from holdfast.tasks.dialogue_states import State, merged
 from holdfast.tasks.error_list import nearest
 from holdfast.tasks.records import json_value, kind
@@ -35,9 +35,7 @@ def to_dialogue(values: Mapping[str, Any], call_steps: int) -> Example:
     """
     described = values.get("functions")
     if not isinstance(described, list) or not described:
-        raise ValueError(
-            f"no schema: write the services and their slots in {SCHEMA} beside it, or `functions` in each line"
-        )
+        raise ValueError(NO_SCHEMA)
     functions = [function_of(function) for function in described]
     turns = read_turns(values["turns"], functions)
     called = set(chain.from_iterable(turn["state"] for turn in turns))

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from holdfast.tasks.build import Draft, to_task
-from holdfast.tasks.dialogue_schema import SCHEMA, read_schema, with_schema
+from holdfast.tasks.dialogue_schema import NO_SCHEMA, SCHEMA, lacks_schema, read_schema, with_schema
 from holdfast.tasks.error_list import Problems
 from holdfast.tasks.records import SUFFIXES, Record, read_records
 from holdfast.tasks.settings import TaskYaml, read_settings
@@ -40,6 +40,9 @@ def read_folder(folder: Path, settings: TaskYaml | None = None, seed: int = 0) -
         functions = read_schema(folder / SCHEMA, problems)
         problems.stop()  # Every line of the dialogues would be wrong by it.
         records = {split: with_schema(lines, functions) for split, lines in records.items()}
+    elif bare := next(filter(None, map(lacks_schema, records.values())), None):
+        problems.add(bare.where, NO_SCHEMA)
+        problems.stop()
     return to_task(Draft(folder.resolve().name, str(folder), records, settings, str(described), {}), problems, seed)
 
 

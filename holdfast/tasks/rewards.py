@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import Any, cast
 
@@ -61,7 +62,9 @@ def tool_call(answer: str, example: Example) -> float:
     """
     calls, gold = calls_in(answer), calls_in(example.target)
     if not gold and not example.fields.get("tools"):
-        raise ValueError(f"the target {example.target!r:.60} calls no tool")
+        raise ValueError(
+            f"the target {example.target!r:.60} calls no tool, and no `tools` are there; give another reward"
+        )
     if not gold and not calls:
         return 1.0
     if len(calls) != len(gold):
@@ -141,13 +144,15 @@ class Rewards:
             try:
                 value = rule(answer, example)
             except Exception as error:
+                if name in RULES:
+                    raise ValueError(f"reward={name}: {error}") from error
                 reason = f"raised {type(error).__name__}: {error}"
                 raise ValueError(f"reward={name}: {reason}, of the answer {answer!r:.80}; mend the function") from error
-            if not isinstance(value, int | float) or not math.isfinite(value):
+            if not isinstance(value, Real) or not math.isfinite(value):
                 raise ValueError(
                     f"reward={name}: returned {value!r} of the answer {answer!r:.80}; return a finite number for every answer"
                 )
-            total += value
+            total += float(value)
         return total
 
 

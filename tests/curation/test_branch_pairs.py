@@ -72,6 +72,21 @@ def test_a_pair_that_fails_a_filter_is_left_out(fields: dict[str, float]) -> Non
         pairs(Writer(answers), birds(1), share=1.0, **fields)
 
 
+def test_of_calls_only_a_right_one_is_preferred_unless_least_allows_less() -> None:
+    """Wrong values have -0.25 in TL-Training's table: above the script's -0.3, which is of another judge's scale."""
+    right, wrong, other = (
+        f'<tool_call>{{"name": "{name}", "arguments": {{"town": "{town}"}}}}</tool_call>'
+        for name, town in (("rain", "Rome"), ("rain", "Bern"), ("snow", "Rome"))
+    )
+    tools = [{"function": {"name": name, "parameters": {"properties": {"town": {}}}}} for name in ("rain", "snow")]
+    example = Example({"input": "q", "tools": tools}, right)
+    more = {"share": 1.0, "reward": "tool_call"}
+    assert [pair.target for pair in pairs(Writer([right, wrong]), [example], **more)] == [right]
+    with pytest.raises(ValueError, match="pass the filters"):
+        pairs(Writer([wrong, other]), [example], **more)
+    assert [pair.target for pair in pairs(Writer([wrong, other]), [example], least=-0.3, **more)] == [wrong]
+
+
 def test_a_step_ends_at_a_full_stop_a_comma_an_equals_sign_or_a_bracket() -> None:
     assert first_step("weather(city=Rome, day=1)", 0) == "weather("
     assert first_step("weather(city=Rome, day=1)", 8) == "weather(city="

@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from holdfast.api.tune import tune
 from holdfast.methods._combinations import check_combination
 from holdfast.methods.dpo import Dpo, pair_losses
 from holdfast.methods.full import Full
@@ -106,10 +107,23 @@ def test_both_answers_share_their_prompt_in_one_packed_row(tmp_path: Path) -> No
 
 
 def test_examples_without_a_second_answer_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"dpo: an example has no `rejected` answer .*give every line of train.jsonl"):
+    with pytest.raises(ValueError, match=r"dpo: has no `rejected` answer .*give every line of train.jsonl"):
         Dpo().row_parts(Example({"input": "x"}, "yes"), ())
-    with pytest.raises(ValueError, match="dpo: an example has two equal answers"):
-        Dpo().row_parts(Example({"input": "x"}, "yes", rejected="yes"), ())
+    with pytest.raises(ValueError, match="dpo: has two equal answers"):
+        Dpo().row_parts(Example({"input": "x"}, "yes", rejected=" yes"), ())
+
+
+def test_pairs_of_equal_answers_are_named_before_anything_is_loaded(tmp_path: Path) -> None:
+    """Two of four, one of them behind others: in training it would come to light in the step that draws it."""
+    rows = [{"prompt": f"q{i}", "chosen": "yes", "rejected": "yes" if i % 3 == 0 else "no"} for i in range(4)]
+    for part in ("train", "validation", "test"):
+        (tmp_path / f"{part}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    refused = (
+        f"^{tmp_path.name}/train\\[0\\]: dpo: has two equal answers .*\n{tmp_path.name}/train\\[3\\]: dpo: has two"
+    )
+    with pytest.raises(ValueError, match=refused):
+        tune("lab", tmp_path, "full+dpo", general="none", shots=[0], out=tmp_path / "run")
+    assert not (tmp_path / "run" / "stages").exists()
 
 
 def test_a_folder_of_preference_pairs_is_a_task(tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ def test_a_short_run_prefers_the_chosen_answers(method: PreferenceMethod, tmp_pa
     run(tmp_path, method, steps=10).train()
     log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [line["chosen_above_rejected"] for line in log if "loss" in line][-1] == 1.0
-    with pytest.raises(ValueError, match=rf"{type(method).__name__.lower()}: an example has two equal answers"):
+    with pytest.raises(ValueError, match=rf"{type(method).__name__.lower()}: has two equal answers"):
         method.row_parts(Example({}, "yes", rejected="yes"), ())
 
 

@@ -147,7 +147,12 @@ def test_a_dialogue_that_cannot_be_tracked_is_one_line_with_its_place(tmp_path: 
         ([{"service_name": "taxi", "slots": ["to"]}], r"schema\.json:3: `slots\.0` of `taxi`: "),
         ([], r"schema\.json: is a list without entries"),
         ({}, r"schema\.json: is an object"),
-        (None, r"no schema: write the services and their slots in schema\.json"),
+        # Said once, however many lines of however many files have no functions.
+        (
+            None,
+            r"^\S+train\.jsonl:1: no schema: write the services and their slots in schema\.json beside it, or `functions` in each line$",
+        ),
+        ([{"service_name": "taxi"}], r"schema\.json:3: the service `taxi` has no slots, .* list them in `slots`$"),
     ],
 )
 def test_a_schema_that_says_nothing_is_refused(tmp_path: Path, schema: Any, message: str) -> None:

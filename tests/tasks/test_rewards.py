@@ -81,7 +81,9 @@ def test_where_tools_are_there_and_none_is_right_a_call_is_the_mistake() -> None
 
 
 def test_a_target_without_a_call_cannot_be_rewarded() -> None:
-    with pytest.raises(ValueError, match=r"reward=tool_call: raised ValueError: the target 'robin' calls no tool"):
+    with pytest.raises(
+        ValueError, match=r"^reward=tool_call: the target 'robin' calls no tool, and no `tools` are there; give another"
+    ):
         find_rewards("tool_call")("robin", Example({}, "robin"))
     with pytest.raises(ValueError, match=r"reward='': names none; give exact, "):
         find_rewards("")
