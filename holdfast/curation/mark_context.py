@@ -123,7 +123,8 @@ def _user_spans(template: Template, example: Example, prompt: str) -> list[tuple
     # From the last to the first, and past the other turns as well: an answer may hold the words of the question before it.
     for turn in reversed(turns):
         # Many templates strip what they write.
-        text = turn["content"].strip() if isinstance(turn["content"], str) else ""
+        content = turn.get("content")
+        text = content.strip() if isinstance(content, str) else ""
         first = prompt.rfind(text, 0, end)
         if first >= 0:
             end = first

@@ -30,7 +30,12 @@ class Dare(Streamed):
     takes_several: ClassVar[bool] = True
     takes_16_bits: ClassVar[bool] = True
 
-    density: float = Field(default=0.2, ge=0, le=1, description="share of the changes that is kept, by chance")
+    density: float = Field(
+        default=0.2,
+        ge=0,
+        le=1,
+        description="share of the changes that is kept, by chance; the paper goes down to a hundredth",
+    )
     scale: float = Field(default=1.0, allow_inf_nan=False, description="factor of the result")
     seed: int = Field(default=0, description="seed of the draw")
 

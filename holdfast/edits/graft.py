@@ -35,7 +35,12 @@ class Graft(Streamed):
     takes_several: ClassVar[bool] = True
     takes_16_bits: ClassVar[bool] = True
 
-    density: float = Field(default=0.01, ge=0, le=1, description="share of the ranked numbers that are grafted")
+    density: float = Field(
+        default=0.01,
+        ge=0,
+        le=1,
+        description="share of the ranked numbers that are grafted; the authors' code has 1e-7 to 1e-5",
+    )
     blocks_only: bool = Field(default=True, description="rank and graft the tensors inside the blocks alone")
     scale: float = Field(default=1.0, allow_inf_nan=False, description="factor of the changes that are grafted")
 

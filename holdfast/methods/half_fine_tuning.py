@@ -22,8 +22,8 @@ class HalfFineTuning(Full):
 
     Half of an attention's projections, half of a feed-forward's (one or two of three), half of the norms; a bias goes
     with its weight, and projections that are fused in one tensor count as one. Embeddings and head move unless
-    `embeddings` is off. The draw is by `seed` and holds for a stage: the next task or round of a recipe
-    (`full_sequential+half_fine_tuning`) takes another half. The paper's gains are on models of 7 and 13 billion
+    `embeddings` is off. The draw is by `seed` and holds for a stage (by stage or by epoch: accounts of the paper differ); the next task or
+    round of a recipe (`full_sequential+half_fine_tuning`) takes another half. The paper's gains are on models of 7 and 13 billion
     weights. It costs what full fine-tuning costs, less the optimizer's state of half of the blocks.
 
     Source: Hui et al. 2024, "HFT: half fine-tuning for large language models" (arXiv 2404.18466)
