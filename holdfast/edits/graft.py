@@ -1,6 +1,6 @@
 """Grafting: the few numbers that hold a skill, placed on the base."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass as plain_dataclass
 from functools import partial
 from typing import Any, ClassVar
@@ -11,11 +11,10 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from holdfast.edits._deltas import add_selected
+from holdfast.edits._model_ranking import LargestChanges, Model, Select, largest_changes
 from holdfast.edits.base import Apply, Edit, Slices, Streamed
-from holdfast.weights.largest import Bits, TopKSelector, count, magnitudes, select_top
+from holdfast.weights.largest import magnitudes
 from holdfast.weights.layout import TensorLocation
-
-Model = Sequence[tuple[Slices, TensorLocation]]
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ class Graft(Streamed):
     def prepare(self, model: Model) -> Edit:
         """Rank all changes of each model, and count what the patches share."""
         ranked = [(slices, location) for slices, location in model if self.ranks(location)]
-        patches = [_patch(ranked, self.density, number) for number in range(model[0][0].models)] if ranked else []
+        patches = [largest_changes(ranked, self.density, m) for m in range(model[0][0].models)] if ranked else []
         return _Grafted(self, tuple(patches), _overlap(ranked, patches) if len(patches) > 1 else {})
 
     def ranks(self, location: TensorLocation) -> bool:
@@ -58,22 +57,10 @@ class Graft(Streamed):
         # A tensor by itself is a model of one tensor.
         return self.prepare([(slices, location)]).over(slices, location)
 
-    def apply(self, selectors: Sequence[TopKSelector], base: Tensor, tuned: Sequence[Tensor]) -> Tensor:
+    def apply(self, selectors: Sequence[Select], base: Tensor, tuned: Sequence[Tensor]) -> Tensor:
         """Return a slice with the changes that the selectors, one of each tuned model, choose."""
-        masks = [select(_in_32_bits(magnitudes(base, after))) for select, after in zip(selectors, tuned, strict=True)]
+        masks = [select(magnitudes(base, after)) for select, after in zip(selectors, tuned, strict=True)]
         return add_selected(base, tuned, masks, self.scale)
-
-
-@plain_dataclass(frozen=True)
-class _Patch:
-    """The grafted numbers of one tuned model: all above `least`, and of those equal to it the `first` ones of each tensor, by name."""
-
-    least: int
-    first: Mapping[str, int]
-
-    def selector(self, location: TensorLocation) -> TopKSelector:
-        """Return a new selector of a tensor's grafted numbers, for its slices in order."""
-        return TopKSelector(self.least, self.first.get(location.name, 0))
 
 
 @plain_dataclass(frozen=True)
@@ -81,7 +68,7 @@ class _Grafted(Streamed):
     """A graft whose patches are known."""
 
     graft: Graft
-    patches: tuple[_Patch, ...]
+    patches: tuple[LargestChanges, ...]
     shared: Mapping[str, Any]
     takes_several: ClassVar[bool] = True
     takes_16_bits: ClassVar[bool] = True
@@ -96,42 +83,13 @@ class _Grafted(Streamed):
         return partial(self.graft.apply, [patch.selector(location) for patch in self.patches])
 
 
-def _patch(ranked: Model, density: float, number: int) -> _Patch:
-    """Return the patch of a tuned model: `density` of all ranked numbers, the largest changes."""
-    size = sum(slices.size for slices, _ in ranked)
-
-    def changes(step: int, stride: int) -> Iterator[Bits]:
-        for slices, _ in ranked:
-            yield from map(_in_32_bits, slices.magnitudes(step, stride, number))
-
-    top = select_top(changes, size, count(density, size))
-    # Tensors are edited in any order and in threads, so the equals at the threshold are dealt out now, in the order of the model.
-    left, first = top.first, {}
-    for slices, location in ranked if 0 < left < size else ():
-        equals = sum(
-            int(np.count_nonzero(bits == top.least)) for bits in map(_in_32_bits, slices.magnitudes(1, model=number))
-        )
-        first[location.name] = min(left, equals)
-        left -= first[location.name]
-        if not left:
-            break
-    if top.first >= size:  # Everything is grafted.
-        first = {location.name: slices.size for slices, location in ranked}
-    return _Patch(top.least, first)
-
-
-def _overlap(ranked: Model, patches: Sequence[_Patch]) -> dict[str, Any]:
+def _overlap(ranked: Model, patches: Sequence[LargestChanges]) -> dict[str, Any]:
     """Return the size of each model's patch, and `overlap[i][j]`: the share of model i's patch that lies in model j's."""
     both = np.zeros((len(patches), len(patches)), np.int64)
     for slices, location in ranked:
         selectors = [patch.selector(location) for patch in patches]
         for base, tuned in slices.every(1):
-            masks = [s(_in_32_bits(magnitudes(base, t))).reshape(-1) for s, t in zip(selectors, tuned, strict=True)]
+            masks = [s(magnitudes(base, t)).reshape(-1) for s, t in zip(selectors, tuned, strict=True)]
             both += [[np.count_nonzero(a & b) for b in masks] for a in masks]
     sizes = both.diagonal()
     return {"grafted": sizes.tolist(), "overlap": np.round(both / np.maximum(sizes, 1)[:, None], 4).tolist()}
-
-
-def _in_32_bits(bits: Bits) -> Bits:
-    """Return magnitudes of float64 as those of float32, so that tensors of both have one ranking."""
-    return bits.view(np.float64).astype(np.float32).view(np.int32) if bits.dtype == np.int64 else bits

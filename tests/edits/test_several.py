@@ -1,6 +1,7 @@
 """Edits of several tuned models: the single form, closed forms, the order of the models, and mergekit's results."""
 
 from dataclasses import fields
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -8,9 +9,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from holdfast import plugins
+from holdfast.api.edit import edit_model
 from holdfast.edits.base import Edit
 from holdfast.edits.breadcrumbs import Breadcrumbs
 from holdfast.edits.dare import BernoulliStream, Dare
@@ -78,6 +81,36 @@ def test_ties_by_hand() -> None:
     tuned = [torch.tensor(row) for row in ([13.0, -1, 1, 0.5], [11.0, -1, -1, 0], [8.0, 4, 0, 0])]
     edited = Ties(density=0.75)(base, tuned, LOCATION)
     assert torch.equal(edited, torch.tensor([12.0, 4.0, 1.0, 0.0]))
+
+
+def test_ties_by_model_is_the_papers_algorithm_on_the_whole_vector(tmp_path: Path) -> None:
+    """By the definition, on flattened models: trim to the top share of all numbers, elect by the sum, mean of those that agree.
+
+    The second tensor moves a tenth as far, and keeps nothing; ranked by itself it would keep its share."""
+    shapes = {"model.layers.0.w.weight": (30, 20), "model.layers.1.w.weight": (20, 30)}
+    draw, folders = torch.Generator().manual_seed(0), []
+    for number in range(4):
+        tensors = {name: torch.randn(shape, generator=draw) for name, shape in shapes.items()}
+        tensors["model.layers.1.w.weight"] *= 0.1
+        folders.append(tmp_path / str(number))
+        folders[-1].mkdir()
+        (folders[-1] / "config.json").write_text("{}")
+        save_file(tensors, folders[-1] / "model.safetensors", {"format": "pt"})
+    flat = [torch.cat([t.flatten() for t in load_file(f / "model.safetensors").values()]) for f in folders]
+    deltas = torch.stack(flat[1:]) - flat[0]
+    kept = torch.zeros_like(deltas).scatter(1, deltas.abs().topk(240).indices, 1.0)  # 0.2 of 1,200
+    trimmed = deltas * kept
+    agree = (trimmed * trimmed.sum(0).sign()) > 0
+    expected = flat[0] + (trimmed * agree).sum(0) / agree.sum(0).clamp(min=1)
+    out = edit_model(folders[0], folders[1:], "ties", tmp_path / "out", scope="model")
+    edited = torch.cat([t.flatten() for t in load_file(out / "model.safetensors").values()])
+    # 1e-6: float32 sums of numbers near 1 in another order; a change that is trimmed or not moves a number by 0.1 and more.
+    torch.testing.assert_close(edited, expected, rtol=0, atol=1e-6)
+    assert torch.equal(edited[600:], flat[0][600:])
+    by_tensor = edit_model(folders[0], folders[1:], "ties", tmp_path / "by tensor")
+    assert not torch.equal(
+        load_file(by_tensor / "model.safetensors")["model.layers.1.w.weight"].flatten(), flat[0][600:]
+    )
 
 
 def test_breadcrumbs_masks_each_model_by_itself_and_scales_once() -> None:

@@ -160,7 +160,9 @@ def test_memory_holds_no_more_than_a_slice_of_a_tensor(
     assert max(sizes) <= 200 * 4
 
 
-@pytest.mark.parametrize(("name", "given"), [("ties", {}), ("graft", {}), ("breadcrumbs", {"scope": "tensor"})])
+@pytest.mark.parametrize(
+    ("name", "given"), [("ties", {}), ("ties", {"scope": "model"}), ("graft", {}), ("breadcrumbs", {"scope": "tensor"})]
+)
 def test_what_is_read_grows_with_the_number_of_models_and_not_with_its_square(
     name: str, given: dict[str, Any], models: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
