@@ -68,12 +68,12 @@ class Somf(OverTunedModels):
         for part in self._parts.values():
             # A copy that is taken now, in eval mode, has equal logits everywhere, so that dividing by the mean leaves the changes whole.
             part.active = self.reference != "aligned"
-            part.random = self.reference == "random"
+            part.random = self.reference == "random"  # pyright: ignore[reportArgumentType]
 
     def parameters(self, model: "PrefixModel") -> Iterable[ParameterGroup]:
         """Return the logits; from now on the masks are those of the steps, and copies that were taken keep theirs."""
         for part in self._parts.values():
-            part.random = False
+            part.random = False  # pyright: ignore[reportArgumentType]
         return super().parameters(model)
 
     def batch(self, rows: list[Row], context: Context) -> list[Row]:
