@@ -17,6 +17,7 @@ from holdfast.stages import assemble
 from holdfast.stages.analyse import check_known
 from holdfast.stages.loader import Loader
 from holdfast.stages.measure import EvaluationSettings
+from holdfast.stages.train import Train
 from holdfast.stages.validation import Validation
 from holdfast.tasks import sources
 from holdfast.tasks.task import SHOTS
@@ -177,6 +178,10 @@ def plan_run(request: Request, tasks: TaskSet, folder: Path) -> RunPlan:
         model, tasks.targets, request.settings, request.seed, versions, trust, date=date, loading=loading
     )
     pipeline = compose(request.techniques, recipe_plan, (*tasks.general, *tasks.diagnostics))
+    for stage in pipeline.stages:
+        # Now, and not in the step that draws the example; what a stage curates first is checked once it is there.
+        if isinstance(stage, Train):
+            stage.check_examples()
     check_known(request.analyses)
     curve = request.curve or int(bool(request.analyses))
     validation = None

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from holdfast.curation.base import Curation
-from holdfast.methods._combinations import check_combination, check_examples, loss_owner
+from holdfast.methods._combinations import check_combination, loss_owner
 from holdfast.methods.base import Method
 from holdfast.models.precision import FP32, Loading
 from holdfast.plugins import unknown
@@ -109,10 +109,6 @@ class RecipePlan:
             raise ValueError(
                 f"{name}.loss_per=target: {type(owner).__name__} replaces the token loss whose labels it would weigh; leave it out"
             )
-        for ref in tasks or self.tasks:
-            # Now, and not in the step that draws the example; what is curated first is checked once it is there.
-            if isinstance(ref, TaskRef):
-                check_examples(configured, ref.task)
         shown = {f.name: getattr(settings, f.name) for f in fields(settings)}
         for method in configured:
             shown |= {key: getattr(method, key) for key in settings_of(type(method))}

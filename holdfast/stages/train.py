@@ -232,6 +232,16 @@ class Train(Stage):
             check_examples(self.methods, task)
         return tasks
 
+    def check_examples(self) -> None:
+        """Refuse training examples that the methods cannot use, of the tasks that no stage before this one curates.
+
+        Raises:
+            ValueError: as above, all of them at once.
+        """
+        for task in self.tasks:
+            if isinstance(task, TaskRef):
+                check_examples(self.methods, task.task)
+
     def at(self, step: int, folder: Path, inputs: Inputs) -> tuple[Pretrained, PrefixModel]:
         """Return the model as it was after `step` steps in this finished stage's folder, behind its prompts; `TrainSettings.curve` kept it.
 
