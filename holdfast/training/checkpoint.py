@@ -72,31 +72,40 @@ def restore_random_state_of(process: int, states: Sequence[dict[str, Any]]) -> N
         set_seed(int(torch.randint(2**31, ())) + process)
 
 
-def write(
-    folder: Path,
-    step: int,
-    parameters: Mapping[str, Tensor],
-    optimizer: Mapping[str, Any],
-    methods: list[dict[str, Any]],
-    random_states: list[dict[str, Any]],
-    progress: Mapping[str, Any],
-    kept: Sequence[Path] = (),
-) -> None:
+@dataclass(frozen=True)
+class Saved:
+    """The content of a checkpoint: the parameters that move, and the states of the optimizer, the methods and each process's random
+    generators. `progress` has its step.
+    """
+
+    parameters: Mapping[str, Tensor]
+    optimizer: dict[str, Any]
+    methods: list[dict[str, Any]]
+    random: list[dict[str, Any]]
+    progress: Mapping[str, Any]
+
+
+def path_of(folder: Path, step: int) -> Path:
+    """Return the folder of a stage's checkpoint."""
+    return folder / f"checkpoint-{step}"
+
+
+def write(folder: Path, saved: Saved, kept: Sequence[Path] = ()) -> None:
     """Write `checkpoint-STEP/` to the disk and only then remove others, but for those `kept`, so that there is always a whole one."""
-    final = folder / f"checkpoint-{step}"
-    part = folder / f"checkpoint-{step}.part"
+    final = path_of(folder, saved.progress["step"])
+    part = final.with_name(f"{final.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     # As a tensor, because `torch.load(weights_only=True)` refuses numpy arrays; in int64, which holds every uint32.
     states = [
         {**state, "numpy": [torch.from_numpy(state["numpy"][0].astype(np.int64)), *state["numpy"][1:]]}
-        for state in random_states
+        for state in saved.random
     ]
     try:
         with writing(final):
             part.mkdir(parents=True)
-            write_file(parameters, part / PARAMETERS)
-            torch.save({"optimizer": optimizer, "methods": methods, "random": states}, part / STATE)
-            (part / PROGRESS).write_text(json.dumps({"step": step, **progress}), encoding="utf-8")
+            write_file(saved.parameters, part / PARAMETERS)
+            torch.save({"optimizer": saved.optimizer, "methods": saved.methods, "random": states}, part / STATE)
+            (part / PROGRESS).write_text(json.dumps(dict(saved.progress)), encoding="utf-8")
             for name in FILES:
                 _flush(part / name)
     except BaseException:
@@ -173,32 +182,20 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted(steps, key=lambda path: -steps[path])
 
 
-@dataclass(frozen=True)
-class Saved:
-    """A checkpoint as it was read: nothing is changed by reading one that turns out to be damaged.
-
-    `state` holds those of the optimizer, the methods and the random generators (one a process); `progress` is that of `write`.
-    """
-
-    tensors: dict[str, Tensor]
-    state: dict[str, Any]
-    progress: dict[str, Any]
-
-
 def read(path: Path, shapes: Mapping[str, torch.Size]) -> Saved:
-    """Read a checkpoint whose parameters have these shapes.
+    """Return the content of a checkpoint whose parameters have these shapes; nothing is changed by reading one that is damaged.
 
     Raises:
         Damaged: a file of it is missing, cut short or not what was written, or the best weights that it counts on are.
     """
     try:
-        tensors = _tensors(path / PARAMETERS, shapes)
+        parameters = _tensors(path / PARAMETERS, shapes)
         # To the processor first: the run may go on on another device, and the optimizer puts its state beside the parameters.
         state = torch.load(path / STATE, weights_only=True, map_location="cpu")
         for generators in state["random"]:
             generators["numpy"] = [generators["numpy"][0].numpy().astype(np.uint32), *generators["numpy"][1:]]
         progress = json.loads((path / PROGRESS).read_text(encoding="utf-8"))
-        saved = Saved(tensors, {key: state[key] for key in ("optimizer", "methods", "random")}, progress)
+        saved = Saved(parameters, state["optimizer"], state["methods"], state["random"], progress)
         if {"step", "best", "best_step", "token_budget"} - progress.keys() or progress["step"] != _step(path):
             raise ValueError(f"{PROGRESS} is not that of this step")
         if progress["best_step"] is not None:

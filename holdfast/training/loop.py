@@ -107,14 +107,28 @@ class Training:
 
     def run(self) -> Progress:
         """Train, or go on from the last checkpoint; leave the best weights in the model and return the progress."""
-        progress, log = self._resume(), self.log
-        log.start(progress.step)
-        self.forwards.budget = progress.token_budget = progress.token_budget or self._budget()
-        self._checkpoint_layers()  # Only now: the memory of a token was measured without it.
-        points = self.settings.points
-        if self.settings.keep_floor is not None and not progress.step:
-            self._check_best(0, progress)  # Where no later weights keep enough, these are the ones to keep.
-        with Interrupt() as interrupt, contextlib.closing(log), noticing_lost_processes(self.stage):
+        with contextlib.closing(self.log), noticing_lost_processes(self.stage):
+            progress = self._resume()
+            self.log.start(progress.step)
+            self.forwards.budget = progress.token_budget = progress.token_budget or self._budget()
+            self._checkpoint_layers()  # Only now: the memory of a token was measured without it.
+            if self.settings.keep_floor is not None and not progress.step:
+                self._check_best(0, progress)  # Where no later weights keep enough, these are the ones to keep.
+            self._take_steps(progress)
+        if progress.best_step is not None:
+            self.placement.load(load_file(checkpoint.best_path(self.folder, progress.best_step)))
+        self.placement.finish()
+        self.model.eval()
+        return progress
+
+    def _take_steps(self, progress: Progress) -> None:
+        """Take the steps that are left, and write what has to be kept of them.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C, once the step is taken and its checkpoint written.
+        """
+        log, points = self.log, self.settings.points
+        with Interrupt() as interrupt:
             for step in range(progress.step, self.settings.steps):
                 if progress.ended(self.settings):
                     break
@@ -140,11 +154,6 @@ class Training:
                     )
                     log.say(message)
                     raise KeyboardInterrupt(message)
-        if progress.best_step is not None:
-            self.placement.load(load_file(checkpoint.best_path(self.folder, progress.best_step)))
-        self.placement.finish()
-        self.model.eval()
-        return progress
 
     def _any_process(self, interrupted: bool) -> bool:
         """Return whether any process was interrupted; `interrupted` is this one."""
@@ -276,13 +285,14 @@ class Training:
         """Write the checkpoint of `step`."""
         progress.step = step
         states = gather_object([checkpoint.random_state()])
-        tensors, moments = self.placement.whole(), self.placement.optimizer_state(self.optimizer)
+        parameters, moments = self.placement.whole(), self.placement.optimizer_state(self.optimizer)
         if self.accelerator.is_main_process:
             methods = [method.state_dict() for method in self.methods]
-            before = [path for path in self.checkpoints if path.name != f"checkpoint-{step}"]
+            path = checkpoint.path_of(self.folder, step)
+            before = [other for other in self.checkpoints if other != path]
             kept = before[max(0, len(before) + 1 - self.settings.keep_checkpoints) :]
-            checkpoint.write(self.folder, step, tensors, moments, methods, states, vars(progress), kept)
-            self.checkpoints = [*kept, self.folder / f"checkpoint-{step}"]
+            checkpoint.write(self.folder, checkpoint.Saved(parameters, moments, methods, states, vars(progress)), kept)
+            self.checkpoints = [*kept, path]
         # Only the main process writes, and at the end of training all read the best weights.
         self.accelerator.wait_for_everyone()
 
@@ -295,18 +305,18 @@ class Training:
             except checkpoint.Damaged as error:
                 self.log.note(f"{error}; goes on from the one before it, or begins again")
                 continue
-            states, world = saved.state["random"], self.accelerator.num_processes
-            if len(states) != world:
+            world = self.accelerator.num_processes
+            if len(saved.random) != world:
                 self.log.note(
-                    f"{path.name} was written by {len(states)} processes and is continued by {world}: every step has the same rows, but "
-                    "dropout draws other numbers, and sums are rounded otherwise"
+                    f"{path.name} was written by {len(saved.random)} processes and is continued by {world}: every step has the same rows, "
+                    "but dropout draws other numbers, and sums are rounded otherwise"
                 )
             self.checkpoints = [path]  # A damaged one is not counted among those that are kept.
-            self.placement.load(saved.tensors)
-            self.placement.load_optimizer(self.optimizer, saved.state["optimizer"])
-            for method, state in zip(self.methods, saved.state["methods"], strict=True):
+            self.placement.load(saved.parameters)
+            self.placement.load_optimizer(self.optimizer, saved.optimizer)
+            for method, state in zip(self.methods, saved.methods, strict=True):
                 method.load_state_dict(state)
-            checkpoint.restore_random_state_of(self.accelerator.process_index, states)
+            checkpoint.restore_random_state_of(self.accelerator.process_index, saved.random)
             # Those of earlier versions counted fewer things.
             return Progress(**{name: saved.progress[name] for name in vars(Progress()) if name in saved.progress})
         return Progress()

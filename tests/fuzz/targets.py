@@ -368,10 +368,10 @@ def _checkpoint_files() -> dict[str, bytes]:
 
     with tempfile.TemporaryDirectory() as home:
         parameter = nn.Parameter(torch.ones(2, 2))
-        progress = {"best": None, "best_step": None, "token_budget": 8}
-        optimizer = torch.optim.AdamW([parameter]).state_dict()
-        checkpoint.write(Path(home), 3, {"w": parameter}, optimizer, [{}], [checkpoint.random_state()], progress)
-        return {path.name: path.read_bytes() for path in (Path(home) / "checkpoint-3").iterdir()}
+        progress = {"step": 3, "best": None, "best_step": None, "token_budget": 8}
+        optimizer, states = torch.optim.AdamW([parameter]).state_dict(), [checkpoint.random_state()]
+        checkpoint.write(Path(home), checkpoint.Saved({"w": parameter}, optimizer, [{}], states, progress))
+        return {path.name: path.read_bytes() for path in checkpoint.path_of(Path(home), 3).iterdir()}
 
 
 def _checkpoint(data: bytes, folder: Path) -> object:

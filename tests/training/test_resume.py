@@ -1,7 +1,7 @@
 """A killed run goes on bitwise as if nothing had happened; and forgetting any piece of its state would be seen."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -163,7 +163,7 @@ def forget_best_score(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _without_best(saved: checkpoint.Saved) -> checkpoint.Saved:
-    return checkpoint.Saved(saved.tensors, saved.state, saved.progress | {"best": None, "best_step": None})
+    return replace(saved, progress={**saved.progress, "best": None, "best_step": None})
 
 
 @pytest.mark.parametrize("forgets", [False, True])
@@ -191,10 +191,10 @@ def test_best_weights_of_steps_that_are_taken_again_do_not_replace_those_of_the_
     whole_run, honest = looked(tmp_path / "whole"), checkpoint.write
     whole_run.train()
 
-    def killed_at_step_4(folder: Path, step: int, *content: Any) -> None:
-        if step == 4:
+    def killed_at_step_4(folder: Path, saved: checkpoint.Saved, kept: list[Path]) -> None:
+        if saved.progress["step"] == 4:
             raise RuntimeError("killed")
-        honest(folder, step, *content)
+        honest(folder, saved, kept)
 
     first = looked(tmp_path / "killed")
     first.validate = lambda model: float(tiny.steps(tmp_path / "killed"))
