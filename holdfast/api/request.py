@@ -1,7 +1,7 @@
 """Plan a run from the arguments of `tune`: everything that is checked before anything is written."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,23 +48,38 @@ def general_of(
 
 @dataclass(frozen=True)
 class Request:
-    """The arguments of `tune`; `settings` has the fields of stages by the stage's name (`{"prompt": {"steps": 200}}`)."""
+    """The arguments of `tune`; `settings` has the fields of stages by the stage's name (`{"prompt": {"steps": 200}}`).
+
+    `general` are TASK arguments; None: those that suit the model, which `read` names.
+    """
 
     model: str
     targets: tuple[str, ...]
     techniques: Techniques
-    general: tuple[str, ...]
-    shots: tuple[int, ...]
-    limit: int | None
-    seed: int
-    curve: int
-    analyses: tuple[str, ...]
-    noise_floor: bool
-    trust_remote_code: bool
-    date: str | None
-    settings: dict[str, dict[str, Any]]
+    general: tuple[str, ...] | None = None
+    shots: tuple[int, ...] = SHOTS
+    limit: int | None = None
+    seed: int = 0
+    curve: int = 0
+    analyses: tuple[str, ...] = ()
+    noise_floor: bool = False
+    trust_remote_code: bool = False
+    date: str | None = None
+    settings: dict[str, dict[str, Any]] = field(default_factory=dict)
     loading: Loading = AUTO
     demonstrations: str = "first"
+
+    def read(self) -> tuple["Request", TaskSet]:
+        """Return the request with its general tasks by name, and all tasks, each read once.
+
+        Raises:
+            ValueError: a task cannot be read, trained on or measured, or the model's tokenizer cannot be loaded.
+        """
+        # First, so that a mistyped target is named before a model is looked for.
+        trained = TaskSet.read(self.targets)
+        general = general_of(self.model, self.targets, self.general, trust_remote_code=self.trust_remote_code)
+        request = replace(self, general=general)
+        return request, request.read_tasks(trained)
 
     def read_tasks(self, trained: TaskSet | None = None) -> TaskSet:
         """Return the tasks, each read once; `trained` are the targets, where they were read already.
@@ -72,7 +87,7 @@ class Request:
         Raises:
             ValueError: a task cannot be read, trained on or measured.
         """
-        tasks = (trained or TaskSet.read(self.targets)).beside(self.general)
+        tasks = (trained or TaskSet.read(self.targets)).beside(self.general or ())
         targets = [ref.task for ref in tasks.targets]
         check_askable([ref.task for ref in tasks.refs], max(self.shots), targets, self.demonstrations)
         return tasks
@@ -93,42 +108,13 @@ class Request:
         moments = {"curate": self.techniques.curate, "edit": self.techniques.edit, "decode": self.techniques.decode}
         moments |= {"probe": self.techniques.probe}
         config |= {moment: name for moment, name in moments.items() if name}
-        config |= {"general": list(self.general), "shots": list(self.shots), "limit": self.limit, "seed": self.seed}
+        config |= {
+            "general": list(self.general or ()),
+            "shots": list(self.shots),
+            "limit": self.limit,
+            "seed": self.seed,
+        }
         return config | ({} if self.demonstrations == "first" else {"demonstrations": self.demonstrations})
-
-
-def read_request(
-    model: str | Path,
-    task: str | Path | Sequence[str | Path],
-    techniques: Techniques,
-    general: str | Path | Sequence[str | Path] | None = None,
-    *,
-    shots: Sequence[int] = SHOTS,
-    limit: int | None = None,
-    seed: int = 0,
-    curve: int = 0,
-    analyses: Sequence[str] = (),
-    noise_floor: bool = False,
-    trust_remote_code: bool = False,
-    date: str | None = None,
-    settings: dict[str, dict[str, Any]],
-    loading: Loading = AUTO,
-    demonstrations: str = "first",
-) -> tuple[Request, TaskSet]:
-    """Return the arguments of `tune` as they are meant, and the tasks, each read once.
-
-    Raises:
-        ValueError: a task cannot be read, trained on or measured, or the model's tokenizer cannot be loaded.
-    """
-    targets = sources.arguments(task)
-    # First, so that a mistyped target is named before a model is looked for.
-    trained = TaskSet.read(targets)
-    kept = general_of(str(model), targets, general, trust_remote_code=trust_remote_code)
-    request = Request(
-        str(model), targets, techniques, kept, tuple(shots), limit, seed, curve, tuple(analyses), noise_floor, trust_remote_code, date,
-        settings, loading, demonstrations,
-    )  # fmt: skip
-    return request, request.read_tasks(trained)
 
 
 @dataclass(frozen=True)

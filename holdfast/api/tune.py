@@ -10,7 +10,7 @@ from typing import Any
 
 from holdfast.api.cautions import cautions
 from holdfast.api.config_file import OPTIONAL, read_config
-from holdfast.api.request import RunPlan, plan_run, read_request
+from holdfast.api.request import Request, RunPlan, plan_run
 from holdfast.api.versions import library_versions
 from holdfast.atomic_files import write_text
 from holdfast.evaluation.harness_samples import write_samples
@@ -31,6 +31,7 @@ from holdfast.stages.curate import Curate
 from holdfast.stages.loader import Loader
 from holdfast.stages.measure import delete_snapshots, explain, measure, measure_untrained, prompt_owners
 from holdfast.stages.stage import dependencies, exclusive, execute, folder_of
+from holdfast.tasks import sources
 from holdfast.tasks.task import SHOTS
 from holdfast.training.processes import processes
 
@@ -104,11 +105,11 @@ def tune(
     Raises:
         ValueError: anything about the input is wrong; nothing was written then.
     """
-    request, tasks = read_request(
-        model, task, Techniques(method, curate, edit, decode, probe), general, shots=shots, limit=limit, seed=seed, curve=curve,
-        analyses=analyses, noise_floor=noise_floor, trust_remote_code=trust_remote_code, date=date, settings=nested(fields),
-        loading=Loading(dtype, device), demonstrations=demonstrations,
-    )  # fmt: skip
+    kept = None if general is None else sources.arguments(general)
+    request, tasks = Request(
+        str(model), sources.arguments(task), Techniques(method, curate, edit, decode, probe), kept, tuple(shots), limit, seed, curve,
+        tuple(analyses), noise_floor, trust_remote_code, date, nested(fields), Loading(dtype, device), demonstrations,
+    ).read()  # fmt: skip
     folder = Path(out) if out is not None else Path("runs") / request.folder_name(tasks)
     plan = plan_run(request, tasks, folder)
     if processes().is_main_process:

@@ -130,14 +130,17 @@ def tune(
     describe.check_names(method, curate, edit, decode, settings, probe)
     sources.check_named([*task, *(general or ())])
     if plan:
+        from holdfast.api.request import Request
         from holdfast.cli.plan import show_plan
         from holdfast.models.precision import Loading
         from holdfast.recipes.pipeline import Techniques
 
-        show_plan(
-            model, task, Techniques(method, curate, edit, decode, probe), general, output.numbers(shots), limit, curve, analyse or (),
-            noise_floor, trust_remote_code, settings, Loading(dtype, device), json_, demonstrations or "first",
+        request = Request(
+            model, tuple(task), Techniques(method, curate, edit, decode, probe), None if general is None else tuple(general),
+            output.numbers(shots), limit, seed, curve, tuple(analyse or ()), noise_floor, trust_remote_code, None, settings,
+            Loading(dtype, device), demonstrations or "first",
         )  # fmt: skip
+        show_plan(request, json_)
         return
     from holdfast.api import tune as runs
 
@@ -200,9 +203,13 @@ def evaluate(
             raise ValueError(f"{', '.join(wrong)}: not with --against, which asks all models alike; leave it out")
         if judge_labels and not judge:
             raise ValueError("--judge-labels: are what a judge is measured on; name one with --judge MODEL")
-        compare.against(
-            model, against, task, target, prompt, shots, limit, out, trust_remote_code, json_, dtype, device, overwrite, judge, judge_labels
+        from holdfast.api.against import against as measure_against
+
+        folders = measure_against(
+            model, against, task or (), target or (), prompt=prompt, shots=output.numbers(shots), limit=limit, out=out, dtype=dtype,
+            device=device, trust_remote_code=trust_remote_code, overwrite=overwrite, judge=judge, judge_labels=judge_labels,
         )  # fmt: skip
+        compare.against(folders, json_)
         return
     if judge or judge_labels:
         raise ValueError("--judge: compares the answers of two models; name the other one with --against TUNED")

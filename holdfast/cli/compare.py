@@ -80,19 +80,8 @@ def _gate(folders: list[Path], policy: Path, summary: Path | None, json_: bool) 
     raise typer.Exit(gate.worst(judged))
 
 
-def against(
-    base: str, tuned: list[str], tasks: list[str] | None, targets: list[str] | None, prompt: str | None, shots: str, limit: int | None,
-    out: Path | None, trust_remote_code: bool, json_: bool, dtype: str, device: str,
-    overwrite: bool = False, judge: str | None = None, judge_labels: Path | None = None,
-) -> None:  # fmt: skip
-    """Measure models beside the one that they were tuned from, and print the report of one, or all side by side."""
-    from holdfast.api import against as measuring
-
-    folders = measuring.against(
-        base, tuned, tasks or (), targets or (), prompt=prompt, shots=output.numbers(shots), limit=limit, out=out,
-        dtype=dtype, device=device, trust_remote_code=trust_remote_code, overwrite=overwrite, judge=judge,
-        judge_labels=judge_labels,
-    )  # fmt: skip
+def against(folders: list[Path], json_: bool) -> None:
+    """Print the report of a model beside the one that it was tuned from, or several such models side by side."""
     if json_:
         output.lines(output.of_runs(folders))
         output.lines(output.judges(folders))

@@ -1,38 +1,26 @@
 """`holdfast tune --plan`: what a run would do, how long it would take, and the memory; nothing is kept."""
 
 import sys
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from rich.table import Table
 
 from holdfast.api.preview import SOONER, Preview, about, preview
-from holdfast.api.request import plan_run, read_request
+from holdfast.api.request import Request, plan_run
 from holdfast.cli import output
-from holdfast.models.precision import Loading
-from holdfast.recipes.pipeline import Techniques
 from holdfast.report.console import plain_table
 from holdfast.results.visible import visible
 
 
-def show_plan(
-    model: str, task: list[str], techniques: Techniques, general: list[str] | None, shots: tuple[int, ...], limit: int | None, curve: int,
-    analyses: Sequence[str], noise_floor: bool, trust_remote_code: bool, settings: dict[str, dict[str, Any]], loading: Loading, json_: bool,
-    demonstrations: str = "first",
-) -> None:  # fmt: skip
+def show_plan(request: Request, json_: bool) -> None:
     """Plan a run, time a few of its steps and items, and print both."""
-    request, tasks = read_request(
-        model, task, techniques, general, shots=shots, limit=limit, curve=curve, analyses=analyses, noise_floor=noise_floor,
-        trust_remote_code=trust_remote_code, settings=settings, loading=loading, demonstrations=demonstrations,
-    )  # fmt: skip
     # In a folder that does not exist: the date of an earlier run does not matter for the time that this one takes.
-    planned = preview(plan_run(request, tasks, Path("runs") / "plan" / "none"))
+    planned = preview(plan_run(*request.read(), Path("runs") / "plan" / "none"))
     if json_:
         output.lines([asdict(planned) | {"seconds": planned.seconds}])
     else:
-        show(planned, limit)
+        show(planned, request.limit)
 
 
 def show(planned: Preview, limit: int | None) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from holdfast.api.cautions import cautions
 from holdfast.api.preview import PlannedEvaluation, PlannedStage, Preview, preview
-from holdfast.api.request import plan_run, read_request
+from holdfast.api.request import Request, plan_run
 from holdfast.api.tune import tune
 from holdfast.cli.plan import show
 from holdfast.recipes.assignments import nested
@@ -27,7 +27,8 @@ def test_the_plan_counts_the_steps_and_items_that_the_run_takes(
     world = write_world(tmp_path / "world", pick=["w3", "w4"], copy=None)
     monkeypatch.chdir(tmp_path)
     given = (world / "model", world / "pick")
-    request, tasks = read_request(*given, Techniques("promot"), world / "copy", limit=6, settings=nested(QUICK))
+    asked_for = (str(given[0]), (str(given[1]),), Techniques("promot"), (str(world / "copy"),))
+    request, tasks = Request(*asked_for, limit=6, settings=nested(QUICK)).read()
     planned = preview(plan_run(request, tasks, tmp_path / "none"))
     assert [path.name for path in tmp_path.iterdir()] == ["world"], "nothing is left behind"
     assert all(stage.seconds and stage.seconds > 0 for stage in planned.stages)
@@ -77,14 +78,16 @@ def test_a_plan_ends_with_what_makes_its_numbers_worthless(tmp_path: Path) -> No
     lines = [json.dumps({"input": f"the film {i} was lovely", "target": "upwards"}) for i in range(8)]
     for split in ("train", "test"):
         (tmp_path / f"{split}.jsonl").write_text("\n".join(lines))
-    request, tasks = read_request("lab", tmp_path, Techniques("promot"), "none", limit=2, settings=nested(QUICK))
+    request, tasks = Request(
+        "lab", (str(tmp_path),), Techniques("promot"), ("none",), limit=2, settings=nested(QUICK)
+    ).read()
     plan = plan_run(request, tasks, tmp_path / "none")
     copied, unread = cautions(plan)[0], cautions(plan)[-1]
     assert "of 8 test questions stand in the training data" in copied
     assert "lab has no token for" in unread
     assert "'film'" in unread
     # Of what should be kept it is said too, in one line however many tasks it is true of.
-    request, tasks = read_request("lab", "lab:kind", Techniques("promot"), "everyday", settings=nested(QUICK))
+    request, tasks = Request("lab", ("lab:kind",), Techniques("promot"), ("everyday",), settings=nested(QUICK)).read()
     (general,) = cautions(plan_run(request, tasks, tmp_path / "none"))
     assert "more: lab has no token for many words of what should be kept" in general
 
