@@ -4,7 +4,6 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Annotated, ClassVar, Literal
@@ -14,7 +13,7 @@ from torch import nn
 
 from holdfast.atomic_files import write_text, writing
 from holdfast.methods._combinations import check_examples, loss_owner, parameter_choosing_method
-from holdfast.methods.base import Method, RowParts
+from holdfast.methods.base import Method
 from holdfast.models.loading import Pretrained
 from holdfast.models.precision import FP32, Loading
 from holdfast.plugins import name_of
@@ -25,12 +24,11 @@ from holdfast.row import Row
 from holdfast.stages.curate import Curate
 from holdfast.stages.looks import Looks
 from holdfast.stages.stage import Inputs, Stage
-from holdfast.tasks.nearest import check_mode, ranking
+from holdfast.stages.training_rows import TrainingRows
+from holdfast.tasks.nearest import check_mode
 from holdfast.tasks.splits import subset
 from holdfast.tasks.task import Task
 from holdfast.tasks.task_set import TaskRef
-from holdfast.tasks.templates import Ranking, choose_demonstrations, render
-from holdfast.tasks.tokenization import encode
 from holdfast.training import checkpoint
 from holdfast.training.batches import Mixture, Stream
 from holdfast.training.log import append
@@ -287,19 +285,18 @@ class Train(Stage):
         return Beginning(pretrained, model, self._stream(tasks, pretrained, model), give_back)
 
     def _stream(self, tasks: Sequence[Task], pretrained: Pretrained, model: PrefixModel) -> Stream | Mixture:
-        size, seed = self.settings.batch_size, self.settings.seed
-        streams = []
+        rows = TrainingRows(
+            pretrained=pretrained, model=model, owner=loss_owner(self.methods), prompt_of=self._prompt_of,
+            demonstrations=self.demonstrations, sampling=self.sampling, seed=self.settings.seed, loss_on=self.loss_on,
+            loss_per=self.loss_per, max_length=self.max_length, truncation=self.truncation,
+        )  # fmt: skip
+        size, streams = self.settings.batch_size, []
         for number, task in enumerate(tasks):
-            if any(example.task for example in task.splits.get("train", ())) and not self.moves_the_model:
+            examples = task.splits.get("train", ())
+            if any(example.task for example in examples) and not self.moves_the_model:
                 # Examples of other tasks stand behind no prompt, so that a prompt alone has nothing to learn from them.
-                examples = tuple(example for example in task.splits.get("train", ()) if not example.task)
-                task = replace(task, splits={**task.splits, "train": examples})
-            if not task.splits.get("train"):
-                raise ValueError(f"{task.name}: no train split to train on; add train.jsonl")
-            # Once for the split: the rows of every pass are ranked in it.
-            mode = ranking(self.sampling, task.template, task.splits["train"], self.demonstrations)
-            row = partial(self._rows, task, number, pretrained, model, mode)
-            streams.append(Stream(row, len(task.splits["train"]), size, seed))
+                task = replace(task, splits={**task.splits, "train": tuple(e for e in examples if not e.task)})
+            streams.append(rows.stream(task, number, size))
         return streams[0] if len(streams) == 1 else Mixture(streams, size)
 
     def _prompt_of(self, task_number: int, model: PrefixModel) -> int | None:
@@ -308,42 +305,3 @@ class Train(Stage):
             return None
         # A prompt that this stage trains was appended last, and every task stands behind it.
         return task_number if self.prompts else len(model.prompts) - 1
-
-    def _rows(
-        self, task: Task, task_number: int, pretrained: Pretrained, model: PrefixModel, mode: str | Ranking, index: int, epoch: int
-    ) -> list[Row]:  # fmt: skip
-        example = (examples := task.splits["train"])[index]
-        shown = example.demonstrations
-        if shown is None:
-            seed = self.settings.seed * 1_000_003 + epoch  # No other seed's pass draws the same.
-            shown = choose_demonstrations(
-                task.template, examples, self.demonstrations, mode=mode, seed=seed, index=index, exclude=example
-            )
-        prompt = None if example.task else self._prompt_of(task_number, model)
-        before = 0 if prompt is None else model.length(prompt)  # It takes positions of the window as well.
-        owner = loss_owner(self.methods)
-        row_parts = (RowParts(shown, example.target),) if owner is None else owner.row_parts(example, shown)
-        name, tokenizer = f"{task.name}/train[{index}]", pretrained.tokenizer
-        rows = [
-            encode(
-                tokenizer,
-                render(
-                    task.template,
-                    replace(example, target=parts.answer),
-                    parts.demonstrations,
-                    tokenizer,
-                    name=name,
-                ),
-                max_length=min(self.max_length, pretrained.max_length) - before,
-                eos=True,
-                name=name,
-                prompt=prompt,
-                loss_on=self.loss_on,
-                truncation=self.truncation,
-                layout=pretrained.architecture.layout,
-            )
-            for parts in row_parts
-        ]
-        example = replace(example, template=example.template or task.template)
-        rows = [replace(row, example=example, task_number=task_number) for row in rows]
-        return rows if self.loss_per == "token" else [row.equally_weighted() for row in rows]

@@ -133,8 +133,8 @@ TRAINING = (
 )  # fmt: skip
 
 STAGES = (
-    Bug("the prompt counts for nothing where rows are cut", "stages/train.py",
-        "max_length=min(self.max_length, pretrained.max_length) - before", "max_length=min(self.max_length, pretrained.max_length)",
+    Bug("the prompt counts for nothing where rows are cut", "stages/training_rows.py",
+        "max_length=min(self.max_length, self.pretrained.max_length) - before", "max_length=min(self.max_length, self.pretrained.max_length)",
         "stages/test_train.py::test_rows_are_cut_to_what_the_prompt_before_them_leaves"),
     Bug("validation looks at all examples", "stages/train.py", "limit=self.validation_limit,", "limit=None,",
         "stages/test_train.py::test_validation_asks_no_more_than_its_limit"),

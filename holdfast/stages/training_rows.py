@@ -1,0 +1,82 @@
+"""The rows of a training stage: examples with their demonstrations, as tokens, behind the prompts of their tasks."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Literal
+
+from holdfast.methods.base import Method, RowParts
+from holdfast.models.loading import Pretrained
+from holdfast.prefix.model import PrefixModel
+from holdfast.row import Row
+from holdfast.tasks.nearest import ranking
+from holdfast.tasks.task import Task
+from holdfast.tasks.templates import Ranking, choose_demonstrations, render
+from holdfast.tasks.tokenization import encode
+from holdfast.training.batches import Stream
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingRows:
+    """Make rows of examples for a model, as the fields of `Train` with these names say.
+
+    `owner` is the method that replaces the loss, and says what rows an example has; `prompt_of` tells the number of the prompt before the
+    rows of a task, by the task's own.
+    """
+
+    pretrained: Pretrained
+    model: PrefixModel
+    owner: Method | None
+    prompt_of: Callable[[int, PrefixModel], int | None]
+    demonstrations: int
+    sampling: str
+    seed: int
+    loss_on: Literal["last", "all"]
+    loss_per: Literal["token", "target"]
+    max_length: int
+    truncation: Literal["input", "right"]
+
+    def stream(self, task: Task, number: int, batch_size: int) -> Stream:
+        """Return endless passes over the training examples of a task, which is the one of this number.
+
+        Raises:
+            ValueError: there are none.
+        """
+        if not (examples := task.splits.get("train")):
+            raise ValueError(f"{task.name}: no train split to train on; add train.jsonl")
+        # Once for the split: the rows of every pass are ranked in it.
+        mode = ranking(self.sampling, task.template, examples, self.demonstrations)
+        return Stream(partial(self._rows, task, number, mode), len(examples), batch_size, self.seed)
+
+    def _rows(self, task: Task, task_number: int, mode: str | Ranking, index: int, epoch: int) -> list[Row]:
+        """Return the rows of an example in a pass."""
+        example = (examples := task.splits["train"])[index]
+        shown = example.demonstrations
+        if shown is None:
+            seed = self.seed * 1_000_003 + epoch  # No other seed's pass draws the same.
+            shown = choose_demonstrations(
+                task.template, examples, self.demonstrations, mode=mode, seed=seed, index=index, exclude=example
+            )
+        prompt = None if example.task else self.prompt_of(task_number, self.model)
+        before = 0 if prompt is None else self.model.length(prompt)  # It takes positions of the window as well.
+        owner, name, tokenizer = self.owner, f"{task.name}/train[{index}]", self.pretrained.tokenizer
+        row_parts = (RowParts(shown, example.target),) if owner is None else owner.row_parts(example, shown)
+        rows = [
+            encode(
+                tokenizer,
+                render(
+                    task.template, replace(example, target=parts.answer), parts.demonstrations, tokenizer, name=name
+                ),
+                max_length=min(self.max_length, self.pretrained.max_length) - before,
+                eos=True,
+                name=name,
+                prompt=prompt,
+                loss_on=self.loss_on,
+                truncation=self.truncation,
+                layout=self.pretrained.architecture.layout,
+            )
+            for parts in row_parts
+        ]
+        example = replace(example, template=example.template or task.template)
+        rows = [replace(row, example=example, task_number=task_number) for row in rows]
+        return rows if self.loss_per == "token" else [row.equally_weighted() for row in rows]
