@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from holdfast.api.tune import tune
+from holdfast.evaluation.matrix import Asking
 from holdfast.inference.model import Model
 from holdfast.methods.full import Full
 from holdfast.prefix.model import PrefixModel
@@ -61,12 +62,12 @@ def vectors(model: Any) -> list[Tensor]:
 def spy(monkeypatch: pytest.MonkeyPatch) -> Spy:
     seen, real, trained = Spy(), looks.evaluate, Trainer.train
 
-    def evaluate(model: Model, task: Task, **options: Any) -> list[Output]:
+    def evaluate(model: Model, task: Task, asking: Asking) -> list[Output]:
         prompt = model.prompt.clone() if isinstance(model.prompt, Tensor) else None
         weight = next(model.pretrained.model.parameters()).detach().clone()
         asked = [str(example.fields["input"]) for example in task.splits["test"]]
-        outputs = real(model, task, **options)
-        seen.looks[seen.begun[-1][0]].append(Look(task.name, prompt, weight, options["shots"], asked, len(outputs)))
+        outputs = real(model, task, asking)
+        seen.looks[seen.begun[-1][0]].append(Look(task.name, prompt, weight, asking.shots, asked, len(outputs)))
         return outputs
 
     def begin(trainer: Trainer) -> Progress:
@@ -178,7 +179,7 @@ def test_validation_of_several_targets_is_the_mean_of_shares_whatever_their_metr
     """One target is answered exactly by BLEU (100), the other half right by exact match (0.5): 0.75, and not 50.25."""
     four = "w3 w4 w5 w6"
 
-    def evaluate(model: Model, task: Task, **options: Any) -> list[Output]:
+    def evaluate(model: Model, task: Task, asking: Asking) -> list[Output]:
         answers = (four, four) if task.metric == "bleu" else (four, "w7")
         texts = [("tuned", None, task.name, "target", 0, i, "q", four, answer) for i, answer in enumerate(answers)]
         return [Output(*text, scores={"exact_match": float(text[-1] == four)}) for text in texts]  # pyright: ignore[reportArgumentType]
