@@ -154,7 +154,7 @@ def test_at_the_start_the_loss_is_minus_the_mean_advantage_and_its_gradient_the_
 
 def test_answers_of_one_question_share_it_in_one_packed_row(tmp_path: Path) -> None:
     method = Grpo(samples=4, max_new_tokens=5)
-    rows = drawn(run(tmp_path, Full(), method, batch_size=2), method)
+    rows = drawn(Training(run(tmp_path, Full(), method, batch_size=2)), method)
     for number in (0, 1):
         group = [row for row in rows if row.group == number]
         asked = group[0].labels[0]
