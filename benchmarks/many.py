@@ -1,6 +1,6 @@
 """Seconds and memory of an evaluation over three decades of items, and of a study's page over its runs, with the exponents that fit.
 
-    python -m benchmarks.many [--small] [--only CASE] [--model FOLDER] [--out FILE]
+    python -m benchmarks.many [--small] [--only CASE] [--sizes N,N...] [--model FOLDER] [--out FILE]
 
 By default a script answers at once, so that what is measured is everything around a model: questions, answers, statistics, files; with a
 model its own time comes on top (choices of one token). Each size runs in a process of its own; seconds are of the processor, memory is the
@@ -27,6 +27,7 @@ from holdfast.api import evaluate as api
 from holdfast.api.tune import tune
 from holdfast.inference.language_model import Origin, Progress
 from holdfast.inference.sampling import GREEDY, Sampling
+from holdfast.inference.scoring import LogLikelihood
 from holdfast.report.study.study_page import write_study_page
 from holdfast.results.scores import Output, Score, write_jsonl
 from holdfast.stages.evaluate import Evaluate
@@ -53,6 +54,15 @@ class Scripted:
         numbers = [int(text.rpartition("\nAnswer:")[0].rpartition(" ")[2]) for text in texts]
         return [str(n if n % 3 == 0 else n + 1) for n in numbers]
 
+    def loglikelihood(
+        self, pairs: Sequence[tuple[str, str]], *, progress: Progress | None = None
+    ) -> list[LogLikelihood]:
+        """The first letter is the likelier one, which every third question has for its answer."""
+        return [LogLikelihood(-1.0 if choice.endswith("A") else -2.0, False, 1) for _, choice in pairs]
+
+    def check_ranks(self) -> None:
+        """It ranks."""
+
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """The words."""
         return [len(text.split()) for text in texts]
@@ -68,35 +78,51 @@ def scripted(*_: object, **__: object) -> Iterator[Scripted]:
     yield Scripted()
 
 
-def task(folder: Path, items: int, choices: bool) -> Path:
-    """Write a task of so many items; with choices of one token each."""
+def task(folder: Path, items: int, choices: bool, form: str = "folder") -> Path:
+    """Write a task of so many items, a folder with a test split or a single `file`; with choices of one token each, or of `letters`."""
     folder.mkdir(parents=True)
-    with (folder / "test.jsonl").open("w") as file:
+    with (path := folder / "test.jsonl").open("w") as file:
         for i in range(items):
             if choices:
                 line: dict[str, Any] = {"input": f"Once there were {i} birds.", "target": "a", "choices": ["a", "I"]}
+            elif form == "letters":
+                line = {"input": f"Repeat the number that stands here: {i}", "target": "no" if i % 3 else "yes"}
+                line["choices"] = ["yes", "no"]
             else:
                 line = {"input": f"Repeat the number that stands here: {i}", "target": str(i)}
             file.write(json.dumps(line) + "\n")
-    return folder
+    return path if form == "file" else folder
 
 
-def evaluation(items: int, model: str = "") -> None:
+def single(rows: int) -> None:
+    """In its own process: `evaluate` a task in one file of so many rows, of which a tenth is asked."""
+    evaluation(rows, form="file")
+
+
+def letters(items: int) -> None:
+    """In its own process: `evaluate` a task of so many items whose choices are picked by their letters."""
+    evaluation(items, form="letters")
+
+
+def evaluation(items: int, model: str = "", form: str = "folder") -> None:
     """In its own process: `evaluate` a task of so many items; a line with the seconds and the memory. Without a model a script answers."""
     with tempfile.TemporaryDirectory() as name:
-        folder = task(Path(name) / "task", items, bool(model))
+        folder = task(Path(name) / "task", items, bool(model), form)
         # Once in small, so that libraries and weights are loaded before memory is read.
-        few = task(Path(name) / "few", 100, bool(model))
+        few = task(Path(name) / "few", 100, bool(model), form)
+        rule = {"metric": "accuracy_letter"} if form == "letters" else {}
         if not model:
             api.asking = scripted
-        api.evaluate(model or "scripted", few, shots=(0,), out=Path(name) / "first")
+        api.evaluate(model or "scripted", few, shots=(0,), out=Path(name) / "first", **rule)
         before = harness.resident("VmHWM")
         began, clock = time.process_time(), time.perf_counter()
-        (score,) = api.evaluate(model or "scripted", folder, shots=(0,), out=Path(name) / "out")
+        (score,) = api.evaluate(model or "scripted", folder, shots=(0,), out=Path(name) / "out", **rule)
         seconds, wall = time.process_time() - began, time.perf_counter() - clock
         written = (Path(name) / "out/outputs.jsonl").stat().st_size
-    assert score.n == items
-    assert model or math.isclose(score.value, math.ceil(items / 3) / items)
+    assert score.n == (items // 10 if form == "file" else items)
+    # A tenth is drawn of a single file, whose right answers are a third but for the noise of the draw.
+    noise = 5 / math.sqrt(score.n) if form == "file" else 1e-9
+    assert model or math.isclose(score.value, math.ceil(items / 3) / items, abs_tol=noise)
     memory = harness.resident("VmHWM") - before
     print(json.dumps({"seconds": seconds, "wall": wall, "memory": memory, "most": before + memory, "written": written}))
 
@@ -201,13 +227,16 @@ def main() -> None:
     """Print a line for each size, and the exponents."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.many", description=__doc__)
     parser.add_argument("--small", action="store_true", help="seconds instead of minutes")
-    parser.add_argument("--only", choices=("evaluation", "tuning", "studying", "page"))
+    parser.add_argument("--only", choices=("evaluation", "single", "letters", "tuning", "studying", "page"))
+    parser.add_argument("--sizes", help="these in the place of the three, with commas")
     parser.add_argument("--model", default="", help="ask this model and no script; one decade less")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     items = SMALL_ITEMS if options.small or options.model else ITEMS
     sizes = {
         "evaluation": items,
+        "single": SMALL_ITEMS if options.small else ITEMS,
+        "letters": SMALL_ITEMS if options.small else ITEMS,
         "tuning": SMALL_ITEMS if options.small else ITEMS,
         "studying": SMALL_ITEMS if options.small else ITEMS,
         "page": SMALL_RUNS if options.small else RUNS,
@@ -215,6 +244,7 @@ def main() -> None:
     for name, counts in sizes.items():
         if options.only not in (None, name):
             continue
+        counts = tuple(map(int, options.sizes.split(","))) if options.sizes else counts
         model = f", {options.model!r}" if options.model and name == "evaluation" else ""
         case = f"{name} by {Path(options.model).name}" if model else name
         rows = []

@@ -79,7 +79,7 @@ def held_out(task: Task, splits: Sequence[str] = ("validation",)) -> Task | None
     # The harness asks its own documents and no others, so it cannot mark examples that were held out of the training split.
     if asked_by_harness(task):
         metric = "accuracy" if all(example.choices for example in examples) else "f1"
-    return replace(task, splits={**task.splits, "test": tuple(examples)}, metric=metric)
+    return replace(task, splits={**task.splits, "test": examples}, metric=metric)
 
 
 def unread(tokenizer: Any, task: Task, source: str) -> str | None:

@@ -1,7 +1,7 @@
 """Files of records, one JSON object a line, read with the type of every field checked: a line that was damaged is named."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -16,10 +16,11 @@ RecordType = TypeVar("RecordType")
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of a file: `path:number`, and the object on it."""
+    """One line of a file: `path:number`, the object on it, and the byte at which it begins."""
 
     where: str
     values: dict[str, Any]
+    at: int
 
 
 def read_objects(path: Path, advice: str) -> Iterator[Line]:
@@ -29,34 +30,37 @@ def read_objects(path: Path, advice: str) -> Iterator[Line]:
         ValueError: the file is no UTF-8 text, or a line is no JSON object.
     """
     # Line by line: a file may have a million.
-    with path.open(encoding="utf-8") as file:
-        lines = enumerate(file, 1)
-        while True:
-            try:
-                number, line = next(lines)
-            except StopIteration:
-                return
-            except UnicodeDecodeError as error:
-                raise ValueError(f"{path}: is not UTF-8 text (byte {_wrong_byte(path, error)}); {advice}") from None
-            if not line.strip():
-                continue
-            try:
-                values = json.loads(line)
-            except (ValueError, RecursionError) as error:  # A number of 5,000 digits is a ValueError of Python's.
-                reason = getattr(error, "msg", None) or "too deep, or a number too long"
-                raise ValueError(f"{path}:{number}: this line is not JSON ({reason}); {advice}") from None
-            if not isinstance(values, dict):
-                raise ValueError(f"{path}:{number}: this line is no object; {advice}")
-            yield Line(f"{path}:{number}", values)
+    with path.open("rb") as file:
+        at = 0
+        for number, line in enumerate(file, 1):
+            if line.strip():
+                yield _object(path, number, at, line, advice)
+            at += len(line)
 
 
-def _wrong_byte(path: Path, error: UnicodeDecodeError) -> int:
-    """Return the position of the first byte that is no UTF-8: the error's own counts from where the reader was."""
+def objects_at(path: Path, places: Iterable[int], advice: str) -> Iterator[Line]:
+    """Yield the objects that begin at these bytes of a file.
+
+    Raises:
+        ValueError: none begins there, because the file was written to.
+    """
+    with path.open("rb") as file:
+        for at in places:
+            file.seek(at)
+            yield _object(path, 0, at, file.readline(), advice)
+
+
+def _object(path: Path, number: int, at: int, line: bytes, advice: str) -> Line:
     try:
-        path.read_bytes().decode()
-    except UnicodeDecodeError as whole:
-        return whole.start
-    return error.start
+        values = json.loads(line.decode())
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: is not UTF-8 text (byte {at + error.start}); {advice}") from None
+    except (ValueError, RecursionError) as error:  # A number of 5,000 digits is a ValueError of Python's.
+        reason = getattr(error, "msg", None) or "too deep, or a number too long"
+        raise ValueError(f"{path}:{number}: this line is not JSON ({reason}); {advice}") from None
+    if not isinstance(values, dict):
+        raise ValueError(f"{path}:{number}: this line is no object; {advice}")
+    return Line(f"{path}:{number}", values, at)
 
 
 def to_record(record_type: type[RecordType], line: Line, advice: str) -> RecordType:

@@ -1,5 +1,6 @@
 """From records to a task: every line as an example, and the defaults of template and metric."""
 
+from array import array
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,7 +16,7 @@ from holdfast.tasks.record_formats import Shape, shape_of, to_example
 from holdfast.tasks.records import Record
 from holdfast.tasks.settings import TaskYaml
 from holdfast.tasks.splits import Splits, evenly, split_one, version, with_validation
-from holdfast.tasks.stored import Mapped, ReadOnDemand
+from holdfast.tasks.stored import ReadOnDemand, chosen, mapped
 from holdfast.tasks.task import Example, Task, Template
 
 
@@ -121,14 +122,16 @@ def _kept(draft: Draft, problems: Problems) -> dict[str, Sequence[Record]]:
         if keep is None and draft.settings.limit is None:
             kept[split] = records
             continue
-        kept[split] = chosen = []
         # `limit` first: an expression may be slow, and a limit is there because the data is large.
-        for record in (records[i] for i in evenly(len(records), draft.settings.limit)):
+        limited = evenly(len(records), draft.settings.limit)
+        numbers = array("Q")
+        for number, record in zip(limited, chosen(records, limited), strict=True):
             try:
                 if keep is None or evaluate(keep, record.values):
-                    chosen.append(record)
+                    numbers.append(number)
             except ValueError as error:
                 problems.add(record.where, f"`keep`: {error}")
+        kept[split] = chosen(records, numbers)
         # Where lines are wrong, an empty split follows from them and is no error of its own.
         if records and not kept[split] and not problems.lines:
             problems.add(draft.settings_where, f"`keep` leaves no example of {split}; change it")
@@ -155,7 +158,7 @@ def _examples(draft: Draft, problems: Problems) -> tuple[Shape, dict[str, Sequen
                 made += [] if isinstance(records, ReadOnDemand) else [example]
         by_split[split] = tuple(made)
         if isinstance(records, ReadOnDemand):
-            by_split[split] = Mapped(records, partial(_example_of, draft.settings, draft.closed))
+            by_split[split] = mapped(partial(_example_of, draft.settings, draft.closed), records)
     problems.stop()
     assert first is not None, "a draft without records"
     return first, by_split

@@ -12,6 +12,7 @@ from string import ascii_uppercase as LETTERS
 
 from holdfast.tasks.harness_examples import PREFIX as HARNESS
 from holdfast.tasks.splits import version
+from holdfast.tasks.stored import mapped
 from holdfast.tasks.task import Example, Task, Template
 
 ASKED_OTHERWISE = ("accuracy_calibrated", "accuracy_letter", "accuracy_letter_calibrated")
@@ -107,10 +108,10 @@ def _is_lettered(task: Task) -> bool:
 
 
 def _lettered(task: Task) -> Task:
-    splits = {
-        split: tuple(_example(f"{task.name}/{split}[{index}]", example) for index, example in enumerate(examples))
-        for split, examples in task.splits.items()
-    }
+    for split, examples in task.splits.items():
+        for index, example in enumerate(examples):
+            _check(f"{task.name}/{split}[{index}]", example)
+    splits = {split: mapped(_example, examples) for split, examples in task.splits.items()}
     template = replace(task.template, input=_listing(task.template))
     return replace(task, template=template, splits=splits, version=version(template, splits))
 
@@ -123,14 +124,18 @@ def _listing(template: Template) -> str:
     return f"{template.input}\n{_LIST}Answer:"
 
 
-def _example(name: str, example: Example) -> Example:
+def _check(name: str, example: Example) -> None:
     if "messages" in example.fields or example.template is not None:
         raise ValueError(f"{name}: a conversation has no place for lettered choices; write them into its question")
-    choices = example.choices or ()
-    if len(choices) > len(LETTERS):
-        raise ValueError(f"{name} has {len(choices)} choices, and there are {len(LETTERS)} letters; rank them by text")
+    count = len(example.choices or ())
+    if count > len(LETTERS):
+        raise ValueError(f"{name} has {count} choices, and there are {len(LETTERS)} letters; rank them by text")
     if LISTED in example.fields:
         raise ValueError(f"{name}: its column `{LISTED}` has the name of the list of choices; rename it")
+
+
+def _example(example: Example) -> Example:
+    choices = example.choices or ()
     letters = dict(zip(reversed(choices), reversed(LETTERS[: len(choices)]), strict=True))  # The first of equals.
     answers = tuple(letters[answer] for answer in example.answers or () if answer in letters) or None
     return replace(

@@ -14,6 +14,7 @@ from pydantic.dataclasses import dataclass as checked
 
 from holdfast.tasks.error_list import Problems
 from holdfast.tasks.records import Record, kind
+from holdfast.tasks.stored import mapped
 
 SCHEMA = "schema.json"
 NO_SCHEMA = f"no schema: write the services and their slots in {SCHEMA} beside it, or `functions` in each line"
@@ -154,9 +155,15 @@ def read_schema(path: Path, problems: Problems) -> list[Function]:
     return functions
 
 
-def with_schema(records: Sequence[Record], functions: Sequence[Function]) -> list[Record]:
+def with_schema(records: Sequence[Record], functions: Sequence[Function]) -> Sequence[Record]:
     """Return the lines of dialogues with the functions of the schema beside them."""
-    return [Record(r.where, {"functions": list(functions), **r.values}) if "turns" in r.values else r for r in records]
+
+    def line(record: Record) -> Record:
+        if "turns" not in record.values:
+            return record
+        return Record(record.where, {"functions": list(functions), **record.values})
+
+    return mapped(line, records)
 
 
 def _parameter(slot: Slot) -> dict[str, Any]:

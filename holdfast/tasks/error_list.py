@@ -4,6 +4,7 @@ import difflib
 import reprlib
 from collections.abc import Iterable
 from itertools import islice
+from pathlib import Path
 
 from holdfast.tasks.bounded_jinja import TooMuch
 
@@ -65,3 +66,17 @@ _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 80
 def short_repr(value: object) -> str:
     """Return a value as Python writes it, shortened: a few entries of a list, some 80 characters of a text."""
     return cut(_SHORT.repr(value), 200)
+
+
+def wrong_byte(path: Path) -> int:
+    """Return the position of the first byte of a file that is no UTF-8 (its size, where there is none): an error of a reader counts from
+    where the reader was."""
+    at = 0
+    with path.open("rb") as file:
+        for line in file:
+            try:
+                line.decode()
+            except UnicodeDecodeError as error:
+                return at + error.start
+            at += len(line)
+    return at

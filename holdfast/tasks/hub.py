@@ -39,11 +39,9 @@ def read_hub(source: str, settings: TaskYaml, seed: int = 0) -> Task:
     # Benchmarks keep the labels of their test split secret: what can be measured is the validation split.
     if not read.get("test") and read.get("validation"):
         read["test"] = read.pop("validation")
-    # As of files: what is only asked need not be held where it is large.
+    # As of files: what is large stays where it is.
     records: dict[str, Sequence[Record]] = {
-        split: rows if split == "test" and rows.bytes >= stored.LARGE else list(rows)
-        for split, rows in read.items()
-        if rows
+        split: rows if rows.bytes >= stored.LARGE else list(rows) for split, rows in read.items() if rows
     }
     if not records:
         raise ValueError(f"hf:{source}: no example has a label; choose other splits in a task.yaml (`splits`)")
@@ -121,16 +119,19 @@ class Rows(ReadOnDemand[Record]):
 
     def from_(self, index: int) -> Iterator[Record]:
         """Yield the rows from this number on."""
-        for number, row in _blocks(self.part, self._numbers[index:]):
+        for number, row in _blocks(self.part, self._numbers, index):
             yield Record(
                 f"{self.where}[{number}]", {key: _named(value, self.closed.get(key)) for key, value in row.items()}
             )
 
 
-def _blocks(part: Any, numbers: Sequence[int]) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield number and columns of each of these rows, read a block at a time."""
-    for start in range(0, len(numbers), BLOCK):
-        block = list(numbers[start : start + BLOCK])
+def _blocks(part: Any, numbers: Sequence[int], begin: int = 0) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield number and columns of each of these rows from one on, read a block at a time."""
+    if begin >= len(numbers):
+        return
+    # The first by itself: often it is all that is taken.
+    for start in (begin, *range(begin + 1, len(numbers), BLOCK)):
+        block = list(numbers[start : start + (1 if start == begin else BLOCK)])
         columns = part[block]
         for row, number in enumerate(block):
             yield number, {key: values[row] for key, values in columns.items()}

@@ -16,6 +16,7 @@ from pydantic.dataclasses import dataclass as checked
 from holdfast.tasks.error_list import nearest
 from holdfast.tasks.jinja import compile_template, fill
 from holdfast.tasks.splits import version
+from holdfast.tasks.stored import mapped
 from holdfast.tasks.task import Example, Task
 from holdfast.tasks.yaml_files import read_yaml
 
@@ -107,11 +108,11 @@ def task(argument: str, load: Callable[[str], Task]) -> Task:
     data = load(str(local) if local.exists() else grid.data[cell.language])
     try:
         compile_template(prompt.input)
-        splits = {s: tuple(_asked(example, prompt) for example in examples) for s, examples in data.splits.items()}
+        splits = {s: mapped(lambda e: _asked(e, prompt), examples) for s, examples in data.splits.items()}
+        template = replace(data.template, input=prompt.input)
+        return Task(cell.name, splits, template, data.metric, version(template, splits), argument)
     except ValueError as error:
         raise ValueError(f"{where}: with the data of {cell.language}: {error}") from None
-    template = replace(data.template, input=prompt.input)
-    return Task(cell.name, splits, template, data.metric, version(template, splits), argument)
 
 
 def _path(argument: str) -> Path:

@@ -31,11 +31,7 @@ def read_folder(folder: Path, settings: TaskYaml | None = None, seed: int = 0) -
     if "test" not in files:
         problems.add(folder, _without_test(folder, files))
     problems.stop()
-    # What is only asked, item by item, need not be held: of a large file the lines stay on the disk.
-    records: dict[str, Sequence[Record]] = {}
-    for split, path in files.items():
-        stored = split == "test" and path.is_file() and path.stat().st_size >= LARGE
-        records[split] = StoredRecords(path, problems) if stored else read_records(path, problems)
+    records = {split: _records(path, problems) for split, path in files.items()}
     if (folder / SCHEMA).is_file():
         functions = read_schema(folder / SCHEMA, problems)
         problems.stop()  # Every line of the dialogues would be wrong by it.
@@ -55,8 +51,14 @@ def read_file(path: Path, seed: int = 0) -> Task:
     if path.suffix not in SUFFIXES:
         raise ValueError(f"{path}: a task is a folder or a {', '.join(SUFFIXES)} file; convert it, one example a line")
     problems = Problems()
-    records = {"all": read_records(path, problems)}
+    records = {"all": _records(path, problems)}
     return to_task(Draft(path.stem, str(path), records, TaskYaml(), str(path), {}), problems, seed)
+
+
+def _records(path: Path, problems: Problems) -> Sequence[Record]:
+    """Return the good lines of a file; those of a large one stay on the disk."""
+    large = path.is_file() and path.stat().st_size >= LARGE
+    return StoredRecords(path, problems) if large else read_records(path, problems)
 
 
 def _split_files(folder: Path, problems: Problems) -> dict[str, Path]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from holdfast.tasks.error_list import Problems
+from holdfast.tasks.error_list import Problems, wrong_byte
 
 SUFFIXES = (".jsonl", ".csv", ".tsv")
 
@@ -32,8 +32,8 @@ def read_records(path: Path, problems: Problems) -> list[Record]:
             read = _jsonl if path.suffix == ".jsonl" else _csv
             before = len(problems.lines)
             records = read(path, file, problems)
-    except UnicodeDecodeError as error:
-        problems.add(path, f"is not UTF-8 text (byte {error.start}); save it as UTF-8")
+    except UnicodeDecodeError:
+        problems.add(path, f"is not UTF-8 text (byte {wrong_byte(path)}); save it as UTF-8")
         return []
     if not records and len(problems.lines) == before:
         problems.add(path, "has no examples; fill it, or remove it")

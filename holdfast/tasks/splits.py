@@ -3,10 +3,13 @@
 import hashlib
 import json
 import random
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from itertools import chain, repeat
 
+import numpy as np
+
+from holdfast.tasks.stored import chosen
 from holdfast.tasks.task import Example, Task, Template
 from holdfast.tasks.templates import asked_text
 
@@ -17,11 +20,13 @@ SHARE, MOST = 0.1, 200
 def with_validation(template: Template, splits: Splits, seed: int) -> Splits:
     """Return the splits, where there is a train and no validation with a tenth of train moved there, at most 200 examples."""
     train = splits.get("train", ())
-    digests = [] if "validation" in splits else _digests(template, train, seed)
-    different = len(set(digests))
+    if "validation" in splits or not train:
+        return splits
+    order = _order(template, train, seed)
+    different = len(np.unique(order))
     if different < 2:
         return splits
-    parts = _take(train, digests, {"validation": min(_tenth(different), MOST)})
+    parts = _take(train, order, {"validation": min(_tenth(different), MOST)})
     return parts | {name: examples for name, examples in splits.items() if name != "train"}
 
 
@@ -31,11 +36,11 @@ def split_one(template: Template, examples: Sequence[Example], seed: int) -> Spl
     Raises:
         ValueError: fewer than three different examples.
     """
-    digests = _digests(template, examples, seed)
-    different = len(set(digests))
+    order = _order(template, examples, seed)
+    different = len(np.unique(order))
     if different < 3:
         raise ValueError(f"{different} different examples; a task in one file needs at least three")
-    return _take(examples, digests, {"validation": _tenth(different), "test": _tenth(different)})
+    return _take(examples, order, {"validation": _tenth(different), "test": _tenth(different)})
 
 
 def subset(task: Task, limit: int | None, share: float, seed: int) -> Task:
@@ -57,13 +62,14 @@ def subset(task: Task, limit: int | None, share: float, seed: int) -> Task:
     count = len(train) if limit is None else limit
     count = min(count, max(1, round(share * len(train))))
     order = random.Random(f"{task.name}:{seed}:subset").sample(range(len(train)), len(train))
-    return replace(task, splits={**task.splits, "train": tuple(train[i] for i in sorted(order[:count]))})
+    return replace(task, splits={**task.splits, "train": chosen(train, sorted(order[:count]))})
 
 
-def evenly(n: int, limit: int | None) -> list[int]:
+def evenly(n: int, limit: int | None) -> Sequence[int]:
     """Return at most `limit` of the numbers 0 to n-1, evenly spaced: the same for everyone, and from the whole of the data."""
-    kept = n if limit is None else min(n, limit)
-    return [i * n // kept for i in range(kept)]
+    if limit is None or limit >= n:
+        return range(n)
+    return [i * n // limit for i in range(limit)]
 
 
 def version(template: Template, splits: Splits) -> str:
@@ -84,33 +90,39 @@ def _tenth(n: int) -> int:
     return max(round(SHARE * n), 1)
 
 
-def _take(
-    examples: Sequence[Example], digests: Sequence[str], sizes: Mapping[str, int]
-) -> dict[str, tuple[Example, ...]]:
-    """Give the lowest digests to the named parts, as many different ones as each says, the rest to `train`; examples of one digest
-    stay together, and each part keeps their order."""
-    names = chain.from_iterable(repeat(name, size) for name, size in sizes.items())
-    # By digest and not by index, so that sorting a file anew moves no example.
-    part = dict(zip(sorted(set(digests)), names, strict=False))
-    parts: dict[str, list[Example]] = {"train": [], **{name: [] for name in sizes}}
-    for digest, example in zip(digests, examples, strict=True):
-        parts[part.get(digest, "train")].append(example)
-    return {name: tuple(items) for name, items in parts.items()}
+def _take(examples: Sequence[Example], order: np.ndarray, sizes: Mapping[str, int]) -> dict[str, Sequence[Example]]:
+    """Give the lowest places to the named parts, as many different ones as each says, the rest to `train`; examples of one place stay
+    together, and each part keeps their order."""
+    different = np.unique(order, return_inverse=True)[1]
+    ends = np.cumsum(list(sizes.values()))
+    part = np.searchsorted(ends, different, side="right")
+    numbers = {"train": len(sizes)} | {name: number for number, name in enumerate(sizes)}
+    return {name: chosen(examples, np.flatnonzero(part == number)) for name, number in numbers.items()}
 
 
-def _digests(template: Template, examples: Sequence[Example], seed: int) -> list[str]:
-    """Return a digest of each example, by which the parts are drawn: equal for examples that ask the same and have the same target.
+def _order(template: Template, examples: Sequence[Example], seed: int) -> np.ndarray:
+    """Return each example's place in the order in which the parts are drawn, `[N]`: equal for examples that ask the same and have the same
+    target.
 
-    The lowest digest of the contents stands for all of a group, so that a task whose prompts show every column is drawn by its
-    contents alone.
+    By a digest and not by index, so that sorting a file anew moves no example. The lowest digest of the contents stands for all of a group,
+    so that a task whose prompts show every column is drawn by its contents alone.
     """
-    digests = [hashlib.sha256(f"{seed}:{_content(example)}".encode()).hexdigest() for example in examples]
-    # By what the prompt shows: a column that it does not show, such as an `id`, would put the same question into train and test.
-    keys = [(asked_text(template, example), example.target) for example in examples]
-    lowest: dict[tuple[str, str], str] = {}
-    for key, digest in zip(keys, digests, strict=True):
-        lowest[key] = min(digest, lowest.get(key, digest))
-    return [lowest[key] for key in keys]
+    # The first 8 bytes of each hash, because there may be millions: that two are equal by chance, and stay together, is one in 10^7 of
+    # a million examples.
+    contents, questions = array("Q"), array("Q")
+    for example in examples:
+        contents.append(_begin(hashlib.sha256(f"{seed}:{_content(example)}".encode())))
+        # By what the prompt shows: a column that it does not show, such as an `id`, would put the same question into train and test.
+        asked = asked_text(template, example)
+        questions.append(_begin(hashlib.sha256(f"{len(asked)}:{asked}{example.target}".encode(errors="surrogatepass"))))
+    group = np.unique(np.frombuffer(questions, np.uint64), return_inverse=True)[1]
+    lowest = np.full(len(examples), np.iinfo(np.uint64).max, np.uint64)
+    np.minimum.at(lowest, group, np.frombuffer(contents, np.uint64))
+    return lowest[group]
+
+
+def _begin(digest: "hashlib._Hash") -> int:
+    return int.from_bytes(digest.digest()[:8], "big")
 
 
 def _content(example: Example) -> str:

@@ -1,24 +1,27 @@
 """The lines of a large JSONL, CSV or TSV file as a sequence that stays on the disk: read when they are asked for, checked when the file is
 opened.
 
-Held in memory, a million lines take gigabytes. Here they take 16 bytes for each `STRIDE` of them.
+Held in memory, a million lines take gigabytes. Here they take 16 bytes for each `STRIDE` of them, and 8 for each line where only some
+are chosen.
 """
 
 import csv
 import re
 from abc import abstractmethod
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
-from typing import TypeVar, overload
+from typing import Any, TypeVar, overload
 
-from holdfast.tasks.error_list import Problems
+from holdfast.tasks.error_list import Problems, wrong_byte
 from holdfast.tasks.records import Record, read_line, table_error, table_row
 
 Item = TypeVar("Item", covariant=True)
+From = TypeVar("From")
+To = TypeVar("To")
 BOM = b"\xef\xbb\xbf"
-STRIDE = 256  # Lines between two places that are remembered: so many are passed over, at most, to come to any line.
+STRIDE = 16  # Lines between two places that are remembered: so many are passed over, at most, to come to any line.
 RETURNS = re.compile(rb"(?<=\r)(?!\n|\Z)")  # Where a line ends that has no \n.
 LARGE = 4 << 20  # Bytes from which on a file stays on the disk.
 
@@ -67,8 +70,8 @@ class StoredRecords(ReadOnDemand[Record]):
                     self._bytes.append(at)
                     self._lines.append(before_it)
                 self._count += 1
-        except UnicodeDecodeError as error:
-            problems.add(path, f"is not UTF-8 text ({error.reason}); save it as UTF-8")
+        except UnicodeDecodeError:
+            problems.add(path, f"is not UTF-8 text (byte {wrong_byte(path)}); save it as UTF-8")
         if not self._count and len(problems.lines) == before:
             problems.add(path, "has no examples; fill it, or remove it")
 
@@ -87,7 +90,8 @@ class StoredRecords(ReadOnDemand[Record]):
             raise ValueError(f"{self.path}: was written to while it was read; give the command again")
         stride = index // STRIDE
         records = self._good(self._bytes[stride], self._lines[stride], Problems())
-        yield from (record for _, _, record in islice(records, index % STRIDE, None))
+        # No further than the last good line: what is behind it may be no text.
+        yield from (record for _, _, record in islice(records, index % STRIDE, self._count - stride * STRIDE))
 
     def _good(self, at: int, lines: int, problems: Problems) -> Iterator[tuple[int, int, Record]]:
         """Yield place in bytes, lines before and content of the good lines from a place on; the others go to `problems`."""
@@ -136,14 +140,48 @@ class StoredRecords(ReadOnDemand[Record]):
 
 
 class Mapped(ReadOnDemand[Item]):
-    """Apply a function to each line, anew each time that it is asked for."""
+    """Apply a function to each item, anew each time that it is asked for."""
 
-    def __init__(self, records: ReadOnDemand[Record], make: Callable[[Record], Item]) -> None:
-        self.records, self.make = records, make
+    def __init__(self, items: ReadOnDemand[Any], make: Callable[[Any], Item]) -> None:
+        self.items, self.make = items, make
 
     def __len__(self) -> int:
-        return len(self.records)
+        return len(self.items)
 
     def from_(self, index: int) -> Iterator[Item]:
-        """Yield what the function makes of the lines from this number on."""
-        return map(self.make, self.records.from_(index))
+        """Yield what the function makes of the items from this number on."""
+        return map(self.make, self.items.from_(index))
+
+
+class Chosen(ReadOnDemand[Item]):
+    """The items of these numbers, which ascend."""
+
+    def __init__(self, items: ReadOnDemand[Item], numbers: Iterable[int]) -> None:
+        self.items, self.numbers = items, array("Q", numbers)
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def from_(self, index: int) -> Iterator[Item]:
+        """Yield the items from this place among the numbers on."""
+        reached, rest = 0, iter(())
+        for place in range(index, len(self.numbers)):
+            number = self.numbers[place]
+            # What lies between is read on where that is less than to begin anew.
+            if place == index or number - reached > STRIDE:
+                reached, rest = number, self.items.from_(number)
+            yield next(islice(rest, number - reached, None))
+            reached = number + 1
+
+
+def mapped(make: Callable[[From], To], items: Sequence[From]) -> Sequence[To]:
+    """Return what a function makes of each item: a tuple or, of items that stay on the disk, a sequence that does too."""
+    return Mapped(items, make) if isinstance(items, ReadOnDemand) else tuple(map(make, items))
+
+
+def chosen(items: Sequence[From], numbers: Iterable[int]) -> Sequence[From]:
+    """Return the items of these numbers, which ascend: a tuple or, of items that stay on the disk, a sequence that does too."""
+    # Below what is made of the items: nothing need be made of those that are passed over.
+    if isinstance(items, Mapped):
+        return mapped(items.make, chosen(items.items, numbers))
+    return Chosen(items, numbers) if isinstance(items, ReadOnDemand) else tuple(items[number] for number in numbers)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from holdfast.tasks.jinja import fill
 from holdfast.tasks.splits import version
+from holdfast.tasks.stored import mapped
 from holdfast.tasks.task import Example, Task
 
 LEET = str.maketrans("aeiost", "431057")
@@ -73,7 +74,7 @@ def disguised(task: Task, transform: Transform) -> Task:
     """
     name = f"{transform.name}:{task.name}"
     splits = {
-        split: tuple(_example(name, task, example, transform) for example in examples)
+        split: mapped(lambda example: _example(name, task, example, transform), examples)
         for split, examples in task.splits.items()
     }
     template = replace(

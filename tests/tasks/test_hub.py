@@ -84,8 +84,10 @@ def test_a_large_split_stays_on_the_disk_and_is_the_same_task(tmp_path: Path, mo
     streamed = read_hub(str(folder), ASKED)
     ours, theirs = streamed.splits["test"], held.splits["test"]
     assert isinstance(ours, stored.Mapped)
-    assert isinstance(streamed.splits["train"], tuple)
     assert (streamed.version, tuple(ours)) == (held.version, theirs)
+    for split in ("train", "validation"):
+        assert isinstance(streamed.splits[split], stored.Mapped)
+        assert tuple(streamed.splits[split]) == held.splits[split]
     assert len(ours) == 160
     for index in (0, 63, 64, 159, -1):
         assert ours[index] == theirs[index]

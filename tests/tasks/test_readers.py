@@ -184,6 +184,16 @@ def test_a_single_file_is_split_80_10_10(tmp_path: Path) -> None:
         read_file(write(tmp_path / "few.jsonl", *numbered(2), *numbered(2)))
 
 
+def test_what_is_held_out_is_what_earlier_versions_held_out(tmp_path: Path) -> None:
+    """Versions that the commit before the one that streams single files gave: with other parts, finished runs would be trained anew."""
+    rows = [{"input": f"question {i % 50}", "target": f"answer {i % 7}", "id": i} for i in range(400)]
+    one = write(tmp_path / "one.jsonl", *rows)
+    write(tmp_path / "folder/train.jsonl", *rows)
+    write(tmp_path / "folder/test.jsonl", *rows)
+    assert [read_file(one, seed).version for seed in (0, 1)] == ["ce30e8a29da0", "7b76588e4e0e"]
+    assert read_folder(tmp_path / "folder").version == "2cb02b970a30"
+
+
 def test_the_version_changes_with_the_content_and_with_nothing_else(tmp_path: Path) -> None:
     first = read(tmp_path / "a", LINE)
     assert len(first.version) == 12
