@@ -106,7 +106,7 @@ def of_folder(folder: Path) -> Flips:
 
 
 class _Answers:
-    """What a cell's answers have to be compared by: number of the item, its score (NaN: none), a hash of its text, and its place."""
+    """Columns of a cell's answers by which they are compared: number of the item, score (NaN: none), a hash of the text, and the place."""
 
     def __init__(self, metric: str) -> None:
         self.metric = metric

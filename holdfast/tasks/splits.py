@@ -113,8 +113,8 @@ def _order(template: Template, examples: Sequence[Example], seed: int) -> np.nda
     for example in examples:
         contents.append(_begin(hashlib.sha256(f"{seed}:{_content(example)}".encode())))
         # By what the prompt shows: a column that it does not show, such as an `id`, would put the same question into train and test.
-        asked = asked_text(template, example)
-        questions.append(_begin(hashlib.sha256(f"{len(asked)}:{asked}{example.target}".encode(errors="surrogatepass"))))
+        text = asked_text(template, example)
+        questions.append(_begin(hashlib.sha256(f"{len(text)}:{text}{example.target}".encode(errors="surrogatepass"))))
     group = np.unique(np.frombuffer(questions, np.uint64), return_inverse=True)[1]
     lowest = np.full(len(examples), np.iinfo(np.uint64).max, np.uint64)
     np.minimum.at(lowest, group, np.frombuffer(contents, np.uint64))

@@ -165,10 +165,10 @@ class Chosen(ReadOnDemand[Item]):
     def from_(self, index: int) -> Iterator[Item]:
         """Yield the items from this place among the numbers on."""
         reached, rest = 0, iter(())
-        for place in range(index, len(self.numbers)):
-            number = self.numbers[place]
+        for position in range(index, len(self.numbers)):
+            number = self.numbers[position]
             # What lies between is read on where that is less than to begin anew.
-            if place == index or number - reached > STRIDE:
+            if position == index or number - reached > STRIDE:
                 reached, rest = number, self.items.from_(number)
             yield next(islice(rest, number - reached, None))
             reached = number + 1

@@ -16,6 +16,10 @@ from accelerate.utils import parse_flag_from_env
 # A process that dies is noticed at once all the same: the launcher ends the others.
 PATIENCE = timedelta(days=7)
 SHARDS = "HOLDFAST_SHARDS"  # Set for this process where a launcher asked for FSDP2.
+REFUSED = {
+    "DeepSpeed": "takes the optimizer's step itself, which is the training loop's here",
+    "FSDP1": "makes one vector of frozen weights and of those that move",
+}
 
 
 def processes() -> PartialState:
@@ -58,8 +62,8 @@ def _take_over_shards() -> None:
     for name, wanted in refused.items():
         if wanted:
             raise ValueError(
-                f"{name}: is not supported; launch with FSDP2 (fsdp_version: 2, docs/examples/launch/fsdp2.yaml), or without it: each "
-                "process then holds the whole model"
+                f"{name}: is not supported, because it {REFUSED[name]}; launch with FSDP2 (fsdp_version: 2, "
+                "docs/examples/launch/fsdp2.yaml), which spreads the same, or without it: each process then holds the whole model"
             )
     if fsdp:
         os.environ[SHARDS] = "true"

@@ -84,11 +84,19 @@ def test_a_launcher_that_starts_one_process_for_several_is_said(
 
 
 @pytest.mark.parametrize(
-    ("name", "variable"), [("FSDP1", "ACCELERATE_USE_FSDP"), ("DeepSpeed", "ACCELERATE_USE_DEEPSPEED")]
+    ("name", "variable", "reason"),
+    [
+        ("FSDP1", "ACCELERATE_USE_FSDP", "makes one vector of frozen weights and of those that move"),
+        (
+            "DeepSpeed",
+            "ACCELERATE_USE_DEEPSPEED",
+            "takes the optimizer's step itself, which is the training loop's here",
+        ),
+    ],
 )
 def test_a_launcher_that_would_shard_the_weights_otherwise_is_refused_in_one_line(
-    monkeypatch: pytest.MonkeyPatch, name: str, variable: str
+    monkeypatch: pytest.MonkeyPatch, name: str, variable: str, reason: str
 ) -> None:
     monkeypatch.setenv(variable, "true")
-    with pytest.raises(ValueError, match=f"{name}: is not supported; launch with FSDP2"):
+    with pytest.raises(ValueError, match=f"{name}: is not supported, because it {reason}; launch with FSDP2"):
         processes.processes()
