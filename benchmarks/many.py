@@ -110,13 +110,13 @@ def evaluation(items: int, model: str = "", form: str = "folder") -> None:
         folder = task(Path(name) / "task", items, bool(model), form)
         # Once in small, so that libraries and weights are loaded before memory is read.
         few = task(Path(name) / "few", 100, bool(model), form)
-        rule = {"metric": "accuracy_letter"} if form == "letters" else {}
+        rule = "accuracy_letter" if form == "letters" else None
         if not model:
             api.asking = scripted
-        api.evaluate(model or "scripted", few, shots=(0,), out=Path(name) / "first", **rule)
+        api.evaluate(model or "scripted", few, shots=(0,), out=Path(name) / "first", metric=rule)
         before = harness.resident("VmHWM")
         began, clock = time.process_time(), time.perf_counter()
-        (score,) = api.evaluate(model or "scripted", folder, shots=(0,), out=Path(name) / "out", **rule)
+        (score,) = api.evaluate(model or "scripted", folder, shots=(0,), out=Path(name) / "out", metric=rule)
         seconds, wall = time.process_time() - began, time.perf_counter() - clock
         written = (Path(name) / "out/outputs.jsonl").stat().st_size
     assert score.n == (items // 10 if form == "file" else items)

@@ -138,7 +138,9 @@ class Moved:
         counted = Counter[tuple[str, Direction]]()
         for line, direction, old, _ in self.parts:
             counted[line.task, direction] += len(old)
-        counts = {task: {word: counted[task, word] for word in DIRECTIONS} for task in self.compared}
+        counts: dict[str, dict[Direction, int]] = {
+            task: {word: counted[task, word] for word in DIRECTIONS} for task in self.compared
+        }
         return Flips(items, self.compared, counts)
 
     def places(self, index: int = 0) -> Iterator[int]:

@@ -6,6 +6,7 @@ Source: the evaluation of Muennighoff et al. 2023, "Crosslingual generalization 
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Annotated
@@ -108,7 +109,7 @@ def task(argument: str, load: Callable[[str], Task]) -> Task:
     data = load(str(local) if local.exists() else grid.data[cell.language])
     try:
         compile_template(prompt.input)
-        splits = {s: mapped(lambda e: _asked(e, prompt), examples) for s, examples in data.splits.items()}
+        splits = {s: mapped(partial(_asked, prompt=prompt), examples) for s, examples in data.splits.items()}
         template = replace(data.template, input=prompt.input)
         return Task(cell.name, splits, template, data.metric, version(template, splits), argument)
     except ValueError as error:
