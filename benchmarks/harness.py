@@ -111,7 +111,8 @@ def in_process(code: str) -> dict[str, float]:
     environment = {**os.environ, "OMP_NUM_THREADS": str(THREADS)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
     if done.returncode:
-        raise RuntimeError(f"a process of the benchmark failed:\n{done.stderr[-2000:]}")
+        # Below zero: the number of the signal that ended it.
+        raise RuntimeError(f"a process of the benchmark failed ({done.returncode}):\n{done.stderr[-2000:]}")
     return json.loads(done.stdout.splitlines()[-1])
 
 

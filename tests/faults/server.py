@@ -62,6 +62,8 @@ def _child(job: Job, count: Path) -> None:
         os.dup2(log, 1)
         os.dup2(log, 2)
         sys.argv = ["holdfast", *job.argv]
+        # A shell that starts this in the background lets it ignore Ctrl-C, and then nothing would be interrupted here.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         events = 0
 
         def note(event: str, args: tuple[Any, ...]) -> None:
