@@ -158,6 +158,8 @@ sizes: 1 is linear, 0 flat. docs/scale.md says what is held and what is not.
 """
 CASES = {
     "evaluation": "`evaluate`, and a script answers",
+    "single": "`evaluate` of a task in a single file of so many rows, of which a tenth is asked, and a script answers",
+    "letters": "`evaluate --metric accuracy_letter`, and a script answers",
     "tuning": (
         "`tune` of one step of the lab's model, and a script answers: items of two models and two tasks together, one of them general, "
         "whose answers are held up to 100,000 items"
