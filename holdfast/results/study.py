@@ -24,6 +24,8 @@ BOUNDS = {
     **dict.fromkeys(("gain", "change", "transfer"), (-100.0, 100.0)),
 }
 RESOLVED = 0.05
+FEWEST_SEEDS = 3  # two give Student's t one degree of freedom: an interval of 9 standard deviations to each side
+EQUAL = 1e-9  # points: a smaller spread is rounding
 FEWEST_TARGETS = 4  # of fewer, no exchange of targets is as rare as 5 %
 
 
@@ -45,16 +47,19 @@ class Spread:
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """Return the 95 % interval over seeds, by Student's t; None of one seed."""
-        if self.sd is None:
+        """Return the 95 % interval over seeds, by Student's t; None of fewer than `FEWEST_SEEDS`, or of equal values.
+
+        Equal values are no proof of a certain mean: on ten items two seeds often end at the same score, and the width would be zero.
+        """
+        if self.sd is None or self.n < FEWEST_SEEDS or self.sd < EQUAL:
             return None
         # n is the number of seeds, often three, for which the normal's 1.96 is less than half of what is needed.
         half = float(stats.t.ppf((1 + LEVEL) / 2, self.n - 1)) * self.sd / self.n**0.5
         return self.mean - half, self.mean + half
 
     def limits(self, measure: str) -> tuple[float, float] | None:
-        """Return the interval of a measure, cut where its values end; None of one seed."""
-        # Student's t of two seeds is 12.7 standard errors. Cutting leaves the coverage as it is: no true mean lies out there.
+        """Return the interval of a measure, cut where its values end; None where there is none."""
+        # Student's t of three seeds is 4.3 standard errors. Cutting leaves the coverage as it is: no true mean lies out there.
         return None if self.interval is None else _cut(self.interval, *BOUNDS[measure])
 
 
@@ -168,8 +173,12 @@ class Comparison:
 
     @property
     def limits(self) -> tuple[float, float] | None:
-        """Return the interval, cut where a difference of two values of the measure ends; None where there is none."""
-        if self.low is None or self.high is None:
+        """Return the interval, cut where a difference of two values of the measure ends; None where seeds can tell nothing.
+
+        That is of fewer than `FEWEST_SEEDS`, or where all differences are equal, as `Spread.interval`; records of older versions hold
+        such intervals.
+        """
+        if self.low is None or self.high is None or self.n_seeds < FEWEST_SEEDS or self.high - self.low < EQUAL:
             return None
         low, high = BOUNDS[self.measure]
         # A change of points is a difference already, of two scores on the same items: so is the difference of two changes.
@@ -177,9 +186,18 @@ class Comparison:
         return _cut((self.low, self.high), -widest, widest)
 
     @property
+    def p_over_seeds(self) -> float | None:
+        """Return `p_seeds` where there is an interval; None where seeds can tell nothing."""
+        return None if self.limits is None else self.p_seeds
+
+    @property
     def resolved(self) -> bool:
-        """Return whether the arms differ, seed by seed, by more than chance (after the correction for all comparisons)."""
-        return self.p_seeds is not None and self.p_seeds < RESOLVED
+        """Return whether the arms differ, seed by seed, by more than chance, after the correction for all arms and targets of the study.
+
+        Of two seeds never: Student's t has one degree of freedom then, so that its p hangs on how near two numbers happen to lie, and
+        equal scores give a width of zero. It takes `FEWEST_SEEDS`.
+        """
+        return self.p_over_seeds is not None and self.p_over_seeds < RESOLVED
 
 
 @dataclass(frozen=True)

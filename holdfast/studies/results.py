@@ -18,6 +18,7 @@ from holdfast.results.metrics import Array, metric
 from holdfast.results.run_folder import RunFolder, read_findings
 from holdfast.results.scores import ROLES, Score, StoredOutputs, read_scores
 from holdfast.results.study import (
+    EQUAL,
     FEWEST_TARGETS,
     AnalysisPoint,
     Cell,
@@ -197,7 +198,9 @@ def _compare(
 
 def paired_t(differences: Sequence[float]) -> float | None:
     """Return the two-sided p of Student's paired t over seeds; None of fewer than two, or where they never differ in size."""
-    if len(differences) < 2 or len(set(differences)) == 1:  # without a spread t is infinite, and p would be 0
+    if (
+        len(differences) < 2 or max(differences) - min(differences) < EQUAL
+    ):  # without a spread t is infinite, and p would be 0
         return None
     return float(stats.ttest_1samp(differences, 0.0).pvalue)  # pyright: ignore[reportAttributeAccessIssue]
 

@@ -5,7 +5,7 @@ from itertools import chain
 
 from holdfast.report.study import learning_curve
 from holdfast.report.study.study_overview import verdict
-from holdfast.report.study.study_table import NOTE, StudyTable, brief, prediction_text, shown
+from holdfast.report.study.study_table import NOTE, StudyTable, brief, prediction_text, shown, unresolved
 from holdfast.results.study import Comparison, Study
 from holdfast.results.visible import escaped
 
@@ -81,8 +81,9 @@ def _answered(made: StudyTable) -> str:
 def _difference(comparison: Comparison | None) -> str:
     if comparison is None:
         return "-"
-    interval = "" if comparison.limits is None else " [{:+.1f}, {:+.1f}]".format(*comparison.limits)
+    limits = comparison.limits
+    interval = f", {unresolved(comparison)}" if limits is None else " [{:+.1f}, {:+.1f}]".format(*limits)
     p_items, p_seeds = (
-        "-" if p is None else "<.01" if p < 0.005 else f"{p:.2f}" for p in (comparison.p_items, comparison.p_seeds)
+        "-" if p is None else "<.01" if p < 0.005 else f"{p:.2f}" for p in (comparison.p_items, comparison.p_over_seeds)
     )
     return f"{comparison.difference:+.1f}{interval} ({p_items}, {p_seeds})"

@@ -1,5 +1,6 @@
 """A study at a glance: its verdict in one sentence, a map of arms and targets, and where each arm of a target ends."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -10,7 +11,7 @@ from markupsafe import Markup
 from holdfast.report.chart import svg
 from holdfast.report.sentences import Number, Piece
 from holdfast.results import units
-from holdfast.results.study import Cell, Spread, Study
+from holdfast.results.study import FEWEST_SEEDS, Cell, Spread, Study
 
 CLOSE = 0.05  # points of area: less is the same on the page
 GENERIC = "What each method keeps of the general tasks, where it has learned the target equally well."
@@ -57,7 +58,11 @@ def lead(study: Study) -> list[Piece]:
 
 
 def verdict(study: Study) -> str:
-    """Return the outcome in a few words: whether an arm has a better trade-off of what is learned and kept (area) than the first one."""
+    """Return the outcome in a few words: whether an arm has a better trade-off of what is learned and kept (area) than the first one.
+
+    An arm is called better only where a target resolves it: p below 0.05 by Student's t over `FEWEST_SEEDS` (3) seeds or more, after Holm
+    over all arms and targets of the study. Two seeds give that t one degree of freedom, and equal scores give it a width of zero.
+    """
     if not study.cells:
         return "No arm has a finished run"
     first = study.cells[0].arm
@@ -74,15 +79,29 @@ def verdict(study: Study) -> str:
     if len(means) < 2 or first not in means:
         return f"{arms} arms on {_count(len(targets), 'target')}, of which no target score lets any be compared with {first}"
     best = max(means, key=lambda arm: means[arm])
+    tests = [test for test in study.comparisons if test.measure == "area" and test.arm in means]
+    # As many as an arm shares with the first one: a seed that failed in one of them tells nothing.
+    shared = {test.arm: test.n_seeds for test in sorted(tests, key=lambda test: test.n_seeds, reverse=True)}
+    seeds = shared.get(best, max(shared.values(), default=max(cell.seeds for cell in study.cells)))
+    better = f"a better trade-off of learned and kept than {first}"
     if means[best] <= means[first] + CLOSE:
-        return f"No arm has a better trade-off of learned and kept than {first}"
-    tests = [test for test in study.comparisons if test.measure == "area" and test.arm == best]
-    more = sum(test.resolved and test.difference > 0 for test in tests)
-    if more == 0:
-        seeds = max((cell.seeds for cell in study.cells), default=1)
-        return f"{best} has a better trade-off of learned and kept than {first}, which {_count(seeds, 'seed')} cannot tell from chance"
-    where = "" if len(targets) == 1 else f" on {more} of {len(targets)} targets"
-    return f"{best} has a better trade-off of learned and kept than {first}{where}"
+        if seeds >= FEWEST_SEEDS:
+            return f"No arm has {better}"
+        no_one = f"no arm is ahead of {first} in learned and kept"
+        return f"Not resolvable with {_count(seeds, 'seed')}: {no_one}; it takes at least {FEWEST_SEEDS} to tell"
+    won = Counter(test.arm for test in tests if test.resolved and test.difference > 0)
+    ahead = [arm for arm in won if means[arm] > means[first] + CLOSE]
+    doubt = f"ot resolvable with {_count(seeds, 'seed')}: whether {best} has"
+    if not ahead:
+        takes = (
+            f"at least {FEWEST_SEEDS} seeds, and more test items,"
+            if seeds < FEWEST_SEEDS
+            else "more seeds or test items"
+        )
+        return f"N{doubt} {better}; it takes {takes} to tell"
+    top = max(ahead, key=lambda arm: means[arm])
+    where = "" if len(targets) == 1 else f" on {won[top]} of {len(targets)} targets"
+    return f"{top} has {better}{where}" + ("" if top == best else f"; n{doubt} one too")
 
 
 def _count(number: int, noun: str) -> str:

@@ -11,7 +11,7 @@ from holdfast.report.chart import line_chart
 from holdfast.report.run import analysis_figures, course_figures
 from holdfast.report.study import learning_curve, study_overview
 from holdfast.report.study.study_markdown import markdown
-from holdfast.report.study.study_table import StudyTable, prediction_text, shown
+from holdfast.report.study.study_table import StudyTable, prediction_text, shown, unresolved
 from holdfast.report.template import minus, render
 from holdfast.results import units
 from holdfast.results.study import Cell, Comparison, Spread, Study, read
@@ -99,6 +99,7 @@ def page(study: Study, name: str) -> str:
         figure=line_chart.inline,
         spread=spread,
         p=p,
+        unresolved=unresolved,
         measures=MEASURES,
     )
 
@@ -141,7 +142,9 @@ def finding(cells: Sequence[Cell], compared: Sequence[Comparison]) -> str:
         f", {first.arm} {units.points(first.matched.mean)} %" if first.matched else f"; {first.arm} does not get there"
     )
     test = next((test for test in compared if (test.arm, test.measure) == (best, "matched")), None)
-    if test and test.limits is not None:
+    if test and test.limits is None:
+        sentence += f" (difference {units.points(test.difference, True)}, {unresolved(test)})"
+    elif test and test.limits is not None:
         limits = f"[{', '.join(units.points(limit, True) for limit in test.limits)}]"
         sentence += f" (difference {units.points(test.difference, True)} {limits}, 95 % over {test.n_seeds} seeds)"
     return f"{sentence}."

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from holdfast.results import units
-from holdfast.results.study import FEWEST_TARGETS, Cell, Comparison, Prediction, Spread, Study, TaskScore
+from holdfast.results.study import FEWEST_SEEDS, FEWEST_TARGETS, Cell, Comparison, Prediction, Spread, Study, TaskScore
 
 MEASURED = ("target", "kept", "matched", "area", "format_share", "stage_one", "drift", "transfer")
 
@@ -51,8 +51,13 @@ NOTE = (
     "Means and standard deviations over n seeds. target: points. kept: % of the base's mean on the general tasks. matched: the "
     "same where the target score first reaches the level. area: mean of matched over all target scores. form: general answers in "
     "the target's format, %. stage 1: the prompt's own target score. BWT: earlier targets of a sequence, at its end against right "
-    "after their own stages."
+    f"after their own stages. Fewer than {FEWEST_SEEDS} seeds, or equal ones, resolve nothing: they have no interval and no p over seeds."
 )
+
+
+def unresolved(test: Comparison) -> str:
+    """Return the words that stand where a comparison has no interval over seeds."""
+    return f"not resolvable over {test.n_seeds} seed{'' if test.n_seeds == 1 else 's'}"
 
 
 def prediction_text(result: Prediction) -> str:

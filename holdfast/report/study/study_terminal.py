@@ -4,6 +4,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from holdfast.report.console import plain_table
+from holdfast.report.study.study_overview import verdict
 from holdfast.report.study.study_table import NOTE, StudyTable, brief, prediction_text
 from holdfast.results import units
 from holdfast.results.study import Comparison, Spread, Study
@@ -15,8 +16,8 @@ SHORT = {  # as a terminal has room for
 
 
 def terminal(study: Study) -> RenderableType:
-    """Return tables that fit 80 columns: each target's arms, the differences to the first arm, and the predictions of stage 1."""
-    parts: list[RenderableType] = []
+    """Return the verdict and tables that fit 80 columns: each target's arms, the differences to the first one, what stage 1 predicts."""
+    parts: list[RenderableType] = [Text(f"{verdict(study)}."), Text()]
     for task in dict.fromkeys(cell.task for cell in study.cells):
         made = StudyTable.of(study, task)
         level = f", matched at {made.cells[0].level:.1f}" if made.cells[0].level is not None else ""
@@ -61,6 +62,6 @@ def _difference(comparison: Comparison | None) -> str:
         return "-"
     ps = " / ".join(
         "-" if p is None else f"{p:.2f}".lstrip("0") if p >= 0.005 else "<.01"
-        for p in (comparison.p_items, comparison.p_seeds)
+        for p in (comparison.p_items, comparison.p_over_seeds)
     )
     return f"{units.points(comparison.difference, True)}\n({ps})"  # on two lines: four measures fit 80 columns
