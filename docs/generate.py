@@ -1,5 +1,6 @@
 """Write the generated pages from the code: `python docs/generate.py` where holdfast is installed. A test compares them."""
 
+import ast
 import json
 import re
 from pathlib import Path
@@ -169,7 +170,36 @@ CASES = {
 ITEMS_HEADER = """| items | seconds | items a second | memory above, MB | in all, MB | outputs.jsonl, MB |
 | ---: | ---: | ---: | ---: | ---: | ---: |"""
 
+
+def with_hooks() -> str:
+    """The page on adding a technique, with the signature of every hook of a method in its block."""
+    from holdfast.plugins import METHODS, tree
+
+    base = next(n for n in tree(METHODS.home).body if isinstance(n, ast.ClassDef) and n.name == METHODS.registrar)
+    lines = []
+    for node in base.body:
+        decorators = [ast.unparse(d) for d in getattr(node, "decorator_list", [])]
+        if isinstance(node, ast.FunctionDef) and node.name[0] != "_" and "classmethod" not in decorators:
+            returned = ast.unparse(node.returns) if node.returns else "None"
+            head = f"def {node.name}({ast.unparse(node.args)}) -> {returned}: ...".replace("'", "")
+            lines += [*(f"@{decorator}" for decorator in decorators), head]
+    block = HOOKS.format(lines="\n".join(lines))
+    return re.sub(
+        r"<!-- hooks.*<!-- end of hooks -->",
+        lambda _: block,
+        (HERE / "add-a-technique.md").read_text(),
+        flags=re.DOTALL,
+    )
+
+
+HOOKS = """<!-- hooks: written by `python docs/generate.py` from the base class -->
+```py
+{lines}
+```
+<!-- end of hooks -->"""
+
 GENERATED = {
+    "add-a-technique.md": with_hooks,
     "cli.md": command_line,
     "methods.md": methods,
     "combinations.md": combinations,

@@ -1,8 +1,9 @@
 """holdfast fine-tunes a language model on your task and shows, with honest statistics, that it has not forgotten the rest.
 
-    run = holdfast.tune("path/to/model", "path/to/task", general=["path/to/other"], out="runs/mine")
+    run = holdfast.tune("path/to/model", "path/to/task", general=["path/to/other"], out="runs/mine", model_={"steps": 200})
     for score in run.scores:
-        print(score.task, score.prompt, score.value, score.delta, score.verdict)
+        if score.verdict:  # the base has none, and neither have symptoms such as the share of answers in a form
+            print(score.task, score.shots, score.metric, score.prompt, score.value, score.delta, score.verdict)
     holdfast.load(run, prompt="on").generate(["..."])  # for the tuned task; prompt="off" for everything else
 
 `tune`, `evaluate`, `edit_model` and `study` do what the commands of these names do, and `against` what `evaluate --against` does.

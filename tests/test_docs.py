@@ -18,7 +18,7 @@ def generator():
     return module
 
 
-@pytest.mark.parametrize("name", ["cli.md", "methods.md", "combinations.md"])
+@pytest.mark.parametrize("name", ["cli.md", "methods.md", "combinations.md", "add-a-technique.md"])
 def test_generated_pages_are_fresh(name: str) -> None:
     assert (ROOT / "docs" / name).read_text() == generator().GENERATED[name](), "run: python docs/generate.py"
 

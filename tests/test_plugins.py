@@ -150,6 +150,16 @@ from holdfast.methods.full import Full
         ),
         (METHODS, "class Mine(Full):\n    rate: float = 1.0\n    def after_step(self, model): ...", "is no dataclass"),
         (METHODS, "@dataclass\nclass Mine(Method):\n    chooses_parameters: ClassVar = True", "define parameters"),
+        (
+            METHODS,
+            "@dataclass\nclass Mine(Method):\n    def penalty(self, model): ...",
+            r"penalty\(self, model\) is called as penalty\(self, model, rows, output\)",
+        ),
+        (
+            EDITS,
+            "@dataclass(frozen=True)\nclass Mine(Edit):\n    def __call__(self, base, tuned): ...",
+            r"__call__\(self, base, tuned\) is called as __call__\(self, base, tuned, location\)",
+        ),
         (CURATIONS, "class Mine: ...", "Mine is no curation"),
         (DECODINGS, "class Mine: ...", "Mine is no decoding"),
         (EDITS, "class Other: ...", "defines no edit called Mine"),
@@ -162,6 +172,12 @@ def test_a_mistyped_technique_is_one_clear_line(family: Family, text: str, messa
         plugins.find(f"{path}:Mine", family)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_parameters_may_have_other_names_and_more_with_a_default(tmp_path: Path) -> None:
+    text = "@dataclass\nclass Mine(Method):\n    def penalty(self, net, _rows, out, weight=1.0): ...\n    def after_step(self, *args): ..."
+    (tmp_path / "mine.py").write_text(HEAD + text)
+    assert plugins.find(f"{tmp_path}/mine.py:Mine", METHODS)
 
 
 @pytest.mark.parametrize(

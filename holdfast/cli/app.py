@@ -297,6 +297,9 @@ def study(
     json_: Json = False,
 ) -> None:
     """Compare methods over targets and seeds, at the same target score; the same command resumes."""
+    in_file = model.endswith((".yaml", ".yml"))
+    if in_file and not Path(model).is_file():  # Before torch is imported.
+        raise ValueError(f"{model}: there is no such file; docs/study.md shows one, and options do without")
     from holdfast.report.study.study_terminal import terminal
     from holdfast.studies import plan, runner
 
@@ -306,7 +309,7 @@ def study(
     settings |= {"analyses": analyse, "dtype": dtype, "device": device, "demonstrations": demonstrations}
     settings |= {"set": dict(output.assignment(text) for text in set_) if set_ else None}
     settings |= {"keep_weights": False if drop_weights else None}
-    start = plan.read(Path(model), trust_code=trust_code) if model.endswith((".yaml", ".yml")) else {"model": model}
+    start = plan.read(Path(model), trust_code=trust_code) if in_file else {"model": model}
     # What is not on the command line is left to the file, and then to the defaults of a plan.
     chosen = {name: value for name, value in settings.items() if value is not None}
     result = runner.run(plan.make(start | chosen, model), out, jobs, executor)

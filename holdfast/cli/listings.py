@@ -1,5 +1,6 @@
 """The commands that list what there is, and explain one of it: techniques of every moment, and tasks. None imports torch."""
 
+import ast
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from holdfast.cli import output
 from holdfast.cli.options import Json
 from holdfast.plugins import ANALYSES, CURATIONS, DECODINGS, EDITS, METHODS, RECIPES, Family, Technique
 from holdfast.recipes import describe
+from holdfast.recipes.assignments import split_choice
 from holdfast.recipes.describe import Setting, StageSettings
 
 MEASURED = "Measured best here, for what is written beside each (docs/questions/choosing-a-method.md)"
@@ -129,10 +131,12 @@ def explained_method(name: str) -> Explained:
     Raises:
         ValueError: there is no such recipe or method; the nearest name is suggested.
     """
-    joins = name in plugins.techniques(METHODS) and plugins.techniques(METHODS)[name].joins
+    alone = None if "+" in name else plugins.known(name, METHODS, RECIPES).get(name)
+    joins = alone is not None and alone.joins
     whole = f"full+{name}" if joins else name
     stages = describe.stages(whole)
-    technique = {**plugins.techniques(METHODS), **plugins.techniques(RECIPES)}[name.split("+")[0]]
+    first, _ = split_choice(name.split("+")[0], METHODS)
+    technique = alone or plugins.known(first, METHODS, RECIPES)[first]
     return _explained(technique, f"holdfast tune MODEL TASK --method {whole} {_sets(stages)}", stages)
 
 
@@ -179,7 +183,9 @@ def _of_one_stage(family: Family, name: str, section: str, command: str) -> Expl
     technique = describe.technique(family, name)
     settings = describe.settings_of(technique)
     stages = [StageSettings(section, (), settings)] if settings else []
-    return _explained(technique, command.format(name, _sets(stages)), stages)
+    needed = ast.literal_eval(technique.attributes.get("needs", "()"))
+    sets = [_set(section, setting) for setting in settings if setting.name in needed]
+    return _explained(technique, command.format(name, " ".join(sets) or _sets(stages)), stages)
 
 
 def _explained(technique: Technique, example: str, stages: list[StageSettings]) -> Explained:
@@ -190,7 +196,11 @@ def _sets(stages: Sequence[StageSettings]) -> str:
     """Return `--set` with the first field of each stage that has one of its own."""
     first = [(stage.name, stage.settings[0]) for stage in stages if stage.settings]
     chosen = first or [(stage.name, stage.loop[0]) for stage in stages[-1:] if stage.loop]
-    return " ".join(f"--set {name}.{s.name}={s.default.strip(chr(39)) or 'VALUE'}" for name, s in chosen)
+    return " ".join(_set(name, setting) for name, setting in chosen)
+
+
+def _set(section: str, setting: Setting) -> str:
+    return f"--set {section}.{setting.name}={setting.default.strip(chr(39)) or 'VALUE'}"
 
 
 def shared_settings(stages: Sequence[StageSettings]) -> list[tuple[str, Setting]]:

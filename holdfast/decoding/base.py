@@ -26,6 +26,9 @@ class Decoding:
     # A field that does not exist is refused; pydantic takes this from the base class, and would ignore it otherwise.
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
+    needs: ClassVar[tuple[str, ...]] = ()
+    """Fields that the user has to set; the example of `holdfast decodings NAME` sets them."""
+
     model: LanguageModel
     """The model inside; there is none before `wrap`."""
 

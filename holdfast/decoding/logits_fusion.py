@@ -40,6 +40,7 @@ class LogitsFusion(LogitsDecoding):
     Source: Fan et al. 2024, On Giant's Shoulders: Effortless Weak to Strong by Dynamic Logits Fusion, arXiv:2406.15480
     """
 
+    needs: ClassVar[tuple[str, ...]] = ("small", "experts")
     HASH_LATER: ClassVar[dict[str, object]] = {"fixed": None}
 
     small: str = Field(default="", description="the small model before fine-tuning")

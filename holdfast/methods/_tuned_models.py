@@ -79,9 +79,13 @@ class OverTunedModels(Method):
         """Return the fingerprints of the tuned models.
 
         Raises:
-            ValueError: they are not there, too many, or none.
+            ValueError: they are not there, too many, or none; or a recipe tunes one itself.
         """
         name, folders = snake(type(self).__name__), self._folders()
+        if folders and self.dense is not None:
+            raise ValueError(
+                f"model.tuned={self.tuned!r}: this recipe tunes the model itself; leave it out, or use --method {name}"
+            )
         if not folders and self.dense is None:
             raise ValueError(
                 f"{name}: there is no tuned model to start from; name its folder (--set model.tuned=FOLDER), or use a recipe that tunes "

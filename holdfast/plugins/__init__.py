@@ -17,7 +17,7 @@ from holdfast.plugins.family import (
     snake,
     unknown,
 )
-from holdfast.plugins.finding import belongs, configure, find, members
+from holdfast.plugins.finding import belongs, configure, find, known, members
 from holdfast.plugins.listing import Technique, assigned_calls, imported, lineage, records, techniques, tree
 from holdfast.plugins.user_code import CODE, refuse_code, run_file
 
@@ -36,6 +36,7 @@ __all__ = [
     "configure",
     "find",
     "imported",
+    "known",
     "lineage",
     "members",
     "name_of",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from holdfast.plugins.family import MARK, Family, unknown
-from holdfast.plugins.listing import Technique, techniques
+from holdfast.plugins.listing import Technique, described, techniques
 from holdfast.plugins.user_code import run_file
 
 
@@ -87,6 +87,22 @@ def from_file(argument: str, *families: Family) -> Any:
     raise ValueError(f"{argument}: {name} is no {label}; {', or '.join(family.advice for family in families)}")
 
 
+def known(argument: str, *families: Family) -> dict[str, Technique]:
+    """Return every technique of families by name, and the one that `path/to/file.py:Name` names where the argument is of that form.
+
+    Raises:
+        ValueError: there is no such file, running it fails, or the name in it is no technique of these families.
+    """
+    listed: dict[str, Technique] = {}
+    for family in families:
+        listed |= techniques(family)
+    if ".py:" in argument:
+        member = from_file(argument, *families)
+        family = next(family for family in families if belongs(member, family))
+        listed[argument] = described(family, member, argument)
+    return listed
+
+
 def belongs(member: Any, family: Family) -> bool:
     """Return whether a class or function is registered as a technique of a family."""
     if family.by_decorator:
@@ -99,8 +115,8 @@ def check(member: Any, family: Family, label: str) -> None:
     """Refuse a class that registers and yet cannot do anything, or that leaves its fields unread.
 
     Raises:
-        ValueError: a required method is missing, no hook is overridden, a hook's name is misspelt or of an earlier version, or it is no
-            dataclass.
+        ValueError: a required method is missing, no hook is overridden, a hook's name is misspelt or of an earlier version, or its
+            parameters are others than it is called with; or it is no dataclass.
     """
     if family.by_decorator:
         return
@@ -116,8 +132,39 @@ def check(member: Any, family: Family, label: str) -> None:
         near = difflib.get_close_matches(name, hooks, n=1, cutoff=0.8)
         if inspect.isfunction(function) and near and name not in hooks and name[0] != "_":
             raise ValueError(f"{label}: {name} is no part of a {family.name}; did you mean {near[0]!r}?")
+    _check_parameters(member, base, label)
     if all(getattr(member, name) is getattr(base, name) for name in hooks):
         raise ValueError(f"{label}: does nothing; define one of {', '.join(hooks)}")
     annotations = [name for name, text in inspect.get_annotations(member).items() if "ClassVar" not in str(text)]
     if not is_dataclass(member) or (annotations and "__dataclass_fields__" not in vars(member)):
         raise ValueError(f"{label}: is no dataclass, so its fields cannot be set; put @dataclass of pydantic above it")
+
+
+def _check_parameters(member: type, base: type, label: str) -> None:
+    """Refuse a function that takes other parameters than the one of the library that it overrides; their names may differ."""
+    # Called wrongly it would fail in the first step, after the base was measured.
+    kin = [ancestor for ancestor in member.__mro__ if issubclass(ancestor, base)]
+    for name in dir(member):
+        written = inspect.getattr_static(member, name)
+        if not inspect.isfunction(written) or (name[0] == "_" and name != "__call__"):
+            continue
+        first = next(ancestor for ancestor in reversed(kin) if name in vars(ancestor))
+        declared = vars(first)[name]
+        if first.__module__.split(".")[0] != __name__.split(".")[0] or not inspect.isfunction(declared):
+            continue
+        called = inspect.signature(declared).parameters.values()
+        by_name = {p.name: None for p in called if p.kind is p.KEYWORD_ONLY}
+        by_position = [None for p in called if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+        try:
+            inspect.signature(written).bind(*by_position, **by_name)
+        except TypeError:
+            raise ValueError(
+                f"{label}: {_call(name, written)} is called as {_call(name, declared)}; take these parameters"
+            ) from None
+
+
+def _call(name: str, function: Any) -> str:
+    """Return a function's head without types, such as `penalty(self, model)`."""
+    signature = inspect.signature(function)
+    parameters = [p.replace(annotation=p.empty) for p in signature.parameters.values()]
+    return f"{name}{signature.replace(parameters=parameters, return_annotation=signature.empty)}"

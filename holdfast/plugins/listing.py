@@ -4,7 +4,7 @@ import ast
 import importlib
 import importlib.util
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
@@ -93,6 +93,12 @@ def assigned_calls(module: str, name: str) -> list[tuple[list[Any], dict[str, An
         raise ValueError(f"{module}: {name}: write a tuple of calls with plain values, as its neighbours do") from None
 
 
+def described(family: Family, member: Any, name: str) -> Technique:
+    """Return a class or function of a user's file, which was run, as a technique of this name."""
+    node = next(n for n in tree(member.__module__).body if getattr(n, "name", "") == member.__name__)
+    return replace(_described(family, member.__module__, node), name=name)
+
+
 @lru_cache
 def tree(module: str) -> ast.Module:
     """Return the syntax of a module's file; empty where there is no such module."""
@@ -175,9 +181,10 @@ def lineage(module: str, name: str) -> list[tuple[str, ast.ClassDef]]:
 
 
 def imported(module: str, name: str) -> str | None:
-    """Return the dotted name that `name` was imported from, where it is of the same top-level package."""
+    """Return the dotted name that `name` was imported from, where it is of the same top-level package, or of this one."""
+    homes = {module.split(".")[0], __name__.split(".")[0]}  # of a user's own file, ours
     for node in tree(module).body:
-        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == module.split(".")[0]:
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in homes:
             for alias in node.names:
                 if name == (alias.asname or alias.name):
                     return f"{node.module}.{alias.name}"

@@ -55,6 +55,8 @@ def nested(fields: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """
     stages: dict[str, dict[str, Any]] = {}
     for key, value in fields.items():
+        if key == "set":  # as the command line's option and a study's field are called
+            raise ValueError("set: in Python a stage's fields are named by the stage, such as model_={'steps': 200}")
         stage, dot, name = key.partition(".")
         if dot:
             stages.setdefault(stage, {})[name] = value
@@ -63,6 +65,6 @@ def nested(fields: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
             stages.setdefault(stage.rstrip("_"), {}).update(value)
         else:
             raise ValueError(
-                f"{key}={value!r}: name the stage too, such as model.{key} (in Python, **{{'model.{key}': {value!r}}})"
+                f"{key}={value!r}: name the stage too, such as model.{key} (in Python model_={{{key!r}: {value!r}}})"
             )
     return stages

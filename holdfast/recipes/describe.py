@@ -44,19 +44,19 @@ class StageSettings:
 
 
 def stages(name: str) -> list[StageSettings]:
-    """Return the stages of `--method NAME`, where NAME is built in; also `promot+l2_sp`.
+    """Return the stages of `--method NAME`; also of `promot+l2_sp`, and of `path/to/file.py:Name`, which is run.
 
     Raises:
         ValueError: there is no such recipe or method; the nearest name is suggested.
     """
     first, *others = (split_choice(part, METHODS)[0] for part in name.split("+"))
-    known = {**plugins.techniques(METHODS), **plugins.techniques(RECIPES)}
+    known = plugins.known(first, METHODS, RECIPES)
     if first not in known:
         if near := _nearest(first, sorted(known)):
             raise ValueError(f"unknown method {name!r}; did you mean {'+'.join((near, *others))!r}?")
         raise plugins.unknown("method", first, sorted(known))
     joining = [_joining(name, other) for other in others]
-    if first in plugins.techniques(METHODS):
+    if "chooses_parameters" in known[first].attributes:  # a method, and no recipe
         method = known[first]
         section = "model" if moves_the_model(method) else "prompt"
         return [_stage(section, [method, *joining], {}, set())]
@@ -70,7 +70,7 @@ def stages(name: str) -> list[StageSettings]:
 
 def _joining(name: str, other: str) -> Technique:
     """Return the method that a part of `first+other` names."""
-    methods = plugins.techniques(METHODS)
+    methods = plugins.known(other, METHODS)
     joins = [method.name for method in methods.values() if method.joins]
     if other not in methods and (near := _nearest(other, joins)):
         whole = "+".join(near if split_choice(part, METHODS)[0] == other else part for part in name.split("+"))
@@ -88,12 +88,12 @@ def _nearest(name: str, known: Sequence[str]) -> str:
 
 
 def technique(family: Family, name: str, label: str = "") -> Technique:
-    """Return a technique by its name.
+    """Return a technique by its name, or of the user's file that `path/to/file.py:Name` names.
 
     Raises:
         ValueError: there is none; the nearest name is suggested.
     """
-    known = plugins.techniques(family)
+    known = plugins.known(name, family)
     if name not in known:
         raise plugins.unknown(label or family.name, name, sorted(known))
     return known[name]

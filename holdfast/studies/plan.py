@@ -129,10 +129,7 @@ def read(path: Path, *, trust_code: bool = False) -> dict[str, Any]:
     Raises:
         ValueError: the file is not YAML, has fields that a plan has not, or names code and `trust_code` is off.
     """
-    try:
-        plan_fields = read_yaml(path, "docs/study.md shows one")
-    except FileNotFoundError:
-        raise ValueError(f"{path}: there is no such file; docs/study.md shows one, and options do without") from None
+    plan_fields = read_yaml(path, "docs/study.md shows one")
     known = list(Plan.__dataclass_fields__)
     if not isinstance(plan_fields, dict):
         raise ValueError(f"{path}: not a study; it needs {', '.join(known[:3])}")

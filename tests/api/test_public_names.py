@@ -1,8 +1,10 @@
 """`import holdfast`: every public name is there, says what it is, and costs nothing before it is used."""
 
 import inspect
+import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -23,6 +25,28 @@ def test_every_public_name_is_documented(name: str) -> None:
 def test_an_unknown_name_is_refused() -> None:
     with pytest.raises(AttributeError, match="no attribute 'fine_tune'"):
         _ = holdfast.fine_tune  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_the_first_loop_prints_rows_that_can_be_told_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The bug: ten rows of one task and prompt, of several metrics that it did not print."""
+    from tests.report import example_run
+
+    example = inspect.cleandoc(holdfast.__doc__ or "")
+    loop = re.search(r"^    for score in .*?\n(?=    \S)", example, re.MULTILINE | re.DOTALL)
+    assert loop is not None
+    run = holdfast.Run(example_run.make(tmp_path))
+    exec(textwrap.dedent(loop.group()), {"run": run})  # what a reader copies
+    rows = [tuple(line.split()[:4]) for line in capsys.readouterr().out.splitlines()]
+    # Behind the prompt and without it, at two numbers of demonstrations, each task by its own metric alone.
+    assert len(set(rows)) == len(rows) == 4 * len(example_run.TASKS)
+    assert {row[2] for row in rows} == {made.metric for made in example_run.TASKS}
+
+
+def test_settings_under_the_command_lines_name_are_answered_with_pythons() -> None:
+    with pytest.raises(ValueError, match=r"^set: .* such as model_=\{'steps': 200\}"):
+        holdfast.tune("lab", "lab:kind", set={"model.steps": 3})
+    with pytest.raises(ValueError, match=r"\(in Python model_=\{'steps': 3\}\)"):
+        holdfast.tune("lab", "lab:kind", steps=3)
 
 
 def test_importing_the_package_does_not_wait_for_torch() -> None:

@@ -57,6 +57,7 @@ def holdfast(*arguments: str) -> subprocess.CompletedProcess[str]:
         (["tune", "lab", "no/such/task", "--shots", "x"], "--shots x: write whole numbers with commas"),
         (["evaluate", "no/such/model"], "no/such/model: no such folder"),
         (["compare", "no/such/run"], "no/such/run"),
+        (["study", "no/such/study.yaml", "--out", "no/such"], "there is no such file; docs/study.md"),
         (["run", "no/such/config.yaml"], "no/such/config.yaml: there is no such file"),
         (["generate", "lab", "--input", "no/such.txt"], "no/such.txt: no such file or directory"),
         (["generate", "lab", "--input", "LICENSE", "--max-new-tokens", "5000"], "5000 new tokens leave no room"),
@@ -176,7 +177,7 @@ def test_help_begins_with_what_a_newcomer_needs_and_names_one_command() -> None:
         (["edits", "lines"], ["edit.alpha=0.5", "--edit lines"]),
         (["edits", "model_stock"], ["holdfast edit BASE TUNED TUNED --edit model_stock --set scale=1.0 --out edited/"]),
         (["curations", "s3ft"], ["curate.shots=0", "exact, answer, number, f1"]),
-        (["decodings", "logits_fusion"], ["decode.small=''", "--decode logits_fusion"]),
+        (["decodings", "logits_fusion"], ["decode.small=''", "--decode logits_fusion --set decode.small=VALUE --set decode.experts=VALUE"]),
         (["analyses", "weight_drift"], ["Roy and Vetterli", "--analyse weight_drift"]),
     ],
 )  # fmt: skip

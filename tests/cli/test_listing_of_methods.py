@@ -58,3 +58,41 @@ def test_a_name_like_no_other_is_answered_with_those_that_join(holdfast: Command
     error = holdfast("methods", "full+xyzzy").error
     assert "kl_base" in error
     assert "lora" not in error, "no method that cannot join"
+
+
+OWN = """
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+from holdfast.edits.base import Edit
+from holdfast.methods.l2_sp import L2Sp
+
+@dataclass
+class Mine(L2Sp):
+    \"\"\"Pull harder.\"\"\"
+
+    extra: int = Field(default=7, description="what is added")
+
+@dataclass(frozen=True)
+class Half(Edit):
+    \"\"\"Halve.\"\"\"
+
+    by: float = Field(default=0.5, description="share that stays")
+
+    def __call__(self, base, tuned, location): ...
+"""
+
+
+def test_a_class_of_a_users_file_is_explained_as_one_of_the_folder(holdfast: Commands, tmp_path: Path) -> None:
+    """With inherited fields, alone and beside another, and for every family."""
+    path = tmp_path / "own.py"
+    path.write_text(OWN)
+    for name in (f"{path}:Mine", f"full+{path}:Mine", f"promot+{path}:Mine"):
+        shown = holdfast("methods", name).out
+        assert "model.extra=7 " in shown
+        assert "model.strength=0.01 " in shown
+        assert f"--method {name if '+' in name else f'full+{name}'} " in shown
+    assert holdfast("methods", f"{path}:Mine").out.startswith(f"{path}:Mine: Pull harder.")
+    (record,) = map(json.loads, holdfast("edits", f"{path}:Half", "--json").out.splitlines())
+    assert record["stages"][0]["settings"][0]["meaning"] == "share that stays"
+    assert record["example"].endswith(f"--edit {path}:Half --set edit.by=0.5")
+    assert "is no decoding" in holdfast("decodings", f"{path}:Half").error

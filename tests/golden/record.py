@@ -191,6 +191,7 @@ def explain(name: str, parts: dict[str, list[str]]) -> str:
 
 def read(path: Path) -> dict[str, Any]:
     """Read a record."""
+    assert path.exists(), f"there is no record {path.name}: run `python -m tests.golden.record {path.stem}`"
     return json.loads(path.read_text())
 
 

@@ -38,9 +38,7 @@ def test_a_run_ends_with_the_recorded_numbers(case: Case, world: Path) -> None:
 
 @pytest.mark.parametrize("name", recipes.names())
 def test_a_recipe_trains_with_the_recorded_losses(name: str, world: Path) -> None:
-    path = recipes.HERE / f"{name}.json"
-    assert path.exists(), f"{name} has no golden losses: `python -m tests.golden.record {name}` writes them"
-    moved = compare(read(path), recipes.record(name, world))
+    moved = compare(read(recipes.HERE / f"{name}.json"), recipes.record(name, world))
     assert not moved, explain(name, moved) + "\n" + AGAIN.format(name)
 
 
@@ -112,6 +110,11 @@ def test_another_class_of_machine_is_compared_within_the_tolerance(full: dict[st
     other["losses"]["model loss"][0] += 2 * TOLERANCE
     assert list(compare(full, other)) == ["losses"]
     assert list(compare(full, other | {"machine": full["machine"]})) == ["losses", "weights"]
+
+
+def test_a_record_that_is_not_there_yet_says_how_to_write_it(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match=r"run `python -m tests.golden.record full\+mine`"):
+        read(tmp_path / "full+mine.json")
 
 
 def test_a_record_reads_as_it_was_written(full: dict[str, Any], tmp_path: Path) -> None:

@@ -161,3 +161,15 @@ def test_the_recipe_tunes_first_and_a_folder_serves_as_well(tmp_path: Path) -> N
     quick: dict[str, Any] = {"model.steps": 2, "model.batch_size": 4, "model.tuned": str(run.folder)}
     again = tune(world / "model", world / "pick", "graft_mask", limit=4, out=tmp_path / "again", **quick)
     assert again.config["stages"]["model"]["tuned"] == str(run.folder)
+
+
+@pytest.mark.parametrize(("recipe", "method"), [("tuned_graft", "graft_mask"), ("tuned_atlas", "atlas")])
+def test_a_recipe_that_tunes_the_model_refuses_one_that_was_tuned_before(recipe: str, method: str) -> None:
+    """It was ignored without a word."""
+    from holdfast.recipes.find import find_recipe
+    from holdfast.recipes.plan import RecipePlan
+    from holdfast.tasks.task_set import TaskRef
+
+    plan = RecipePlan("model", (TaskRef("task"),), {"model": {"tuned": "some/folder"}})
+    with pytest.raises(ValueError, match=rf"^model.tuned='some/folder': .* or use --method {method}$"):
+        find_recipe(recipe)(plan)

@@ -27,6 +27,16 @@ def test_no_line_is_wider_than_80_columns_and_no_number_is_cut(run: Path) -> Non
     assert "\x1b" not in shown
 
 
+def test_a_name_of_16_letters_is_on_one_line_beside_an_attached_and_a_removed_prompt(run: Path) -> None:
+    """The bug: `elicit-sentiment` of the first example was folded by one letter."""
+    wide = {"value": 1.0, "delta": 1.0, "delta_low": 0.926, "delta_high": 1.0, "n": 100}
+    scores = [replace(s, task="elicit-sentiment", **wide) if s.task == "rte" else s for s in read_scores(run)]
+    write_jsonl(run / "scores.jsonl", scores)
+    shown = text(terminal(run), width=80).splitlines()
+    assert shown[1].startswith("elicit-sentiment "), shown[1]
+    assert "100.0 100.0 100.0 +100.0 [92.6,100.0] 100 " in shown[1]
+
+
 def test_every_task_has_a_line_per_shot_with_its_verdict_target_first(run: Path) -> None:
     lines = text(terminal(run), width=120).splitlines()
     rows = [line.split() for line in lines if re.search(rf" {example_run.N} ({WORDS})$", line)]
