@@ -1,11 +1,15 @@
 """Warnings about a run before it begins: each is about the data, and afterwards nobody looks for the reason of a strange score."""
 
+from pathlib import Path
+
 from holdfast.api.request import RunPlan
 from holdfast.evaluation.ask import unread
 from holdfast.models.loading import load_tokenizer
 from holdfast.models.resolve import resolve
 from holdfast.results.visible import one_line
 from holdfast.tasks.leakage import leakage
+from holdfast.tasks.records import SUFFIXES
+from holdfast.tasks.task import SPLITS, Task
 
 
 def cautions(plan: RunPlan) -> list[str]:
@@ -19,6 +23,7 @@ def cautions(plan: RunPlan) -> list[str]:
     tokenizer = load_tokenizer(resolve(model), trust_remote_code=plan.request.trust_remote_code)
     sentences: list[str] = []
     for ref in tasks.targets:
+        sentences += _split(ref.task)
         sentences += leakage(ref.task).sentences(one_line(ref.task.name))
         sentences += filter(None, [unread(tokenizer, ref.task, model)])
     strange = [one_line(ref.task.name) for ref in tasks.general if unread(tokenizer, ref.task, model)]
@@ -29,3 +34,13 @@ def cautions(plan: RunPlan) -> list[str]:
             "retention; name other tasks with --general"
         )
     return sentences
+
+
+def _split(task: Task) -> list[str]:
+    """Return how a task in one file is split, since a small file leaves few rows to measure on; of others nothing."""
+    file = Path(task.source)
+    if file.suffix not in SUFFIXES or not file.is_file():
+        return []
+    train, validation, test = (f"{len(task.splits[name]):,}" for name in SPLITS)
+    parts = f"{train} rows to train on, {validation} for validation, {test} to test"
+    return [f"{one_line(task.name)}: {one_line(file.name)} is its only file, so it is split by content: {parts}"]

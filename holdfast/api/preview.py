@@ -1,6 +1,7 @@
 """Say what a run would do, and how long it would take, without doing it: the Python name behind `holdfast tune --plan`."""
 
 import json
+import math
 import sys
 import tempfile
 import time
@@ -19,11 +20,13 @@ from holdfast.api.cautions import cautions
 from holdfast.api.request import RunPlan
 from holdfast.evaluation.progress import duration, task_items
 from holdfast.plugins import name_of
+from holdfast.stages.curate import Curate
 from holdfast.stages.evaluate import Evaluate, LabelMass
 from holdfast.stages.loader import Loader
 from holdfast.stages.measure import plan_measurements
 from holdfast.stages.stage import Stage, execute
 from holdfast.stages.train import Train
+from holdfast.tasks.splits import subset
 
 try:
     import resource
@@ -33,6 +36,7 @@ except ImportError:  # Windows, whose own count psutil has.
 STEPS = 4  # timed of each training stage; the first warms up and is left out
 SOONER = 100  # items a task, with which a first run is soon done
 ITEMS = 4  # asked of each task, for the time of one
+PASSES, ENOUGH = 50, 10  # passes over the training rows beyond which a plan says so, and those that it names instead
 
 
 @dataclass(frozen=True)
@@ -127,7 +131,7 @@ def preview(plan: RunPlan) -> Preview:
         evaluations.append(
             PlannedEvaluation(planned.name, words, len(counts), evaluation.shots, items, sooner, seconds)
         )
-    return Preview(stages, evaluations, loading * (1 + len(stages)), _peak_memory(), warnings)
+    return Preview(stages, evaluations, loading * (1 + len(stages)), _peak_memory(), warnings + passes(plan))
 
 
 @contextmanager
@@ -138,6 +142,25 @@ def _counting(parts: int) -> Iterator[Callable[[str], None]]:
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         line = progress.add_task("the model", total=parts)
         yield lambda text: progress.update(line, description=text, advance=1)
+
+
+def passes(plan: RunPlan) -> list[str]:
+    """Return a sentence where stages pass over the rows of a target more than `PASSES` times, with the steps of `ENOUGH` passes."""
+    seen, fewer = [], []
+    for stage in plan.pipeline.stages:
+        # How many rows a curation leaves is known once it has run.
+        if not isinstance(stage, Train) or any(isinstance(task, Curate) for task in stage.tasks):
+            continue
+        parts = [subset(ref.task, stage.train_limit, stage.train_share, stage.settings.seed) for ref in stage.targets]
+        rows = min(len(part.splits["train"]) for part in parts)
+        # Targets have equal parts of every batch.
+        batch = stage.settings.batch_size / len(parts)
+        times = stage.settings.steps * batch / rows
+        if times > PASSES:
+            whose = " of the smallest target" if len(parts) > 1 else ""
+            seen.append(f"{stage.name} passes over the {rows:,} training rows{whose} about {times:,.0f} times")
+            fewer.append(f"--set {stage.name}.steps={math.ceil(ENOUGH * rows / batch)}")
+    return [f"{', '.join(seen)}; {' '.join(fewer)} would be {ENOUGH} passes"] if seen else []
 
 
 def _in_words(planned: Evaluate | LabelMass) -> str:

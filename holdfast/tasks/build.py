@@ -214,7 +214,7 @@ def _questions(draft: Draft, template: Template, examples: Splits, problems: Pro
     for split, records in draft.records.items():
         for record, example in zip(records, examples[split], strict=True):
             try:
-                words[len(fill(template.input, example.fields).split())] += 1
+                words[len(fill(template.input, example.fields, record.values).split())] += 1
             except ValueError as error:
                 problems.add(record.where, error)
     return words

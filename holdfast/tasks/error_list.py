@@ -8,7 +8,8 @@ from pathlib import Path
 
 from holdfast.tasks.bounded_jinja import TooMuch
 
-SHOWN = 20  # A file with one wrong column has as many errors as lines, and a terminal shows so many.
+SHOWN = 20  # problems that a terminal shows
+LISTED = 5  # lines of a file that are named where the same is wrong with more: one wrong column is wrong in all of them
 LONGEST = 1000  # characters of one message
 MOST = 1000  # problems after which a file is not read on: each costs a search for the nearest name
 COMPARED = 200  # characters of a name that are compared for the nearest
@@ -19,6 +20,7 @@ class Problems:
 
     def __init__(self) -> None:
         self.lines: list[str] = []
+        self._parts: list[tuple[str, str]] = []
 
     def add(self, where: object, what: object) -> None:
         """Note one problem and go on.
@@ -27,21 +29,40 @@ class Problems:
             ValueError: there are `MOST` now, or it is a template that has no end.
         """
         # A generation without an end says so of every line, and takes seconds each time: once is enough.
-        self.lines.append(f"{where}: {cut(str(what))}")
+        self._parts.append((str(where), cut(str(what))))
+        self.lines.append(": ".join(self._parts[-1]))
         if isinstance(what, TooMuch) or len(self.lines) >= MOST:
             self.stop()
 
     def stop(self) -> None:
-        """Raise what was collected: the first 20 in full, the rest as a count.
+        """Raise what was collected: what is wrong with several lines of a file once, the first 20 in full, the rest as a count.
 
         Raises:
             ValueError: there was any problem.
         """
         if self.lines:
-            rest = len(self.lines) - SHOWN
             least = "at least " if len(self.lines) >= MOST else ""
+            groups = self._groups()
+            shown = [_message(path, what, numbers, least) for (path, what), numbers in groups[:SHOWN]]
+            rest = sum(len(numbers) for _, numbers in groups[SHOWN:])
             more = [f"... and {least}{rest} more like these"] if rest > 0 else []
-            raise ValueError("\n".join(self.lines[:SHOWN] + more))
+            raise ValueError("\n".join(shown + more))
+
+    def _groups(self) -> list[tuple[tuple[str, str], list[str]]]:
+        """Return file, problem and the numbers of the lines that have it; a place without such a number is by itself."""
+        groups: dict[tuple[str, str], list[str]] = {}
+        for where, what in self._parts:
+            path, _, number = where.rpartition(":")
+            key = (path, what) if path and number.isdecimal() else (where, what)
+            groups.setdefault(key, []).append(number if key[0] == path else "")
+        return list(groups.items())
+
+
+def _message(path: str, what: str, numbers: list[str], least: str) -> str:
+    """Return a problem of these lines of a file."""
+    rest = len(numbers) - LISTED
+    more = f" and {least}{rest} more lines" if rest > 0 else ""
+    return f"{path}{':' if numbers[0] else ''}{', '.join(numbers[:LISTED])}{more}: {what}"
 
 
 def nearest(name: str, known: Iterable[str], cutoff: float = 0.6, scheme: str = "") -> str:

@@ -1,6 +1,6 @@
 """Templates and expressions over an example's fields: Jinja in a sandbox, where a field that is missing is an error."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -23,8 +23,8 @@ def _printable(value: object) -> object:
 _ENVIRONMENT = BoundedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True, finalize=_printable)
 
 
-def fill(text: str, fields: Mapping[str, object]) -> str:
-    """Return the Jinja template `text` filled with `fields`.
+def fill(text: str, fields: Mapping[str, object], columns: Iterable[str] = ()) -> str:
+    """Return the Jinja template `text` filled with `fields`; an error lists `columns`, of which one may be the answer and no field.
 
     Raises:
         ValueError: not valid Jinja, a field that is not there (the nearest is named), a printed null, a failure.
@@ -35,7 +35,7 @@ def fill(text: str, fields: Mapping[str, object]) -> str:
     except TooMuch:
         raise
     except Exception as error:  # whatever a user's template raises is the template's fault
-        raise ValueError(_why(error, used, fields)) from None
+        raise ValueError(_why(error, used, fields, columns)) from None
 
 
 def evaluate(text: str, fields: Mapping[str, object]) -> Any:
@@ -97,9 +97,12 @@ def _reason(error: Exception) -> str:
     return str(error)[:500] or type(error).__name__
 
 
-def _why(error: Exception, used: frozenset[str], fields: Mapping[str, object]) -> str:
+def _why(error: Exception, used: frozenset[str], fields: Mapping[str, object], columns: Iterable[str] = ()) -> str:
     missing = sorted(used - set(fields)) if isinstance(error, UndefinedError) else []
     if not missing:
         return f"the template fails on this example: {_reason(error)}"
-    there = ", ".join(list(fields)[:20]) or "none"
+    there = list(columns) or list(fields)
+    if missing[0] in there:
+        return f"the template uses `{missing[0]}`, which is the answer; take it out, or name another `target`"
+    there = ", ".join(there[:20]) or "none"
     return f"the template uses `{missing[0]}`, which is not there; {nearest(missing[0], fields, 0)}fields: {there}"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 from holdfast.tasks.splits import evenly
-from holdfast.tasks.task import Example, Task
+from holdfast.tasks.task import SPLITS, Example, Task
 from holdfast.tasks.templates import asked_text
 
 WORD = re.compile(r"\w+")
@@ -18,14 +18,16 @@ RUN = 3  # words
 ALIKE = 0.8  # share of the runs of two questions that both have, from which on they are near-duplicates
 FEWEST = 8  # words of a question that is compared by its runs: in a shorter one a word is too much of it
 COMMON = 50  # test questions with a run of words beyond which it is the template's, and tells nothing
+SAMPLE = 1000  # training rows, evenly spaced; a run that most of them have is the template's too
+LEAST = 4  # rows that such a run must exceed: of three rows, two that are alike are most
 MOST = 50_000  # examples of a split that are compared, evenly spaced
 
 
 @dataclass(frozen=True)
 class Leakage:
-    """The numbers of a task: test items that are in train word for word (`exact`) or nearly (`near`), of so many; training rows that say
-    what an earlier one says (`repeated`), and that answer the same question otherwise (`contradicting`); and pairs of choices of which
-    one begins the other (`prefixes`)."""
+    """The numbers of a task: test items that are in train or validation (which chooses the weights) word for word (`exact`) or nearly
+    (`near`), of so many; training rows that say what an earlier one says (`repeated`), and that answer the same question otherwise
+    (`contradicting`); and pairs of choices of which one begins the other (`prefixes`)."""
 
     test: int
     exact: int
@@ -39,9 +41,10 @@ class Leakage:
         """Return a warning for each fault, with what it does to the numbers."""
         lines = []
         if self.exact or self.near:
-            copies = f"{self.exact} of {self.test} test questions stand in the training data word for word, {self.near} more nearly so"
+            copies = f"{self.exact} of {self.test} test questions stand in the training or validation data"
             lines.append(
-                f"{name}: {copies}; what is learned by heart counts as ability there, so remove them from one of the two"
+                f"{name}: {copies} word for word, {self.near} more nearly so; what is learned by heart counts as ability there, so remove "
+                "them from one of the two"
             )
         if self.repeated:
             lines.append(
@@ -61,9 +64,9 @@ class Leakage:
 
 
 def leakage(task: Task) -> Leakage:
-    """Compare a task's training and test examples; of large splits, `MOST` of each."""
-    train, test = (_sampled(task.splits.get(name, ())) for name in ("train", "test"))
-    asked_before = {_key(task, example) for example in train}
+    """Compare a task's training, validation and test examples; of large splits, `MOST` of each."""
+    train, validation, test = (_sampled(task.splits.get(name, ())) for name in SPLITS)
+    asked_before = {_key(task, example) for example in (*train, *validation)}
     fresh = [example for example in test if _key(task, example) not in asked_before]
     answers: dict[tuple[str, ...], str] = {}
     repeated = contradicting = 0
@@ -72,8 +75,9 @@ def leakage(task: Task) -> Leakage:
         repeated += first == example.target
         contradicting += first != example.target
     choices = sorted(set(chain.from_iterable(example.choices or () for example in (*train[:1000], *test[:1000]))))
+    near = _near(task, [*train, *validation], fresh)
     return Leakage(
-        len(test), len(test) - len(fresh), _near(task, train, fresh), len(train), repeated - len(answers), contradicting, _prefixes(choices)
+        len(test), len(test) - len(fresh), near, len(train), repeated - len(answers), contradicting, _prefixes(choices)
     )  # fmt: skip
 
 
@@ -95,11 +99,15 @@ def _near(task: Task, train: Sequence[Example], test: Sequence[Example]) -> int:
     for number, of_one in runs.items():
         for run in of_one:
             holders[run].append(number)
-    # What many questions share is what their template writes: two questions are not alike for it.
-    told = {number: {run for run in of_one if len(holders[run]) <= COMMON} for number, of_one in runs.items()}
+    sample = evenly(len(train), SAMPLE)
+    held = Counter(chain.from_iterable(_runs(_key(task, train[number])) for number in sample))
+    # What many questions share is what their template writes, or the system turn of all chats: two questions are not alike for it.
+    most = max(LEAST, len(sample) / 2)
+    written = {run for run, numbers in holders.items() if len(numbers) > COMMON or held[run] > most}
+    told = {number: of_one - written for number, of_one in runs.items()}
     alike: set[int] = set()
     for example in train:
-        mine = {run for run in _runs(_key(task, example)) if len(holders.get(run, ())) <= COMMON}
+        mine = _runs(_key(task, example)) - written
         shared = Counter(chain.from_iterable(holders[run] for run in mine if run in holders))
         for number, count in shared.items():
             if count >= ALIKE * len(mine | told[number]):

@@ -19,7 +19,8 @@ def read_folder(folder: Path, settings: TaskYaml | None = None, seed: int = 0) -
     """Return the task in a folder: `train`, `validation`, `test`, each `.jsonl` (or `.csv`, `.tsv`), and perhaps `task.yaml`.
 
     Without a validation file a fixed tenth of train, at most 200 examples, serves (see `to_task`). A folder with only a
-    test file can be evaluated, without demonstrations.
+    test file can be evaluated, without demonstrations. A single file beside a `task.yaml` is split as
+    `read_file` splits it.
 
     Raises:
         ValueError: `path:line: what is wrong; what to do` for every bad line of every file; a file that is missing.
@@ -28,8 +29,12 @@ def read_folder(folder: Path, settings: TaskYaml | None = None, seed: int = 0) -
     settings = settings or read_settings(described)
     problems = Problems()
     files = _split_files(folder, problems)
-    if "test" not in files:
-        problems.add(folder, _without_test(folder, files))
+    source, single = folder, None if "test" in files else _single_file(folder)
+    if single is not None and described.is_file():
+        # Who writes settings for one file has nothing to forget; without them a test file may be missing by mistake.
+        source, files = single, {"all": single}
+    elif "test" not in files:
+        problems.add(folder, _without_test(folder, files, single))
     problems.stop()
     records = {split: _records(path, problems) for split, path in files.items()}
     if (folder / SCHEMA).is_file():
@@ -39,7 +44,7 @@ def read_folder(folder: Path, settings: TaskYaml | None = None, seed: int = 0) -
     elif bare := next(filter(None, map(lacks_schema, records.values())), None):
         problems.add(bare.where, NO_SCHEMA)
         problems.stop()
-    return to_task(Draft(folder.resolve().name, str(folder), records, settings, str(described), {}), problems, seed)
+    return to_task(Draft(folder.resolve().name, str(source), records, settings, str(described), {}), problems, seed)
 
 
 def read_file(path: Path, seed: int = 0) -> Task:
@@ -75,8 +80,15 @@ def _split_files(folder: Path, problems: Problems) -> dict[str, Path]:
     return {split: files[split] for split in SPLITS if split in files}
 
 
-def _without_test(folder: Path, files: dict[str, Path]) -> str:
+def _single_file(folder: Path) -> Path | None:
+    """Return the file of examples in a folder where there is one alone, unless its name says that nothing is trained on it."""
+    data = [path for path in folder.iterdir() if path.suffix in SUFFIXES]
+    return data[0] if len(data) == 1 and data[0].stem not in {"validation", "test", *MISNAMED} else None
+
+
+def _without_test(folder: Path, files: dict[str, Path], single: Path | None) -> str:
+    split = f"; or give {single.name} itself, or add a task.yaml, and it is split 80/10/10" if single else ""
     if files:
-        return "has no test.jsonl to measure on; add it, or give the one file itself, which is then split 80/10/10"
+        return f"has no test.jsonl or test.csv to measure on; add it{split}"
     there = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
-    return f"has no train.jsonl or test.jsonl (it holds: {there}); give a folder that does"
+    return f"has no train.jsonl or test.jsonl (it holds: {there}); give a folder that does{split}"

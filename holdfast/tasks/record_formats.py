@@ -23,6 +23,7 @@ INSTRUCTION = """### Instruction:
 {% endif %}
 ### Response:
 """
+COLUMNS = "name the columns in a folder's task.yaml (`input`, `target`) and give the folder"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +91,10 @@ def _incomplete(values: Mapping[str, Any]) -> str:
     keys_present = ", ".join(values) or "none"
     if likeness(best) == 0:
         known = ", ".join(shape.name for shape in SHAPES)
-        return f"its keys ({keys_present}) are none of {known}; name the columns in a task.yaml (`input`, `target`)"
+        return f"its keys ({keys_present}) are none of {known}; {COLUMNS}"
     key = missing(best)[0]
     near = nearest(key, [k for k in values if k not in (*best.reads, best.target)])
-    return f"no `{key}`; {near}keys: {keys_present}{'' if near else '; add it, or name the columns in a task.yaml'}"
+    return f"no `{key}`; {near}keys: {keys_present}{'' if near else f'; add it, or {COLUMNS}'}"
 
 
 def to_example(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from holdfast.api.cautions import cautions
-from holdfast.api.preview import PlannedEvaluation, PlannedStage, Preview, preview
+from holdfast.api.preview import PlannedEvaluation, PlannedStage, Preview, passes, preview
 from holdfast.api.request import Request, plan_run
 from holdfast.api.tune import tune
 from holdfast.cli.plan import show
@@ -83,13 +83,33 @@ def test_a_plan_ends_with_what_makes_its_numbers_worthless(tmp_path: Path) -> No
     ).read()
     plan = plan_run(request, tasks, tmp_path / "none")
     copied, unread = cautions(plan)[0], cautions(plan)[-1]
-    assert "of 8 test questions stand in the training data" in copied
+    assert "8 of 8 test questions stand in the training or validation data" in copied
     assert "lab has no token for" in unread
     assert "'film'" in unread
     # Of what should be kept it is said too, in one line however many tasks it is true of.
     request, tasks = Request("lab", ("lab:kind",), Techniques("promot"), ("everyday",), settings=nested(QUICK)).read()
     (general,) = cautions(plan_run(request, tasks, tmp_path / "none"))
     assert "more: lab has no token for many words of what should be kept" in general
+
+
+def test_a_plan_of_many_passes_over_few_rows_says_how_many_and_the_steps_of_ten(tmp_path: Path) -> None:
+    lines = [json.dumps({"input": f"the film {i} was lovely", "target": "upwards"}) for i in range(20)]
+    (tmp_path / "few.jsonl").write_text("\n".join(lines))
+    settings = {"prompt.steps": 400, "model.steps": 40, "prompt.length": 2}
+
+    def said(**changed: int) -> list[str]:
+        fields = nested(settings | changed)
+        asked = Request("lab", (str(tmp_path / "few.jsonl"),), Techniques("promot"), ("none",), settings=fields)
+        return passes(plan_run(*asked.read(), tmp_path / "none"))
+
+    # Of 20 rows 16 train: 400 and 40 steps of 16 are as many passes.
+    (line,) = said()
+    assert line == "prompt passes over the 16 training rows about 400 times; --set prompt.steps=10 would be 10 passes"
+    (line,) = said(**{"model.steps": 60, "model.batch_size": 32})
+    assert line.endswith(
+        "model passes over the 16 training rows about 120 times; --set prompt.steps=10 --set model.steps=5 would be 10 passes"
+    )
+    assert said(**{"prompt.steps": 50}) == []
 
 
 def test_who_has_no_limit_is_told_of_the_time_that_it_would_save(

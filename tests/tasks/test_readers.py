@@ -92,7 +92,7 @@ def test_keep_and_limit_choose_the_rows(tmp_path: Path) -> None:
 
 
 def test_a_column_that_is_the_target_is_not_a_field_of_the_question(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="uses `label`, which is not there"):
+    with pytest.raises(ValueError, match="uses `label`, which is the answer"):
         read(tmp_path, {"text": "x", "label": "y"}, yaml='input: "{{ text }} {{ label }}"\ntarget: label')
 
 
@@ -182,6 +182,27 @@ def test_a_single_file_is_split_80_10_10(tmp_path: Path) -> None:
     assert len({e.target for split in task.splits.values() for e in split}) == 50
     with pytest.raises(ValueError, match="2 different examples; a task in one file needs at least three"):
         read_file(write(tmp_path / "few.jsonl", *numbered(2), *numbered(2)))
+
+
+@pytest.mark.parametrize("name", ["train.csv", "feedback.csv"])
+def test_one_file_beside_its_settings_is_split_as_the_file_itself_is(tmp_path: Path, name: str) -> None:
+    """The bug: the error of a file of other columns asked for a task.yaml, and that of the folder for the file itself."""
+    one = tmp_path / "one.csv"
+    one.write_text("input,target,comment\n" + "".join(f"is {i} small?,answer {i},none\n" for i in range(50)))
+    folder = tmp_path / "feedback"
+    folder.mkdir()
+    (folder / name).write_text(one.read_text().replace("input,target,", "question,label,"))
+    with pytest.raises(ValueError, match=f"give {name} itself, or add a task.yaml, and it is split 80/10/10"):
+        read_folder(folder)
+    with pytest.raises(ValueError, match=r"name the columns in a folder's task\.yaml"):
+        read_file(folder / name)
+    write(folder / "task.yaml", 'input: "{{ question }}\\nAnswer:"\ntarget: label')
+    split = read_folder(folder)
+    assert (split.name, split.source) == ("feedback", str(folder / name))
+    assert {k: len(v) for k, v in split.splits.items()} == {"train": 40, "test": 5, "validation": 5}
+    (folder / name).write_text(one.read_text())
+    write(folder / "task.yaml", "target: target")
+    assert read_folder(folder).version == read_file(one).version
 
 
 def test_what_is_held_out_is_what_earlier_versions_held_out(tmp_path: Path) -> None:
@@ -282,8 +303,24 @@ def test_every_bad_line_of_every_file_is_reported_at_once(tmp_path: Path) -> Non
 
 def test_the_first_twenty_are_listed_and_the_rest_counted(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="and 3 more like these") as caught:
-        read(tmp_path, *["{"] * 23)
+        read(tmp_path, *[{f"key{n}": "x"} for n in range(23)])
     assert len(str(caught.value).splitlines()) == 21
+
+
+def test_what_is_wrong_with_all_lines_is_said_once_with_their_number(tmp_path: Path) -> None:
+    """The bug: twenty lines said the same, and what else was wrong stood behind them, uncounted."""
+    (tmp_path / "train.csv").write_text("question,label\n" + "a,b\n" * 30)
+    with pytest.raises(ValueError, match="which is not there") as caught:
+        read(tmp_path, *[{"question": "a", "label": "b"}] * 2, yaml='input: "{{ text }}"\ntarget: label')
+    train, test = str(caught.value).splitlines()
+    assert train.startswith(f"{tmp_path}/train.csv:2, 3, 4, 5, 6 and 25 more lines: the template uses `text`")
+    assert test.startswith(f"{tmp_path}/test.jsonl:1, 2: the template uses `text`")
+
+
+def test_the_columns_that_a_template_may_mean_are_all_named(tmp_path: Path) -> None:
+    line = {"question": "a", "label": "b", "comment": "c"}
+    with pytest.raises(ValueError, match=r"`text`, which is not there; .*fields: question, label, comment"):
+        read(tmp_path, line, yaml='input: "{{ text }}"\ntarget: label')
 
 
 def test_a_field_that_the_template_needs_is_missed_on_its_line(tmp_path: Path) -> None:
@@ -337,8 +374,16 @@ def test_a_folder_without_the_right_files_says_what_it_holds(tmp_path: Path) -> 
     with pytest.raises(ValueError, match=r"has no train.jsonl or test.jsonl \(it holds: nothing\)"):
         read_folder(tmp_path)
     write(tmp_path / "train.jsonl", LINE)
-    with pytest.raises(ValueError, match=r"no test\.jsonl to measure on"):
+    with pytest.raises(
+        ValueError, match=r"no test\.jsonl or test\.csv to measure on; add it; or give train.jsonl itself"
+    ):
         read_folder(tmp_path)
+    write(tmp_path / "validation.jsonl", LINE)
+    write(tmp_path / "task.yaml", "target: target")
+    with pytest.raises(ValueError, match=r"no test\.jsonl or test\.csv to measure on; add it$"):
+        read_folder(tmp_path)
+    for name in ("validation.jsonl", "task.yaml"):
+        (tmp_path / name).unlink()
     write(tmp_path / "test.jsonl", LINE)
     write(tmp_path / "dev.jsonl", LINE)
     with pytest.raises(ValueError, match=r"dev.jsonl: would be ignored; rename it validation.jsonl"):
