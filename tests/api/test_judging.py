@@ -156,14 +156,12 @@ def test_the_correction_recovers_the_truth_of_a_judge_that_likes_long_answers_an
 def test_page_terminal_and_json_show_the_judge_with_what_it_is_worth(
     served: FaultServer, task: Path, out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from holdfast.cli.compare import against as command
+    from holdfast.cli.compare import against as show
 
     names = [f"openai:{served.url}#{name}" for name in ("base", "tuned")]
     judge = f"openai:{served.url}/chat/completions#judge"
     for as_json in (False, True):
-        command(
-            names[0], [names[1]], [str(task)], None, None, "0", None, out, False, as_json, "auto", "auto", judge=judge
-        )
+        show(against(names[0], [names[1]], [task], shots=(0,), out=out, judge=judge), as_json)
     page, shown = (out / "report.html").read_text(), capsys.readouterr().out
     words = " ".join(shown.split())
     for text in (page, words):

@@ -16,8 +16,8 @@ import holdfast
 from holdfast.cli import app
 from holdfast.report.run import page
 from holdfast.results import cell_answers
-from holdfast.stages import train
-from holdfast.training import loop
+from holdfast.stages import training_rows
+from holdfast.training import loss
 from tests.recipes.worlds import write_world
 
 PACKAGE = Path(holdfast.__file__).parent
@@ -53,12 +53,12 @@ def walks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Stack]:
     arguments += ["--out", world / run, "--set", "model.steps=1", "--set", "model.token_budget=4096"]
     with pytest.MonkeyPatch.context() as patch:
         watch(patch, Path, "read_text", reading=lambda files, _: "tasks" in files)
-        watch(patch, train, "encode", encoding=lambda _, functions: "_step" in functions)
+        watch(patch, training_rows, "encode", encoding=lambda _, functions: "step" in functions)
         watch(
             patch, LlamaModel, "forward",
             training=lambda _, functions: "_accumulate" in functions, asking=lambda files, _: "evaluation" in files,
         )  # fmt: skip
-        watch(patch, loop, "token_loss", loss=lambda *_: True)
+        watch(patch, loss, "token_loss", loss=lambda *_: True)
         watch(patch, cell_answers, "single", scoring=lambda *_: True)
         watch(patch, page, "render", drawing=lambda *_: True)
         patch.setattr(sys, "argv", ["holdfast", *map(str, arguments)])
@@ -76,15 +76,17 @@ def files(walks: dict[str, Stack], *stops: str) -> list[str]:
 
 
 @pytest.mark.parametrize("stop", ["training", "loss"])
-def test_forward_and_loss_are_at_most_twelve_calls_away_from_tune(stop: str, walks: dict[str, Stack]) -> None:
-    # The calls before `tune` parse the command line.
+def test_forward_and_loss_are_at_most_fourteen_calls_away_from_tune(stop: str, walks: dict[str, Stack]) -> None:
+    # The calls before `tune` parse the command line. Two of them are the price of a training that is built before it runs: its state
+    # comes from one constructor, and the loop over the steps can be read by itself.
     begin = walks[stop].index(("api/tune.py", "tune"))
-    assert len(walks[stop][begin:]) <= 12, walks[stop]
+    assert len(walks[stop][begin:]) <= 14, "\n".join(map(str, walks[stop]))
 
 
-def test_a_task_reaches_the_loss_through_at_most_fifteen_files(walks: dict[str, Stack]) -> None:
+def test_a_task_reaches_the_loss_through_at_most_eighteen_files_of_training(walks: dict[str, Stack]) -> None:
     visited = files(walks, "reading", "encoding", "training", "loss")
-    assert len(visited) <= 15, visited
+    # Three of them were parts of others before: a request of `tune`, the rows of a stage, the forwards of a step.
+    assert len(visited) <= 18, "\n".join(visited)
 
 
 def test_a_request_becomes_a_score_on_the_page_through_at_most_eighteen_files(walks: dict[str, Stack]) -> None:

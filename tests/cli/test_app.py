@@ -54,7 +54,7 @@ def holdfast(*arguments: str) -> subprocess.CompletedProcess[str]:
     ("arguments", "said"),
     [
         (["tune", "no/such/model", "no/such/task"], "no/such/task: no such folder, file or task"),
-        (["tune", "lab", "no/such/task", "--shots", "x"], "--shots x: write whole numbers with commas"),
+        (["tune", "lab", "lab:kind", "--shots", "x"], "--shots x: write whole numbers with commas"),
         (["evaluate", "no/such/model"], "no/such/model: no such folder"),
         (["compare", "no/such/run"], "no/such/run"),
         (["study", "no/such/study.yaml", "--out", "no/such"], "there is no such file; docs/study.md"),

@@ -90,7 +90,7 @@ TRAINING = (
     Bug("a base that cannot be told from chance is called not above it", "results/chance.py", "if high < EXCESS:", "if value < EXCESS:",
         "results/test_chance.py"),
     Bug("an item that moved is paired by its place", "results/flips.py",
-        "pairs = {index: (base[index], tuned[index])", "pairs = {index: (base[index], list(tuned.values())[index])",
+        "old, new = in_old[both_old], in_new[both_new]", "old, new = in_old[both_old], in_new[both_new].copy()\n        new.sort()",
         "results/test_flips.py"),
     Bug("norms and biases decay", "training/settings.py",
         '"weight_decay": self.weight_decay if group.weight_decay else 0.0,', '"weight_decay": self.weight_decay,',
