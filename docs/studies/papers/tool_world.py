@@ -1,5 +1,7 @@
 """Write the small tasks of the studies of rows 2, 35 and 38: `python docs/studies/papers/tool_world.py MODEL OUT`.
 
+MODEL is a folder; the studies took a Llama of 260 thousand parameters that was trained on TinyStories.
+
 Calls of six tools, dialogues with two domains, and, for what a model could do before, its own stories, drawn from MODEL: which of two
 endings belongs to the beginning? Everything follows from one seed. Texts are short, because MODEL may have 512 positions.
 """
