@@ -91,7 +91,7 @@ def test_a_class_of_a_users_file_is_explained_as_one_of_the_folder(holdfast: Com
         assert "model.extra=7 " in shown
         assert "model.strength=0.01 " in shown
         assert f"--method {name if '+' in name else f'full+{name}'} " in shown
-    assert holdfast("methods", f"{path}:Mine").out.startswith(f"{path}:Mine: Pull harder.")
+    assert " ".join(holdfast("methods", f"{path}:Mine").out.split()).startswith(f"{path}:Mine: Pull harder.")
     (record,) = map(json.loads, holdfast("edits", f"{path}:Half", "--json").out.splitlines())
     assert record["stages"][0]["settings"][0]["meaning"] == "share that stays"
     assert record["example"].endswith(f"--edit {path}:Half --set edit.by=0.5")
