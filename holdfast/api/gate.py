@@ -49,7 +49,7 @@ class Judged:
     @property
     def worst_first(self) -> list[Check]:
         """Return the checks by their outcome, those that failed first, and within one by how far the measured value is below the bound."""
-        order: dict[Outcome, int] = {"lost": 0, "cannot tell": 1, "kept": 2}
+        order: dict[Outcome, int] = {"lost": 0, "unclear": 1, "kept": 2}
         return sorted(self.checks, key=lambda check: (order[check.outcome], check.slack))
 
     @property
@@ -87,7 +87,7 @@ def gate(folders: Iterable[str | Path], policy: str | Path) -> list[Judged]:
 
 
 def worst(judged: Iterable[Judged]) -> int:
-    """Return the exit code for several runs: 2 where one has lost, else 3 where one cannot be told, else 0."""
+    """Return the exit code for several runs: 2 where one has lost, else 3 where one is unclear, else 0."""
     codes = [EXIT[run.outcome] for run in judged]
     return next((code for code in (2, 3) if code in codes), 0)
 
@@ -211,7 +211,7 @@ def words(check: Check) -> str:
 
 
 def why(check: Check) -> list[str]:
-    """Return the reason for which a rule cannot be told, where it is another than few items, and how many would tell."""
+    """Return the reason for which a rule is unclear, where it is another than few items, and how many would tell."""
     needed = f"about {units.about(check.needed)} items would tell" if check.needed else ""
     return [text for text in (check.reason, needed) if text]
 

@@ -373,6 +373,6 @@ app.command(rich_help_panel=LISTS)(doctor.doctor)
 
 
 def main() -> None:
-    """Entry point. Exit 0 done, 1 error in one line, 2 something was lost, 3 cannot be told, 130 stopped by Ctrl-C."""
+    """Entry point. Exit 0 done, 1 error in one line, 2 something was lost, 3 unclear, 130 stopped by Ctrl-C."""
     # Named, because with `python -m holdfast` the help would tell of another command than every page does.
     output.guarded(lambda: app(prog_name="holdfast"))

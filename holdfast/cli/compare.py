@@ -22,7 +22,7 @@ def compare(
     policy: Annotated[
         Path | None,
         typer.Option(
-            help="YAML: what must be kept. Exit 0 kept, 2 lost, 3 cannot tell at this number of items (docs/gate.md)."
+            help="YAML: what must be kept. Exit 0 kept, 2 lost, 3 unclear at this number of items (docs/gate.md)."
         ),
     ] = None,
     summary: Annotated[Path | None, typer.Option(help="With --policy: write the outcome here, as Markdown.")] = None,

@@ -232,7 +232,7 @@ def _limits(run: Folder, summary: Summary) -> str:
     by_verdict = summary.words("general")
     for start, group in (
         ("Lost", by_verdict.get("lost", [])),
-        ("Too few items to tell kept from lost", by_verdict.get("not resolvable", [])),
+        ("Unclear, with too few items to tell kept from lost", by_verdict.get("unclear", [])),
     ):
         tasks = [f"{escaped(line.task)} ({line.shots}-shot)" for line in group]
         if tasks:

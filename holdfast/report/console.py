@@ -9,7 +9,7 @@ from rich.text import Text
 from holdfast.results import units
 from holdfast.results.scores import Score, Verdict
 
-STYLE: dict[Verdict, str] = {"gained": "green", "kept": "", "lost": "bold red", "not resolvable": "dim"}
+STYLE: dict[Verdict, str] = {"gained": "green", "kept": "", "lost": "bold red", "unclear": "dim"}
 
 
 def path_line(line: str) -> Text:

@@ -46,7 +46,7 @@ def verdict(record: JudgeRecord) -> str:
     words = {
         "tuned preferred": "the tuned model's answers are preferred",
         "base preferred": "the base's answers are preferred",
-        "not resolvable": "which model's answers are preferred cannot be told from these pairs",
+        "unclear": "it is unclear from these pairs which model's answers are preferred",
     }
     parts = [
         f"On {name(line)} {words[line.rate.verdict]}: in {percent(line.rate.corrected)} of the pairs the tuned one is better."

@@ -111,13 +111,13 @@ def headline(summary: Summary) -> list[list[Piece]]:
 def unresolved(summary: Summary) -> list[Piece]:
     """Return the sentence that names the general tasks whose items are too few to tell; empty where none is."""
     # Named, and not passed over: this is missing evidence, which a reader would take for "kept".
-    unclear = summary.words("general").get("not resolvable", [])
+    unclear = summary.words("general").get("unclear", [])
     if not unclear:
         return []
     numbers = [line.headline.needed for line in unclear if line.headline and line.headline.needed]
     # One number for all: whoever measures again gives one --limit.
     more = f"; about {about(max(numbers))} of each would tell" if numbers else ""
-    return [f"Too few items to tell kept from lost: {_list(unclear)}{more}."]
+    return [f"Unclear, with too few items to tell kept from lost: {_list(unclear)}{more}."]
 
 
 def floored(summary: Summary) -> list[Piece]:
@@ -198,7 +198,7 @@ def first_stage(scores: Sequence[Score]) -> str:
         return f"{text}: no better. `--method prompt_tuning` has that, and leaves the model as it is."
     # Within the tuned model's interval, and not by a test: the two scores are not recorded as a pair.
     if alone.value >= tuned.low:
-        return f"{text}; whether that is better cannot be told from these items. `--method prompt_tuning` would leave the model as it is."
+        return f"{text}; it is unclear from these items whether that is better. `--method prompt_tuning` would leave the model as it is."
     return f"{text}."
 
 
@@ -288,7 +288,7 @@ def _target(summary: Summary, limits: bool = True) -> list[Piece]:
         return ["Lost ", *size, f" on {names}, which it was tuned for."]
     if word == "kept":
         return [f"No gain on {names}: the change is ", *signed, "."]
-    return [f"Whether anything was gained on {names} cannot be told from these items: ", *signed, "."]
+    return [f"It is unclear from these items whether anything was gained on {names}: ", *signed, "."]
 
 
 def _general(summary: Summary) -> list[Piece]:
@@ -303,7 +303,7 @@ def _general(summary: Summary) -> list[Piece]:
     if summary.retention is None:
         # A share of a base that guesses would be a precise number without a meaning; the changes below still hold.
         weak: list[Piece] = [
-            " The share that was retained cannot be told: the base is not shown to be above chance there."
+            " The share that was retained is unclear: the base is not shown to be above chance there."
         ]
         return ["Compared on ", *tasks, *end, *weak]
     size, limits = f"{points(summary.retention.value)} %", interval(summary.retention)
@@ -316,7 +316,7 @@ def _general_briefly(summary: Summary) -> list[Piece]:
     by_verdict = summary.words("general")
     count = len({line.task for line in chain.from_iterable(by_verdict.values())})
     # Sets of tasks: one that was lost at 0 and at 1 shot is one lost task.
-    lost, unclear = (len({line.task for line in by_verdict.get(word, [])}) for word in ("lost", "not resolvable"))
+    lost, unclear = (len({line.task for line in by_verdict.get(word, [])}) for word in ("lost", "unclear"))
     if not count and summary.floored:
         return ["the base is shown to be above chance on no general task, so nothing can be said about forgetting"]
     if not count:
@@ -341,7 +341,7 @@ def _losses(by_verdict: dict[Verdict, list[TaskResult]], of: str) -> list[Piece]
     """
     if lost := by_verdict.get("lost"):
         return [f"; lost on {_list(_worst_first(lost))}."]
-    open_tasks = len({line.task for line in by_verdict.get("not resolvable", [])})
+    open_tasks = len({line.task for line in by_verdict.get("unclear", [])})
     if not open_tasks:
         return [f"; no loss{of} was found." if of else "; none was lost."]
     return [f"; no loss{of} was found, but on ", Number(str(open_tasks), "tasks"), " of them none could be excluded."]

@@ -1,4 +1,4 @@
-"""The base beside chance: above it, not above it, or not to be told from it by these items. The one rule behind the word "floor"."""
+"""The base beside chance: above it, not above it, or unclear with these items. The one rule behind the word "floor"."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -16,15 +16,15 @@ ROUNDING = 1e-11  # a lower limit at chance may be a rounding error above it
 class Standing:
     """The word for a score beside chance, the number of items that it rests on, and about how many would tell where these do not."""
 
-    word: Literal["above", "not above", "cannot tell"]
+    word: Literal["above", "not above", "unclear"]
     n: int
     needed: int | None = None
 
     @property
     def phrase(self) -> str:
         """Return what is said of the base: `the base` is followed by it."""
-        if self.word == "cannot tell":
-            return f"cannot be told from chance at n = {self.n}"
+        if self.word == "unclear":
+            return f"may be no better than chance at n = {self.n}"
         return f"is {self.word} chance"
 
     @property
@@ -36,9 +36,9 @@ class Standing:
 def standing(score: Score) -> Standing | None:
     """Return where a score stands beside chance, by its 95 % interval; None of a metric without a scale, or where less is better.
 
-    above        the interval lies above chance: that of guessing among choices, and zero where there are none
-    not above    it excludes a score `EXCESS` of the scale above chance
-    cannot tell  neither
+    above      the interval lies above chance: that of guessing among choices, and zero where there are none
+    not above  it excludes a score `EXCESS` of the scale above chance
+    unclear    neither
     """
     known = facts(score.metric)
     if not known.scale or not known.more_is_better:
@@ -49,4 +49,4 @@ def standing(score: Score) -> Standing | None:
     if high < EXCESS:
         return Standing("not above", score.n)
     needed = items_to_tell(Estimate(value, low, high, n=score.n), kept=0.0, lost=EXCESS)
-    return Standing("cannot tell", score.n, needed)
+    return Standing("unclear", score.n, needed)

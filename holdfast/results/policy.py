@@ -18,8 +18,8 @@ from holdfast.results.summary import Summary, TaskResult
 from holdfast.tasks.error_list import short_repr
 from holdfast.tasks.yaml_files import read_yaml
 
-Outcome = Literal["kept", "lost", "cannot tell"]
-EXIT: dict[Outcome, int] = {"kept": 0, "lost": 2, "cannot tell": 3}
+Outcome = Literal["kept", "lost", "unclear"]
+EXIT: dict[Outcome, int] = {"kept": 0, "lost": 2, "unclear": 3}
 
 
 @checked(frozen=True, config=ConfigDict(extra="forbid"))
@@ -105,7 +105,7 @@ class Check:
 def judge(summary: Summary, policy: Policy) -> list[Check]:
     """Return every rule of the policy with its outcome for one run.
 
-    A rule is kept where the whole 95 % interval keeps it, lost where none of it does, and cannot be told between. Losses are called by
+    A rule is kept where the whole 95 % interval keeps it, lost where none of it does, and unclear between. Losses are called by
     intervals that are widened for the number of rules (Bonferroni), so that one false alarm in all stays as rare as one in twenty; that
     all is kept needs no such care, because every rule must hold. A general task on which the base is not shown to be above chance has no
     rule, unless the policy names it.
@@ -135,9 +135,9 @@ def judge(summary: Summary, policy: Policy) -> list[Check]:
 
 
 def outcome(checks: Sequence[Check]) -> Outcome:
-    """Return the outcome of all rules: lost where one is lost, else not to be told where one cannot be, else kept."""
+    """Return the outcome of all rules: lost where one is lost, else unclear where one is, else kept."""
     words = [check.outcome for check in checks]
-    return "lost" if "lost" in words else "cannot tell" if "cannot tell" in words else "kept"
+    return "lost" if "lost" in words else "unclear" if "unclear" in words else "kept"
 
 
 Rule = tuple[
@@ -171,7 +171,7 @@ def _check(line: TaskResult, sort: str, bound: float, fewest: int, count: int) -
     elif score.delta is None:
         return Check(
             f"{name}: keeps within {100 * bound:g} points",
-            "cannot tell",
+            "unclear",
             None,
             score.n,
             reason="no change was measured",
@@ -183,7 +183,7 @@ def _check(line: TaskResult, sort: str, bound: float, fewest: int, count: int) -
             beside = line.chance
             reason = f"the base {beside.phrase if beside else 'has no score'}, so nothing can be seen to be lost"
             needed = beside.needed if beside else None
-            return Check(rule, "cannot tell", value.scaled(points), score.n, needed, reason, is_change=True)
+            return Check(rule, "unclear", value.scaled(points), score.n, needed, reason, is_change=True)
     check = _decided(rule, value.scaled(points), least * points, score.n, fewest, count)
     return replace(check, is_change=sort != "floor")
 
@@ -198,7 +198,7 @@ def _of_mean(
         reason = (
             "the base is not shown to be above chance on general tasks" if items else f"no {role} task was measured"
         )
-        return Check(rule, "cannot tell", None, min(items, default=0), reason=reason)
+        return Check(rule, "unclear", None, min(items, default=0), reason=reason)
     return _decided(rule, value, least, min(items), 1, count)
 
 
@@ -206,7 +206,7 @@ def _decided(rule: str, value: Estimate, least: float, items: int, fewest: int, 
     wide = widened(value, count)
     if items < fewest:
         reason = f"the policy wants {fewest} items"
-        return Check(rule, "cannot tell", value, items, fewest, reason, widened=wide, bound=least)
+        return Check(rule, "unclear", value, items, fewest, reason, widened=wide, bound=least)
     if value.low >= least and value.low > -math.inf:
         return Check(rule, "kept", value, items, widened=wide, bound=least)
     if wide.high < least:
@@ -214,4 +214,4 @@ def _decided(rule: str, value: Estimate, least: float, items: int, fewest: int, 
     # Of a mean, `n` counts tasks; and `p`, where there is one, tests a change of zero and not this bound.
     needed = items_to_tell(replace(value, n=items, p=None), kept=least, lost=least, tests=count)
     reason = "" if needed else "the value is the bound itself, so that no number of items would tell"
-    return Check(rule, "cannot tell", value, items, needed, reason, widened=wide, bound=least)
+    return Check(rule, "unclear", value, items, needed, reason, widened=wide, bound=least)

@@ -5,7 +5,9 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
+
+from pydantic import BeforeValidator
 
 from holdfast.atomic_files import whole
 from holdfast.results.record_lines import read_objects, to_record
@@ -13,7 +15,9 @@ from holdfast.results.record_lines import read_objects, to_record
 RecordType = TypeVar("RecordType")
 AGAIN = "run `holdfast evaluate` again"
 
-Verdict = Literal["gained", "kept", "lost", "not resolvable"]
+# Records of older versions call "unclear" another name.
+OLDER_WORD = BeforeValidator(lambda word: "unclear" if word == "not resolvable" else word)
+Verdict = Annotated[Literal["gained", "kept", "lost", "unclear"], OLDER_WORD]
 # The purpose of a task: to learn it, to see whether it is kept, or to see whether what was lost is only hidden (a task in disguise, a
 # probe). Diagnostics stand beside the general tasks and count in none of their means, families of tests or signs of collapse.
 Role = Literal["target", "general", "diagnostic"]
@@ -58,7 +62,7 @@ class Score(Circumstances):
     taken at; step 0 is the model before that stage, so with the prompt attached it is what stage 1 reached alone.
 
     `p` is the two-sided probability of such a change by chance (McNemar's exact test, or randomisation), not corrected for the
-    number of tasks; `verdict` is corrected, and where it is "not resolvable", about `needed` items would tell. `again`
+    number of tasks; `verdict` is corrected, and where it is "unclear", about `needed` items would tell. `again`
     is the base's value measured a second time, with other demonstrations and in other batches: the noise floor. `transfer`, with
     its paired interval, is this value minus that right after the stage that trained on the task, where later stages moved the
     model on: the task's part in BWT. `chance` is

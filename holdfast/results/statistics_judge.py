@@ -17,19 +17,20 @@ impossible (Lang and Reiczigel 2014 add pseudo-observations to the delta method 
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from holdfast.results.metrics import Array
+from holdfast.results.scores import OLDER_WORD
 from holdfast.results.statistics import LEVEL, Estimate
 
 DRAWS = 4_000
 FEWEST_KNOWN = 20  # pairs of which an answer is right and the other wrong, below which nothing is said of a judge
 FEWEST_CELL = 5  # pairs of a sort from which a number of its own is taken
 LONGER_BY, LONGER_TIMES = 10, 1.25  # characters and factor from which on one answer is the longer one
-JudgeVerdict = Literal["tuned preferred", "base preferred", "not resolvable", "no verdict"]
+JudgeVerdict = Annotated[Literal["tuned preferred", "base preferred", "unclear", "no verdict"], OLDER_WORD]
 
 
 def longer(first: str, second: str) -> int:
@@ -138,7 +139,7 @@ def judge_quality(calibration: Preferences, *, seed: int = 0, draws: int = DRAWS
         first = f"the answer shown first is chosen {100 * order[0]:+.0f} points more often than the last"
         below = _estimate(sensitivity, len(right)).low <= 0
         reason = (
-            f"on {len(right)} pairs with known answers it cannot be told from chance ({accuracy}, where 50 % is chance; {first})"
+            f"on {len(right)} pairs with known answers it may be no better than chance ({accuracy}, where 50 % is chance; {first})"
             if below
             else f"the order of the answers moves it as much as their quality does, as far as {len(right)} pairs with known answers tell "
             f"({accuracy}; {first})"
@@ -195,7 +196,7 @@ def win_rate(
 def _verdict(corrected: Estimate) -> JudgeVerdict:
     if corrected.low > 0.5:
         return "tuned preferred"
-    return "base preferred" if corrected.high < 0.5 else "not resolvable"
+    return "base preferred" if corrected.high < 0.5 else "unclear"
 
 
 def _corrected(cells: Array, weights: Array, response: _Response, length: Array) -> tuple[Array, Array]:

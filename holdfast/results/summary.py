@@ -248,7 +248,7 @@ class Summary:
 
         Tasks at numbers of shots at which the base is not shown to be above chance are left out (`TaskResult.floored`). None where none is
         left,
-        or where it cannot be told: the base's mean is not above chance (of a task without
+        or where it is unclear: the base's mean is not above chance (of a task without
         choices: zero) by more than its 95 % interval reaches down, so that nothing is known to have been there.
         """
         if not self._general:

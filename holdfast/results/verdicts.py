@@ -1,6 +1,6 @@
 """The word beside a number: what an interval of a difference allows one to say, and no more; corrected for the number of tasks.
 
-A change is a tuned score minus the base's on the same items. "Not resolvable" is not "kept": a wide interval around zero is missing
+A change is a tuned score minus the base's on the same items. "Unclear" is not "kept": a wide interval around zero is missing
 evidence, not evidence of nothing missing. Shares of the scale (0 to 1, BLEU 30 is 0.3) are used wherever tasks with different metrics
 meet.
 """
@@ -20,9 +20,6 @@ from holdfast.results.statistics import LEVEL, Estimate, items_to_tell, widened
 
 MARGIN = 0.05  # the loss that "kept" must exclude, as a share of the scale
 POINTS = 100 * MARGIN
-# As readers see them: in full, and where there is little room. Records keep the words of `Verdict`.
-PLAIN: dict[Verdict, str] = {"gained": "gained", "kept": "kept", "lost": "lost", "not resolvable": "cannot tell"}
-SHORT: dict[Verdict, str] = {**PLAIN, "not resolvable": "unclear"}
 
 
 def holm(ps: Sequence[float]) -> list[float]:
@@ -36,24 +33,24 @@ def holm(ps: Sequence[float]) -> list[float]:
 
 
 def verdict(change: Estimate, *, margin: float, floor: float = 0.0, tests: int = 1) -> tuple[Verdict, int | None]:
-    """Return the word for a change where more is better, and, where that is "not resolvable", about how many items would resolve it.
+    """Return the word for a change where more is better, and, where that is "unclear", about how many items would tell.
 
-    gained, lost     the interval excludes zero, `change.p` (where there is one) is below 5 %, and the change exceeds the noise `floor`
-    kept             otherwise, where the interval excludes a loss of `margin`
-    not resolvable   neither: the items are too few to tell; or, where `margin` is not positive, nothing was there to be kept
+    gained, lost  the interval excludes zero, `change.p` (where there is one) is below 5 %, and the change exceeds the noise `floor`
+    kept          otherwise, where the interval excludes a loss of `margin`
+    unclear       neither: the items are too few to tell; or, where `margin` is not positive, nothing was there to be kept
 
     `margin` and `floor` are in the unit of the change. `change.p` may be corrected for many tasks, whose number `tests` is.
     """
     if not (math.isfinite(change.low) and math.isfinite(change.high)):
-        return "not resolvable", None
+        return "unclear", None
     excluded = change.low > 0 or change.high < 0
     if excluded and (change.p is None or change.p < 1 - LEVEL) and abs(change.value) > floor:
         return ("gained" if change.value > 0 else "lost"), None
     if margin <= 0:
-        return "not resolvable", None
+        return "unclear", None
     if change.low > -margin:
         return "kept", None
-    return "not resolvable", items_to_tell(change, kept=-margin, lost=0.0, tests=tests)
+    return "unclear", items_to_tell(change, kept=-margin, lost=0.0, tests=tests)
 
 
 def margin_of(score: Score, margin: float = MARGIN) -> float:
@@ -82,10 +79,10 @@ def of_score(score: Score) -> Verdict | None:
 def long(score: Score) -> str:
     """Return the verdict in full: with the number of items that would tell, where these do not."""
     word = of_score(score)
-    if word != "not resolvable":
+    if word != "unclear":
         return word or ""
     more = f" (about {units.about(score.needed)} would tell)" if score.needed else ""
-    return f"{PLAIN[word]} from {score.n} item{'' if score.n == 1 else 's'}{more}"
+    return f"{word} from {score.n} item{'' if score.n == 1 else 's'}{more}"
 
 
 def corrected(scores: Iterable[Score]) -> bool:

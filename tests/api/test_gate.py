@@ -48,7 +48,7 @@ def compare(*arguments: object) -> subprocess.CompletedProcess[str]:
     [
         ({"margin": 0.9}, 0, "kept"),
         ({"margin": 0.9, "tasks": {"pick": {"floor": 1.0}}}, 2, "lost"),
-        ({"margin": 0.9, "items": 1000}, 3, "cannot tell"),
+        ({"margin": 0.9, "items": 1000}, 3, "unclear"),
     ],
 )
 def test_the_exit_code_is_the_outcome_and_the_summary_says_why(

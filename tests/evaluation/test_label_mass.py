@@ -79,7 +79,7 @@ def test_no_change_below_the_bases_own_movement_is_called_lost() -> None:
         output(i, variant, answer="7" if i < count else "8") for variant, count in right.items() for i in range(n)
     ]
     for found, word in (
-        (score(outputs, [GENERAL]), "not resolvable"),
+        (score(outputs, [GENERAL]), "unclear"),
         (score([o for o in outputs if o.variant != AGAIN], [GENERAL]), "lost"),
     ):
         base, tuned = (made for made in found if made.metric == "exact_match")

@@ -137,7 +137,7 @@ def test_the_change_is_paired_item_by_item() -> None:
     assert (base.value, tuned.value) == (0.8, 0.5)
     assert (tuned.delta, tuned.delta_low, tuned.delta_high) == pytest.approx((-0.3, *tango(2, 5, 10)))
     assert tuned.p == pytest.approx(2 * (1 + 7 + 21) / 2**7)
-    assert tuned.verdict == "not resolvable"
+    assert tuned.verdict == "unclear"
     assert tuned.needed is not None
     assert tuned.needed > 10
     assert (base.delta, base.verdict) == (None, None)

@@ -87,7 +87,7 @@ TRAINING = (
         "training/test_keep_floor.py::test_the_best_score_above_the_floor_is_kept_and_not_the_best_of_all"),
     Bug("a gate reads the value and not its interval", "results/policy.py", "if value.low >= least and", "if value.value >= least and",
         "results/test_policy.py"),
-    Bug("a base that cannot be told from chance is called not above it", "results/chance.py", "if high < EXCESS:", "if value < EXCESS:",
+    Bug("a base that may be no better than chance is called not above it", "results/chance.py", "if high < EXCESS:", "if value < EXCESS:",
         "results/test_chance.py"),
     Bug("an item that moved is paired by its place", "results/flips.py",
         "old, new = in_old[both_old], in_new[both_new]", "old, new = in_old[both_old], in_new[both_new].copy()\n        new.sort()",

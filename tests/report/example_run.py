@@ -168,7 +168,7 @@ def _scores(chance: random.Random, task: Made, common: dict[str, Any], items: An
             delta, low, high, _ = _interval(chance, [scale * (a - b) for a, b in zip(values, before, strict=True)])
             score = replace(score, delta=delta, delta_low=low, delta_high=high, p=_mcnemar(values, before))
             said, _ = verdict(Estimate(delta / scale, low / scale, high / scale, n=len(values)), margin=0.05)
-            needed = round(len(values) * (low / scale / 0.05) ** 2) if said == "not resolvable" else None
+            needed = round(len(values) * (low / scale / 0.05) ** 2) if said == "unclear" else None
             score = score if metric == "format_share" else replace(score, verdict=said, needed=needed)
         found.append(score)
     return found if common["role"] == "general" else found[:1]

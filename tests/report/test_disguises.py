@@ -58,9 +58,9 @@ def summary(disguised_change: float, base: float = 0.7, wide: float = 0.04) -> S
             "lost",
             "given (0-shot) is gone and not only hidden: asked in leetspeak the change is -50.0 points",
         ),
-        (-0.25, 0.04, 0.7, "cannot be told", "cannot be told from these items: in leetspeak -25.0 points"),
-        (-0.02, 0.40, 0.7, "cannot be told", "cannot be told from these items"),
-        (-0.02, 0.04, 0.1, "cannot be told", "the base itself hardly solves it in leetspeak"),
+        (-0.25, 0.04, 0.7, "unclear", "unclear from these items whether it is gone or hidden: in leetspeak -25.0 points"),
+        (-0.02, 0.40, 0.7, "unclear", "unclear from these items"),
+        (-0.02, 0.04, 0.1, "unclear", "the base itself hardly solves it in leetspeak"),
     ],
 )
 def test_the_rule_and_its_words(change: float, wide: float, base: float, word: str, said: str) -> None:
@@ -76,7 +76,7 @@ def test_what_was_not_lost_is_not_asked_about() -> None:
 
 def test_a_rise_is_no_loss_to_be_hidden() -> None:
     up, down = Estimate(5, 2, 8), Estimate(-9, -12, -6)
-    assert disguises.word(up, down, weak=False) == "cannot be told"
+    assert disguises.word(up, down, weak=False) == "unclear"
 
 
 def test_of_the_probes_english_is_the_plain_one() -> None:
@@ -131,8 +131,8 @@ def test_diagnostics_have_a_section_of_their_own_behind_what_they_disguise() -> 
             "given (0-shot) is hidden rather than gone: behind the eraser the change is -5.0 points",
         ),
         (-0.45, 0.04, 0.8, "lost", "given (0-shot) does not come back, so that nothing shows that it is only hidden"),
-        (-0.25, 0.10, 0.8, "cannot be told", "cannot be told from these items: behind the eraser"),
-        (-0.01, 0.02, 0.05, "cannot be told", "the base itself hardly solves it"),
+        (-0.25, 0.10, 0.8, "unclear", "unclear from these items whether it is gone or hidden: behind the eraser"),
+        (-0.01, 0.02, 0.05, "unclear", "the base itself hardly solves it"),
     ],
 )
 def test_what_comes_back_behind_the_eraser_was_hidden(

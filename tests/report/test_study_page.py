@@ -61,7 +61,7 @@ def test_the_heading_says_no_more_than_the_seeds_can_tell() -> None:
     study = areas(full=[60.0, 90.0], promot=[70.0, 95.0])
     assert (
         study_overview.verdict(study)
-        == "Not resolvable with 3 seeds: whether promot has a better trade-off of learned and kept than full; it takes more seeds or "
+        == "Unclear with 3 seeds: whether promot has a better trade-off of learned and kept than full; it takes more seeds or "
         "test items to tell"
     )
     both = replace(study, comparisons=compared_by_area(("promot", 0.01, 10.0), ("promot", 0.04, 5.0)))
@@ -104,7 +104,7 @@ def two_seeds() -> Study:
 
 
 UNTOLD = (
-    "Not resolvable with 2 seeds: whether promot has a better trade-off of learned and kept than full; it takes at least 3 seeds, and more "
+    "Unclear with 2 seeds: whether promot has a better trade-off of learned and kept than full; it takes at least 3 seeds, and more "
     "test items, to tell."
 )
 
@@ -113,18 +113,18 @@ def test_two_seeds_are_no_winner_and_have_no_interval_in_the_text() -> None:
     """The bugs: "promot is better" by a t of one degree of freedom, "[+10.0, +10.0]" of two equal seeds, "+143.9"."""
     text = markdown(two_seeds(), "s")
     assert text.startswith(f"# s\n\n{UNTOLD}\n\n")
-    assert "+10.0, not resolvable over 2 seeds (0.19, -)" in text
-    assert "+74.0, not resolvable over 2 seeds (-, -)" in text
+    assert "+10.0, unclear over 2 seeds (0.19, -)" in text
+    assert "+74.0, unclear over 2 seeds (-, -)" in text
     three = [replace(test, n_seeds=3) for test in two_seeds().comparisons]
     text = markdown(replace(two_seeds(), comparisons=three), "s")
     assert "promot has a better trade-off of learned and kept than full.\n" in text
-    assert "+10.0, not resolvable over 3 seeds (0.19, -) | +74.0 [+4.1, +143.9] (-, 0.04) |" in text
+    assert "+10.0, unclear over 3 seeds (0.19, -) | +74.0 [+4.1, +143.9] (-, 0.04) |" in text
 
 
 def test_two_seeds_are_no_winner_on_the_page_and_in_the_terminal() -> None:
     html = page(two_seeds(), "s")
     assert f"<h1><span data-text>{UNTOLD[:-1]}</span></h1>" in html
-    assert html.count("not resolvable over 2 seeds</span>") == 2
+    assert html.count("unclear over 2 seeds</span>") == 2
     assert "143.9" not in html
     assert "+10.0, +10.0" not in html
     assert "[90.0, 90.0]" not in html
@@ -139,11 +139,11 @@ def test_an_arm_of_two_seeds_does_not_take_the_heading_from_one_that_is_resolved
     study = areas(full=[60.0], promot=[70.0], lora=[80.0])
     tests = [*compared_by_area(("promot", 0.01, 10.0)), replace(compared_by_area(("lora", 0.01, 20.0))[0], n_seeds=2)]
     assert study_overview.verdict(replace(study, comparisons=tests)) == (
-        "promot has a better trade-off of learned and kept than full; not resolvable with 2 seeds: whether lora has one too"
+        "promot has a better trade-off of learned and kept than full; unclear with 2 seeds: whether lora has one too"
     )
     behind = replace(compared_by_area(("promot", None, -10.0))[0], n_seeds=2)
     assert study_overview.verdict(replace(areas(full=[70.0], promot=[60.0]), comparisons=[behind])) == (
-        "Not resolvable with 2 seeds: no arm is ahead of full in learned and kept; it takes at least 3 to tell"
+        "Unclear with 2 seeds: no arm is ahead of full in learned and kept; it takes at least 3 to tell"
     )
 
 

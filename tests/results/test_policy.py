@@ -1,4 +1,4 @@
-"""A policy says kept, lost, or cannot tell by the whole interval, and never more than the items can bear."""
+"""A policy says kept, lost, or unclear by the whole interval, and never more than the items can bear."""
 
 import math
 import random
@@ -47,7 +47,7 @@ def test_many_items_without_a_loss_are_kept_and_few_cannot_tell() -> None:
     (check,) = judged(summary(2000, ("quiz", "general", 0.9, 0.9))).values()
     assert (check.rule, check.outcome) == ("quiz (0-shot): loses less than 5 points", "kept")
     (check,) = judged(summary(40, ("quiz", "general", 0.9, 0.9))).values()
-    assert check.outcome == "cannot tell"
+    assert check.outcome == "unclear"
     assert check.needed is not None
     assert 100 < check.needed < 2000
     # The word holds what it promises: about so many items do tell.
@@ -63,7 +63,7 @@ def test_a_loss_beyond_the_margin_is_lost_and_one_within_it_is_kept() -> None:
 
 def test_a_floor_is_the_tuned_models_own_score() -> None:
     numbers = summary(1000, ("quiz", "general", 0.9, 0.9))
-    for floor, word in ((0.8, "kept"), (0.9, "cannot tell"), (0.97, "lost")):
+    for floor, word in ((0.8, "kept"), (0.9, "unclear"), (0.97, "lost")):
         checks = judged(numbers, tasks={"quiz": TaskPolicy(floor=floor)})
         assert checks[f"quiz (0-shot): at least {100 * floor:g}"].outcome == word
 
@@ -71,7 +71,7 @@ def test_a_floor_is_the_tuned_models_own_score() -> None:
 def test_fewer_items_than_the_policy_wants_never_decide() -> None:
     numbers = summary(200, ("quiz", "general", 0.9, 0.1))
     checks = judged(numbers, items=500).values()
-    assert [(check.outcome, check.needed) for check in checks] == [("cannot tell", 500)]
+    assert [(check.outcome, check.needed) for check in checks] == [("unclear", 500)]
 
 
 def test_the_mean_over_tasks_and_the_gain_have_floors() -> None:
@@ -89,7 +89,7 @@ def test_the_mean_over_tasks_and_the_gain_have_floors() -> None:
 
 def test_a_base_that_guesses_keeps_nothing() -> None:
     checks = judged(summary(1000, ("quiz", "general", 0.0, 0.0)), retention=0.9).values()
-    assert {check.outcome for check in checks} == {"cannot tell"}
+    assert {check.outcome for check in checks} == {"unclear"}
     assert all("above chance" in check.reason for check in checks)
 
 
@@ -97,11 +97,11 @@ def test_a_value_on_the_bound_itself_says_why_it_cannot_be_told() -> None:
     """The bug: neither an outcome nor a number of items, so that a reader of the summary had nothing to go on."""
     numbers = summary(40, ("quiz", "general", 0.9, 0.85))
     (check,) = judged(numbers).values()
-    assert (check.outcome, check.needed) == ("cannot tell", None)
+    assert (check.outcome, check.needed) == ("unclear", None)
     assert "the value is the bound itself" in check.reason
     # A step beside it there is a number again.
     (check,) = judged(numbers, margin=0.06).values()
-    assert (check.outcome, check.reason) == ("cannot tell", "")
+    assert (check.outcome, check.reason) == ("unclear", "")
     assert check.needed
 
 
@@ -126,10 +126,10 @@ def test_twenty_tasks_that_lose_exactly_the_margin_are_rarely_called_lost(
     assert (alarms <= 6) is corrected
 
 
-def test_one_lost_rule_decides_before_many_that_cannot_be_told() -> None:
+def test_one_lost_rule_decides_before_many_that_are_unclear() -> None:
     check = Check("rule", "kept", None, 1)
-    cannot, lost = replace(check, outcome="cannot tell"), replace(check, outcome="lost")
-    assert [EXIT[outcome(checks)] for checks in ([check], [check, cannot], [cannot, lost, check])] == [0, 3, 2]
+    unclear, lost = replace(check, outcome="unclear"), replace(check, outcome="lost")
+    assert [EXIT[outcome(checks)] for checks in ([check], [check, unclear], [unclear, lost, check])] == [0, 3, 2]
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_a_policy_that_is_none_is_one_line_with_the_field(text: str, message: st
 def test_the_number_of_items_that_would_tell_is_finite_and_grows_with_the_doubt() -> None:
     near = judged(summary(200, ("quiz", "general", 0.9, 0.86)))["quiz (0-shot): loses less than 5 points"]
     far = judged(summary(200, ("quiz", "general", 0.9, 0.9)))["quiz (0-shot): loses less than 5 points"]
-    assert near.outcome == far.outcome == "cannot tell"
+    assert near.outcome == far.outcome == "unclear"
     assert near.needed is not None
     assert far.needed is not None
     assert math.inf > near.needed > far.needed > 200

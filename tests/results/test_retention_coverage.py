@@ -1,7 +1,7 @@
 """How often the 95 % interval of the retention on the page holds the truth: runs drawn from populations whose truth is known.
 
 The numbers come from `Summary.of(scores).retention`, which page, card, terminal, comparison and study read. An interval whose limits
-say nothing ("not resolvable") counts neither way: coverage is of the intervals that are shown. The noise of a share near 95 % over
+say nothing ("unclear") counts neither way: coverage is of the intervals that are shown. The noise of a share near 95 % over
 1,500 runs is 0.6 points, so a band of 2 points passes an honest interval and fails one whose coverage is 92 %.
 """
 

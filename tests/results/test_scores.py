@@ -5,11 +5,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+from pydantic import TypeAdapter
 
 from holdfast.results.scores import Output, Score, read_outputs, read_scores, write_jsonl
+from holdfast.results.statistics_judge import WinRate
 
 SCORE = Score(
-    "tuned", "off", "rte", "general", 4, "accuracy", 0.5, 0.4, 0.6, 100, 0.05, -0.1, -0.2, 0.0, 0.04, "not resolvable", 640,
+    "tuned", "off", "rte", "general", 4, "accuracy", 0.5, 0.4, 0.6, 100, 0.05, -0.1, -0.2, 0.0, 0.04, "unclear", 640,
     versions={"torch": "2"},
 )  # fmt: skip
 OUTPUT = Output(
@@ -51,6 +53,14 @@ def test_records_of_another_version_are_read_as_far_as_they_are_known(tmp_path: 
     (tmp_path / "scores.jsonl").write_text(json.dumps(record) + "\n")
     (score,) = read_scores(tmp_path)
     assert (score.value, score.needed) == (0.5, None)
+
+
+def test_the_older_word_for_unclear_is_read_in_scores_and_in_a_judgement(tmp_path: Path) -> None:
+    (tmp_path / "scores.jsonl").write_text(json.dumps(asdict(SCORE) | {"verdict": "not resolvable"}) + "\n")
+    assert read_scores(tmp_path) == [SCORE]
+    estimate = {"value": 0.5, "low": 0.4, "high": 0.6}
+    rate = {"raw": estimate, "corrected": estimate, "n": 9, "verdict": "not resolvable"}
+    assert TypeAdapter(WinRate).validate_python(rate).verdict == "unclear"
 
 
 def test_a_broken_line_and_a_missing_file_are_named(tmp_path: Path) -> None:

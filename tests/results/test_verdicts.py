@@ -37,16 +37,16 @@ def test_holm_by_hand() -> None:
         (0.10, 0.05, 0.15, 0.001, "gained"),
         (-0.01, -0.03, 0.01, 0.4, "kept"),
         (0.04, -0.02, 0.10, 0.2, "kept"),  # at worst 2 points are lost: within the margin
-        (-0.02, -0.10, 0.06, 0.6, "not resolvable"),
-        (-0.10, -0.15, -0.05, 0.06, "not resolvable"),  # its p, corrected for many tasks, no longer tells
+        (-0.02, -0.10, 0.06, 0.6, "unclear"),
+        (-0.10, -0.15, -0.05, 0.06, "unclear"),  # its p, corrected for many tasks, no longer tells
         (-0.008, -0.012, -0.004, 0.001, "kept"),  # real by the items, but below the floor of 1 point
-        (-0.008, -0.06, -0.004, 0.001, "not resolvable"),
+        (-0.008, -0.06, -0.004, 0.001, "unclear"),
     ],
 )
 def test_the_word_for_a_change(value: float, low: float, high: float, p: float, said: str) -> None:
     word, needed = verdict(Estimate(value, low, high, 0.0, 100, p), margin=0.05, floor=0.01)
     assert word == said
-    assert (needed is None) == (word != "not resolvable")
+    assert (needed is None) == (word != "unclear")
 
 
 def test_the_items_needed_follow_from_the_square_root() -> None:
@@ -74,7 +74,7 @@ def test_page_and_gate_count_by_one_formula() -> None:
         (line,) = numbers.counted
         (check,) = policy.judge(numbers, policy.Policy())
         assert line.headline is not None
-        assert check.outcome == "cannot tell"
+        assert check.outcome == "unclear"
         assert check.needed == line.headline.needed
 
 
@@ -97,7 +97,7 @@ def test_verdicts_are_corrected_within_one_role_and_one_state_of_the_prompt() ->
     alone = judge([tuned("a", 0.5, -0.1, 0.09, p=0.02)])
     assert [s.verdict for s in alone] == ["lost"]
     many = judge([tuned(t, 0.5, -0.1, 0.09, p=0.02) for t in "abc"])
-    assert [s.verdict for s in many] == ["not resolvable"] * 3
+    assert [s.verdict for s in many] == ["unclear"] * 3
     apart = judge([tuned("a", 0.5, -0.1, 0.09, p=0.02), replace(tuned("a", 0.5, -0.1, 0.09, p=0.02), prompt="on")])
     assert [s.verdict for s in apart] == ["lost", "lost"]
 
@@ -121,7 +121,7 @@ def test_a_margin_is_a_share_of_the_metrics_scale() -> None:
     (score,) = judge([tuned("a", 30, -1, 3, by="bleu")])
     assert score.verdict == "kept"  # at worst 4 of 100
     (score,) = judge([tuned("a", 30, -1, 3, by="bleu")], margin=0.02)
-    assert score.verdict == "not resolvable"
+    assert score.verdict == "unclear"
 
 
 def test_what_was_not_there_is_not_kept() -> None:
@@ -136,9 +136,9 @@ def test_what_was_not_there_is_not_kept() -> None:
             (0.0, 0.01, "exact_match", 0.0),
         )
     ]
-    assert words == ["kept", "not resolvable", "kept", "not resolvable", "not resolvable"]
+    assert words == ["kept", "unclear", "kept", "unclear", "unclear"]
     (nothing,) = judge([tuned("a", 0.4, 0.0, 0.01, chance=0.5)])
-    assert (nothing.verdict, nothing.needed) == ("not resolvable", None), (
+    assert (nothing.verdict, nothing.needed) == ("unclear", None), (
         "no number of items would show that it was kept"
     )
 
@@ -186,11 +186,11 @@ SCORE = Score(
         (-0.12, -0.001, "lost"),
         (0.001, 0.12, "gained"),
         (-0.049, 0.05, "kept"),
-        (-0.05, 0.01, "not resolvable"),
+        (-0.05, 0.01, "unclear"),
         (-0.01, 0.3, "kept"),  # a loss of the margin is excluded; whether there is a gain is another question
         (0.0, 0.04, "kept"),  # an interval that touches zero has not left it
-        (-0.2, 0.0, "not resolvable"),
-        (math.nan, 0.1, "not resolvable"),
+        (-0.2, 0.0, "unclear"),
+        (math.nan, 0.1, "unclear"),
     ],
 )
 def test_without_a_test_of_its_own_the_interval_of_the_change_decides_the_word(
@@ -222,9 +222,9 @@ def test_where_less_is_better_a_fall_is_a_gain_also_when_it_is_judged_while_meas
 
 
 def test_a_verdict_that_was_given_when_measuring_is_kept_as_it_is() -> None:
-    judged = replace(SCORE, delta=-0.1, delta_low=-0.2, delta_high=-0.01, verdict="not resolvable", needed=410)
-    assert of_score(judged) == "not resolvable"
-    assert long(judged) == f"cannot tell from {judged.n} items (about 410 would tell)"
+    judged = replace(SCORE, delta=-0.1, delta_low=-0.2, delta_high=-0.01, verdict="unclear", needed=410)
+    assert of_score(judged) == "unclear"
+    assert long(judged) == f"unclear from {judged.n} items (about 410 would tell)"
     assert corrected([SCORE, judged])
     assert not corrected([SCORE])
 

@@ -40,7 +40,7 @@ def test_three_targets_cannot_tell_and_that_is_said() -> None:
     found = predicts("what the run keeps", unrelated(np.random.default_rng(0), 3, 6))
     assert found is not None
     assert (found.p, found.targets, found.n) == (None, 3, 18)
-    assert "not resolvable over 3 targets, 18 runs" in prediction_text(found)
+    assert "unclear over 3 targets, 18 runs" in prediction_text(found)
 
 
 def test_a_relation_between_targets_is_found() -> None:

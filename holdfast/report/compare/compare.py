@@ -17,9 +17,9 @@ from holdfast.results.scores import Score, Verdict
 from holdfast.results.summary import Summary, TaskResult
 
 ABREAST = 6  # runs in one table of 80 columns; more are put below
-SIGN: dict[Verdict | None, str] = {"gained": "+", "kept": "=", "lost": "!", "not resolvable": "?", None: ""}
+SIGN: dict[Verdict | None, str] = {"gained": "+", "kept": "=", "lost": "!", "unclear": "?", None: ""}
 NOTE = (
-    "Change to each run's own base in points (95 %): + gained, = kept, ! lost, ? too few items to tell, f base not shown above chance, in "
+    "Change to each run's own base in points (95 %): + gained, = kept, ! lost, ? unclear (too few items to tell), f base not shown above chance, in "
     "no mean."
 )
 

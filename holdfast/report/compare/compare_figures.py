@@ -149,6 +149,6 @@ def _marks(side: Side) -> list[svg.Mark]:
     marks = []
     for line in side.lines:
         if line and (moved := change(line.headline)):
-            css_class = verdicts.SHORT[line.verdict] if line.verdict else "neutral"
+            css_class = line.verdict or "neutral"
             marks.append(svg.Mark(moved.value, moved.low, moved.high, "filled", css_class))
     return marks

@@ -5,9 +5,9 @@ An ability that is merely covered by the habits of the tuned task comes back whe
 A probe that is trained (`--probe eraser`) is a third look: a soft prompt that makes the tuned model answer as the base does.
 The rule, on paired changes from the base with 95 % intervals:
 
-    hidden           in disguise, less than half of the loss remains, interval included
-    lost             in disguise, more than half of the loss remains, interval included
-    cannot be told   neither; or the base itself solves less than 10 of 100 in disguise, so that nothing could remain
+    hidden   in disguise, less than half of the loss remains, interval included
+    lost     in disguise, more than half of the loss remains, interval included
+    unclear  neither; or the base itself solves less than 10 of 100 in disguise, so that nothing could remain
 """
 
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ from holdfast.results.summary import Estimate, Summary, TaskResult, change
 
 LEAST = 10.0  # points: twice what a free answer is right by chance, generously
 PROBE, PLAIN = "probe:", "english"
-Word = Literal["hidden", "lost", "cannot be told"]
+Word = Literal["hidden", "lost", "unclear"]
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ class Erased:
         if self.word == "lost":
             return f"{task} does not come back, so that nothing shows that it is only hidden: {changes}."
         if is_weak(self.line):
-            return f"{task}: whether it is gone or hidden cannot be told, for the base itself hardly solves it."
-        return f"{task}: whether it is gone or hidden cannot be told from these items: {changes}."
+            return f"{task}: it is unclear whether it is gone or hidden, for the base itself hardly solves it."
+        return f"{task}: it is unclear from these items whether it is gone or hidden: {changes}."
 
 
 def erased(summary: Summary) -> Iterator[Erased]:
@@ -57,7 +57,7 @@ def erased(summary: Summary) -> Iterator[Erased]:
 
 @dataclass(frozen=True)
 class Pair:
-    """A lost task, the same task in disguise, and the word (`hidden`, `lost` or `cannot be told`) that their changes allow."""
+    """A lost task, the same task in disguise, and the word (`hidden`, `lost` or `unclear`) that their changes allow."""
 
     plain: TaskResult
     disguise: TaskResult
@@ -84,10 +84,10 @@ class Pair:
             return f"{task} is gone and not only hidden: asked in {where} the change is {now}, {plainly} {was}."
         if is_weak(self.disguise):
             return (
-                f"{task}: whether it is gone or hidden cannot be told, for the base itself hardly solves it in {where}."
+                f"{task}: it is unclear whether it is gone or hidden, for the base itself hardly solves it in {where}."
             )
         return (
-            f"{task}: whether it is gone or hidden cannot be told from these items: in {where} {now}, {plainly} {was}."
+            f"{task}: it is unclear from these items whether it is gone or hidden: in {where} {now}, {plainly} {was}."
         )
 
 
@@ -149,7 +149,7 @@ def word(loss: Estimate, remains: Estimate, *, weak: bool) -> Word:
     """Return the word for a loss in plain words beside the change in disguise; both in points, a loss is negative."""
     half = loss.value / 2
     if weak or half >= 0:
-        return "cannot be told"
+        return "unclear"
     if remains.low > half:
         return "hidden"
-    return "lost" if remains.high < half else "cannot be told"
+    return "lost" if remains.high < half else "unclear"

@@ -90,7 +90,7 @@ def _table(judged: Sequence[TaskResult]) -> Table:
             str(line.any.n),
             Text(_floor(line), style="dim")
             if line.floored
-            else Text(verdicts.SHORT[word] if word else "-", style=STYLE[word] if word else ""),
+            else Text(word or "-", style=STYLE[word] if word else ""),
         )
     return table
 
@@ -102,16 +102,16 @@ def _states(summary: Summary) -> str:
     last = " The last block is of diagnostics, which count in no mean." if summary.first_metric("diagnostic") else ""
     doubtful = [_doubtful(line) for line in summary.floored]
     floor = " floor: the base is not above chance; in no mean." if not all(doubtful) else ""
-    floor += " floor?: the base cannot be told from chance; in no mean." if any(doubtful) else ""
+    floor += " floor?: the base may be no better than chance; in no mean." if any(doubtful) else ""
     return f" k: shots.{prompt} unclear: too few items to tell kept from lost.{floor}{last}"
 
 
 def _doubtful(line: TaskResult) -> bool:
-    return line.chance is not None and line.chance.word == "cannot tell"
+    return line.chance is not None and line.chance.word == "unclear"
 
 
 def _floor(line: TaskResult) -> str:
-    """Return the verdict's place of a line that has none: whether its base is not above chance, or cannot be told from it."""
+    """Return the verdict's place of a line that has none: whether its base is not above chance, or may be no better than it."""
     return "floor?" if _doubtful(line) else "floor"
 
 
@@ -133,7 +133,7 @@ def _facts(summary: Summary) -> list[str]:
     elif (
         summary.general_change or summary.floored
     ):  # said, because a missing line would be taken for a run without general tasks
-        facts.append("retention      cannot be told: the base is not shown to be above chance on general tasks")
+        facts.append("retention      unclear: the base is not shown to be above chance on general tasks")
     if "first_token_mass" in summary.symptoms and (mass := share(summary.symptom("first_token_mass"))):
         base, tuned = (units.points(value) for value in mass)
         facts.append(f"label mass     {base} % -> {tuned} %: {units.meaning('first_token_mass')}")

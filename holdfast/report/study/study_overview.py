@@ -88,20 +88,20 @@ def verdict(study: Study) -> str:
         if seeds >= FEWEST_SEEDS:
             return f"No arm has {better}"
         no_one = f"no arm is ahead of {first} in learned and kept"
-        return f"Not resolvable with {_count(seeds, 'seed')}: {no_one}; it takes at least {FEWEST_SEEDS} to tell"
+        return f"Unclear with {_count(seeds, 'seed')}: {no_one}; it takes at least {FEWEST_SEEDS} to tell"
     won = Counter(test.arm for test in tests if test.resolved and test.difference > 0)
     ahead = [arm for arm in won if means[arm] > means[first] + CLOSE]
-    doubt = f"ot resolvable with {_count(seeds, 'seed')}: whether {best} has"
+    doubt = f"nclear with {_count(seeds, 'seed')}: whether {best} has"
     if not ahead:
         takes = (
             f"at least {FEWEST_SEEDS} seeds, and more test items,"
             if seeds < FEWEST_SEEDS
             else "more seeds or test items"
         )
-        return f"N{doubt} {better}; it takes {takes} to tell"
+        return f"U{doubt} {better}; it takes {takes} to tell"
     top = max(ahead, key=lambda arm: means[arm])
     where = "" if len(targets) == 1 else f" on {won[top]} of {len(targets)} targets"
-    return f"{top} has {better}{where}" + ("" if top == best else f"; n{doubt} one too")
+    return f"{top} has {better}{where}" + ("" if top == best else f"; u{doubt} one too")
 
 
 def _count(number: int, noun: str) -> str:

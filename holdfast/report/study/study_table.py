@@ -51,13 +51,13 @@ NOTE = (
     "Means and standard deviations over n seeds. target: points. kept: % of the base's mean on the general tasks. matched: the "
     "same where the target score first reaches the level. area: mean of matched over all target scores. form: general answers in "
     "the target's format, %. stage 1: the prompt's own target score. BWT: earlier targets of a sequence, at its end against right "
-    f"after their own stages. Fewer than {FEWEST_SEEDS} seeds, or equal ones, resolve nothing: they have no interval and no p over seeds."
+    f"after their own stages. unclear: with fewer than {FEWEST_SEEDS} seeds, or equal ones, there is no interval and no p over seeds."
 )
 
 
 def unresolved(test: Comparison) -> str:
     """Return the words that stand where a comparison has no interval over seeds."""
-    return f"not resolvable over {test.n_seeds} seed{'' if test.n_seeds == 1 else 's'}"
+    return f"unclear over {test.n_seeds} seed{'' if test.n_seeds == 1 else 's'}"
 
 
 def prediction_text(result: Prediction) -> str:
@@ -70,7 +70,7 @@ def prediction_text(result: Prediction) -> str:
     counted = f"over {result.targets} target{'' if result.targets == 1 else 's'}, {result.n} runs"
     if result.p is None:
         return (
-            f"Stage-1 score and {result.measure}: not resolvable {counted}; runs of one target resemble each other, and it takes at least "
+            f"Stage-1 score and {result.measure}: unclear {counted}; runs of one target resemble each other, and it takes at least "
             f"{FEWEST_TARGETS} targets to tell."
         )
     p = f"{result.p:.2g}" if result.p >= 0.0001 else "<0.0001"
