@@ -302,9 +302,7 @@ def _general(summary: Summary) -> list[Piece]:
     end = _losses(by_verdict, " of score" if summary.collapsed else "")
     if summary.retention is None:
         # A share of a base that guesses would be a precise number without a meaning; the changes below still hold.
-        weak: list[Piece] = [
-            " The share that was retained is unclear: the base is not shown to be above chance there."
-        ]
+        weak: list[Piece] = [" The share that was retained is unclear: the base is not shown to be above chance there."]
         return ["Compared on ", *tasks, *end, *weak]
     size, limits = f"{points(summary.retention.value)} %", interval(summary.retention)
     start: list[Piece] = ["Retained ", Number(size, "retention"), " ", Number(limits, "retention")]

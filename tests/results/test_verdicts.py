@@ -138,9 +138,7 @@ def test_what_was_not_there_is_not_kept() -> None:
     ]
     assert words == ["kept", "unclear", "kept", "unclear", "unclear"]
     (nothing,) = judge([tuned("a", 0.4, 0.0, 0.01, chance=0.5)])
-    assert (nothing.verdict, nothing.needed) == ("unclear", None), (
-        "no number of items would show that it was kept"
-    )
+    assert (nothing.verdict, nothing.needed) == ("unclear", None), "no number of items would show that it was kept"
 
 
 def test_the_interval_of_the_mean_change_that_users_read_covers_it() -> None:

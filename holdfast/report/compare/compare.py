@@ -19,8 +19,8 @@ from holdfast.results.summary import Summary, TaskResult
 ABREAST = 6  # runs in one table of 80 columns; more are put below
 SIGN: dict[Verdict | None, str] = {"gained": "+", "kept": "=", "lost": "!", "unclear": "?", None: ""}
 NOTE = (
-    "Change to each run's own base in points (95 %): + gained, = kept, ! lost, ? unclear (too few items to tell), f base not shown above chance, in "
-    "no mean."
+    "Change to each run's own base in points (95 %): + gained, = kept, ! lost, ? unclear: too few items to tell, f base not shown above "
+    "chance, in no mean."
 )
 
 

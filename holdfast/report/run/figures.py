@@ -301,9 +301,7 @@ def _changes(line: TaskResult) -> list[svg.Mark]:
     for reading in readings(line):
         # A state without a change (a metric without points) keeps its line in the row, with a mark at zero and no interval.
         estimate = change(reading.score) or Estimate(0.0, 0.0, 0.0)
-        marks.append(
-            _mark(estimate, reading.shape, reading.word or "neutral", reading.counts)
-        )
+        marks.append(_mark(estimate, reading.shape, reading.word or "neutral", reading.counts))
     return marks
 
 

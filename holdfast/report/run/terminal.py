@@ -13,7 +13,7 @@ from holdfast.report.console import STYLE, path_line, plain_table, value
 from holdfast.report.fold import folded, of_line
 from holdfast.report.language_grid import tables
 from holdfast.report.run import disguises
-from holdfast.results import run_folder, units, verdicts
+from holdfast.results import run_folder, units
 from holdfast.results.evidence import read_evidence, same_model
 from holdfast.results.flips import flips
 from holdfast.results.judged import read_judge
@@ -88,9 +88,7 @@ def _table(judged: Sequence[TaskResult]) -> Table:
             *[value(line.tuned.get(state)) for state in states],
             _delta(line.headline),
             str(line.any.n),
-            Text(_floor(line), style="dim")
-            if line.floored
-            else Text(word or "-", style=STYLE[word] if word else ""),
+            Text(_floor(line), style="dim") if line.floored else Text(word or "-", style=STYLE[word] if word else ""),
         )
     return table
 
