@@ -1,11 +1,29 @@
-"""The linear modules that a method decomposes: all of them but the head, or those that the user names; and their weights."""
+"""The modules that a method adapts or decomposes: all linear ones but the head, or those that the user names; and their weights."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from holdfast.methods.lora import target_ends
+from holdfast.plugins import unknown
+
+
+def target_ends(adaptable: Sequence[str], target: str) -> list[str]:
+    """Return the names in `target`, each the end of a module's name, as PEFT reads them; `adaptable` are the modules' names.
+
+    Raises:
+        ValueError: one is the end of no name (the nearest is named), or there is none.
+    """
+    ends = [part.strip() for part in target.split(",") if part.strip()]
+    for end in ends:
+        # PEFT says nothing of a name that fits no module as long as another one does.
+        # The dots make `q_proj` match `attn.q_proj` and not `attn.seq_proj`.
+        if not any(f".{name}".endswith(f".{end}") for name in adaptable):
+            raise unknown("module in `target`", end, sorted({name.rpartition(".")[2] for name in adaptable}))
+    if not ends:
+        raise ValueError(f"target={target!r}: names no module; leave it out to adapt every linear layer")
+    return ends
 
 
 def linear_targets(model: Any, target: str, kinds: Any) -> dict[str, nn.Module]:

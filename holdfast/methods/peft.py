@@ -14,7 +14,7 @@ from pydantic.dataclasses import dataclass
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from holdfast.methods._linear_targets import linear_targets
+from holdfast.methods._linear_targets import linear_targets, target_ends
 from holdfast.methods._peft_types import configurations, has_layers, merges, quiet
 from holdfast.methods.base import Context, Method, ParameterGroup
 from holdfast.models import merging
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 NUDGE = (
     0.02  # spread of what is added for a trial: at their start most adapters change nothing, and would prove nothing
 )
+# Initial values of a LoRA that leave the weights what they are. Those of PISSA_NITER_*, say, are another part of them each time.
+INITIAL = (True, False, "gaussian", "orthogonal")
 Option = bool | int | float | str | list[str] | list[int] | None
 
 
@@ -81,6 +83,12 @@ class Peft(Method):
         for key in self.config:
             if key not in fields or key in ("target_modules", "task_type", "peft_type"):
                 raise unknown(f"field of PEFT's {config.__name__}:", f"model.config.{key}", fields)
+        start = self.config.get("init_lora_weights", True)
+        if start not in INITIAL:
+            raise ValueError(
+                f"model.config.init_lora_weights={start!r}: is drawn anew from the weights, or from a calibration of PEFT's own, when the "
+                f"adapter is loaded; use one of {', '.join(map(str, INITIAL))}, or --method corda, or lora with model.init=pissa"
+            )
         return ()
 
     @property
@@ -97,7 +105,6 @@ class Peft(Method):
         model, label, settings = context.model.model, f"peft:{self.type}", dict[str, Any](self.config)
         packed = capability(model).packed
         if self.target != "auto":
-            # Ends of names and not "all-linear": some configurations cannot be read back with that.
             settings["target_modules"] = _ends(model, self.target)
         with quiet():
             try:
@@ -173,8 +180,12 @@ class Peft(Method):
 
 
 def _ends(model: Any, target: str) -> list[str]:
-    """Return the last parts of the names of linear layers, as PEFT takes them."""
-    return sorted({name.rpartition(".")[2] for name in linear_targets(model, target, (nn.Linear, Conv1D))})
+    """Return ends of the names of linear layers, as PEFT takes them: those that the user gave, or the last part of each name."""
+    chosen = linear_targets(model, target, (nn.Linear, Conv1D))
+    if target != "all-linear":
+        return target_ends(list(chosen), target)
+    # Not "all-linear" itself: some configurations cannot be read back with that.
+    return sorted({name.rpartition(".")[2] for name in chosen})
 
 
 def _line(error: Exception) -> str:

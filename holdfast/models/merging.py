@@ -1,14 +1,18 @@
 """Make an adapter's folder part of a model: merged into its weights, or attached where it cannot be."""
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import peft
+from peft.tuners.trainable_tokens import TrainableTokensLayer
+from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors import safe_open
+from torch import nn
 
 from holdfast.models import loading, side_network, spread
 from holdfast.models.adapter import WEIGHTS, type_of
@@ -78,11 +82,29 @@ def _merge_plain(pretrained: Pretrained, adapter: Path) -> None:
             raise ValueError(
                 f"{adapter}: lacks {listed(missing)}, which its adapter_config.json asks for; train it again"
             )
+        layers = ((name, m) for name, m in wrapped.base_model.model.named_modules() if isinstance(m, BaseTunerLayer))
+        # Tokens of their own are put in place and not added, so that twice is as good as once.
+        adapted = [name for name, layer in layers if not isinstance(layer, TrainableTokensLayer)]
+        if shared := tied(wrapped.base_model.model, adapted):
+            # PEFT adds the update to the one tensor that both have, so that the other module would change as well.
+            pretrained.model = wrapped.base_model.model
+            pretrained.attached = f"an adapter of {shared[0]}, whose weight is another module's too,"
+            return
         try:
             pretrained.model = wrapped.merge_and_unload()
         except (NotImplementedError, ValueError):  # PEFT cannot merge this type: its layers stay in the model.
             pretrained.model = wrapped.base_model.model
             pretrained.attached = f"an adapter of type {type_of(adapter)}, which PEFT cannot merge,"
+
+
+def tied(model: nn.Module, names: Iterable[str]) -> list[str]:
+    """Return those of the named modules whose weight is also another module's, such as that of a head which is the word embeddings'."""
+    # Once for each module that has it, which `named_parameters` does of a shared one if it is told to.
+    owners = Counter(id(weight) for _, weight in model.named_parameters(remove_duplicate=False))
+    modules = dict(model.named_modules())
+    # An adapter's layer holds the module that it stands in the place of.
+    layers = {name: getattr(modules[name], "base_layer", modules[name]) for name in names}
+    return [name for name, layer in layers.items() if any(owners[id(p)] > 1 for p in layer.parameters(recurse=False))]
 
 
 @contextmanager

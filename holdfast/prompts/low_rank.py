@@ -19,6 +19,13 @@ from holdfast.prompts.peft_files import write_adapter
 BEFORE, DOWN, UP = "base_model.model.", ".lora_A.weight", ".lora_B.weight"
 UNREAD = ("use_dora", "rank_pattern", "alpha_pattern", "modules_to_save")
 
+TAKEN_OUT = (
+    "pissa",
+    "olora",
+    "corda",
+    "lora_ga",
+)  # initial values for which PEFT changes the weights beside the adapter
+
 
 class LowRank(nn.Module):
     """Matrices A `[r, in]` and B `[out, r]` for each named module, which gives `scale * B A x` more; held in float32."""
@@ -75,6 +82,9 @@ class LowRank(nn.Module):
         names = [key.removeprefix(BEFORE).removesuffix(DOWN) for key in tensors if key.endswith(DOWN)]
         expected = {f"{BEFORE}{name}{DOWN}" for name in names} | {f"{BEFORE}{name}{UP}" for name in names}
         unread = [key for key in UNREAD if config.get(key)]
+        start = config.get("init_lora_weights")
+        if isinstance(start, str) and start.lower().startswith(TAKEN_OUT):
+            unread.append(f"init_lora_weights={start}, whose start was taken out of the weights")
         if not names or unread or tensors.keys() != expected:
             contents = ", ".join(unread or sorted(tensors.keys() - expected)[:3]) or "no matrices"
             raise ValueError(f"a LoRA with {contents}, which cannot be attached; merge it into the model instead")
@@ -97,17 +107,23 @@ def initial(model: Any, rank: int, alpha: float, target: str = "all-linear", see
     """Return updates that are zero before training (B is): for every linear module but the head, or for those whose names end in `target`.
 
     Raises:
-        ValueError: no module is called so.
+        ValueError: there is no module to one of the names.
     """
-    random, ends = torch.Generator().manual_seed(seed), [end.strip() for end in target.split(",")]
+    random, linear = torch.Generator().manual_seed(seed), _linear(model)
+    ends = [end for part in target.split(",") if (end := part.strip())]
+    if target != "all-linear":
+        # Of each name: a misspelt one among others would leave its modules as they are, and nothing would say so.
+        unmatched = [end for end in ends if not any(f".{name}".endswith(f".{end}") for name, _ in linear)]
+        if unmatched or not ends:
+            names = sorted({name.rpartition(".")[2] for name, _ in linear})
+            raise ValueError(
+                f"target={target!r}: no linear module is called {', '.join(unmatched) or 'so'}; there are {', '.join(names)}"
+            )
     chosen = [
         (name, module)
-        for name, module in _linear(model)
-        if target == "all-linear" or any(name == end or name.endswith("." + end) for end in ends)
+        for name, module in linear
+        if target == "all-linear" or any(f".{name}".endswith(f".{end}") for end in ends)
     ]
-    if not chosen:
-        names = sorted({name.rpartition(".")[2] for name, _ in _linear(model)})
-        raise ValueError(f"target={target!r}: no linear module is called so; there are {', '.join(names)}")
     matrices = {}
     for name, module in chosen:
         into, out = _sizes(module)

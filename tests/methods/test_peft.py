@@ -18,6 +18,7 @@ from holdfast.recipes.plan import RecipePlan
 from holdfast.stages.train import Train
 from holdfast.tasks.task_set import TaskRef
 from tests.recipes.worlds import write_world
+from tests.training import tiny
 
 TYPES = sorted(kind.value for kind in PEFT_TYPE_TO_CONFIG_MAPPING)
 # PEFT's defaults are for matrices of thousands of rows; those of the tiny model have 16.
@@ -110,9 +111,25 @@ def test_what_peft_does_not_have_is_one_line() -> None:
         ({"type": "LORRA"}, "adapter of PEFT: .*LORRA.*LORA"),
         ({"type": "IA3", "config": {"rank": 4}}, r"field of PEFT's IA3Config:.*model\.config\.rank"),
         ({"type": "LORA", "config": {"target_modules": "q_proj"}}, r"model\.config\.target_modules"),
+        (
+            {"type": "LORA", "config": {"init_lora_weights": "pissa_niter_4"}},
+            r"init_lora_weights='pissa_niter_4': is drawn anew",
+        ),
+        (
+            {"type": "LORA", "config": {"init_lora_weights": "eva"}},
+            r"init_lora_weights='eva': .* a calibration of PEFT's own",
+        ),
     ):
         with pytest.raises(ValueError, match=wrong):
             Peft(**dict[str, Any](settings)).versions()
     with pytest.raises(ValueError, match=r"model\.type='LORA': peft:IA3 says 'IA3'"):
         find_recipe("peft:IA3")(RecipePlan("m", (TaskRef("t"),), {"model": {"type": "LORA"}}))
     assert torch.is_grad_enabled()
+
+
+def test_a_longer_name_narrows_the_target(tmp_path: Path) -> None:
+    """The bug: only the last part of a name was passed on, so that one layer's projection stood for those of all layers."""
+    run = tiny.trainer(tmp_path, Peft(target="layers.1.self_attn.q_proj"), steps=1)
+    run.train()
+    adapted = {name.split(".lora_")[0] for name, _ in run.model.model.named_parameters() if ".lora_" in name}
+    assert adapted == {"model.layers.1.self_attn.q_proj"}

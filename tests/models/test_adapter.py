@@ -84,6 +84,23 @@ def test_a_lora_is_its_base_with_the_lora_merged(base: Path, tmp_path: Path, fie
     assert loaded.pretrained.source == str(folder)
 
 
+@pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings=True`")
+def test_a_lora_of_a_head_that_is_the_word_embeddings_leaves_these_as_they_are(base: Path, tmp_path: Path) -> None:
+    """The bug: the sum was written into the one tensor of both, and the embeddings changed with the head."""
+    torch.manual_seed(0)
+    config = peft.LoraConfig(r=4, target_modules=["q_proj", "lm_head"], task_type="CAUSAL_LM", init_lora_weights=False)
+    plain = loading.load(base)
+    assert plain.model.config.tie_word_embeddings
+    wrapped = peft.get_peft_model(loading.load(base).model, config)
+    wrapped.peft_config["default"].base_model_name_or_path = str(base)
+    wrapped.save_pretrained(str(tmp_path), save_embedding_layers=False)
+    loaded = holdfast.load(tmp_path).pretrained
+    expected = logits(wrapped.eval(), plain.tokenizer)
+    torch.testing.assert_close(logits(loaded.model, plain.tokenizer), expected, rtol=1e-4, atol=1e-3)
+    assert float((logits(plain.model, plain.tokenizer) - expected).abs().max()) > 1
+    assert "lm_head, whose weight is another module's too" in loaded.attached
+
+
 def test_a_soft_prompt_is_its_base_with_the_prompt_attached(base: Path, tmp_path: Path) -> None:
     folder = soft_prompt(base, tmp_path / "prompt")
     sampling = Sampling(max_new_tokens=8)

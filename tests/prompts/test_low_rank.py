@@ -98,15 +98,23 @@ def test_generation_goes_on_with_the_updates() -> None:
 def test_what_cannot_be_is_refused(tmp_path: Path) -> None:
     model = tiny("Llama")
     with pytest.raises(
-        ValueError, match=r"target='qproj': no linear module is called so; there are down_proj, .*q_proj"
+        ValueError, match=r"target='q_proj,vproj': no linear module is called vproj; there are down_proj, .*q_proj"
     ):
-        initial(model, 2, 4.0, "qproj")
+        initial(model, 2, 4.0, "q_proj,vproj")
+    with pytest.raises(ValueError, match=r"target=' , ': no linear module is called so"):
+        initial(model, 2, 4.0, " , ")
     assert len(initial(model, 2, 4.0, "q_proj, v_proj").names) == 6
     updates = trained(model)
     updates.save(tmp_path)
     config = (tmp_path / "adapter_config.json").read_text()
     (tmp_path / "adapter_config.json").write_text(config.replace('"bias"', '"use_dora": true, "bias"'))
     with pytest.raises(ValueError, match="a LoRA with use_dora, which cannot be attached; merge it"):
+        load.load(tmp_path)
+    # Its A and B are added to weights that lack what the two were at the start.
+    (tmp_path / "adapter_config.json").write_text(
+        config.replace('"bias"', '"init_lora_weights": "pissa_niter_16", "bias"')
+    )
+    with pytest.raises(ValueError, match="a LoRA with init_lora_weights=pissa_niter_16, whose start was taken out"):
         load.load(tmp_path)
     model.train().activation_checkpointing_enable()
     with pytest.raises(ValueError, match="gradient checkpointing loses a deep prefix and an attached LoRA"):
