@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 @dataclass
 class Full(Method):
-    """Every weight of the model moves. Behind a frozen soft prompt this is the second stage of ProMoT.
+    """Train every weight of the model. Behind a frozen soft prompt this is the second stage of ProMoT.
+
+    Use it as the baseline that everything else is compared with. It takes the most memory: gradients and two moments of every weight.
 
     Source: the plain baseline; as stage 2: Wang et al. 2024, ICLR, section 4 (two-stage fine-tuning)
     """

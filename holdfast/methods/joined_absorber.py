@@ -21,10 +21,11 @@ if TYPE_CHECKING:
 
 @dataclass
 class JoinedAbsorber(Method):
-    """A soft prompt, a deep prefix and a LoRA are trained together, attached together, and come off together.
+    """Train a soft prompt, a deep prefix and a LoRA together; they are attached together, and come off together.
 
-    `length` vectors of a soft prompt, `deep` places of a deep prefix and `rank` of a LoRA; 0 leaves one out. The learning rate
-    is the soft prompt's (see `prompt_tuning`); the others have the part of it that their own defaults are.
+    Use it in the first stage of ProMoT (`promot_joined`) where one of them alone does not take the task up. It costs what its parts cost
+    together; the model stays frozen. `length` vectors of a soft prompt, `deep` positions of a deep prefix and `rank` of a LoRA; 0 leaves
+    one out. The learning rate is the soft prompt's (see `prompt_tuning`); the others have the part of it that their own defaults are.
 
     Source: of this library; the parts are Lester et al. 2021, Li and Liang 2021, Hu et al. 2022
     """
@@ -39,18 +40,19 @@ class JoinedAbsorber(Method):
     alpha: float = Field(default=8.0, gt=0, description="scale of the LoRA, divided by its rank")
     seed: int = Field(default=0, description="seed of the initial values")
 
+    def __post_init__(self) -> None:
+        self._methods = self._make()
+        if len(self._methods) < 2:
+            raise ValueError(
+                "length, deep, rank: two of them must be above 0; one part alone is prompt_tuning, prefix_tuning or lora_absorber"
+            )
+
     def prepare(self, context: Context) -> None:
         """Make each part as its own method does.
 
         Raises:
-            ValueError: fewer than two parts are left, or one is not for this model.
+            ValueError: one is not for this model.
         """
-        self._methods = self._make()
-        if len(self._methods) < 2:
-            raise ValueError(
-                "prompt.length, prompt.deep, prompt.rank: two of them must be above 0; one part alone is prompt_tuning, "
-                "prefix_tuning or lora_absorber"
-            )
         prompts = context.model.prompts
         before = len(prompts)
         for method in self._methods:

@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 
 @dataclass
 class Joint(PromptTuning):
-    """A soft prompt and every weight are trained at once; the prompt comes off for other tasks, as in ProMoT.
+    """Train a soft prompt and every weight at once; the prompt comes off for other tasks, as in ProMoT.
 
-    `prompt_rate` multiplies the learning rate for the prompt; the paper uses one rate for both.
+    Use it as the control of ProMoT: in the paper it forgets as much as full fine-tuning does. It costs full fine-tuning over rows that are
+    longer by the prompt. `prompt_rate` multiplies the learning rate for the prompt; the paper uses one rate for both.
 
     Source: Wang et al. 2024 (ICLR), table 6, "joint"
     """

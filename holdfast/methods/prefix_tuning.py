@@ -11,6 +11,7 @@ from holdfast.methods.base import Context, ParameterGroup
 from holdfast.methods.prompt_tuning import PromptTuning
 from holdfast.prompts.deep_prefix import DeepPrefix, of_vectors, rms
 from holdfast.prompts.load import check_length
+from holdfast.prompts.soft_prompt import check_takes_vectors
 
 if TYPE_CHECKING:
     from holdfast.models.loading import Pretrained
@@ -19,11 +20,13 @@ if TYPE_CHECKING:
 
 @dataclass
 class PrefixTuning(PromptTuning):
-    """A deep prefix is trained: keys and values of `length` places in every layer; the model stays frozen, and computes no prefix.
+    """Train a deep prefix, keys and values of `length` places in every layer, and freeze the model.
 
-    It starts as the keys and values of the soft prompt that `init` says. The learning rate is in units of each tensor's root
-    mean square. With `hidden` above 0 a network of that width makes the differences to the start, as Li & Liang train; it is left
-    behind in training, and `network_rate` multiplies the learning rate for it. Models without an encoder only.
+    Use it where a soft prompt has too little capacity for the task: it holds 2 L tensors in the place of one, comes off as well, and
+    needs no forward of its own, so that a step costs what it costs without a prompt. It starts as the keys and values of the soft prompt
+    that `init` says. The learning rate is in units of each tensor's root mean square. With `hidden` above 0 a network of that width makes
+    the differences to the start (Li & Liang make the whole prefix by one); it is left behind in training, and `network_rate` multiplies
+    the learning rate for it. Models without an encoder only.
 
     Source: Li and Liang 2021, "Prefix-tuning: optimizing continuous prompts for generation" (ACL)
     """
@@ -46,6 +49,7 @@ class PrefixTuning(PromptTuning):
         """
         if not context.pretrained.architecture.deep_prefixes:
             raise ValueError("a deep prefix is for models without an encoder; use a soft prompt")
+        check_takes_vectors(context.model.model)  # It starts from the keys and values of vectors.
         check_length(self.length, context.pretrained)
         model = context.model.model
         # Keys and values of real vectors are a start that every layer knows; random ones train slowly (Li & Liang, section 7.4).

@@ -1,6 +1,6 @@
 """Prompt tuning: a few trained vectors in front of the input, the model frozen."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -11,7 +11,7 @@ from torch import nn
 from holdfast.methods.base import Context, Method, ParameterGroup
 from holdfast.models.describe import embedding_rms
 from holdfast.prompts.load import check_length
-from holdfast.prompts.soft_prompt import SoftPrompt, check_takes_vectors, initial
+from holdfast.prompts.soft_prompt import SoftPrompt, check_init, check_takes_vectors, initial
 from holdfast.row import Row
 
 if TYPE_CHECKING:
@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 
 @dataclass
 class PromptTuning(Method):
-    """A soft prompt [P, D] is trained in front of the input embeddings; the model stays frozen. Stage 1 of ProMoT.
+    """Train a soft prompt [P, D] in front of the input embeddings, and freeze the model. Stage 1 of ProMoT.
 
+    Use it where nothing may be forgotten: without the prompt the model is the base, to the bit. It takes more steps than training weights,
+    each of them a forward and a backward pass over P positions more; its optimizer holds nothing but P x D numbers.
     `length` is P. `init` is `vocabulary` (embeddings of tokens that are frequent in the training text), `labels`
     (embeddings of the answers, then vocabulary), `text:...` (embeddings of that text) or `uniform`. The learning rate
     is in units of the word embeddings' root mean square, so that one default fits every width and initialisation.
@@ -36,9 +38,15 @@ class PromptTuning(Method):
 
     length: int = Field(default=50, ge=1, description="vectors of the prompt, each the place of a token")
     init: str = Field(
-        default="vocabulary", description="vocabulary, uniform, labels, or a text whose tokens are the start"
+        default="vocabulary",
+        description="what the vectors are at first: vocabulary, labels, uniform, or text:SOME TEXT",
     )
     seed: int = Field(default=0, description="seed of the initial values")
+
+    def versions(self) -> Sequence[str]:
+        """Refuse an `init` that is none; nothing else is named by the fields."""
+        check_init(self.init)
+        return super().versions()
 
     def prepare(self, context: Context) -> None:
         """Make the prompt, from tokens that the training rows really contain.

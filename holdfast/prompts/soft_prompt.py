@@ -140,28 +140,44 @@ def initial(
         labels: The task's class labels as text.
 
     Raises:
-        ValueError: the length is below 1, `init` is none of these, or it lacks what it needs.
+        ValueError: the length is below 1, `init` is none of these, or it lacks what it needs; there are more labels than vectors.
     """
     if length < 1:
         raise ValueError(f"a soft prompt of length {length} is none; give at least 1, or train without a prompt")
+    check_init(init)
     random = torch.Generator().manual_seed(seed)
     source, _, text = init.partition(":")
-    if source == "text" and text.strip():
+    if source == "text":
         ids = _ids(tokenizer, text)
         vectors = _words(model, (ids * math.ceil(length / len(ids)))[:length])
     elif init == "vocabulary":
         vectors = _words(model, _frequent(tokenizer, tokens, length, random))
-    elif init == "labels" and labels:
-        means = torch.stack([_words(model, _ids(tokenizer, label)).mean(0) for label in labels][:length])
+    elif init == "labels":
+        # The first of them in the alphabet would be no start for the others; texts that are written freely are no labels.
+        if not 0 < len(labels) <= length:
+            raise ValueError(
+                f"prompt.init='labels': needs a task with choices, at most prompt.length={length}; the training rows have {len(labels)} "
+                "different answers; use vocabulary, or another length"
+            )
+        means = torch.stack([_words(model, _ids(tokenizer, label)).mean(0) for label in labels])
         rest = length - len(means)
         vectors = torch.cat([means, _words(model, _frequent(tokenizer, tokens, rest, random))]) if rest else means
-    elif init == "uniform":
+    else:
         size = math.sqrt(3) * embedding_rms(model)  # Uniform in [-a, a] has the root mean square a / sqrt(3).
         vectors = torch.empty(length, _words(model, [0]).shape[1]).uniform_(-size, size, generator=random)
-    else:
-        lack = {"text": ", and text: needs a text behind the colon", "labels": ", and labels needs a task with choices"}
-        raise ValueError(f"prompt.init={init!r}: use {CHOICES}{lack.get(source, '')}")
     return SoftPrompt(vectors)
+
+
+def check_init(init: str) -> None:
+    """Refuse what is no choice of initial values.
+
+    Raises:
+        ValueError: it is none, or a text is missing.
+    """
+    source, _, text = init.partition(":")
+    if init not in ("vocabulary", "labels", "uniform") and not (source == "text" and text.strip()):
+        lack = ", and text: needs a text behind the colon" if source == "text" else ""
+        raise ValueError(f"prompt.init={init!r}: use {CHOICES}{lack}")
 
 
 def _words(model: Any, ids: Sequence[int]) -> Tensor:

@@ -13,6 +13,9 @@ from holdfast.methods.lora_absorber import LoraAbsorber
 from holdfast.methods.prefix_tuning import PrefixTuning
 from holdfast.prefix.model import PrefixModel
 from holdfast.prompts import load
+from holdfast.recipes.find import find_recipe
+from holdfast.recipes.plan import RecipePlan
+from holdfast.tasks.task_set import TaskRef
 from tests.prefix import tiny as prefix_tiny
 from tests.training import tiny
 from tests.training.test_resume import Kill
@@ -73,6 +76,12 @@ def test_stage_two_trains_the_weights_behind_it_and_leaves_it_alone(kind: str, t
     row = replace(tiny.rows(1)[0], prompt=0)
     on, off = (PrefixModel(second.model.model, [frozen])([given]).logits for given in (row, replace(row, prompt=None)))
     assert float((on - off).detach().abs().max()) > 1e-3  # it takes part
+
+
+def test_fewer_than_two_parts_are_refused_when_the_run_is_planned() -> None:
+    for sizes in ({"rank": 0}, {"length": 0}, {"length": 0, "rank": 0, "deep": 3}):
+        with pytest.raises(ValueError, match=r"^prompt: length, deep, rank: two of them must be above 0"):
+            find_recipe("promot_joined")(RecipePlan("m", (TaskRef("t"),), {"prompt": sizes}))
 
 
 def test_a_deep_prefix_for_an_encoder_is_refused() -> None:

@@ -7,6 +7,9 @@ import torch
 
 from holdfast.methods.prompt_tuning import PromptTuning
 from holdfast.prompts.soft_prompt import SoftPrompt
+from holdfast.recipes.find import find_recipe
+from holdfast.recipes.plan import RecipePlan
+from holdfast.tasks.task_set import TaskRef
 from holdfast.training.loop import Trainer
 from tests.training import tiny
 
@@ -15,6 +18,15 @@ def vectors(run: Trainer) -> torch.Tensor:
     prompt = run.model.prompts[0]
     assert isinstance(prompt, SoftPrompt)
     return prompt.vectors.detach().clone()
+
+
+@pytest.mark.parametrize("method", ["promot", "promot_deep", "joint", "prompt_tuning"])
+def test_an_init_that_is_none_is_refused_when_the_run_is_planned(method: str) -> None:
+    stage = "model" if method == "joint" else "prompt"
+    with pytest.raises(
+        ValueError, match=r"prompt.init='true or false': use vocabulary, text:SOME TEXT, labels or uniform"
+    ):
+        find_recipe(method)(RecipePlan("m", (TaskRef("t"),), {stage: {"init": "true or false"}}))
 
 
 @pytest.mark.parametrize("scale", [0.25, 1.0, 16.0])

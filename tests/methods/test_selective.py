@@ -14,6 +14,7 @@ from holdfast.methods.half_fine_tuning import HalfFineTuning
 from holdfast.methods.value_only import ValueOnly
 from holdfast.prefix.model import PrefixModel
 from holdfast.training.loop import Training
+from tests.inference import small_models
 from tests.training import tiny
 
 DECAY: dict[str, Any] = {"weight_decay": 0.5}
@@ -74,6 +75,14 @@ def test_too_many_blocks_are_refused_with_the_most_there_may_be() -> None:
 
 def test_the_value_projections_move_and_nothing_else(tmp_path: Path) -> None:
     assert moved(tmp_path, ValueOnly()) == {f"model.layers.{i}.self_attn.v_proj.weight" for i in range(2)}
+
+
+def test_an_encoder_and_a_decoder_move_the_values_of_their_three_kinds_of_attention() -> None:
+    model = small_models.t5()
+    chosen = {id(weight) for group in ValueOnly().parameters(PrefixModel(model)) for weight in group.parameters}
+    parents = {name.split(".layer.")[1] for name, weight in model.named_parameters() if id(weight) in chosen}
+    assert parents == {"0.SelfAttention.v.weight", "1.EncDecAttention.v.weight"}
+    assert len(chosen) == 3 * model.config.num_layers
 
 
 def test_a_fused_projection_is_refused() -> None:

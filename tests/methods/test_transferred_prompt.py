@@ -10,6 +10,9 @@ from holdfast.api.tune import tune
 from holdfast.methods.prompt_tuning import PromptTuning
 from holdfast.methods.transferred_prompt import TransferredPrompt
 from holdfast.prompts.load import load_prompt
+from holdfast.recipes.find import find_recipe
+from holdfast.recipes.plan import RecipePlan
+from holdfast.tasks.task_set import TaskRef
 from tests.recipes.worlds import write_world
 from tests.training import tiny
 
@@ -34,6 +37,19 @@ def test_the_targets_first_forward_is_that_of_the_source_prompt(tmp_path: Path) 
 def test_without_a_source_the_recipe_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="use --method mvlpt"):
         tiny.trainer(tmp_path, TransferredPrompt()).train()
+
+
+def test_sizes_that_only_the_source_can_have_are_refused_for_the_target() -> None:
+    def planned(**prompt: Any) -> Any:
+        return find_recipe("mvlpt")(RecipePlan("m", (TaskRef("t"),), {"source": {"length": 3}, "prompt": prompt}))
+
+    for wrong in ({"length": 7}, {"init": "uniform"}):
+        with pytest.raises(
+            ValueError, match=r"prompt.(length=7|init='uniform'): .* phase before; set source.(length|init)"
+        ):
+            planned(**wrong)
+    planned(length=3)  # the source's
+    planned(length=50, init="vocabulary")  # what `repeat` passes: the defaults that config.yaml shows
 
 
 @pytest.mark.parametrize("method", ["mvlpt", "promot_mvlpt"])

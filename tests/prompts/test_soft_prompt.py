@@ -13,6 +13,7 @@ from transformers import PreTrainedTokenizerFast
 
 from holdfast.cli.doctor import examine
 from holdfast.methods.base import Context
+from holdfast.methods.prefix_tuning import PrefixTuning
 from holdfast.methods.prompt_tuning import PromptTuning
 from holdfast.models.architecture import architecture_of
 from holdfast.models.describe import embedding_rms
@@ -86,7 +87,9 @@ def test_labels_are_means_of_their_tokens_and_vocabulary_follows(tokenizer: Any)
     torch.testing.assert_close(prompt[0], words(model, 3, 5).mean(0))
     torch.testing.assert_close(prompt[1], words(model, 4)[0])
     assert sorted(ids_of(model, SoftPrompt(prompt[2:]))) == [6, 7]
-    assert len(initial(model, tokenizer, 1, "labels", labels=["good", "bad"]).vectors) == 1
+    assert len(initial(model, tokenizer, 2, "labels", labels=["good", "bad"]).vectors) == 2
+    with pytest.raises(ValueError, match=r"at most prompt\.length=1; the training rows have 2 different answers"):
+        initial(model, tokenizer, 1, "labels", labels=["good", "bad"])
 
 
 @pytest.mark.parametrize("name", ["Llama", "Gemma3"])  # Gemma-3 scales its embeddings inside the module.
@@ -106,7 +109,7 @@ def test_uniform_is_as_large_as_the_embeddings_as_the_model_reads_them(name: str
     [
         ("vocab", "prompt.init='vocab': use vocabulary, text:SOME TEXT, labels or uniform"),
         ("text:", "text: needs a text behind the colon"),
-        ("labels", "labels needs a task with choices"),
+        ("labels", "needs a task with choices, at most prompt.length=3; the training rows have 0 different answers"),
         ("vocabulary", "drawn from the tokens of the training rows, and there are none"),
     ],
 )
@@ -213,6 +216,9 @@ def test_a_model_that_takes_tokens_only_is_refused_before_a_prompt_is_trained(tm
     row = Row((5, 6, 7), (0.0, 0.0, 1.0))
     with pytest.raises(ValueError, match=r"Gemma4ForCausalLM takes tokens only: .* use a method without a soft prompt"):
         PromptTuning(length=3).prepare(Context(PrefixModel(plain), pretrained, [row]))
+    # And no deep prefix, whose start is made of vectors; it was sent to the soft prompt.
+    with pytest.raises(ValueError, match=r"Gemma4ForCausalLM takes tokens only"):
+        PrefixTuning(length=3).prepare(Context(PrefixModel(plain), pretrained, [row]))
     plain.save_pretrained(tmp_path)
     small_models.tokenizer().save_pretrained(tmp_path)
     assert "takes tokens only" in examine(str(tmp_path))["soft prompts"]
