@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import nn
 
-FINAL_NORMS = ("norm", "final_layernorm", "final_layer_norm", "ln_f", "final_norm")  # as transformers names them
+from holdfast.weights.layout import FINAL_NORMS
 
 
 def blocks(model: Any) -> nn.ModuleList:

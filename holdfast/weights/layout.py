@@ -10,6 +10,9 @@ from itertools import chain
 
 _BLOCK = re.compile(r"(?:^|\.)(?:layers?|h|blocks?)\.(\d+)\.")
 
+# Behind the last block, as transformers names them.
+FINAL_NORMS = ("norm", "final_layernorm", "final_layer_norm", "ln_f", "final_norm")
+
 
 @dataclass(frozen=True, slots=True)
 class TensorLocation:

@@ -274,6 +274,20 @@ def test_lines_takes_a_single_block_as_the_last_and_counts_each_stack_for_itself
     assert Lines(0.2).factor(two.locate("decoder.block.2.layer.0.q.weight")) == pytest.approx(0.6)
 
 
+def test_lines_scales_what_stands_behind_the_blocks_by_alpha_or_as_the_last() -> None:
+    blocks = {f"model.layers.{i}.mlp.up_proj.weight": (8, 4) for i in range(3)}
+    outside = {"model.embed_tokens.weight": (10, 4), "model.norm.weight": (4,), "lm_head.weight": (10, 4)}
+    layout = Layout(blocks | outside)
+    assert {Lines(0.25).factor(layout.locate(name)) for name in outside} == {0.25}
+    factors = {name: Lines(0.25, 0.5, post="last").factor(layout.locate(name)) for name in outside | blocks}
+    assert [factors[name] for name in outside] == [0.25, 0.75, 0.75]
+    assert [factors[name] for name in blocks] == [0.25, 0.5, 0.75]
+    # Of tied weights one name is left, which may be the head's: they are the embeddings.
+    tied = Layout(blocks | {"lm_head.weight": (10, 4), "model.norm.weight": (4,)})
+    assert Lines(0.25, post="last").factor(tied.locate("lm_head.weight")) == 0.25
+    assert Lines(0.25, post="last").factor(tied.locate("model.norm.weight")) == 1.0
+
+
 def test_task_arithmetic_exaggerates_and_unlearns() -> None:
     base, tuned = torch.tensor([1.0, 2.0]), torch.tensor([3.0, 1.0])
     assert torch.equal(TaskArithmetic(2.0)(base, [tuned], LOCATIONS[0]), torch.tensor([5.0, 0.0]))

@@ -131,7 +131,8 @@ def test_at_the_tuned_end_the_files_are_the_tuned_files(models: tuple[Path, Path
     for path in models[1].iterdir():
         assert (out / path.name).read_bytes() == path.read_bytes(), path.name
     record = json.loads((out / "edit.json").read_text())
-    assert record == {"edit": "lines", "alpha": 1.0, "beta": None, "base": str(models[0]), "tuned": str(models[1])}
+    expected = {"edit": "lines", "alpha": 1.0, "beta": None, "post": "alpha"}
+    assert record == {**expected, "base": str(models[0]), "tuned": str(models[1])}
 
 
 @pytest.mark.parametrize(("base_size", "tuned_size"), [("20KB", "10GB"), ("10GB", "20KB"), ("15KB", "25KB")])
