@@ -15,6 +15,7 @@ COMMANDS = {
     "holdfast --help": ["-m", "holdfast", "--help"],
     "holdfast methods": ["-m", "holdfast", "methods"],
     "holdfast methods promot": ["-m", "holdfast", "methods", "promot"],
+    "a mistyped model": ["-m", "holdfast", "evaluate", "lab", "--against", "no/such/model"],
     "a mistyped field": ["-m", "holdfast", "tune", "lab", "lab:sentiment", "--set", "model.stepps=1"],
 }
 LIBRARIES = ["-c", "import torch, transformers"]

@@ -195,6 +195,8 @@ def evaluate(
     judge_labels: options.JudgeLabels = None,
 ) -> None:
     """Measure a model on tasks; with --against, what models that were tuned from it have lost."""
+    from holdfast.tasks import sources
+
     if against:
         others = {"--analyse": analyse, "--decode": decode, "--set": set_, "--base": base, "--metric": metric}
         others |= {"--engine": engine != "transformers"}
@@ -203,6 +205,7 @@ def evaluate(
             raise ValueError(f"{', '.join(wrong)}: not with --against, which asks all models alike; leave it out")
         if judge_labels and not judge:
             raise ValueError("--judge-labels: are what a judge is measured on; name one with --judge MODEL")
+        sources.check_named([*(task or ()), *(target or ())])  # Before torch is imported.
         from holdfast.api.against import against as measure_against
 
         folders = measure_against(
@@ -215,8 +218,6 @@ def evaluate(
         raise ValueError("--judge: compares the answers of two models; name the other one with --against TUNED")
     if target:
         raise ValueError("--target: names what a model was tuned on, beside --against TUNED; use --task")
-    from holdfast.tasks import sources
-
     technique = output.decoding(decode, set_)  # Before torch is imported, as the tasks' names.
     sources.check_named(task or ())
     from holdfast.api.analyse import analyse_run
@@ -255,10 +256,13 @@ app.command(rich_help_panel=USE)(generate.generate)
 
 @app.command(rich_help_panel=MORE)
 def edit(
-    base: Annotated[str, typer.Argument(help="The model before fine-tuning.")],
+    base: Annotated[str, typer.Argument(help="The model before fine-tuning.", callback=options.named_models)],
     tuned: Annotated[
         list[str],
-        typer.Argument(help="The model after fine-tuning, or a run's folder; several where the edit takes several."),
+        typer.Argument(
+            help="The model after fine-tuning, or a run's folder; several where the edit takes several.",
+            callback=options.named_models,
+        ),
     ],
     edit: Annotated[str, typer.Option("--edit", help="See `holdfast edits`.")],
     out: Annotated[Path, typer.Option(help="Folder of the edited model.")],

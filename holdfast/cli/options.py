@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from holdfast.models import hub
 from holdfast.tasks.task import SHOTS
 
 # Panels of a command's help, behind the options that a first run needs.
@@ -13,24 +14,36 @@ MEASURING = "More to measure"
 JUDGING = "A judge of written answers"
 MACHINE = "Machine and trust"
 
+
+def named_models(value: str | list[str] | None) -> str | list[str] | None:
+    """Return MODEL arguments once each of them names something: before torch is imported, which takes seconds."""
+    hub.check_named([value] if isinstance(value, str) else value or ())
+    return value
+
+
 Model = Annotated[
     str,
     typer.Argument(
         help="A model folder, a hub id, a .gguf file, a PEFT adapter's folder, 'lab' or 'smollm2'; to be asked, also openai:URL#NAME.",
         metavar="MODEL",
+        callback=named_models,
     ),
 ]
 # `tune` needs the weights.
 TunedModel = Annotated[
     str,
     typer.Argument(
-        help="A model folder, a hub id, a .gguf file, a PEFT adapter's folder, 'lab' or 'smollm2'.", metavar="MODEL"
+        help="A model folder, a hub id, a .gguf file, a PEFT adapter's folder, 'lab' or 'smollm2'.",
+        metavar="MODEL",
+        callback=named_models,
     ),
 ]
 Base = Annotated[
     str | None,
     typer.Option(
-        help="Of an adapter's folder: its base, where that is not the one its configuration names.", metavar="MODEL"
+        help="Of an adapter's folder: its base, where that is not the one its configuration names.",
+        metavar="MODEL",
+        callback=named_models,
     ),
 ]
 TuneOut = Annotated[Path | None, typer.Option(help="Folder of the results. Default: runs/TASK-METHOD.", metavar="DIR")]
@@ -190,6 +203,7 @@ Against = Annotated[
     typer.Option(
         help="A model that was tuned from MODEL, with whatever tool: both are asked the same; repeat it.",
         metavar="MODEL",
+        callback=named_models,
     ),
 ]
 AgainstTarget = Annotated[
@@ -205,6 +219,7 @@ Judge = Annotated[
     typer.Option(
         help="With --against: a third model that says which of two written answers is better, with what its word is worth (docs/judge.md).",
         metavar="MODEL",
+        callback=named_models,
         rich_help_panel=JUDGING,
     ),
 ]

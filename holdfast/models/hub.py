@@ -1,8 +1,10 @@
 """A name that is no folder, before anything is fetched for it: a slip of the pen, or a hub that cannot be reached, in one line at once."""
 
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
+from holdfast.models.endpoint import endpoint_of
 from holdfast.tasks.error_list import nearest
 
 BUILT_IN = ("lab", "smollm2")
@@ -30,6 +32,17 @@ def check_reachable(source: str | Path) -> None:
         raise ValueError(
             f"{name}: no such folder here, and as a hub id it cannot be loaded: the hub cannot be reached ({unreachable})"
         )
+
+
+def check_named(arguments: Iterable[str]) -> None:
+    """Refuse MODEL arguments that name nothing; nothing of the others is read, and a GGUF file is left to its reader.
+
+    Raises:
+        ValueError: as `check_reachable`; or one names a server in another form than `openai:URL#NAME`.
+    """
+    for argument in arguments:
+        if endpoint_of(argument) is None and argument not in BUILT_IN and not argument.endswith(".gguf"):
+            check_reachable(argument)
 
 
 def can_be_had(source: str) -> bool:

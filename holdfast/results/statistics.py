@@ -19,12 +19,12 @@ from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special  # and not scipy.stats, whose import takes half a second of every command
 
 from holdfast.results.metrics import Array, Metric
 
 LEVEL = 0.95
-Z = float(stats.norm.ppf((1 + LEVEL) / 2))
+Z = float(special.ndtri((1 + LEVEL) / 2))
 RESAMPLES = 10_000
 FEWEST = 6  # differing items below which no exact test can reject at 5 %: 2 * 0.5**5 is 6 %
 _CELLS = 4_000_000  # the most counts held at once, 32 MB
@@ -161,7 +161,7 @@ def ratio(above: Array, below: Array, *, seed: int = 0, resamples: int = RESAMPL
 
 def widening(tests: int) -> float:
     """Return by how much an interval has to be longer for all of so many to hold together as one holds alone (Bonferroni)."""
-    return float(stats.norm.ppf(1 - (1 - LEVEL) / 2 / tests)) / Z
+    return float(special.ndtri(1 - (1 - LEVEL) / 2 / tests)) / Z
 
 
 def widened(change: Estimate, tests: int) -> Estimate:
@@ -186,7 +186,7 @@ def items_to_tell(change: Estimate, *, kept: float, lost: float, tests: int = 1)
     if change.value < lost - near:
         ratio = (change.high - change.value) * widening(tests) / (lost - change.value)
         # An exact test may still be in doubt where the interval is not. Of 1 nothing follows: a corrected p ends there.
-        by_test = Z / float(stats.norm.isf(change.p / 2)) if lost == 0 and change.p and change.p < 1 else 0.0
+        by_test = Z / -float(special.ndtri(change.p / 2)) if lost == 0 and change.p and change.p < 1 else 0.0
         ratios.append(max(ratio, by_test))
     ratios = [ratio for ratio in ratios if math.isfinite(ratio)]
     return max(change.n + 1, math.ceil(change.n * min(ratios) ** 2)) if ratios else None
@@ -229,7 +229,7 @@ def tango(better: int, worse: int, n: int) -> tuple[float, float]:
 @cache
 def mcnemar(better: int, worse: int) -> float:
     """Return the two-sided exact probability of so uneven a split of the items that changed (McNemar 1947)."""
-    return float(stats.binomtest(better, better + worse).pvalue) if better + worse else 1.0
+    return min(1.0, 2 * float(special.bdtr(min(better, worse), better + worse, 0.5)))
 
 
 def randomisation(
@@ -274,7 +274,7 @@ def _quantiles(draws: Array, n: int) -> tuple[float, float]:
     """Return the percentile interval, widened for small n as Student's t does the normal's (Hesterberg 2015, "expanded percentile")."""
     if n == 1:  # Student's t has no degree of freedom left; all draws are the one item
         return float(draws.min()), float(draws.max())
-    tail = float(stats.norm.cdf(math.sqrt(n / (n - 1)) * stats.t.ppf((1 - LEVEL) / 2, n - 1)))
+    tail = float(special.ndtr(math.sqrt(n / (n - 1)) * special.stdtrit(n - 1, (1 - LEVEL) / 2)))
     low, high = np.quantile(draws, [tail, 1 - tail])
     return float(low), float(high)
 

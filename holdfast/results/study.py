@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from scipy import stats
+from scipy import special
 
 from holdfast.results.record_lines import read_objects, to_record
 from holdfast.results.scores import write_jsonl
@@ -54,7 +54,7 @@ class Spread:
         if self.sd is None or self.n < FEWEST_SEEDS or self.sd < EQUAL:
             return None
         # n is the number of seeds, often three, for which the normal's 1.96 is less than half of what is needed.
-        half = float(stats.t.ppf((1 + LEVEL) / 2, self.n - 1)) * self.sd / self.n**0.5
+        half = float(special.stdtrit(self.n - 1, (1 + LEVEL) / 2)) * self.sd / self.n**0.5
         return self.mean - half, self.mean + half
 
     def limits(self, measure: str) -> tuple[float, float] | None:

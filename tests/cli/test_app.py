@@ -53,7 +53,8 @@ def holdfast(*arguments: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["tune", "no/such/model", "no/such/task"], "no/such/task: no such folder, file or task"),
+        (["tune", "no/such/model", "no/such/task"], "no/such/model: no such folder"),
+        (["tune", "lab", "no/such/task"], "no/such/task: no such folder, file or task"),
         (["tune", "lab", "lab:kind", "--shots", "x"], "--shots x: write whole numbers with commas"),
         (["evaluate", "no/such/model"], "no/such/model: no such folder"),
         (["compare", "no/such/run"], "no/such/run"),
@@ -197,6 +198,10 @@ def test_a_technique_explains_itself_without_torch(command: list[str], expected:
         (["evaluate", "lab", "--task", "everyday:copyin"], "no such task"),
         (["generate", "lab", "--decode", "nothing"], "unknown decoding 'nothing'"),
         (["run", "no/such/config.yaml"], "there is no such file"),
+        (["tune", "lba", "lab:kind"], "did you mean `lab`?"),
+        (["evaluate", "lab", "--against", "no/such/model"], "no/such/model: no such folder"),
+        (["evaluate", "lab", "--against", "lab", "--target", "lab:kinds"], "did you mean `lab:kind`?"),
+        (["edit", "lab", "no/such/model", "--edit", "lines", "--out", "no"], "no/such/model: no such folder"),
     ],
 )
 def test_a_mistake_is_named_before_torch_is_imported(command: list[str], answer: str) -> None:
