@@ -26,7 +26,9 @@ PlannedPrompt = Annotated[int, typer.Option("--prompt-length", min=1, help="With
 
 
 def doctor(
-    model: Annotated[str | None, typer.Argument(help="A model to look at as well.", callback=options.named_models)] = None,
+    model: Annotated[
+        str | None, typer.Argument(help="A model to look at as well.", callback=options.named_models)
+    ] = None,
     plan: Annotated[
         bool, typer.Option("--plan", help="Print the memory of each method in each precision; no weights are loaded.")
     ] = False,
