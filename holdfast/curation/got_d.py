@@ -12,14 +12,13 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from holdfast.curation._mixing import mixed_in
-from holdfast.curation._texts import as_text, text_of
+from holdfast.curation._texts import in_pieces, pieces, text_of
 from holdfast.curation.base import Curation, CurationContext
 from holdfast.tasks.nearest import INSTALL, check_measure, encoder
 from holdfast.tasks.sources import expand
 from holdfast.tasks.splits import subset
 from holdfast.tasks.task import Example, Task
 
-CHARACTERS = 1000  # of a text that are compared: longer ones would count as one point however much they hold
 ITERATIONS = 2000
 WORST = 1e-3  # largest error of a marginal at which the potentials still rank
 
@@ -30,9 +29,10 @@ class GotD(Curation):
 
     For few target examples and much other text: what is selected is not what is most like the target, but what the candidates as a
     whole have too little of. A candidate's gradient is its dual potential in the entropic transport between the target's training
-    texts and the candidates, and says how the distance changes as its weight grows. The paper trains on the selection first and on the
-    target afterwards: `--method warm_up` with `curate.target=false`; otherwise both are trained together. Candidates that the run is
-    measured on are left out, and so are doubles. Beside the embeddings the cost is the transport: seconds for 2,000 x 2,000 texts, once.
+    texts and the candidates, and says how the distance changes as its weight grows. As in the authors' code, texts are compared in pieces
+    of 1,000 characters, each a candidate; with `form=task` the first one stands for an example. The paper trains on the selection first,
+    on the target afterwards: `--method warm_up` with `curate.target=false`; otherwise both are trained together. Candidates that the run
+    is measured on are left out, and so are doubles. Beside the embeddings it costs the transport: seconds for 2,000 x 2,000 texts, once.
 
     Source: Kang et al. 2024, "Get more for less: principled data selection for warming up fine-tuning in LLMs" (ICLR), section 3.2
     """
@@ -86,6 +86,8 @@ class GotD(Curation):
             part = subset(replace(context.task, splits={"train": tuple(examples)}), self.known, 1.0, context.seed)
             examples = part.splits["train"]
         pool = _distinct(others, context, [text_of(context.task.template, example) for example in examples])
+        if self.form == "text":
+            pool = list(chain.from_iterable(map(in_pieces, pool)))
         count = self.count or len(examples)
         if len(pool) < count or not pool:
             raise ValueError(
@@ -100,9 +102,7 @@ class GotD(Curation):
         for gradient, example in chosen:
             origin = example.origin.replace("mixed in", "selected", 1)
             origin += f", gradient {gradient:.4f}" if self.by == "gradient" else ", at random"
-            assert example.template is not None  # `mixed_in` gives each that of its task.
-            shown = as_text(example.template, example) if self.form == "text" else example
-            rows.append(replace(shown, origin=origin))
+            rows.append(replace(example, origin=origin))
         return [*(examples if self.target else ()), *rows]
 
     def _lowest(
@@ -114,8 +114,9 @@ class GotD(Curation):
         draw: random.Random,
     ) -> list[tuple[float, Example]]:
         """Return the candidates with the lowest calibrated gradients, ascending, and of equal ones the earlier."""
-        wanted = [text_of(context.task.template, example)[:CHARACTERS] for example in examples]
-        offered = [text_of(context.task.template, example)[:CHARACTERS] for example in pool]
+        texts = (text_of(context.task.template, example) for example in examples)
+        wanted = list(chain.from_iterable(map(pieces, texts)))
+        offered = [pieces(text_of(context.task.template, example))[0] for example in pool]
         encode = encoder([*wanted, *offered], self.embeddings)
         target, vectors = encode(draw.sample(wanted, min(self.sample, len(wanted)))), encode(offered)
         rows = list(range(len(pool)))

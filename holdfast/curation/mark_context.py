@@ -12,7 +12,7 @@ from torch import Tensor
 
 from holdfast.curation.base import Curation, CurationContext
 from holdfast.inference.model import Model
-from holdfast.tasks.markers import marker_end, with_marker
+from holdfast.tasks.markers import marked_template, with_marker, with_marker_in_prompt
 from holdfast.tasks.task import Example, Template
 from holdfast.tasks.templates import asked_text, question, render
 
@@ -54,7 +54,7 @@ class MarkContext(Curation):
         """Return the examples in their order; `origin` of a marked one says so, with its score.
 
         Raises:
-            ValueError: the model gives texts alone, or has an encoder.
+            ValueError: the model gives texts alone, or has an encoder; or a marked prompt is none that the decoding can write.
         """
         model, template = context.model, context.task.template
         if not isinstance(model, Model) or not model.pretrained.architecture.one_sequence:
@@ -67,9 +67,17 @@ class MarkContext(Curation):
             ranked = sorted(known, key=lambda number: -(scores[number] or 0.0))
             chosen = set(ranked[: round(self.share * len(scores))])
         marked = list(examples)
-        for number in chosen:
+        for number in sorted(chosen):
+            row = with_mark(examples[number], template, self.marker)
+            plain, trained = (render(template, e, (), model.tokenizer).prompt for e in (examples[number], row))
+            if with_marker_in_prompt(plain, self.marker, model.tokenizer) != trained:
+                raise ValueError(
+                    f"mark_context: {context.task.name}/train[{number}]: its prompt goes on behind the user's last turn "
+                    f"({trained[-40:]!r}), "
+                    'where `--decode context_marker` would put the marker; leave such rows out, or end `input` with "\\nAssistant:"'
+                )
             origin = f"marked: {context.task.name}/train[{number}], score {scores[number] or 0.0:.3f}"
-            marked[number] = replace(with_mark(examples[number], template, self.marker), origin=origin)
+            marked[number] = replace(row, origin=origin)
         return marked
 
     def score(self, model: Model, template: Template, example: Example) -> float | None:
@@ -107,9 +115,9 @@ def with_mark(example: Example, template: Template, marker: str) -> Example:
         last = max(number for number, turn in enumerate(turns) if turn["role"] == "user")
         turns[last]["content"] = with_marker(turns[last]["content"], marker)
         return replace(example, fields={**example.fields, "messages": turns})
-    end = marker_end(question(template, example), marker)
-    marked = replace(example, template=replace(template, input=template.input + end))
-    assert question(template, marked) == question(template, example) + end
+    text = question(template, example)
+    marked = replace(example, template=replace(template, input=marked_template(template.input, text, marker)))
+    assert question(template, marked) == with_marker(text, marker)
     return marked
 
 

@@ -12,8 +12,8 @@ class ContextMarker(PromptDecoding):
     """Put the marker behind every question: the answer shall come from the given context.
 
     For a model that was trained with `--curate mark_context`, on questions that hold what their answers need; without it the model
-    answers as it always does. The text is that of training to the letter, also behind a chat template. `marker` is that of the curation.
-    It costs the tokens of the marker.
+    answers as it always does. The text is that of training to the letter, also behind a chat template: the curation refuses a prompt of
+    which this would not hold. `marker` is that of the curation. It costs the tokens of the marker.
 
     Source: Wang et al. 2024, "On the loss of context-awareness in general instruction fine-tuning" (arXiv 2411.02688)
     """

@@ -126,6 +126,18 @@ def test_rows_are_texts_or_asked_as_their_task_asks() -> None:
     assert len(selected(target=True)) == 32
 
 
+def test_a_long_text_is_a_candidate_for_each_thousand_characters() -> None:
+    """The bug: what stood behind the first thousand was never compared, and came along with it."""
+    places, foods = (" ".join(str(e.fields["input"]) for e in t.splits["train"][:40])[:1000] for t in (NEAR, FAR))
+    assert len(places) == len(foods) == 1000
+    long = Task("long", {"train": (Example({"input": foods + places + foods[:500]}, "yes"),)}, FAR.template)
+    (row,) = selected((long,), count=1)
+    assert row.target == places
+    assert row.origin.startswith("selected: long/train[0], piece 2 of 3, gradient ")
+    assert len(selected((long,), count=3)) == 3
+    assert [row.target for row in selected((long,), count=1, form="task")] == ["yes"]
+
+
 def test_too_few_candidates_are_one_line(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="got_d: 81 candidates are to be selected, and there are 80"):
         selected(count=81)

@@ -23,6 +23,7 @@ CHAT = (
     "{% for m in messages %}<{{ m['role'] }}> {{ m['content'] }} </s> {% endfor %}"
     "{% if add_generation_prompt %}<assistant> {% endif %}"
 )
+STRIPPED = CHAT.replace("m['content']", "m['content'] | trim")
 EXAMPLES = tuple(Example({"input": f"w{3 + i} w{9 + i} w{20 - i}"}, f"w{9 + i}") for i in range(6))
 
 
@@ -133,10 +134,12 @@ def test_without_the_marker_the_data_is_the_original() -> None:
         assert replace(row, template=None) == example
 
 
-@pytest.mark.parametrize("chat", [False, True], ids=["plain", "chat"])
-@pytest.mark.parametrize("end", ["w8", "?", "\nAnswer:"])
-def test_inference_asks_in_the_words_of_training(chat: bool, end: str) -> None:
-    given, asked = model(chat), task(input="{{ input }} " + end, chat=chat, instruction="w7")
+@pytest.mark.parametrize("chat", ["", CHAT, STRIPPED], ids=["plain", "chat", "chat that strips"])
+@pytest.mark.parametrize("end", ["w8", "?", "\nAnswer:", " ", " w8\n", "\nAssistant:", "\n\n### Response:\n"])
+def test_inference_asks_in_the_words_of_training(chat: str, end: str) -> None:
+    """The bug: a template that strips made `w8.[IND]` of what was trained as `w8` over `[IND]`."""
+    given, asked = model(), task(input="{{ input }} " + end, chat=bool(chat), instruction="w7")
+    given.tokenizer.chat_template = chat
     for row, example in zip(marked(MarkContext(threshold=-1), asked, given), EXAMPLES, strict=True):
         plain, trained = (render(asked.template, e, (), given.tokenizer).prompt for e in (example, row))
         assert "[IND]" in trained
@@ -156,6 +159,26 @@ def test_a_conversation_is_marked_in_its_last_user_turn() -> None:
     assert turns[2]["content"] == "w5?"
     plain, trained = (render(template, e, (), given.tokenizer).prompt for e in (example, row))
     assert with_marker_in_prompt(plain, "[IND]", given.tokenizer) == trained
+
+
+@pytest.mark.parametrize(
+    "input", ["{% for m in messages %}{{ m.content }}\n{% endfor %}Assistant:", "{{ messages[-1].content }}"]
+)
+def test_a_conversation_without_a_chat_template_is_marked_before_the_answer_begins(input: str) -> None:
+    """The bug: at inference the marker stood behind `Assistant:`, and in training before it."""
+    example = Example({"messages": [{"role": "user", "content": "w5"}]}, "w6")
+    asked = Task("t", {"train": (example,)}, Template(input=input, chat="auto"))
+    (row,) = marked(MarkContext(threshold=-1), asked)
+    plain, trained = (render(asked.template, e, (), None).prompt for e in (example, row))
+    assert trained == plain.replace("w5", "w5. [IND]")
+    assert with_marker_in_prompt(plain, "[IND]", None) == trained
+
+
+def test_a_prompt_that_the_decoding_could_not_mark_so_is_refused() -> None:
+    example = Example({"messages": [{"role": "user", "content": "w5"}]}, "w6")
+    asked = Task("t", {"train": (example,)}, Template(input="{{ messages[0].content }} w7", chat="auto"))
+    with pytest.raises(ValueError, match=r"mark_context: t/train\[0\]: its prompt goes on behind the user's last turn"):
+        marked(MarkContext(threshold=-1), asked)
 
 
 class Heard:
