@@ -224,10 +224,8 @@ def evaluate(
     from holdfast.api.evaluate import default_tasks
     from holdfast.api.evaluate import evaluate as evaluate_model
 
-    tasks, counts = (
-        task or default_tasks(model, trust_code=trust_code, trust_remote_code=trust_remote_code),
-        output.numbers(shots),
-    )
+    counts = output.numbers(shots)
+    tasks = task or default_tasks(model, trust_code=trust_code, trust_remote_code=trust_remote_code)
     findings = []
     # First, because an analysis that is not for this run is refused at once, and an evaluation may take an hour.
     if analyse:

@@ -78,14 +78,19 @@ def read_gguf(path: Path) -> GgufFile:
     if not path.is_file():
         raise ValueError(f"{path}: there is no such file")
     with path.open("rb") as file:
-        if file.read(4) != MAGIC:
-            raise ValueError(f"{path}: is no GGUF file (it does not begin with the letters GGUF); download it again")
+        magic, version = file.read(4), file.read(4)
+    if magic != MAGIC:
+        raise ValueError(f"{path}: is no GGUF file (it does not begin with the letters GGUF); download it again")
     try:
         import gguf
     except ImportError as error:
         raise ValueError(
             f"{path}: to read a GGUF file, install the gguf package: pip install 'holdfast[gguf]'"
         ) from error
+    # In the byte order of the machine that wrote it.
+    numbers = {int.from_bytes(version, "little"), int.from_bytes(version, "big")}
+    if len(version) == 4 and numbers.isdisjoint(gguf.READER_SUPPORTED_VERSIONS):
+        raise ValueError(f"{path}: is of a version of GGUF that the gguf package does not know; convert it again")
     try:
 
         class BoundedReader(gguf.GGUFReader):
@@ -102,10 +107,6 @@ def read_gguf(path: Path) -> GgufFile:
         reader = BoundedReader(path)
         metadata = {name: field.contents() for name, field in reader.fields.items()}
     except (ValueError, KeyError, IndexError, TypeError, OverflowError, MemoryError, UnicodeDecodeError) as error:
-        if "appears to be version" in str(error):
-            raise ValueError(
-                f"{path}: is of a version of GGUF that the gguf package does not know; convert it again"
-            ) from error
         raise ValueError(
             f"{path}: is damaged, or cut short at {path.stat().st_size:,} bytes; download it again"
         ) from error

@@ -20,7 +20,7 @@ def check_reachable(source: str | Path) -> None:
         ValueError: as above; with what to do.
     """
     name = str(source)
-    if Path(name).exists() or _cached(name):
+    if Path(name).exists() or cached_folder(name):
         return
     path = Path(name)
     if path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:  # A hub id has one slash at most.
@@ -51,7 +51,7 @@ def can_be_had(source: str) -> bool:
     if path.exists():
         # Where a model was moved away its folder may be left; that of an adapter has a configuration of its own.
         return path.is_file() or any((path / name).is_file() for name in ("config.json", "adapter_config.json"))
-    if source in BUILT_IN or _cached(source):
+    if source in BUILT_IN or cached_folder(source):
         return True
     # A hub id has one slash at most, and begins with no sign of a path.
     return source.count("/") <= 1 and not path.is_absolute() and not source.startswith((".", "~")) and _listed(source)
@@ -69,14 +69,17 @@ def _listed(name: str) -> bool:
     return True
 
 
-def _cached(name: str) -> bool:
+def cached_folder(name: str) -> Path | None:
+    """Return the folder of the hub's cache that holds a model's files; None where there is none."""
     from huggingface_hub import try_to_load_from_cache
 
     try:
-        files = ("config.json", "tokenizer_config.json", "tokenizer.json")
-        return any(isinstance(try_to_load_from_cache(name, file), str) for file in files)
+        files = [
+            try_to_load_from_cache(name, file) for file in ("config.json", "tokenizer_config.json", "tokenizer.json")
+        ]
     except ValueError:  # no name that a hub could have
-        return False
+        return None
+    return next((Path(file).parent for file in files if isinstance(file, str)), None)
 
 
 @cache  # a model and its tokenizer are looked for several times in a command

@@ -21,7 +21,8 @@ from holdfast.models.architecture import Architecture, architecture_of, of_confi
 from holdfast.models.chat_date import fix_date
 from holdfast.models.describe import max_length
 from holdfast.models.fingerprint import fingerprint
-from holdfast.models.hub import check_reachable
+from holdfast.models.hub import cached_folder, check_reachable
+from holdfast.models.model_files import check_model, check_tokenizer, check_writes_text, explain_tokenizer
 from holdfast.models.precision import FLOATS, FP32_ON_CPU, Loading
 
 _told: set[tuple[str, ...]] = set()  # what was said of which model: a run loads its model several times
@@ -93,42 +94,32 @@ def load(
             it in another shape, the tokenizer has no end-of-sequence token, or this machine cannot load it so.
     """
     folder = Path(source)
-    if folder.exists():
-        _check_folder(folder)
-    elif str(source).startswith((".", "/", "~")) or str(source).count("/") > 1:
-        raise ValueError(f"{source}: there is no such model folder")
     check_reachable(source)
+    if folder.exists():
+        check_model(folder, trust_remote_code=trust_remote_code)
     loading = loading.resolved(source)
     # Passed to configuration, model and tokenizer alike: code of the model's folder runs in all three or in none.
     options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
-    try:
+    with _in_one_line(source, "cannot be loaded as a language model"):
         config = AutoConfig.from_pretrained(source, **options)
-        architecture = of_config(config)
-        if loading.quantised:
-            _check_quantises(str(source), config, architecture, loading)
-        auto_class = getattr(transformers, architecture.auto_class)
-        if loading.spread:
-            spread.check_map(config, architecture, loading.device)
-            options["offload_folder"] = str(spread.offload_folder())
-        with quiet(), _no_warnings():
-            # A weight of another shape is refused below, with its name.
-            loaded: Any = auto_class.from_pretrained(
-                source,
-                use_safetensors=True,
-                output_loading_info=True,
-                ignore_mismatched_sizes=True,
-                **loading.options(source),
-                **options,
-            )
-        tokenizer = _tokenizer(source, {"trust_remote_code": trust_remote_code})
-    except MemoryError:
-        raise  # The model may well be whole.
-    except Exception as error:
-        # What is wrong with a file shows in whatever way the library that reads it fails: tokenizers raises bare `Exception`.
-        if isinstance(error, ValueError) and str(error).startswith((str(source), "device=")):
-            raise
-        missing = "" if folder.exists() else "no such folder here, and as a hub id it "
-        raise ValueError(f"{source}: {missing}cannot be loaded as a language model: {_first_line(error)}") from error
+    architecture = of_config(config)
+    check_writes_text(str(source), config, architecture)
+    if loading.quantised:
+        _check_quantises(str(source), config, architecture, loading)
+    if loading.spread:
+        spread.check_map(config, architecture, loading.device)
+        options["offload_folder"] = str(spread.offload_folder())
+    with _in_one_line(source, "cannot be loaded as a language model"), quiet(), _no_warnings():
+        # A weight of another shape is refused below, with its name.
+        loaded: Any = getattr(transformers, architecture.auto_class).from_pretrained(
+            source,
+            use_safetensors=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+            **loading.options(source),
+            **options,
+        )
+    tokenizer = load_tokenizer(source, trust_remote_code=trust_remote_code)
     model, report = loaded
     _check_weights(str(source), report)
     prepare_tokenizer(tokenizer, str(source))
@@ -156,7 +147,8 @@ def _check_quantises(source: str, config: Any, architecture: Architecture, loadi
         raise ValueError(f"{source}: is quantised already; leave --dtype={loading.dtype} out")
     if type(config) not in transformers.MODEL_MAPPING:
         return  # Code of the model's own folder, which is not run only to look at it.
-    model = spread.hollow(config, architecture)
+    with _in_one_line(source, "cannot be loaded as a language model"):
+        model = spread.hollow(config, architecture)
     outside = {id(model.get_input_embeddings().weight), id(getattr(model.get_output_embeddings(), "weight", None))}
     inner = {id(p): p.numel() for p in model.parameters() if p.ndim > 1 and id(p) not in outside}
     linear = {id(m.weight) for m in model.modules() if isinstance(m, nn.Linear | Conv1D)}
@@ -174,12 +166,33 @@ def load_tokenizer(source: str | Path, *, trust_remote_code: bool = False) -> An
         ValueError: there is none that can be loaded.
     """
     check_reachable(source)
+    folder = Path(source)
+    if folder.is_dir():
+        check_tokenizer(folder)
     try:
-        return _tokenizer(source, {"trust_remote_code": trust_remote_code})
-    except MemoryError:
+        with _in_one_line(source, "its tokenizer cannot be loaded"):
+            tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=trust_remote_code)
+    except ValueError:
+        explain_tokenizer(str(source), folder if folder.is_dir() else cached_folder(str(source)))
         raise
-    except Exception as error:  # as in `load`
-        raise ValueError(f"{source}: its tokenizer cannot be loaded: {_first_line(error)}") from error
+    # transformers takes whatever stands there, and fails at the first text.
+    if not isinstance(tokenizer.model_max_length, int | float):
+        raise ValueError(
+            f"{source}: `model_max_length` in its tokenizer_config.json is no number; write one, or remove it"
+        )
+    return tokenizer
+
+
+@contextmanager
+def _in_one_line(source: str | Path, what: str) -> Iterator[None]:
+    """Say in one line what a library fails with: what is wrong with a file shows in any type of error (tokenizers: bare `Exception`)."""
+    try:
+        yield
+    except MemoryError:
+        raise  # The model may well be whole.
+    except Exception as error:
+        missing = "" if Path(source).exists() else "no such folder here, and as a hub id it "
+        raise ValueError(f"{source}: {missing}{what}: {_first_line(error)}") from error
 
 
 def _first_line(error: Exception) -> str:
@@ -233,38 +246,6 @@ def _no_warnings() -> Iterator[None]:
     finally:
         hf_logging.set_verbosity(before)
         accelerate.setLevel(level)
-
-
-def _tokenizer(source: str | Path, options: dict[str, Any]) -> Any:
-    """Return transformers' tokenizer of a model; one that is a SentencePiece file alone needs two more packages."""
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(source, **options)
-        # transformers takes whatever stands there, and fails at the first text.
-        if not isinstance(tokenizer.model_max_length, int | float):
-            raise ValueError("`model_max_length` in its tokenizer_config.json is no number; write one, or remove it")
-        return tokenizer
-    except (ValueError, ImportError) as error:
-        if not any(word in str(error).lower() for word in ("sentencepiece", "tiktoken", "protobuf")):
-            raise
-        raise ValueError(
-            f"{source}: its tokenizer is a SentencePiece file, which needs two packages to be read; pip install "
-            "sentencepiece protobuf, or save it once as tokenizer.json with `tokenizer.save_pretrained`"
-        ) from error
-
-
-def _check_folder(folder: Path) -> None:
-    if not folder.is_dir():
-        raise ValueError(f"{folder}: a model is a folder with config.json and *.safetensors, and this is a file")
-    if not (folder / "config.json").exists():
-        raise ValueError(f"{folder}: no config.json; a model is a folder as `save_pretrained` writes it")
-    if not any(folder.glob("*.safetensors")):
-        pickled = sorted(p.name for p in (*folder.glob("*.bin"), *folder.glob("*.pt"), *folder.glob("*.pth")))
-        if pickled:
-            raise ValueError(
-                f"{folder}: its weights ({pickled[0]}) are pickled, and unpickling runs code; convert them once with "
-                "`model.save_pretrained(folder)` in an environment that you trust"
-            )
-        raise ValueError(f"{folder}: no *.safetensors weights")
 
 
 def prepare_tokenizer(tokenizer: Any, source: str) -> None:

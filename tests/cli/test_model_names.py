@@ -1,6 +1,7 @@
 """A name that is no model is refused at once; one of the hub is asked for there, and only once where the hub is out of reach."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import huggingface_hub
 import pytest
@@ -27,9 +28,13 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 @pytest.fixture
 def transformers_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     # It tries six times and waits longer each time: about a minute for one command.
-    original = loading._tokenizer
+    original = loading.AutoTokenizer.from_pretrained
     fail = "transformers was asked for the name"
-    monkeypatch.setattr(loading, "_tokenizer", lambda s, o: original(s, o) if Path(s).exists() else pytest.fail(fail))
+    monkeypatch.setattr(
+        loading.AutoTokenizer,
+        "from_pretrained",
+        lambda source, **options: original(source, **options) if Path(source).exists() else pytest.fail(fail),
+    )
 
 
 @pytest.mark.usefixtures("transformers_is_not_asked")
@@ -71,7 +76,12 @@ def test_a_hub_out_of_reach_is_one_line_after_one_try(name: str, holdfast: Comma
 
 def test_a_hub_id_without_a_slash_goes_to_the_hub_where_it_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[str] = []
-    monkeypatch.setattr(loading, "_tokenizer", lambda source, _: opened.append(source))
+
+    def from_pretrained(source: str, **_: object) -> SimpleNamespace:
+        opened.append(source)
+        return SimpleNamespace(model_max_length=1)
+
+    monkeypatch.setattr(loading.AutoTokenizer, "from_pretrained", from_pretrained)
     missing = Exception("404")
     missing.response = "404 Not Found"  # pyright: ignore[reportAttributeAccessIssue]
     for name, answer in (("gpt2", None), ("distilgpt2", missing)):
