@@ -146,7 +146,8 @@ def sft(base: Any, rows: list[Row], *, lora: bool = False, bf16: bool = False) -
     """
     with quietly():
         trainer = _sft_trainer(copy.deepcopy(base), rows, lora=lora, bf16=bf16)
-    model: Any = trainer.model
+    # As `train` does before its first step: without it `bf16=True` would change nothing, and its steps would be in float32.
+    model: Any = trainer.accelerator.prepare_model(trainer.model)
     examples = [{"input_ids": list(row.tokens), "labels": labelled(row)} for row in rows]
     count = torch.tensor(sum(len(row.labels) for row in rows), device=model.device)
     optimizer = trainer.optimizer
