@@ -97,9 +97,12 @@ def comparison(runs: list[Path], floor: float | None, out: Path | None, json_: b
     """Print runs side by side, in words too, and write their page; exit 2 where one misses the floor."""
     from holdfast.report.compare.compare import compare as side_by_side
     from holdfast.report.compare.compare_page import write_comparison
-    from holdfast.results.run_folder import expanded
+    from holdfast.results.run_folder import expanded, finished
 
-    runs = expanded(runs)
+    # A floor decides, and must not hold because a run is missing.
+    runs, without = finished(runs) if floor is None else (expanded(runs), [])
+    for path in without:
+        print(output.fill(f"holdfast: {path}: its run is not finished, and is left out"), file=sys.stderr)
     shown, missed = side_by_side(runs, floor)
     page = write_comparison(runs, out, floor) if out else None
     if json_:

@@ -170,7 +170,7 @@ Dtype = Annotated[
 Engine = Annotated[
     Literal["transformers", "vllm"],
     typer.Option(
-        help="Computes the answers; vllm needs holdfast[vllm] and a GPU, and has no beams and no --decode.",
+        help="Computes the answers; vllm needs a GPU and holdfast's extra `vllm`, and has no beams and no --decode.",
         rich_help_panel=MACHINE,
     ),
 ]

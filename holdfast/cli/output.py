@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import typer
 from rich.console import Console
 from rich.table import Table
 
@@ -231,12 +232,17 @@ def decoding(name: str | None, assignments: Sequence[str] | None) -> Any:
 
 
 def guarded(command: Callable[[], None]) -> None:
-    """Run a command; an error becomes one line on stderr (a traceback with --debug) and exit code 1."""
+    """Run a command; an error becomes one line on stderr (a traceback with --debug) and exit code 1, and so is a mistyped one."""
     # Taken out by hand, so that it works behind every command, where Typer would know no such option.
     debug = DEBUG in sys.argv
     sys.argv = [argument for argument in sys.argv if argument != DEBUG]
     try:
         command()
+    except SystemExit as end:
+        # Typer ends a mistyped command with 2, by which a gate says that a model has lost something.
+        if end.code == 2 and not isinstance(end.__context__, typer.Exit):
+            sys.exit(1)
+        raise
     except (ValueError, OSError) as error:
         # These two say that a file, an option or a disk is wrong. All others are faults of ours, and keep their traceback.
         if debug:

@@ -27,6 +27,16 @@ class Origin:
     attached: bool
 
 
+def check_texts(texts: Sequence[str]) -> None:
+    """Refuse a text alone, which is a sequence too: of its letters.
+
+    Raises:
+        ValueError: `texts` is one text.
+    """
+    if isinstance(texts, str):
+        raise ValueError(f"one text in the place of several, {texts[:40]!r}; give a list: [text]")
+
+
 class LanguageModel(Protocol):
     """A model that is asked in texts. `Model` answers with a transformers model, a decoding with another one, a test from a table."""
 

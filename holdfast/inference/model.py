@@ -10,7 +10,7 @@ import torch
 
 from holdfast.inference.engine import Engine
 from holdfast.inference.generation import generate
-from holdfast.inference.language_model import Origin, Progress
+from holdfast.inference.language_model import Origin, Progress, check_texts
 from holdfast.inference.sampling import GREEDY, Sampling
 from holdfast.inference.scoring import LogLikelihood
 from holdfast.inference.stopping import Stops
@@ -121,8 +121,9 @@ class Model:
             progress: Called with the number of texts finished since the last call.
 
         Raises:
-            ValueError: the model has no room for a prompt beside the new tokens.
+            ValueError: `texts` is one text, or the model has no room for a prompt beside the new tokens.
         """
+        check_texts(texts)
         prompts = [self._prompt(text, sampling.max_new_tokens) for text in texts]
         return self.generate_tokens(prompts, sampling, progress=progress)
 

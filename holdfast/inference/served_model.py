@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from holdfast.atomic_files import write_text
-from holdfast.inference.language_model import Origin, Progress
+from holdfast.inference.language_model import Origin, Progress, check_texts
 from holdfast.inference.requests import RefusedQuestion, Requests, usage_record
 from holdfast.inference.sampling import GREEDY, Sampling
 from holdfast.inference.scoring import LogLikelihood
@@ -83,8 +83,9 @@ class ServedModel:
         """Return the continuations of each text; sample j of a text is asked for with the seed `seed` + j.
 
         Raises:
-            ValueError: beams are asked for, or the server refuses or is gone.
+            ValueError: `texts` is one text, beams are asked for, or the server refuses or is gone.
         """
+        check_texts(texts)
         if sampling.num_beams > 1:
             raise ValueError(
                 f"{self.endpoint.argument}: a server has no beam search; leave num_beams out, or load the model"

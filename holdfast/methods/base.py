@@ -111,6 +111,14 @@ class Method:
                 )
         return ()
 
+    def check_content(self) -> None:
+        """Refuse a run for which a field must name something, and does not; a plan of methods alone need not.
+
+        Raises:
+            ValueError: nothing is named.
+        """
+        return None
+
     # For each example, where the method replaces the loss.
 
     def row_parts(self, example: Example, demonstrations: Sequence[Example]) -> Sequence[RowParts]:

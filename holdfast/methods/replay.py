@@ -69,6 +69,18 @@ class Replay(Method):
         texts = (file_fingerprint(Path(self.texts)),) if self.texts else ()
         return (*texts, *(task.version for task, _ in self._tasks()))
 
+    def check_content(self) -> None:
+        """Refuse a run without texts and tasks.
+
+        Raises:
+            ValueError: neither is named.
+        """
+        if self.rate and not self.texts and not self.replay_tasks:
+            raise ValueError(
+                "replay: there is nothing to replay; name tasks (--set model.replay_tasks=TASK,TASK) or a file of texts "
+                "(--set model.texts=FILE), or take self_replay, which needs neither"
+            )
+
     def prepare(self, context: Context) -> None:
         """Read the texts and tasks.
 

@@ -319,6 +319,13 @@ def expanded(paths: Sequence[Path]) -> list[Path]:
     return runs
 
 
+def finished(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
+    """Return the folders of runs as `expanded` does, but runs without scores in a folder of runs apart; not where all are."""
+    runs = expanded(paths)
+    without = [run for run in runs if run not in paths and not RunFolder(run).scores_file.exists()]
+    return ([run for run in runs if run not in without], without) if len(without) < len(runs) else (runs, [])
+
+
 def _inside(path: Path) -> list[Path]:
     # Those of `tune`, and those of `evaluate --against`.
     return sorted({file.parent for file in (*path.glob("*/config.yaml"), *path.glob("*/evidence.json"))})

@@ -231,11 +231,13 @@ class Train(Stage):
         return tasks
 
     def check_examples(self) -> None:
-        """Refuse training examples that the methods cannot use, of the tasks that no stage before this one curates.
+        """Refuse training examples that the methods cannot use, of the tasks that no stage before this one curates, and missing content.
 
         Raises:
             ValueError: as above, all of them at once.
         """
+        for method in self.methods:
+            method.check_content()
         for task in self.tasks:
             if isinstance(task, TaskRef):
                 check_examples(self.methods, task.task)

@@ -1,5 +1,6 @@
 """The command line is frozen: a command or option that changes must change here too, where a reviewer sees it."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -83,9 +84,36 @@ def test_prompts_that_lose_their_beginning_are_counted() -> None:
     assert "1 of 2 prompts did not fit" in done.stderr
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [["compare", "runs", "--polciy", "x"], ["compare"], ["nonesuch"], ["tune", "lab", "lab:kind", "--limit", "0"]],
+)
+def test_a_mistyped_command_does_not_end_with_the_code_of_a_gate_that_found_a_loss(arguments: list[str]) -> None:
+    done = holdfast(*arguments)
+    assert done.returncode == 1
+    assert "Error" in done.stderr
+
+
+def test_the_end_of_a_command_does_not_look_at_every_object_again() -> None:
+    program = (
+        "import atexit, gc, sys; sys.argv = ['holdfast', '--version']; from holdfast.cli.app import main; "
+        "atexit.register(lambda: print(gc.get_freeze_count() > len(gc.get_objects()))); main()"
+    )
+    command = [sys.executable, "-W", "ignore", "-c", program]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.splitlines()[-1] == "True"
+
+
 def test_debug_shows_the_traceback() -> None:
     done = holdfast("--debug", "run", "no/such/config.yaml")
     assert "Traceback" in done.stderr
+
+
+def test_an_extra_in_brackets_is_no_markup_of_the_help() -> None:
+    # Rich takes [word] for a style, and leaves it out.
+    for command in typer.main.get_command(app).commands.values():  # pyright: ignore[reportAttributeAccessIssue]
+        for parameter in command.params:
+            assert not re.search(r"\w\[[a-z]+\]", getattr(parameter, "help", None) or ""), parameter.name
 
 
 def test_lists_come_as_records_too() -> None:

@@ -184,3 +184,8 @@ def test_a_prompt_takes_its_places_from_the_text() -> None:
     assert (Model(pretrained).room, model.room) == (128, 123)
     fitting = model.room - model.count_tokens(["w3 w4"])[0] + 1
     assert model.cuts([(" ".join(["w3"] * count), " w4") for count in (fitting, fitting + 1)], 0) == [False, True]
+
+
+def test_one_text_in_the_place_of_several_is_refused_and_not_read_letter_by_letter() -> None:
+    with pytest.raises(ValueError, match=r"one text in the place of several, 'w3 w4'; give a list: \[text\]"):
+        Model(tiny.pretrained()).generate("w3 w4")

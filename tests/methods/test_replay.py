@@ -9,11 +9,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from holdfast.api.request import Request, plan_run
 from holdfast.methods.base import Context
 from holdfast.methods.full import Full
 from holdfast.methods.replay import Replay
 from holdfast.prefix.model import PrefixModel
 from holdfast.recipes.find import find_recipe
+from holdfast.recipes.pipeline import Techniques
 from holdfast.recipes.plan import RecipePlan
 from holdfast.row import Row
 from holdfast.stages.stage import configuration
@@ -208,3 +210,12 @@ def test_a_model_with_an_encoder_replays_tasks(tmp_path: Path) -> None:
         "a",
         "o",
     )
+
+
+def test_a_run_with_nothing_to_replay_is_refused_when_it_is_planned(tmp_path: Path) -> None:
+    request, tasks = Request("lab", ("lab:kind",), Techniques("full+replay"), ("none",)).read()
+    with pytest.raises(
+        ValueError, match=r"nothing to replay; name tasks \(--set model\.replay_tasks=TASK,TASK\) or a file"
+    ):
+        plan_run(request, tasks, tmp_path)
+    Replay(rate=0).check_content()

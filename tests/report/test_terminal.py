@@ -9,11 +9,13 @@ import pytest
 from holdfast.models.architecture import of_run
 from holdfast.report.card import write_card
 from holdfast.report.compare.compare import compare
+from holdfast.report.compare.compare_page import write_comparison
 from holdfast.report.console import text
 from holdfast.report.run.page import write_page
 from holdfast.report.run.terminal import terminal
-from holdfast.results.run_folder import expanded, read
+from holdfast.results.run_folder import expanded, finished, read
 from holdfast.results.scores import read_scores, write_jsonl
+from holdfast.results.summary import Summary
 from holdfast.results.units import is_symptom
 from tests.report import example_run
 
@@ -114,6 +116,17 @@ def test_a_folder_of_runs_stands_for_them_and_what_is_no_run_is_said_to_be_none(
             read(path)
 
 
+def test_a_run_that_is_not_finished_is_left_out_of_a_folder_of_runs_and_not_where_it_is_named(tmp_path: Path) -> None:
+    done = example_run.make(tmp_path / "runs" / "done")
+    stopped = tmp_path / "runs" / "stopped"
+    stopped.mkdir()
+    (stopped / "config.yaml").write_text("")
+    assert finished([tmp_path / "runs"]) == ([done], [stopped])
+    assert finished([done, stopped]) == ([done, stopped], [])
+    (done / "scores.jsonl").unlink()
+    assert finished([tmp_path / "runs"]) == ([done, stopped], [])  # Reading the first one says what is wrong.
+
+
 def test_comparison_has_a_column_per_run_and_names_those_below_the_floor(tmp_path: Path) -> None:
     mild = example_run.make(tmp_path / "mild", forget=0.2)
     harsh = example_run.make(tmp_path / "harsh", prompts=(None,))
@@ -125,6 +138,20 @@ def test_comparison_has_a_column_per_run_and_names_those_below_the_floor(tmp_pat
     assert shown.splitlines()[0].split() == ["task", "k", "base", "(1)", "(2)"]
     assert f"(2) {harsh}" in shown.replace("\n", "") or "harsh" in shown
     assert compare([mild, harsh], floor=None)[1] == []
+
+
+def test_a_floor_that_the_interval_crosses_is_not_said_to_be_kept(tmp_path: Path) -> None:
+    run = example_run.make(tmp_path / "mild", forget=0.2)
+    kept = Summary.of(read(run).scores).retention
+    assert kept is not None
+    between, below = (kept.low + kept.value) / 200, kept.low / 100 - 0.01
+    renderable, missed = compare([run], floor=between)
+    shown = " ".join(text(renderable, width=200).split())
+    assert missed == []
+    assert "Unclear, because their 95 % intervals reach below it:" in shown
+    assert "Unclear, because" not in text(compare([run], floor=below)[0], width=200)
+    assert "<td>unclear</td>" in write_comparison([run], tmp_path / "out", floor=between).read_text()
+    assert "<td>held</td>" in write_comparison([run], tmp_path / "out", floor=below).read_text()
 
 
 def test_a_task_on_which_the_base_cannot_be_told_from_chance_is_marked_wherever_its_numbers_stand(run: Path) -> None:

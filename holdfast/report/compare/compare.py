@@ -60,9 +60,15 @@ def compare(folders: Sequence[str | Path], floor: float | None = None) -> tuple[
             parts.append(Text(f"    {same}", style="bold red"))
     if floor is None:
         return Group(*parts), []
-    below = missed(runs, summaries, floor)
+    below, unsure = missed(runs, summaries, floor), unshown(runs, summaries, floor)
     least = f"{100 * floor:g} % retention"
     parts.append(Text(f"Below the floor of {least}: {', '.join(below)}" if below else f"All keep at least {least}."))
+    if unsure:
+        parts.append(
+            Text(
+                f"Unclear, because their 95 % intervals reach below it: {', '.join(unsure)}. More items tell; a --policy waits for them."
+            )
+        )
     return Group(*parts), below
 
 
@@ -88,6 +94,15 @@ def missed(runs: Sequence[Folder], summaries: Sequence[Summary], floor: float) -
         str(run.path)
         for run, retention in zip(runs, kept, strict=True)
         if not retention or retention.value < 100 * floor
+    ]
+
+
+def unshown(runs: Sequence[Folder], summaries: Sequence[Summary], floor: float) -> list[str]:
+    """Return the folders whose retention is above `floor` (0 to 1) and its 95 % interval reaches below it."""
+    return [
+        str(run.path)
+        for run, summary in zip(runs, summaries, strict=True)
+        if (kept := summary.retention) and kept.low < 100 * floor <= kept.value
     ]
 
 

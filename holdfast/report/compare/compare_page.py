@@ -6,7 +6,7 @@ from pathlib import Path
 from holdfast.atomic_files import write_text
 from holdfast.report.chart import line_chart
 from holdfast.report.compare import compare_figures
-from holdfast.report.compare.compare import missed, side_by_side
+from holdfast.report.compare.compare import missed, side_by_side, unshown
 from holdfast.report.template import render
 from holdfast.results import run_folder, verdicts
 from holdfast.results.run_folder import Folder
@@ -27,6 +27,7 @@ def comparison(runs: Sequence[Folder], floor: float | None = None) -> str:
         "comparison.html",
         runs=list(zip(range(1, len(runs) + 1), runs, summaries, strict=True)),
         missed=missed(runs, summaries, floor) if floor is not None else [],
+        unshown=unshown(runs, summaries, floor) if floor is not None else [],
         floor=floor,
         corrected=any(verdicts.corrected(run.scores) for run in runs),
         lead=compare_figures.lead(runs, summaries),
