@@ -125,8 +125,9 @@ class Lora(Method):
             )
         spread.check_in_memory(context.model.model, name)
         for module, layer in linear_targets(context.model.model, self.target, (nn.Linear, Conv1D)).items():
-            if self.rank > min(layer.weight.shape):
-                sizes = " x ".join(map(str, layer.weight.shape))
+            shape: Any = layer.weight.shape
+            if self.rank > min(shape):
+                sizes = " x ".join(map(str, shape))
                 raise ValueError(f"rank={self.rank}: {module} is {sizes} and has no part of that rank; lower it")
 
     def _difference(self, model: Any) -> LowRank:

@@ -12,7 +12,7 @@ from torch import Tensor
 from holdfast.methods._context import by_dimension
 from holdfast.methods._largest_changes import largest_changes
 from holdfast.methods.base import Context, Method, ParameterGroup
-from holdfast.models import loading
+from holdfast.models import loading, sparse_difference
 
 if TYPE_CHECKING:
     from holdfast.models.loading import Pretrained
@@ -21,10 +21,13 @@ if TYPE_CHECKING:
 
 @dataclass
 class SparseMask(Method):
-    """Only the weights that moved furthest in a dense training move; all others stay where they are, to the bit.
+    """Train only the weights that moved furthest in a dense training; all others stay where they are, to the bit.
 
-    `dense` is the stage that trained all weights from the same start, and `density` the share of all weights that may move: the
-    largest changes over the whole model together. The recipe `lt_sft` has both phases.
+    Use it for several tasks or languages from one base: beside the model, `model/difference/` holds what changed as a small file (8 bytes
+    for each weight that moved), and such differences add up. It is a MODEL as an adapter's folder is: `holdfast evaluate
+    A/model/difference`, and with `--base B/model/difference` both on their base. `dense` is the stage that trained all weights from the
+    same start, and `density` the share of all weights that may move: the largest changes over the whole model together. The recipe
+    `lt_sft` has both phases, and costs full fine-tuning twice.
 
     Source: Ansell et al. 2022, "Composable sparse fine-tuning for cross-lingual transfer" (ACL), section 3
     """
@@ -72,8 +75,17 @@ class SparseMask(Method):
                 weight.copy_(torch.where(mask, weight, start))
 
     def export(self, model: "PrefixModel", pretrained: "Pretrained", folder: Path) -> None:
-        """Write the whole model, as transformers reads it."""
+        """Write the whole model, as transformers reads it, and its difference to the start in a folder of it."""
         loading.save(pretrained, folder / "model")
+        parts = (
+            (name, self._difference(name, weight))
+            for name, weight in model.model.named_parameters()
+            if name in self._masks
+        )
+        sparse_difference.write(parts, pretrained.source, folder / "model" / "difference")
+
+    def _difference(self, name: str, weight: Tensor) -> Tensor:
+        return weight.detach().float().cpu() - self._start[name].float().cpu()
 
     def _masked(self, model: "PrefixModel") -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Yield each tensor that moves in part, with its mask and its start."""

@@ -14,13 +14,16 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors import safe_open
 from torch import nn
 
-from holdfast.models import loading, side_network, spread
+from holdfast.models import loading, side_network, sparse_difference, spread
 from holdfast.models.adapter import WEIGHTS, type_of
 from holdfast.models.loading import Pretrained, listed, save
 from holdfast.models.precision import Loading
 
-# Adapters of types that PEFT does not have: what attaches each to a model, and returns what stands there in words.
-OWN_TYPES: Mapping[str, Callable[[Any, Path], str]] = {side_network.TYPE: side_network.read}
+# Adapters of types that PEFT does not have: what attaches each to a model, and returns in words what stands there beside the weights.
+OWN_TYPES: Mapping[str, Callable[[Any, Path], str]] = {
+    side_network.TYPE: side_network.read,
+    sparse_difference.TYPE: sparse_difference.add,
+}
 
 
 def save_merged(pretrained: Pretrained, adapted: Any, adapter: Path, folder: Path) -> None:
@@ -50,7 +53,8 @@ def merge(pretrained: Pretrained, adapter: Path) -> None:
         ValueError: the adapter lacks a tensor that its configuration asks for, or has it in another shape.
     """
     if attach := OWN_TYPES.get(type_of(adapter)):
-        pretrained.attached = attach(pretrained.model, adapter)
+        # What stood there before stays where this one becomes part of the weights.
+        pretrained.attached = attach(pretrained.model, adapter) or pretrained.attached
     elif not pretrained.loading.plain:
         # Attached and not merged: the sum would be rounded to 4 or 8 bits once more, and weights on the disk would be written.
         if pretrained.loading.spread:
@@ -82,18 +86,19 @@ def _merge_plain(pretrained: Pretrained, adapter: Path) -> None:
             raise ValueError(
                 f"{adapter}: lacks {listed(missing)}, which its adapter_config.json asks for; train it again"
             )
-        layers = ((name, m) for name, m in wrapped.base_model.model.named_modules() if isinstance(m, BaseTunerLayer))
+        inner: Any = wrapped.base_model.model
+        layers = ((name, module) for name, module in inner.named_modules() if isinstance(module, BaseTunerLayer))
         # Tokens of their own are put in place and not added, so that twice is as good as once.
         adapted = [name for name, layer in layers if not isinstance(layer, TrainableTokensLayer)]
-        if shared := tied(wrapped.base_model.model, adapted):
+        if shared := tied(inner, adapted):
             # PEFT adds the update to the one tensor that both have, so that the other module would change as well.
-            pretrained.model = wrapped.base_model.model
+            pretrained.model = inner
             pretrained.attached = f"an adapter of {shared[0]}, whose weight is another module's too,"
             return
         try:
             pretrained.model = wrapped.merge_and_unload()
         except (NotImplementedError, ValueError):  # PEFT cannot merge this type: its layers stay in the model.
-            pretrained.model = wrapped.base_model.model
+            pretrained.model = inner
             pretrained.attached = f"an adapter of type {type_of(adapter)}, which PEFT cannot merge,"
 
 

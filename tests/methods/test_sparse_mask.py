@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import holdfast
 from holdfast.api.tune import tune
 from holdfast.methods.full import Full
 from holdfast.methods.sparse_mask import SparseMask
@@ -78,6 +79,16 @@ def test_the_recipe_trains_twice_and_its_configuration_repeats_it(tmp_path: Path
     start = load_file(world / "model" / "model.safetensors")
     moved = sum(int((tensors[name] != start[name]).sum()) for name in start)
     assert 0 < moved <= round(0.1 * sum(tensor.numel() for tensor in start.values()))
+    # The difference alone is a model, on the base that it names.
+    again = holdfast.load(run.folder / "model" / "difference").pretrained
+    added = dict(again.model.named_parameters())
+    assert again.attached == ""
+    # Rounding of one sum in float32; the base instead is away by the training.
+    assert all(torch.allclose(added[name], tensors[name], rtol=0, atol=1e-6) for name in added)
+    assert all(
+        torch.equal(added[name][tensors[name] == start[name]], start[name][tensors[name] == start[name]])
+        for name in added
+    )
     assert set(run.config["stages"]) == {"dense", "model"}
     assert "dense" not in run.config["stages"]["model"]
     dense_set: dict[str, Any] = {"model.dense": 1}
