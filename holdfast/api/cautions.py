@@ -7,6 +7,7 @@ from holdfast.evaluation.ask import unread
 from holdfast.models.loading import load_tokenizer
 from holdfast.models.resolve import resolve
 from holdfast.results.visible import one_line
+from holdfast.tasks.answers import answers
 from holdfast.tasks.leakage import leakage
 from holdfast.tasks.records import SUFFIXES
 from holdfast.tasks.task import SPLITS, Task
@@ -14,7 +15,7 @@ from holdfast.tasks.task import SPLITS, Task
 
 def cautions(plan: RunPlan) -> list[str]:
     """Return a sentence for each thing that makes the numbers of a planned run mean less than they seem to: test questions that stand
-    in the training data, rows that contradict each other, words that the model has no token for.
+    in the training data, labels that no training row has, rows that contradict each other, words that the model has no token for.
 
     Raises:
         ValueError: the tokenizer cannot be loaded.
@@ -24,6 +25,7 @@ def cautions(plan: RunPlan) -> list[str]:
     sentences: list[str] = []
     for ref in tasks.targets:
         sentences += _split(ref.task)
+        sentences += answers(ref.task).sentences(one_line(ref.task.name))
         sentences += leakage(ref.task).sentences(one_line(ref.task.name))
         sentences += filter(None, [unread(tokenizer, ref.task, model)])
     strange = [one_line(ref.task.name) for ref in tasks.general if unread(tokenizer, ref.task, model)]

@@ -210,7 +210,11 @@ class Train(Stage):
         }
         append(folder / "log.jsonl", {"stage": self.name, "step": self.settings.steps, "rows": len(rows), **shares})
         if shares["truncated_share"]:
-            message = f"{self.name}: {100 * shares['truncated_share']:.0f} % of {len(rows)} rows were cut to fit"
+            room = max(len(row.tokens) for row in rows if row.cut)
+            side = "end" if self.truncation == "right" else "beginning"
+            message = f"{self.name}: {100 * shares['truncated_share']:.0f} % of {len(rows)} rows were cut to fit {room} tokens"
+            message += f"; the longest lost {max(row.cut for row in rows):,} tokens of its {side}"
+            message += f" ({self.name}.max_length={self.max_length}; the model's own room may be smaller)"
             lost = (
                 f"; {100 * shares['target_cut_share']:.0f} % lost tokens of their target"
                 if self.truncation == "right" or shares["target_cut_share"]  # earlier answers of a conversation, say

@@ -88,7 +88,11 @@ def test_what_was_cut_is_reported(
     assert said in " ".join((run.folder / "README.md").read_text().split())
     assert said in " ".join(run.page.read_text().split())
     heard = capsys.readouterr().err
-    assert "model: 100 % of 24 rows were cut to fit" in heard
+    side = "beginning" if truncation == "input" else "end"
+    assert (
+        f"model: 100 % of 24 rows were cut to fit 12 tokens; the longest lost 1 tokens of its {side} (model.max_length=12"
+        in heard
+    )
     assert ("100 % lost tokens of their target" in heard) == (truncation == "right")
 
 
