@@ -1,6 +1,7 @@
 """Any adapter of PEFT, by the name of its configuration."""
 
 import copy
+import difflib
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -38,7 +39,7 @@ class Peft(Method):
     """Train any adapter of PEFT: `--method peft:IA3`, `peft:VERA`, `peft:HIRA`, ...; a plain model where PEFT can merge it.
 
     To compare adapters at equal budget, and to use one that has no method of its own here. `config` sets fields of PEFT's configuration
-    of that type (`--set "model.config={'r': 4}"`); its own defaults hold for the rest. Prompts are methods of this library
+    of that type (`--set model.config.r=4`); its own defaults hold for the rest. Prompts are methods of this library
     (`prompt_tuning`, `prefix_tuning`). A type whose forward takes more than tokens, whose ranks PEFT's own loop must move, or that mixes
     rows computed side by side is refused when the model is loaded. Where PEFT cannot merge a type, the run says so and keeps `adapter/`.
     Time and memory are those of the type, below those of full fine-tuning.
@@ -51,7 +52,7 @@ class Peft(Method):
     selects: ClassVar[str] = "type"
 
     type: str = Field(default="LORA", description="PEFT's name of the adapter, such as IA3")
-    config: dict[str, Option] = Field(default={}, description="fields of PEFT's configuration of that type")
+    config: dict[str, Option] = Field(default={}, description="fields of PEFT's configuration: model.config.r=4")
     target: str = Field(
         default="auto",
         description="names of the modules, with commas; all-linear: all but the head; auto: PEFT's choice for the model",
@@ -80,9 +81,14 @@ class Peft(Method):
             raise ValueError(
                 f"peft:{self.type}: PEFT computes it beside the model, in a forward of its own; take another type"
             )
-        for key in self.config:
-            if key not in fields or key in ("target_modules", "task_type", "peft_type"):
-                raise unknown(f"field of PEFT's {config.__name__}:", f"model.config.{key}", fields)
+        known = [name for name in fields if name not in ("target_modules", "task_type", "peft_type")]
+        for key in self.config.keys() - {*known}:
+            near = [f"config.{name}" for name in difflib.get_close_matches(key, known, n=1, cutoff=0.5)]
+            near = ["target"] if key == "target_modules" else near
+            line = (
+                f"did you mean --set model.{near[0]}={self.config[key]}?" if near else f"there are: {', '.join(known)}"
+            )
+            raise ValueError(f"unknown field of PEFT's {config.__name__}: model.config.{key}; {line}")
         start = self.config.get("init_lora_weights", True)
         if start not in INITIAL:
             raise ValueError(

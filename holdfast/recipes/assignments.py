@@ -10,8 +10,10 @@ from holdfast import plugins
 def parse(assignments: list[str]) -> dict[str, dict[str, Any]]:
     """Parse `["prompt.steps=200"]` to `{"prompt": {"steps": 200}}`; a value is a Python literal where it can be, else text.
 
+    `model.config.r=8` is the entry `r` of the field `config`.
+
     Raises:
-        ValueError: an assignment lacks the point or the equals sign.
+        ValueError: an assignment lacks the point or the equals sign, or an entry of a field is to be swept.
     """
     sections: dict[str, dict[str, Any]] = {}
     for text in assignments:
@@ -22,8 +24,22 @@ def parse(assignments: list[str]) -> dict[str, dict[str, Any]]:
             raise ValueError(f"--set {text}: name the stage too, such as model.{text}")
         if not equals:
             raise ValueError(f"--set {text}: write stage.field=value, such as prompt.steps=200")
-        sections.setdefault(stage, {})[key] = literal(value)
+        _enter(sections.setdefault(stage, {}), key, literal(value))
     return sections
+
+
+def _enter(fields: dict[str, Any], key: str, value: Any) -> None:
+    """Set a field of a stage, or with `config.r` an entry of it."""
+    name, dot, entry = key.partition(".")
+    if not dot:
+        fields[key] = value
+        return
+    if str(value).startswith("sweep"):
+        raise ValueError(
+            f"{key}={value}: only a whole field is swept; give each value to a run of its own, as the arms of a study"
+        )
+    entries = fields.get(name)
+    fields[name] = {**(entries if isinstance(entries, Mapping) else {}), entry: value}
 
 
 def split_choice(argument: str, *families: plugins.Family) -> tuple[str, dict[str, str]]:
@@ -51,7 +67,7 @@ def nested(fields: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Return fields of stages by stage: of `{"prompt.steps": 200}` or `{"prompt": {"steps": 200}}` (`prompt_` does as well).
 
     Raises:
-        ValueError: a field names no stage.
+        ValueError: a field names no stage, or an entry of a field is to be swept.
     """
     stages: dict[str, dict[str, Any]] = {}
     for key, value in fields.items():
@@ -59,7 +75,7 @@ def nested(fields: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
             raise ValueError("set: in Python a stage's fields are named by the stage, such as model_={'steps': 200}")
         stage, dot, name = key.partition(".")
         if dot:
-            stages.setdefault(stage, {})[name] = value
+            _enter(stages.setdefault(stage, {}), name, value)
         elif isinstance(value, Mapping):
             # `model_={...}`: without the underscore it would be the argument `model` of `tune`.
             stages.setdefault(stage.rstrip("_"), {}).update(value)

@@ -94,7 +94,8 @@ class Plan:
             for stage, values in fields.resolved.items():
                 known |= {f"{stage}.{key}" for key in values}
             known -= {*fields.pinned}
-            shared = {key: value for key, value in self.set.items() if key in known}
+            # `model.config.r` is an entry of the field `model.config`.
+            shared = {key: value for key, value in self.set.items() if ".".join(key.split(".")[:2]) in known}
             taken |= shared.keys()
             complete.append(
                 replace(arm, settings={key: literal_of(v) for key, v in {**shared, **arm.settings}.items()})

@@ -110,7 +110,14 @@ def test_what_peft_does_not_have_is_one_line() -> None:
     for settings, wrong in (
         ({"type": "LORRA"}, "adapter of PEFT: .*LORRA.*LORA"),
         ({"type": "IA3", "config": {"rank": 4}}, r"field of PEFT's IA3Config:.*model\.config\.rank"),
-        ({"type": "LORA", "config": {"target_modules": "q_proj"}}, r"model\.config\.target_modules"),
+        (
+            {"type": "LORA", "config": {"rr": 3}},
+            r"LoraConfig: model\.config\.rr; did you mean --set model\.config\.r=3\?",
+        ),
+        (
+            {"type": "LORA", "config": {"target_modules": "q_proj"}},
+            r"model\.config\.target_modules; did you mean --set model\.target=q_proj\?",
+        ),
         (
             {"type": "LORA", "config": {"init_lora_weights": "pissa_niter_4"}},
             r"init_lora_weights='pissa_niter_4': is drawn anew",

@@ -8,7 +8,7 @@ from holdfast.methods.l2_sp import L2Sp
 from holdfast.methods.lora import Lora
 from holdfast.methods.prompt_tuning import PromptTuning
 from holdfast.plugins import METHODS, members
-from holdfast.recipes.assignments import literal, parse
+from holdfast.recipes.assignments import literal, nested, parse
 from holdfast.recipes.plan import RecipePlan
 from holdfast.recipes.promot import promot
 from holdfast.stages.train import Train
@@ -118,3 +118,14 @@ def test_what_takes_part_beside_a_lora_leaves_it_its_learning_rate(name: str) ->
 def test_a_penalty_beside_a_lora_trains_at_the_rate_of_lora() -> None:
     stage = fields().train("model", Lora, L2Sp)
     assert stage.settings.learning_rate == Lora.defaults["learning_rate"]
+
+
+def test_an_entry_of_a_field_is_set_by_its_name_behind_a_second_point() -> None:
+    assert parse(["model.config.r=8", "model.config.lora_alpha=16", "model.steps=3"]) == {
+        "model": {"config": {"r": 8, "lora_alpha": 16}, "steps": 3}
+    }
+    assert nested({"model.config": {"r": 4, "bias": "none"}, "model.config.r": 8}) == {
+        "model": {"config": {"r": 8, "bias": "none"}}
+    }
+    with pytest.raises(ValueError, match="only a whole field is swept"):
+        parse(["model.config.r=sweep:2,4"])
