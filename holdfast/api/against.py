@@ -1,7 +1,8 @@
 """Measure a base beside models that were tuned from it, with whatever tool: the Python name behind `holdfast evaluate --against`."""
 
+import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -221,11 +222,32 @@ def _fingerprint_of_base(first: Evaluate) -> Fingerprint:
 
 
 def _warn_of_one_model(first: Evaluate, models: Iterable[TunedModel]) -> None:
-    """Say on stderr, before anything is asked, of each tuned model that it is the base."""
+    """Say on stderr, before anything is asked, of each tuned model that it is the base, or cannot have been tuned from it."""
     targets = any(ref.role == "target" for ref in first.tasks)
     for model in models:
         if same := same_model(Evidence(_fingerprint_of_base(first), model.parts), targets):
             print(f"holdfast: {same}", file=sys.stderr, flush=True)
+        other = (
+            ""
+            if endpoint_of(first.model) or endpoint_of(model.model)
+            else _differ(_sizes(first.model), _sizes(model.model))
+        )
+        if other:
+            message = f"{model.argument} was not tuned from {first.model}: its {other}; the numbers compare two models, and no tuning"
+            print(f"holdfast: {message}", file=sys.stderr, flush=True)
+
+
+def _sizes(model: str) -> dict[str, int]:
+    """Return the sizes by its `config.json` that no tuning changes; none of a model without one, or of one in parts."""
+    file = Path(resolve.resolve(model)) / "config.json"
+    config = json.loads(file.read_text()) if file.is_file() else {}
+    return {name: config[name] for name in ("hidden_size", "num_hidden_layers") if isinstance(config.get(name), int)}
+
+
+def _differ(base: Mapping[str, int], tuned: Mapping[str, int]) -> str:
+    """Return the first size in which two models differ, in words; empty where none is known to."""
+    names = [name for name in base if tuned.get(name, base[name]) != base[name]]
+    return f"{names[0]} is {tuned[names[0]]} and not {base[names[0]]}" if names else ""
 
 
 def _folders(out: Path, models: Sequence[TunedModel]) -> list[Path]:

@@ -32,6 +32,7 @@ from holdfast.results.run_folder import RunFolder
 from holdfast.results.score import score
 from holdfast.results.scores import Circumstances, PromptState, Score, StoredOutputs, write_jsonl
 from holdfast.results.verdicts import with_spread
+from holdfast.results.visible import one_line
 from holdfast.stages.stage import exclusive
 from holdfast.tasks import sources
 from holdfast.tasks.choice_rules import with_rule
@@ -96,6 +97,8 @@ def evaluate(
         _check(measured, loaded, name)
         answering = measured if decode is None else decode.wrap(measured)
         attached: PromptState = "on" if measured.origin.attached else "off" if prompt == "off" else None
+        if attached == "on" and prompt is None and state.is_main_process:
+            _tell_attached(Path(name), sources.arguments(tasks))
         options = Asking(role="target", limit=limit, seed=seed, prompt=attached, demonstrations=demonstrations)
         cells = _cells(loaded, options, shots, sets)
         made = Circumstances(
@@ -201,6 +204,19 @@ def _write(folder: Path, outputs: StoredOutputs, scores: Sequence[Score], tasks:
     join(outputs.paths, layout.outputs_file)
     write_samples(folder, outputs, tasks)
     write_jsonl(layout.scores_file, scores)
+
+
+def _tell_attached(run: Path, arguments: Sequence[str]) -> None:
+    """Say which tasks stand behind the prompt of a run and are none of its targets: the run itself is measured there without it."""
+    targets = {Path(target).resolve() for target in RunFolder(run).targets}
+    others = [one_line(argument) for argument in arguments if Path(argument).resolve() not in targets]
+    if others:
+        print(
+            f"holdfast: {', '.join(others)}: no target of {run}, and asked behind its prompt all the same; with prompt off (--prompt off) "
+            "the numbers are those of the run's own table",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def default_tasks(model: str, *, trust_code: bool = False, trust_remote_code: bool = False) -> list[str]:

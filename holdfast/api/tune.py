@@ -123,6 +123,9 @@ def tune(
     with _claimed(folder, plan.config, overwrite):
         root = Path(stage_root or RunFolder(folder).stages)
         loader, trained = Loader(), []
+        if RunFolder(folder).scores_file.exists() and processes().is_main_process:
+            # Seconds later the same table stands there: as the numbers of a new training it would be taken for a repetition.
+            print(f"holdfast: {folder}: this run was finished before, and is shown again", file=sys.stderr, flush=True)
         plan = plan.searched(root, folder, loader)
         for number, stage in enumerate(plan.pipeline.stages):
             measure_untrained(plan.pipeline.stages, number, plan.questions, root, loader)

@@ -196,7 +196,9 @@ TrustCode = Annotated[
 ]
 Prompt = Annotated[
     str | None,
-    typer.Option(help="Folder of a soft prompt to attach; of a run: on, off, or a target's name.", metavar="DIR"),
+    typer.Option(
+        help="Folder of a soft prompt to attach; of a run: on (the default), off, or a target's name.", metavar="DIR"
+    ),
 ]
 Against = Annotated[
     list[str] | None,

@@ -52,6 +52,17 @@ def test_two_models_get_the_numbers_that_tune_gives_them(world: Path, run: Run, 
     assert "Tuned model" in (folder / "README.md").read_text()
 
 
+def test_a_model_of_other_sizes_is_said_not_to_be_tuned_from_the_base(
+    world: Path, run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    measured(world, run.folder / "model", tmp_path / "out")
+    assert "was not tuned from" not in capsys.readouterr().err
+    against(world / "model", "lab", world / "other", limit=1, shots=(0,), out=tmp_path / "other")
+    heard = capsys.readouterr().err
+    assert f"holdfast: lab was not tuned from {world / 'model'}: its hidden_size is" in heard
+    assert heard.index("was not tuned from") < heard.index("base: other")
+
+
 def test_a_prompt_counts_attached_on_the_target_and_removed_elsewhere(world: Path, tmp_path: Path) -> None:
     tuned = train(world, "promot")
     by_name = measured(world, tuned.folder / "model", tmp_path / "named", prompt=tuned.folder / "prompt")
