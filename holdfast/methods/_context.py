@@ -41,7 +41,8 @@ class Context:
 
     `model` holds the transformers model (`.model`) and the prompts that stand before its rows (`.prompts`); `rows` is a sample of
     the stage's training rows; `inputs` are the folders of the stages that stand in the method's own fields, by field name; `steps` is
-    the length of the stage, and `step` the number of the step, from 0: what is drawn by it is the same after a resume.
+    the length of the stage, and `step` the number of the step, from 0: what is drawn by it is the same after a resume. `pass_steps` is the
+    number of steps in which all training rows are there once, 0 where it is not known.
     """
 
     model: "PrefixModel"
@@ -50,6 +51,12 @@ class Context:
     inputs: Mapping[str, Path] = field(default_factory=dict)
     steps: int = 0
     step: int = 0
+    pass_steps: int = 0
+
+    @property
+    def epoch(self) -> int:
+        """Return the number of passes over the training rows before this step."""
+        return self.step // self.pass_steps if self.pass_steps else 0
 
     def generator(self, seed: int, device: torch.device | str = "cpu") -> torch.Generator:
         """Return a source of random numbers for this step: a run that goes on draws the same ones again.

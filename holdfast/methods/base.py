@@ -87,7 +87,7 @@ class Method:
 
     @property
     def leaves(self) -> tuple[str, ...]:
-        """Return the folders that `export` writes: of `model`, `prompt` and `adapter`. The evaluations of a run follow from them."""
+        """Return the folders that `export` writes: of `model`, `prompt` and `adapter`. With `adapter`, the weights themselves stay."""
         return ("model",) if self.moves_the_model else ("prompt",)
 
     def beside(self, other: "Method") -> str:
@@ -102,7 +102,7 @@ class Method:
         """Return the fingerprints of what the fields name, such as a file or a task: changed content trains anew.
 
         Raises:
-            ValueError: it is not there, or cannot be read; here, that no recipe put a stage into one of the fields `stages`.
+            ValueError: it is not there or makes no sense; here, that no recipe put a stage into one of the fields `stages`.
         """
         for name in self.stages:
             if getattr(self, name) is None:
@@ -176,7 +176,7 @@ class Method:
     # and the weights.
 
     def after_backward(self, model: "PrefixModel") -> None:
-        """Mask or project the gradients; they are complete, and not clipped yet."""
+        """Mask or project the gradients, complete and not clipped yet; one of None freezes in this step, and one of 0 does not."""
 
     def after_step(self, model: "PrefixModel") -> None:
         """Correct the weights after the optimizer's step, such as those that a mask holds; the gradients are there still, clipped."""

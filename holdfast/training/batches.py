@@ -24,6 +24,11 @@ class Stream:
     batch_size: int
     seed: int = 0
 
+    @property
+    def pass_steps(self) -> int:
+        """Return the number of steps after which every example was there once."""
+        return -(-self.size // self.batch_size)
+
     def batch(self, step: int) -> list[Row]:
         """Return the rows of step `step` (from 0); a batch may reach over the end of a pass."""
         return numbered(self.groups(range(step * self.batch_size, (step + 1) * self.batch_size)))
@@ -63,6 +68,11 @@ class Mixture:
 
     streams: Sequence[Stream]
     batch_size: int
+
+    @property
+    def pass_steps(self) -> int:
+        """Return the number of steps after which every example of the largest stream was there once."""
+        return -(-max(stream.size for stream in self.streams) * len(self.streams) // self.batch_size)
 
     def batch(self, step: int) -> list[Row]:
         """Return the rows of step `step` (from 0)."""

@@ -24,7 +24,7 @@ def contexts_of(
 ) -> list[Context]:
     """Return the context of each method: all see the same model and rows, and each the stages in its own fields (`inputs`)."""
     rows = stream.sample(SAMPLE)
-    return [Context(model, pretrained, rows, folders, steps) for folders in inputs]
+    return [Context(model, pretrained, rows, folders, steps, pass_steps=stream.pass_steps) for folders in inputs]
 
 
 def prepare(

@@ -7,9 +7,11 @@ import pytest
 import torch
 from torch import nn
 
+from holdfast.methods.base import Method
 from holdfast.methods.half_fine_tuning import HalfFineTuning
 from holdfast.methods.l2_sp import L2Sp
 from holdfast.methods.lora import Lora
+from holdfast.prefix.model import PrefixModel
 from holdfast.recipes.find import find_recipe
 from holdfast.recipes.plan import RecipePlan
 from holdfast.stages.train import Train
@@ -39,6 +41,36 @@ def test_half_of_every_category_moves_even_under_weight_decay(tmp_path: Path, se
         of_three.append(sum(".mlp." in name for name in inside))
     assert sorted(of_three) == [1, 2]
     assert {"model.embed_tokens.weight", "model.norm.weight", "lm_head.weight"} <= moved
+
+
+class Snapshots(Method):
+    """The weights after each step."""
+
+    def __init__(self) -> None:
+        self.after: list[dict[str, torch.Tensor]] = []
+
+    def after_step(self, model: PrefixModel) -> None:
+        self.after.append({name: p.detach().clone() for name, p in model.model.named_parameters()})
+
+
+def test_by_epoch_each_pass_over_the_rows_moves_another_half(tmp_path: Path) -> None:
+    """Eight rows in fours: two steps a pass. Momentum of the pass before, or decay, would move what this one freezes."""
+    seen = Snapshots()
+    run = tiny.trainer(tmp_path, HalfFineTuning(reselect="epoch"), seen, weight_decay=0.1)
+    start = {name: p.detach().clone() for name, p in run.model.model.named_parameters()}
+    run.train()
+    states, still = [start, *seen.after], []
+    for first in (0, 2, 4):
+        spans = [(states[step], states[step + 1]) for step in (first, first + 1)]
+        still.append({name for name in start if all(torch.equal(before[name], after[name]) for before, after in spans)})
+    layout = Layout({name: tuple(weight.shape) for name, weight in start.items()})
+    assert still[0] == half_of_each_block(layout, 0), "the first pass is that of `stage`"
+    assert len({frozenset(names) for names in still}) == 3
+    assert {len([n for n in names if "self_attn" in n]) for names in still} == {4}
+
+
+def test_by_epoch_a_resumed_run_ends_with_the_same_weights(tmp_path: Path) -> None:
+    assert tiny.resumes(lambda folder, **s: tiny.trainer(folder, HalfFineTuning(reselect="epoch"), **s), tmp_path)
 
 
 def test_what_moves_is_what_was_chosen_and_nothing_else(tmp_path: Path) -> None:
