@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from holdfast.report.compare.compare import NOTE
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -75,3 +77,16 @@ def test_no_text_of_the_repository_speaks_of_anything_but_the_project() -> None:
             text = path.read_text()
             for word in ("/work" + "/main", "/ro" + "ot/", "TO" + "DO", "FIX" + "ME"):
                 assert word not in text, f"{inside} contains {word}"
+
+
+def test_the_pages_quote_one_demo() -> None:
+    """A verdict of the demo stands in three places: written anew in one of them, the others contradict it."""
+    for run in ("elicit-sentiment-full", "elicit-sentiment-promot"):
+        texts = [" ".join((ROOT / page).read_text().split()) for page in ("README.md", "docs/index.md")]
+        verdicts = re.findall(rf"{run}: (Gained .*?(?:more|excluded)\.)", " ".join(texts))
+        assert len(verdicts) == 3
+        assert len(set(verdicts)) == 1, verdicts
+
+
+def test_the_readme_explains_the_signs_as_the_table_does() -> None:
+    assert NOTE in " ".join((ROOT / "README.md").read_text().split())
