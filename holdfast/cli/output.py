@@ -19,6 +19,11 @@ from holdfast.results.visible import Visible, visible, visible_json
 DEBUG = "--debug"
 WIDTH = 100  # where stdout is no terminal
 MOST_NAME = 24
+TRAINING = ("tune", "study")  # commands whose --set reaches the fields of training
+FIELDS_BY_SET = (
+    "holdfast: learning rate, steps, batch size and all other fields are set by --set, such as --set model.learning_rate=3e-5 --set "
+    "model.steps=200; `holdfast methods promot` lists them"
+)
 
 
 def show(renderable: Any) -> None:
@@ -241,6 +246,10 @@ def guarded(command: Callable[[], None]) -> None:
     except SystemExit as end:
         # Typer ends a mistyped command with 2, by which a gate says that a model has lost something.
         if end.code == 2 and not isinstance(end.__context__, typer.Exit):
+            context = getattr(end.__context__, "ctx", None)
+            if hasattr(end.__context__, "option_name") and context and context.command.name in TRAINING:
+                # `--lr` and `--epochs`, as other tools have them.
+                print(fill(FIELDS_BY_SET), file=sys.stderr)
             sys.exit(1)
         raise
     except (ValueError, OSError) as error:

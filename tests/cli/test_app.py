@@ -94,6 +94,13 @@ def test_a_mistyped_command_does_not_end_with_the_code_of_a_gate_that_found_a_lo
     assert "Error" in done.stderr
 
 
+def test_an_option_of_other_tools_is_answered_with_the_way_to_set_a_field() -> None:
+    done = holdfast("tune", "lab", "lab:kind", "--lr", "3e-5")
+    assert done.returncode == 1
+    assert "--set model.learning_rate=3e-5" in " ".join(done.stderr.split())
+    assert "--set model" not in holdfast("compare", "runs", "--lr", "1").stderr
+
+
 def test_the_end_of_a_command_does_not_look_at_every_object_again() -> None:
     program = (
         "import atexit, gc, sys; sys.argv = ['holdfast', '--version']; from holdfast.cli.app import main; "
