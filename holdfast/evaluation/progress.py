@@ -60,7 +60,7 @@ class AskingProgress:
         self.bar.update(self.line, description=f"{self.label}: {text}", advance=before)
         count = self.items[self.number]
         again = f", {before} of them asked before" if before else ""
-        self._say(f"{count} item{'' if count == 1 else 's'}{again}; {self.number + 1} of {len(self.items)}")
+        self._say(f"{count} item{'' if count == 1 else 's'}{again}; part {self.number + 1} of {len(self.items)}")
 
     def advance(self, count: int) -> None:
         """Count items of the part that began last."""

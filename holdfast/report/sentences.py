@@ -192,13 +192,14 @@ def first_stage(scores: Sequence[Score]) -> str:
     if alone is None or tuned is None:
         return ""
     names = _names(summary.first_metric("target"))
-    text = f"The prompt of stage 1 alone scores {points(alone.value)} on {names}; the model tuned behind it "
+    text = f"Stage 1, which trains the prompt alone, scores {points(alone.value)} on {names}; stage 2, which then tunes the model, "
     text += f"{points(tuned.value)} {interval(tuned)}"
+    instead = "With `--method prompt_tuning` stage 1 is all, and the model is left as it is."
     if alone.value >= tuned.value:
-        return f"{text}: no better. `--method prompt_tuning` has that, and leaves the model as it is."
+        return f"{text}: no better. {instead}"
     # Within the tuned model's interval, and not by a test: the two scores are not recorded as a pair.
     if alone.value >= tuned.low:
-        return f"{text}; it is unclear from these items whether that is better. `--method prompt_tuning` would leave the model as it is."
+        return f"{text}; it is unclear from these items whether that is better. {instead}"
     return f"{text}."
 
 
@@ -342,7 +343,7 @@ def _losses(by_verdict: dict[Verdict, list[TaskResult]], of: str) -> list[Piece]
     open_tasks = len({line.task for line in by_verdict.get("unclear", [])})
     if not open_tasks:
         return [f"; no loss{of} was found." if of else "; none was lost."]
-    return [f"; no loss{of} was found, but on ", Number(str(open_tasks), "tasks"), " of them none could be excluded."]
+    return [f"; no loss{of} was found, but on ", Number(str(open_tasks), "tasks"), " of them one cannot be ruled out."]
 
 
 def _worst_first(lines: list[TaskResult]) -> list[TaskResult]:

@@ -53,7 +53,7 @@ class Log:
         self.began, self.first = time.monotonic(), step
         # Before the first step, which may take minutes: silence would look like a hang.
         if self.plain and step < self.settings.steps:
-            print(f"{self.stage}: {self.settings.steps - step} steps begin", file=sys.stderr, flush=True)
+            print(f"{self.stage}: training begins, {self.settings.steps - step} steps", file=sys.stderr, flush=True)
 
     def _stays(self, line: str, step: int) -> bool:
         """Return whether a line is of a step that was taken, and will not be written once more."""
@@ -71,7 +71,7 @@ class Log:
         # Smoothed for the eye alone, since the loss of one batch jumps; the file has the exact loss.
         self.smooth = record["loss"] if self.smooth is None else 0.9 * self.smooth + 0.1 * record["loss"]
         figures = "".join(f"  {name} {value:.3g}" for name, value in record.items() if name not in USUAL)
-        text = f"loss {self.smooth:.3f}  {record['tokens_per_second']:.0f} target tok/s{figures}{self.best}"
+        text = f"loss {self.smooth:.3f}  {record['tokens_per_second']:.0f} answer tokens/s{figures}{self.best}"
         self.bar.update(self.id, completed=step, text=text)
         if self.plain and (step % max(1, self.settings.steps // 10) == 0 or step == self.settings.steps):
             print(

@@ -15,9 +15,9 @@ def test_a_log_file_has_a_line_for_each_part_with_the_time_that_is_left(capsys: 
     out, err = capsys.readouterr()
     assert out == ""
     assert err.splitlines() == [
-        "base: agnews, 0 shots: 40 items; 1 of 3",
-        "base: agnews, 4 shots: 40 items; 2 of 3; about 3 min left",  # 1.5 s an item, 120 items to come
-        "base: x[/b], 1 shot: 80 items; 3 of 3; about 2 min left",  # 1.75 s an item, 80 to come
+        "base: agnews, 0 shots: 40 items; part 1 of 3",
+        "base: agnews, 4 shots: 40 items; part 2 of 3; about 3 min left",  # 1.5 s an item, 120 items to come
+        "base: x[/b], 1 shot: 80 items; part 3 of 3; about 2 min left",  # 1.75 s an item, 80 to come
     ]
 
 
@@ -28,7 +28,7 @@ def test_parts_asked_before_a_kill_are_counted_and_tell_nothing_about_the_time(
         progress.skip()
         progress.begin("sst2, 4 shots")
         progress.done()
-    assert capsys.readouterr().err == "tuned, prompt on: sst2, 4 shots: 1 item; 2 of 2\n"
+    assert capsys.readouterr().err == "tuned, prompt on: sst2, 4 shots: 1 item; part 2 of 2\n"
 
 
 def test_a_terminal_gets_a_bar_and_no_lines_and_reads_no_name_as_markup(

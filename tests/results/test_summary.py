@@ -134,7 +134,8 @@ def test_the_sentence_on_the_target_says_no_more_than_the_interval(delta: float,
         (0.01, "; none was lost."),
         (
             0.2,
-            "; no loss was found, but on 1 of them none could be excluded. Unclear, with too few items to tell kept from lost: a (0-shot).",
+            "; no loss was found, but on 1 of them one cannot be ruled out. "
+            "Unclear, with too few items to tell kept from lost: a (0-shot).",
         ),
     ],
 )
@@ -172,7 +173,7 @@ def test_the_verdict_is_one_sentence_that_leaves_the_names_to_another(change: fl
 @pytest.mark.parametrize(
     ("alone", "said"),
     [
-        (0.97, ": no better. `--method prompt_tuning`"),
+        (0.97, ": no better. With `--method prompt_tuning` stage 1 is all"),
         (
             0.93,
             "; it is unclear from these items whether that is better.",

@@ -94,6 +94,6 @@ def test_a_tune_in_a_log_file_says_what_is_asked_and_how_long_it_takes(world: Pa
     assert done.returncode == 0, lines
     assert "x[/b]/y" in done.stdout
     for task in ("pick", "x[/b]/y"):  # the target and the general task are two stages
-        assert f"base: {task}, 0 shots: 5 items; 1 of 2" in lines
-        second = f"base: {task}, 1 shot: 5 items; 2 of 2; about "
+        assert f"base: {task}, 0 shots: 5 items; part 1 of 2" in lines
+        second = f"base: {task}, 1 shot: 5 items; part 2 of 2; about "
         assert any(line.startswith(second) and re.search(r"about \d+ (s|min) left$", line) for line in lines), lines

@@ -54,5 +54,5 @@ def test_a_run_says_it_before_it_trains(tmp_path: Path, capsys: pytest.CaptureFi
     holdfast.tune("lab", tmp_path, "full", "none", limit=2, shots=(0,), out=tmp_path / "run", model_={"steps": 1})
     heard = capsys.readouterr().err
     assert heard.index("6 of 6 test items have an answer that no training row has ('bad')") < heard.index(
-        "model: 1 steps begin"
+        "model: training begins, 1 steps"
     )

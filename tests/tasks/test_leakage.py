@@ -112,4 +112,4 @@ def test_tune_says_it_before_it_trains(tmp_path: Path, capsys: pytest.CaptureFix
     said = capsys.readouterr().err
     # One of the three is taken for validation, which chooses the weights: it has leaked all the same.
     assert "leaky: 3 of 3 test questions stand in the training or validation data word for word" in said
-    assert said.index("stand in the training") < said.index("steps begin")
+    assert said.index("stand in the training") < said.index("training begins")

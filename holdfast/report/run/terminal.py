@@ -40,8 +40,11 @@ def terminal(path: str | Path) -> RenderableType:
     parts += [Text(text) for text in _facts(summary)]
     moved = flips(run.outputs, summary)
     if moved:
-        counts = ", ".join(f"{count} {direction}" for direction, count in moved.total.items())
-        parts.append(Text(f"items moved    {counts}, of {sum(moved.compared.values())}"))
+        lost, gained, wrong = moved.total.values()
+        answers = sum(moved.compared.values())
+        parts.append(
+            Text(f"items moved    {lost} lost, {gained} gained, {wrong} wrong in another way than before, of {answers}")
+        )
     parts += [Text(), Text(sentences.verdict_on(summary), style="bold")]
     if same := same_model(read_evidence(run.path), bool(summary.first_metric("target"))):
         parts.append(Text(same, style="bold red"))
@@ -96,7 +99,7 @@ def _table(judged: Sequence[TaskResult]) -> Table:
 def _states(summary: Summary) -> str:
     """Return the explanation of the columns and verdict words, of the prompt's states only where the run has a removable prompt."""
     both = any({"on", "off"} <= set(line.tuned) for line in summary.lines)
-    prompt = " on/off: prompt attached/removed; delta is on for the target, off for all others." if both else ""
+    prompt = " on/off: with the prompt, without it; delta takes on for the target, off for all others." if both else ""
     last = " The last block is of diagnostics, which count in no mean." if summary.first_metric("diagnostic") else ""
     doubtful = [_doubtful(line) for line in summary.floored]
     floor = " floor: the base is not above chance; in no mean." if not all(doubtful) else ""
