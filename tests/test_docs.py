@@ -83,7 +83,7 @@ def test_the_pages_quote_one_demo() -> None:
     """A verdict of the demo stands in three places: written anew in one of them, the others contradict it."""
     for run in ("elicit-sentiment-full", "elicit-sentiment-promot"):
         texts = [" ".join((ROOT / page).read_text().split()) for page in ("README.md", "docs/index.md")]
-        verdicts = re.findall(rf"{run}: (Gained .*?(?:more|excluded)\.)", " ".join(texts))
+        verdicts = re.findall(rf"{run}: (Gained .*?(?:more|ruled out)\.)", " ".join(texts))
         assert len(verdicts) == 3
         assert len(set(verdicts)) == 1, verdicts
 

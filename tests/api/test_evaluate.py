@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, stdev
+from typing import Any
 
 import pytest
 
@@ -40,7 +41,7 @@ def test_a_finished_run_says_so_and_a_task_behind_its_prompt_that_is_no_target_i
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def run() -> Run:
-        steps = {"prompt_": {"steps": 1}, "model_": {"steps": 1}}
+        steps: dict[str, Any] = {"prompt_": {"steps": 1}, "model_": {"steps": 1}}
         return tune("lab", "lab:elicit-sentiment", "promot", "none", shots=(0,), limit=1, out=tmp_path / "run", **steps)
 
     made = run()
