@@ -45,13 +45,13 @@ def search(run: Search, validation: Validation, curve: int, root: Path, folder: 
                 references = _reference(run, validation, points, measured[0], stages, root), validation.base()
             validation.clear(stages, root)
             point = SweepPoint.of(values, measured, references, key)
-            shares = f"{100 * point.target:.1f} % of the target, {100 * point.general:.1f} % of the general tasks"
-            print(f"{point.label}: {shares}; {len(points) + 1} of {_planned(run)}", file=sys.stderr, flush=True)
+            print(f"{point.label}: {point.shares}; {len(points) + 1} of {_planned(run)}", file=sys.stderr, flush=True)
             _write(path, [*points, point])
         processes().wait_for_everyone()
     best = choose(points, weight=run.sweep.rule.weight, floor=run.sweep.rule.floor)
     if main:
-        print(f"{best.label} is chosen", file=sys.stderr, flush=True)
+        reason = run.sweep.rule.reason(best.target)
+        print(f"{best.label} is chosen, with {best.shares} ({reason})", file=sys.stderr, flush=True)
         _write(path, [replace(point, chosen=point is best) for point in points])
     processes().wait_for_everyone()
     return best.settings

@@ -37,6 +37,14 @@ class SweepRule:
     trials: int = Field(default=30, ge=2, description="values that are tried where several dials turn")
     limit: int = Field(default=100, ge=1, description="validation examples of each task")
 
+    def reason(self, target: float) -> str:
+        """Return why a value is chosen that reached this share of the target: the rule in words."""
+        if self.floor is None:
+            return f"the largest {self.weight:g} x target + general; sweep.weight and sweep.floor set another rule"
+        if target < self.floor:
+            return f"none has {100 * self.floor:g} % of the target, so the best on it"
+        return f"the most of the general tasks among those with {100 * self.floor:g} % of the target"
+
 
 @plain_dataclass(frozen=True)
 class Dial:

@@ -45,6 +45,11 @@ class SweepPoint:
         values = {name: f"{value:g}" if isinstance(value, float) else value for name, value in self.settings.items()}
         return ", ".join(f"{name}={value}" for name, value in values.items())
 
+    @property
+    def shares(self) -> str:
+        """Return what was reached as text: `98.0 % of the target, 12.0 % of the general tasks`."""
+        return f"{100 * self.target:.1f} % of the target, {100 * self.general:.1f} % of the general tasks"
+
     def score(self, weight: float = 2.0, floor: float | None = None) -> float:
         """Return the number by which points are ordered: `weight` * target + general; with a floor, what is kept of the general tasks
         where the target reaches it, and below it a number under 0 that grows with the target."""

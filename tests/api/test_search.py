@@ -52,7 +52,7 @@ def test_the_curve_stands_on_the_page_with_what_was_chosen(swept: runs.Run) -> N
     page = swept.page.read_text()
     assert 'id="dial"' in page
     assert f"Chosen: {choose(read_sweep(swept.folder / 'sweep.jsonl')).label}, with" in page
-    assert swept.config["stages"]["edit"] == {"alpha": "sweep", "beta": None}
+    assert swept.config["stages"]["edit"] == {"alpha": "sweep", "beta": None, "post": "alpha"}
     assert swept.config["stages"]["sweep"] == {"weight": 2.0, "floor": None, "points": 3, "trials": 30, "limit": 100}
 
 
@@ -77,7 +77,10 @@ def test_an_edit_is_a_stage_whose_weights_are_those_of_holdfast_edit(world: Path
     assert all(found[name].equal(expected[name]) for name in expected)
     assert {(s.variant, s.task) for s in edited.scores} == {(s.variant, s.task) for s in plain.scores}
     assert {s.recipe for s in edited.scores} == {"full|edit=lines"}
-    assert (edited.config["edit"], edited.config["stages"]["edit"]) == ("lines", {"alpha": 0.25, "beta": None})
+    assert (edited.config["edit"], edited.config["stages"]["edit"]) == (
+        "lines",
+        {"alpha": 0.25, "beta": None, "post": "alpha"},
+    )
 
 
 def test_from_the_command_line(world: Path, tmp_path: Path) -> None:
@@ -91,7 +94,10 @@ def test_from_the_command_line(world: Path, tmp_path: Path) -> None:
     points = read_sweep(tmp_path / "run" / "sweep.jsonl")
     assert len(points) == 2
     assert result.stderr.count(" of the general tasks; ") == 2
-    assert f"{next(point.label for point in points if point.chosen)} is chosen" in result.stderr
+    chosen = next(point for point in points if point.chosen)
+    floor = "most of the general tasks among those with" if chosen.target >= 0.5 else "none has"
+    assert f"{chosen.label} is chosen, with {chosen.shares} (" in result.stderr
+    assert f"{floor} 50 % of the target" in result.stderr
 
 
 def test_a_general_task_without_validation_examples_cannot_choose(world: Path, tmp_path: Path) -> None:
