@@ -1,6 +1,5 @@
 """Measure a base beside models that were tuned from it, with whatever tool: the Python name behind `holdfast evaluate --against`."""
 
-import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +18,7 @@ from holdfast.models.architecture import of_run
 from holdfast.models.endpoint import endpoint_of
 from holdfast.models.fingerprint import fingerprint
 from holdfast.models.loading import load_tokenizer
+from holdfast.models.model_files import CONFIG, read_object
 from holdfast.models.precision import FP32, Loading
 from holdfast.report.card import write_card
 from holdfast.report.compare.compare_page import write_comparison
@@ -227,20 +227,20 @@ def _warn_of_one_model(first: Evaluate, models: Iterable[TunedModel]) -> None:
     for model in models:
         if same := same_model(Evidence(_fingerprint_of_base(first), model.parts), targets):
             print(f"holdfast: {same}", file=sys.stderr, flush=True)
-        other = (
-            ""
-            if endpoint_of(first.model) or endpoint_of(model.model)
-            else _differ(_sizes(first.model), _sizes(model.model))
-        )
-        if other:
+        if other := _differ(_sizes(first.model, first.base), _sizes(model.model, model.base)):
             message = f"{model.argument} was not tuned from {first.model}: its {other}; the numbers compare two models, and no tuning"
             print(f"holdfast: {message}", file=sys.stderr, flush=True)
 
 
-def _sizes(model: str) -> dict[str, int]:
-    """Return the sizes by its `config.json` that no tuning changes; none of a model without one, or of one in parts."""
-    file = Path(resolve.resolve(model)) / "config.json"
-    config = json.loads(file.read_text()) if file.is_file() else {}
+def _sizes(model: str, base: str) -> dict[str, int]:
+    """Return the sizes by its `config.json` that no tuning changes; none of a model behind a server, without one, or of one in parts.
+
+    `base` stands in for the base of an adapter, where that has moved.
+    """
+    if endpoint_of(model) is not None:
+        return {}
+    file = Path(resolve.resolve(model, base or None)) / CONFIG
+    config = read_object(file) if file.is_file() else {}
     return {name: config[name] for name in ("hidden_size", "num_hidden_layers") if isinstance(config.get(name), int)}
 
 

@@ -31,6 +31,9 @@ NEEDS: dict[str, dict[str, Any]] = {
     "head_scale": {"learning_rate": 0.1},
     "lofit": {"learning_rate": 0.3},
     "token_weights": {"power": 0.1, "learning_rate": 0.05},
+    # Their prompt goes on from that of the phase before, which has the default length.
+    "mvlpt": {"length": 50},
+    "promot_mvlpt": {"length": 50},
     "self_replay": {"self_texts": 8, "self_length": 16, "self_batch": 2},
 }
 # Random weights are never right: the target itself is preferred to what they write.

@@ -123,7 +123,7 @@ def test_an_edited_run_is_measured_as_any_other_and_the_edit_is_what_is_measured
     questions = EvaluationSettings("model", "m", TaskSet((A,), (KEPT,)))
     tuned = next(s for s in plan_measurements(stages, questions) if isinstance(s, Evaluate) and s.variant == "tuned")
     assert tuned.tuned is stages[-1]
-    assert fields.resolved["edit"] == {"alpha": 0.5, "beta": None}
+    assert fields.resolved["edit"] == {"alpha": 0.5, "beta": None, "post": "alpha"}
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from holdfast.models import describe, loading
+from holdfast.models import describe, loading, model_files
 from holdfast.tasks.templates import Rendered
 from holdfast.tasks.tokenization import encode, encode_pairs, encode_prompt
 from holdfast.tasks.two_sequences import TWO_SEQUENCES
@@ -87,6 +87,7 @@ def test_a_tokenizer_that_needs_packages_says_which(tmp_path: Path, monkeypatch:
 
     folder = write(tmp_path, "t5")
     monkeypatch.setattr(loading.AutoTokenizer, "from_pretrained", fails)
+    monkeypatch.setattr(model_files, "find_spec", lambda name: None)  # as where neither is installed
     with pytest.raises(ValueError, match="needs two packages to be read; pip install sentencepiece protobuf"):
         loading.load(folder)
 
