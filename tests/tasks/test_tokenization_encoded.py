@@ -86,6 +86,7 @@ def test_a_tokenizer_that_needs_packages_says_which(tmp_path: Path, monkeypatch:
         raise ValueError("`tiktoken` is required to read a `tiktoken` file. Install it with `pip install tiktoken`.")
 
     folder = write(tmp_path, "t5")
+    (folder / "tokenizer.json").rename(folder / "spiece.model")
     monkeypatch.setattr(loading.AutoTokenizer, "from_pretrained", fails)
     monkeypatch.setattr(model_files, "find_spec", lambda name: None)  # as where neither is installed
     with pytest.raises(ValueError, match="needs two packages to be read; pip install sentencepiece protobuf"):
