@@ -22,10 +22,8 @@ if TYPE_CHECKING:
     from holdfast.prefix.model import PrefixModel
 
 ADAPTABLE = (nn.Linear, nn.Embedding, Conv1D)  # the modules of a language model that PEFT has a LoRA layer for
-TAKEN_OUT = (
-    "pissa",
-    "olora",
-)  # initial values that PEFT takes out of the weights: A and B are a part of each, and the rest stays
+# Initial values that PEFT takes out of the weights: A and B are a part of each, and the rest stays.
+TAKEN_OUT = ("pissa", "olora")
 
 
 @dataclass
@@ -107,14 +105,13 @@ class Lora(Method):
                 folder / "adapter", base=pretrained.source, task_type=pretrained.architecture.task_type
             )
         else:
-            self._save(pretrained, folder / "adapter")
+            # The base by the source that every artefact of a run records: PEFT would write the name that the configuration happens to have.
+            self._peft.peft_config["default"].base_model_name_or_path = pretrained.source
+            self._peft.save_pretrained(
+                folder / "adapter", save_embedding_layers=False
+            )  # "auto" asks the hub for the base
         if self.merge:
             merging.save_merged(pretrained, self._peft, folder / "adapter", folder / "model")
-
-    def _save(self, pretrained: "Pretrained", folder: Path) -> None:
-        # The base by the source that every artefact of a run records: PEFT would write the name that the configuration happens to have.
-        self._peft.peft_config["default"].base_model_name_or_path = pretrained.source
-        self._peft.save_pretrained(folder, save_embedding_layers=False)  # "auto" asks the hub for the base
 
     def _check_decomposes(self, context: Context) -> None:
         """Refuse initial values that are a part of the weights where the weights have no such part."""

@@ -82,7 +82,7 @@ class Peft(Method):
                 f"peft:{self.type}: PEFT computes it beside the model, in a forward of its own; take another type"
             )
         known = [name for name in fields if name not in ("target_modules", "task_type", "peft_type")]
-        for key in self.config.keys() - {*known}:
+        for key in (key for key in self.config if key not in known):
             near = [f"config.{name}" for name in difflib.get_close_matches(key, known, n=1, cutoff=0.5)]
             near = ["target"] if key == "target_modules" else near
             line = (

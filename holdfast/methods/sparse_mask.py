@@ -78,14 +78,11 @@ class SparseMask(Method):
         """Write the whole model, as transformers reads it, and its difference to the start in a folder of it."""
         loading.save(pretrained, folder / "model")
         parts = (
-            (name, self._difference(name, weight))
+            (name, weight.detach().float().cpu() - self._start[name].float().cpu())
             for name, weight in model.model.named_parameters()
             if name in self._masks
         )
         sparse_difference.write(parts, pretrained.source, folder / "model" / "difference")
-
-    def _difference(self, name: str, weight: Tensor) -> Tensor:
-        return weight.detach().float().cpu() - self._start[name].float().cpu()
 
     def _masked(self, model: "PrefixModel") -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Yield each tensor that moves in part, with its mask and its start."""

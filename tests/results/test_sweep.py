@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from holdfast.recipes.sweep import SweepRule
 from holdfast.report.run import sweep_figure
 from holdfast.results.sweep import SweepPoint, choose, read_sweep
 
@@ -30,6 +31,18 @@ POINTS = [
 )
 def test_the_chosen_value_follows_the_rule(rule: dict[str, float], value: float) -> None:
     assert choose(POINTS, **rule).settings == {"edit.alpha": value}
+
+
+@pytest.mark.parametrize(
+    ("floor", "reason"),
+    [
+        (None, "the largest 2 x target + general; sweep.weight and sweep.floor set another rule"),
+        (0.6, "the most of the general tasks among those with 60 % of the target"),
+        (1.5, "none has 150 % of the target, so the best on it"),
+    ],
+)
+def test_a_choice_is_told_with_its_rule(floor: float | None, reason: str) -> None:
+    assert SweepRule(floor=floor).reason(choose(POINTS, floor=floor).target) == reason
 
 
 def test_metrics_count_as_shares_of_their_references() -> None:
