@@ -57,14 +57,16 @@ def verdicts(folders: Sequence[Path]) -> None:
 
 
 def table(scores: Sequence[Any]) -> None:
-    """Print scores without a comparison: one line per task, one column per number of shots."""
+    """Print scores without a comparison: one line per task, one column per number of shots, in points of 100."""
     from holdfast.report import language_grid
     from holdfast.report.console import plain_table
+    from holdfast.results import units
 
-    shots = sorted({s.shots for s in scores})
+    shots, metrics = sorted({s.shots for s in scores}), list(dict.fromkeys(s.metric for s in scores))
     grid = plain_table()
     grid.add_column("task", overflow="fold")
-    grid.add_column("metric", overflow="fold")
+    if len(metrics) > 1:  # One for all stands below the table: three columns of intervals leave little room for names.
+        grid.add_column("metric", overflow="fold")
     grid.add_column("n", justify="right")
     for k in shots:
         grid.add_column(f"{k} {'shot' if k == 1 else 'shots'}", justify="right", no_wrap=True)
@@ -73,19 +75,28 @@ def table(scores: Sequence[Any]) -> None:
     for task, metric in dict.fromkeys((s.task, s.metric) for s in scores):
         cells = [by_cell.get((task, metric, k)) for k in shots]
         n = next(s.n for s in cells if s)
-        grid.add_row(task, metric, str(n), *[_cell(s) if s else "-" for s in cells])
+        names = (task, metric) if len(metrics) > 1 else (task,)
+        grid.add_row(*names, str(n), *[_cell(s) if s else "-" for s in cells])
     show(grid)
     for part in language_grid.tables(scores):
         show(part)
+    endless = [metric for metric in metrics if units.factor(metric) is None]
+    unit = "in its own unit" if len(endless) == len(metrics) == 1 else "points of 100"
+    if endless and len(metrics) > 1:
+        unit += f" ({', '.join(endless)}: its own unit)"
+    legend = f"{f'{metrics[0]}, ' if len(metrics) == 1 else ''}{unit} [95 % interval over items]"
     if sets := max((s.sets for s in scores), default=1) - 1:
-        print(f"[95 % interval over items]; ±: standard deviation over {sets + 1} sets of demonstrations.")
+        legend += f"; ±: standard deviation over {sets + 1} sets of demonstrations"
     if prompt := next((s.prompt for s in scores if s.prompt), None):
-        print(f"Soft prompt {'attached' if prompt == 'on' else 'removed'}; [95 % interval].")
+        legend += f"; soft prompt {'attached' if prompt == 'on' else 'removed'}"
+    print(fill(f"{legend[0].upper() if len(metrics) > 1 else legend[0]}{legend[1:]}."))
 
 
 def _cell(score: Any) -> str:
-    spread = "" if score.over_sets is None else f"\n±{score.over_sets:.3f}"
-    return f"{score.value:.3f} [{score.low:.2f},{score.high:.2f}]{spread}"
+    from holdfast.results import units
+
+    value, low, high = (units.shown(score, name) for name in ("value", "low", "high"))
+    return f"{value} [{low},{high}]" + ("" if score.over_sets is None else f"\n±{units.shown(score, 'over_sets')}")
 
 
 def findings(records: Sequence[Mapping[str, Any]], as_json: bool) -> None:

@@ -11,9 +11,11 @@ from holdfast.evaluation.matrix import Asking, evaluate
 from holdfast.inference.model import Model
 from holdfast.models.loading import Pretrained
 from holdfast.prefix.model import PrefixModel
+from holdfast.results import units
+from holdfast.results.metric_facts import TARGET_MEAN
 from holdfast.results.metrics import metric
 from holdfast.tasks.task import Task
-from holdfast.training.look import Measure
+from holdfast.training.look import Measure, Unit
 from holdfast.training.processes import processes
 
 
@@ -65,6 +67,13 @@ class Looks:
             return fmean(values)
 
         return score
+
+    @staticmethod
+    def unit(targets: Sequence[Task]) -> Unit:
+        """Return the unit of what `score` returns for these targets."""
+        names = [task.metric for task in targets if ask.held_out(task)]
+        name = names[0] if len(names) == 1 else TARGET_MEAN
+        return Unit(name, units.factor(name) or 1.0)
 
     def retention(self, general: Sequence[Task], untrained: PrefixModel) -> Measure:
         """Return what measures the share of the untrained model's mean on general tasks that is kept; say what a look costs.

@@ -173,6 +173,7 @@ class Train(Stage):
             inputs=self._method_inputs(inputs),
             quiet=inputs.quiet,
             retention=None if floor is None else looks.retention([ref.task for ref in self.kept], model),
+            unit=looks.unit(tasks),
         ).train()
         if processes().is_main_process:
             with writing(folder):

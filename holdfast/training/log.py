@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from holdfast.atomic_files import write_text
+from holdfast.training.look import Unit
 from holdfast.training.settings import TrainSettings
 
 USUAL = frozenset({"loss", "learning_rate", "gradient_norm", "target_tokens", "tokens_per_second"})  # of a step
@@ -87,11 +88,14 @@ class Log:
             return ""
         return f"  about {max(1, round(seconds))} s left" if seconds < 90 else f"  about {round(seconds / 60)} min left"
 
-    def validation(self, step: int, value: float, retention: float | None = None) -> None:
+    def validation(self, step: int, value: float, unit: Unit, retention: float | None = None) -> None:
         """Record a value of the target's validation metric, and the share that is kept on general tasks where that was measured."""
-        self.best = f"  validation {value:.3f}" + ("" if retention is None else f"  keeps {100 * retention:.0f} %")
+        # The file has the metric's own unit, which is that of `stop_at`; a person reads points of 100, as everywhere.
+        self.best = f"  validation {value * unit.points:.1f}" + (
+            "" if retention is None else f"  keeps {100 * retention:.0f} %"
+        )
         kept = {} if retention is None else {"retention": retention}
-        self._write({"stage": self.stage, "step": step, "validation": value} | kept)
+        self._write({"stage": self.stage, "step": step, "validation": value, "metric": unit.metric} | kept)
 
     def note(self, text: str) -> None:
         """Print a line beside the bar, which goes on."""

@@ -15,6 +15,14 @@ GIVE_UP = 3  # looks below the floor in a row after which training ends: what is
 
 
 @dataclass(frozen=True)
+class Unit:
+    """The unit of a validation score: its metric's name, and what turns its number into the points of 100 that a person reads."""
+
+    metric: str = "score"
+    points: float = 1.0
+
+
+@dataclass(frozen=True)
 class Look:
     """The validation score, and the share of the untrained model's score that is kept on general tasks (None: not measured)."""
 

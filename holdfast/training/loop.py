@@ -26,7 +26,7 @@ from holdfast.training.batches import Mixture, Stream, through_methods, whole_gr
 from holdfast.training.forwards import Forwards
 from holdfast.training.interrupt import Interrupt
 from holdfast.training.log import Log
-from holdfast.training.look import Measure, Progress, look
+from holdfast.training.look import Measure, Progress, Unit, look
 from holdfast.training.loss import Divisors, StepLoss
 from holdfast.training.placement import Replicas, Shards
 from holdfast.training.preparation import contexts_of, prepare, set_dropout
@@ -40,7 +40,7 @@ class Trainer:
 
     `validate` scores the model on the target's own validation examples, higher is better; the weights with the best score are kept (of
     equal ones the earliest, which have moved least). Without it, the last weights are. With `retention`, only weights that keep
-    `settings.keep_floor` of the general tasks may be kept.
+    `settings.keep_floor` of the general tasks may be kept. `unit` is that of the validation score.
     """
 
     pretrained: Pretrained
@@ -54,6 +54,7 @@ class Trainer:
     quiet: bool = False
     inputs: Sequence[Mapping[str, Path]] = ()
     retention: Measure | None = None
+    unit: Unit = Unit()
 
     def train(self) -> Progress:
         """Train, or go on from the last checkpoint; leave the best weights in the model and return the progress."""
@@ -271,7 +272,7 @@ class Training:
                 f"{self.stage}: the validation score after step {step} is {seen.value}, so no weights can be chosen by it; look at the "
                 f"validation examples, or try a smaller {self.trainer.setting('learning_rate')} (it is {self.settings.learning_rate:g})"
             )
-        self.log.validation(step, seen.value, seen.retention)
+        self.log.validation(step, seen.value, trainer.unit, seen.retention)
         if progress.best_yet(step, seen, self.settings.keep_floor):
             self._write(checkpoint.best_path(self.folder, step))
 

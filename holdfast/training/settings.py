@@ -63,7 +63,9 @@ class TrainSettings:
     gradient_checkpointing: bool = Field(default=False, description="compute layers twice and keep less")
     save_every: int = Field(default=50, ge=1, description="steps between checkpoints, which validation chooses among")
     stop_at: float | None = Field(
-        default=None, allow_inf_nan=False, description="end once the validation metric reaches this value"
+        default=None,
+        allow_inf_nan=False,
+        description="end once the validation metric reaches this value, in its own unit (accuracies 0 to 1, BLEU 0 to 100)",
     )
     keep_floor: float | None = Field(
         default=None, ge=0, le=1, description="share of general tasks to keep: the best target score above it"

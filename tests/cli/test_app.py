@@ -1,5 +1,6 @@
 """The command line is frozen: a command or option that changes must change here too, where a reviewer sees it."""
 
+import json
 import re
 import subprocess
 import sys
@@ -124,8 +125,6 @@ def test_an_extra_in_brackets_is_no_markup_of_the_help() -> None:
 
 
 def test_lists_come_as_records_too() -> None:
-    import json
-
     for command in ("methods", "edits", "analyses", "tasks"):
         records = [json.loads(line) for line in holdfast(command, "--json").stdout.splitlines()]
         assert records, command
@@ -136,6 +135,35 @@ def test_scores_of_three_shots_fit_80_columns_with_the_metric_in_full() -> None:
     done = holdfast("evaluate", "lab", "--task", "lab:from-zan", "--limit", "2", "--shots", "0,1,4")
     assert "exact_match" in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 80
+
+
+def test_evaluate_prints_points_of_100_and_records_keep_the_unit_of_their_metric(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from holdfast.cli import output
+    from holdfast.results.scores import Score
+
+    scores = [
+        Score(
+            variant="base", prompt=None, task=task, role="general", shots=0, metric=metric, n=20, value=value, low=low,
+            high=high, stderr=0.1,
+        )
+        for task, metric, value, low, high in (
+            ("kind", "exact_match", 0.85, 0.639, 0.948),
+            ("french", "bleu", 31.44, 28.0, 34.5),
+            ("text", "perplexity", 12.345, 11.0, 13.0),
+        )
+    ]  # fmt: skip
+    output.scores(scores, False, lambda: output.table(scores))
+    shown = capsys.readouterr().out
+    assert "85.0 [63.9,94.8]" in shown
+    assert "31.4 [28.0,34.5]" in shown, "BLEU is defined in points"
+    assert "12.3 [11,13]" in shown
+    assert "Points of 100 (perplexity: its own unit) [95 % interval over items]." in shown
+    output.scores(scores, True, lambda: None)
+    assert [json.loads(line)["value"] for line in capsys.readouterr().out.splitlines()] == [0.85, 31.44, 12.345]
+    output.table(scores[:1])
+    assert "exact_match, points of 100" in capsys.readouterr().out
 
 
 LISTINGS = ["--help", "methods", "curations", "edits", "decodings", "analyses", "tasks"]

@@ -67,6 +67,8 @@ def test_a_run_keeps_what_it_promises_and_says_the_rule_on_its_page(tmp_path: Pa
     (rule,) = [r["kept_by"] for r in records if "kept_by" in r]
     step = int(rule.split("weights of step ")[1].split()[0])
     assert looks[step]["retention"] >= 0.9
+    assert {r["metric"] for r in looks.values()} == {"exact_match"}
+    assert "Validation exact_match, points of 100" in run.page.read_text()
     assert looks[step]["validation"] == max(r["validation"] for r in looks.values() if r["retention"] >= 0.9)
     assert max(looks) < 40, "it is broken long before, so that training ends early"
     assert "best target score among looks that keep 90 %" in run.page.read_text()

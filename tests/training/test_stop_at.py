@@ -1,5 +1,6 @@
 """Training that ends at a validation score: when, with which weights, and that it stays ended."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import torch
 
 from holdfast.methods.full import Full
 from holdfast.training import checkpoint
+from holdfast.training.look import Unit
 from tests.training import tiny
 
 
@@ -32,6 +34,19 @@ def test_it_ends_at_the_first_check_that_reaches_the_score(tmp_path: Path) -> No
     assert (progress.step, progress.best, progress.best_step) == (4, 0.6, 4)
     assert len(tiny.losses(tmp_path)) == 4
     assert all(torch.equal(asked[-1][name], kept) for name, kept in tiny.weights(made).items())  # those that reached it
+
+
+def test_a_person_reads_validation_in_points_and_the_log_holds_the_unit_of_stop_at(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trainer = tiny.trainer(tmp_path, Full(), steps=4, save_every=2)
+    trainer.quiet, trainer.unit = False, Unit("exact_match", 100.0)
+    scores = iter([0.125, 0.625])
+    trainer.validate = lambda _: next(scores)
+    trainer.train()
+    assert "  validation 12.5" in capsys.readouterr().err
+    records = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [r["validation"] for r in records if r.get("metric") == "exact_match"] == [0.125, 0.625]
 
 
 @pytest.mark.parametrize("stop_at", [None, 0.7])

@@ -259,7 +259,10 @@ def curves(log: Sequence[Mapping[str, Any]]) -> list[StageCurves]:
         metric = next((str(r["metric"]) for r in records if "metric" in r), "score")
         drawn = [_curve(stage, "training loss", losses, least=True)] if losses else []
         if checks:
-            drawn.append(_curve(stage, f"validation {metric}", checks, least=units.sign(metric) < 0))
+            scale = units.factor(metric)
+            inside = [(step, value * (scale or 1.0)) for step, value in checks]
+            name = f"validation {metric}{', points of 100' if scale else ''}"
+            drawn.append(_curve(stage, name, inside, least=units.sign(metric) < 0))
         by_stage.append(StageCurves(stage, drawn))
     return by_stage
 
