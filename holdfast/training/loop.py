@@ -5,7 +5,7 @@ import copy
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -54,7 +54,7 @@ class Trainer:
     quiet: bool = False
     inputs: Sequence[Mapping[str, Path]] = ()
     retention: Measure | None = None
-    unit: Unit = Unit()
+    unit: Unit = field(default_factory=Unit)
 
     def train(self) -> Progress:
         """Train, or go on from the last checkpoint; leave the best weights in the model and return the progress."""
