@@ -25,8 +25,8 @@ from holdfast.prefix.model import PrefixModel
 from holdfast.row import Row
 from holdfast.tasks.sources import load_task
 from holdfast.tasks.task import Task
-from holdfast.tasks.templates import render
-from holdfast.tasks.tokenization import encode
+from holdfast.tasks.text.templates import render
+from holdfast.tasks.text.tokenization import encode
 from holdfast.training.batches import Stream
 from holdfast.training.loop import Trainer
 from holdfast.training.settings import TrainSettings

@@ -13,7 +13,7 @@ and `Score` what came out. `Method` and `Edit` are for subclasses of your own: `
 
 from typing import TYPE_CHECKING, Any
 
-from holdfast.tasks.registry import register
+from holdfast.tasks.loaders.registry import register
 
 if TYPE_CHECKING:
     from holdfast.api.against import against

@@ -7,9 +7,9 @@ from holdfast.evaluation.ask import unread
 from holdfast.models.loading import load_tokenizer
 from holdfast.models.resolve import resolve
 from holdfast.results.visible import one_line
-from holdfast.tasks.answers import answers
-from holdfast.tasks.leakage import leakage
-from holdfast.tasks.records import SUFFIXES
+from holdfast.tasks.examples.label_faults import answers
+from holdfast.tasks.examples.leakage import leakage
+from holdfast.tasks.formats.records import SUFFIXES
 from holdfast.tasks.task import SPLITS, Task
 
 

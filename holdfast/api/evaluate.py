@@ -35,7 +35,7 @@ from holdfast.results.verdicts import with_spread
 from holdfast.results.visible import one_line
 from holdfast.stages.stage import exclusive
 from holdfast.tasks import sources
-from holdfast.tasks.choice_rules import with_rule
+from holdfast.tasks.answers.choice_rules import with_rule
 from holdfast.tasks.task import SHOTS, Task
 from holdfast.training.processes import processes
 

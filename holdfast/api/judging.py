@@ -24,7 +24,7 @@ from holdfast.results.statistics_judge import FEWEST_KNOWN, JudgeQuality, Prefer
 from holdfast.stages.evaluate import Evaluate
 from holdfast.stages.judge import KNOWN, CalibrateJudge, JudgeAnswers
 from holdfast.stages.loader import Loader
-from holdfast.tasks.judge_calibration import known_pairs, pairs_version, read_known_pairs
+from holdfast.tasks.answers.judge_calibration import known_pairs, pairs_version, read_known_pairs
 from holdfast.tasks.task import Task
 
 OURS = "pairs of the everyday suite"

@@ -26,7 +26,7 @@ from holdfast.stages.loader import Loader
 from holdfast.stages.measure import plan_measurements
 from holdfast.stages.stage import Stage, execute
 from holdfast.stages.train import Train
-from holdfast.tasks.splits import subset
+from holdfast.tasks.examples.splits import subset
 
 try:
     import resource

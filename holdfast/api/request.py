@@ -22,7 +22,7 @@ from holdfast.stages.validation import Validation
 from holdfast.tasks import sources
 from holdfast.tasks.task import SHOTS
 from holdfast.tasks.task_set import TaskSet
-from holdfast.tasks.templates import check_chat
+from holdfast.tasks.text.templates import check_chat
 from holdfast.training.processes import check_device
 
 

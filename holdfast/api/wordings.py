@@ -6,8 +6,8 @@ from itertools import product
 
 from holdfast.api.load import load
 from holdfast.tasks.sources import load_task
-from holdfast.tasks.templates import render
-from holdfast.tasks.tokenization import encode
+from holdfast.tasks.text.templates import render
+from holdfast.tasks.text.tokenization import encode
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,7 @@ def tasks(
 ) -> None:
     """List tasks of the catalogue and the lab; or build the sub-tasks of a domain."""
     if build is not None:
-        from holdfast.tasks.subtasks import build as build_subtasks
+        from holdfast.tasks.loaders.subtasks import build as build_subtasks
 
         if out is None:
             raise ValueError("--build: name the folder of the sub-tasks with --out")

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from holdfast.curation.base import CurationContext
 from holdfast.tasks.task import Example
-from holdfast.tasks.templates import choose_demonstrations, render
+from holdfast.tasks.text.templates import choose_demonstrations, render
 
 
 def prompts(examples: Sequence[Example], context: CurationContext, shots: int) -> list[str]:

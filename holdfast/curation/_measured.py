@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from holdfast.tasks.task import Example, Task, Template
-from holdfast.tasks.templates import asked_text
+from holdfast.tasks.text.templates import asked_text
 
 
 def questions(template: Template, example: Example) -> Iterator[str]:

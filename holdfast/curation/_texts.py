@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from holdfast.tasks.task import Example, Template
-from holdfast.tasks.templates import question
+from holdfast.tasks.text.templates import question
 
 CHARACTERS = 1000  # of a text: a longer one is several, or it would count as one point however much it holds
 PLAIN = Template(input="", delimiter="", separator="", stop=())

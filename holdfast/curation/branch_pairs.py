@@ -11,11 +11,11 @@ from pydantic.dataclasses import dataclass
 from holdfast.curation.base import Curation, CurationContext
 from holdfast.inference.language_model import LanguageModel
 from holdfast.inference.sampling import Sampling
-from holdfast.tasks.conversation import calls_in
-from holdfast.tasks.judges import f1, words
-from holdfast.tasks.rewards import find_rewards
+from holdfast.tasks.answers.judges import f1, words
+from holdfast.tasks.answers.rewards import find_rewards
+from holdfast.tasks.formats.conversation import calls_in
 from holdfast.tasks.task import Example
-from holdfast.tasks.templates import render
+from holdfast.tasks.text.templates import render
 
 STEP = re.compile(r"\. |, |=|\(|\n")  # what ends a step of an answer
 

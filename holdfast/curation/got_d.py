@@ -14,9 +14,9 @@ from pydantic.dataclasses import dataclass
 from holdfast.curation._mixing import mixed_in
 from holdfast.curation._texts import in_pieces, pieces, text_of
 from holdfast.curation.base import Curation, CurationContext
-from holdfast.tasks.nearest import INSTALL, check_measure, encoder
+from holdfast.tasks.examples.nearest import INSTALL, check_measure, encoder
+from holdfast.tasks.examples.splits import subset
 from holdfast.tasks.sources import expand
-from holdfast.tasks.splits import subset
 from holdfast.tasks.task import Example, Task
 
 ITERATIONS = 2000

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from holdfast.curation.base import Curation, CurationContext
 from holdfast.inference.model import Model
-from holdfast.tasks.markers import marked_template, with_marker, with_marker_in_prompt
 from holdfast.tasks.task import Example, Template
-from holdfast.tasks.templates import asked_text, question, render
+from holdfast.tasks.text.markers import marked_template, with_marker, with_marker_in_prompt
+from holdfast.tasks.text.templates import asked_text, question, render
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pydantic.dataclasses import dataclass
 
 from holdfast.curation._measured import measured, questions
 from holdfast.curation.base import Curation, CurationContext
-from holdfast.tasks.nearest import NearestQuestions, check_measure
+from holdfast.tasks.examples.nearest import NearestQuestions, check_measure
 from holdfast.tasks.task import Example
 
 

@@ -10,7 +10,7 @@ from pydantic.dataclasses import dataclass
 from holdfast.curation._answers import prompts
 from holdfast.curation.base import Curation, CurationContext
 from holdfast.inference.sampling import Sampling
-from holdfast.tasks.rewards import find_rewards
+from holdfast.tasks.answers.rewards import find_rewards
 from holdfast.tasks.task import Example
 
 

@@ -13,9 +13,9 @@ from holdfast.curation._texts import as_text
 from holdfast.curation.base import Curation, CurationContext
 from holdfast.inference.language_model import LanguageModel
 from holdfast.inference.sampling import Sampling
-from holdfast.tasks.rendered import Rendered
 from holdfast.tasks.task import Example
-from holdfast.tasks.templates import render
+from holdfast.tasks.text.rendered import Rendered
+from holdfast.tasks.text.templates import render
 
 FEWEST_NEW_TOKENS = 4
 

@@ -11,7 +11,7 @@ from holdfast.curation._answers import before_stop, prompts
 from holdfast.curation.base import Curation, CurationContext
 from holdfast.inference.language_model import LanguageModel
 from holdfast.inference.sampling import Sampling
-from holdfast.tasks.judges import find_judge, words
+from holdfast.tasks.answers.judges import find_judge, words
 from holdfast.tasks.task import Example
 
 FEWEST_NEW_TOKENS = 4

@@ -14,7 +14,7 @@ from holdfast import plugins
 from holdfast.decoding.base import PromptDecoding
 from holdfast.inference.language_model import Progress
 from holdfast.inference.sampling import GREEDY, Sampling
-from holdfast.tasks.transforms import TRANSFORMS, Transform
+from holdfast.tasks.loaders.transforms import TRANSFORMS, Transform
 
 
 @dataclass(frozen=True)

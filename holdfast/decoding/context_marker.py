@@ -4,7 +4,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from holdfast.decoding.base import PromptDecoding
-from holdfast.tasks.markers import with_marker_in_prompt
+from holdfast.tasks.text.markers import with_marker_in_prompt
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,8 @@ from holdfast.models import reading
 from holdfast.results import symptoms
 from holdfast.results.sandbox import check_allowed
 from holdfast.results.scores import Output
-from holdfast.tasks.harness_examples import PREFIX
-from holdfast.tasks.nearest import NEAREST, check_mode
-from holdfast.tasks.task import Task
+from holdfast.tasks.examples.nearest import NEAREST, check_mode
+from holdfast.tasks.task import HARNESS, Task
 
 
 def in_parts(
@@ -63,7 +62,7 @@ def with_mass(model: LanguageModel, task: Task, labels: Sequence[str], outputs: 
 
 def asked_by_harness(task: Task) -> bool:
     """Return whether the harness asks and marks the task."""
-    return task.source.startswith(PREFIX)
+    return task.source.startswith(HARNESS)
 
 
 def held_out(task: Task, splits: Sequence[str] = ("validation",)) -> Task | None:

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from holdfast.evaluation.interaction import PreparedItem
-from holdfast.tasks.choice_rules import CONTENT_FREE, without_content, wording
+from holdfast.tasks.answers.choice_rules import CONTENT_FREE, without_content, wording
 from holdfast.tasks.task import Task
-from holdfast.tasks.templates import render
+from holdfast.tasks.text.templates import render
 
 
 def questions_without_content(

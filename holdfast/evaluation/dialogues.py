@@ -11,11 +11,11 @@ from typing import Any
 from holdfast.evaluation.interaction import Interaction, PreparedItem
 from holdfast.inference.language_model import LanguageModel
 from holdfast.inference.sampling import Sampling
-from holdfast.tasks.conversation import AssistantTurn, calls_in, until_calls_end, without_thinking
-from holdfast.tasks.dialogue_states import State, after_calls, write_states
-from holdfast.tasks.dialogues import Function, conversation
+from holdfast.tasks.formats.conversation import AssistantTurn, calls_in, until_calls_end, without_thinking
+from holdfast.tasks.formats.dialogue_states import State, after_calls, write_states
+from holdfast.tasks.formats.dialogues import Function, conversation
 from holdfast.tasks.task import Example, Task
-from holdfast.tasks.templates import Rendered, render
+from holdfast.tasks.text.templates import Rendered, render
 
 ROOM = 1.5  # new tokens, over those of the longest state of the data
 AROUND = 32  # new tokens beside it, for the name of the function and what stands around a call

@@ -27,15 +27,14 @@ from holdfast.evaluation.matrix import FEWEST_NEW_TOKENS, Asking, clean, decodin
 from holdfast.inference.language_model import LanguageModel
 from holdfast.inference.sampling import Sampling
 from holdfast.results.scores import Output
-from holdfast.tasks.harness import harness_tasks, task_manager
-from holdfast.tasks.harness_examples import PREFIX
-from holdfast.tasks.task import Task
+from holdfast.tasks.loaders.harness import harness_tasks, task_manager
+from holdfast.tasks.task import HARNESS, Task
 
 try:
     import lm_eval
     from lm_eval.api.model import LM
 except ImportError as error:
-    raise ValueError(f"{PREFIX} tasks need the lm-evaluation-harness; pip install 'holdfast[harness]'") from error
+    raise ValueError(f"{HARNESS} tasks need the lm-evaluation-harness; pip install 'holdfast[harness]'") from error
 
 
 class HarnessModel(LM):
@@ -96,7 +95,7 @@ def evaluate(model: LanguageModel, task: Task, asking: Asking | None = None) -> 
     the task's own business; `sampled` ones are others where it draws them.
     """
     asking = asking or Asking()
-    name, _, folder = task.source.removeprefix(PREFIX).partition("@")
+    name, _, folder = task.source.removeprefix(HARNESS).partition("@")
     documents = len(list(harness_tasks(name, folder)[name].eval_docs))
     fewshot_seed = asking.seed + (asking.demonstration_seed if asking.demonstrations == "sampled" else 0)
     ask: Any = lm_eval.simple_evaluate  # its decorator hides its parameters

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from holdfast.inference.language_model import LanguageModel
 from holdfast.tasks.task import Example, Task
-from holdfast.tasks.templates import Rendered
+from holdfast.tasks.text.templates import Rendered
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from dataclasses import replace
 from holdfast.inference.language_model import NamedModel
 from holdfast.inference.sampling import Sampling
 from holdfast.results.judged import Choice, JudgedPair
-from holdfast.tasks.conversation import without_thinking
+from holdfast.tasks.formats.conversation import without_thinking
 from holdfast.tasks.task import Example, Template
-from holdfast.tasks.templates import render
+from holdfast.tasks.text.templates import render
 
 LETTERS: tuple[Choice, ...] = ("A", "B", "C")
 TEXT = """Compare two answers to a question.

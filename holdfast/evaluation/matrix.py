@@ -16,11 +16,11 @@ from holdfast.inference.language_model import LanguageModel
 from holdfast.inference.sampling import Sampling
 from holdfast.results.metrics import metric
 from holdfast.results.scores import Output, PromptState, Role
-from holdfast.tasks.choice_rules import wording
-from holdfast.tasks.language_grid import drawn_by
-from holdfast.tasks.nearest import ranking
+from holdfast.tasks.answers.choice_rules import wording
+from holdfast.tasks.examples.nearest import ranking
+from holdfast.tasks.loaders.language_grid import drawn_by
 from holdfast.tasks.task import Example, Task
-from holdfast.tasks.templates import Rendered, choose_demonstrations, render
+from holdfast.tasks.text.templates import Rendered, choose_demonstrations, render
 
 Variant = Literal["base", "tuned", "base-again", "own-stage"]
 FEWEST_NEW_TOKENS = 16  # room for the answer of another task's format

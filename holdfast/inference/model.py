@@ -18,7 +18,7 @@ from holdfast.inference.transformers_engine import TransformersEngine
 from holdfast.models.loading import Pretrained
 from holdfast.prefix.attached import Prompt, as_attached
 from holdfast.row import Row
-from holdfast.tasks.tokenization import encode_pairs, encode_prompt
+from holdfast.tasks.text.tokenization import encode_pairs, encode_prompt
 
 UNLIMITED = 2**29  # A model with room for so many tokens has no end.
 

@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 
 from holdfast.tasks.task import Task
-from holdfast.tasks.templates import choose_demonstrations, render
+from holdfast.tasks.text.templates import choose_demonstrations, render
 
 Table = dict[str, dict[str, float]]  # by task, then by number of demonstrations
 Mode = Literal["first", "sampled"]

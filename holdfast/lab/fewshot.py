@@ -11,9 +11,9 @@ import numpy as np
 
 from holdfast.lab.corpus import Ids, encode
 from holdfast.lab.documents import BESIDE
-from holdfast.tasks.readers import read_folder
+from holdfast.tasks.loaders.readers import read_folder
 from holdfast.tasks.task import Example, Task
-from holdfast.tasks.templates import question
+from holdfast.tasks.text.templates import question
 
 TARGETS = ("rte", "cb", "wic", "boolq", "paws", "multi30k_en_fr")  # never shown: what is fine-tuned on later
 CUE = "\nAnswer:"  # of a task folder's own wording, which most documents have

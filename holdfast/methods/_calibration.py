@@ -15,8 +15,8 @@ from holdfast.models.loading import Pretrained
 from holdfast.prefix import reference
 from holdfast.row import Row
 from holdfast.tasks.sources import load_task
-from holdfast.tasks.templates import render
-from holdfast.tasks.tokenization import encode
+from holdfast.tasks.text.templates import render
+from holdfast.tasks.text.tokenization import encode
 
 
 def written_rows(context: Context, count: int, length: int, seed: int) -> list[Row]:

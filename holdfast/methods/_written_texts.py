@@ -12,8 +12,8 @@ from holdfast.inference.sampling import Sampling
 from holdfast.methods.base import Context
 from holdfast.row import Row
 from holdfast.tasks.task import Example, Template
-from holdfast.tasks.templates import render
-from holdfast.tasks.tokenization import encode_prompt
+from holdfast.tasks.text.templates import render
+from holdfast.tasks.text.tokenization import encode_prompt
 
 MARK = "@@question@@"
 AT_ONCE = 8192  # Tokens of texts that are sampled together.

@@ -21,7 +21,7 @@ from holdfast.methods.base import Context, Method
 from holdfast.models.fingerprint import file_fingerprint
 from holdfast.prefix.packing import label_factors
 from holdfast.row import Row, total_weight
-from holdfast.tasks.rewards import find_rewards
+from holdfast.tasks.answers.rewards import find_rewards
 
 if TYPE_CHECKING:
     from holdfast.prefix.head import LabelLogits

@@ -13,11 +13,11 @@ from holdfast.methods._named_content import read, text_rows
 from holdfast.methods.base import Context, Method
 from holdfast.models.fingerprint import file_fingerprint
 from holdfast.row import Row, total_weight
+from holdfast.tasks.examples.splits import evenly
 from holdfast.tasks.sources import expand, load_task
-from holdfast.tasks.splits import evenly
 from holdfast.tasks.task import Example, Task, Template
-from holdfast.tasks.templates import render
-from holdfast.tasks.tokenization import encode
+from holdfast.tasks.text.templates import render
+from holdfast.tasks.text.tokenization import encode
 
 TASK_LENGTH = 1024  # Tokens of a task's row; a longer input is cut.
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from holdfast.row import Row
-from holdfast.tasks.tokenization import ONE_SEQUENCE, TextLayout
-from holdfast.tasks.two_sequences import TWO_SEQUENCES
+from holdfast.tasks.text.tokenization import ONE_SEQUENCE, TextLayout
+from holdfast.tasks.text.two_sequences import TWO_SEQUENCES
 
 # torch is imported where it is needed alone: cards ask for an architecture too, and are written without it.
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from holdfast.models.resolve import resolve
 from holdfast.tasks.everyday import suite
 from holdfast.tasks.sources import expand
 from holdfast.tasks.task import Task
-from holdfast.tasks.templates import render
+from holdfast.tasks.text.templates import render
 
 LOOKED_AT = (
     100  # examples of a task, for the words that the tokenizer does not know: enough to tell a twentieth from none

@@ -23,7 +23,7 @@ from holdfast.results.scores import Output
 from holdfast.results.summary import Summary
 from holdfast.tasks import sources
 from holdfast.tasks.task import Task
-from holdfast.tasks.templates import choose_demonstrations, prompt_for_text, question
+from holdfast.tasks.text.templates import choose_demonstrations, prompt_for_text, question
 
 PLAIN = "plain text"
 MOST_TASKS, MOST_SHOTS = 8, 4  # whose examples are offered; demonstrations that can be chosen

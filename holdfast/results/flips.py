@@ -16,7 +16,7 @@ from holdfast.results.run_folder import RunFolder
 from holdfast.results.scores import AGAIN, Output, read_scores
 from holdfast.results.summary import Summary, TaskResult
 from holdfast.results.symptoms import plain
-from holdfast.tasks.stored import ReadOnDemand, chosen
+from holdfast.tasks.formats.stored import ReadOnDemand, chosen
 
 Direction = Literal["lost", "gained", "both wrong"]
 DIRECTIONS: tuple[Direction, ...] = ("lost", "gained", "both wrong")

@@ -7,7 +7,7 @@ from statistics import fmean, median
 
 from holdfast.results import units
 from holdfast.results.scores import Score
-from holdfast.tasks.language_grid import GridCell, cell_of
+from holdfast.tasks.loaders.language_grid import GridCell, cell_of
 
 Key = tuple[str, str]
 """The language of the data and that of the prompt."""

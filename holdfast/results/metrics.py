@@ -24,8 +24,8 @@ from holdfast.results.sandbox import MEMORY, SECONDS, runs
 from holdfast.results.scores import Output
 from holdfast.results.seen import Seen
 from holdfast.tasks.checks import passes
-from holdfast.tasks.conversation import calls_in, without_thinking
-from holdfast.tasks.dialogue_states import turns_right
+from holdfast.tasks.formats.conversation import calls_in, without_thinking
+from holdfast.tasks.formats.dialogue_states import turns_right
 
 Array = NDArray[np.float64]
 

@@ -16,7 +16,7 @@ import numpy as np
 from holdfast.results.metrics import Array, Metric, accepted
 from holdfast.results.scores import Output
 from holdfast.results.statistics import Estimate, jackknife, paired, ratio, single
-from holdfast.tasks.conversation import without_thinking
+from holdfast.tasks.formats.conversation import without_thinking
 from holdfast.tasks.task import Example, Task
 
 MASS = "first_token_mass"

@@ -9,7 +9,7 @@ from holdfast.inference.model import Model
 from holdfast.results.run_folder import RunFolder
 from holdfast.results.scores import Output, StoredOutputs
 from holdfast.tasks import sources
-from holdfast.tasks.templates import render
+from holdfast.tasks.text.templates import render
 
 LOOKED_AT = 50  # items, of which the shortest is shown
 FEWEST_TOKENS = 16

@@ -17,7 +17,7 @@ from holdfast.row import Row
 from holdfast.serving.jobs import GrowingText, Job, ScoredToken, Written
 from holdfast.serving.protocol import Refused
 from holdfast.serving.roster import Roster
-from holdfast.tasks.tokenization import encode_text
+from holdfast.tasks.text.tokenization import encode_text
 
 BATCH = 64  # jobs in one batch: the first to come waits for the last of its batch
 WAITING = 1024  # jobs that may wait

@@ -24,7 +24,7 @@ from holdfast.stages.train import Train
 from holdfast.tasks.sources import load_task
 from holdfast.tasks.task import Task
 from holdfast.tasks.task_set import TaskRef
-from holdfast.tasks.templates import choose_demonstrations, render
+from holdfast.tasks.text.templates import choose_demonstrations, render
 from holdfast.training.processes import processes
 
 

@@ -12,9 +12,9 @@ from holdfast.inference.model import Model
 from holdfast.models.precision import FP32, Loading
 from holdfast.results.run_folder import RunFolder
 from holdfast.stages.stage import Finished, Inputs, Stage, content_of
+from holdfast.tasks.formats.write import read_rows, write_task
 from holdfast.tasks.task import Task
 from holdfast.tasks.task_set import TaskRef
-from holdfast.tasks.write import read_rows, write_task
 from holdfast.training.processes import processes
 
 

@@ -21,10 +21,10 @@ from holdfast.results.scores import Output, read_outputs, write_jsonl
 from holdfast.stages.evaluate import Evaluate
 from holdfast.stages.loader import Loader
 from holdfast.stages.stage import Inputs, Stage, content_of, execute
-from holdfast.tasks.conversation import without_thinking
-from holdfast.tasks.judge_calibration import known_pairs, read_known_pairs
+from holdfast.tasks.answers.judge_calibration import known_pairs, read_known_pairs
+from holdfast.tasks.formats.conversation import without_thinking
 from holdfast.tasks.task import Task
-from holdfast.tasks.templates import asked_text
+from holdfast.tasks.text.templates import asked_text
 from holdfast.training.processes import processes
 
 PART = 32  # pairs that are asked between two files: what a kill costs

@@ -25,8 +25,8 @@ from holdfast.stages.curate import Curate
 from holdfast.stages.looks import Looks
 from holdfast.stages.stage import Inputs, Stage
 from holdfast.stages.training_rows import TrainingRows
-from holdfast.tasks.nearest import check_mode
-from holdfast.tasks.splits import subset
+from holdfast.tasks.examples.nearest import check_mode
+from holdfast.tasks.examples.splits import subset
 from holdfast.tasks.task import Task
 from holdfast.tasks.task_set import TaskRef
 from holdfast.training import checkpoint
@@ -60,7 +60,7 @@ class Train(Stage):
     example's own demonstrations go before. `loss_on` is `last` (the row's own answer) or `all` (the demonstrations' too). `max_length`
     is in tokens, prompt included; longer inputs are cut, targets never (`truncation="right"` cuts rows at their end, and so their
     targets, as the code of the FTICL paper does). `loss_per` is `token` (each predicted token counts the same) or `target` (each row).
-    `train_limit` and `train_share` take a nested part of the training examples (`holdfast.tasks.splits.subset`).
+    `train_limit` and `train_share` take a nested part of the training examples (`holdfast.tasks.examples.splits.subset`).
     `versions` are the fingerprints of the model, the run's targets and what the methods' fields name: changed content means a new folder.
     `date` is what the chat template writes as today's; None where it writes none. `loading` is the precision of the frozen weights, and
     of what is written, and the device. `kept` are the general tasks of `keep_floor`.

@@ -9,10 +9,10 @@ from holdfast.methods.base import Method, RowParts
 from holdfast.models.loading import Pretrained
 from holdfast.prefix.model import PrefixModel
 from holdfast.row import Row
-from holdfast.tasks.nearest import ranking
+from holdfast.tasks.examples.nearest import ranking
 from holdfast.tasks.task import Task
-from holdfast.tasks.templates import Ranking, choose_demonstrations, render
-from holdfast.tasks.tokenization import encode
+from holdfast.tasks.text.templates import Ranking, choose_demonstrations, render
+from holdfast.tasks.text.tokenization import encode
 from holdfast.training.batches import Stream
 
 

@@ -8,18 +8,17 @@ from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
-from holdfast.tasks import language_grid, registry
 from holdfast.tasks.catalogue.entries import ENTRIES, SUITES
 from holdfast.tasks.error_list import nearest
 from holdfast.tasks.everyday import suite as everyday
-from holdfast.tasks.harness_examples import PREFIX as HARNESS
-from holdfast.tasks.harness_examples import SUITES as HARNESS_SUITES
-from holdfast.tasks.hub import read_hub
-from holdfast.tasks.icl_probe import LANGUAGES, probe
-from holdfast.tasks.readers import read_file, read_folder
-from holdfast.tasks.settings import TaskYaml, read_settings
-from holdfast.tasks.task import Task
-from holdfast.tasks.transforms import TRANSFORMS, disguised
+from holdfast.tasks.formats.settings import TaskYaml, read_settings
+from holdfast.tasks.loaders import language_grid, registry
+from holdfast.tasks.loaders.harness_examples import SUITES as HARNESS_SUITES
+from holdfast.tasks.loaders.hub import read_hub
+from holdfast.tasks.loaders.icl_probe import LANGUAGES, probe
+from holdfast.tasks.loaders.readers import read_file, read_folder
+from holdfast.tasks.loaders.transforms import TRANSFORMS, disguised
+from holdfast.tasks.task import HARNESS, Task
 
 LONGEST_NAME = 150  # bytes of a task's name in a file's
 NONE = "none"  # in the place of general tasks: none, and not those that suit the model
@@ -122,7 +121,7 @@ def expand(argument: str) -> list[str]:
     """Return the arguments that a suite or a group of the harness stands for, or the argument itself.
 
     Suites are `everyday`, `promot-eight`, `fticl-five` and `harness:standard`; `SUITE@FOLDER` of `promot-eight` and `fticl-five` has a
-    sub-folder for each task. `grid:FILE` is one of languages and languages of prompts (`holdfast.tasks.language_grid`).
+    sub-folder for each task. `grid:FILE` is one of languages and languages of prompts (`holdfast.tasks.loaders.language_grid`).
     """
     if argument in HARNESS_SUITES:
         return list(chain.from_iterable(expand(HARNESS + name) for name in HARNESS_SUITES[argument]))
@@ -195,7 +194,7 @@ def _catalogued(name: str, folder: str, seed: int) -> Task:
 
 
 def _harness(argument: str) -> list[Task]:
-    from holdfast.tasks import harness  # the extra `harness` need not be installed
+    from holdfast.tasks.loaders import harness  # the extra `harness` need not be installed
 
     return harness.load(argument)
 

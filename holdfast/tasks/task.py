@@ -28,6 +28,8 @@ METRICS = (
     "pass@1",
 )
 SPLITS = ("train", "validation", "test")
+HARNESS = "harness:"
+"""Begins the `source` of a task that the lm-evaluation-harness asks and marks by its own rules."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +94,8 @@ class Example:
 class Task:
     """Examples by split (`train`, `validation`, `test`), with everything that is needed to ask and to mark them.
 
-    A split is a tuple, or of a large test file a sequence that reads its examples from the disk (`holdfast.tasks.stored`): take slices of
-    it, or go through it, and hold no list of it.
+    A split is a tuple, or of a large test file a sequence that reads its examples from the disk (`holdfast.tasks.formats.stored`): take
+    slices of it, or go through it, and hold no list of it.
     """
 
     name: str

@@ -22,7 +22,7 @@ from holdfast.report.run.analysis_figures import declared
 from holdfast.row import Row
 from holdfast.stages.analyse import FormatQuestions
 from holdfast.tasks.task import Example, Task
-from holdfast.tasks.templates import Template
+from holdfast.tasks.text.templates import Template
 from tests.training import tiny
 
 

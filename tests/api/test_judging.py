@@ -16,7 +16,7 @@ from holdfast.models.resolve import version
 from holdfast.report.run.record import run_record
 from holdfast.results.judged import JudgedTask, JudgeRecord, read_judge
 from holdfast.results.scores import read_outputs
-from holdfast.tasks.judge_calibration import known_pairs
+from holdfast.tasks.answers.judge_calibration import known_pairs
 from tests.inference.fault_server import FaultServer, running
 
 ITEMS = 150

@@ -14,8 +14,8 @@ from holdfast.api.tune import tune
 from holdfast.curation.base import CurationContext
 from holdfast.curation.got_d import GotD, calibrated, cost, extended, transport
 from holdfast.plugins import CURATIONS, configure
+from holdfast.tasks.formats.write import read_rows
 from holdfast.tasks.task import Example, Task, Template
-from holdfast.tasks.write import read_rows
 from tests.recipes.worlds import QUICK, write_world
 
 EPS = 0.1

@@ -13,9 +13,9 @@ from holdfast.curation.mark_context import MarkContext, eager, with_mark
 from holdfast.decoding.context_marker import ContextMarker
 from holdfast.inference.model import Model
 from holdfast.plugins import CURATIONS, configure
-from holdfast.tasks.markers import with_marker_in_prompt
 from holdfast.tasks.task import Example, Task, Template
-from holdfast.tasks.templates import question, render
+from holdfast.tasks.text.markers import with_marker_in_prompt
+from holdfast.tasks.text.templates import question, render
 from tests.recipes.worlds import QUICK, write_world
 from tests.training import tiny
 

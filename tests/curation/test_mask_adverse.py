@@ -9,10 +9,10 @@ import pytest
 
 from holdfast.curation.base import CurationContext
 from holdfast.curation.mask_adverse import MaskAdverse
-from holdfast.tasks.readers import read_folder
+from holdfast.tasks.formats.write import read_rows, write_task
+from holdfast.tasks.loaders.readers import read_folder
 from holdfast.tasks.task import Example, Task
-from holdfast.tasks.write import read_rows, write_task
-from tests.tasks.test_chat import QWEN, example, row, template, tokenizer, trained
+from tests.tasks.text.test_chat import QWEN, example, row, template, tokenizer, trained
 
 FAILED = {"role": "tool", "content": "TypeError: weather() got an unexpected keyword argument 'town'"}
 DATA = Path(__file__).parents[2] / "docs/examples/tools"

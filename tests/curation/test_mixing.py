@@ -28,7 +28,7 @@ from holdfast.stages.stage import Finished, digest
 from holdfast.stages.train import Train
 from holdfast.tasks.task import Example, Task, Template
 from holdfast.tasks.task_set import TaskRef
-from holdfast.tasks.templates import choose_demonstrations, render
+from holdfast.tasks.text.templates import choose_demonstrations, render
 from tests.recipes.worlds import QUICK, write_world
 
 

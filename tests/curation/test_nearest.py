@@ -13,11 +13,11 @@ from holdfast.recipes.assignments import nested
 from holdfast.recipes.find import find_recipe
 from holdfast.recipes.plan import RecipePlan
 from holdfast.stages.train import Train
+from holdfast.tasks.formats.write import read_rows, write_task
 from holdfast.tasks.sources import load_task
 from holdfast.tasks.task import Example, Task, Template
 from holdfast.tasks.task_set import TaskRef
-from holdfast.tasks.templates import asked_text, render
-from holdfast.tasks.write import read_rows, write_task
+from holdfast.tasks.text.templates import asked_text, render
 from tests.recipes.worlds import QUICK, write_world
 from tests.training import tiny
 

@@ -14,7 +14,7 @@ from holdfast.decoding.conjugate import Conjugate
 from holdfast.inference.model import Model
 from holdfast.inference.sampling import Sampling
 from holdfast.models.loading import Pretrained
-from holdfast.tasks.transforms import leetspeak, pig_latin
+from holdfast.tasks.loaders.transforms import leetspeak, pig_latin
 from tests.inference import small_models
 
 words = st.lists(st.text("abcdefghijklmnopqrstuvwxyz", min_size=1, max_size=8), min_size=1, max_size=6).map(" ".join)

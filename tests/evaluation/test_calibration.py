@@ -13,7 +13,7 @@ from holdfast.evaluation.matrix import Asking, evaluate
 from holdfast.inference.language_model import Progress
 from holdfast.inference.scoring import LogLikelihood
 from holdfast.results.metrics import metric
-from holdfast.tasks.choice_rules import CONTENT_FREE, marked_by
+from holdfast.tasks.answers.choice_rules import CONTENT_FREE, marked_by
 from holdfast.tasks.task import Example, Task, Template
 from tests.inference.table import TableModel
 

@@ -12,12 +12,12 @@ from holdfast.evaluation.matrix import Asking, evaluate
 from holdfast.results.metrics import metric
 from holdfast.results.score import score
 from holdfast.results.scores import Output
-from holdfast.tasks.dialogue_states import write_states
-from holdfast.tasks.dialogues import _first_values  # pyright: ignore[reportPrivateUsage]
+from holdfast.tasks.formats.dialogue_states import write_states
+from holdfast.tasks.formats.dialogues import _first_values  # pyright: ignore[reportPrivateUsage]
 from holdfast.tasks.sources import load_task
 from holdfast.tasks.task import Example, Task
 from tests.inference.table import TableModel
-from tests.tasks.test_dialogues import HOTEL, folder
+from tests.tasks.formats.test_dialogues import HOTEL, folder
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "dialogues"
 TRAIN = {"service_name": "train", "description": "Find a train.", "slots": [{"name": "to", "description": "where to"}]}

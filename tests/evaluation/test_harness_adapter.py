@@ -118,7 +118,7 @@ def test_our_model_under_the_harness_is_the_harnesss_own_model(
 @pytest.mark.parametrize("name", ["ranked", "written"])
 def test_its_tasks_get_our_paired_statistics(pretrained: Pretrained, folder: Path, name: str) -> None:
     from holdfast.evaluation.harness import evaluate
-    from holdfast.tasks.harness import load
+    from holdfast.tasks.loaders.harness import load
 
     (task,) = load(f"harness:{name}@{folder}")
     assert (task.name, task.version[:4]) == (f"harness:{name}", "3.0-")
@@ -152,7 +152,7 @@ def test_what_cannot_be_measured_is_refused(folder: Path) -> None:
     from lm_eval.api.instance import Instance
 
     from holdfast.evaluation.harness import HarnessModel
-    from holdfast.tasks.harness import load
+    from holdfast.tasks.loaders.harness import load
 
     with pytest.raises(ValueError, match="describes no such task"):
         load(f"harness:nothing@{folder}")

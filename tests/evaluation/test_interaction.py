@@ -9,7 +9,7 @@ from holdfast.evaluation.interaction import Interaction
 from holdfast.inference.sampling import Sampling
 from holdfast.results.metrics import METRICS
 from holdfast.tasks.task import Example, Task
-from holdfast.tasks.templates import render
+from holdfast.tasks.text.templates import render
 from tests.inference.table import TableModel
 
 TASK = Task("again", {"test": tuple(Example({"input": f"c{i}"}, "sure") for i in range(3))}, metric="exact_match")

@@ -19,8 +19,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from holdfast.tasks.formats.stored import LARGE
 from holdfast.tasks.sources import load_task
-from holdfast.tasks.stored import LARGE
 from tests.faults.server import Ended, Job
 
 SHORT = ["--shots", "0", "--limit", "4", "--general", "lab:count"]

@@ -97,14 +97,14 @@ ASSIGNMENTS = [
 
 
 def _task_rows(data: bytes, folder: Path) -> object:
-    from holdfast.tasks.readers import read_file
+    from holdfast.tasks.loaders.readers import read_file
 
     (folder / "data.jsonl").write_bytes(data)
     return read_file(folder / "data.jsonl")
 
 
 def _table(data: bytes, folder: Path) -> object:
-    from holdfast.tasks.readers import read_file
+    from holdfast.tasks.loaders.readers import read_file
 
     path = folder / ("data.csv" if len(data) % 2 else "data.tsv")
     path.write_bytes(data)
@@ -112,7 +112,7 @@ def _table(data: bytes, folder: Path) -> object:
 
 
 def _task_yaml(data: bytes, folder: Path) -> object:
-    from holdfast.tasks.readers import read_folder
+    from holdfast.tasks.loaders.readers import read_folder
 
     (folder / "task.yaml").write_bytes(data)
     (folder / "train.jsonl").write_bytes(GOOD)
@@ -138,7 +138,7 @@ def _chat_tokenizer() -> Any:
 def _chat_template(data: bytes, folder: Path) -> object:
     from holdfast.models.chat_date import fix_date
     from holdfast.tasks.task import Example, Template
-    from holdfast.tasks.templates import render
+    from holdfast.tasks.text.templates import render
 
     tokenizer = _chat_tokenizer()
     fix_date(tokenizer, "2026-01-31")

@@ -45,7 +45,7 @@ GOOD = b"".join(
 
 def dialogues(data: bytes, folder: Path) -> object:
     """Read dialogues whose schema is spoilt, or, where the first byte is odd, one of whose lines is."""
-    from holdfast.tasks.readers import read_folder
+    from holdfast.tasks.loaders.readers import read_folder
 
     spoilt, good = data[1:], m.as_json({"turns": TURNS})
     (folder / "schema.json").write_bytes(m.as_json(SCHEMA) if data and data[0] % 2 else spoilt)
@@ -56,8 +56,8 @@ def dialogues(data: bytes, folder: Path) -> object:
 
 def grid(data: bytes, folder: Path) -> object:
     """Read a grid and all its cells; data that it names elsewhere are not looked for."""
-    from holdfast.tasks import language_grid
-    from holdfast.tasks.readers import read_folder
+    from holdfast.tasks.loaders import language_grid
+    from holdfast.tasks.loaders.readers import read_folder
 
     (folder / "en").mkdir()
     (folder / "en" / "test.jsonl").write_bytes(GOOD)
@@ -77,7 +77,7 @@ def streamed(suffix: str) -> Callable[[bytes, Path], object]:
     def read(data: bytes, folder: Path) -> object:
         from unittest import mock
 
-        from holdfast.tasks import readers
+        from holdfast.tasks.loaders import readers
 
         (folder / f"test.{suffix}").write_bytes(data)
         with mock.patch.object(readers, "LARGE", 0):

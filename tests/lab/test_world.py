@@ -14,7 +14,7 @@ from holdfast.lab.sentences import story
 from holdfast.lab.skills import SKILLS, Item, demonstrated, split_of
 from holdfast.lab.tokenizer import build
 from holdfast.tasks.task import Task
-from holdfast.tasks.templates import render
+from holdfast.tasks.text.templates import render
 
 SPLITS = ("train", "validation", "test")
 

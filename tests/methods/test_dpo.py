@@ -15,7 +15,7 @@ from holdfast.methods.dpo import Dpo, pair_losses
 from holdfast.methods.full import Full
 from holdfast.methods.replay import Replay
 from holdfast.row import Row
-from holdfast.tasks.readers import read_folder
+from holdfast.tasks.loaders.readers import read_folder
 from holdfast.tasks.task import Example
 from holdfast.training.batches import share, split
 from holdfast.training.loop import Training

@@ -23,10 +23,10 @@ from holdfast.methods.replay import Replay
 from holdfast.methods.token_weights import TokenWeights
 from holdfast.prefix import head
 from holdfast.row import Row
-from holdfast.tasks.rendered import Rendered
-from holdfast.tasks.tokenization import encode
+from holdfast.tasks.text.rendered import Rendered
+from holdfast.tasks.text.tokenization import encode
 from holdfast.training.loop import Training
-from tests.tasks.test_tokenization import BYTE_LEVEL, SENTENCEPIECE
+from tests.tasks.text.test_tokenization import BYTE_LEVEL, SENTENCEPIECE
 from tests.training import tiny
 
 RULES = ("stm", "flow", "prift", "dft", "eaft", "talr", "keys")

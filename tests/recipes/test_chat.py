@@ -16,7 +16,7 @@ from holdfast.prefix.model import PrefixModel
 from holdfast.stages.stage import Inputs
 from holdfast.stages.train import Train
 from holdfast.tasks.task_set import TaskRef
-from tests.tasks.test_chat import QWEN, template, tokenizer
+from tests.tasks.text.test_chat import QWEN, template, tokenizer
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "chat"
 PAGE = Path(__file__).parents[2] / "docs" / "add-a-task.md"

@@ -15,10 +15,10 @@ from holdfast.recipes.pipeline import Techniques, compose
 from holdfast.recipes.plan import RecipePlan
 from holdfast.stages.curate import Curate
 from holdfast.stages.train import Train
-from holdfast.tasks.splits import subset
+from holdfast.tasks.examples.splits import subset
+from holdfast.tasks.formats.write import read_rows
 from holdfast.tasks.task import Example, Task, Template
 from holdfast.tasks.task_set import TaskRef
-from holdfast.tasks.write import read_rows
 from tests.recipes.worlds import QUICK, write_world
 
 CHOICES = ("great", "terrible")

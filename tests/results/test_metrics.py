@@ -9,7 +9,7 @@ from sacrebleu.metrics import BLEU, CHRF  # pyright: ignore[reportPrivateImportU
 
 from holdfast.results.metrics import METRICS, accepted, loose, metric
 from holdfast.results.scores import Output
-from holdfast.tasks.dialogue_states import write_states
+from holdfast.tasks.formats.dialogue_states import write_states
 
 
 def item(output: str = "", target: str = "", **more) -> Output:

@@ -25,10 +25,11 @@ from holdfast.results.score import score
 from holdfast.results.scores import Output
 from holdfast.results.statistics import paired, pseudovalues, single
 from holdfast.stages import evaluate
-from holdfast.tasks import readers, stored
-from holdfast.tasks.choice_rules import RULES, marked_by
+from holdfast.tasks.answers.choice_rules import RULES, marked_by
+from holdfast.tasks.examples.splits import subset
+from holdfast.tasks.formats import stored
+from holdfast.tasks.loaders import readers
 from holdfast.tasks.sources import load_task
-from holdfast.tasks.splits import subset
 from holdfast.tasks.task import Task
 from holdfast.tasks.task_set import TaskRef
 

@@ -21,7 +21,7 @@ from holdfast.results.scores import Output
 from holdfast.stages.stage import MARK, check
 from holdfast.studies.plan import Arm, Plan
 from holdfast.studies.runner import _check_folders, run_path
-from holdfast.tasks.readers import read_file, read_folder
+from holdfast.tasks.loaders.readers import read_file, read_folder
 from holdfast.tasks.sources import short
 from holdfast.tasks.task import Task, Template
 from tests.report import example_run

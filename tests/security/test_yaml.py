@@ -10,7 +10,7 @@ from holdfast.api.tune import repeat
 from holdfast.results.policy import read_policy
 from holdfast.stages.assemble import recorded
 from holdfast.studies.plan import read as read_plan
-from holdfast.tasks.settings import read_settings
+from holdfast.tasks.formats.settings import read_settings
 from holdfast.tasks.yaml_files import MOST_NODES, parse_yaml
 
 BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(

@@ -12,7 +12,7 @@ from holdfast.lab import world
 from holdfast.serving.roster import Roster
 from holdfast.serving.run import bound, web_server
 from holdfast.serving.worker import Worker
-from holdfast.tasks.templates import render
+from holdfast.tasks.text.templates import render
 
 
 def write_choices(folder: Path, items: int = 30) -> Path:

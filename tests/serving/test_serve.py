@@ -21,7 +21,7 @@ from holdfast.models.endpoint import endpoint_of
 from holdfast.serving.roster import Roster, roster_of
 from holdfast.serving.run import curl
 from holdfast.serving.trial import Trial
-from holdfast.tasks.templates import render
+from holdfast.tasks.text.templates import render
 from tests.serving.running import running, write_choices
 
 pytest.importorskip("uvicorn", reason="serving needs holdfast[serve]")

@@ -14,7 +14,7 @@ from holdfast.recipes.plan import RecipePlan
 from holdfast.stages.evaluate import Evaluate
 from holdfast.stages.measure import EvaluationSettings, plan_measurements
 from holdfast.stages.stage import digest
-from holdfast.tasks import records
+from holdfast.tasks.formats import records
 from holdfast.tasks.task import Example, Task
 from holdfast.tasks.task_set import TaskRef, TaskSet
 from tests.recipes.worlds import QUICK, write_world
@@ -176,7 +176,7 @@ def test_a_run_reads_each_file_once_and_loads_each_model_once(tmp_path: Path, mo
 
         return counted
 
-    monkeypatch.setattr("holdfast.tasks.readers.read_records", count(read, parse))
+    monkeypatch.setattr("holdfast.tasks.loaders.readers.read_records", count(read, parse))
     monkeypatch.setattr(loading, "load", count(loaded, load))
     monkeypatch.setattr(loading, "weights_hash", count(hashed, weigh))
     general = [str(world / "copy")]

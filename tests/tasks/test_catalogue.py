@@ -10,7 +10,7 @@ from datasets import ClassLabel, Dataset, config
 from holdfast.tasks.catalogue.entries import ENTRIES, SUITES
 from holdfast.tasks.sources import listing, load_task, load_tasks
 from holdfast.tasks.task import Task
-from holdfast.tasks.templates import render
+from holdfast.tasks.text.templates import render
 
 PAIR = {"premise": "P.", "hypothesis": "H.", "label": 0}
 TWO = {"sentence1": "A.", "sentence2": "B.", "label": 1}

@@ -15,7 +15,7 @@ from holdfast.results.scores import Output
 from holdfast.tasks.everyday import suite
 from holdfast.tasks.sources import expand, listing, load_task, load_tasks
 from holdfast.tasks.task import Example, Task
-from holdfast.tasks.templates import asked_text, render
+from holdfast.tasks.text.templates import asked_text, render
 
 NAMES = suite.names()
 DIGEST = "5299b5f72095"

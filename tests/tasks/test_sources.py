@@ -10,8 +10,8 @@ from datasets import config
 from holdfast.lab import world
 from holdfast.tasks.catalogue.entries import ENTRIES, SUITES
 from holdfast.tasks.everyday import suite
-from holdfast.tasks.harness_examples import SUITES as HARNESS_SUITES
-from holdfast.tasks.icl_probe import LANGUAGES
+from holdfast.tasks.loaders.harness_examples import SUITES as HARNESS_SUITES
+from holdfast.tasks.loaders.icl_probe import LANGUAGES
 from holdfast.tasks.sources import expand, is_diagnostic, listing, load_task
 
 LINES = "".join(json.dumps({"input": str(i), "target": str(i + 1)}) + "\n" for i in range(10))
@@ -94,7 +94,7 @@ def test_a_suite_of_the_harness_stands_for_its_tasks_and_says_what_it_needs(monk
         load_task("harness:standard")
     # As where the extra is not installed.
     monkeypatch.setitem(sys.modules, "lm_eval.tasks", None)
-    monkeypatch.delitem(sys.modules, "holdfast.tasks.harness", raising=False)
+    monkeypatch.delitem(sys.modules, "holdfast.tasks.loaders.harness", raising=False)
     with pytest.raises(
         ValueError, match=r"harness: tasks need the lm-evaluation-harness; pip install 'holdfast\[harness\]'"
     ):

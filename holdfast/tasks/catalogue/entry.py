@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from holdfast.tasks.settings import TaskYaml
+from holdfast.tasks.formats.settings import TaskYaml
 
 
 @dataclass(frozen=True, slots=True)

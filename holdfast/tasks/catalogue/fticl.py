@@ -10,7 +10,7 @@ from dataclasses import replace
 from itertools import chain
 
 from holdfast.tasks.catalogue.entry import Entry, labels
-from holdfast.tasks.settings import TaskYaml
+from holdfast.tasks.formats.settings import TaskYaml
 
 PAPER = "arXiv 2403.09162"
 DEV = {"train": "train", "test": "validation"}

@@ -11,7 +11,7 @@ with a next example. The first time is the question's own, so the prefix is a st
 from collections.abc import Mapping
 
 from holdfast.tasks.catalogue.entry import Entry, labels
-from holdfast.tasks.settings import TaskYaml
+from holdfast.tasks.formats.settings import TaskYaml
 
 PAPER = "arXiv 2211.00635"
 DEV = {"train": "train", "test": "validation"}

@@ -15,9 +15,9 @@ from holdfast.tasks.everyday.countries import CAPITALS
 from holdfast.tasks.everyday.knowledge import FACTS
 from holdfast.tasks.everyday.lexicon import NOUNS
 from holdfast.tasks.everyday.words import ANTONYMS, PAST_TENSES, PLURALS
-from holdfast.tasks.splits import version
+from holdfast.tasks.examples.splits import version
 from holdfast.tasks.task import Example, Task, Template
-from holdfast.tasks.templates import asked_text
+from holdfast.tasks.text.templates import asked_text
 
 NAME = "everyday"
 PREFIX = f"{NAME}:"
