@@ -26,9 +26,9 @@ from holdfast.models import resolve
 from holdfast.models.architecture import of_run
 from holdfast.report.card import write_card
 from holdfast.report.run.page import write_page
+from holdfast.results.compute_scores import score
 from holdfast.results.metrics import metric
 from holdfast.results.run_folder import write_results
-from holdfast.results.score import score
 from holdfast.results.scores import Circumstances, Output, PromptState
 from holdfast.tasks.task import Example, Task
 

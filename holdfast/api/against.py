@@ -23,9 +23,9 @@ from holdfast.models.precision import FP32, Loading
 from holdfast.report.card import write_card
 from holdfast.report.compare.compare_page import write_comparison
 from holdfast.report.run.page import write_page
+from holdfast.results.compute_scores import score
 from holdfast.results.evidence import Evidence, Fingerprint, same_model, write_evidence
 from holdfast.results.run_folder import RunFolder, write_results
-from holdfast.results.score import score
 from holdfast.results.scores import Circumstances, StoredOutputs
 from holdfast.stages.evaluate import Evaluate
 from holdfast.stages.loader import Loader

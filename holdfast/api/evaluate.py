@@ -28,8 +28,8 @@ from holdfast.models.fingerprint import fingerprint
 from holdfast.models.reading import default_general
 from holdfast.plugins import refuse_code
 from holdfast.results import metrics
+from holdfast.results.compute_scores import score
 from holdfast.results.run_folder import RunFolder
-from holdfast.results.score import score
 from holdfast.results.scores import Circumstances, PromptState, Score, StoredOutputs, write_jsonl
 from holdfast.results.verdicts import with_spread
 from holdfast.results.visible import one_line

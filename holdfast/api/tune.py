@@ -21,9 +21,9 @@ from holdfast.recipes.assignments import nested
 from holdfast.recipes.pipeline import Techniques
 from holdfast.report.card import write_card
 from holdfast.report.run.page import write_page
+from holdfast.results.compute_scores import score
 from holdfast.results.evidence import Evidence, Fingerprint, write_evidence
 from holdfast.results.run_folder import RunFolder, write_results
-from holdfast.results.score import score
 from holdfast.results.scores import Circumstances, Output, Score, read_scores
 from holdfast.results.visible import one_line
 from holdfast.stages import assemble

@@ -8,7 +8,7 @@ Beside our tasks, so that its marks get our paired statistics; its own standard 
 
     tasks = load("harness:piqa")
     outputs = [o for task in tasks for o in evaluate(model, task)]
-    results.score.score(outputs, tasks)
+    compute_scores.score(outputs, tasks)
 
 `harness:NAME@FOLDER` is a task that the task files (YAML) of a folder describe, instead of the harness's own.
 """

@@ -46,6 +46,7 @@ METHODS = Family(
     "method",
     "holdfast.methods",
     "Method",
+    frozenset({"base", "combinations"}),
     former=(("completions", "row_parts"), ("shows_answer", "row_parts"), ("vectors_alone", "moves_matrices")),
 )
 RECIPES = Family(

@@ -9,8 +9,8 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from holdfast.curation.base import Curation
-from holdfast.methods._combinations import check_combination, loss_owner
 from holdfast.methods.base import Method
+from holdfast.methods.combinations import check_combination, loss_owner
 from holdfast.models.precision import FP32, Loading
 from holdfast.plugins import unknown
 from holdfast.stages.curate import Curate

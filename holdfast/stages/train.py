@@ -12,8 +12,8 @@ from pydantic import AfterValidator, Field
 from torch import nn
 
 from holdfast.atomic_files import write_text, writing
-from holdfast.methods._combinations import check_examples, loss_owner, parameter_choosing_method
 from holdfast.methods.base import Method
+from holdfast.methods.combinations import check_examples, loss_owner, parameter_choosing_method
 from holdfast.models.loading import Pretrained
 from holdfast.models.precision import FP32, Loading
 from holdfast.plugins import name_of

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from holdfast.methods._combinations import loss_owner
 from holdfast.methods.base import Method
+from holdfast.methods.combinations import loss_owner
 from holdfast.prefix.head import LabelLogits
 from holdfast.prefix.model import PrefixModel
 from holdfast.prefix.packing import label_factors

@@ -6,8 +6,8 @@ from pathlib import Path
 from accelerate.utils import set_seed
 from torch import nn
 
-from holdfast.methods._combinations import check_combination, parameter_choosing_method
 from holdfast.methods.base import Context, Method, ParameterGroup
+from holdfast.methods.combinations import check_combination, parameter_choosing_method
 from holdfast.models.loading import Pretrained
 from holdfast.prefix.model import PrefixModel
 from holdfast.training.batches import Mixture, Stream

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from holdfast.evaluation.matrix import Asking, evaluate
+from holdfast.results.compute_scores import score
 from holdfast.results.metrics import metric
-from holdfast.results.score import score
 from holdfast.results.scores import Output
 from holdfast.tasks.formats.dialogue_states import write_states
 from holdfast.tasks.formats.dialogues import _first_values  # pyright: ignore[reportPrivateUsage]

@@ -12,8 +12,8 @@ import torch
 from holdfast.evaluation.matrix import Asking, items_of
 from holdfast.inference.model import Model
 from holdfast.models.loading import Pretrained
+from holdfast.results.compute_scores import score
 from holdfast.results.metrics import metric
-from holdfast.results.score import score
 from tests.inference import small_models as small
 
 pytest.importorskip("lm_eval", reason="the extra `harness` is not installed")

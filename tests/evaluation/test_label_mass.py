@@ -7,7 +7,7 @@ from holdfast.evaluation import label_mass
 from holdfast.inference.model import Model
 from holdfast.models.loading import Pretrained
 from holdfast.results import symptoms
-from holdfast.results.score import AGAIN, score
+from holdfast.results.compute_scores import AGAIN, score
 from holdfast.results.scores import Output
 from holdfast.tasks.task import Example, Task
 from tests.inference import small_models as small

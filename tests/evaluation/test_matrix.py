@@ -10,8 +10,8 @@ from holdfast.evaluation.matrix import Asking, clean, evaluate, items, longest_a
 from holdfast.inference.model import Model
 from holdfast.models.loading import Pretrained
 from holdfast.results import units
+from holdfast.results.compute_scores import score
 from holdfast.results.metrics import METRICS, metric
-from holdfast.results.score import score
 from holdfast.results.scores import Circumstances, Output, Score, read_outputs, read_scores, write_jsonl
 from holdfast.results.statistics import tango, wilson
 from holdfast.tasks import task as tasks

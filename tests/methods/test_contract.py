@@ -8,8 +8,8 @@ from typing import ClassVar
 import pytest
 import torch
 
-from holdfast.methods._combinations import check_combination
 from holdfast.methods.base import Context, Method
+from holdfast.methods.combinations import check_combination
 from holdfast.methods.full import Full
 from holdfast.methods.kl_base import KlBase
 from holdfast.methods.l2_sp import L2Sp

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from holdfast.api.tune import tune
-from holdfast.methods._combinations import check_combination
+from holdfast.methods.combinations import check_combination
 from holdfast.methods.dpo import Dpo, pair_losses
 from holdfast.methods.full import Full
 from holdfast.methods.replay import Replay

@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from holdfast.api.tune import tune
-from holdfast.methods._combinations import check_combination
 from holdfast.methods._policy_losses import EPSILON, advantages, token_losses
 from holdfast.methods.base import Method
+from holdfast.methods.combinations import check_combination
 from holdfast.methods.full import Full
 from holdfast.methods.grpo import Grpo
 from holdfast.methods.lora import Lora

@@ -13,8 +13,8 @@ from transformers import Gemma3ForCausalLM, Gemma3TextConfig, GPT2Config, GPT2LM
 
 from holdfast.api.load import load
 from holdfast.api.tune import tune
-from holdfast.methods._combinations import check_combination
 from holdfast.methods.base import Context
+from holdfast.methods.combinations import check_combination
 from holdfast.methods.dpo import Dpo
 from holdfast.methods.levi import Levi, mean_loss
 from holdfast.methods.token_weights import TokenWeights

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from holdfast.api.tune import tune
 from holdfast.inference.model import Model
 from holdfast.inference.sampling import Sampling
-from holdfast.methods._combinations import check_combination
 from holdfast.methods.base import Method
+from holdfast.methods.combinations import check_combination
 from holdfast.methods.dpo import Dpo
 from holdfast.methods.full import Full
 from holdfast.methods.lora import Lora

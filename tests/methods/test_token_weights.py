@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 
 from holdfast.methods import token_weights
-from holdfast.methods._combinations import check_combination
 from holdfast.methods._token_factors import best_entropy, key_factors, names_of, normalised
 from holdfast.methods.base import Context, Method
+from holdfast.methods.combinations import check_combination
 from holdfast.methods.dpo import Dpo
 from holdfast.methods.full import Full
 from holdfast.methods.kl_base import KlBase

@@ -11,8 +11,8 @@ from holdfast.report.compare.compare_page import write_comparison
 from holdfast.report.console import text
 from holdfast.report.run.page import write_page
 from holdfast.report.run.terminal import terminal
+from holdfast.results.compute_scores import score
 from holdfast.results.run_folder import write_results
-from holdfast.results.score import score
 from holdfast.results.scores import Output
 from holdfast.tasks.task import Example, Task
 from tests.cli.commands import Commands

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from holdfast.results.compute_scores import score
 from holdfast.results.flips import DIRECTIONS, Flips, StoredFlips, flips, of_folder
-from holdfast.results.score import score
 from holdfast.results.scores import Output, write_jsonl
 from holdfast.results.summary import Summary
 from holdfast.tasks.task import Example, Task

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from holdfast.results import policy
+from holdfast.results.compute_scores import score
 from holdfast.results.policy import EXIT, Check, Policy, TaskPolicy, judge, outcome, read_policy
-from holdfast.results.score import score
 from holdfast.results.scores import Output
 from holdfast.results.summary import Summary
 from holdfast.tasks.task import Example, Task

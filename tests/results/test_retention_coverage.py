@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from holdfast.results.compute_scores import score
 from holdfast.results.metrics import Array, metric
-from holdfast.results.score import score
 from holdfast.results.scores import Output, Score
 from holdfast.results.statistics import covariance, paired, pseudovalues, single
 from holdfast.results.summary import Summary
@@ -34,7 +34,7 @@ def answers(rng: np.random.Generator, n: int, shots: int, right: tuple[float, fl
 
 
 def scores_of(task: str, drawn: Array, *, recorded: bool = True) -> Iterator[Score]:
-    """The scores of one general task as `results.score` makes them of its outputs; without covariances, those of an older version."""
+    """The scores of one general task as `compute_scores` makes them of its outputs; without covariances, those of an older version."""
     n = drawn.shape[2]
     parts: dict[tuple[Literal["base", "tuned"], int], Array] = {
         (variant, shots): pseudovalues(MATCH, items[:, None])
@@ -122,7 +122,7 @@ def test_growth_and_loss_are_held_about_as_often_as_they_should(base: float, tun
 
 
 def test_scores_made_of_outputs_have_the_same_interval() -> None:
-    """The scores that this file draws are those that `results.score.score` makes of the same answers, covariances and all."""
+    """The scores that this file draws are those that `compute_scores.score` makes of the same answers, covariances and all."""
     drawn = answers(np.random.default_rng(0), 40, 2, (0.4, 0.7), 0.5)
     outputs = [
         Output(variant, None, "t", "general", shots, i, f"q{i} {shots}", "yes", "yes" if right else "no")

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from holdfast.evaluation.matrix import Asking, Role, evaluate
-from holdfast.results.score import score
+from holdfast.results.compute_scores import score
 from holdfast.results.scores import Output
 from holdfast.results.statistics import tango
 from holdfast.results.symptoms import answer_set, foreign_answers, in_format, mark, plain, symptoms

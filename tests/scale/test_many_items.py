@@ -20,8 +20,8 @@ from holdfast.evaluation.progress import AskingProgress
 from holdfast.report.run.page import write_page
 from holdfast.results import cell_answers, run_folder
 from holdfast.results.cell_answers import CellAnswers
+from holdfast.results.compute_scores import score
 from holdfast.results.metrics import metric
-from holdfast.results.score import score
 from holdfast.results.scores import Output
 from holdfast.results.statistics import paired, pseudovalues, single
 from holdfast.stages import evaluate

@@ -13,9 +13,9 @@ from holdfast.report.console import text
 from holdfast.report.language_grid import tables
 from holdfast.report.run.page import page
 from holdfast.results import run_folder
+from holdfast.results.compute_scores import score
 from holdfast.results.language_grid import read_grids
 from holdfast.results.run_folder import write_results
-from holdfast.results.score import score
 from holdfast.tasks.loaders.language_grid import cell_of
 from holdfast.tasks.sources import expand, load_task, load_tasks
 from tests.inference.table import TableModel

@@ -13,7 +13,7 @@ from holdfast.api.tune import Run, tune
 from holdfast.evaluation.matrix import Asking, evaluate
 from holdfast.report.run.page import write_page
 from holdfast.results import run_folder
-from holdfast.results.score import score
+from holdfast.results.compute_scores import score
 from holdfast.results.scores import Circumstances, read_outputs
 from holdfast.results.summary import Summary
 from holdfast.tasks.task import Example, Task
