@@ -6,9 +6,13 @@ from holdfast.api.request import RunPlan
 from holdfast.evaluation.ask import unread
 from holdfast.models.loading import load_tokenizer
 from holdfast.models.resolve import resolve
+from holdfast.recipes import describe
 from holdfast.results.visible import one_line
+from holdfast.stages.curate import Curate
+from holdfast.stages.train import Train
 from holdfast.tasks.examples.label_faults import answers
 from holdfast.tasks.examples.leakage import leakage
+from holdfast.tasks.examples.splits import subset
 from holdfast.tasks.formats.records import SUFFIXES
 from holdfast.tasks.task import SPLITS, Task
 
@@ -22,7 +26,11 @@ def cautions(plan: RunPlan) -> list[str]:
     """
     model, tasks = plan.request.model, plan.tasks
     tokenizer = load_tokenizer(resolve(model), trust_remote_code=plan.request.trust_remote_code)
-    sentences: list[str] = []
+    chosen = plan.request.techniques
+    sentences = describe.unusual(
+        chosen.method, chosen.curate, chosen.edit, chosen.decode, plan.request.settings, chosen.probe
+    )
+    sentences += few_rows(plan)
     for ref in tasks.targets:
         sentences += _split(ref.task)
         sentences += answers(ref.task).sentences(one_line(ref.task.name))
@@ -36,6 +44,27 @@ def cautions(plan: RunPlan) -> list[str]:
             "retention; name other tasks with --general"
         )
     return sentences
+
+
+def few_rows(plan: RunPlan) -> list[str]:
+    """Return a sentence for each stage that has fewer training rows than a step takes, so that every step trains on the same ones."""
+    sentences: dict[str, str] = {}
+    for stage in plan.pipeline.stages:
+        # How many rows a curation leaves is known once it has run.
+        if not isinstance(stage, Train) or any(isinstance(task, Curate) for task in stage.tasks):
+            continue
+        for ref in stage.targets:
+            rows = len(subset(ref.task, stage.train_limit, stage.train_share, stage.settings.seed).splits["train"])
+            # Targets have equal parts of every batch.
+            if rows * len(stage.targets) < stage.settings.batch_size:
+                taken = -(-stage.settings.batch_size // len(stage.targets))
+                counted = "1 training row" if rows == 1 else f"{rows} training rows"
+                smaller = f"--set {stage.name.partition('-')[0]}.batch_size={max(1, rows // 2)}"
+                sentence = f"{one_line(ref.task.name)}: {counted}, and a step takes {taken}, so every step trains on the same ones again"
+                sentence += f"; add rows, or {smaller}"
+                # Of stages that are alike the first is named.
+                sentences.setdefault(ref.argument, sentence)
+    return list(sentences.values())
 
 
 def _split(task: Task) -> list[str]:

@@ -240,7 +240,7 @@ def _print(explained: Explained) -> None:
 
 def _line(name: str, default: str, setting: Setting) -> None:
     """Print a field, its default, its meaning and its values."""
-    values = "fixed by the recipe" if setting.fixed else setting.values
+    values = "fixed by the recipe" if setting.fixed else "; ".join(filter(None, (setting.values, setting.usually)))
     text = f"{setting.meaning} ({values})" if setting.meaning else values
     start = f"  {name}={default}"
     print(output.fill(text, f"{start:<38}  ", " " * 40))

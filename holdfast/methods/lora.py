@@ -42,7 +42,9 @@ class Lora(Method):
     KIND: ClassVar[str] = "Lora"
     defaults: ClassVar[dict[str, Any]] = {"learning_rate": 5e-4, "steps": 200, "weight_decay": 0.0}
 
-    rank: int = Field(default=16, ge=1, description="rank of the update of each matrix")
+    rank: int = Field(
+        default=16, ge=1, description="rank of the update of each matrix", json_schema_extra={"usual": [1, 1024]}
+    )
     alpha: float = Field(default=32.0, gt=0, description="scale of the update, divided by the rank")
     dropout: float = Field(
         default=0.0, ge=0, lt=1, description="share of the inputs of the update that are dropped in training"

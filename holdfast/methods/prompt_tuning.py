@@ -36,7 +36,12 @@ class PromptTuning(Method):
     defaults: ClassVar[dict[str, Any]] = {"learning_rate": 0.1, "steps": 400, "weight_decay": 0.0}
     moves_the_model: ClassVar[bool] = False
 
-    length: int = Field(default=50, ge=1, description="vectors of the prompt, each the place of a token")
+    length: int = Field(
+        default=50,
+        ge=1,
+        description="vectors of the prompt, each the place of a token",
+        json_schema_extra={"usual": [1, 500]},
+    )
     init: str = Field(
         default="vocabulary",
         description="what the vectors are at first: vocabulary, labels, uniform, or text:SOME TEXT",

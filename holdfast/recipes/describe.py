@@ -12,7 +12,7 @@ from itertools import chain
 
 from holdfast import plugins
 from holdfast.plugins import CURATIONS, DECODINGS, EDITS, METHODS, RECIPES, Family, Technique
-from holdfast.recipes.assignments import split_choice
+from holdfast.recipes.assignments import literal, split_choice
 
 LOOP = ("holdfast.training.settings", "TrainSettings")
 ROWS = ("holdfast.stages.train", "Train")
@@ -31,6 +31,21 @@ class Setting:
     values: str
     meaning: str = ""
     fixed: bool = False  # by the recipe, so that nobody can set it
+    usual: tuple[float, float] | None = None  # what nearly everybody sets it to lies between these
+    span: float | None = None  # the same as a factor of the default, since each method has one of its own
+
+    @property
+    def range(self) -> tuple[float, float] | None:
+        """Return the least and the greatest value that are usual; None where the field does not say."""
+        default = literal(self.default)
+        if self.span is None or isinstance(default, str | bool | None):
+            return self.usual
+        return default / self.span, default * self.span
+
+    @property
+    def usually(self) -> str:
+        """Return the usual values in words: `usually 1e-06 to 0.01`; empty where the field does not say."""
+        return "" if self.range is None else "usually {:g} to {:g}".format(*self.range)
 
 
 @dataclass(frozen=True)
@@ -125,30 +140,62 @@ def check_names(
     Raises:
         ValueError: there is no such technique, stage or field; the nearest is suggested.
     """
-    known: dict[str, list[str]] = {}
-    labels: dict[str, str] = {}
-    foreign = ".py:" in method
-    for stage in [] if foreign else stages(method):
-        known[stage.name] = [s.name for s in (*stage.settings, *stage.loop)]
-    for section, family, name in (("curate", CURATIONS, curate), ("edit", EDITS, edit), ("decode", DECODINGS, decode)):
-        if name is not None and ".py:" in name:
-            foreign = True
-        elif name is not None:
-            labels[section] = f"{family.name} {name!r}"
-            known[section] = [s.name for s in settings_of(technique(family, name))]
-    if probe is not None:
-        trained = _stage("probe", [technique(METHODS, probe, "probe")], {}, set())
-        known["probe"] = [s.name for s in (*trained.settings, *trained.loop)]
+    sections = _sections(method, curate, edit, decode, probe)
+    foreign = any(".py:" in (name or "") for name in (method, curate, edit, decode))
+    known = {
+        section: (label, [s.name for s in (*stage.settings, *stage.loop)])
+        for section, (label, stage) in sections.items()
+    }
     values = chain.from_iterable(section.values() for section in assigned.values())
     if any(str(value).startswith("sweep") for value in values):
-        known["sweep"] = [s.name for s in _fields(*SWEEP)]
+        known["sweep"] = ("stage 'sweep'", [s.name for s in _fields(*SWEEP)])
     for section, values in assigned.items():
         if section not in known and not foreign:
             raise plugins.unknown("stage", section, list(known))
         for key in values if section in known else ():
-            if key not in known[section]:
-                label, fields = labels.get(section, f"stage {section!r}"), [f"{section}.{n}" for n in known[section]]
-                raise plugins.unknown(f"field of {label}:", f"{section}.{key}", fields)
+            label, names = known[section]
+            if key not in names:
+                raise plugins.unknown(f"field of {label}:", f"{section}.{key}", [f"{section}.{n}" for n in names])
+
+
+def unusual(
+    method: str,
+    curate: str | None,
+    edit: str | None,
+    decode: str | None,
+    assigned: Mapping[str, Mapping[str, object]],
+    probe: str | None = None,
+) -> list[str]:
+    """Return a sentence for each number of `--set` that is far from what is usual for its technique; the fields say what that is."""
+    sentences: list[str] = []
+    for section, (_, stage) in _sections(method, curate, edit, decode, probe).items():
+        for setting in (*stage.settings, *stage.loop):
+            value = assigned.get(section, {}).get(setting.name)
+            # Text is a search, or one of several words.
+            if setting.range is None or isinstance(value, bool) or not isinstance(value, int | float):
+                continue
+            low, high = setting.range
+            if not low <= value <= high:
+                far, whose = "above" if value > high else "below", " + ".join(stage.methods)
+                usual = f"{low:g} to {high:g} (its default is {setting.default})"
+                sentences.append(f"{section}.{setting.name}={value:g}: far {far} what is usual for {whose}, {usual}")
+    return sentences
+
+
+def _sections(
+    method: str, curate: str | None, edit: str | None, decode: str | None, probe: str | None
+) -> dict[str, tuple[str, StageSettings]]:
+    """Return what `--set` reaches by section, each with its name in messages; nothing of a user's own techniques."""
+    sections: dict[str, tuple[str, StageSettings]] = {}
+    for stage in [] if ".py:" in method else stages(method):
+        sections[stage.name] = f"stage {stage.name!r}", stage
+    for section, family, name in (("curate", CURATIONS, curate), ("edit", EDITS, edit), ("decode", DECODINGS, decode)):
+        if name is not None and ".py:" not in name:
+            settings = settings_of(technique(family, name))
+            sections[section] = f"{family.name} {name!r}", StageSettings(section, (name,), settings)
+    if probe is not None:
+        sections["probe"] = "stage 'probe'", _stage("probe", [technique(METHODS, probe, "probe")], {}, set())
+    return sections
 
 
 def _stage(section: str, methods: list[Technique], defaults: Mapping[str, str], pinned: set[str]) -> StageSettings:
@@ -270,7 +317,15 @@ def _setting(name: str, annotation: ast.expr, value: ast.expr | None, module: st
         keywords |= {k.arg: k.value for k in call.keywords if k.arg}
     meaning = _text(keywords["description"]) if "description" in keywords else ""
     bounds = {b: _number(keywords[b], module) for b in BOUNDS if b in keywords}
-    return Setting(name, ast.unparse(value) if value is not None else "", _values(annotation, bounds), meaning)
+    metadata = ast.literal_eval(keywords["json_schema_extra"]) if "json_schema_extra" in keywords else {}
+    return Setting(
+        name,
+        ast.unparse(value) if value is not None else "",
+        _values(annotation, bounds),
+        meaning,
+        usual=tuple(metadata["usual"]) if "usual" in metadata else None,
+        span=metadata.get("usual_span"),
+    )
 
 
 def _text(node: ast.expr) -> str:

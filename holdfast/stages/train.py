@@ -88,9 +88,14 @@ class Train(Stage):
     loss_on: Annotated[
         Literal["last", "all"], Field(description="the row's own answer, or those of its demonstrations too")
     ] = "last"
-    max_length: Annotated[int, Field(ge=1, description="tokens of a row, prompt included; longer inputs are cut")] = (
-        1024
-    )
+    max_length: Annotated[
+        int,
+        Field(
+            ge=1,
+            description="tokens of a row, prompt included; longer inputs are cut",
+            json_schema_extra={"usual": [32, 131072]},
+        ),
+    ] = 1024
     truncation: Annotated[Literal["input", "right"], Field(description="side that is cut where a row is too long")] = (
         "input"
     )

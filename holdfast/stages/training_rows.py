@@ -59,6 +59,10 @@ class TrainingRows:
             )
         prompt = None if example.task else self.prompt_of(task_number, self.model)
         before = 0 if prompt is None else self.model.length(prompt)  # It takes positions of the window as well.
+        room = min(self.max_length, self.pretrained.max_length) - before
+        if room < 2:  # A target and a token before it.
+            reason = f"the prompt takes {before} of these tokens, so no row fits behind it"
+            raise ValueError(f"max_length={self.max_length}: {reason}; raise it, or shorten the prompt")
         owner, name, tokenizer = self.owner, f"{task.name}/train[{index}]", self.pretrained.tokenizer
         row_parts = (RowParts(shown, example.target),) if owner is None else owner.row_parts(example, shown)
         rows = [
@@ -67,7 +71,7 @@ class TrainingRows:
                 render(
                     task.template, replace(example, target=parts.answer), parts.demonstrations, tokenizer, name=name
                 ),
-                max_length=min(self.max_length, self.pretrained.max_length) - before,
+                max_length=room,
                 eos=True,
                 name=name,
                 prompt=prompt,

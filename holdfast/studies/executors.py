@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
@@ -12,9 +13,17 @@ from typing import Any, Literal
 import torch
 
 Executor = Literal["local", "ray"]
-Work = tuple[Path, dict[str, Any]]  # A run's folder, and the arguments of `tune`.
-Do = Callable[[Path, dict[str, Any]], tuple[Path, str]]  # Do one run; return its folder, and the reason why it failed.
+Do = Callable[["Work"], tuple[Path, str]]  # Do one run; return its folder, and the reason why it failed.
 RETRIES = 5  # Of a run whose machine was lost. One that fails by itself is not tried again.
+
+
+@dataclass(frozen=True)
+class Work:
+    """A run of a study: its folder, the arguments of `tune` with the `versions` that it depends on, and a line that announces it."""
+
+    path: Path
+    arguments: dict[str, Any]
+    announced: str
 
 
 def check(executor: str, jobs: int) -> None:
@@ -34,12 +43,12 @@ def check(executor: str, jobs: int) -> None:
 def local(do: Do, work: Sequence[Work], jobs: int) -> Iterator[tuple[Path, str]]:
     """Yield runs as they end, `jobs` at a time with one thread each."""
     if jobs == 1:
-        yield from (do(path, arguments) for path, arguments in work)
+        yield from map(do, work)
         return
     # spawn: a forked process would inherit torch's thread pools in whatever state they are, and can hang.
     with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), one_thread) as pool:
         try:
-            paths = {pool.submit(do, path, arguments): path for path, arguments in work}
+            paths = {pool.submit(do, run): run.path for run in work}
             for future in as_completed(paths):
                 try:
                     yield future.result()
@@ -64,7 +73,7 @@ def on_ray(do: Do, work: Sequence[Work], resources: Mapping[str, float]) -> Iter
         ray.init(address=os.environ.get("RAY_ADDRESS"), log_to_driver=False, include_dashboard=False)
     try:
         task = ray.remote(max_retries=RETRIES, num_cpus=resources["cpu"], num_gpus=resources["gpu"])(_alone)
-        waiting = {task.remote(do, path, arguments): path for path, arguments in work}
+        waiting = {task.remote(do, run): run.path for run in work}
         while waiting:
             ended, _ = ray.wait(list(waiting), num_returns=1)
             path = waiting.pop(ended[0])
@@ -89,6 +98,6 @@ def one_thread() -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
 
 
-def _alone(do: Do, path: Path, arguments: dict[str, Any]) -> tuple[Path, str]:
+def _alone(do: Do, run: Work) -> tuple[Path, str]:
     one_thread()
-    return do(path, arguments)
+    return do(run)

@@ -1,6 +1,5 @@
 """Run a study: arms x targets x seeds, each run resumable, several at a time, then what follows from them together."""
 
-import contextlib
 import hashlib
 import itertools
 import json
@@ -8,7 +7,7 @@ import sys
 import time
 import traceback
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -16,22 +15,27 @@ from typing import Any
 import yaml
 
 from holdfast.api import tune as runs
+from holdfast.api.preview import about
 from holdfast.api.request import general_of
 from holdfast.api.versions import library_versions
 from holdfast.atomic_files import write_text
 from holdfast.models import chat_date, resolve
+from holdfast.recipes import describe
+from holdfast.recipes.assignments import nested
 from holdfast.report.study.study_page import write_study_page
 from holdfast.results.scores import read_scores
 from holdfast.results.study import Study
 from holdfast.results.summary import Summary
 from holdfast.studies import executors, results
 from holdfast.studies.plan import MOMENTS, Arm, Plan, arms_of, make, tasks_of
+from holdfast.studies.run_output import logged
 from holdfast.studies.weights import Rounds
 from holdfast.tasks import sources
 from holdfast.tasks.yaml_files import read_yaml
 
 MOST_RUNS = 100_000  # of a study
 LONGEST_NAME = 200  # bytes of a run's folder's name: file systems take 255
+LOGS = "logs"  # in a study's folder: a file for each run
 DONE = "done.json"  # in a run's folder, written last: what the run was made of
 FIXED = (
     "model",
@@ -94,21 +98,34 @@ def run(plan: Plan, out: str | Path, jobs: int = 1, executor: executors.Executor
     # Once a target: to hash the model and load the tasks for each run would take longer than to see that it is finished.
     versions = {target: _versions(plan, target) for target in plan.targets}
     work = [
-        (run_path(folder, t, arm, s), _arguments(plan, folder, t, arm, s) | {"versions": versions[t]})
-        for t, arm, s in triples
+        executors.Work(
+            run_path(folder, t, arm, s),
+            _arguments(plan, folder, t, arm, s) | {"versions": versions[t]},
+            f"run {number} of {len(triples)} begins: {arm.name} on {t}, seed {s}",
+        )
+        for number, (t, arm, s) in enumerate(triples, 1)
     ]
     _check_folders(work)
+    _warn(arms)
+    before = {made.path for made in work if _finished(made)}
+    counts = f"arms {len(arms)}, targets {len(plan.targets)}, seeds {plan.seeds}"
+    again = f"; {len(before)} of them were finished before" if before else ""
+    print(
+        f"holdfast: runs {len(work)} ({counts}){again}; all that each says goes to {folder / LOGS}",
+        file=sys.stderr,
+        flush=True,
+    )
     ended = (
         executors.local(_tune, work, jobs)
         if executor == "local"
         else executors.on_ray(_tune, work, executors.resources(plan.device))
     )
-    of_run = {path: (target, seed) for (target, _, seed), (path, _) in zip(triples, work, strict=True)}
-    failed = _work(ended, len(work), None if plan.keep_weights else Rounds(of_run, folder / "stages"))
+    of_run = {made.path: (target, seed) for (target, _, seed), made in zip(triples, work, strict=True)}
+    failed = _work(ended, len(work), before, None if plan.keep_weights else Rounds(of_run, folder / "stages"))
     finished = {
-        (target, arm.name, seed): path
-        for (target, arm, seed), (path, _) in zip(triples, work, strict=True)
-        if path.name not in failed
+        (target, arm.name, seed): made.path
+        for (target, arm, seed), made in zip(triples, work, strict=True)
+        if made.path.name not in failed
     }
     outcome = results.study(plan.targets, arms, plan.seeds, finished, plan.match)
     outcome = replace(outcome, failed=sorted(failed.items()))
@@ -129,13 +146,20 @@ def run_path(out: Path, target: str, arm: Arm, seed: int) -> Path:
     return out / "runs" / f"{label.encode()[: LONGEST_NAME - 30].decode(errors='ignore')}--{digest}--{seed}"
 
 
-def _check_folders(work: Sequence[tuple[Path, dict[str, Any]]]) -> None:
+def _warn(arms: Sequence[Arm]) -> None:
+    """Print which settings are far from what is usual, once for each arm that has them: a run's own warnings go into its log."""
+    for arm in arms:
+        for sentence in describe.unusual(arm.method, arm.curate, arm.edit, arm.decode, nested(arm.settings)):
+            print(f"holdfast: arm {arm.name}: {sentence}", file=sys.stderr, flush=True)
+
+
+def _check_folders(work: Sequence[executors.Work]) -> None:
     """Refuse runs that would take each other's folder: targets or arms of one name, in different folders.
 
     Raises:
         ValueError: there are such.
     """
-    names = Counter(path for path, _ in work)
+    names = Counter(made.path for made in work)
     if twice := [path.name for path, count in names.items() if count > 1]:
         raise ValueError(
             f"{twice[0]}: two runs would have this folder, because targets or arms differ in what stands before the last / alone; "
@@ -204,19 +228,25 @@ def _arguments(plan: Plan, folder: Path, target: str, arm: Arm, seed: int) -> di
     }
 
 
-def _work(ended: Iterable[tuple[Path, str]], count: int, rounds: Rounds | None) -> dict[str, str]:
-    """Print runs as they end, of `count`, and drop the weights of `rounds`; return the failures' reasons by the run's name."""
+def _work(
+    ended: Iterable[tuple[Path, str]], count: int, before: Collection[Path], rounds: Rounds | None
+) -> dict[str, str]:
+    """Print runs as they end, of `count`, and drop the weights of `rounds`; return the failures' reasons by the run's name.
+
+    The runs `before` were finished before: they take no time, and tell nothing about what is left.
+    """
     failed: dict[str, str] = {}
-    began = time.monotonic()
+    began, made = time.monotonic(), 0
     for done, (path, wrong) in enumerate(ended, 1):
         if wrong:
             failed[path.name] = wrong
         elif rounds:
             rounds.ended(path)
-        # Runs that were finished before count as fast ones, so this is at first too low.
-        left = (time.monotonic() - began) / done * (count - done)
         message = f"failed: {wrong}" if wrong else _headline(path)
-        print(f"[{done}/{count}] {path.name}: {message} (about {_time(left)} left)", file=sys.stderr, flush=True)
+        made += path not in before
+        if made and (missing := count - len(before) - made):
+            message += f" (about {about((time.monotonic() - began) / made * missing)} left)"
+        print(f"[{done}/{count}] {path.name}: {message}", file=sys.stderr, flush=True)
     return failed
 
 
@@ -228,18 +258,27 @@ def _versions(plan: Plan, target: str) -> list[Any]:
     return [model, *(task.version for task in tasks), library_versions()]
 
 
-def _tune(path: Path, arguments: dict[str, Any]) -> tuple[Path, str]:
-    """Do one run, unless its mark says that it is done; return its path and the reason why it failed ("" where it did not)."""
+def _mark(work: executors.Work) -> str:
+    """Return the mark of a run that is done: everything that its numbers depend on."""
     # Without what changes no number, and without float32: marks from before there were precisions stay valid.
-    counted = {key: value for key, value in arguments.items() if (key, value) != ("dtype", "fp32") and key != "device"}
-    mark, text = path / DONE, json.dumps(counted, default=str, indent=1)
-    if mark.exists() and mark.read_text(encoding="utf-8") == text:
+    counted = {k: v for k, v in work.arguments.items() if (k, v) != ("dtype", "fp32") and k != "device"}
+    return json.dumps(counted, default=str, indent=1)
+
+
+def _finished(work: executors.Work) -> bool:
+    mark = work.path / DONE
+    return mark.exists() and mark.read_text(encoding="utf-8") == _mark(work)
+
+
+def _tune(work: executors.Work) -> tuple[Path, str]:
+    """Do one run, unless its mark says that it is done; return its path and the reason why it failed ("" where it did not)."""
+    path = work.path
+    if _finished(work):
         return path, ""
-    arguments = {key: value for key, value in arguments.items() if key != "versions"}
-    log = path.parent.parent / "logs" / f"{path.name}.txt"
-    # To a file of its own: several runs write at a time, and their lines would be mixed on the terminal.
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("a", encoding="utf-8") as file, contextlib.redirect_stderr(file):
+    print(work.announced, file=sys.stderr, flush=True)
+    arguments = {key: value for key, value in work.arguments.items() if key != "versions"}
+    log = path.parent.parent / LOGS / f"{path.name}.txt"
+    with logged(log, path.name):
         try:
             runs.tune(**arguments)
         except (ValueError, OSError) as error:
@@ -247,7 +286,9 @@ def _tune(path: Path, arguments: dict[str, Any]) -> tuple[Path, str]:
         except Exception as error:  # A fault of ours or of a library's: it ends one run, and not a night's others.
             traceback.print_exc()
             return path, f"{type(error).__name__}: {error} ({log} has the traceback)"
-    write_text(mark, text)  # last: a run without its mark is taken up again, one with it is never looked at
+    write_text(
+        path / DONE, _mark(work)
+    )  # last: a run without its mark is taken up again, one with it is never looked at
     return path, ""
 
 
@@ -255,8 +296,3 @@ def _headline(path: Path) -> str:
     summary = Summary.of(read_scores(path))
     target = f"target {summary.target_value.value:.1f}" if summary.target_value else "no target score"
     return target + (f", keeps {summary.retention.value:.1f} %" if summary.retention else "")
-
-
-def _time(seconds: float) -> str:
-    minutes = round(seconds / 60)
-    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"

@@ -34,23 +34,54 @@ class TrainSettings:
     HASH_LATER: ClassVar[dict[str, object]] = {"keep_floor": None, "keep_checkpoints": 2}
 
     steps: int = Field(default=200, ge=0, description="optimizer steps")
-    batch_size: int = Field(default=16, ge=1, description="rows of a step, over all processes")
-    learning_rate: float = Field(default=1e-4, ge=0, allow_inf_nan=False, description="step size of the optimizer")
+    batch_size: int = Field(
+        default=16, ge=1, description="rows of a step, over all processes", json_schema_extra={"usual": [1, 2048]}
+    )
+    learning_rate: float = Field(
+        default=1e-4,
+        ge=0,
+        allow_inf_nan=False,
+        description="step size of the optimizer",
+        # A factor of each method's own default: what is small for a prompt ruins the weights of a model.
+        json_schema_extra={"usual_span": 100},
+    )
     optimizer: Literal["adamw", "adafactor", "adafactor_unscaled"] = Field(
         default="adamw", description="adafactor is relative to each parameter's size; unscaled is not"
     )
     schedule: Literal["constant", "linear", "cosine"] = Field(
         default="constant", description="course of the rate after the warm-up"
     )
-    warmup: float = Field(default=0.05, ge=0, le=1, description="share of the steps in which the rate rises")
+    warmup: float = Field(
+        default=0.05,
+        ge=0,
+        le=1,
+        description="share of the steps in which the rate rises",
+        json_schema_extra={"usual": [0, 0.5]},
+    )
     weight_decay: float = Field(
-        default=0.0, ge=0, allow_inf_nan=False, description="decay of matrices a step, times the rate"
+        default=0.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="decay of matrices a step, times the rate",
+        json_schema_extra={"usual": [0, 1]},
     )
-    clip: float = Field(default=1.0, gt=0, description="largest norm of the gradient")
+    clip: float = Field(
+        default=1.0, gt=0, description="largest norm of the gradient", json_schema_extra={"usual": [0.01, 1000]}
+    )
     label_smoothing: float = Field(
-        default=0.0, ge=0, lt=1, description="share of the probability that is spread over all tokens"
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="share of the probability that is spread over all tokens",
+        json_schema_extra={"usual": [0, 0.3]},
     )
-    dropout: float | None = Field(default=None, ge=0, lt=1, description="rate of every dropout; None: the model's own")
+    dropout: float | None = Field(
+        default=None,
+        ge=0,
+        lt=1,
+        description="rate of every dropout; None: the model's own",
+        json_schema_extra={"usual": [0, 0.5]},
+    )
     keep_checkpoints: int = Field(
         default=2, ge=1, description="checkpoints on the disk while training: of a damaged one, the one before is taken"
     )

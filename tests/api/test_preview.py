@@ -47,6 +47,28 @@ def test_the_plan_counts_the_steps_and_items_that_the_run_takes(
     assert expected == answers
 
 
+def test_fewer_rows_than_a_batch_and_absurd_settings_are_warned_of(tmp_path: Path) -> None:
+    world = write_world(tmp_path / "world", pick=["w3", "w4"], copy=None)
+    (world / "copy" / "train.jsonl").write_text('{"input": "w4", "target": "w4"}\n')
+    model = str(world / "model")
+
+    def warned(task: str, **fields: object) -> list[str]:
+        targets = (str(world / task),)
+        request = Request(model, targets, Techniques("promot"), (), shots=(0,), settings=nested({**QUICK, **fields}))
+        return cautions(plan_run(*request.read(), tmp_path / "none"))
+
+    assert not [text for text in warned("pick") if "training row" in text or "usual" in text]
+    (one,) = [text for text in warned("copy") if "training row" in text]
+    assert one.startswith("copy: 1 training row, and a step takes ")
+    few = warned("pick", **{"model.batch_size": 25, "model.learning_rate": 3})
+    assert (
+        "pick: 24 training rows, and a step takes 25, so every step trains on the same ones again; add rows, or --set "
+        in few[1]
+    )
+    assert few[1].endswith("model.batch_size=12")
+    assert few[0].startswith("model.learning_rate=3: far above what is usual for full")
+
+
 def test_the_command_prints_the_plan_and_stops(tmp_path: Path) -> None:
     command = [sys.executable, "-W", "ignore", "-m", "holdfast", "tune", "lab", "lab:elicit-sentiment", "--plan"]
     options = [
@@ -82,7 +104,8 @@ def test_a_plan_ends_with_what_makes_its_numbers_worthless(tmp_path: Path) -> No
         "lab", (str(tmp_path),), Techniques("promot"), ("none",), limit=2, settings=nested(QUICK)
     ).read()
     plan = plan_run(request, tasks, tmp_path / "none")
-    copied, unread = cautions(plan)[0], cautions(plan)[-1]
+    few, copied, *_, unread = cautions(plan)
+    assert "7 training rows" in few
     assert "8 of 8 test questions stand in the training or validation data" in copied
     assert "lab has no token for" in unread
     assert "'film'" in unread

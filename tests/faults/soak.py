@@ -53,13 +53,13 @@ def growth(looks: Sequence[Look]) -> float:
 
 def soak(folder: Path, runs: int) -> list[Look]:
     """Run a study of so many runs, and look after each."""
-    from holdfast.studies import runner
+    from holdfast.studies import executors, runner
 
     looks: list[Look] = []
     honest = runner._tune
 
-    def watched(path: Path, arguments: dict[str, Any]) -> tuple[Path, str]:
-        outcome = honest(path, arguments)
+    def watched(work: executors.Work) -> tuple[Path, str]:
+        outcome = honest(work)
         assert not outcome[1], outcome[1]
         looks.append(look(len(looks)))
         return outcome

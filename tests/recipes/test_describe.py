@@ -40,6 +40,34 @@ def test_every_field_says_its_meaning() -> None:
     assert not silent, "give them Field(..., description=...): " + ", ".join(silent)
 
 
+def test_a_number_that_is_far_from_usual_is_named_with_what_is_usual_for_its_method() -> None:
+    values = {"prompt": {"learning_rate": 3, "length": 5000}, "model": {"learning_rate": 3, "steps": 3, "warmup": 1.0}}
+    assert describe.unusual("promot", None, None, None, values) == [
+        "prompt.length=5000: far above what is usual for prompt_tuning, 1 to 500 (its default is 50)",
+        "model.learning_rate=3: far above what is usual for full, 1e-06 to 0.01 (its default is 0.0001)",
+        "model.warmup=1: far above what is usual for full, 0 to 0.5 (its default is 0.05)",
+    ]
+    assert describe.unusual("full", None, None, None, {"model": {"learning_rate": 1e-9}})[0].startswith(
+        "model.learning_rate=1e-09: far below"
+    )
+
+
+def test_what_is_usual_holds_the_default_of_every_field_and_a_search_is_left_alone() -> None:
+    """The bug: a warning about what a recipe itself sets."""
+    checked = 0
+    for name in recipes.names():
+        for stage in describe.stages(name):
+            for setting in (*stage.settings, *stage.loop):
+                if setting.range and not isinstance(value := literal(setting.default), str | None):
+                    assert setting.range[0] <= value <= setting.range[1], f"{name} {stage.name}.{setting.name}"
+                    checked += 1
+    assert checked > 100
+    assert not describe.unusual(
+        "full", None, None, None, {"model": {"learning_rate": "sweep:1e-3..3", "dropout": None}}
+    )
+    assert not describe.unusual("path/to/file.py:Mine", None, None, None, {"model": {"learning_rate": 3}})
+
+
 def test_fields_of_a_method_are_those_that_set_reaches() -> None:
     for name, method in plugins.members(METHODS).items():
         technique = plugins.techniques(METHODS)[name]
