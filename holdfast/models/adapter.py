@@ -8,7 +8,6 @@ from holdfast.weights.layout import locate
 from holdfast.weights.safetensors_files import shard, shards
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-LORA = "LORA"
 REFUSED = (
     "P_TUNING",
     "MULTITASK_PROMPT_TUNING",

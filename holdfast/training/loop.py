@@ -107,54 +107,50 @@ class Training:
         self.checkpoints: list[Path] = []
 
     def run(self) -> Progress:
-        """Train, or go on from the last checkpoint; leave the best weights in the model and return the progress."""
-        with contextlib.closing(self.log), noticing_lost_processes(self.stage):
+        """Train, or go on from the last checkpoint; leave the best weights in the model and return the progress.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C, once the step is taken and its checkpoint written.
+        """
+        settings, log = self.settings, self.log
+        with contextlib.closing(log), noticing_lost_processes(self.stage):
             progress = self._resume()
-            self.log.start(progress.step)
+            log.start(progress.step)
             self.forwards.budget = progress.token_budget = progress.token_budget or self._budget()
-            self._checkpoint_layers()  # Only now: the memory of a token was measured without it.
-            if self.settings.keep_floor is not None and not progress.step:
-                self._check_best(0, progress)  # Where no later weights keep enough, these are the ones to keep.
-            self._take_steps(progress)
+            self._recompute_layers()  # Only now: the memory of a token was measured without it.
+            if settings.keep_floor is not None and not progress.step:
+                self._keep_if_best(0, progress)  # Where no later weights keep enough, these are the ones to keep.
+            with Interrupt() as interrupt:
+                for step in range(progress.step, settings.steps):
+                    if progress.ended(settings):
+                        break
+                    log.step(step + 1, **self.step(step))
+                    last = step + 1 == settings.steps
+                    look_due = last or (step + 1) % settings.save_every == 0
+                    interrupted = self._any_process(interrupt.requested)
+                    if look_due or step + 1 in settings.points or interrupted:
+                        # Before anything is written: a checkpoint with NaN in it would be resumed from again and again.
+                        self._check_weights(step + 1)
+                    if step + 1 in settings.points:
+                        self._write_weights(checkpoint.snapshot_path(self.folder, step + 1))
+                    # Interrupted or not: a run that goes on from here would never look at these weights again.
+                    if look_due:
+                        self._keep_if_best(step + 1, progress)
+                    if look_due or interrupted:
+                        # The budget may have been halved; another split into forwards would sum in another order after a resume.
+                        progress.token_budget = self.forwards.budget
+                        self._save(step + 1, progress)
+                    if interrupted and not last:
+                        stopped = (
+                            f"stopped after step {step + 1} of {settings.steps}; the same command goes on from there"
+                        )
+                        log.say(stopped)
+                        raise KeyboardInterrupt(stopped)
         if progress.best_step is not None:
             self.placement.load(load_file(checkpoint.best_path(self.folder, progress.best_step)))
         self.placement.finish()
         self.model.eval()
         return progress
-
-    def _take_steps(self, progress: Progress) -> None:
-        """Take the steps that are left, and write what has to be kept of them.
-
-        Raises:
-            KeyboardInterrupt: Ctrl-C, once the step is taken and its checkpoint written.
-        """
-        log, points = self.log, self.settings.points
-        with Interrupt() as interrupt:
-            for step in range(progress.step, self.settings.steps):
-                if progress.ended(self.settings):
-                    break
-                log.step(step + 1, **self.step(step))
-                last = step + 1 == self.settings.steps
-                look_due = last or (step + 1) % self.settings.save_every == 0
-                interrupted = self._any_process(interrupt.requested)
-                if look_due or step + 1 in points or interrupted:
-                    # Before anything is written: a checkpoint with NaN in it would be resumed from again and again.
-                    self._check_weights(step + 1)
-                if step + 1 in points:
-                    self._write(checkpoint.snapshot_path(self.folder, step + 1))
-                # Interrupted or not: a run that goes on from here would never look at these weights again.
-                if look_due:
-                    self._check_best(step + 1, progress)
-                if look_due or interrupted:
-                    # The budget may have been halved; another split into forwards would sum in another order after a resume.
-                    progress.token_budget = self.forwards.budget
-                    self._save(step + 1, progress)
-                if interrupted and not last:
-                    message = (
-                        f"stopped after step {step + 1} of {self.settings.steps}; the same command goes on from there"
-                    )
-                    log.say(message)
-                    raise KeyboardInterrupt(message)
 
     def _any_process(self, interrupted: bool) -> bool:
         """Return whether any process was interrupted; `interrupted` is this one."""
@@ -196,7 +192,7 @@ class Training:
             method.load_state_dict(before)
         return kept
 
-    def _checkpoint_layers(self) -> None:
+    def _recompute_layers(self) -> None:
         """Switch on that layers are computed again in the backward pass, where the settings ask for it."""
         if self.settings.gradient_checkpointing:
             body = self.model.model
@@ -260,7 +256,7 @@ class Training:
             )
         return taught
 
-    def _check_best(self, step: int, progress: Progress) -> None:
+    def _keep_if_best(self, step: int, progress: Progress) -> None:
         """Look at the weights after `step`, and keep them where they are the best so far; nothing without a validation score."""
         trainer = self.trainer
         if trainer.validate is None:
@@ -274,9 +270,9 @@ class Training:
             )
         self.log.validation(step, seen.value, trainer.unit, seen.retention)
         if progress.best_yet(step, seen, self.settings.keep_floor):
-            self._write(checkpoint.best_path(self.folder, step))
+            self._write_weights(checkpoint.best_path(self.folder, step))
 
-    def _write(self, path: Path) -> None:
+    def _write_weights(self, path: Path) -> None:
         """Write the parameters that move; every process comes here."""
         tensors = self.placement.whole()
         if self.accelerator.is_main_process:

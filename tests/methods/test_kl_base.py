@@ -55,12 +55,7 @@ def test_before_the_first_step_the_penalty_is_zero_and_has_no_gradient(tmp_path:
 
 
 def test_strength_zero_is_the_plain_run_bit_by_bit(tmp_path: Path) -> None:
-    plain, off = tiny.trainer(tmp_path / "plain", Full()), tiny.trainer(tmp_path / "off", Full(), KlBase(strength=0))
-    plain.train()
-    off.train()
-    assert tiny.losses(tmp_path / "plain") == tiny.losses(tmp_path / "off")
-    other = tiny.weights(off)
-    assert all(torch.equal(weight, other[name]) for name, weight in tiny.weights(plain).items())
+    assert tiny.alike(tmp_path, [Full()], [Full(), KlBase(strength=0)])
 
 
 def moved(run: Trainer) -> float:
@@ -98,13 +93,9 @@ def test_it_runs_beside_every_kind_of_method(tmp_path: Path, method: Lora | Prom
 
 
 def test_a_resumed_run_is_held_to_the_first_base(tmp_path: Path) -> None:
-    whole = tiny.trainer(tmp_path / "whole", Full(), KlBase(strength=1.0))
-    whole.train()
-    tiny.trainer(tmp_path / "half", Full(), KlBase(strength=1.0), steps=3).train()
-    resumed = tiny.trainer(tmp_path / "half", Full(), KlBase(strength=1.0))
-    resumed.train()
-    expected = tiny.weights(whole)
-    assert all(torch.equal(weight, expected[name]) for name, weight in tiny.weights(resumed).items())
+    assert tiny.resumes(
+        lambda folder, **options: tiny.trainer(folder, Full(), KlBase(strength=1.0), **options), tmp_path
+    )
 
 
 def by_the_formula(method: KlBase, run: Training, rows: list[Row]) -> torch.Tensor:

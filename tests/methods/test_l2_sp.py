@@ -45,12 +45,7 @@ def test_the_penalty_is_half_the_strength_times_the_distance_of_what_moves(tmp_p
 
 
 def test_strength_zero_is_the_plain_run_bit_by_bit(tmp_path: Path) -> None:
-    plain, off = tiny.trainer(tmp_path / "plain", Full()), tiny.trainer(tmp_path / "off", Full(), L2Sp(strength=0))
-    plain.train()
-    off.train()
-    assert tiny.losses(tmp_path / "plain") == tiny.losses(tmp_path / "off")
-    other = tiny.weights(off)
-    assert all(torch.equal(weight, other[name]) for name, weight in tiny.weights(plain).items())
+    assert tiny.alike(tmp_path, [Full()], [Full(), L2Sp(strength=0)])
 
 
 @pytest.mark.parametrize("budget", [4096, 20])
@@ -69,14 +64,7 @@ def test_a_strong_pull_leaves_the_weights_nearer_the_start(tmp_path: Path, budge
 
 
 def test_a_resumed_run_pulls_to_the_first_start(tmp_path: Path) -> None:
-    whole = tiny.trainer(tmp_path / "whole", Full(), L2Sp(strength=1.0))
-    whole.train()
-    half = tiny.trainer(tmp_path / "half", Full(), L2Sp(strength=1.0), steps=3)
-    half.train()
-    resumed = tiny.trainer(tmp_path / "half", Full(), L2Sp(strength=1.0))
-    resumed.train()
-    expected = tiny.weights(whole)
-    assert all(torch.equal(weight, expected[name]) for name, weight in tiny.weights(resumed).items())
+    assert tiny.resumes(lambda folder, **options: tiny.trainer(folder, Full(), L2Sp(strength=1.0), **options), tmp_path)
 
 
 def test_beside_lora_only_the_adapter_is_held(tmp_path: Path) -> None:

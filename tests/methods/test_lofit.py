@@ -182,16 +182,12 @@ def test_a_model_without_a_place_for_the_biases_is_refused() -> None:
 def test_a_resumed_run_ends_with_the_same_bits(method: str, tmp_path: Path) -> None:
     heads = measured(tmp_path / "heads")
 
-    def run(folder: str, steps: int) -> dict[str, torch.Tensor]:
-        made = tiny.trainer(tmp_path / folder, HeadScale() if method == "scale" else HeadBias(share=0.5), steps=steps)
-        made.inputs = [{"heads": heads} if method == "bias" else {}]
-        made.train()
-        return tiny.weights(made)
+    def make(folder: Path, **settings: Any) -> Trainer:
+        run = tiny.trainer(folder, HeadScale() if method == "scale" else HeadBias(share=0.5), **settings)
+        run.inputs = [{"heads": heads} if method == "bias" else {}]
+        return run
 
-    whole = run("whole", 6)
-    run("half", 3)
-    resumed = run("half", 6)
-    assert all(torch.equal(value, resumed[name]) for name, value in whole.items())
+    assert tiny.resumes(make, tmp_path)
 
 
 def test_a_run_of_promot_and_lofit_leaves_a_model_with_few_biases(tmp_path: Path) -> None:

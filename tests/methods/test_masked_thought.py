@@ -40,11 +40,7 @@ def test_labels_weights_and_inputs_are_those_of_plain_training() -> None:
 
 
 def test_a_rate_of_zero_is_the_plain_run_bit_by_bit(tmp_path: Path) -> None:
-    runs = [tiny.trainer(tmp_path / "plain", Full()), tiny.trainer(tmp_path / "off", Full(), MaskedThought(rate=0))]
-    for run in runs:
-        run.train()
-    one, other = (tiny.weights(run) for run in runs)
-    assert all(torch.equal(weight, other[name]) for name, weight in one.items())
+    assert tiny.alike(tmp_path, [Full()], [Full(), MaskedThought(rate=0)])
 
 
 def test_the_share_that_is_hidden_is_the_rate_of_the_schedule() -> None:

@@ -71,22 +71,9 @@ def test_its_momentum_is_that_of_the_optimizer(tmp_path: Path) -> None:
 
 
 def test_a_share_of_one_is_the_plain_run_bit_by_bit(tmp_path: Path) -> None:
-    runs = [
-        tiny.trainer(tmp_path / "plain", Full(), weight_decay=0.5),
-        tiny.trainer(tmp_path / "all", Full(), Mofo(share=1.0), weight_decay=0.5),
-    ]
-    for run in runs:
-        run.train()
-    one, other = (tiny.weights(run) for run in runs)
-    assert all(torch.equal(weight, other[name]) for name, weight in one.items())
+    assert tiny.alike(tmp_path, [Full()], [Full(), Mofo(share=1.0)], weight_decay=0.5)
 
 
 @pytest.mark.parametrize("chooser", [Full(), Lora(rank=2)], ids=["full", "lora"])
 def test_a_resumed_run_ends_with_the_same_weights(chooser: Method, tmp_path: Path) -> None:
-    whole = tiny.trainer(tmp_path / "whole", chooser, Mofo())
-    whole.train()
-    tiny.trainer(tmp_path / "parts", chooser, Mofo(), steps=3).train()
-    parts = tiny.trainer(tmp_path / "parts", chooser, Mofo())
-    parts.train()
-    expected = tiny.weights(whole)
-    assert all(torch.equal(weight, expected[name]) for name, weight in tiny.weights(parts).items())
+    assert tiny.resumes(lambda folder, **settings: tiny.trainer(folder, chooser, Mofo(), **settings), tmp_path)

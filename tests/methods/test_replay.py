@@ -87,12 +87,7 @@ def test_a_missing_or_empty_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_rate_zero_is_the_plain_run_bit_by_bit(tmp_path: Path) -> None:
-    plain, off = tiny.trainer(tmp_path / "plain", Full()), tiny.trainer(tmp_path / "off", Full(), Replay(rate=0))
-    plain.train()
-    off.train()
-    assert tiny.losses(tmp_path / "plain") == tiny.losses(tmp_path / "off")
-    other = tiny.weights(off)
-    assert all(torch.equal(value, other[name]) for name, value in tiny.weights(plain).items())
+    assert tiny.alike(tmp_path, [Full()], [Full(), Replay(rate=0)])
 
 
 def test_the_model_learns_the_texts_too(tmp_path: Path, texts: str) -> None:

@@ -48,14 +48,7 @@ def test_a_head_that_is_the_embeddings_is_frozen_with_them(tmp_path: Path) -> No
 
 
 def test_without_frozen_blocks_and_embeddings_it_is_full_fine_tuning_bit_by_bit(tmp_path: Path) -> None:
-    runs = [
-        tiny.trainer(tmp_path / "full", Full()),
-        tiny.trainer(tmp_path / "none", FreezeBottom(blocks=0, embeddings=False)),
-    ]
-    for run in runs:
-        run.train()
-    one, other = (tiny.weights(run) for run in runs)
-    assert all(torch.equal(weight, other[name]) for name, weight in one.items())
+    assert tiny.alike(tmp_path, [Full()], [FreezeBottom(blocks=0, embeddings=False)])
 
 
 def test_position_embeddings_are_embeddings() -> None:
@@ -93,10 +86,4 @@ def test_a_fused_projection_is_refused() -> None:
 
 @pytest.mark.parametrize("method", [FreezeBottom(), ValueOnly(), HalfFineTuning()], ids=lambda m: type(m).__name__)
 def test_a_resumed_run_ends_with_the_same_weights(method: Full, tmp_path: Path) -> None:
-    whole = tiny.trainer(tmp_path / "whole", method, **DECAY)
-    whole.train()
-    tiny.trainer(tmp_path / "parts", method, steps=3, **DECAY).train()
-    parts = tiny.trainer(tmp_path / "parts", method, **DECAY)
-    parts.train()
-    expected = tiny.weights(whole)
-    assert all(torch.equal(weight, expected[name]) for name, weight in tiny.weights(parts).items())
+    assert tiny.resumes(lambda folder, **settings: tiny.trainer(folder, method, **DECAY, **settings), tmp_path)

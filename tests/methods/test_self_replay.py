@@ -146,11 +146,7 @@ def test_replay_beside_it_has_its_share_of_the_tasks_loss(tmp_path: Path) -> Non
 
 
 def test_coefficient_zero_is_the_plain_run_bit_by_bit(tmp_path: Path) -> None:
-    plain, off = tiny.trainer(tmp_path / "plain", Full()), tiny.trainer(tmp_path / "off", Full(), method(0.0))
-    plain.train()
-    off.train()
-    other = tiny.weights(off)
-    assert all(torch.equal(weight, other[name]) for name, weight in tiny.weights(plain).items())
+    assert tiny.alike(tmp_path, [Full()], [Full(), method(0.0)])
 
 
 def test_the_model_stays_nearer_its_start_on_texts_it_never_saw(tmp_path: Path) -> None:

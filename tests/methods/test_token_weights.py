@@ -143,14 +143,7 @@ def test_keys_without_names_are_the_answers_of_a_closed_set_or_refused() -> None
 
 @pytest.mark.parametrize("by", RULES)
 def test_a_power_of_zero_is_the_plain_run_bit_by_bit(by: str, tmp_path: Path) -> None:
-    runs = [
-        tiny.trainer(tmp_path / "plain", Full(), steps=2),
-        tiny.trainer(tmp_path / "off", Full(), made(by, power=0), steps=2),
-    ]
-    for run in runs:
-        run.train()
-    one, other = (tiny.weights(run) for run in runs)
-    assert all(torch.equal(weight, other[name]) for name, weight in one.items())
+    assert tiny.alike(tmp_path, [Full()], [Full(), made(by, power=0)], steps=2)
 
 
 @pytest.mark.parametrize("at_once", [None, 2], ids=["whole", "in-parts"])
@@ -255,13 +248,7 @@ def test_each_row_passes_the_frozen_model_once(tmp_path: Path, monkeypatch: pyte
 @pytest.mark.parametrize("by", RULES)
 @pytest.mark.parametrize("chooser", [Full(), Lora(rank=2), PromptTuning(length=3)], ids=["full", "lora", "prompt"])
 def test_a_resumed_run_ends_with_the_same_weights(by: str, chooser: Method, tmp_path: Path) -> None:
-    whole = tiny.trainer(tmp_path / "whole", chooser, made(by))
-    whole.train()
-    tiny.trainer(tmp_path / "parts", chooser, made(by), steps=3).train()
-    parts = tiny.trainer(tmp_path / "parts", chooser, made(by))
-    parts.train()
-    expected = tiny.weights(whole)
-    assert all(torch.equal(weight, expected[name]) for name, weight in tiny.weights(parts).items())
+    assert tiny.resumes(lambda folder, **settings: tiny.trainer(folder, chooser, made(by), **settings), tmp_path)
 
 
 def test_a_threshold_that_leaves_nothing_is_refused() -> None:

@@ -1,7 +1,7 @@
 """A tiny random model, its tokenizer and a few rows to learn: what the training tests share."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -105,3 +105,14 @@ def resumes(make: Callable[..., Trainer], folder: Path) -> bool:
         run.train()
     expected, resumed = map(weights, runs)
     return all(torch.equal(weight, expected[name]) for name, weight in resumed.items())
+
+
+def alike(folder: Path, methods: Sequence[Method], others: Sequence[Method], **settings: Any) -> bool:
+    """Whether runs of these methods and of the others log the same losses and end with the same weights, bit by bit."""
+    logged, ended = [], []
+    for name, used in (("one", methods), ("other", others)):
+        run = trainer(folder / name, *used, **settings)
+        run.train()
+        logged.append(losses(folder / name))
+        ended.append(weights(run))
+    return logged[0] == logged[1] and all(torch.equal(weight, ended[1][name]) for name, weight in ended[0].items())

@@ -5,8 +5,7 @@ rows' queries meet the one prefix in a single matrix product, each row's own key
 the same sum in another order.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -18,11 +17,9 @@ from holdfast.prefix.attention.masks import attending
 NAME = "holdfast_together"
 
 
-@contextmanager
-def attention_together(model: Any) -> Iterator[None]:
+def attention_together(model: Any) -> AbstractContextManager[None]:
     """Let attention take its prefix from `before`, an attribute of the keys: `(keys, values)`, `[1, K, P, d]` each."""
-    with attending(model, NAME):
-        yield
+    return attending(model, NAME)
 
 
 def attention(
