@@ -300,9 +300,12 @@ def study(
     json_: Json = False,
 ) -> None:
     """Compare methods over targets and seeds, at the same target score; the same command resumes."""
+    from holdfast.tasks import sources
+
     in_file = model.endswith((".yaml", ".yml"))
-    if in_file and not Path(model).is_file():  # Before torch is imported.
-        raise ValueError(f"{model}: there is no such file; docs/study.md shows one, and options do without")
+    # Before torch is imported. A target may be several tasks, joined by +.
+    targets = " + ".join(target).split(" + ") if target else []
+    sources.check_named([*targets, *(general or ())])
     from holdfast.report.study.study_terminal import terminal
     from holdfast.studies import plan, runner
 

@@ -21,6 +21,23 @@ def named_models(value: str | list[str] | None) -> str | list[str] | None:
     return value
 
 
+def named_plan(value: str) -> str:
+    """Return the first argument of `study` once it names a file or a model."""
+    if value.endswith((".yaml", ".yml")):
+        if not Path(value).is_file():
+            raise ValueError(f"{value}: there is no such file; docs/study.md shows one, and options do without")
+    else:
+        hub.check_named([value])
+    return value
+
+
+def named_prompt(value: str | None) -> str | None:
+    """Return `--prompt` once it is a folder that is there, or a word: on, off, or the name of a run's target."""
+    if value and ("/" in value or "\\" in value) and not Path(value).expanduser().is_dir():
+        raise ValueError(f"--prompt {value}: there is no such folder")
+    return value
+
+
 Model = Annotated[
     str,
     typer.Argument(
@@ -197,7 +214,9 @@ TrustCode = Annotated[
 Prompt = Annotated[
     str | None,
     typer.Option(
-        help="Folder of a soft prompt to attach; of a run: on (the default), off, or a target's name.", metavar="DIR"
+        help="Folder of a soft prompt to attach; of a run: on (the default), off, or a target's name.",
+        metavar="DIR",
+        callback=named_prompt,
     ),
 ]
 Against = Annotated[
@@ -261,7 +280,9 @@ AnalyseRun = Annotated[
 ]
 
 # Of a study; what is not given is left to its file, or to the defaults of a plan.
-StudyModel = Annotated[str, typer.Argument(help="A model folder, a hub id or 'lab'; or a study as a YAML file.")]
+StudyModel = Annotated[
+    str, typer.Argument(help="A model folder, a hub id or 'lab'; or a study as a YAML file.", callback=named_plan)
+]
 StudyOut = Annotated[
     Path, typer.Option(help="Folder of the study; the same command goes on where it stopped.", metavar="DIR")
 ]

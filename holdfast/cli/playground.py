@@ -1,10 +1,13 @@
 """The command that opens the playground."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from holdfast.cli import options
+from holdfast.models import hub
+from holdfast.tasks import sources
 
 
 def playground(
@@ -27,6 +30,14 @@ def playground(
     """Ask base and tuned model, or any two, the same, side by side on a local web page."""
     if task and not against:
         raise ValueError("--task: a run has its own tasks; with --against MODEL any are offered")
+    # Before torch is imported, as in all commands: what is not there.
+    if against:
+        hub.check_named([model, *against])
+        sources.check_named(task or ())
+    elif not Path(model).is_dir():
+        raise ValueError(
+            f"{model}: no run of `holdfast tune`; to ask any two models, name the second with --against MODEL"
+        )
     from holdfast.playground.bench import compared, opened
     from holdfast.playground.page import serve  # Raises where Gradio is not installed, so before any model is loaded.
 

@@ -10,7 +10,11 @@ from holdfast.cli.options import Prompt, Trust
 
 def serve(
     model: Annotated[
-        str, typer.Argument(help="Folder of a run; or a MODEL: a folder, a hub id, a .gguf file, an adapter, 'lab'.")
+        str,
+        typer.Argument(
+            help="Folder of a run; or a MODEL: a folder, a hub id, a .gguf file, an adapter, 'lab'.",
+            callback=options.named_models,
+        ),
     ],
     prompt: Prompt = None,
     base: options.Base = None,

@@ -8,6 +8,7 @@ import typer
 
 from holdfast.cli import options, output
 from holdfast.results.visible import one_line
+from holdfast.tasks import sources
 
 
 def wordings(
@@ -24,6 +25,7 @@ def wordings(
     json_: options.Json = False,
 ) -> None:
     """Rank wordings of the question before training: the likelier the answers, the less will be forgotten."""
+    sources.check_named([task])  # Before torch is imported.
     from holdfast.api.wordings import wordings as rank
 
     ranked = rank(

@@ -16,6 +16,7 @@ from holdfast.models.fingerprint import file_fingerprint
 from holdfast.models.gguf_file import GgufFile, read_gguf
 from holdfast.models.gguf_model import config_of, weights
 from holdfast.models.gguf_tokenizer import tokenizer_of
+from holdfast.models.hub import check_gguf
 
 FORMAT = 1  # of the conversion; a higher one makes every file be converted again
 SHARD = 4 << 30  # bytes of weights in a file at most, which is what memory holds at once
@@ -29,8 +30,7 @@ def converted(path: Path) -> Path:
         OSError: the cache cannot be written.
     """
     path = path.expanduser()
-    if not path.is_file():
-        raise ValueError(f"{path}: there is no such GGUF file")
+    check_gguf(str(path))
     folder = cache_folder() / "gguf" / f"{path.stem}-{file_fingerprint(path)}-{FORMAT}"
     if folder.is_dir():
         return folder

@@ -6,43 +6,64 @@ from pathlib import Path
 
 from holdfast.models.endpoint import endpoint_of
 from holdfast.tasks.error_list import nearest
+from holdfast.tasks.hub_reach import TIMEOUT, go_offline, unreachable
 
 BUILT_IN = ("lab", "smollm2")
-TIMEOUT = 5  # seconds; transformers would try for about forty
 
 
 def check_reachable(source: str | Path) -> None:
     """Refuse a name behind which no model can be: no folder, not in the hub's cache, and near a built-in name or out of reach.
 
-    A hub that answers, whatever it says, is asked by transformers again, which knows what its answers mean.
+    A hub that answers, whatever it says, is asked by transformers again, which knows what its answers mean. Of a model that is in the
+    cache nothing is asked where the hub is out of reach.
 
     Raises:
         ValueError: as above; with what to do.
     """
     name = str(source)
-    if Path(name).exists() or cached_folder(name):
+    if Path(name).exists():
+        return
+    if cached_folder(name):
+        if reason := unreachable(name):
+            go_offline(reason)
         return
     path = Path(name)
     if path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:  # A hub id has one slash at most.
-        beside = nearest(path.name, (other.name for other in path.parent.iterdir())) if path.parent.is_dir() else ""
-        raise ValueError(f"{name}: no such folder{'; ' if beside else ''}{beside.strip()}")
+        raise ValueError(f"{name}: no such folder{_beside(path)}")
     if "/" not in name and (near := nearest(name.lower(), BUILT_IN)):
         raise ValueError(f"{name}: no such folder or model; {near}A model of the hub can be named OWNER/NAME")
-    if unreachable := _unreachable(name):
+    if reason := unreachable(name):
         raise ValueError(
-            f"{name}: no such folder here, and as a hub id it cannot be loaded: the hub cannot be reached ({unreachable})"
+            f"{name}: no such folder here, and as a hub id it cannot be loaded: the hub cannot be reached ({reason}), and its cache has no "
+            f"such model; name a local folder, or fetch it where there is a network (`hf download {name} --local-dir FOLDER`)"
         )
 
 
-def check_named(arguments: Iterable[str]) -> None:
-    """Refuse MODEL arguments that name nothing; nothing of the others is read, and a GGUF file is left to its reader.
+def check_gguf(name: str) -> None:
+    """Refuse the name of a GGUF file that is not there.
 
     Raises:
-        ValueError: as `check_reachable`; or one names a server in another form than `openai:URL#NAME`.
+        ValueError: as above; the nearest name beside it is suggested.
+    """
+    if not Path(name).expanduser().is_file():
+        raise ValueError(f"{name}: there is no such GGUF file{_beside(Path(name).expanduser())}")
+
+
+def _beside(path: Path) -> str:
+    """Return the nearest name in the folder that a path leads to, as the end of a message; empty where there is none."""
+    near = nearest(path.name, (other.name for other in path.parent.iterdir())) if path.parent.is_dir() else ""
+    return f"; {near.strip()}" if near else ""
+
+
+def check_named(arguments: Iterable[str]) -> None:
+    """Refuse MODEL arguments that name nothing; nothing of the others is read.
+
+    Raises:
+        ValueError: as `check_reachable` and `check_gguf`; or one names a server in another form than `openai:URL#NAME`.
     """
     for argument in arguments:
-        if endpoint_of(argument) is None and argument not in BUILT_IN and not argument.endswith(".gguf"):
-            check_reachable(argument)
+        if endpoint_of(argument) is None and argument not in BUILT_IN:
+            (check_gguf if argument.endswith(".gguf") else check_reachable)(argument)
 
 
 def can_be_had(source: str) -> bool:
@@ -80,17 +101,3 @@ def cached_folder(name: str) -> Path | None:
     except ValueError:  # no name that a hub could have
         return None
     return next((Path(file).parent for file in files if isinstance(file, str)), None)
-
-
-@cache  # a model and its tokenizer are looked for several times in a command
-def _unreachable(name: str) -> str:
-    """Return why the hub cannot be reached; empty where it answered."""
-    from huggingface_hub import HfApi
-
-    try:
-        HfApi().model_info(name, timeout=TIMEOUT)
-    except Exception as error:  # of the hub's client, of its network library, or of the system: all that counts is if there was an answer
-        if isinstance(error, ValueError) or getattr(error, "response", None) is not None:
-            return ""
-        return str(error).strip().splitlines()[0][:100] if str(error).strip() else type(error).__name__
-    return ""

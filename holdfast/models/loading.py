@@ -191,8 +191,9 @@ def _in_one_line(source: str | Path, what: str) -> Iterator[None]:
     except MemoryError:
         raise  # The model may well be whole.
     except Exception as error:
-        missing = "" if Path(source).exists() else "no such folder here, and as a hub id it "
-        raise ValueError(f"{source}: {missing}{what}: {_first_line(error)}") from error
+        missing = "" if Path(source).exists() else "no such folder here, and as a hub id "
+        whose = "it " if missing and not what.startswith("its ") else ""
+        raise ValueError(f"{source}: {missing}{whose}{what}: {_first_line(error)}") from error
 
 
 def _first_line(error: Exception) -> str:

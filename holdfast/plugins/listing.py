@@ -31,6 +31,11 @@ class Technique:
     hooks: frozenset[str] = frozenset()
 
     @property
+    def filled(self) -> frozenset[str]:
+        """Return the fields that a recipe fills with a stage (`Method.stages`): no user sets them, so they are no settings."""
+        return frozenset(ast.literal_eval(self.attributes.get("stages", "()")))
+
+    @property
     def joins(self) -> bool:
         """Return whether this is a method that takes part beside another (`full+l2_sp`), because it chooses no parameters."""
         return "chooses_parameters" in self.attributes and "parameters" not in self.hooks
@@ -71,7 +76,7 @@ def records(*families: Family) -> list[dict[str, Any]]:
             "name": f"+{t.name}" if t.joins else t.name,
             "summary": t.summary,
             "source": t.source,
-            "fields": dict(t.fields),
+            "fields": {name: default for name, default in t.fields.items() if name not in t.filled},
         }
         for t in sorted(listed, key=lambda t: (t.joins, t.name))
     ]

@@ -115,9 +115,8 @@ def technique(family: Family, name: str, label: str = "") -> Technique:
 
 
 def settings_of(described: Technique) -> tuple[Setting, ...]:
-    """Return the fields of a technique; those of a method that hold a stage (`Method.stages`) are no settings."""
-    held = described.attributes.get("stages", "()")
-    return tuple(s for s in _fields(described.module, described.symbol) if repr(s.name) not in held)
+    """Return the fields of a technique that `--set` reaches."""
+    return tuple(s for s in _fields(described.module, described.symbol) if s.name not in described.filled)
 
 
 def moves_the_model(method: Technique) -> bool:

@@ -265,6 +265,15 @@ def test_a_technique_explains_itself_without_torch(command: list[str], expected:
         (["evaluate", "lab", "--against", "no/such/model"], "no/such/model: no such folder"),
         (["evaluate", "lab", "--against", "lab", "--target", "lab:kinds"], "did you mean `lab:kind`?"),
         (["edit", "lab", "no/such/model", "--edit", "lines", "--out", "no"], "no/such/model: no such folder"),
+        (["evaluate", "no/such.gguf"], "no/such.gguf: there is no such GGUF file"),
+        (["evaluate", "lab", "--against", "no/such.gguf"], "no/such.gguf: there is no such GGUF file"),
+        (["evaluate", "lab", "--prompt", "no/such/prompt"], "--prompt no/such/prompt: there is no such folder"),
+        (["serve", "no/such/run"], "no/such/run: no such folder"),
+        (["playground", "no/such"], "no/such: no run of `holdfast tune`"),
+        (["playground", "lab", "--against", "no/such/model"], "no/such/model: no such folder"),
+        (["study", "no/such/model", "--target", "lab:kind", "--out", "no"], "no/such/model: no such folder"),
+        (["study", "lab", "--target", "lab:kind + lab:cuont", "--out", "no"], "did you mean `lab:count`?"),
+        (["wordings", "lab", "lab:kinds"], "did you mean `lab:kind`?"),
     ],
 )
 def test_a_mistake_is_named_before_torch_is_imported(command: list[str], answer: str) -> None:

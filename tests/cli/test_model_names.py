@@ -1,5 +1,7 @@
 """A name that is no model is refused at once; one of the hub is asked for there, and only once where the hub is out of reach."""
 
+import os
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -7,6 +9,7 @@ import huggingface_hub
 import pytest
 
 from holdfast.models import hub, loading, resolve
+from holdfast.tasks import hub_reach, sources
 from tests.cli.commands import Commands
 
 
@@ -21,7 +24,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(huggingface_hub.HfApi, "model_info", unreachable)
     monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_, **__: None)
-    hub._unreachable.cache_clear()  # A hub that was reached before in this process would be taken for reached.
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", False)
+    hub_reach.unreachable.cache_clear()  # A hub that was reached before in this process would be taken for reached.
     return names
 
 
@@ -105,6 +110,40 @@ def test_a_folder_of_such_a_name_is_the_folder(
     monkeypatch.chdir(tmp_path)
     hub.check_reachable("lba")
     assert asked == []
+
+
+def test_a_model_in_the_cache_is_loaded_at_once_where_the_hub_is_out_of_reach(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], asked: list[str]
+) -> None:
+    """The bug: for each file that a model may have and this one has not, the hub was tried six times, 23 seconds long."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "")  # put back as it was after the test
+    monkeypatch.setattr(hub, "cached_folder", lambda name: Path(name))
+    hub.check_reachable("owner/name")
+    hub.check_reachable("owner/name")
+    assert "the hub cannot be reached (Name or service not known), so its cache is taken" in capsys.readouterr().err
+    assert huggingface_hub.constants.is_offline_mode()
+    assert os.environ["HF_HUB_OFFLINE"] == "1", "a study's other processes too"
+    assert asked == ["owner/name"]
+
+
+def test_a_slow_hub_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    class ReadTimeout(Exception):
+        pass
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", _answering(ReadTimeout("timed out")))
+    hub.check_reachable("owner/name")
+
+
+def test_a_data_set_of_a_hub_out_of_reach_is_one_line_without_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    error = ConnectionError("Name or service not known")
+    monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", _answering(error))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "")
+    began = time.monotonic()
+    with pytest.raises(
+        ValueError, match=r"hf:owner/name: cannot be loaded: the hub cannot be reached \(Name or service"
+    ):
+        sources.load_task("hf:owner/name")
+    assert time.monotonic() - began < 8, "the client's own retries take 23 seconds"
 
 
 def test_the_small_real_model_is_a_model_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:

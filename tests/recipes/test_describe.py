@@ -1,6 +1,8 @@
 """`holdfast methods NAME` and the early check of `--set` say what the run itself would, without importing a technique."""
 
+import re
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +16,7 @@ from holdfast.recipes.plan import RecipePlan, settings_of
 from holdfast.tasks.task_set import TaskRef
 from tests.golden import recipes
 
+ROOT = Path(__file__).parents[2]
 FAMILIES = {"curate": CURATIONS, "edit": EDITS, "decode": DECODINGS}
 
 
@@ -77,6 +80,20 @@ def test_fields_of_a_method_are_those_that_set_reaches() -> None:
             assert [s.name for s in describe.settings_of(plugins.techniques(family)[name])] == [
                 f.name for f in fields(member)
             ]
+
+
+def test_set_takes_every_field_that_the_page_of_methods_lists() -> None:
+    """The bug: fields that a recipe fills with one of its stages stood there as `dense=None`, and `--set` refused them."""
+    rows = [
+        line.split(" | ") for line in (ROOT / "docs" / "methods.md").read_text().splitlines() if line.startswith("| `")
+    ]
+    listed = {row[0].strip("| `+"): re.findall(r"`([a-z]\w*)=", row[2]) for row in rows}
+    accepted = {name: settings_of(method) for name, method in plugins.members(METHODS).items()}
+    for family in FAMILIES.values():
+        accepted |= {name: [f.name for f in fields(member)] for name, member in plugins.members(family).items()}
+    refused = {(name, key) for name, keys in listed.items() for key in keys if key not in accepted.get(name, ())}
+    assert not refused
+    assert sum(map(len, listed.values())) > 150, "the page is not read"
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from holdfast.tasks.formats import stored
 from holdfast.tasks.formats.records import Record
 from holdfast.tasks.formats.settings import TaskYaml
 from holdfast.tasks.formats.stored import ReadOnDemand
+from holdfast.tasks.hub_reach import go_offline, unreachable
 from holdfast.tasks.loaders.build import Draft, to_task
 from holdfast.tasks.task import SPLITS, Task
 
@@ -59,10 +60,15 @@ def load(source: str) -> Any:
     from datasets.exceptions import DatasetsError
 
     path, config = split_source(source)
+    away = "" if Path(path).exists() else unreachable(path, "dataset")
+    if away:
+        go_offline(away)
     try:
         return load_dataset(path, config)
     except (OSError, ValueError, RuntimeError, DatasetsError) as error:
         reason = " ".join(str(error).split())[:300]
+        if away:
+            reason = f"the hub cannot be reached ({away}), and its cache has no such dataset; name a folder of files"
         raise ValueError(f"hf:{source}: cannot be loaded: {reason}") from error
 
 
