@@ -51,11 +51,10 @@ class Lisa(Full):
         """Return the rows as they are, and draw the blocks that train in this step."""
         # By the number of the interval, so that a run that goes on within one draws the same.
         random = np.random.default_rng([self.seed, context.step // self.interval])
-        self._drawn = {
-            (stack, int(block))
-            for stack, count in sorted(self._stacks.items())
-            for block in random.choice(count, min(self.blocks, count), replace=False)
-        }
+        self._drawn = set()
+        for stack, count in sorted(self._stacks.items()):
+            blocks = random.choice(count, min(self.blocks, count), replace=False)
+            self._drawn.update((stack, int(block)) for block in blocks)
         return rows
 
     def after_backward(self, model: "PrefixModel") -> None:
