@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Psft(Method):
-    """Stop teaching a token once it has become `1 + clip` times as likely as some steps ago: the clipped objective of PPO, for given answers.
+    """Stop teaching a token once it is `1 + clip` times as likely as some steps ago: the clipped objective of PPO, for given answers.
 
     With r = p / p_old, where p_old is the probability by the model of up to `refresh` steps before, the loss of a token is
     -min(r, clip(r, 1 - clip, 1 + clip)). All answers are given ones and good, so only the upper bound ever counts. Its gradient is that of
