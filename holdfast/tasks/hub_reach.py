@@ -18,11 +18,13 @@ def unreachable(name: str, contents: Literal["model", "dataset"] = "model") -> s
     try:
         getattr(HfApi(), f"{contents}_info")(name, timeout=TIMEOUT)
     except Exception as error:  # of the hub's client, of its network library, or of the system: all that counts is if there was an answer
+        text = str(error).strip()
         # It was connected where reading took too long: slow is not away, and what follows waits longer.
-        slow = "ReadTimeout" in type(error).__name__
+        # By its text, since the client's network library has another name in each of its versions.
+        slow = "ReadTimeout" in repr(error)
         if slow or isinstance(error, ValueError) or getattr(error, "response", None) is not None:
             return ""
-        return str(error).strip().splitlines()[0][:100] if str(error).strip() else type(error).__name__
+        return text.splitlines()[0][:100] if text else type(error).__name__
     return ""
 
 

@@ -1,12 +1,14 @@
 """A name that is no model is refused at once; one of the hub is asked for there, and only once where the hub is out of reach."""
 
 import os
+import socket
 import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import huggingface_hub
 import pytest
+from huggingface_hub import hf_api
 
 from holdfast.models import hub, loading, resolve
 from holdfast.tasks import hub_reach, sources
@@ -127,11 +129,19 @@ def test_a_model_in_the_cache_is_loaded_at_once_where_the_hub_is_out_of_reach(
 
 
 def test_a_slow_hub_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    class ReadTimeout(Exception):
-        pass
-
-    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", _answering(ReadTimeout("timed out")))
-    hub.check_reachable("owner/name")
+    """A server that is connected to and says nothing, asked by the client itself."""
+    monkeypatch.undo()  # of the fixture
+    hub_reach.unreachable.cache_clear()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setattr(hub_reach, "TIMEOUT", 1)
+        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", False)
+        address = f"http://127.0.0.1:{server.getsockname()[1]}"
+        monkeypatch.setattr(huggingface_hub, "HfApi", lambda: hf_api.HfApi(endpoint=address))
+        assert hub_reach.unreachable("owner/name") == ""
+        server.close()
+        hub_reach.unreachable.cache_clear()
+        assert "refused" in hub_reach.unreachable("owner/name")
 
 
 def test_a_data_set_of_a_hub_out_of_reach_is_one_line_without_retries(monkeypatch: pytest.MonkeyPatch) -> None:
