@@ -9,11 +9,12 @@ import json
 import os
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from holdfast.models.endpoint import Endpoint
 
@@ -107,7 +108,7 @@ class Requests:
     cost: Cost = field(default_factory=Cost)
     _answers: dict[str, dict[str, Any]] = field(default_factory=dict, repr=False)
     _lock: Any = field(default_factory=threading.Lock, repr=False)
-    _began: bool = False
+    _appended: bool = False
 
     def __post_init__(self) -> None:
         try:
@@ -149,9 +150,7 @@ class Requests:
         """
         keys = [_digest(self.endpoint.url + path, body) for body in bodies]
         wanted = {key: body for key, body in zip(keys, bodies, strict=True) if key not in self._answers}
-        counts: dict[str, int] = {}
-        for key in keys:
-            counts[key] = counts.get(key, 0) + 1
+        counts = Counter(keys)
         earlier = [key for key in counts if key not in wanted]
         self.cost.kept += len(earlier)
         if progress and earlier:
@@ -201,6 +200,7 @@ class Requests:
         self._client.close()
 
     def _keep(self, key: str, answer: dict[str, Any]) -> None:
+        """Add an answer to those that are there, in memory and in the file."""
         if key in self._answers:
             return
         self._answers[key] = answer
@@ -211,8 +211,8 @@ class Requests:
         # first one here begins with the end of that.
         line = json.dumps({"key": key, "answer": answer}, ensure_ascii=False) + "\n"
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(line if self._began else "\n" + line)
-        self._began = True
+            file.write(line if self._appended else "\n" + line)
+        self._appended = True
 
     def _ask(
         self, path: str, body: Mapping[str, Any], read: Callable[[Any], dict[str, Any]], stop: threading.Event
@@ -222,7 +222,7 @@ class Requests:
 
         backoff = tenacity.wait_random_exponential(multiplier=self.settings.backoff, max=30)
 
-        def longest(state: tenacity.RetryCallState) -> float:
+        def wait(state: tenacity.RetryCallState) -> float:
             error = state.outcome.exception() if state.outcome else None
             return max(error.wait if isinstance(error, Unavailable) else 0.0, backoff(state))
 
@@ -231,7 +231,7 @@ class Requests:
             for attempt in tenacity.Retrying(
                 retry=tenacity.retry_if_exception_type(Unavailable),
                 stop=tenacity.stop_after_attempt(self.settings.tries) | tenacity.stop_when_event_set(stop),
-                wait=longest,
+                wait=wait,
                 sleep=tenacity.sleep_using_event(stop),
                 reraise=True,
             ):
@@ -240,11 +240,19 @@ class Requests:
                     return self._try(path, body, read, again=tries > 1)
         except Unavailable as error:
             raise ValueError(
-                f"{self.endpoint.argument}: {error}, at the last of {tries} tries; {self._resumes()}"
+                f"{self.endpoint.argument}: {error}, at the last of {tries} tries; {self._advice()}"
             ) from None
         raise AssertionError("tenacity returns or raises")
 
-    def _try(self, path: str, body: Mapping[str, Any], read: Callable[[Any], dict[str, Any]], *, again: bool) -> Any:
+    def _try(
+        self, path: str, body: Mapping[str, Any], read: Callable[[Any], dict[str, Any]], *, again: bool
+    ) -> dict[str, Any]:
+        """Send a question once, and return what `read` makes of the answer.
+
+        Raises:
+            Unavailable: it failed, and may not fail the next time.
+            ValueError: it failed for good.
+        """
         import httpx
 
         with self._lock:
@@ -260,7 +268,7 @@ class Requests:
         except (httpx.TransportError, httpx.DecodingError) as error:  # such as a body that ends too early
             raise Unavailable(f"the connection broke ({type(error).__name__})") from None
         if not response.is_success:
-            self._refused(response, content)
+            self._raise_failure(response, content)
         try:
             answer = json.loads(content)
             values = read(answer)
@@ -273,8 +281,8 @@ class Requests:
             self.cost.completion_tokens += spent[1]
         return values
 
-    def _refused(self, response: Any, content: bytes) -> None:
-        """Raise what a state other than success means.
+    def _raise_failure(self, response: Any, content: bytes) -> NoReturn:
+        """Raise the error that a state other than success stands for.
 
         Raises:
             Unavailable: it may pass.
@@ -299,6 +307,7 @@ class Requests:
         raise RefusedQuestion(state, f"{self.endpoint.argument}: the server answers {state}: {words}{hint}")
 
     def _message(self, content: bytes) -> str:
+        """Return the server's own words for an error, in one line that is safe to print."""
         try:
             error = json.loads(content)["error"]
             text = str(error["message"]) + (f" ({error['code']})" if error.get("code") else "")
@@ -309,7 +318,8 @@ class Requests:
         text = "".join(c if c.isprintable() else " " for c in text)
         return " ".join(text.split())[:300]
 
-    def _resumes(self) -> str:
+    def _advice(self) -> str:
+        """Return what the user may do once the server answers again."""
         if self.path is None:
             return "give the same command again once it answers"
         return f"{len(self._answers)} answers are kept: the same command goes on there once the server answers"
@@ -337,13 +347,19 @@ def usage_record(endpoint: Endpoint, cost: Cost) -> dict[str, Any]:
 
 
 def _key(endpoint: Endpoint) -> str:
-    """Return the key for a server: HOLDFAST_API_KEY; OPENAI_API_KEY is for its owner's servers alone. It never leaves the headers."""
-    key = os.environ.get("HOLDFAST_API_KEY", "")
-    if not key and (endpoint.host == "openai.com" or endpoint.host.endswith(".openai.com")):
-        key = os.environ.get("OPENAI_API_KEY", "")
-    if key and not key.isascii():
-        raise ValueError("HOLDFAST_API_KEY: has characters that no key has")
-    return key.strip()
+    """Return the key for a server: HOLDFAST_API_KEY; OPENAI_API_KEY is for its owner's servers alone. It never leaves the headers.
+
+    Raises:
+        ValueError: it could not stand in a header.
+    """
+    variable = "HOLDFAST_API_KEY"
+    if not os.environ.get(variable) and (endpoint.host == "openai.com" or endpoint.host.endswith(".openai.com")):
+        variable = "OPENAI_API_KEY"
+    key = os.environ.get(variable, "").strip()
+    # A line break within it, as of a file with two keys, would otherwise be reported as a broken connection.
+    if not (key.isascii() and key.isprintable()):
+        raise ValueError(f"{variable}: has characters that no key has; set it anew")
+    return key
 
 
 def _digest(url: str, body: Mapping[str, Any]) -> str:

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Literal
 
 from holdfast.results import units, verdicts
 from holdfast.results.chance import Standing, standing
@@ -25,7 +26,7 @@ STATE = {"on": "prompt attached", "off": "prompt removed", None: "tuned", "probe
 
 @dataclass(frozen=True)
 class TaskResult:
-    """One task at one number of shots by one metric: the base's score and the tuned model's, by prompt state; apart, that of a probe."""
+    """One task at one number of shots by one metric: the base's score, the tuned model's by prompt state, and that behind a probe."""
 
     task: str
     role: Role
@@ -49,8 +50,8 @@ class TaskResult:
     def floored(self) -> bool:
         """Return whether this is a general task on which the base is not shown to be above chance at these shots (`standing`).
 
-        There nothing is known to have been that could be kept or lost, so such a line counts in no mean and gets no verdict; a target may
-        well begin at chance.
+        Nothing is known there that could be kept or lost, so such a line counts in no mean and gets no verdict. A target may well begin at
+        chance.
         """
         return self.role == "general" and self.chance is not None and self.chance.word != "above"
 
@@ -82,11 +83,12 @@ def lines(scores: Sequence[Score]) -> list[TaskResult]:
     return sorted(results, key=lambda line: (ROLES.index(line.role), order[line.task], line.shots))
 
 
-def change(score: Score | None, name: str = "delta") -> Estimate | None:
+def change(score: Score | None, name: Literal["delta", "transfer"] = "delta") -> Estimate | None:
     """Return a score's difference to the base (or its `transfer`) in points; None where it has none or its metric has no upper end."""
-    scale = units.factor(score.metric) if score else None
-    value, low, high = (getattr(score, f"{name}{end}", None) for end in ("", "_low", "_high"))
-    if score is None or scale is None or value is None or low is None or high is None:
+    if score is None or (scale := units.factor(score.metric)) is None:
+        return None
+    value, low, high = (getattr(score, f"{name}{end}") for end in ("", "_low", "_high"))
+    if value is None or low is None or high is None:
         return None
     # Without p: where lines are averaged it is no probability of the mean, and a score's verdict was made with its own.
     return Estimate(value, low, high, n=score.n).scaled(scale)
@@ -130,7 +132,7 @@ class Summary:
 
     @property
     def floored(self) -> list[TaskResult]:
-        """Return the other lines of general tasks, which were compared and count in no mean: there the base is not shown above chance."""
+        """Return the lines of general tasks that were compared and count in no mean, because the base is not shown above chance there."""
         return [line for line in _averaged(self.first_metric("general")) if line.floored]
 
     def symptom(self, metric: str) -> list[TaskResult]:
@@ -247,16 +249,17 @@ class Summary:
         """Return the tuned model's mean score over the general tasks, in per cent of the base's mean (`holdfast.results.means.ratio`).
 
         Tasks at numbers of shots at which the base is not shown to be above chance are left out (`TaskResult.floored`). None where none is
-        left,
-        or where it is unclear: the base's mean is not above chance (of a task without
-        choices: zero) by more than its 95 % interval reaches down, so that nothing is known to have been there.
+        left, or where the base's mean is not above chance (of a task without choices: zero) by more than its 95 % interval reaches down:
+        then it is unclear whether there was anything to keep.
         """
         if not self._general:
             return None
         base = over_tasks([task.parts[0] for task in self._general])
         chance = _task_means((line.task, _chance(line.base)) for line in _averaged(self.counted) if line.base)
         kept = ratio(self._general)
-        return kept and kept.scaled(100.0) if base.value - base.below > math.fsum(chance) / len(chance) else None
+        if kept is None or base.value - base.below <= math.fsum(chance) / len(chance):
+            return None
+        return kept.scaled(100.0)
 
     @cached_property
     def means(self) -> tuple[tuple[float, float], tuple[float, float]] | None:
@@ -293,11 +296,11 @@ class Summary:
 
     def words(self, role: Role) -> dict[Verdict, list[TaskResult]]:
         """Return the role's lines by their verdicts (own metric of each task, the prompt state that counts), without floored ones."""
-        by_verdict: dict[Verdict, list[TaskResult]] = {}
+        groups: dict[Verdict, list[TaskResult]] = {}
         for line in self.counted if role == "general" else self.first_metric(role):
             if line.verdict:
-                by_verdict.setdefault(line.verdict, []).append(line)
-        return by_verdict
+                groups.setdefault(line.verdict, []).append(line)
+        return groups
 
 
 def share(results: Sequence[TaskResult]) -> tuple[float, float] | None:

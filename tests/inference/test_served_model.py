@@ -261,6 +261,24 @@ def test_a_redirect_is_not_followed_and_an_endless_answer_not_read(monkeypatch: 
         assert len(server.bodies) == 1
 
 
+@pytest.mark.parametrize(
+    ("variable", "url"),
+    [("HOLDFAST_API_KEY", "http://127.0.0.1:1/v1"), ("OPENAI_API_KEY", "https://api.openai.com/v1")],
+)
+@pytest.mark.parametrize("key", ["sk-one\nsk-two", "sk-ключ"], ids=["two lines", "no ASCII"])
+def test_a_key_that_fits_in_no_header_is_refused_by_the_name_of_its_variable(
+    variable: str, url: str, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bug: a broken connection was reported, after all tries, or the other variable was named."""
+    monkeypatch.delenv("HOLDFAST_API_KEY", raising=False)
+    monkeypatch.setenv(variable, key)
+    where = endpoint_of(f"openai:{url}#x")
+    assert where is not None
+    with pytest.raises(ValueError, match=f"^{variable}: has characters that no key has") as raised:
+        Requests(where)
+    assert "sk-" not in str(raised.value)
+
+
 def twice(where: Endpoint, folder: Path) -> None:
     with served(where, folder) as asked_model:
         asked_model.generate(["a"], Sampling(4))
