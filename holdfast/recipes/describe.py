@@ -198,6 +198,7 @@ def _sections(
 
 
 def _stage(section: str, methods: list[Technique], defaults: Mapping[str, str], pinned: set[str]) -> StageSettings:
+    """Return a stage's settings: with the methods' defaults, those of the recipe (`defaults`) over them, and what it fixes (`pinned`)."""
     changed: dict[str, str] = {}
     for method in methods:
         changed |= _defaults(method.module, method.attributes.get("defaults", "{}"))
@@ -214,8 +215,8 @@ def _stage(section: str, methods: list[Technique], defaults: Mapping[str, str], 
         settings["tasks"] = Setting(
             "tasks", "''", "text", "tasks to train here, with commas between them; none: the targets"
         )
-    # A plain `seed` of the run is every field's of that name.
     rows = ast.literal_eval(_constant("holdfast.recipes.plan", "ROW_SETTINGS"))
+    # One value is for the method's field and for the loop's where both have one of that name (`seed`): it is shown as the method's.
     loop = [s for s in (*_fields(*LOOP), *(s for s in _fields(*ROWS) if s.name in rows)) if s.name not in settings]
     return StageSettings(section, tuple(m.name for m in methods), shown(tuple(settings.values())), shown(tuple(loop)))
 
@@ -234,7 +235,7 @@ def _made(
     for call in sorted(calls, key=lambda call: (call.lineno, call.col_offset)):
         names = [n.id if isinstance(n, ast.Name) else "" for n in call.args]
         classes = [bound.get(name) or plugins.imported(module, name) or "" for name in names]
-        known = _Given(node, bound)
+        known = _KnownNames(node, bound)
         if isinstance(call.func, ast.Attribute) and call.func.attr in MAKING and call.args:
             section = ast.literal_eval(call.args[0])
             assigned = {k.arg: known.resolved(k.value) for k in call.keywords if k.arg and k.arg not in NO_SETTINGS}
@@ -255,7 +256,7 @@ def _made(
                 yield from _made(home, symbol, dict(zip([a.arg for a in inner[0].args.args], values, strict=False)))
 
 
-class _Given(ast.NodeTransformer):
+class _KnownNames(ast.NodeTransformer):
     """Put what is known of a function's names in their place: what is assigned to them in it, and the constants of its caller."""
 
     def __init__(self, function: ast.FunctionDef, bound: Mapping[str, str]) -> None:

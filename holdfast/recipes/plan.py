@@ -39,7 +39,11 @@ class RecipePlan:
     """The material of a recipe: the model, the target tasks, and what the user set (`{"prompt": {"steps": 200}}`).
 
     `joining` are the methods behind a plus sign (`promot+l2_sp`): they take part where the model is trained, not where a prompt is.
-    `tuner`, where one is given (`promot+corda`), chooses the parameters there in the place of the recipe's own choice.
+    `tuner`, where one is given (`promot+corda`), chooses the parameters there in the place of the recipe's own choice. `versions` are the
+    fingerprints of the model (first) and of the targets; `general` are the tasks that should be kept.
+
+    What the recipe asks of the plan is noted for `config.yaml` and for checks: `resolved` has the values of each section's fields,
+    `pinned` the fields that the recipe fixes, `sourced` the tasks that the user named for a section.
     """
 
     model: str
@@ -213,12 +217,7 @@ def _make(stage: str, dataclass_type: type, options: Mapping[str, Any]) -> Any:
     try:
         return dataclass_type(**{k: v for k, v in options.items() if k in known})
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        message = first["msg"].removeprefix("Value error, ")
-        if not key:  # An error of the whole technique, and not of a field, has no location.
-            raise ValueError(f"{stage}: {message}") from None
-        raise ValueError(f"{stage}.{key}={first['input']!r}: {message[0].lower()}{message[1:]}") from None
+        raise _one_line(stage, error) from None
 
 
 def _check(stage: str, key: str, value: Any) -> Any:
@@ -227,5 +226,14 @@ def _check(stage: str, key: str, value: Any) -> Any:
     try:
         return TypeAdapter(annotation).validate_python(value)
     except ValidationError as error:
-        message = error.errors()[0]["msg"].removeprefix("Value error, ")
-        raise ValueError(f"{stage}.{key}={value!r}: {message[0].lower()}{message[1:]}") from None
+        raise _one_line(stage, error, key) from None
+
+
+def _one_line(stage: str, error: ValidationError, key: str = "") -> ValueError:
+    """Return the first of pydantic's errors as `stage.key=value: what is wrong`; of a whole technique, without key and value."""
+    first = error.errors()[0]
+    message = first["msg"].removeprefix("Value error, ")
+    # An error of the whole technique, and not of a field, has no location.
+    if not (key := key or ".".join(str(part) for part in first["loc"])):
+        return ValueError(f"{stage}: {message}")
+    return ValueError(f"{stage}.{key}={first['input']!r}: {message[0].lower()}{message[1:]}")

@@ -37,7 +37,7 @@ class Analyse(Stage):
 
     KIND: ClassVar[str] = "Analyse"
 
-    tuned: Train | None = None
+    tuned: Train
     step: int = 0
     analyses: tuple[str, ...] = ()
     general: tuple[TaskRef, ...] = ()
@@ -50,8 +50,8 @@ class Analyse(Stage):
         """Write `analysis.jsonl`: one record a finding, with its analysis and step."""
         if not processes().is_main_process:
             return
-        assert self.tuned is not None
         tuned = inputs["tuned"]
+        # By a loader of its own: the model at this step and the one before training are looked at side by side.
         pretrained, model = self.tuned.at(self.step, tuned.folder, tuned.inputs())
         subject = self.subject(self.tuned, self.tuned.read_tasks(tuned.inputs()), pretrained, model, inputs.loader)
         records = _records(self.analyses, subject, self.step)
@@ -127,8 +127,12 @@ def _questions(task: Task, pretrained: Pretrained, limit: int | None, shots: int
         example = examples[i]
         shown = choose_demonstrations(task.template, pool, shots, mode="first", seed=0, index=i, exclude=example)
         text = render(task.template, example, shown, pretrained.tokenizer)
-        content = (text.prompt, example.target, "", example.answers or (), example.choices)
-        outputs.append(Output("tuned", None, task.name, "general", shots, i, *content))
+        outputs.append(
+            Output(
+                variant="tuned", prompt=None, task=task.name, role="general", shots=shots, index=i, input=text.prompt,
+                target=example.target, output="", answers=example.answers or (), choices=example.choices,
+            )
+        )  # fmt: skip
     return outputs
 
 

@@ -2,7 +2,8 @@
 
 import json
 import sys
-from dataclasses import dataclass, field, replace
+from collections import Counter
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -29,8 +30,8 @@ class Curate(Stage):
     KIND: ClassVar[str] = "Curate"
     HASH_LATER: ClassVar[dict[str, object]] = {"others": (), "loading": FP32, "start": None}
 
-    task: TaskRef = field(default_factory=lambda: TaskRef(""))
-    technique: Curation | None = None
+    task: TaskRef
+    technique: Curation
     model: str = ""
     general: tuple[TaskRef, ...] = ()
     seed: int = 0
@@ -55,7 +56,6 @@ class Curate(Stage):
         """Write `data/`, and `result.json` with the number of rows of each origin."""
         if not processes().is_main_process:
             return
-        assert self.technique is not None
         task, model = self.task.task, None
         # A model takes minutes and memory, and a technique that selects or mixes has no use for it.
         if self.technique.needs_model:
@@ -76,9 +76,8 @@ class Curate(Stage):
         if not rows:
             raise ValueError(f"{self.name}: no training example of {task.name} is left after curation; ask for less")
         write_task(replace(task, splits={**task.splits, "train": tuple(rows)}), RunFolder(folder).data)
-        origins = [row.origin.partition(":")[0] for row in rows]
         # Sorted, so that the same rows give the same file.
-        counts = {origin: origins.count(origin) for origin in sorted(set(origins))}
+        counts = dict(sorted(Counter(row.origin.partition(":")[0] for row in rows).items()))
         shares = ", ".join(f"{count} {origin}" for origin, count in counts.items())
         print(
             f"curated: {task.name}: {len(examples)} training examples -> {len(rows)}: {shares}",

@@ -18,15 +18,14 @@ class EditModel(Stage):
 
     KIND: ClassVar[str] = "Edit"
 
-    model: str = ""
-    tuned: Train | None = None
-    edit: Edit | None = None
+    model: str
+    tuned: Train
+    edit: Edit
     model_version: str = ""
 
     def run(self, folder: Path, inputs: Inputs) -> None:
         """Write `model/`."""
         if processes().is_main_process:
-            assert self.edit is not None
             # The base of the run and not the stage's start: an edit weighs all that training changed.
             base = weights_folder(self.model)
             write_edited_model(base, [inputs["tuned"].weights()], self.edit, RunFolder(folder).model)

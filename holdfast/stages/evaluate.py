@@ -45,16 +45,17 @@ BLOCK = 1 << 16  # Characters that are read at a time.
 class Evaluate(Stage):
     """Ask one variant every task at every number of shots and keep each answer in `outputs.jsonl`.
 
-    `base` is the untuned model; `tuned` the stage whose weights are measured, trained or edited; `trained_prompt` the stage whose
-    `prompt/` is attached when `prompt` is "on", or "probe" where it is one. With `step`, `tuned` is measured as it was after that many
-    steps; step 0 is the model that it started from. `before` are the steps of rounds before it, which count on.
-    `demonstrations` are the first ones or the nearest to each item (`nearest`). `base-again` is the base measured a second time, with
-    other demonstrations (sampled, or the next nearest) and in other batches: how far that moves a number is its noise floor.
-    `own-stage` is `tuned` right after the stage that trained on the targets, before later
-    ones. `tasks` stand in the order of the answers: targets, general tasks, diagnostics. With `toward`, general tasks are also asked
-    how probable an answer of that task is (of the base, which other targets share, `LabelMass` asks). `date` is as in `Train`.
-    `decoding` is what the answers are written with; None: the model alone. `attached` is the folder of a prompt that no stage trained.
-    `base` is what an adapter that is `model` stands on, where that is not what its configuration names.
+    The variants are `base`, the untuned model; `tuned`, the weights that the stage `tuned` left; `base-again`, the base measured a second
+    time, with other demonstrations (sampled, or the next nearest) and in other batches: how far that moves a number is its noise floor;
+    and `own-stage`, the weights right after the stage that trained on the targets, before later ones.
+
+    `trained_prompt` is the stage whose `prompt/` is attached when `prompt` is "on", or "probe" where it is one; `attached` the folder of a
+    prompt that no stage trained. With `step`, `tuned` is measured as it was after that many steps; at step 0, which begins a course, as it
+    ended. `before` are the steps of rounds before it, which count on. `demonstrations` are the first ones or the nearest to each item
+    (`nearest`). `tasks` stand in the order of the answers: targets, general tasks, diagnostics. With `toward`, general tasks are also
+    asked how probable an answer of that task is (of the base, which other targets share, `LabelMass` asks). `date` is as in `Train`.
+    `decoding` is what the answers are written with; None: the model alone. `base` is what an adapter that is `model` stands on, where that
+    is not what its configuration names.
     """
 
     KIND: ClassVar[str] = "Evaluate"
@@ -199,20 +200,17 @@ class LabelMass(Stage):
 
     KIND: ClassVar[str] = "LabelMass"
 
-    evaluated: Evaluate | None = None
-    toward: TaskRef | None = None
+    evaluated: Evaluate
+    toward: TaskRef
 
     def hashed(self) -> dict[str, Any]:
         """Return the fields, with the target's fingerprint."""
-        assert self.toward is not None
         return {**content_of(self), "version": self.toward.version}
 
     def run(self, folder: Path, inputs: Inputs) -> None:
         """Write `mass.json`: a number for each line of the evaluation's `outputs.jsonl`, null where the target has no labels of its own."""
         if not processes().is_main_process:
             return
-        assert self.evaluated is not None
-        assert self.toward is not None
         target, evaluated = self.toward.task, inputs["evaluated"]
         tasks = {ref.task.name: ref.task for ref in self.evaluated.tasks if ref.role == "general"}
         labels = {name: symptoms.foreign_labels(target, task) for name, task in tasks.items()}
@@ -235,12 +233,10 @@ class LabelMass(Stage):
 
     def weights(self, root: Path) -> tuple[Path | None, int]:
         """Return what tells the weights that are measured from others."""
-        assert self.evaluated is not None
         return self.evaluated.weights(root)
 
     def outputs(self, root: Path, loader: Loader | None = None) -> StreamedOutputs:
         """Return the evaluation's answers, each with its mass; both stages are run where that was not done."""
-        assert self.evaluated is not None
         path, answers = execute(self, root, loader) / MASSES, self.evaluated.outputs(root)
 
         def made() -> Iterator[Output]:

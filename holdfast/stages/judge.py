@@ -86,8 +86,9 @@ class AskJudge(Stage):
         endpoint = endpoint_of(self.judge)
         if endpoint is not None:
             return stack.enter_context(served(endpoint, folder))
-        options = {"loading": self.loading, "trust_remote_code": self.trust_remote_code, "date": DATE}
-        return Model(inputs.loader.load(self.judge, None, **options))
+        return Model(
+            inputs.loader.load(self.judge, loading=self.loading, trust_remote_code=self.trust_remote_code, date=DATE)
+        )
 
     def decisions(self, root: Path, loader: Loader | None = None) -> tuple[list[JudgedPair], str]:
         """Return the decided pairs, and by what they were decided; the stage is run where that was not done."""

@@ -18,6 +18,7 @@ from pathlib import Path
 
 NAME = ".lock-lease"
 RENEWED, STALE = 15.0, 120.0  # Seconds between touches, and after which nobody is believed to touch it any more.
+WRITTEN = 2.0  # Seconds after which a lease without words is no longer one that is just being written.
 HOST = f"{platform.node()}-{uuid.getnode():x}"
 
 
@@ -51,7 +52,9 @@ def leased(folder: Path, waiting: str = "", *, renewed: float = RENEWED, stale: 
 def _taken(path: Path, mine: dict[str, object], stale: float) -> bool:
     """Try to take a lease that nobody holds; return whether it is ours."""
     owner = _owner(path)
-    if owner and owner.get("host") != HOST and _age(path) < stale:
+    # Whose file is still empty has made it this very moment, unless a kill cut it short.
+    patience = stale if owner else min(stale, WRITTEN)
+    if path.exists() and owner.get("host") != HOST and _age(path) < patience:
         return False
     if not owner and not path.exists():
         try:

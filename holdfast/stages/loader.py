@@ -35,8 +35,12 @@ class Loader:
         # By the weights and not by the stage: after a prompt alone was trained they are the base's.
         # `trained` tells no folders apart, and what is held in memory.
         key = (argument, base, weights_of(stage), loading, loading.trained, trust_remote_code, date)
-        options = {"base": base, "loading": loading, "trust_remote_code": trust_remote_code, "date": date}
-        return self.shared(key, lambda: resolve.load(argument, stage, **options))
+        return self.shared(
+            key,
+            lambda: resolve.load(
+                argument, stage, base=base, loading=loading, trust_remote_code=trust_remote_code, date=date
+            ),
+        )
 
     def release(self) -> None:
         """Let go of what is held, for whoever loads models of its own."""

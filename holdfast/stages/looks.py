@@ -81,7 +81,7 @@ class Looks:
         The validation examples are asked, or training examples of a task without any.
 
         Raises:
-            ValueError: the untrained model scores nothing on them.
+            ValueError: there are no such examples, or the untrained model scores nothing on them.
         """
         asked_of = [held_out for task in general if (held_out := ask.held_out(task, ("validation", "train")))]
         limit = max(1, self.limit // max(1, len(asked_of)))
@@ -94,8 +94,13 @@ class Looks:
                 values.append(measure.value(outputs) / measure.unit)
             return fmean(values)
 
+        if not asked_of:
+            raise ValueError(
+                f"{self.stage}.keep_floor: {', '.join(task.name for task in general)}: no general task has validation or training examples "
+                "to look at; add validation.jsonl, or name other tasks with --general"
+            )
         began = time.monotonic()
-        if not asked_of or (reference := mean(untrained)) <= 0:
+        if (reference := mean(untrained)) <= 0:
             raise ValueError(
                 f"{self.stage}.keep_floor: the untrained model scores nothing on the general tasks' validation examples, so nothing can be "
                 "kept; name other tasks with --general"

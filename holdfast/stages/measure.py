@@ -80,8 +80,8 @@ def plan_measurements(pipeline: Sequence[Stage], questions: EvaluationSettings) 
     Of several prompts each is measured on its own targets only: the general tasks belong to none of them. A prompt alone leaves the
     model as it is, and without it there is nothing to measure but the base.
     """
-    last, tasks = last_trained(pipeline), questions.tasks
-    owners, along = prompt_owners(pipeline), _plan_along(last, prompt_owners(pipeline), questions)
+    last, tasks, owners = last_trained(pipeline), questions.tasks, prompt_owners(pipeline)
+    along = _plan_along(last, owners, questions)
     plan = _plan_base(questions) + _plan_after_own_stages(pipeline, owners, questions)
     tuned = replace(questions.ask(), variant="tuned", tuned=final_weights(pipeline), decoding=questions.decoding)
     everything = replace(tuned, tasks=tasks.refs, toward=tasks.targets[0])
@@ -195,16 +195,13 @@ def _plan_along(last: Train, owners: Owners, questions: EvaluationSettings) -> l
                 plan.append(replace(elsewhere, toward=targets[0]))
     rounds = earlier_rounds(last)
     total = sum(stage.settings.steps for stage in rounds)
-    for number in range(1, len(rounds) + 1):
-        done = sum(stage.settings.steps for stage in rounds[:number])
-        at_end = replace(
-            questions.ask(f"evaluate-round-{number}"), variant="tuned", tuned=rounds[number - 1], before=done
-        )
-        plan.append(replace(at_end, tasks=(*tasks.targets, *tasks.general), shots=questions.fewest))
-    if rounds and not last.settings.points:  # Where the last one ended, in the same course.
-        at_end = replace(questions.ask(f"evaluate-round-{len(rounds) + 1}"), variant="tuned", tuned=last)
-        at_end = replace(at_end, before=total + last.settings.steps, shots=questions.fewest)
-        plan.append(replace(at_end, tasks=(*tasks.targets, *tasks.general)))
+    # The last round's end belongs to the same course; where points along it are measured, they lead there.
+    ends = [*rounds, last] if rounds and not last.settings.points else rounds
+    done = 0
+    for number, stage in enumerate(ends, 1):
+        done += stage.settings.steps
+        at_end = questions.ask(f"evaluate-round-{number}", (*tasks.targets, *tasks.general))
+        plan.append(replace(at_end, variant="tuned", tuned=stage, before=done, shots=questions.fewest))
     for step in last.settings.points if last.moves_the_model else ():
         at_step = replace(questions.ask(f"evaluate-step-{step}"), variant="tuned", tuned=last, step=step)
         at_step = replace(at_step, before=total if rounds else None)
@@ -235,11 +232,7 @@ def measure_untrained(
     # Before the next stage trains: it changes the loaded model in place, and the untrained one would have to be loaded once more.
     for stage in plan_measurements(pipeline, questions):
         evaluation = stage.evaluated if isinstance(stage, LabelMass) else stage
-        if (
-            evaluation is not None
-            and evaluation.tuned is None
-            and evaluation.trained_prompt in (None, *pipeline[:done])
-        ):
+        if evaluation.tuned is None and evaluation.trained_prompt in (None, *pipeline[:done]):
             execute(stage, root, loader)
 
 

@@ -26,13 +26,9 @@ except ImportError:  # not on Windows: there, runs that share stages go one at a
 
 MARK = "done.json"
 LOCK = ".lock"
-PASSING = (
-    f"{LOCK}*",
-    "points",
-    "checkpoint-*",
-    "best*.safetensors",
-)  # removed once measured, or of use to a killed run alone
-_KNOWN: dict[tuple[str, int, int, int], str] = {}  # by path, inode, size and time
+# Removed once measured, or of use to a killed run alone: no part of what a stage leaves.
+PASSING = (f"{LOCK}*", "points", "checkpoint-*", "best*.safetensors")
+_HASHES_OF_FILES: dict[tuple[str, int, int, int], str] = {}  # by path, inode, size and time
 
 
 @dataclass(frozen=True)
@@ -248,13 +244,13 @@ def _hash(path: Path) -> str:
     # A run asks for the same stages again and again, and weights of gigabytes take seconds to read.
     status = path.stat()
     key = (str(path), status.st_ino, status.st_size, status.st_mtime_ns)
-    if key not in _KNOWN:
+    if key not in _HASHES_OF_FILES:
         digest = hashlib.sha256()
         with path.open("rb") as file:
             while piece := file.read(1 << 20):
                 digest.update(piece)
-        _KNOWN[key] = digest.hexdigest()[:16]
-    return _KNOWN[key]
+        _HASHES_OF_FILES[key] = digest.hexdigest()[:16]
+    return _HASHES_OF_FILES[key]
 
 
 @contextmanager

@@ -159,11 +159,11 @@ class Train(Stage):
             seed=self.settings.seed,
         )
         floor, score = self.settings.keep_floor, looks.score(tasks)
+        rules = [rule for rule in ("stop_at", "keep_floor") if getattr(self.settings, rule) is not None]
         # Before the first step: without a metric the stage would run to its end as if nothing had been asked for.
-        rule = "stop_at" if self.settings.stop_at is not None else "keep_floor"
-        if score is None and getattr(self.settings, rule) is not None:
+        if score is None and rules:
             raise ValueError(
-                f"{self.name}.{rule}: {', '.join(ref.argument for ref in self.targets)} has no validation examples to measure on; add "
+                f"{self.name}.{rules[0]}: {', '.join(ref.argument for ref in self.targets)} has no validation examples to measure on; add "
                 "validation.jsonl, and leave validation_limit above 0"
             )
         progress = Trainer(
@@ -184,7 +184,7 @@ class Train(Stage):
             with writing(folder):
                 parameter_choosing_method(self.methods).export(model, pretrained, folder)
             self._check_left(folder)
-            cut = self._truncated(stream.sample(SAMPLE), folder)
+            cut = self._log_truncation(stream.sample(SAMPLE), folder)
             if floor is not None:
                 text = f"stage {self.name}: {progress.rule(floor)}"
                 append(folder / "log.jsonl", {"stage": self.name, "step": progress.step, "kept_by": text})
@@ -207,8 +207,8 @@ class Train(Stage):
                 f"{name}: its export wrote {', '.join(left) or 'nothing'} and `leaves` says {', '.join(self.leaves)}; make them agree"
             )
 
-    def _truncated(self, rows: Sequence[Row], folder: Path) -> dict[str, float]:
-        """Log the shares of the rows that were cut, lost some of what is predicted, or all of it; print them where there are any."""
+    def _log_truncation(self, rows: Sequence[Row], folder: Path) -> dict[str, float]:
+        """Log and return the shares of the rows that were cut, lost some of what is predicted, or all of it; print them where any is."""
         shares = {
             "truncated_share": fmean(row.cut > 0 for row in rows),
             "target_cut_share": fmean(row.lost > 0 for row in rows),

@@ -77,7 +77,7 @@ class Training:
     def __init__(self, trainer: Trainer) -> None:
         self.trainer, self.settings, self.stage, self.folder = trainer, trainer.settings, trainer.stage, trainer.folder
         self.model, self.methods, self.device = trainer.model, trainer.methods, trainer.model.model.device
-        processes()
+        processes()  # First, because the processes then wait for each other with our patience and not with Accelerate's.
         # It moves nothing, for the model is where it was loaded, and rounds nothing, whatever its launcher says (`StepLoss` does).
         exact = {"device_placement": False, "mixed_precision": "no"}
         self.accelerator = Accelerator(
@@ -166,7 +166,7 @@ class Training:
             return settings.token_budget
         sample = [row for row in self.trainer.stream.sample(16) if row.labels]
         if not sample:
-            return memory.MOST["cpu"]
+            return memory.MOST["cpu"]  # The first step says what is wrong with the rows.
         with self.placement.looking():  # Whole weights can be told from what a forward keeps.
             kept = self.kept_per_token(sample)
         if settings.gradient_checkpointing:
@@ -287,6 +287,7 @@ class Training:
             methods = [method.state_dict() for method in self.methods]
             path = checkpoint.path_of(self.folder, step)
             before = [other for other in self.checkpoints if other != path]
+            # The newest of those before, so that with this one there are `keep_checkpoints`.
             kept = before[max(0, len(before) + 1 - self.settings.keep_checkpoints) :]
             checkpoint.write(self.folder, checkpoint.Saved(parameters, moments, methods, states, vars(progress)), kept)
             self.checkpoints = [*kept, path]

@@ -208,13 +208,13 @@ def test_a_mixed_run_of_promot_trains_its_prompt_on_the_target_alone(tmp_path: P
     assert run.config["stages"]["model"]["loss_per"] == "target"
 
     ref = TaskRef.read(str(world / "copy"))
-    stages = find_recipe("promot")(RecipePlan(str(world / "model"), (Curate("c", ref),), nested(QUICK)))
+    stages = find_recipe("promot")(RecipePlan(str(world / "model"), (Curate("c", ref, Mix()),), nested(QUICK)))
     prompt, model = stages
     assert isinstance(prompt, Train)
     assert isinstance(model, Train)
-    curated = Curate("c", ref).read  # the rows that a stage wrote, read back
+    curated = Curate("c", ref, Mix()).read  # the rows that a stage wrote, read back
 
-    again = curated(Finished(Curate("c", ref), _stage_folder(run.folder)))
+    again = curated(Finished(Curate("c", ref, Mix()), _stage_folder(run.folder)))
     assert Counter(example.task for example in again.splits["train"]) == {"": 24, "pick": 24}
     loaded = load(world / "model")
 

@@ -60,3 +60,15 @@ def test_one_that_lost_its_lease_does_not_take_it_from_the_next(tmp_path: Path) 
         path = of_another(tmp_path)
         time.sleep(0.3)
     assert json.loads(path.read_text())["host"] == "elsewhere"
+
+
+def test_a_lease_that_is_just_being_written_is_another_s_and_one_that_was_cut_short_is_nobody_s(tmp_path: Path) -> None:
+    """The bug: between making the file and writing into it, two machines held the folder."""
+    path = tmp_path / lease.NAME
+    path.touch()
+    mine: dict[str, object] = {"host": lease.HOST, "process": 1, "lease": "x"}
+    assert not lease._taken(path, mine, lease.STALE)
+    assert path.read_text() == ""
+    then = time.time() - 2 * lease.WRITTEN
+    os.utime(path, (then, then))
+    assert lease._taken(path, mine, lease.STALE)
