@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 
@@ -20,6 +20,8 @@ from holdfast.api.request import general_of
 from holdfast.api.versions import library_versions
 from holdfast.atomic_files import write_text
 from holdfast.models import chat_date, resolve
+from holdfast.models.precision import Dtype
+from holdfast.plugins import unknown
 from holdfast.recipes import describe
 from holdfast.recipes.assignments import nested
 from holdfast.report.study.study_page import write_study_page
@@ -31,6 +33,7 @@ from holdfast.studies.plan import MOMENTS, Arm, Plan, arms_of, make, tasks_of
 from holdfast.studies.run_output import logged
 from holdfast.studies.weights import Rounds
 from holdfast.tasks import sources
+from holdfast.tasks.task import SHOTS
 from holdfast.tasks.yaml_files import read_yaml
 
 MOST_RUNS = 100_000  # of a study
@@ -50,30 +53,60 @@ FIXED = (
 
 
 def study(
-    model: str,
-    methods: Sequence[str] | Mapping[str, Mapping[str, Any] | None],
-    targets: Sequence[str],
-    general: Sequence[str] | None = None,
+    model: str | Path,
+    methods: str | Sequence[str] | Mapping[str, Mapping[str, Any] | None],
+    targets: str | Path | Sequence[str | Path],
+    general: str | Path | Sequence[str | Path] | None = None,
     *,
     out: str | Path,
     jobs: int = 1,
     executor: executors.Executor = "local",
-    **options: Any,
+    seeds: int = 3,
+    shots: Sequence[int] = SHOTS,
+    limit: int | None = None,
+    curve: int = 0,
+    match: float | None = None,
+    analyses: Sequence[str] = (),
+    set: Mapping[str, Any] | None = None,
+    dtype: Dtype = "auto",
+    device: str = "auto",
+    demonstrations: str = "first",
+    keep_weights: bool = True,
+    date: str | None = None,
+    **mistyped: NoReturn,
 ) -> Study:
     """Tune with every method on every target with every seed, and put the results together in `study.jsonl` and `study.html`.
 
-    `methods` are names, `method@stage.field=value` or the `arms` of a `Plan`, whose other fields are `options`. Called again, finished
-    runs are skipped and a killed one goes on; further methods, targets and seeds may be added. With `executor` "ray" the runs are
-    tasks of a Ray cluster (`holdfast.studies.executors`).
+    `methods` are names, `method@stage.field=value` or the `arms` of a `Plan`, which says what the other arguments are. Called again,
+    finished runs are skipped and a killed one goes on; further methods, targets and seeds may be added. With `executor` "ray" the runs
+    are tasks of a Ray cluster (`holdfast.studies.executors`).
+
+    Raises:
+        ValueError: there is no argument of such a name (the nearest is named), or the plan is wrong; nothing was written then.
     """
-    arms = methods if isinstance(methods, Mapping) else arms_of(methods)
     plan_fields = {
-        "model": model,
-        "arms": arms,
-        "targets": list(targets),
-        "general": None if general is None else list(general),
-        **options,
+        "model": str(model),
+        "arms": methods
+        if isinstance(methods, Mapping)
+        else arms_of([methods] if isinstance(methods, str) else methods),
+        "targets": list(sources.arguments(targets)),
+        "general": None if general is None else list(sources.arguments(general)),
+        "seeds": seeds,
+        "shots": tuple(shots),
+        "limit": limit,
+        "curve": curve,
+        "match": match,
+        "analyses": list(analyses),
+        "set": dict(set or {}),
+        "dtype": dtype,
+        "device": device,
+        "demonstrations": demonstrations,
+        "keep_weights": keep_weights,
+        "date": date,
     }
+    if mistyped:  # A type checker and an editor refuse any of these; Python's own error names no neighbour.
+        arguments = {"methods", "out", "jobs", "executor", *plan_fields} - {"arms"}
+        raise unknown("argument of study:", next(iter(mistyped)), sorted(arguments))
     return run(make(plan_fields), out, jobs, executor)
 
 

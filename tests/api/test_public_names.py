@@ -5,11 +5,14 @@ import re
 import subprocess
 import sys
 import textwrap
+from dataclasses import asdict, fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import holdfast
+from holdfast.studies.plan import Plan
 from holdfast.tasks.sources import arguments
 
 
@@ -47,6 +50,23 @@ def test_settings_under_the_command_lines_name_are_answered_with_pythons() -> No
         holdfast.tune("lab", "lab:kind", set={"model.steps": 3})
     with pytest.raises(ValueError, match=r"\(in Python model_=\{'steps': 3\}\)"):
         holdfast.tune("lab", "lab:kind", steps=3)
+
+
+def test_a_study_names_every_field_of_its_plan_with_the_same_default_and_a_slip_with_its_neighbour(
+    tmp_path: Path,
+) -> None:
+    parameters = inspect.signature(holdfast.study).parameters
+    plan = {f.name: f for f in fields(Plan)}
+    assert parameters.keys() >= plan.keys() - {"arms"}
+    typical = asdict(Plan("model", {"full": None}, ["task"]))
+    for name in plan.keys() - {"model", "arms", "targets"}:
+        default = parameters[name].default
+        assert (default or None) == (typical[name] or None), name
+    for slip, meant in (("seed", "seeds"), ("analysis", "analyses"), ("job", "jobs"), ("method", "methods")):
+        wrong: Any = {slip: 1}
+        with pytest.raises(ValueError, match=f"^unknown argument of study: '{slip}'; did you mean '{meant}'"):
+            holdfast.study("lab", "full", "lab:kind", out=tmp_path / "none", **wrong)
+    assert not (tmp_path / "none").exists()
 
 
 def test_importing_the_package_does_not_wait_for_torch() -> None:
