@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from holdfast.cli import compare, doctor, generate, listings, options, output, playground, report, serve, wordings
+from holdfast.cli.help_types import in_words
 from holdfast.cli.options import (
     DEFAULT_SHOTS,
     Curve,
@@ -170,7 +171,8 @@ def evaluate(
     task: Annotated[
         list[str] | None,
         typer.Option(
-            help="A task or a suite; repeat it. Default for a run: its targets; for a model: everyday, or the lab's for 'lab'."
+            help="A task or a suite; repeat it. Default for a run: its targets; for a model: everyday, or the lab's for 'lab'.",
+            metavar="TASK",
         ),
     ] = None,
     shots: Shots = DEFAULT_SHOTS,
@@ -382,7 +384,7 @@ def main() -> None:
     """Entry point. Exit 0 done, 1 error or mistyped command, 2 something was lost, 3 unclear, 130 stopped by Ctrl-C."""
     # Named, because with `python -m holdfast` the help would tell of another command than every page does.
     try:
-        output.guarded(lambda: app(prog_name="holdfast"))
+        output.guarded(lambda: in_words(typer.main.get_command(app))(prog_name="holdfast"))
     finally:
         # Python looks at every object of torch once more when it ends, a quarter of a short command's time; none is needed again.
         gc.freeze()

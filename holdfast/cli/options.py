@@ -91,7 +91,12 @@ General = Annotated[
     ),
 ]
 Set = Annotated[
-    list[str] | None, typer.Option("--set", help="Any field of any stage: prompt.steps=200.", metavar="FIELD=VALUE")
+    list[str] | None,
+    typer.Option(
+        "--set",
+        help="Any field of any stage: prompt.steps=200; `holdfast methods NAME` lists them.",
+        metavar="FIELD=VALUE",
+    ),
 ]
 Decode = Annotated[
     str | None,

@@ -13,10 +13,11 @@ from holdfast.tasks import sources
 def playground(
     model: Annotated[str, typer.Argument(help="Folder of a run; with --against any model.")],
     against: Annotated[
-        list[str] | None, typer.Option(help="Another model, whose answers stand beside; repeat it.")
+        list[str] | None, typer.Option(help="Another model, whose answers stand beside; repeat it.", metavar="MODEL")
     ] = None,
     task: Annotated[
-        list[str] | None, typer.Option(help="With --against: a task with demonstrations and examples; repeat it.")
+        list[str] | None,
+        typer.Option(help="With --against: a task with demonstrations and examples; repeat it.", metavar="TASK"),
     ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 lets other machines in.")] = "127.0.0.1",
     port: Annotated[

@@ -231,6 +231,8 @@ def test_help_begins_with_what_a_newcomer_needs_and_names_one_command() -> None:
     assert options.index("--method") < options.index("--curate") < options.index("--dtype")
     assert "runs/TASK-METHOD" in options, "a default that is not said is looked for"
     assert "--trust-remote-code " in options, "a name of an option must not be cut at 80 columns"
+    assert "<" not in options, "`--plan <bool>` looks as if a switch took a value"
+    assert "{MODEL} {TASK}..." in options
 
 
 @pytest.mark.parametrize(
