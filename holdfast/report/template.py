@@ -56,7 +56,7 @@ def _environment() -> Environment:
         changed=change,
     )
     environment.globals.update(is_number=lambda piece: isinstance(piece, sentences.Number))
-    environment.filters.update(minus=minus, breakable=breakable)
+    environment.filters.update(minus=minus, breakable=breakable, code=code)
     return environment
 
 
@@ -68,6 +68,13 @@ def key(score: Score) -> str:
 def minus(text: str) -> str:
     """Return numbers with a true minus sign; the hyphens of names (`0-shot`, `pig-latin`) stay."""
     return re.sub(r"(?<![\w)])-(?=[\d.])", "−", text)
+
+
+def code(text: str) -> Markup:
+    """Return a sentence with what stands between backticks, as a terminal shows it, set as code."""
+    # Every second part was between two of them; `format` escapes it all the same.
+    parts = text.split("`")
+    return Markup("").join(Markup("<code>{}</code>").format(part) if i % 2 else part for i, part in enumerate(parts))
 
 
 def breakable(name: str) -> Markup:

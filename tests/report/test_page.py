@@ -12,7 +12,7 @@ import pytest
 
 from holdfast.report.compare.compare_page import write_comparison
 from holdfast.report.run.page import write_page
-from holdfast.report.template import key
+from holdfast.report.template import code, key
 from holdfast.results import units
 from holdfast.results.run_folder import read
 from holdfast.results.scores import read_outputs, read_scores, write_jsonl
@@ -72,6 +72,11 @@ def test_every_number_said_to_be_a_scores_is_that_scores(run: Path) -> None:
     assert len(shown) > 500
     for name, field, text in shown:
         assert text == units.shown(scores[name], field)
+
+
+def test_a_command_in_a_sentence_is_set_as_code_and_a_name_in_it_is_no_markup() -> None:
+    """The bug: the page showed the terminal's backticks."""
+    assert code("<b>: `--method full`, `x<y`.") == "&lt;b&gt;: <code>--method full</code>, <code>x&lt;y</code>."
 
 
 def test_every_number_of_every_score_is_on_the_page(run: Path) -> None:
