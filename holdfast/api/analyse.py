@@ -59,4 +59,4 @@ def analyse_run(
 
 def _general(config: Mapping[str, Any]) -> list[str]:
     """Return the general tasks of a run, without its diagnostics."""
-    return list(sources.apart(config["general"])[0])
+    return sources.without_diagnostics(config["general"])

@@ -106,7 +106,7 @@ def evaluate(
             dtype=measured.origin.dtype, device=measured.origin.device,
         )  # fmt: skip
         parts = folder / f"parts-{_digest(cells, made, prompt, decode)}"
-        files = _asked(cells, parts, name, answering, decode)
+        files = _ask_share(cells, parts, name, answering, decode)
         by_set = [StoredOutputs(_of_set(files, cells, number)) for number in range(sets)]
         # The first set is what is reported; the others say only how far the numbers spread.
         scores, *others = (score(outputs, loaded, circumstances=made) for outputs in by_set)
@@ -172,7 +172,7 @@ def _cells(tasks: Sequence[Task], options: Asking, shots: Sequence[int], sets: i
     return cells
 
 
-def _asked(
+def _ask_share(
     cells: Sequence[AskedTask], parts: Path, name: str, model: LanguageModel, decode: Decoding | None
 ) -> list[list[Path]]:
     """Ask this process's share, wait for the others, and return the files of all answers, by cell."""

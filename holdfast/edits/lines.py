@@ -52,7 +52,7 @@ class Lines(Edit):
 
     def factor(self, location: TensorLocation) -> float:
         """Return alpha + beta * block / (blocks - 1)."""
-        if location.block is None and (self.post == "alpha" or not _behind(location)):
+        if location.block is None and (self.post == "alpha" or not _after_blocks(location)):
             return self.alpha
         # A single block counts as the last: 0 / 0 has no value, and as the first it would be reset with what tasks share.
         depth = location.block / (location.blocks - 1) if location.block is not None and location.blocks > 1 else 1.0
@@ -62,7 +62,7 @@ class Lines(Edit):
         return between(base, only(tuned), self.factor(location))
 
 
-def _behind(location: TensorLocation) -> bool:
+def _after_blocks(location: TensorLocation) -> bool:
     """Return whether a tensor outside the blocks stands behind them: a stack's final norm, or a head with embeddings beside it."""
     module = location.name.rpartition(".")[0].rpartition(".")[2]
     shapes = location.layout.shapes

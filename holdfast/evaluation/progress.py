@@ -32,7 +32,7 @@ class AskingProgress:
     ) -> None:
         self.label, self.items, self.clock, self.silent = label, items, clock, silent
         self.number = 0  # How many parts are finished.
-        self.asked, self.seconds, self.began = 0, 0.0, 0.0
+        self.answered, self.seconds, self.began = 0, 0.0, 0.0
         # Of the part that is asked: its name, its items that were asked earlier, and now.
         self.text, self.before, self.reached, self.spoke = "", 0, 0, 0.0
         console = Console(file=sys.stderr)
@@ -76,7 +76,7 @@ class AskingProgress:
 
     def done(self) -> None:
         """Count the part that began last as finished."""
-        self.asked += self.reached or self.items[self.number] - self.before
+        self.answered += self.reached or self.items[self.number] - self.before
         self.seconds += self.clock() - self.began
         self.skip()
 
@@ -87,7 +87,7 @@ class AskingProgress:
         self.number, self.before, self.reached = self.number + 1, 0, 0
 
     def _left(self) -> str:
-        items = self.asked + self.reached
+        items = self.answered + self.reached
         if not items:  # No item yet from which a time could be reckoned.
             return ""
         seconds = self.seconds + self.clock() - self.began

@@ -64,7 +64,7 @@ class _Line:
         """The keys that the computed tokens are compared by."""
         return self.whole_key[: self.places[-1]]
 
-    def behind(self, length: int) -> Row:
+    def computed_after(self, length: int) -> Row:
         """Return what is computed behind the first `length` tokens."""
         # A label at position 0 is the prefix's to predict.
         wanted = set(self.places) - {0}
@@ -113,7 +113,7 @@ def predict(
         within = reach_of_depth(model, deep_tree_and_alone, soft + max(len(line.tokens) for line in lines))
         if within or shares(model):
             with updated(model, as_attached(None if prompt is None else prompts[prompt])):
-                alone = yield from _behind(
+                alone = yield from _predict_of_prompt(
                     model, None if prompt is None else prompts[prompt], lines, batch_tokens, within
                 )
         else:
@@ -132,7 +132,7 @@ def _check(model: Any, line: _Line, soft: int) -> None:
         )
 
 
-def _behind(
+def _predict_of_prompt(
     model: Any, prompt: Prompt | None, lines: list[_Line], batch_tokens: int, within: int
 ) -> Generator[Predicted, None, list[_Line]]:
     """Yield predictions for rows of one prompt, family by family; return those that are best computed alone.
@@ -190,7 +190,7 @@ def _budget(model: Any, before: int, longest: int) -> int:
 
 def _packed(model: Any, prefix: Prefix, length: int, lines: list[_Line], budget: int | None = None) -> Predicted:
     """Compute in one forward what rows have behind their first `length` tokens, packed, behind the prefix that holds these."""
-    packed = pack([line.behind(length) for line in lines], budget=budget, multiple=MULTIPLE)
+    packed = pack([line.computed_after(length) for line in lines], budget=budget, multiple=MULTIPLE)
     packed = packed.to(model.device)
     attention = model.config._attn_implementation
     # There is no block mask with a cache: flex_attention reads the additive one too.

@@ -75,7 +75,9 @@ class ServedModel:
             ValueError: the server returns no log-probabilities of a prompt, or a continuation is empty.
         """
         tokens = self._echoed([context + text for context, text in pairs], progress)
-        return [_sum(_behind(part, len(context)), text) for part, (context, text) in zip(tokens, pairs, strict=True)]
+        return [
+            _sum(_tokens_from(part, len(context)), text) for part, (context, text) in zip(tokens, pairs, strict=True)
+        ]
 
     def generate(
         self, texts: Sequence[str], sampling: Sampling = GREEDY, *, progress: Progress | None = None
@@ -111,7 +113,9 @@ class ServedModel:
             ValueError: the server returns no log-probabilities of a prompt, or none of a text's first token.
         """
         parts = self._echoed(texts, progress)
-        return [_sum(_behind(part, 0), text).value if text else 0.0 for part, text in zip(parts, texts, strict=True)]
+        return [
+            _sum(_tokens_from(part, 0), text).value if text else 0.0 for part, text in zip(parts, texts, strict=True)
+        ]
 
     def first_token_mass(self, contexts: Sequence[str], answers: Sequence[Sequence[str]]) -> list[float]:
         """Return the probability that the first token behind a context begins one of its `answers`, delimiter included."""
@@ -122,7 +126,7 @@ class ServedModel:
         masses: list[dict[str, float]] = [{} for _ in contexts]
         echoed = self._echoed([context + text for _, context, text in pairs])
         for (number, context, text), part in zip(pairs, echoed, strict=True):
-            first = _behind(part, len(context))[:1]
+            first = _tokens_from(part, len(context))[:1]
             masses[number][first[0]["token"] if first else ""] = math.exp(_sum(first, text).value)
         return [min(1.0, sum(mass.values())) for mass in masses]
 
@@ -274,7 +278,7 @@ def _placed(text: str, tokens: Sequence[Sequence[Any]]) -> list[dict[str, Any]]:
     return [record for record in records if record["begin"] < len(text)]
 
 
-def _behind(tokens: Sequence[dict[str, Any]], begin: int) -> list[dict[str, Any]]:
+def _tokens_from(tokens: Sequence[dict[str, Any]], begin: int) -> list[dict[str, Any]]:
     """Return the tokens that hold a character from `begin` on: one that straddles it is predicted, as in training."""
     return [token for token in tokens if token["end"] > begin]
 

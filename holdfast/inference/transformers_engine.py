@@ -26,7 +26,7 @@ from holdfast.prefix.attached import Attached, Prompt, as_attached, updated
 from holdfast.prefix.cache import Prefix, prefill, shares
 from holdfast.prefix.grouping import families
 from holdfast.prefix.probe import inference
-from holdfast.prefix.reach import crosses, pads, together
+from holdfast.prefix.reach import crosses, pads, shares_prefix
 from holdfast.row import Row
 
 
@@ -64,11 +64,11 @@ class TransformersEngine:
     def label_logits(self, rows: Sequence[Row]) -> Tensor:
         """Return the logits `[N, V]` at the places that carry a weight; `Row.prompt` is ignored."""
         with inference(self.model):
-            return prefix_scoring.label_logits(self.model, self._behind(rows), self._prompts)
+            return prefix_scoring.label_logits(self.model, self._with_prompt(rows), self._prompts)
 
     def score(self, rows: Sequence[Row], progress: Callable[[int], None] | None = None) -> list[LogLikelihood]:
         """Return the log-likelihood of each row's tokens that carry a weight; `Row.prompt` is ignored."""
-        rows = self._behind(rows)
+        rows = self._with_prompt(rows)
         return scoring.score(self.model, rows, self._prompts, batch_tokens=self.batch_tokens, progress=progress)
 
     def batches(self, prompts: Sequence[tuple[int, ...]], limit: int, width: int) -> Iterator[PromptBatch]:
@@ -103,7 +103,7 @@ class TransformersEngine:
             prefix = self._prefix[1]
             # Everything behind the shared tokens; `batches` leaves each prompt at least one.
             suffixes = [tokens[batch.shared :] for tokens in batch.prompts]
-            one_copy = self._together(prefix.length, batch.longest, room + 1)
+            one_copy = self._shares_prefix(prefix.length, batch.longest, room + 1)
             return decoder_batch.start(self.model, prefix, suffixes, room, one_copy=one_copy)
         if encoder_decoder_batch.writes(self.model):
             return encoder_decoder_batch.start(self.model, batch.prompts, self.prompt, room)
@@ -133,16 +133,16 @@ class TransformersEngine:
     def _prompts(self) -> tuple[Prompt, ...]:
         return () if self.prompt is None else (self.prompt,)
 
-    def _behind(self, rows: Sequence[Row]) -> list[Row]:
+    def _with_prompt(self, rows: Sequence[Row]) -> list[Row]:
         return [replace(row, prompt=None if self.prompt is None else 0) for row in rows]
 
     def _end(self, length: int, room: int) -> int:
         """Return the positions of a prompt's last forward, with so many new tokens read."""
         return len(as_attached(self.prompt)) + length + room
 
-    def _together(self, prefix: int, longest: int, limit: int) -> bool:
+    def _shares_prefix(self, prefix: int, longest: int, limit: int) -> bool:
         """Return True where rows share the memory of the prefix: `prefix` positions of the attached prompt and of shared tokens."""
-        return prefix > 0 and together(self.model, len(as_attached(self.prompt)) + longest + limit)
+        return prefix > 0 and shares_prefix(self.model, len(as_attached(self.prompt)) + longest + limit)
 
     def _check(self, prompts: Sequence[Sequence[int]], limit: int) -> None:
         most, soft, positions = (
@@ -174,7 +174,7 @@ class TransformersEngine:
             if not members:
                 continue
             longest, prefix = max(map(len, members)), soft + family.length
-            held_once = prefix if self._together(prefix, longest, limit) else 0
+            held_once = prefix if self._shares_prefix(prefix, longest, limit) else 0
             for chosen in self._within(members, limit, budget, held_once):
                 yield PromptBatch(chosen, family.length, longest)
 

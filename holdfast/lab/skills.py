@@ -91,7 +91,7 @@ def sentiment(rng: Random, size: int) -> Item:
     return Item({"text": s.opinion(rng, rng.choice(w.GOOD if good else w.BAD))}, "good" if good else "bad")
 
 
-def kind(rng: Random, size: int) -> Item:
+def thing_kind(rng: Random, size: int) -> Item:
     thing = rng.choice(w.THINGS)
     return Item({"text": s.phrase(rng, thing)}, w.KIND_OF[thing])
 
@@ -161,7 +161,7 @@ def giver(rng: Random, size: int) -> Item:
     return Item({"text": text}, name)
 
 
-def given(rng: Random, size: int) -> Item:
+def gift_thing(rng: Random, size: int) -> Item:
     _, thing, _, text = s.gift(rng)
     return Item({"text": text}, thing)
 
@@ -208,7 +208,7 @@ SKILLS: dict[str, Skill] = {
     "colour": Skill(colour, STORY),
     "entailment": Skill(entailment, CLAIM, "verdict:", "say true or false", ("true", "false")),
     "sentiment": Skill(sentiment, TEXT, "feeling:", "say the feeling", ("good", "bad")),
-    "kind": Skill(kind, TEXT, "kind:", "say the kind", tuple(w.KINDS)),
+    "kind": Skill(thing_kind, TEXT, "kind:", "say the kind", tuple(w.KINDS)),
     "opposite": Skill(opposite, TEXT, "opposite:", "say the opposite"),
     "to-zan": Skill(to_zan, TEXT, "zan:", "translate into zan"),
     "from-zan": Skill(from_zan, TEXT, "english:", "translate into english"),
@@ -222,7 +222,7 @@ SKILLS: dict[str, Skill] = {
     "add": Skill(add, TEXT, "total:", "add the numbers", w.NUMBERS),
     "most": Skill(most, TEXT, "most:", "give the larger number", w.NUMBERS),
     "giver": Skill(giver, TEXT, "giver:", "say who gave"),
-    "given": Skill(given, TEXT, "gift:", "say what was given"),
+    "given": Skill(gift_thing, TEXT, "gift:", "say what was given"),
     "receiver": Skill(receiver, TEXT, "receiver:", "say who got"),
 }
 

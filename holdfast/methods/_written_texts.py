@@ -32,8 +32,8 @@ def written(label: str, model: LanguageModel, count: int, length: int, chat: flo
     new = max(2, min(length, model.room // 2))
     texts = continuations(model, "", count - chats, new, seed)
     if chats:
-        opening = _asked(model.tokenizer, MARK).prompt.partition(MARK)[0]
-        begun = [_asked(model.tokenizer, text) for text in continuations(model, opening, chats, new // 2, seed)]
+        opening = _user_turn(model.tokenizer, MARK).prompt.partition(MARK)[0]
+        begun = [_user_turn(model.tokenizer, text) for text in continuations(model, opening, chats, new // 2, seed)]
         answers = model.generate([turn.prompt for turn in begun], Sampling(new // 2, temperature=1.0, seed=seed))
         texts += [turn.prompt + answer + turn.end for turn, answer in zip(begun, answers, strict=True)]
     if PartialState().is_main_process:
@@ -76,6 +76,6 @@ def continuations(model: LanguageModel, opening: str, count: int, new: int, seed
     return texts
 
 
-def _asked(tokenizer: Any, text: str) -> Any:
+def _user_turn(tokenizer: Any, text: str) -> Any:
     """Return a user's message as the chat template writes it, up to the answer."""
     return render(Template(chat=True), Example({"messages": [{"role": "user", "content": text}]}, ""), (), tokenizer)

@@ -42,7 +42,7 @@ def check_map(config: Any, architecture: Architecture, device: str) -> None:
     names = dict(model.named_modules()).keys() | dict(model.named_parameters()).keys()
     if wrong := sorted(modules.keys() - names):
         raise ValueError(f"device={device}: the model has no module {wrong[0]}; `model.named_modules()` lists them")
-    places = {name: _place(modules, name) for name, _ in model.named_parameters()}
+    places = {name: _device_of(modules, name) for name, _ in model.named_parameters()}
     if missing := [name for name, where in places.items() if where is None]:
         raise ValueError(
             f"device={device}: says nothing of {missing[0]} and of {len(missing) - 1} more weights; every weight needs a device"
@@ -55,7 +55,7 @@ def check_map(config: Any, architecture: Architecture, device: str) -> None:
         )
 
 
-def _place(modules: Mapping[str, int | str], name: str) -> int | str | None:
+def _device_of(modules: Mapping[str, int | str], name: str) -> int | str | None:
     """Return the device of a weight: that of the innermost module that is mapped; None where none is."""
     while name not in modules and name:
         name = name.rpartition(".")[0]

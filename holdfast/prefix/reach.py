@@ -84,7 +84,7 @@ def crosses(model: Any, first: int, last: int) -> bool:
     return any(first <= turn < last for turn in turns(model))
 
 
-def together(model: Any, length: int) -> bool:
+def shares_prefix(model: Any, length: int) -> bool:
     """Return True where steps of one token may share their prefix in texts of that length; tried with numbers, as `cache.shares` is."""
     return reach_of_depth(model, continued, length, True) >= length
 

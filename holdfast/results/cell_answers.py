@@ -38,7 +38,7 @@ class CellAnswers:
         self.first, self.metric = first, metric
         self.n, self.guess, self.truncated, self.seen = 0, 0.0, 0, Seen()
         self.outputs: list[Output] | None = [] if keep else None
-        self._rows, self._indices, self._asked = array("d"), array("q"), array("Q")
+        self._rows, self._indices, self._question_ids = array("d"), array("q"), array("Q")
         self._right: bytearray | None = bytearray()
         self._groups: Array | None = None
         self._last = -1
@@ -66,7 +66,7 @@ class CellAnswers:
         if self._groups is None:
             self._rows.extend(row)
             self._indices.append(output.index)
-            self._asked.append(text_id)
+            self._question_ids.append(text_id)
         else:
             self._add_to_group(self.n - 1, output.index, text_id, row)
 
@@ -75,7 +75,7 @@ class CellAnswers:
         self.outputs = None
         indices, text_ids, items = self._ordered()
         self._groups = np.zeros((GROUPS, items.shape[1]))
-        self._rows, self._indices, self._asked = array("d"), array("q"), array("Q")
+        self._rows, self._indices, self._question_ids = array("d"), array("q"), array("Q")
         for number, (index, text, row) in enumerate(zip(indices, text_ids, items, strict=True)):
             self._add_to_group(number, int(index), int(text), tuple(row))
 
@@ -100,7 +100,7 @@ class CellAnswers:
         indices = np.frombuffer(self._indices, np.int64)
         order = np.argsort(indices, kind="stable")
         items = np.frombuffer(self._rows, np.float64).reshape(len(indices), -1)
-        return indices[order], np.frombuffer(self._asked, np.uint64)[order], items[order]
+        return indices[order], np.frombuffer(self._question_ids, np.uint64)[order], items[order]
 
     def ordered_outputs(self) -> list[Output] | None:
         """Return the answers in the order of their items: a change is paired item by item, and batches may have come in any order."""

@@ -100,10 +100,9 @@ def is_diagnostic(argument: str) -> bool:
     return bool(colon) and (scheme in TRANSFORMS or scheme == "probe")
 
 
-def apart(arguments: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the general tasks and the diagnostics among the tasks that TASK arguments name."""
-    every = list(chain.from_iterable(map(expand, arguments)))
-    return tuple(n for n in every if not is_diagnostic(n)), tuple(n for n in every if is_diagnostic(n))
+def without_diagnostics(arguments: Sequence[str]) -> list[str]:
+    """Return the tasks that TASK arguments name, a suite as its tasks, but for diagnostics."""
+    return [name for name in chain.from_iterable(map(expand, arguments)) if not is_diagnostic(name)]
 
 
 def short(argument: str) -> str:

@@ -154,7 +154,7 @@ class MemoryPlan:
         # Trained weights are held in float32, whatever they are computed in.
         weights = sizes.held(precision, compute) if not trained.weights else 4 * sizes.all
         if not trained.any:
-            kept, working = self._asked(batch, compute.itemsize)
+            kept, working = self._evaluation_bytes(batch, compute.itemsize)
             return MemoryNeed(method, precision, weights, kept=kept, working=working, process=process)
         places = batch.rows * batch.tokens + (batch.prompt if trained.prefixed else 0)
         kept, widest = self._pass(trained, compute, batch, places)
@@ -185,7 +185,7 @@ class MemoryPlan:
         states = 4 * moving * (OPTIMIZER - 1)
         return MemoryNeed(method, precision, weights, 4 * moving, states, kept, working, process, holes)
 
-    def _asked(self, batch: BatchShape, itemsize: int) -> tuple[int, int]:
+    def _evaluation_bytes(self, batch: BatchShape, itemsize: int) -> tuple[int, int]:
         """Return the bytes of keys and values while an evaluation generates, and what exists for a moment while it reads its prompts."""
         text = self.config.get_text_config()
         heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads

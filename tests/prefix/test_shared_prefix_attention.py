@@ -48,10 +48,10 @@ def test_attention_equals_that_over_a_copied_prefix(heads: int, softcap: float |
 @pytest.mark.parametrize("name", [*PACKS, "Bloom", "Mamba"])
 def test_models_that_can_are_found_out(name: str) -> None:
     model = tiny(name)
-    assert reach.together(model, 20) == (name not in ALONE)
+    assert reach.shares_prefix(model, 20) == (name not in ALONE)
     assert model.config._attn_implementation != shared_prefix_attention.NAME
     if describe.window(model):
-        assert not reach.together(model, 25), "the prefix would be seen from beyond the window"
+        assert not reach.shares_prefix(model, 25), "the prefix would be seen from beyond the window"
 
 
 def steps(model: Any, prompts: list[list[int]], **options: Any) -> list[list[int]]:
@@ -105,6 +105,6 @@ def test_the_probe_notices_a_planted_bug(bug: str, monkeypatch: pytest.MonkeyPat
 
     AttentionInterface.register(shared_prefix_attention.NAME, attention)
     try:
-        assert not reach.together(tiny("Llama"), 10)
+        assert not reach.shares_prefix(tiny("Llama"), 10)
     finally:
         AttentionInterface.register(shared_prefix_attention.NAME, shared_prefix_attention.attention)

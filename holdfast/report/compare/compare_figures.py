@@ -42,7 +42,7 @@ def lead(runs: Sequence[Folder], summaries: Sequence[Summary]) -> list[Piece]:
     if len(runs) <= NAMED:
         pieces: list[Piece] = []
         for run, summary in zip(runs, summaries, strict=True):
-            pieces += ["; " if pieces else "", run.name, *_said(summary)]
+            pieces += ["; " if pieces else "", run.name, *_gain_and_retention(summary)]
         return [*pieces, "."]
     both = [(s.retention.value, s.gain.value, index) for index, s in enumerate(summaries) if s.retention and s.gain]
     if not both:
@@ -133,7 +133,7 @@ def courses(runs: Sequence[Folder]) -> tuple[line_chart.Panel, list[line_chart.C
     return (panel, [line_chart.Curve(name, number, ()) for number, name in enumerate(names)]) if panel else None
 
 
-def _said(summary: Summary) -> list[Piece]:
+def _gain_and_retention(summary: Summary) -> list[Piece]:
     gain, kept = summary.gain, summary.retention
     pieces: list[Piece] = []
     if gain:

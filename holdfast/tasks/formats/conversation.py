@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from holdfast.tasks.error_list import nearest
-from holdfast.tasks.formats.records import json_value, kind
+from holdfast.tasks.formats.records import json_type, json_value
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
 REASONING = ("reasoning_content", "thinking", "reasoning")
@@ -161,7 +161,7 @@ def _turn(number: int, message: Mapping[str, Any], ids: dict[str, str]) -> dict[
     if role == "assistant":
         thinking = next((message[key] for key in REASONING if isinstance(message.get(key), str)), None)
         if not isinstance(calls, list):
-            raise ValueError(f"message {number}: `tool_calls` is {kind(calls)}; write a list")
+            raise ValueError(f"message {number}: `tool_calls` is {json_type(calls)}; write a list")
         if calls or thinking is not None:
             parsed = tuple(_call(number, call, ids) for call in calls)
             turn["content"] = AssistantTurn(content, thinking and thinking.strip("\n"), parsed).text
@@ -199,7 +199,7 @@ def _content(number: int, value: object, *, empty: bool) -> str:
             raise ValueError(f"message {number} has a part that is no text; only text can be trained on")
         return "".join(str(part) for part in parts)
     if not isinstance(value, str):
-        raise ValueError(f"`messages[{number - 1}].content` is {kind(value)}, not text; write text")
+        raise ValueError(f"`messages[{number - 1}].content` is {json_type(value)}, not text; write text")
     return value
 
 
@@ -217,7 +217,7 @@ def _call(number: int, call: object, ids: dict[str, str]) -> Mapping[str, Any]:
         )
     if not isinstance(arguments, dict):
         raise ValueError(
-            f"message {number}: the arguments of the tool call `{name}` are {kind(arguments)}; write an object with named values"
+            f"message {number}: the arguments of the tool call `{name}` are {json_type(arguments)}; write an object with named values"
         )
     identity = call.get("id") if isinstance(call, dict) else None
     ids[str(identity) if isinstance(identity, str) else f"\0{len(ids)}"] = call_id(len(ids))
@@ -231,7 +231,7 @@ def _tools(value: object) -> list[Mapping[str, Any]]:
     if value is None:
         return []
     if not isinstance(value, Sequence) or not all(isinstance(tool, dict) for tool in value):
-        raise ValueError(f"`tools` is {kind(value)}; write a list of schemas, each an object")
+        raise ValueError(f"`tools` is {json_type(value)}; write a list of schemas, each an object")
     return list(value)
 
 

@@ -13,7 +13,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as checked
 
 from holdfast.tasks.error_list import Problems
-from holdfast.tasks.formats.records import Record, kind
+from holdfast.tasks.formats.records import Record, json_type
 from holdfast.tasks.formats.stored import mapped
 
 SCHEMA = "schema.json"
@@ -138,7 +138,7 @@ def read_schema(path: Path, problems: Problems) -> list[Function]:
         problems.add(path, "is nested too deeply, or holds a number of thousands of digits; write a list of services")
         return []
     if not isinstance(services, list) or not services:
-        problems.add(path, f"is {kind(services)}{' without entries' * (services == [])}; write a list of services")
+        problems.add(path, f"is {json_type(services)}{' without entries' * (services == [])}; write a list of services")
         return []
     functions: list[Function] = []
     for number, service in enumerate(services, 1):

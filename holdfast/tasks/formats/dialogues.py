@@ -15,7 +15,7 @@ from holdfast.tasks.error_list import nearest
 from holdfast.tasks.formats.conversation import read_conversation
 from holdfast.tasks.formats.dialogue_schema import NO_SCHEMA, Function, function_of, validated, without_service
 from holdfast.tasks.formats.dialogue_states import State, merged
-from holdfast.tasks.formats.records import json_value, kind
+from holdfast.tasks.formats.records import json_type, json_value
 from holdfast.tasks.task import Example
 
 INSTRUCTION = (
@@ -128,7 +128,9 @@ def _state(number: int, state: Mapping[str, Any], functions: Sequence[Function])
         if service not in by_service:
             raise ValueError(f"turn {number}: `{service}` is no service of the schema; {nearest(service, by_service)}")
         if not isinstance(slots, dict):
-            raise ValueError(f"turn {number}: the state of `{service}` is {kind(slots)}; write its slots and values")
+            raise ValueError(
+                f"turn {number}: the state of `{service}` is {json_type(slots)}; write its slots and values"
+            )
         function = by_service[service]
         known, values = function["parameters"]["properties"], {}
         for slot, value in slots.items():
@@ -137,7 +139,7 @@ def _state(number: int, state: Mapping[str, Any], functions: Sequence[Function])
                 raise ValueError(f"turn {number}: `{service}` has no slot `{slot}`; {nearest(short, known)}")
             if isinstance(value, dict) or (isinstance(value, list) and any(isinstance(v, dict | list) for v in value)):
                 raise ValueError(
-                    f"turn {number}: `{slot}` of `{service}` is {kind(value)}; write a value, or a list of them"
+                    f"turn {number}: `{slot}` of `{service}` is {json_type(value)}; write a value, or a list of them"
                 )
             values[short] = value
         read = merged(read, {function["name"]: values})

@@ -8,7 +8,7 @@ from holdfast.tasks.checks import passes
 from holdfast.tasks.error_list import nearest
 from holdfast.tasks.formats.conversation import read_conversation
 from holdfast.tasks.formats.dialogues import to_dialogue
-from holdfast.tasks.formats.records import kind
+from holdfast.tasks.formats.records import json_type
 from holdfast.tasks.formats.settings import TaskYaml
 from holdfast.tasks.formats.sharegpt import from_sharegpt
 from holdfast.tasks.jinja import evaluate
@@ -163,7 +163,7 @@ def _listed(key: str, values: Mapping[str, Any], settings: TaskYaml) -> tuple[st
     if value is None:
         return None
     if not isinstance(value, list | tuple) or not value:
-        raise ValueError(f"`{key}` is {kind(value)}{' without entries' * (value == [])}; write a list of texts")
+        raise ValueError(f"`{key}` is {json_type(value)}{' without entries' * (value == [])}; write a list of texts")
     return tuple(_text(key, entry) for entry in value)
 
 
@@ -180,5 +180,5 @@ def _check_choices(target: str, choices: tuple[str, ...]) -> None:
 def _text(key: str, value: object) -> str:
     if not isinstance(value, str):
         hint = "map it to words with `verbalizer` in a task.yaml" if isinstance(value, int | float) else "write text"
-        raise ValueError(f"`{key}` is {kind(value)}, not text; {hint}")
+        raise ValueError(f"`{key}` is {json_type(value)}, not text; {hint}")
     return value

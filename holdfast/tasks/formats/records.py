@@ -59,7 +59,7 @@ def read_line(where: str, line: str, problems: Problems) -> Record | None:
     else:
         if isinstance(values, dict):
             return Record(where, values)
-        problems.add(where, f"is {kind(values)}, not an object; write {{...}} with named values")
+        problems.add(where, f"is {json_type(values)}, not an object; write {{...}} with named values")
     return None
 
 
@@ -108,7 +108,7 @@ def json_value(text: str) -> Any:
         raise ValueError("too deep, or a number too long") from None
 
 
-def kind(value: object) -> str:
+def json_type(value: object) -> str:
     """Return the type of a JSON value, in words."""
     # By exact type: True is an int in Python, and would be called a number.
     names = {dict: "an object", list: "a list", str: "text", bool: "a truth value", type(None): "null"}

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from holdfast.tasks.error_list import Problems, nearest, short_repr
-from holdfast.tasks.formats.records import kind
+from holdfast.tasks.formats.records import json_type
 from holdfast.tasks.task import METRICS, SPLITS, Template
 from holdfast.tasks.yaml_files import read_yaml
 
@@ -65,7 +65,7 @@ def read_settings(path: Path) -> TaskYaml:
     values = read_yaml(path, "docs/add-a-task.md shows one")
     values = {} if values is None else values  # An empty file.
     if not isinstance(values, dict):
-        raise ValueError(f"{path}: is {kind(values)}; write `key: value` lines")
+        raise ValueError(f"{path}: is {json_type(values)}; write `key: value` lines")
     problems = Problems()
     settings = parse_settings(values, path, problems)
     problems.stop()
@@ -90,7 +90,7 @@ def parse_settings(values: Mapping[Any, Any], where: object, problems: Problems)
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
-        raise ValueError(f"is {kind(value)}, not text; put it in quotes")
+        raise ValueError(f"is {json_type(value)}, not text; put it in quotes")
     return value
 
 
@@ -108,7 +108,7 @@ def _stop(value: Any) -> tuple[str, ...]:
 
 def _list(value: Any) -> list[Any]:
     if not isinstance(value, list):
-        raise ValueError(f"is {kind(value)}; write one text or a list of texts")
+        raise ValueError(f"is {json_type(value)}; write one text or a list of texts")
     return value
 
 
@@ -137,7 +137,7 @@ def _choice(*choices: str) -> Callable[[Any], str]:
 
 def _verbalizer(value: Any) -> dict[str, str]:
     if not isinstance(value, dict) or not value:
-        raise ValueError(f"is {kind(value)}; write `raw value: word` lines")
+        raise ValueError(f"is {json_type(value)}; write `raw value: word` lines")
     for word in value.values():
         # YAML reads an unquoted yes or no as a truth value.
         if not isinstance(word, str) or not word:

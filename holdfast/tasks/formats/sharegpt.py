@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from holdfast.tasks.error_list import nearest
-from holdfast.tasks.formats.records import json_value, kind
+from holdfast.tasks.formats.records import json_type, json_value
 
 ROLES = {
     "human": "user",
@@ -28,7 +28,7 @@ def from_sharegpt(values: Mapping[str, Any]) -> dict[str, Any]:
     """
     turns = values["conversations"]
     if not isinstance(turns, list):
-        raise ValueError(f"`conversations` is {kind(turns)}; write a list of turns with `from` and `value`")
+        raise ValueError(f"`conversations` is {json_type(turns)}; write a list of turns with `from` and `value`")
     messages = [_message(number, turn) for number, turn in enumerate(turns, 1)]
     if isinstance(values.get("system"), str) and values["system"].strip():
         messages.insert(0, {"role": "system", "content": values["system"]})

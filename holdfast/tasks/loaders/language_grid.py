@@ -109,7 +109,7 @@ def task(argument: str, load: Callable[[str], Task]) -> Task:
     data = load(str(local) if local.exists() else grid.data[cell.language])
     try:
         compile_template(prompt.input)
-        splits = {s: mapped(partial(_asked, prompt=prompt), examples) for s, examples in data.splits.items()}
+        splits = {s: mapped(partial(_reworded, prompt=prompt), examples) for s, examples in data.splits.items()}
         template = replace(data.template, input=prompt.input)
         return Task(cell.name, splits, template, data.metric, version(template, splits), argument)
     except ValueError as error:
@@ -153,7 +153,7 @@ def _cells(grid: LanguageGrid) -> list[GridCell]:
     return cells
 
 
-def _asked(example: Example, prompt: GridPrompt) -> Example:
+def _reworded(example: Example, prompt: GridPrompt) -> Example:
     """Return an example with its answers in the words of the prompt, once the template was filled with it."""
     fill(prompt.input, example.fields)
     words = prompt.answers
