@@ -96,8 +96,8 @@ TRAINING = (
         '"weight_decay": self.weight_decay if group.weight_decay else 0.0,', '"weight_decay": self.weight_decay,',
         "training/test_exact_steps.py training/test_settings.py training/test_loop.py"),
     Bug("points of the curve are one step late", "training/loop.py",
-        "if step + 1 in points:\n                    self._write(checkpoint.snapshot_path(self.folder, step + 1))",
-        "if step in points or (step + 1 == self.settings.steps and step + 1 in points):\n                    self._write(checkpoint.snapshot_path(self.folder, step if step in points else step + 1))",
+        "if step + 1 in settings.points:\n                        self._write_weights(checkpoint.snapshot_path(self.folder, step + 1))",
+        "if step in settings.points or (last and step + 1 in settings.points):\n                        self._write_weights(checkpoint.snapshot_path(self.folder, step if step in settings.points else step + 1))",
         "training/test_loop.py::test_the_weights_kept_along_the_way_are_those_that_a_run_of_so_many_steps_ends_with"),
     Bug("a mixture takes the first stream alone", "training/batches.py",
         "numbered([next(dealt[position % count]) for position in positions])", "numbered(self.streams[0].groups(list(positions)))",
@@ -134,7 +134,7 @@ TRAINING = (
 
 STAGES = (
     Bug("the prompt counts for nothing where rows are cut", "stages/training_rows.py",
-        "max_length=min(self.max_length, self.pretrained.max_length) - before", "max_length=min(self.max_length, self.pretrained.max_length)",
+        "room = min(self.max_length, self.pretrained.max_length) - before", "room = min(self.max_length, self.pretrained.max_length)",
         "stages/test_train.py::test_rows_are_cut_to_what_the_prompt_before_them_leaves"),
     Bug("validation looks at all examples", "stages/train.py", "limit=self.validation_limit,", "limit=None,",
         "stages/test_train.py::test_validation_asks_no_more_than_its_limit"),

@@ -68,9 +68,9 @@ def test_texts_are_those_of_a_copied_prefix(
     name: str, prompts: list[list[int]], beams: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = tiny(name)
-    monkeypatch.setattr(transformers_engine, "together", lambda model, length: False)
+    monkeypatch.setattr(transformers_engine, "shares_prefix", lambda model, length: False)
     expected = steps(model, prompts, num_beams=beams)
-    monkeypatch.setattr(transformers_engine, "together", lambda model, length: True)
+    monkeypatch.setattr(transformers_engine, "shares_prefix", lambda model, length: True)
     assert steps(model, prompts, num_beams=beams) == expected
 
 
