@@ -59,6 +59,8 @@ def few_rows(plan: RunPlan) -> list[str]:
             if rows * len(stage.targets) < stage.settings.batch_size:
                 taken = -(-stage.settings.batch_size // len(stage.targets))
                 counted = "1 training row" if rows == 1 else f"{rows} training rows"
+                # A file of training rows alone gives some to validation, and the rest is a number that its author has not written.
+                counted += f" ({len(held)} for validation)" if (held := ref.task.splits.get("validation")) else ""
                 smaller = f"--set {stage.name.partition('-')[0]}.batch_size={max(1, rows // 2)}"
                 sentence = f"{one_line(ref.task.name)}: {counted}, and a step takes {taken}, so every step trains on the same ones again"
                 sentence += f"; add rows, or {smaller}"

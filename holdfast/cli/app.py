@@ -356,7 +356,7 @@ app.command(rich_help_panel=MORE)(wordings.wordings)
 
 @app.command(rich_help_panel=USE)
 def run(
-    config: Annotated[Path, typer.Argument(help="The config.yaml of a run.")],
+    config: Annotated[Path, typer.Argument(help="The config.yaml of a run, or the run's folder.")],
     out: options.RepeatOut = None,
     device: options.Device = "auto",
     trust_remote_code: Trust = False,
@@ -366,6 +366,7 @@ def run(
     """Repeat a run exactly, from its config.yaml."""
     from holdfast.api.config_file import read_config
 
+    config = config / "config.yaml" if config.is_dir() else config
     read_config(config, trust_code=trust_code)  # Before torch is imported.
     from holdfast.api import tune as runs
 

@@ -141,10 +141,10 @@ def run(plan: Plan, out: str | Path, jobs: int = 1, executor: executors.Executor
     _check_folders(work)
     _warn(arms)
     before = {made.path for made in work if _finished(made)}
-    counts = f"arms {len(arms)}, targets {len(plan.targets)}, seeds {plan.seeds}"
+    counts = f"{len(arms)} x {len(plan.targets)} x {plan.seeds} runs (arms x targets x seeds)"
     again = f"; {len(before)} of them were finished before" if before else ""
     print(
-        f"holdfast: runs {len(work)} ({counts}){again}; all that each says goes to {folder / LOGS}",
+        f"holdfast: {counts}{again}; all that each says goes to {folder / LOGS}",
         file=sys.stderr,
         flush=True,
     )

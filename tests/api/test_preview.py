@@ -59,10 +59,10 @@ def test_fewer_rows_than_a_batch_and_absurd_settings_are_warned_of(tmp_path: Pat
 
     assert not [text for text in warned("pick") if "training row" in text or "usual" in text]
     (one,) = [text for text in warned("copy") if "training row" in text]
-    assert one.startswith("copy: 1 training row, and a step takes ")
+    assert one.startswith("copy: 1 training row (8 for validation), and a step takes ")
     few = warned("pick", **{"model.batch_size": 25, "model.learning_rate": 3})
     assert (
-        "pick: 24 training rows, and a step takes 25, so every step trains on the same ones again; add rows, or --set "
+        "pick: 24 training rows (8 for validation), and a step takes 25, so every step trains on the same ones again; add rows, or --set "
         in few[1]
     )
     assert few[1].endswith("model.batch_size=12")

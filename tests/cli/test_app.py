@@ -263,6 +263,7 @@ def test_a_technique_explains_itself_without_torch(command: list[str], expected:
         (["evaluate", "lab", "--task", "everyday:copyin"], "no such task"),
         (["generate", "lab", "--decode", "nothing"], "unknown decoding 'nothing'"),
         (["run", "no/such/config.yaml"], "there is no such file"),
+        (["run", "tests"], "tests/config.yaml: there is no such file"),
         (["tune", "lba", "lab:kind"], "did you mean `lab`?"),
         (["evaluate", "lab", "--against", "no/such/model"], "no/such/model: no such folder"),
         (["evaluate", "lab", "--against", "lab", "--target", "lab:kinds"], "did you mean `lab:kind`?"),

@@ -43,7 +43,7 @@ def test_a_study_says_which_run_begins_and_what_came_out(
     printed = capfd.readouterr()
     assert not printed.out
     lines = printed.err.splitlines()
-    assert lines[0].startswith("holdfast: runs 2 (arms 1, targets 1, seeds 2); ")
+    assert lines[0].startswith("holdfast: 1 x 1 x 2 runs (arms x targets x seeds); ")
     pick = re.escape(str(world / "pick"))
     begun = [line for line in lines if re.fullmatch(rf"run \d of 2 begins: full on {pick}, seed \d", line)]
     ended = [line for line in lines if re.match(r"\[\d/2\] pick--full--\d: target \d", line)]
