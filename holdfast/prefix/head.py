@@ -22,6 +22,7 @@ from holdfast.models.architecture import architecture_of
 from holdfast.prefix.attached import Prompt, as_attached
 from holdfast.prefix.packed import seen_by_head
 from holdfast.prefix.probe import agrees, random_tokens
+from holdfast.prefix.sum_of_parts import sum_of_parts
 
 LOGITS = 2**25  # Numbers of logits that exist at once (128 MiB in float32), as far as one label needs no more.
 
@@ -69,9 +70,8 @@ class LabelLogits:
             return loss(logits, labels, weights, *others)
 
         tensors = (self.labels, self.weights, *(output.states for output in every))
-        parts = zip(*(tensor.split(at_once) for tensor in tensors), strict=True)
-        # Recomputed in the backward pass, or every part's logits would be kept for its gradient: N x V numbers after all.
-        return torch.stack([checkpoint(part, *chunk, use_reentrant=False) for chunk in parts]).sum()  # pyright: ignore[reportArgumentType]
+        # Gradients with the values, or every part's logits would be kept for the backward pass (N x V numbers after all) or made again.
+        return sum_of_parts(part, zip(*(tensor.split(at_once) for tensor in tensors), strict=True))
 
     @torch.no_grad()
     def each(self, measure: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
