@@ -19,6 +19,7 @@ from holdfast.prompts.load import load
 from holdfast.recipes.assignments import literal
 from holdfast.results.scores import Output
 from holdfast.stages.stage import MARK, check
+from holdfast.studies.executors import Work
 from holdfast.studies.plan import Arm, Plan
 from holdfast.studies.runner import _check_folders, run_path
 from holdfast.tasks.loaders.readers import read_file, read_folder
@@ -165,7 +166,7 @@ def test_runs_of_a_study_have_folders_of_their_own(tmp_path: Path) -> None:
     ]
     assert len(set(paths)) == 4
     assert all(len(path.name.encode()) <= 200 for path in paths)
-    twice = [(run_path(tmp_path, target, Arm("a", "full"), 0), {}) for target in ("A/rte", "B/rte")]
+    twice = [Work(run_path(tmp_path, target, Arm("a", "full"), 0), {}, "") for target in ("A/rte", "B/rte")]
     with pytest.raises(ValueError, match="two runs would have this folder"):
         _check_folders(twice)
 
