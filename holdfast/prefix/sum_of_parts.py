@@ -63,7 +63,7 @@ class _Known(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, by_value: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, by_value: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Return the gradients, each times that of the value."""
         gradients = [gradient.mul_(by_value) for gradient in ctx.gradients]
         del ctx.gradients  # They were changed in place: a second pass must fail, and not be wrong.
