@@ -279,4 +279,4 @@ def test_types_that_are_attached_are_those_that_can_be_read() -> None:
     from holdfast.prompts import combined
     from holdfast.prompts.load import READERS
 
-    assert {*READERS, combined.KIND} == {adapters.LORA, *adapters.PROMPTS}
+    assert {*READERS, combined.KIND} == {"LORA", *adapters.PROMPTS}
