@@ -26,10 +26,7 @@ def cautions(plan: RunPlan) -> list[str]:
     """
     model, tasks = plan.request.model, plan.tasks
     tokenizer = load_tokenizer(resolve(model), trust_remote_code=plan.request.trust_remote_code)
-    chosen = plan.request.techniques
-    sentences = describe.unusual(
-        chosen.method, chosen.curate, chosen.edit, chosen.decode, plan.request.settings, chosen.probe
-    )
+    sentences = describe.unusual(plan.request.techniques, plan.request.settings)
     sentences += few_rows(plan)
     for ref in tasks.targets:
         sentences += _split(ref.task)

@@ -11,8 +11,9 @@ from holdfast.evaluation.ask import check_askable
 from holdfast.models import chat_date, reading, resolve
 from holdfast.models.loading import load_tokenizer
 from holdfast.models.precision import AUTO, Loading
-from holdfast.recipes.pipeline import Pipeline, Techniques, compose
+from holdfast.recipes.pipeline import Pipeline, compose
 from holdfast.recipes.plan import RecipePlan
+from holdfast.recipes.techniques import Techniques
 from holdfast.stages import assemble
 from holdfast.stages.analyse import check_known
 from holdfast.stages.loader import Loader

@@ -18,7 +18,7 @@ from holdfast.models.architecture import of_run
 from holdfast.models.fingerprint import fingerprint
 from holdfast.models.precision import Loading
 from holdfast.recipes.assignments import nested
-from holdfast.recipes.pipeline import Techniques
+from holdfast.recipes.techniques import Techniques
 from holdfast.report.card import write_card
 from holdfast.report.run.page import write_page
 from holdfast.results.compute_scores import score

@@ -27,6 +27,7 @@ from holdfast.cli.options import (
 )
 from holdfast.recipes import describe
 from holdfast.recipes.assignments import parse
+from holdfast.recipes.techniques import Techniques
 
 # Panels of `holdfast --help`, in the order in which a newcomer needs them.
 START, USE, MORE, LISTS = "Start here", "Use what a run left", "Further experiments", "What there is to choose from"
@@ -129,16 +130,16 @@ def tune(
 
     settings = parse(set_ or [])
     # Before torch is imported, which takes seconds.
-    describe.check_names(method, curate, edit, decode, settings, probe)
+    techniques = Techniques(method, curate, edit, decode, probe)
+    describe.check_names(techniques, settings)
     sources.check_named([*task, *(general or ())])
     if plan:
         from holdfast.api.request import Request
         from holdfast.cli.plan import show_plan
         from holdfast.models.precision import Loading
-        from holdfast.recipes.pipeline import Techniques
 
         request = Request(
-            model, tuple(task), Techniques(method, curate, edit, decode, probe), None if general is None else tuple(general),
+            model, tuple(task), techniques, None if general is None else tuple(general),
             output.numbers(shots), limit, seed, curve, tuple(analyse or ()), noise_floor, trust_remote_code, None, settings,
             Loading(dtype, device), demonstrations or "first",
         )  # fmt: skip

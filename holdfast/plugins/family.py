@@ -53,7 +53,7 @@ RECIPES = Family(
     "recipe",
     "holdfast.recipes",
     "recipe",
-    frozenset({"base", "assignments", "describe", "find", "pipeline", "plan", "sweep"}),
+    frozenset({"base", "assignments", "describe", "find", "pipeline", "plan", "sweep", "techniques"}),
 )
 EDITS = Family("edit", "holdfast.edits", "Edit")
 CURATIONS = Family("curation", "holdfast.curation", "Curation")

@@ -13,6 +13,7 @@ from itertools import chain
 from holdfast import plugins
 from holdfast.plugins import CURATIONS, DECODINGS, EDITS, METHODS, RECIPES, Family, Technique
 from holdfast.recipes.assignments import literal, split_choice
+from holdfast.recipes.techniques import Techniques
 
 LOOP = ("holdfast.training.settings", "TrainSettings")
 ROWS = ("holdfast.stages.train", "Train")
@@ -124,14 +125,7 @@ def moves_the_model(method: Technique) -> bool:
     return method.attributes.get("moves_the_model") != "False"
 
 
-def check_names(
-    method: str,
-    curate: str | None,
-    edit: str | None,
-    decode: str | None,
-    assigned: Mapping[str, Mapping[str, object]],
-    probe: str | None = None,
-) -> None:
+def check_names(techniques: Techniques, assigned: Mapping[str, Mapping[str, object]]) -> None:
     """Refuse a technique or a field of `--set` that does not exist, as the run itself would, before anything slow is imported.
 
     A user's own technique (`path/to/file.py:Name`) is left to the run, which executes the file.
@@ -139,8 +133,8 @@ def check_names(
     Raises:
         ValueError: there is no such technique, stage or field; the nearest is suggested.
     """
-    sections = _sections(method, curate, edit, decode, probe)
-    foreign = any(".py:" in (name or "") for name in (method, curate, edit, decode))
+    sections, named = _sections(techniques), (techniques.method, techniques.curate, techniques.edit, techniques.decode)
+    foreign = any(".py:" in (name or "") for name in named)
     known = {
         section: (label, [s.name for s in (*stage.settings, *stage.loop)])
         for section, (label, stage) in sections.items()
@@ -157,17 +151,10 @@ def check_names(
                 raise plugins.unknown(f"field of {label}:", f"{section}.{key}", [f"{section}.{n}" for n in names])
 
 
-def unusual(
-    method: str,
-    curate: str | None,
-    edit: str | None,
-    decode: str | None,
-    assigned: Mapping[str, Mapping[str, object]],
-    probe: str | None = None,
-) -> list[str]:
+def unusual(techniques: Techniques, assigned: Mapping[str, Mapping[str, object]]) -> list[str]:
     """Return a sentence for each number of `--set` that is far from what is usual for its technique; the fields say what that is."""
     sentences: list[str] = []
-    for section, (_, stage) in _sections(method, curate, edit, decode, probe).items():
+    for section, (_, stage) in _sections(techniques).items():
         for setting in (*stage.settings, *stage.loop):
             value = assigned.get(section, {}).get(setting.name)
             # Text is a search, or one of several words.
@@ -181,19 +168,18 @@ def unusual(
     return sentences
 
 
-def _sections(
-    method: str, curate: str | None, edit: str | None, decode: str | None, probe: str | None
-) -> dict[str, tuple[str, StageSettings]]:
+def _sections(techniques: Techniques) -> dict[str, tuple[str, StageSettings]]:
     """Return what `--set` reaches by section, each with its name in messages; nothing of a user's own techniques."""
     sections: dict[str, tuple[str, StageSettings]] = {}
-    for stage in [] if ".py:" in method else stages(method):
+    for stage in [] if ".py:" in techniques.method else stages(techniques.method):
         sections[stage.name] = f"stage {stage.name!r}", stage
-    for section, family, name in (("curate", CURATIONS, curate), ("edit", EDITS, edit), ("decode", DECODINGS, decode)):
+    for section, family in (("curate", CURATIONS), ("edit", EDITS), ("decode", DECODINGS)):
+        name: str | None = getattr(techniques, section)
         if name is not None and ".py:" not in name:
             settings = settings_of(technique(family, name))
             sections[section] = f"{family.name} {name!r}", StageSettings(section, (name,), settings)
-    if probe is not None:
-        sections["probe"] = "stage 'probe'", _stage("probe", [technique(METHODS, probe, "probe")], {}, set())
+    if techniques.probe is not None:
+        sections["probe"] = "stage 'probe'", _stage("probe", [technique(METHODS, techniques.probe, "probe")], {}, set())
     return sections
 
 

@@ -12,6 +12,7 @@ from holdfast.plugins import CURATIONS, DECODINGS, EDITS, METHODS, configure, fi
 from holdfast.recipes.find import find_recipe
 from holdfast.recipes.plan import RecipePlan
 from holdfast.recipes.sweep import Sweep, Values, find_sweep
+from holdfast.recipes.techniques import Techniques
 from holdfast.stages.curate import Curate
 from holdfast.stages.edit_model import EditModel
 from holdfast.stages.measure import final_weights, last_trained
@@ -20,23 +21,6 @@ from holdfast.stages.train import Train
 from holdfast.tasks.task_set import TaskRef
 
 PROBED = "tuned"  # the field of a probe that holds the stage which left the weights to look into
-
-
-@dataclass(frozen=True)
-class Techniques:
-    """The names of a run's techniques, as the options of `tune` and the arms of a study give them; a probe changes no number of it."""
-
-    method: str = "promot"
-    curate: str | None = None
-    edit: str | None = None
-    decode: str | None = None
-    probe: str | None = None
-
-    @property
-    def label(self) -> str:
-        """Return all of them in one word: `full|edit=lines`."""
-        others = {"curate": self.curate, "edit": self.edit, "decode": self.decode}
-        return "|".join([self.method, *(f"{moment}={name}" for moment, name in others.items() if name)])
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,9 @@ from pydantic.dataclasses import dataclass as checked
 from holdfast.models.precision import Device, Dtype
 from holdfast.plugins import refuse_code, unknown
 from holdfast.recipes.assignments import literal, nested
-from holdfast.recipes.pipeline import Techniques, compose
+from holdfast.recipes.pipeline import compose
 from holdfast.recipes.plan import RecipePlan
+from holdfast.recipes.techniques import Techniques
 from holdfast.tasks import sources
 from holdfast.tasks.error_list import short_repr
 from holdfast.tasks.task import SHOTS

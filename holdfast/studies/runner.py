@@ -182,7 +182,7 @@ def run_path(out: Path, target: str, arm: Arm, seed: int) -> Path:
 def _warn(arms: Sequence[Arm]) -> None:
     """Print which settings are far from what is usual, once for each arm that has them: a run's own warnings go into its log."""
     for arm in arms:
-        for sentence in describe.unusual(arm.method, arm.curate, arm.edit, arm.decode, nested(arm.settings)):
+        for sentence in describe.unusual(arm.techniques, nested(arm.settings)):
             print(f"holdfast: arm {arm.name}: {sentence}", file=sys.stderr, flush=True)
 
 

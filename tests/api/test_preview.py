@@ -14,7 +14,7 @@ from holdfast.api.request import Request, plan_run
 from holdfast.api.tune import tune
 from holdfast.cli.plan import show
 from holdfast.recipes.assignments import nested
-from holdfast.recipes.pipeline import Techniques
+from holdfast.recipes.techniques import Techniques
 from holdfast.results.scores import read_outputs
 from tests.recipes.worlds import QUICK, write_world
 

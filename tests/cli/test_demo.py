@@ -12,7 +12,7 @@ from holdfast.api.request import Request, plan_run
 from holdfast.cli import demo
 from holdfast.models import smollm2
 from holdfast.recipes.assignments import nested
-from holdfast.recipes.pipeline import Techniques
+from holdfast.recipes.techniques import Techniques
 
 
 @pytest.fixture

@@ -21,8 +21,9 @@ from holdfast.prefix.model import PrefixModel
 from holdfast.prompts.soft_prompt import SoftPrompt
 from holdfast.recipes.assignments import nested
 from holdfast.recipes.find import find_recipe
-from holdfast.recipes.pipeline import Techniques, compose
+from holdfast.recipes.pipeline import compose
 from holdfast.recipes.plan import RecipePlan
+from holdfast.recipes.techniques import Techniques
 from holdfast.stages.curate import Curate
 from holdfast.stages.stage import Finished, digest
 from holdfast.stages.train import Train

@@ -149,8 +149,9 @@ def _chat_template(data: bytes, folder: Path) -> object:
 def _planned(*arguments: Any, **options: Any) -> None:
     """Stand for `tune`: the names and settings are checked, and nothing is loaded."""
     from holdfast.recipes.assignments import nested
-    from holdfast.recipes.pipeline import Techniques, compose
+    from holdfast.recipes.pipeline import compose
     from holdfast.recipes.plan import RecipePlan
+    from holdfast.recipes.techniques import Techniques
     from holdfast.tasks.task_set import TaskRef
 
     moments = [options.get(name) for name in ("curate", "edit", "decode", "probe")]

@@ -15,8 +15,9 @@ from holdfast.methods.full import Full
 from holdfast.models import loading
 from holdfast.prefix.model import PrefixModel
 from holdfast.recipes.describe import check_names
-from holdfast.recipes.pipeline import Techniques, compose
+from holdfast.recipes.pipeline import compose
 from holdfast.recipes.plan import RecipePlan
+from holdfast.recipes.techniques import Techniques
 from holdfast.tasks.task_set import TaskRef
 from holdfast.training.loop import Trainer, Training
 from tests.recipes.worlds import QUICK, write_world
@@ -117,11 +118,11 @@ def test_a_run_asks_the_general_tasks_behind_the_probe_and_is_no_other_run_for_i
 
 
 def test_the_command_knows_the_probes_fields() -> None:
-    check_names("full", None, None, None, {"probe": {"steps": 3, "length": 8, "self_texts": 4}}, "eraser")
+    check_names(Techniques("full", probe="eraser"), {"probe": {"steps": 3, "length": 8, "self_texts": 4}})
     with pytest.raises(ValueError, match=r"'probe.lenght'; did you mean 'probe.length'"):
-        check_names("full", None, None, None, {"probe": {"lenght": 8}}, "eraser")
+        check_names(Techniques("full", probe="eraser"), {"probe": {"lenght": 8}})
     with pytest.raises(ValueError, match="unknown stage 'probe'"):
-        check_names("full", None, None, None, {"probe": {"length": 8}})
+        check_names(Techniques("full"), {"probe": {"length": 8}})
 
 
 @pytest.mark.parametrize(

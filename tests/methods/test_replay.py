@@ -15,8 +15,8 @@ from holdfast.methods.full import Full
 from holdfast.methods.replay import Replay
 from holdfast.prefix.model import PrefixModel
 from holdfast.recipes.find import find_recipe
-from holdfast.recipes.pipeline import Techniques
 from holdfast.recipes.plan import RecipePlan
+from holdfast.recipes.techniques import Techniques
 from holdfast.row import Row
 from holdfast.stages.stage import configuration
 from holdfast.tasks.task_set import TaskRef

@@ -13,6 +13,7 @@ from holdfast.recipes import describe
 from holdfast.recipes.assignments import literal
 from holdfast.recipes.find import find_recipe
 from holdfast.recipes.plan import RecipePlan, settings_of
+from holdfast.recipes.techniques import Techniques
 from holdfast.tasks.task_set import TaskRef
 from tests.golden import recipes
 
@@ -45,12 +46,12 @@ def test_every_field_says_its_meaning() -> None:
 
 def test_a_number_that_is_far_from_usual_is_named_with_what_is_usual_for_its_method() -> None:
     values = {"prompt": {"learning_rate": 3, "length": 5000}, "model": {"learning_rate": 3, "steps": 3, "warmup": 1.0}}
-    assert describe.unusual("promot", None, None, None, values) == [
+    assert describe.unusual(Techniques("promot"), values) == [
         "prompt.length=5000: far above what is usual for prompt_tuning, 1 to 500 (its default is 50)",
         "model.learning_rate=3: far above what is usual for full, 1e-06 to 0.01 (its default is 0.0001)",
         "model.warmup=1: far above what is usual for full, 0 to 0.5 (its default is 0.05)",
     ]
-    assert describe.unusual("full", None, None, None, {"model": {"learning_rate": 1e-9}})[0].startswith(
+    assert describe.unusual(Techniques("full"), {"model": {"learning_rate": 1e-9}})[0].startswith(
         "model.learning_rate=1e-09: far below"
     )
 
@@ -65,10 +66,8 @@ def test_what_is_usual_holds_the_default_of_every_field_and_a_search_is_left_alo
                     assert setting.range[0] <= value <= setting.range[1], f"{name} {stage.name}.{setting.name}"
                     checked += 1
     assert checked > 100
-    assert not describe.unusual(
-        "full", None, None, None, {"model": {"learning_rate": "sweep:1e-3..3", "dropout": None}}
-    )
-    assert not describe.unusual("path/to/file.py:Mine", None, None, None, {"model": {"learning_rate": 3}})
+    assert not describe.unusual(Techniques("full"), {"model": {"learning_rate": "sweep:1e-3..3", "dropout": None}})
+    assert not describe.unusual(Techniques("path/to/file.py:Mine"), {"model": {"learning_rate": 3}})
 
 
 def test_fields_of_a_method_are_those_that_set_reaches() -> None:
@@ -113,13 +112,12 @@ def test_set_takes_every_field_that_the_page_of_methods_lists() -> None:
 def test_a_misspelt_name_is_refused_with_the_nearest(
     techniques: dict[str, str], settings: dict[str, Any], message: str
 ) -> None:
-    given: dict[str, Any] = {"method": "promot", "curate": None, "edit": None, "decode": None} | techniques
     with pytest.raises(ValueError, match=message):
-        describe.check_names(**given, assigned=settings)
+        describe.check_names(Techniques(**techniques), settings)
 
 
 def test_what_exists_passes() -> None:
     sweep = {"edit": {"alpha": "sweep"}, "sweep": {"points": 3}, "model": {"steps": 1, "strength": 0.1}}
-    describe.check_names("full+l2_sp", None, "lines", None, sweep)
+    describe.check_names(Techniques("full+l2_sp", edit="lines"), sweep)
     # A user's own file may have any field and stage: the run executes it and says so then.
-    describe.check_names("my.py:Mine", None, None, None, {"first": {"anything": 1}})
+    describe.check_names(Techniques("my.py:Mine"), {"first": {"anything": 1}})

@@ -11,8 +11,9 @@ from holdfast.api.tune import tune
 from holdfast.curation.base import CurationContext
 from holdfast.curation.pseudo_labels import PseudoLabels
 from holdfast.recipes.find import find_recipe
-from holdfast.recipes.pipeline import Techniques, compose
+from holdfast.recipes.pipeline import compose
 from holdfast.recipes.plan import RecipePlan
+from holdfast.recipes.techniques import Techniques
 from holdfast.stages.curate import Curate
 from holdfast.stages.train import Train
 from holdfast.tasks.examples.splits import subset

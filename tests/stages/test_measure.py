@@ -9,8 +9,9 @@ import pytest
 from holdfast.api.request import Request, plan_run
 from holdfast.api.tune import tune
 from holdfast.models import loading
-from holdfast.recipes.pipeline import Techniques, compose
+from holdfast.recipes.pipeline import compose
 from holdfast.recipes.plan import RecipePlan
+from holdfast.recipes.techniques import Techniques
 from holdfast.stages.evaluate import Evaluate
 from holdfast.stages.measure import EvaluationSettings, plan_measurements
 from holdfast.stages.stage import digest

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.recipes.pipeline import Techniques
+from holdfast.recipes.techniques import Techniques
 from holdfast.studies import plan
 
 
