@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from holdfast.plugins import EDITS, configure
-from holdfast.stages.edit import weights_folder, write_edited_model
+from holdfast.stages.edited_weights import weights_folder, write_edited_model
 
 
 def edit_model(

@@ -14,7 +14,7 @@ from holdfast.recipes.plan import RecipePlan
 from holdfast.recipes.sweep import Sweep, Values, find_sweep
 from holdfast.recipes.techniques import Techniques
 from holdfast.stages.curate import Curate
-from holdfast.stages.edit_model import EditModel
+from holdfast.stages.edit import EditModel
 from holdfast.stages.measure import final_weights, last_trained
 from holdfast.stages.stage import Stage
 from holdfast.stages.train import Train

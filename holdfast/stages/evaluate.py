@@ -30,7 +30,7 @@ from holdfast.results import symptoms
 from holdfast.results.metrics import metric
 from holdfast.results.run_folder import RunFolder
 from holdfast.results.scores import Output, PromptState, Role, StoredOutputs, StreamedOutputs
-from holdfast.stages.edit_model import EditModel
+from holdfast.stages.edit import EditModel
 from holdfast.stages.loader import Loader, weights_of
 from holdfast.stages.stage import Inputs, Stage, content_of, execute, folder_of
 from holdfast.stages.train import Train

@@ -12,7 +12,7 @@ from holdfast.models.precision import FP32, Loading
 from holdfast.results.run_folder import RunFolder
 from holdfast.results.scores import Output, StreamedOutputs
 from holdfast.stages.analyse import Analyse
-from holdfast.stages.edit_model import EditModel
+from holdfast.stages.edit import EditModel
 from holdfast.stages.evaluate import Evaluate, LabelMass
 from holdfast.stages.loader import Loader
 from holdfast.stages.stage import Stage, dependencies, execute, folder_of

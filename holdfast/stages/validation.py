@@ -15,7 +15,7 @@ from holdfast.models.precision import FP32, Loading
 from holdfast.prefix.attached import Prompt, detached
 from holdfast.prompts import load
 from holdfast.results.metrics import metric
-from holdfast.stages.edit_model import EditModel
+from holdfast.stages.edit import EditModel
 from holdfast.stages.loader import Loader
 from holdfast.stages.measure import final_weights, last_trained, prompt_owners
 from holdfast.stages.stage import Stage, execute, folder_of

@@ -18,8 +18,8 @@ from holdfast.api.edit import edit_model
 from holdfast.edits.base import Edit, Slices
 from holdfast.edits.lines import Lines
 from holdfast.stages import edit_slices
-from holdfast.stages.edit import match_tensors, write_edited_model
 from holdfast.stages.edit_slices import edited
+from holdfast.stages.edited_weights import match_tensors, write_edited_model
 from holdfast.weights import largest
 from holdfast.weights.layout import Layout
 from holdfast.weights.safetensors_files import Reader
