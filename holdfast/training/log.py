@@ -1,6 +1,7 @@
 """Log of a training stage: log.jsonl, a progress bar on stderr, trackers."""
 
 import json
+import math
 import sys
 import time
 from collections.abc import Mapping
@@ -26,7 +27,7 @@ class Log:
     ) -> None:
         self.path, self.stage, self.settings, self.accelerator = path, stage, settings, accelerator
         self.main = accelerator.is_main_process
-        self.smooth: float | None = None
+        self.smooth = self.opening = math.nan  # the loss: smoothed, and of the first step that this process takes
         self.best = ""
         self.began, self.first = 0.0, 0  # the time of the first step that this process takes, and the steps before it
         console = Console(file=sys.stderr)
@@ -70,7 +71,9 @@ class Log:
         """Record a step that was taken."""
         self._write({"stage": self.stage, "step": step, **record})
         # Smoothed for the eye alone, since the loss of one batch jumps; the file has the exact loss.
-        self.smooth = record["loss"] if self.smooth is None else 0.9 * self.smooth + 0.1 * record["loss"]
+        if math.isnan(self.smooth):
+            self.smooth = self.opening = record["loss"]
+        self.smooth = 0.9 * self.smooth + 0.1 * record["loss"]
         figures = "".join(f"  {name} {value:.3g}" for name, value in record.items() if name not in USUAL)
         text = f"loss {self.smooth:.3f}  {record['tokens_per_second']:.0f} answer tokens/s{figures}{self.best}"
         self.bar.update(self.id, completed=step, text=text)
@@ -79,6 +82,13 @@ class Log:
                 f"{self.stage}: step {step}/{self.settings.steps}  {text}{self._left(step)}",
                 file=sys.stderr,
                 flush=True,
+            )
+        # Twice as high and by half a nat: losses of rewards and pairs move around 0.
+        if step == self.settings.steps and self.smooth > max(2 * self.opening, self.opening + 0.5):
+            setting = f"{self.stage.partition('-')[0]}.learning_rate"
+            self.note(
+                f"the loss rose from {self.opening:.3g} to {self.smooth:.3g}: training diverged; try a smaller {setting} "
+                f"(it was {self.settings.learning_rate:g})"
             )
 
     def _left(self, step: int) -> str:

@@ -1,6 +1,7 @@
 """Numbers that are not finite end a run in one line: before a step is taken, before anything is written, before anything is marked."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -101,3 +102,20 @@ def test_the_stage_exports_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with pytest.raises(ValueError, match="gradient of step 2 is not finite"):
         stage.run(folder, Inputs())
     assert {path.name for path in folder.iterdir()} <= {"log.jsonl"}
+
+
+@pytest.mark.parametrize(("rate", "diverges"), [(30.0, True), (1e-2, False)])
+def test_a_run_whose_loss_rises_says_at_its_end_that_it_diverged(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], rate: float, diverges: bool
+) -> None:
+    run = tiny.trainer(tmp_path, Full(), steps=20, learning_rate=rate)
+    run.quiet = False
+    run.train()
+    rose = re.findall(
+        r"the loss rose from (\S+) to (\S+): .* model\.learning_rate \(it was 30\)", capsys.readouterr().err
+    )
+    assert len(rose) == diverges
+    if diverges:
+        losses = tiny.losses(tmp_path)
+        assert float(rose[0][0]) == pytest.approx(losses[0], rel=1e-2)
+        assert float(rose[0][1]) > 2 * losses[0]
