@@ -23,7 +23,7 @@ class Psft(Method):
 
     With r = p / p_old, where p_old is the probability by the model of up to `refresh` steps before, the loss of a token is
     -min(r, clip(r, 1 - clip, 1 + clip)). All answers are given ones and good, so only the upper bound ever counts. Its gradient is that of
-    the token loss times r, and 0 above the bound: that is how it is computed, and the log shows the loss before the factors.
+    the token loss times r, and 0 above the bound: that is how it is computed, and the log shows the token loss times these.
     Beside a method that chooses the parameters, such as `Full`. Use it where plain training at a useful rate makes the model too
     sure of the answers' form. At a small rate no bound is reached, and it is plain training.
     It costs memory for one more model, and a forward more in each step.

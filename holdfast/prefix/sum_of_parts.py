@@ -31,9 +31,9 @@ def sum_of_parts(value_of: Callable[..., Tensor], parts: Iterable[tuple[Tensor, 
         for tensor, leaf in zip(tensors, cut, strict=True):
             if leaf in by_leaf:
                 receivers.append(tensor)
-                gradients.append(by_leaf.pop(leaf))
+                # Copied, because the backward pass changes it: two leaves may be given the same tensor, as the terms of a sum are.
+                gradients.append(by_leaf.pop(leaf).clone())
         for leaf, gradient in by_leaf.items():
-            # Copied once: two leaves may be given the same tensor, as the terms of a sum are.
             sums[leaf] = sums[leaf].add_(gradient) if leaf in sums else gradient.clone()
     total = torch.stack(values).sum()
     return _Known.apply(total, [*gradients, *sums.values()], *receivers, *sums) if receivers or sums else total  # pyright: ignore[reportReturnType]

@@ -319,9 +319,8 @@ def _tune(work: executors.Work) -> tuple[Path, str]:
         except Exception as error:  # A fault of ours or of a library's: it ends one run, and not a night's others.
             traceback.print_exc()
             return path, f"{type(error).__name__}: {error} ({log} has the traceback)"
-    write_text(
-        path / DONE, _mark(work)
-    )  # last: a run without its mark is taken up again, one with it is never looked at
+    # Last: a run without its mark is taken up again, and one with it is never looked at.
+    write_text(path / DONE, _mark(work))
     return path, ""
 
 

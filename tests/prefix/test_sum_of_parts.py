@@ -67,6 +67,15 @@ def test_what_takes_no_gradient_gets_none() -> None:
         assert not sum_of_parts(loss, zip(labels.split(3), states.split(3), strict=True)).requires_grad
 
 
+def test_tensors_that_share_a_gradient_are_scaled_once_each() -> None:
+    """Autograd gives the terms of a sum one tensor, and of a plain sum one number seen many times, which cannot be changed in place."""
+    first, second = torch.randn(ROWS, WIDTH).requires_grad_(), torch.randn(ROWS, WIDTH).requires_grad_()
+    value = sum_of_parts(lambda one, other: (one + other).sum(), zip(first.split(3), second.split(3), strict=True))
+    (0.25 * value).backward()
+    assert torch.equal(first.grad, torch.full((ROWS, WIDTH), 0.25))  # pyright: ignore[reportArgumentType]
+    assert torch.equal(second.grad, torch.full((ROWS, WIDTH), 0.25))  # pyright: ignore[reportArgumentType]
+
+
 def test_a_second_backward_pass_fails_and_is_not_wrong() -> None:
     _, states, labels, loss = made()
     value = sum_of_parts(loss, zip(labels.split(3), states.split(3), strict=True))
