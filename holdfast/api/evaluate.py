@@ -19,7 +19,7 @@ from holdfast.api.tune import Run
 from holdfast.api.versions import library_versions
 from holdfast.decoding.base import Decoding
 from holdfast.evaluation.answer_files import AskedTask, Share, ask_cells, join
-from holdfast.evaluation.ask import check_askable, unread
+from holdfast.evaluation.ask import check_askable, shots_of, unread
 from holdfast.evaluation.harness_samples import write_samples
 from holdfast.evaluation.matrix import Asking
 from holdfast.evaluation.progress import AskingProgress, task_items
@@ -153,7 +153,7 @@ def _folder(out: Path | None) -> Iterator[Path]:
 
 def _check(model: NamedModel, tasks: Sequence[Task], name: str) -> None:
     """Refuse a model that cannot rank where choices are ranked, and warn of tasks that it cannot read."""
-    if any(metrics.metric(task.metric).pick for task in tasks):
+    if any(metrics.metric(task.metric).needs_likelihoods for task in tasks):
         model.check_ranks()
     for task in tasks:
         if processes().is_main_process and (warning := unread(model.tokenizer, task, name)):
@@ -163,7 +163,8 @@ def _check(model: NamedModel, tasks: Sequence[Task], name: str) -> None:
 def _cells(tasks: Sequence[Task], options: Asking, shots: Sequence[int], sets: int) -> list[AskedTask]:
     """Return what is asked: each task at each number of shots, behind each set of demonstrations."""
     cells = []
-    for task, k, number in product(tasks, shots, range(sets)):
+    pairs = chain.from_iterable(product([task], shots_of(task, shots)) for task in tasks)
+    for (task, k), number in product(pairs, range(sets)):
         if number and not k:  # without demonstrations all sets are one
             continue
         again = f", demonstrations {number + 1} of {sets}" if sets > 1 and k else ""

@@ -18,6 +18,7 @@ from rich.progress import MofNCompleteColumn, Progress, TextColumn
 
 from holdfast.api.cautions import cautions
 from holdfast.api.request import RunPlan
+from holdfast.evaluation.ask import shots_of
 from holdfast.evaluation.progress import duration, task_items
 from holdfast.plugins import name_of
 from holdfast.stages.curate import Curate
@@ -108,7 +109,7 @@ def preview(plan: RunPlan) -> Preview:
     away; checkpoints, validation, curations and searches are not counted.
     """
     questions, loader, warnings = plan.questions, Loader(), cautions(plan)
-    parts = len(plan.tasks.refs) * len(questions.shots) + len(plan.pipeline.stages)
+    parts = sum(len(shots_of(ref.task, questions.shots)) for ref in plan.tasks.refs) + len(plan.pipeline.stages)
     with tempfile.TemporaryDirectory() as folder, _counting(parts) as timing:
         root = Path(folder)
         began = time.perf_counter()
@@ -124,8 +125,12 @@ def preview(plan: RunPlan) -> Preview:
     for planned in plan_measurements(plan.pipeline.stages, questions):
         evaluation = planned.evaluated if isinstance(planned, LabelMass) else planned
         assert evaluation is not None
-        counts = [task_items(ref.task, evaluation.limit) for ref in evaluation.tasks]
-        items, sooner = (n * len(evaluation.shots) for n in (sum(counts), sum(min(SOONER, c) for c in counts)))
+        counts = [
+            (task_items(ref.task, evaluation.limit), len(shots_of(ref.task, evaluation.shots)))
+            for ref in evaluation.tasks
+        ]
+        items = sum(count * times for count, times in counts)
+        sooner = sum(min(SOONER, count) * times for count, times in counts)
         seconds = sum(_seconds_of(evaluation, per_item))
         words = _in_words(planned)
         evaluations.append(
@@ -180,7 +185,7 @@ def _seconds_of(evaluation: Evaluate, per_item: dict[tuple[str, int], float]) ->
     seconds: list[float] = []
     for ref in evaluation.tasks:
         count = task_items(ref.task, evaluation.limit)
-        seconds += [count * per_item.get((ref.argument, shots), 0.0) for shots in evaluation.shots]
+        seconds += [count * per_item.get((ref.argument, k), 0.0) for k in shots_of(ref.task, evaluation.shots)]
     return seconds
 
 
@@ -190,7 +195,7 @@ def _seconds_an_item(
     """Ask the base a few items of each task at each number of shots; return the seconds of one."""
     seconds: dict[tuple[str, int], float] = {}
     for ref in plan.tasks.refs:
-        for shots in plan.questions.shots:
+        for shots in shots_of(ref.task, plan.questions.shots):
             timing(f"{ref.task.name}, {shots}-shot")
             few = replace(plan.questions, limit=ITEMS, shots=(shots,)).ask(f"time-{ref.file_name}-{shots}", (ref,))
             began = time.perf_counter()

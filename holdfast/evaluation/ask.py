@@ -40,6 +40,11 @@ def in_parts(
     return [partial(_with_mass_of, part, model, task, labels) for part in parts]
 
 
+def shots_of(task: Task, shots: Sequence[int]) -> Sequence[int]:
+    """Return the numbers of demonstrations that a task is asked at, of those wanted: a document is asked once, and behind nothing."""
+    return (0,) if task.template.asks_nothing else shots
+
+
 def part_count(task: Task, limit: int | None) -> int:
     """Return the number of parts that `in_parts` has; no model is needed to know it."""
     return 1 if asked_by_harness(task) else max(1, math.ceil(task_items(task, limit) / matrix.PART))
@@ -128,7 +133,7 @@ def check_askable(
         shown = len(task.splits.get("train") or task.splits.get("validation") or ())
         if not task.splits.get("test"):
             raise ValueError(f"{task.name}: no test split to measure on; add test.jsonl")
-        if shown < shots:
+        if shown < max(shots_of(task, (shots,))):
             raise ValueError(
                 f"{task.name}: {shots} demonstrations are asked for, and its train split has {shown}; add train.jsonl or ask "
                 "for fewer shots"

@@ -11,6 +11,7 @@ from typing import Literal
 
 from holdfast.evaluation import dialogues
 from holdfast.evaluation.calibration import prior_of, questions_without_content
+from holdfast.evaluation.given_text import behind_its_beginning, log_likelihoods
 from holdfast.evaluation.interaction import Interact, PreparedItem
 from holdfast.inference.language_model import LanguageModel
 from holdfast.inference.sampling import Sampling
@@ -23,6 +24,7 @@ from holdfast.tasks.task import Example, Task
 from holdfast.tasks.text.templates import Rendered, choose_demonstrations, render
 
 Variant = Literal["base", "tuned", "base-again", "own-stage"]
+LIKELIHOOD = "log-likelihood of the target"  # `Output.decoding` of an item that nothing is answered to
 FEWEST_NEW_TOKENS = 16  # room for the answer of another task's format
 # Items that are asked in one go. What a kill can cost, and what is in memory at a time; and enough that batches are full.
 PART = 1024
@@ -34,7 +36,8 @@ class Asking:
     """All that an evaluation of a task depends on, beside the model and the task.
 
     Choices are ranked by log-likelihood where the metric is accuracy; with `generate_choices` the model also writes freely
-    (`Output.generated`). Otherwise it generates until a stop string of the template. `limit` items are drawn by the task's name and
+    (`Output.generated`). Where it is a likelihood, only that of the target is asked. Otherwise the model generates until a stop string of
+    the template. `limit` items are drawn by the task's name and
     `seed` alone, and demonstrations by the item and `demonstration_seed` alone, so every variant is asked the same. Demonstrations
     come from the train split, else validation, and never from the test split; of the nearest ones, set n begins after n times `shots`.
     """
@@ -110,8 +113,10 @@ class Questions:
         asking, measure, items = self.asking, self.metric, self._prepared(indices)
         answers = self._interacted(items) if measure.interaction else self._answered(items)
         words = demonstrations_in_words(asking.shots, asking.demonstrations, asking.demonstration_seed)
-        decoding = decoding_in_words(
-            ranked=measure.pick is not None, written=self._generates, num_beams=asking.num_beams
+        decoding = (
+            LIKELIHOOD
+            if measure.reads_target
+            else decoding_in_words(ranked=measure.pick is not None, written=self._generates, num_beams=asking.num_beams)
         )
         outputs = [
             Output(
@@ -157,6 +162,8 @@ class Questions:
     def _answered(self, items: Sequence[PreparedItem]) -> list[_Answer]:
         """Ask items that take one question: rank their choices, let the model write, or both."""
         model, task, measure = self.model, self.task, self.metric
+        if measure.reads_target:
+            return self._read(items)
         prompts = [
             render(task.template, item.example, item.demonstrations, model.tokenizer, name=item.name) for item in items
         ]
@@ -175,6 +182,20 @@ class Questions:
                 for answer, text in zip(answers, texts, strict=True)
             ]
         return answers
+
+    def _read(self, items: Sequence[PreparedItem]) -> list[_Answer]:
+        """Ask how probable the items' targets are: of documents, behind their first word."""
+        template, tokenizer = self.task.template, self.model.tokenizer
+        texts = [
+            behind_its_beginning(item.example.target)
+            if template.asks_nothing
+            else render(template, item.example, item.demonstrations, tokenizer, name=item.name)
+            for item in items
+        ]
+        return [
+            _Answer(replace(item.example, target=text.target), text, 0, logprobs=(value,))
+            for item, text, value in zip(items, texts, log_likelihoods(self.model, texts), strict=True)
+        ]
 
     @property
     def _generates(self) -> bool:

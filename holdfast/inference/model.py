@@ -18,6 +18,7 @@ from holdfast.inference.transformers_engine import TransformersEngine
 from holdfast.models.loading import Pretrained
 from holdfast.prefix.attached import Prompt, as_attached
 from holdfast.row import Row
+from holdfast.tasks.text.pieces import counts
 from holdfast.tasks.text.tokenization import encode_pairs, encode_prompt
 
 UNLIMITED = 2**29  # A model with room for so many tokens has no end.
@@ -234,7 +235,7 @@ class Model:
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Return the number of tokens of each text, with those that the tokenizer puts around it."""
-        return [len(ids) for ids in self.pretrained.tokenizer(list(texts), verbose=False)["input_ids"]] if texts else []
+        return counts(self.pretrained.tokenizer, texts)
 
     def cuts(self, pairs: Sequence[tuple[str, str]], new: int) -> list[bool]:
         """Return True for each context that must lose its beginning to fit beside its continuation and so many new tokens."""

@@ -38,7 +38,6 @@ class Method:
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     # Declared by a class, and read before anything is loaded.
-
     defaults: ClassVar[dict[str, Any]] = {}
     """Training settings (steps, learning rate, ...) that work for this method without tuning: of a method that chooses the parameters, or
     that replaces the loss. Others leave them to the method that they take part beside."""
@@ -48,6 +47,9 @@ class Method:
 
     moves_matrices: ClassVar[bool] = True
     """False if every parameter that the method moves has one dimension."""
+
+    asks_questions: ClassVar[bool] = False
+    """True if the model answers the examples' questions as it trains, so that documents, which have none, are refused."""
 
     stages: ClassVar[tuple[str, ...]] = ()
     """Fields that hold a stage which must be done before, such as one that finds a mask. A recipe fills them (`RecipePlan.train`), and

@@ -51,6 +51,7 @@ class Grpo(Method):
     """
 
     KIND: ClassVar[str] = "Grpo"
+    asks_questions: ClassVar[bool] = True
     defaults: ClassVar[dict[str, Any]] = {"learning_rate": 1e-5, "steps": 200}
 
     reward: str = Field(default="exact", description="rules or path/to/file.py:function, added up, by commas")

@@ -33,6 +33,7 @@ class Sdft(Method):
     """
 
     KIND: ClassVar[str] = "Sdft"
+    asks_questions: ClassVar[bool] = True
 
     max_new_tokens: int = Field(default=64, ge=1, description="most tokens of the model's own answers")
     temperature: float = Field(

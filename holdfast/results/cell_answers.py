@@ -12,7 +12,7 @@ from array import array
 import numpy as np
 from numpy.typing import NDArray
 
-from holdfast.results.metrics import Array, Metric, answered
+from holdfast.results.metric_rule import Array, Metric, answered
 from holdfast.results.scores import Output
 from holdfast.results.seen import Seen
 from holdfast.results.statistics import Estimate, pseudovalues, single

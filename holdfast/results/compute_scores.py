@@ -5,9 +5,10 @@ from dataclasses import asdict, dataclass, replace
 
 from holdfast.results import symptoms
 from holdfast.results.cell_answers import CellAnswers
-from holdfast.results.metrics import Metric, metric
+from holdfast.results.metric_rule import Metric
+from holdfast.results.metrics import metric
 from holdfast.results.scores import Circumstances, Output, Score
-from holdfast.results.statistics import RESAMPLES, Estimate, covariance, paired
+from holdfast.results.statistics import RESAMPLES, Estimate, covariance, paired, single
 from holdfast.results.verdicts import MARGIN, judge
 from holdfast.tasks.task import Task
 
@@ -62,15 +63,17 @@ def score(
         task, task_metric = known[key[2]], cell.metric
         base = None if key[0] == "base" else _beside(cell, cells.get(("base", None, *key[2:4], None)))
         estimated = {task_metric.name: (cell.estimate(**asdict(drawn)), _change(cell, base, drawn))}
+        if other := task_metric.beside:
+            estimated[other.name] = _in_other_unit(other, cell, base, drawn)
         answers = cell.ordered_outputs()
         if answers is not None and compared:
             theirs = base.ordered_outputs() if base else None
             signs = symptoms.symptoms(theirs, answers, symptoms.foreign_to_all(targets, task))
             # Along the way only the symptoms that are drawn as curves: the others would fill scores.jsonl unread.
             estimated |= {name: signs[name] for name in signs if key[4] is None or name in symptoms.ALONG}
+        rules = {rule.name: rule for rule in (task_metric, task_metric.beside) if rule}
         scores += [
-            _score(name, task_metric if name == task_metric.name else None, cell, task, *estimates, runner)
-            for name, estimates in estimated.items()
+            _score(name, rules.get(name), cell, task, *estimates, runner) for name, estimates in estimated.items()
         ]
         # The task's own metric is the first of `estimated`, so its score stands `len(estimated)` from the end.
         if key[0] == "base" and (second := cells.get((AGAIN, *key[1:]))):
@@ -143,6 +146,16 @@ def _change(cell: CellAnswers, base: CellAnswers | None, drawn: Resampling) -> E
     if base is None:
         return None
     return paired(cell.metric, base.units(cell), cell.units(base), n=cell.n, **asdict(drawn))
+
+
+def _in_other_unit(
+    other: Metric, cell: CellAnswers, base: CellAnswers | None, drawn: Resampling
+) -> tuple[Estimate, Estimate | None]:
+    """Return a cell's value and change by another total of the same statistics."""
+    units, settings = cell.units(base), {"n": cell.n, **asdict(drawn)}
+    change = None if base is None else paired(other, base.units(cell), units, **settings)
+    # Without p: it is the same question as the task's own metric, and would count twice among the tests.
+    return single(other, units, **settings), change and replace(change, p=None)
 
 
 def _score(

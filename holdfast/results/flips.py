@@ -114,7 +114,6 @@ class _Answers:
 
     def add(self, at: int, output: Output) -> None:
         self.indices.append(output.index)
-        # A corpus metric has no value for one item, and then nothing can be said about one.
         self.scores.append(output.scores.get(self.metric, np.nan))
         self.texts.append(hash(plain(output.output)))
         self.at.append(at)
@@ -196,6 +195,9 @@ def _moved(outputs: Iterable[tuple[int, Output]], summary: Summary) -> Moved:
         (old, in_old), (new, in_new) = base.ordered(), tuned.ordered()
         _, both_old, both_new = np.intersect1d(old, new, assume_unique=True, return_indices=True)
         old, new = in_old[both_old], in_new[both_new]
+        # A corpus metric has no value for one item, so that it can be said of none that it moved or stayed.
+        valued = ~(np.isnan(np.asarray(base.scores)[old]) | np.isnan(np.asarray(tuned.scores)[new]))
+        old, new = old[valued], new[valued]
         if len(old):
             compared[line.task] += len(old)
         for direction, moved in _directions(line, base, tuned, old, new).items():

@@ -14,7 +14,7 @@ from itertools import product
 
 import numpy as np
 
-from holdfast.results.metrics import Array
+from holdfast.results.metric_rule import Array
 from holdfast.results.scores import Score
 from holdfast.results.statistics import Estimate, Z, falls_to
 

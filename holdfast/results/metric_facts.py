@@ -7,7 +7,7 @@ TARGET_MEAN = "target_mean"  # of several targets' validation metrics, each as a
 # Greatest value 1: shares of right answers and means of marks in 0 to 1, ours and those that the lm-evaluation-harness records.
 SHARES = (
     "accuracy", "acc", "exact_match", "em", "starts_with", "contains", "checked", "tool_call", "joint_goal_accuracy", "f1", "pass@1",
-    "bleu_acc", "rouge1_acc", "rouge2_acc", "rougel_acc", TARGET_MEAN,
+    "bleu_acc", "rouge1_acc", "rouge2_acc", "rougel_acc", "likelihood", TARGET_MEAN,
 )  # fmt: skip
 # Greatest value 100: what sacrebleu reports, and ROUGE as papers print it.
 HUNDRED = ("bleu", "chrf", "rouge", "rouge1", "rouge2", "rougel", "rougelsum")

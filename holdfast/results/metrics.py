@@ -1,90 +1,25 @@
-"""The metrics: statistics of each item, and the function by which their sums become one number.
-
-Every metric is reduced to a matrix of sufficient statistics `[n, s]`, one row an item, and a function of the column sums.
-So resampling the items is a matrix product, and a corpus metric is resampled as honestly as a mean. Everything is read
-from `Output` records, so a finished run can be marked again from its `outputs.jsonl`.
-"""
+"""The metrics by name, each with the rule by which it marks an item."""
 
 import difflib
 import math
 import re
 import string
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
 from functools import cache, partial
 from importlib.metadata import version
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from holdfast.results.metric_facts import facts
+from holdfast.results.metric_rule import Array, Metric
 from holdfast.results.sandbox import MEMORY, SECONDS, runs
 from holdfast.results.scores import Output
 from holdfast.results.seen import Seen
 from holdfast.tasks.checks import passes
-from holdfast.tasks.formats.conversation import calls_in, without_thinking
+from holdfast.tasks.formats.conversation import calls_in
 from holdfast.tasks.formats.dialogue_states import turns_right
-
-Array = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A rule that marks answers. More is better; a value lies in 0 to `scale` (1 for shares, 100 for BLEU, chrF, ROUGE; None: not known).
-
-    A metric that another program `recorded` is in its own unit; ours count in shares of the scale.
-
-    `measure(output)` is one item's row of s statistics. `total(sums [..., s], n)` is the value of n items with these column
-    sums, before scaling; None is the mean of one statistic, which lies in 0 to 1. `pick(output)` is the answer where it is chosen by the
-    choices' log-likelihoods; None where it is generated; `calibrated` where it also needs those without the question's content
-    (`Output.prior`). `signature_of(seen)` says exactly what was computed. `interaction` names how an item is asked that takes several
-    questions (`holdfast.evaluation.interaction`); where it is empty, one question is answered.
-    """
-
-    name: str
-    scale: float | None
-    measure: Callable[[Output], Sequence[float]]
-    total: Callable[[Array, float], Array] | None = None
-    pick: Callable[[Output], str] | None = None
-    signature_of: Callable[[Seen], str] = lambda seen: ""
-    recorded: bool = False
-    calibrated: bool = False
-    interaction: str = ""
-
-    @property
-    def unit(self) -> float:
-        """Return what turns the mean of the statistics, or `total`, into the value."""
-        return 1.0 if self.recorded or self.scale is None else self.scale
-
-    @property
-    def is_mean(self) -> bool:
-        """Return whether the value is the mean over items, so that each item has a value of its own."""
-        return self.total is None
-
-    def signature(self, outputs: Iterable[Output]) -> str:
-        """Return a description of exactly what is computed of these items."""
-        seen = Seen()
-        for output in outputs:
-            seen.add(output)
-        return self.signature_of(seen)
-
-    def statistics(self, outputs: Sequence[Output]) -> Array:
-        """Return the items' statistics, `[n, s]`."""
-        # float64: the randomisation test takes changes that differ by 1e-9 for equal. The reshape gives an empty split its two
-        # dimensions, so that the user sees the error of `statistics`, which says what to do.
-        rows = [self.measure(output if self.recorded else answered(output)) for output in outputs]
-        return np.array(rows, dtype=np.float64).reshape(len(outputs), -1)
-
-    def aggregate(self, sums: Array, n: float) -> Array:
-        """Return values `[...]` of n items each, from the sums of their statistics `[..., s]`."""
-        value = sums[..., 0] / n if self.total is None else self.total(sums, n)
-        return self.unit * value
-
-    def value(self, outputs: Sequence[Output]) -> float:
-        """Return the metric over these items, of which there must be at least one."""
-        return float(self.aggregate(self.statistics(outputs).sum(0), len(outputs)))
 
 
 def metric(name: str) -> Metric:
@@ -105,18 +40,6 @@ def metric(name: str) -> Metric:
     near = difflib.get_close_matches(name, METRICS, n=1, cutoff=0.4)  # 0.4: `acc` must still lead to `accuracy`
     hint = f"did you mean {near[0]!r}? " if near else ""
     raise ValueError(f"metric {name!r} is unknown; {hint}there are {', '.join(METRICS)}")
-
-
-def answered(output: Output) -> Output:
-    """Return the item as it is marked: without the thinking before its answer and its target."""
-    texts = (output.output, output.target, *(output.answers or ()))
-    # Most outputs hold none, and copies of all of them would take longer than many a metric.
-    if not any("think>" in text for text in texts):
-        return output
-    answers = tuple(map(without_thinking, output.answers or ()))
-    return replace(
-        output, output=without_thinking(output.output), target=without_thinking(output.target), answers=answers
-    )
 
 
 # Choices, ranked by log-likelihood.
@@ -169,6 +92,38 @@ def _accuracy(name: str, says: str, *, normalised: bool = False, calibrated: boo
         return (float(pick(output) in accepted(output)),)
 
     return Metric(name, 1.0, measure, None, pick, lambda _: says, calibrated=calibrated)
+
+
+# Given texts.
+
+
+def _bits(output: Output) -> tuple[float, float]:
+    """Return the bits that the target costs, and its UTF-8 bytes.
+
+    Raises:
+        ValueError: its log-likelihood was not asked, or is no number.
+    """
+    value = output.logprobs[0] if output.logprobs else math.nan
+    if math.isnan(value) or value == math.inf:
+        raise ValueError(
+            f"{output.task}[{output.index}]: `likelihood` needs the target's log-likelihood, and this item has {value}; measure it "
+            "again, with a model whose weights are finite"
+        )
+    return -value / math.log(2), float(len(output.target.encode(errors="surrogatepass")))
+
+
+def _bits_per_byte(sums: Array) -> Array:
+    return sums[..., 0] / np.maximum(sums[..., 1], 1)
+
+
+BITS_PER_BYTE = Metric(
+    "bits_per_byte",
+    None,
+    _bits,
+    total=lambda sums, n: _bits_per_byte(sums),
+    signature_of=lambda _: "-log2 likelihood of all targets per UTF-8 byte",
+    reads_target=True,
+)
 
 
 # Short answers.
@@ -387,6 +342,16 @@ METRICS: dict[str, Metric] = {
             1.0,
             _pass_at_1,
             signature_of=lambda _: f"runs with its tests in {SECONDS} s and {MEMORY >> 20} MiB",
+        ),
+        # And not bits per byte itself, of which less is better and more has no end: points of 100, as every other metric has them.
+        Metric(
+            "likelihood",
+            1.0,
+            _bits,
+            total=lambda sums, n: 2 ** -_bits_per_byte(sums),
+            signature_of=lambda _: "2^-(bits per UTF-8 byte), the geometric mean of the bytes' probabilities",
+            reads_target=True,
+            beside=BITS_PER_BYTE,
         ),
     )
 }

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special  # and not scipy.stats, whose import takes half a second of every command
 
-from holdfast.results.metrics import Array, Metric
+from holdfast.results.metric_rule import Array, Metric
 
 LEVEL = 0.95
 Z = float(special.ndtri((1 + LEVEL) / 2))

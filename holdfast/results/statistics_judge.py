@@ -22,7 +22,7 @@ from typing import Annotated, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from holdfast.results.metrics import Array
+from holdfast.results.metric_rule import Array
 from holdfast.results.scores import OLDER_WORD
 from holdfast.results.statistics import LEVEL, Estimate
 

@@ -180,7 +180,11 @@ class Summary:
         """Return the target's lines at the fewest shots, where the gain is read."""
         # There the model knows the task from its weights or its prompt alone; demonstrations would lend the base the format.
         target = self.first_metric("target")
-        return [line for line in target if line.shots == min(other.shots for other in target)]
+        # Of each task: a document is asked behind no demonstrations, whatever the others are.
+        fewest: dict[str, int] = {}
+        for line in target:
+            fewest[line.task] = min(line.shots, fewest.get(line.task, line.shots))
+        return [line for line in target if line.shots == fewest[line.task]]
 
     @cached_property
     def gain(self) -> Estimate | None:

@@ -13,7 +13,8 @@ from itertools import chain
 
 import numpy as np
 
-from holdfast.results.metrics import Array, Metric, accepted
+from holdfast.results.metric_rule import Array, Metric
+from holdfast.results.metrics import accepted, metric
 from holdfast.results.scores import Output
 from holdfast.results.statistics import Estimate, jackknife, paired, ratio, single
 from holdfast.tasks.formats.conversation import without_thinking
@@ -66,6 +67,8 @@ def _few(texts: Iterable[str]) -> set[str] | None:
 
 def foreign_answers(target: Task, general: Task) -> frozenset[str]:
     """Return the tuned task's answers that are no answers of the general task, so that none should be written there."""
+    if metric(general.metric).reads_target:  # Nothing is written there.
+        return frozenset()
     return answer_set(target) - answer_set(general)
 
 

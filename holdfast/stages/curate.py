@@ -11,6 +11,7 @@ from holdfast.atomic_files import write_text
 from holdfast.curation.base import Curation, CurationContext
 from holdfast.inference.model import Model
 from holdfast.models.precision import FP32, Loading
+from holdfast.plugins import name_of
 from holdfast.results.run_folder import RunFolder
 from holdfast.stages.stage import Finished, Inputs, Stage, content_of
 from holdfast.tasks.formats.write import read_rows, write_task
@@ -87,6 +88,18 @@ class Curate(Stage):
         write_text(
             folder / "result.json", json.dumps({"rows": len(rows), "given": len(examples), "origins": counts}, indent=1)
         )
+
+    def check_examples(self) -> None:
+        """Refuse a technique that asks the model questions where the task has none.
+
+        Raises:
+            ValueError: as above.
+        """
+        if self.technique.needs_model and self.task.task.template.asks_nothing:
+            raise ValueError(
+                f"{name_of(self.technique)}: asks the model the task's questions, and {self.task.task.name} has documents, which ask none; "
+                "leave it out"
+            )
 
     def read(self, finished: Finished) -> Task:
         """Return the task with the curated training examples, and its own other splits."""

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from holdfast.atomic_files import whole
 from holdfast.decoding.base import Decoding
 from holdfast.evaluation.answer_files import AskedTask, Share, ask_cells, join
-from holdfast.evaluation.ask import with_mass
+from holdfast.evaluation.ask import shots_of, with_mass
 from holdfast.evaluation.matrix import PART, Asking, Variant
 from holdfast.evaluation.progress import AskingProgress, task_items
 from holdfast.inference.language_model import LanguageModel
@@ -127,7 +127,7 @@ class Evaluate(Stage):
     def _cells(self) -> list[AskedTask]:
         """Return what is asked, task by task: this stage's configuration fixes the order."""
         cells = []
-        for ref, shots in product(self.tasks, self.shots):
+        for ref, shots in chain.from_iterable(product([ref], shots_of(ref.task, self.shots)) for ref in self.tasks):
             general = ref.role == "general"
             asking = Asking(
                 role=ref.role, shots=shots, limit=self.limit, seed=self.seed, variant=self.variant, prompt=self.prompt,
@@ -153,7 +153,7 @@ class Evaluate(Stage):
         endpoint = endpoint_of(self.model) if self.tuned is None else None
         with ExitStack() as stack:
             model = self.load(inputs) if endpoint is None else stack.enter_context(served(endpoint, folder))
-            if any(metric(ref.task.metric).pick for ref in self.tasks):
+            if any(metric(ref.task.metric).needs_likelihoods for ref in self.tasks):
                 model.check_ranks()
             yield model if self.decoding is None else self.decoding.wrap(model)
 

@@ -250,7 +250,24 @@ class Train(Stage):
             method.check_content()
         for task in self.tasks:
             if isinstance(task, TaskRef):
+                self._check_questions(task.task)
                 check_examples(self.methods, task.task)
+            else:
+                task.check_examples()
+
+    def _check_questions(self, task: Task) -> None:
+        if not task.template.asks_nothing:
+            return
+        if self.demonstrations:
+            raise ValueError(
+                f"{self.name}.demonstrations={self.demonstrations}: {task.name} has documents, which answer no question, so none can be "
+                "shown before them; take a method without demonstrations, such as full or promot"
+            )
+        if asking := next((method for method in self.methods if method.asks_questions), None):
+            raise ValueError(
+                f"{name_of(asking)}: learns from the model's answers to questions, and {task.name} has documents, which ask none; take "
+                "another method, or lines with `input` and `target`"
+            )
 
     def at(self, step: int, folder: Path, inputs: Inputs) -> tuple[Pretrained, PrefixModel]:
         """Return the model as it was after `step` steps in this finished stage's folder, behind its prompts; `TrainSettings.curve` kept it.

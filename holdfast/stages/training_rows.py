@@ -1,6 +1,6 @@
 """The rows of a training stage: examples with their demonstrations, as tokens, behind the prompts of their tasks."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
@@ -10,7 +10,8 @@ from holdfast.models.loading import Pretrained
 from holdfast.prefix.model import PrefixModel
 from holdfast.row import Row
 from holdfast.tasks.examples.nearest import ranking
-from holdfast.tasks.task import Task
+from holdfast.tasks.task import Example, Task
+from holdfast.tasks.text.pieces import Pieces, counts
 from holdfast.tasks.text.templates import Ranking, choose_demonstrations, render
 from holdfast.tasks.text.tokenization import encode
 from holdfast.training.batches import Stream
@@ -39,11 +40,16 @@ class TrainingRows:
     def stream(self, task: Task, number: int, batch_size: int) -> Stream:
         """Return endless passes over the training examples of a task, which is the one of this number.
 
+        A document that is longer than a row is several examples, a piece each, so that a pass has all of it.
+
         Raises:
-            ValueError: there are none.
+            ValueError: there are none; or they are documents, and the model has an encoder.
         """
         if not (examples := task.splits.get("train")):
             raise ValueError(f"{task.name}: no train split to train on; add train.jsonl")
+        if task.template.asks_nothing:
+            examples = self._pieces(task, examples, self._room(self.prompt_of(number, self.model)))
+            task = replace(task, splits={**task.splits, "train": examples})
         # Once for the split: the rows of every pass are ranked in it.
         mode = ranking(self.sampling, task.template, examples, self.demonstrations)
         return Stream(partial(self._rows, task, number, mode), len(examples), batch_size, self.seed)
@@ -58,11 +64,7 @@ class TrainingRows:
                 task.template, examples, self.demonstrations, mode=mode, seed=seed, index=index, exclude=example
             )
         prompt = None if example.task else self.prompt_of(task_number, self.model)
-        before = 0 if prompt is None else self.model.length(prompt)  # It takes positions of the window as well.
-        room = min(self.max_length, self.pretrained.max_length) - before
-        if room < 2:  # A target and a token before it.
-            reason = f"the prompt takes {before} of these tokens, so no row fits behind it"
-            raise ValueError(f"max_length={self.max_length}: {reason}; raise it, or shorten the prompt")
+        room = self._room(prompt)
         owner, name, tokenizer = self.owner, f"{task.name}/train[{index}]", self.pretrained.tokenizer
         row_parts = (RowParts(shown, example.target),) if owner is None else owner.row_parts(example, shown)
         rows = [
@@ -72,7 +74,7 @@ class TrainingRows:
                     task.template, replace(example, target=parts.answer), parts.demonstrations, tokenizer, name=name
                 ),
                 max_length=room,
-                eos=True,
+                eos=not example.unfinished,
                 name=name,
                 prompt=prompt,
                 loss_on=self.loss_on,
@@ -84,3 +86,25 @@ class TrainingRows:
         example = replace(example, template=example.template or task.template)
         rows = [replace(row, example=example, task_number=task_number) for row in rows]
         return rows if self.loss_per == "token" else [row.equally_weighted() for row in rows]
+
+    def _room(self, prompt: int | None) -> int:
+        """Return the most tokens of a row behind this prompt.
+
+        Raises:
+            ValueError: there is no room for a target and a token before it.
+        """
+        before = 0 if prompt is None else self.model.length(prompt)  # It takes positions of the window as well.
+        room = min(self.max_length, self.pretrained.max_length) - before
+        if room < 2:
+            reason = f"the prompt takes {before} of these tokens, so no row fits behind it"
+            raise ValueError(f"max_length={self.max_length}: {reason}; raise it, or shorten the prompt")
+        return room
+
+    def _pieces(self, task: Task, documents: Sequence[Example], room: int) -> Pieces:
+        if not self.pretrained.architecture.plain_texts:
+            raise ValueError(
+                f"{task.name}: a model with an encoder predicts answers to inputs, and documents are neither; take a decoder, or give "
+                "lines with `input` and `target`"
+            )
+        # A beginning token and an end token, where the tokenizer has them, need a place beside the text.
+        return Pieces(documents, max(1, room - 2), partial(counts, self.pretrained.tokenizer))

@@ -14,7 +14,8 @@ from scipy import stats
 from holdfast.results import tradeoff, units
 from holdfast.results.cell_answers import CellAnswers
 from holdfast.results.measure_panel import OUTSIDE
-from holdfast.results.metrics import Array, metric
+from holdfast.results.metric_rule import Array
+from holdfast.results.metrics import metric
 from holdfast.results.run_folder import RunFolder, read_findings
 from holdfast.results.scores import ROLES, Score, StoredOutputs, read_scores
 from holdfast.results.study import (
@@ -232,9 +233,8 @@ def _draws(folders: Sequence[Path]) -> dict[str, Array]:
                 if key not in cells:
                     cells[key] = CellAnswers(output, metric(metrics[output.task]), keep=False)
                 cells[key].add(output)
-        fewest = min((shots for role, _, shots in cells if role == "target"), default=0)
         for (role, task, shots), cell in cells.items():
-            if role == "target" and shots != fewest:
+            if role == "target" and shots != min(k for group, name, k in cells if (group, name) == (role, task)):
                 continue
             task_metric, items = cell.metric, cell.sums()
             if task_metric.scale is None:  # has no points, and cannot be averaged with others

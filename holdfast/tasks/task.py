@@ -26,6 +26,7 @@ METRICS = (
     "joint_goal_accuracy",
     "checked",
     "pass@1",
+    "likelihood",
 )
 SPLITS = ("train", "validation", "test")
 HARNESS = "harness:"
@@ -56,6 +57,11 @@ class Template:
     chat: bool | Literal["auto"] = False
     loss: Literal["last", "all", "call"] = "last"
 
+    @property
+    def asks_nothing(self) -> bool:
+        """Return whether the targets are texts of their own, which stand behind no question: documents to go on pretraining with."""
+        return not (self.input or self.instruction or self.delimiter or self.chat)
+
 
 @dataclass(frozen=True, slots=True)
 class Example:
@@ -70,6 +76,7 @@ class Example:
     `template`, where given, is how this example is asked in the place of its task's template; `task` names the other task that an
     example was mixed in from, whose demonstrations it has and before whose rows no prompt of this task stands. `demonstrations`, where
     given, stand before this example when it is trained on, none of them too, in the place of those that the stage would choose.
+    `unfinished` says that its target goes on in another example, so that no end is learned behind it.
     """
 
     fields: Mapping[str, object]
@@ -83,6 +90,7 @@ class Example:
     template: Template | None = None
     task: str = ""
     demonstrations: "tuple[Example, ...] | None" = None
+    unfinished: bool = False
 
     @property
     def accepted(self) -> tuple[str, ...]:

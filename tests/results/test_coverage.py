@@ -9,7 +9,8 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from holdfast.results.metrics import Array, Metric, metric
+from holdfast.results.metric_rule import Array, Metric
+from holdfast.results.metrics import metric
 from holdfast.results.statistics import Estimate, paired, single
 from holdfast.results.verdicts import verdict
 

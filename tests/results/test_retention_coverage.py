@@ -13,7 +13,8 @@ import pytest
 from scipy import stats
 
 from holdfast.results.compute_scores import score
-from holdfast.results.metrics import Array, metric
+from holdfast.results.metric_rule import Array
+from holdfast.results.metrics import metric
 from holdfast.results.scores import Output, Score
 from holdfast.results.statistics import covariance, paired, pseudovalues, single
 from holdfast.results.summary import Summary

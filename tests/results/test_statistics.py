@@ -10,7 +10,8 @@ from sacrebleu.metrics import BLEU  # pyright: ignore[reportPrivateImportUsage]
 from sacrebleu.significance import PairedTest
 from scipy import stats
 
-from holdfast.results.metrics import Array, metric
+from holdfast.results.metric_rule import Array
+from holdfast.results.metrics import metric
 from holdfast.results.scores import Output
 from holdfast.results.statistics import mcnemar, paired, randomisation, single, tango, unseen, wilson
 

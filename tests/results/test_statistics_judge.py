@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from holdfast.results.metrics import Array
+from holdfast.results.metric_rule import Array
 from holdfast.results.statistics_judge import JudgeQuality, Preferences, WinRate, judge_quality, longer, win_rate
 
 

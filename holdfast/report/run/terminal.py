@@ -72,7 +72,7 @@ def _table(judged: Sequence[TaskResult]) -> Table:
     table = plain_table()
     table.add_column("task", overflow="fold", min_width=10)
     table.add_column("k", justify="right", no_wrap=True)
-    table.add_column("metric", overflow="fold", max_width=11)
+    table.add_column("metric", overflow="fold", max_width=13)
     for name in ("base", *("tuned" if state is None else state for state in states)):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("delta", justify="right", no_wrap=True)

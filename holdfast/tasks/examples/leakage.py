@@ -73,7 +73,8 @@ def leakage(task: Task) -> Leakage:
     for example in train:
         first = answers.setdefault(_key(task, example), example.target)
         repeated += first == example.target
-        contradicting += first != example.target
+        # Two documents that differ in case and signs alone have one key, and answer nothing.
+        contradicting += first != example.target and not task.template.asks_nothing
     choices = sorted(set(chain.from_iterable(example.choices or () for example in (*train[:1000], *test[:1000]))))
     near = _near(task, [*train, *validation], fresh)
     return Leakage(

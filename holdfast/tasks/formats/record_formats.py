@@ -24,12 +24,13 @@ INSTRUCTION = """### Instruction:
 ### Response:
 """
 COLUMNS = "name the columns in a folder's task.yaml (`input`, `target`) and give the folder"
+DOCUMENTS = 'for documents to be learned as they are, write `input: ""` and `target: text` there'
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
     """One set of keys: the texts that are read, the key of the answer, the template that suits them, and if they are turns of a talk, or
-    of a dialogue with its states."""
+    of a dialogue with its states. One that stands `alone` is not taken where there are other keys."""
 
     name: str
     reads: tuple[str, ...]
@@ -37,6 +38,7 @@ class Shape:
     template: Template
     conversation: bool = False
     dialogue: bool = False
+    alone: bool = False
 
 
 SHAPES = (
@@ -60,6 +62,8 @@ SHAPES = (
     ),
     Shape("instruction/output", ("instruction",), "output", Template(input=INSTRUCTION, delimiter="")),
     Shape("text/label", ("text",), "label", Template(input="{{ text }}\nAnswer:")),
+    # Alone: beside other keys a text is more often what is asked about, and the answer's key is misspelt.
+    Shape("text", (), "text", Template(input="", delimiter=""), alone=True),
 )
 
 
@@ -73,7 +77,8 @@ def shape_of(values: Mapping[str, Any], settings: TaskYaml) -> Shape:
         return Shape("columns", (), settings.target, Template())
     # In order of preference: a line with the keys of two shapes is of the first.
     for shape in SHAPES:
-        if {*shape.reads, shape.target} <= values.keys():
+        keys = {*shape.reads, shape.target}
+        if keys == values.keys() or (keys < values.keys() and not shape.alone):
             return shape
     raise ValueError(_incomplete(values))
 
@@ -87,14 +92,15 @@ def _incomplete(values: Mapping[str, Any]) -> str:
         return sum(1.0 if key in values else 0.7 * bool(nearest(key, values)) for key in keys) / len(keys)
 
     # The shape that the user most likely meant, so that the message names one missing key and not all of all shapes.
-    best = max(SHAPES, key=likeness)
+    best = max((shape for shape in SHAPES if not shape.alone), key=likeness)
     keys_present = ", ".join(values) or "none"
     if likeness(best) == 0:
         known = ", ".join(shape.name for shape in SHAPES)
         return f"its keys ({keys_present}) are none of {known}; {COLUMNS}"
     key = missing(best)[0]
     near = nearest(key, [k for k in values if k not in (*best.reads, best.target)])
-    return f"no `{key}`; {near}keys: {keys_present}{'' if near else f'; add it, or {COLUMNS}'}"
+    documents = f"; {DOCUMENTS}" if "text" in values else ""
+    return f"no `{key}`; {near}keys: {keys_present}{'' if near else f'; add it, or {COLUMNS}'}{documents}"
 
 
 def to_example(

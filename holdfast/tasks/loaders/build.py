@@ -43,7 +43,12 @@ def to_task(draft: Draft, problems: Problems, seed: int = 0) -> Task:
     template = _template(draft, shape, examples)
     questions = _questions(draft, template, examples, problems)
     problems.stop()  # all bad lines at once: whoever mends a file wants them in one go
-    default = "joint_goal_accuracy" if shape.dialogue else default_metric(Every(examples), questions)
+    if shape.dialogue:
+        default = "joint_goal_accuracy"
+    elif template.asks_nothing:
+        default = "likelihood"
+    else:
+        default = default_metric(Every(examples), questions)
     metric = draft.settings.metric or default
     try:
         whole = examples.get("all")
@@ -187,6 +192,8 @@ def _template(draft: Draft, shape: Shape, examples: Splits) -> Template:
                 f"{draft.settings_where}: `{key}` is for lines with `{lines}`, and these have {shape.name}; remove it"
             )
     template = settings.template(shape.template)
+    if template.input == template.instruction == "" and settings.delimiter is None:
+        template = replace(template, delimiter="")  # Between a text and nothing there is nothing.
     # By the data: conversations of one answer each train their last and only answer.
     if settings.loss is None and shape.conversation and any(map(_answers_before, every)):
         template = replace(template, loss="all")

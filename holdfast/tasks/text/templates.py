@@ -153,7 +153,10 @@ def _tells(template: Template, shown: Example, item: Example) -> bool:
 
 
 def asked_text(template: Template, example: Example) -> str:
-    """Return the text that a prompt shows of an example without its answer, whether or not a chat template will write it."""
+    """Return the text that a prompt shows of an example without its answer, whether or not a chat template will write it; of a document,
+    which is read and predicted at once, that document."""
+    if template.asks_nothing:
+        return example.target
     if template.chat and "messages" in example.fields:
         return json.dumps(_turns(template, example), ensure_ascii=False, default=str)
     return question(template, example)
