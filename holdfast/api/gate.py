@@ -81,7 +81,7 @@ def gate(folders: Iterable[str | Path], policy: str | Path) -> list[Judged]:
         except ValueError as error:
             raise ValueError(f"{folder}: {error}") from None
         floored = [line for line in summary.floored if line.task not in rules.tasks]
-        same = same_model(evidence, bool(summary.first_metric("target")))
+        same = same_model(evidence, bool(summary.by_own_metric("target")))
         judged.append(Judged(folder, checks, evidence, unchecked, beside_chance(floored, len(floored)), same))
     return judged
 

@@ -73,7 +73,7 @@ def _metadata(run: Folder, summary: Summary) -> dict[str, Any]:
         metadata["base_model"] = run.base_model
     metadata["tags"] = ["holdfast", *filter(None, [run.circumstances.recipe])]
     results = []
-    for line in [*summary.first_metric("target"), *summary.first_metric("general")]:
+    for line in [*summary.by_own_metric("target"), *summary.by_own_metric("general")]:
         pairs = [("base", line.base), *((STATE[state], score) for state, score in line.tuned.items())]
         metrics = [
             # Six digits: a hub shows the value as it stands, and further ones are rounding noise.
@@ -95,7 +95,7 @@ def _metadata(run: Folder, summary: Summary) -> dict[str, Any]:
 def _trained(run: Folder, summary: Summary) -> str:
     """Return the list of circumstances: base model, recipe, targets, pieces, seed and versions, those that are known."""
     circumstances = run.circumstances
-    targets = list(dict.fromkeys(_code(line.task) for line in summary.first_metric("target")))
+    targets = list(dict.fromkeys(_code(line.task) for line in summary.by_own_metric("target")))
     rows = [
         ("Base model", _code(run.base_model) if run.base_model else ""),
         ("Tuned model", _code(circumstances.model) if circumstances.model not in ("", run.base_model) else ""),
@@ -229,7 +229,7 @@ def _limits(run: Folder, summary: Summary) -> str:
         MANY[verdicts.corrected(run.scores)],
     ]
     limits += [escaped(sentence) for sentence in (sentences.chance(summary), sentences.older(summary)) if sentence]
-    by_verdict = summary.words("general")
+    by_verdict = summary.by_verdict("general")
     for start, group in (
         ("Lost", by_verdict.get("lost", [])),
         ("Unclear, with too few items to tell kept from lost", by_verdict.get("unclear", [])),
@@ -242,7 +242,7 @@ def _limits(run: Folder, summary: Summary) -> str:
         limits.append(
             f"In no mean: the base {escaped(sentences.beside_chance(summary.floored, len(summary.floored)))}."
         )
-    if not [line for line in summary.first_metric("general") if change(line.headline)]:
+    if not [line for line in summary.by_own_metric("general") if change(line.headline)]:
         limits.append("No general task was compared, so forgetting is unknown.")
     limits += [escaped(f"{sentence[0].upper()}{sentence[1:]}.") for sentence in run.truncated]
     limits += [f"Absent from the folder: {sentence}" for sentence in run.absent]

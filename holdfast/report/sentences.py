@@ -42,7 +42,7 @@ def plain(sentence: list[Piece]) -> str:
 
 def lead(summary: Summary) -> list[Piece]:
     """Return the verdict in one sentence: on the target, on how many of the general tasks, and on how much of them is kept."""
-    if not summary.first_metric("target"):  # two models that were compared, and nobody said on what one was tuned
+    if not summary.by_own_metric("target"):  # two models that were compared, and nobody said on what one was tuned
         first, *rest = [*_general_briefly(summary), *_collapse_briefly(summary), "."]
         return [str(first)[0].upper() + str(first)[1:], *rest]
     target = _target(summary, limits=False)
@@ -69,7 +69,7 @@ def _collapse_briefly(summary: Summary) -> list[Piece]:
     """Return the same without intervals, to stand at the end of the verdict: of answers that are labels, not how they begin as well."""
     pieces: list[Piece] = []
     answers = [shift for shift in summary.collapsed if shift.metric != "first_token_mass"]
-    lost_any = "lost" in summary.words("general")
+    lost_any = "lost" in summary.by_verdict("general")
     for shift in answers or summary.collapsed:
         start, end = _shift_in_words(summary, shift, many="their answers", single="an answer to them")
         pieces += [
@@ -83,7 +83,7 @@ def _collapse_briefly(summary: Summary) -> list[Piece]:
 
 def _shift_in_words(summary: Summary, shift: Shift, *, many: str, single: str) -> tuple[str, str]:
     """Return the text before the tuned model's share, and that between it and the base's."""
-    targets = _names(summary.first_metric("target")) or "the tuned task"
+    targets = _names(summary.by_own_metric("target")) or "the tuned task"
     at = f"at {shift.shots} shot{'' if shift.shots == 1 else 's'} "
     if shift.metric == "first_token_mass":
         named = any(other.metric == "format_share" for other in summary.collapsed)
@@ -93,25 +93,25 @@ def _shift_in_words(summary: Summary, shift: Shift, *, many: str, single: str) -
         )
     if shift.metric == "format_share":
         return at, f" of {many} are now labels of {targets} (base "
-    labels = "labels, " if summary.first_metric("target") else ""
+    labels = "labels, " if summary.by_own_metric("target") else ""
     return at, f" of {many} are now {labels}empty, or did not stop (base "
 
 
 def lost(summary: Summary) -> str:
     """Return the sentence that names the general tasks that were lost, and at how many shots; empty where none was."""
-    lines = _worst_first(summary.words("general").get("lost", []))
+    lines = _worst_first(summary.by_verdict("general").get("lost", []))
     return f"Lost on {_list(lines, most=8)}." if lines else ""
 
 
 def headline(summary: Summary) -> list[list[Piece]]:
     """Return one sentence on the target and one on the general tasks: the gains and the losses."""
-    return [*([_target(summary)] if summary.first_metric("target") else []), _general(summary)]
+    return [*([_target(summary)] if summary.by_own_metric("target") else []), _general(summary)]
 
 
 def unresolved(summary: Summary) -> list[Piece]:
     """Return the sentence that names the general tasks whose items are too few to tell; empty where none is."""
     # Named, and not passed over: this is missing evidence, which a reader would take for "kept".
-    unclear = summary.words("general").get("unclear", [])
+    unclear = summary.by_verdict("general").get("unclear", [])
     if not unclear:
         return []
     numbers = [line.headline.needed for line in unclear if line.headline and line.headline.needed]
@@ -154,7 +154,7 @@ def noise(summary: Summary) -> str:
 
 def chance(summary: Summary) -> str:
     """Return the sentence on changes that only seem certain because so many were measured, with the intervals that decide; or nothing."""
-    counting = {id(line.headline) for line in [*summary.first_metric("target"), *summary.counted]}
+    counting = {id(line.headline) for line in [*summary.by_own_metric("target"), *summary.counted]}
     scores = list(chain.from_iterable(line.tuned.values() for line in summary.lines))
     changes = [change for change in by_chance(scores) if id(change.score) in counting]
     if not changes:
@@ -191,7 +191,7 @@ def first_stage(scores: Sequence[Score]) -> str:
     tuned = summary.target_value
     if alone is None or tuned is None:
         return ""
-    names = _names(summary.first_metric("target"))
+    names = _names(summary.by_own_metric("target"))
     text = f"Stage 1, which trains the prompt alone, scores {points(alone.value)} on {names}; stage 2, which then tunes the model, "
     text += f"{points(tuned.value)} {interval(tuned)}"
     instead = "With `--method prompt_tuning` stage 1 is all, and the model is left as it is."
@@ -275,7 +275,7 @@ def format_sentence(location: FormatLocation | None) -> str:
 
 def _target(summary: Summary, limits: bool = True) -> list[Piece]:
     gain = summary.gain
-    names = _names(summary.first_metric("target"))
+    names = _names(summary.by_own_metric("target"))
     # Without its sign where the verb says the direction ("Lost 3.0 points"), with it where no verb does.
     if gain is None:
         return [f"No change was measured on {names}."] if names else ["No target task was measured."]
@@ -293,7 +293,7 @@ def _target(summary: Summary, limits: bool = True) -> list[Piece]:
 
 
 def _general(summary: Summary) -> list[Piece]:
-    by_verdict = summary.words("general")
+    by_verdict = summary.by_verdict("general")
     count = len({line.task for line in chain.from_iterable(by_verdict.values())})
     if not count and summary.floored:
         return ["The base is shown to be above chance on no general task, so nothing can be said about forgetting."]
@@ -312,7 +312,7 @@ def _general(summary: Summary) -> list[Piece]:
 
 def _general_briefly(summary: Summary) -> list[Piece]:
     """Return the sentence of `_general` without intervals and names, to stand after a semicolon."""
-    by_verdict = summary.words("general")
+    by_verdict = summary.by_verdict("general")
     count = len({line.task for line in chain.from_iterable(by_verdict.values())})
     # Sets of tasks: one that was lost at 0 and at 1 shot is one lost task.
     lost, unclear = (len({line.task for line in by_verdict.get(word, [])}) for word in ("lost", "unclear"))

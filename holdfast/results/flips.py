@@ -180,7 +180,7 @@ class StoredFlips(ReadOnDemand[Flip]):
 
 
 def _moved(outputs: Iterable[tuple[int, Output]], summary: Summary) -> Moved:
-    lines = [*summary.first_metric("target"), *summary.first_metric("general")]
+    lines = [*summary.by_own_metric("target"), *summary.by_own_metric("general")]
     cells: dict[tuple[str, int, str, str | None], _Answers] = {}
     for line in lines:
         for key in _keys(line):

@@ -113,7 +113,7 @@ def judge(summary: Summary, policy: Policy) -> list[Check]:
     Raises:
         ValueError: the policy names a task that was not measured, or nothing was compared.
     """
-    measured = [*summary.first_metric("general"), *summary.first_metric("target")]
+    measured = [*summary.by_own_metric("general"), *summary.by_own_metric("target")]
     lines = [line for line in measured if line.base and line.headline]
     unknown = policy.tasks.keys() - {line.task for line in lines}
     if unknown or not lines:

@@ -117,7 +117,7 @@ class Summary:
         # The base is measured once, so its scores have no step and stand beside every point of the course.
         return cls(lines([score for score in scores if score.variant == "base" or score.step == step]))
 
-    def first_metric(self, role: Role) -> list[TaskResult]:
+    def by_own_metric(self, role: Role) -> list[TaskResult]:
         """Return a role's lines by each task's own metric: the first in the file that judges the answers."""
         metrics: dict[str, str] = {}
         for line in self.lines:
@@ -128,12 +128,12 @@ class Summary:
     @cached_property
     def counted(self) -> list[TaskResult]:
         """Return the lines of general tasks that means and verdicts rest on: by each task's own metric, the base above chance."""
-        return [line for line in self.first_metric("general") if not line.floored]
+        return [line for line in self.by_own_metric("general") if not line.floored]
 
     @property
     def floored(self) -> list[TaskResult]:
         """Return the lines of general tasks that were compared and count in no mean, because the base is not shown above chance there."""
-        return [line for line in _averaged(self.first_metric("general")) if line.floored]
+        return [line for line in _averaged(self.by_own_metric("general")) if line.floored]
 
     def symptom(self, metric: str) -> list[TaskResult]:
         """Return the lines of one symptom on general tasks."""
@@ -179,7 +179,7 @@ class Summary:
     def _first_shots(self) -> list[TaskResult]:
         """Return the target's lines at the fewest shots, where the gain is read."""
         # There the model knows the task from its weights or its prompt alone; demonstrations would lend the base the format.
-        target = self.first_metric("target")
+        target = self.by_own_metric("target")
         # Of each task: a document is asked behind no demonstrations, whatever the others are.
         fewest: dict[str, int] = {}
         for line in target:
@@ -212,7 +212,7 @@ class Summary:
     @property
     def sequence(self) -> list[TaskResult]:
         """Return the target's lines whose model was moved on by later targets: those of the earlier targets of a sequence."""
-        targets = self.first_metric("target")
+        targets = self.by_own_metric("target")
         return [line for line in targets if line.headline and line.headline.transfer is not None]
 
     @cached_property
@@ -266,7 +266,7 @@ class Summary:
         return kept.scaled(100.0)
 
     @cached_property
-    def means(self) -> tuple[tuple[float, float], tuple[float, float]] | None:
+    def mean_scores(self) -> tuple[tuple[float, float], tuple[float, float]] | None:
         """Return two pairs (base, tuned) over the general tasks, in points; None where nothing was compared.
 
         First the plain mean of ProMoT's paper, then the mean of what is above chance, as a share of what chance leaves. Each task counts
@@ -293,15 +293,15 @@ class Summary:
         """Return the largest difference between two measurements of the base, in points, and its line; None where it was measured once."""
         differences = [
             (abs(line.base.again - line.base.value) * scale, line)
-            for line in [*self.first_metric("target"), *self.first_metric("general")]
+            for line in [*self.by_own_metric("target"), *self.by_own_metric("general")]
             if line.base and line.base.again is not None and (scale := units.factor(line.metric))
         ]
         return max(differences, key=lambda pair: pair[0]) if differences else None
 
-    def words(self, role: Role) -> dict[Verdict, list[TaskResult]]:
+    def by_verdict(self, role: Role) -> dict[Verdict, list[TaskResult]]:
         """Return the role's lines by their verdicts (own metric of each task, the prompt state that counts), without floored ones."""
         groups: dict[Verdict, list[TaskResult]] = {}
-        for line in self.counted if role == "general" else self.first_metric(role):
+        for line in self.counted if role == "general" else self.by_own_metric(role):
             if line.verdict:
                 groups.setdefault(line.verdict, []).append(line)
         return groups

@@ -151,7 +151,7 @@ def _answered(target: str, arm: str, runs: Sequence[Sequence[Score]]) -> list[Ta
     lines: dict[tuple[str, str, int], list[TaskResult]] = {}
     for scores in runs:
         summary = Summary.of(scores)
-        for line in itertools.chain.from_iterable(map(summary.first_metric, ROLES)):
+        for line in itertools.chain.from_iterable(map(summary.by_own_metric, ROLES)):
             lines.setdefault((line.task, line.role, line.shots), []).append(line)
     task_scores = []
     for (task, role, shots), results in lines.items():
@@ -221,7 +221,7 @@ def _draws(folders: Sequence[Path]) -> dict[str, Array]:
     resampled: dict[tuple[str, str], list[Array]] = {}
     for folder in folders:
         summary = Summary.of(read_scores(folder))
-        judged = [*summary.first_metric("target"), *summary.first_metric("general")]
+        judged = [*summary.by_own_metric("target"), *summary.by_own_metric("general")]
         metrics = {line.task: line.metric for line in judged}
         floored = {(line.task, line.shots) for line in summary.floored}  # these count in no mean, as in `Summary`
         cells: dict[tuple[str, str, int], CellAnswers] = {}

@@ -150,4 +150,4 @@ def test_what_comes_back_behind_the_eraser_was_hidden(
     looked = Summary.of(scores)
     (erased,) = disguises.erased(looked)
     assert (erased.word, text in erased.sentence()) == (word, True), erased.sentence()
-    assert looked.first_metric("general")[0].headline == loss, "the probe is no state of the model that is kept"
+    assert looked.by_own_metric("general")[0].headline == loss, "the probe is no state of the model that is kept"

@@ -111,10 +111,10 @@ def test_derived_numbers_are_those_of_the_summary(run: Path) -> None:
         assert limits in found[name]
         assert found[name] <= {limits, *sizes}
     assert set(found) == {"gain", "retention", "general_change", "general_n", "collapse", "tasks", "sign", "means"}
-    assert summary.means is not None
+    assert summary.mean_scores is not None
     assert found["means"] == {
-        *(units.points(value) for pair in summary.means for value in pair),
-        *(units.points(tuned - base, True) for base, tuned in summary.means),
+        *(units.points(value) for pair in summary.mean_scores for value in pair),
+        *(units.points(tuned - base, True) for base, tuned in summary.mean_scores),
     }
 
 

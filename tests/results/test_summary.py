@@ -105,7 +105,7 @@ def test_symptoms_and_metrics_without_an_upper_end_stay_out_of_the_mean() -> Non
     assert summary.general_change is not None
     assert summary.general_change.value == pytest.approx(-10)
     assert share(summary.symptom("format_share")) == pytest.approx((2, 52))
-    assert {word: [line.task for line in lines] for word, lines in summary.words("general").items()} == {
+    assert {word: [line.task for line in lines] for word, lines in summary.by_verdict("general").items()} == {
         "lost": ["a", "b"]
     }
 
@@ -235,12 +235,12 @@ def test_a_mean_corrected_for_chance_stands_beside_the_plain_one() -> None:
         "b", "general", 0.4, 0.0, 0.05
     )
     found = Summary.of(scores)
-    assert found.means == (pytest.approx((57.5, 45.0)), pytest.approx((45.0, 20.0)))
+    assert found.mean_scores == (pytest.approx((57.5, 45.0)), pytest.approx((45.0, 20.0)))
     assert found.general_change is not None
     assert found.general_change.value == pytest.approx(-12.5), (
         "the change of the plain mean is BWT over the general tasks"
     )
-    assert Summary.of(pair("t", "target", 0.5, 0.1, 0.05)).means is None
+    assert Summary.of(pair("t", "target", 0.5, 0.1, 0.05)).mean_scores is None
 
 
 def test_the_prompt_counts_on_the_target_and_is_removed_for_all_else() -> None:
@@ -257,10 +257,10 @@ def test_the_prompt_counts_on_the_target_and_is_removed_for_all_else() -> None:
         summary = Summary.of(order)
         assert summary.gain
         assert summary.general_change
-        assert summary.means
+        assert summary.mean_scores
         assert (summary.gain.value, summary.general_change.value) == pytest.approx((30, -5))
-        assert summary.means[0] == pytest.approx((50, 45))
-        (probe,) = summary.first_metric("diagnostic")
+        assert summary.mean_scores[0] == pytest.approx((50, 45))
+        (probe,) = summary.by_own_metric("diagnostic")
         assert probe.headline
         assert probe.headline.delta == -0.1
 
@@ -283,9 +283,9 @@ def test_a_task_on_which_the_base_is_not_above_chance_counts_in_no_mean() -> Non
     )
     assert summary.retention == alone.retention
     assert summary.general_change == alone.general_change
-    assert summary.means == alone.means
+    assert summary.mean_scores == alone.mean_scores
     assert [line.task for line in summary.floored] == ["guesses", "nothing"]
-    assert [line.task for line in summary.words("general")["lost"]] == ["good"]
+    assert [line.task for line in summary.by_verdict("general")["lost"]] == ["good"]
     verdict = sentences.verdict_on(summary)
     assert "Retained 50.0 %" in verdict
     assert "on 1 general task; lost on good (0-shot)." in verdict
@@ -313,7 +313,7 @@ def test_where_the_base_is_above_chance_nowhere_nothing_is_said_about_forgetting
     summary = Summary.of([*pair("t", "target", 0.5, 0.2, 0.1), *floored("a", 0.5, 0.1, chance=0.5)])
     assert summary.retention is None
     assert summary.general_change is None
-    assert summary.words("general") == {}
+    assert summary.by_verdict("general") == {}
     text = "The base is shown to be above chance on no general task, so nothing can be said about forgetting."
     assert text in sentences.verdict_on(summary)
     assert sentences.plain(sentences.lead(summary)).endswith(

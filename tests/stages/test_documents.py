@@ -156,3 +156,13 @@ def test_a_run_on_documents_beside_questions(tmp_path: Path, method: str) -> Non
     docs = [o for o in read_outputs(run.folder) if o.task == "others" and o.variant == "base"]
     lines = (tmp_path / "others/test.jsonl").read_text().splitlines()
     assert [o.input + o.target for o in docs] == [json.loads(line)["text"] for line in lines]
+
+
+def test_empty_documents_are_left_out_by_the_line_that_the_message_gives(tmp_path: Path) -> None:
+    folder = write(tmp_path / "docs", {"train": 30, "test": 6})
+    with (folder / "train.jsonl").open("a") as file:
+        file.write('{"text": ""}\n{"text": " \\n"}\n')
+    with pytest.raises(ValueError, match=r"train.jsonl:31, 32: `text` is empty") as refused:
+        load_task(str(folder))
+    (folder / "task.yaml").write_text(str(refused.value).partition("`keep:")[2].partition("`")[0].join(["keep:", "\n"]))
+    assert sum(len(load_task(str(folder)).splits[split]) for split in ("train", "validation")) == 30

@@ -56,7 +56,7 @@ def compare(folders: Sequence[str | Path], floor: float | None = None) -> tuple[
     parts.append(Text(NOTE, style="dim"))
     for number, (run, summary) in enumerate(zip(runs, summaries, strict=True), 1):
         parts.append(path_line(f"({number}) {run.path}"))
-        if same := same_model(read_evidence(run.path), bool(summary.first_metric("target"))):
+        if same := same_model(read_evidence(run.path), bool(summary.by_own_metric("target"))):
             parts.append(Text(f"    {same}", style="bold red"))
     if floor is None:
         return Group(*parts), []
@@ -110,7 +110,7 @@ def side_by_side(summaries: Sequence[Summary]) -> list[Side]:
     """Return every (task, shots) of any run by its own metric, target first, in the order in which the runs name them."""
     rows: dict[tuple[str, str, int, str], list[TaskResult | None]] = {}
     for indexion, summary in enumerate(summaries):
-        for line in [*summary.first_metric("target"), *summary.first_metric("general")]:
+        for line in [*summary.by_own_metric("target"), *summary.by_own_metric("general")]:
             # By the metric too: two runs may score one task by different ones, and their numbers do not compare.
             row = rows.setdefault((line.task, line.role, line.shots, line.metric), [None] * len(summaries))
             row[indexion] = line

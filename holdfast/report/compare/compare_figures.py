@@ -57,7 +57,7 @@ def lead(runs: Sequence[Folder], summaries: Sequence[Summary]) -> list[Piece]:
         " points",
     ]
     gain, kept, most = max((gain, kept, index) for kept, gain, index in both)
-    if len({line.task for line in chain.from_iterable(s.first_metric("target") for s in summaries)}) > 1:
+    if len({line.task for line in chain.from_iterable(s.by_own_metric("target") for s in summaries)}) > 1:
         return [*sentence, "."]  # gains on different targets do not compare
     if most == best:
         return [*sentence, ", which no other exceeds."]

@@ -49,7 +49,7 @@ class Erased:
 
 def erased(summary: Summary) -> Iterator[Erased]:
     """Yield every lost general (task, shots) that was also asked behind a probe."""
-    for line in summary.first_metric("general"):
+    for line in summary.by_own_metric("general"):
         loss, remains = change(line.headline), change(line.probe)
         if loss and remains and line.headline and verdicts.of_score(line.headline) == "lost":
             yield Erased(line, loss, remains, word(loss, remains, weak=is_weak(line)))
@@ -107,7 +107,7 @@ def groups(summary: Summary) -> list[tuple[str, list[TaskResult]]]:
     """Return the diagnostics under their headings, each after the plain task that it disguises, where that was asked."""
     by_heading: dict[str, list[TaskResult]] = {}
     paired = _beside(summary)
-    alone = [line for line in summary.first_metric("diagnostic") if not any(line in (p, *ds) for p, ds in paired)]
+    alone = [line for line in summary.by_own_metric("diagnostic") if not any(line in (p, *ds) for p, ds in paired)]
     for line in (*chain.from_iterable((plain, *disguises) for plain, disguises in paired), *alone):
         probe = PROBE in line.task
         heading = "Examples in context against an instruction" if probe else "In plain words and in disguise"
@@ -121,8 +121,8 @@ def _in_points(estimate: Estimate) -> str:
 
 def _beside(summary: Summary) -> list[tuple[TaskResult, list[TaskResult]]]:
     """Return each (task, shots) that was asked in disguise, with its disguises."""
-    diagnostics = summary.first_metric("diagnostic")
-    plain = [*summary.first_metric("general"), *diagnostics]  # the plain English probe is itself a diagnostic
+    diagnostics = summary.by_own_metric("diagnostic")
+    plain = [*summary.by_own_metric("general"), *diagnostics]  # the plain English probe is itself a diagnostic
     candidates = [(line, [other for other in diagnostics if _disguises(other, line)]) for line in plain]
     return [(line, disguises) for line, disguises in candidates if disguises]
 

@@ -112,7 +112,7 @@ def _difference(before: Output, after: Output, name: str) -> float | None:
 
 def _by_task(summary: Summary) -> list[list[TaskResult]]:
     groups: dict[str, list[TaskResult]] = {}
-    for line in [*summary.first_metric("target"), *summary.first_metric("general")]:
+    for line in [*summary.by_own_metric("target"), *summary.by_own_metric("general")]:
         groups.setdefault(line.task, []).append(line)
     return list(groups.values())
 

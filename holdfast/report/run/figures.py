@@ -91,7 +91,7 @@ def forest_of_run(summary: Summary) -> Plot | None:
     Of many general tasks, those that are unchanged stand in a list of their own, on the same axis.
     """
     general = folded(summary.counted, of_line)
-    groups = [("Target", summary.first_metric("target")), ("General tasks", general.rows)]
+    groups = [("Target", summary.by_own_metric("target")), ("General tasks", general.rows)]
     plot = forest([*groups, ("General tasks, base not shown to be above chance: in no mean", summary.floored)])
     if plot is None or not general.unchanged:
         return plot
@@ -168,9 +168,9 @@ class MeanRow:
 
 def means(summary: Summary) -> list[MeanRow]:
     """Return the general tasks as one number: the plain mean, and that of what is above chance; nothing where nothing was compared."""
-    if summary.means is None:
+    if summary.mean_scores is None:
         return []
-    plain, corrected = summary.means
+    plain, corrected = summary.mean_scores
     return [MeanRow("Plain mean", *plain), MeanRow("Corrected for chance", *corrected)]
 
 
@@ -214,7 +214,7 @@ def heat(summary: Summary) -> HeatMap:
 
     The tint is the change over the largest change of the map, so that it shows where, and the number says how much.
     """
-    lines = [line for line in (*summary.first_metric("target"), *summary.first_metric("general")) if line.tuned]
+    lines = [line for line in (*summary.by_own_metric("target"), *summary.by_own_metric("general")) if line.tuned]
     states = [state for state in STATE if any(state in line.tuned for line in lines)]
     shots = sorted({line.shots for line in lines})
     by_key = {(line.task, line.shots): line for line in lines}

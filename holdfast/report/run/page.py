@@ -43,7 +43,7 @@ def page(run: Folder) -> str:
         subject=_subject(run, summary),
         lead=sentences.lead(summary),
         lost=sentences.lost(summary),
-        same=same_model(read_evidence(run.path), bool(summary.first_metric("target"))),
+        same=same_model(read_evidence(run.path), bool(summary.by_own_metric("target"))),
         first_stage=sentences.first_stage(run.scores),
         noise=sentences.noise(summary),
         older=sentences.older(summary),
@@ -97,7 +97,7 @@ def _listed(scores: Sequence[Score]) -> list[Score]:
 
 def _subject(run: Folder, summary: Summary) -> str:
     """Return base model, targets, recipe and seed in a line."""
-    targets = list(dict.fromkeys(line.task for line in summary.first_metric("target")))
+    targets = list(dict.fromkeys(line.task for line in summary.by_own_metric("target")))
     sample = run.circumstances
     if not sample.recipe and sample.variant == "tuned":  # not of our making
         return f"{sample.model} beside {run.base_model}" + (f", tuned on {', '.join(targets)}" if targets else "")

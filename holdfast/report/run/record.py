@@ -55,7 +55,7 @@ def run_record(folder: Path) -> RunRecord:
         ValueError: there are no scores.
     """
     summary = Summary.of(run_folder.read(folder).scores)
-    lines = [*summary.first_metric("target"), *summary.first_metric("general")]
+    lines = [*summary.by_own_metric("target"), *summary.by_own_metric("general")]
     return RunRecord(
         str(folder),
         " ".join(sentences.plain(sentence) for sentence in sentences.headline(summary) if sentence),

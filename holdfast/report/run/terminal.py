@@ -46,7 +46,7 @@ def terminal(path: str | Path) -> RenderableType:
             Text(f"items moved    {lost} lost, {gained} gained, {wrong} wrong in another way than before, of {answers}")
         )
     parts += [Text(), Text(sentences.verdict_on(summary), style="bold")]
-    if same := same_model(read_evidence(run.path), bool(summary.first_metric("target"))):
+    if same := same_model(read_evidence(run.path), bool(summary.by_own_metric("target"))):
         parts.append(Text(same, style="bold red"))
     parts += [Text(sentence) for sentence in _notes(run.scores, summary) if sentence]
     parts += [Text(pair.sentence()) for pair in disguises.pairs(summary)]
@@ -100,7 +100,7 @@ def _states(summary: Summary) -> str:
     """Return the explanation of the columns and verdict words, of the prompt's states only where the run has a removable prompt."""
     both = any({"on", "off"} <= set(line.tuned) for line in summary.lines)
     prompt = " on/off: with the prompt, without it; delta takes on for the target, off for all others." if both else ""
-    last = " The last block is of diagnostics, which count in no mean." if summary.first_metric("diagnostic") else ""
+    last = " The last block is of diagnostics, which count in no mean." if summary.by_own_metric("diagnostic") else ""
     doubtful = [_doubtful(line) for line in summary.floored]
     floor = " floor: the base is not above chance; in no mean." if not all(doubtful) else ""
     floor += " floor?: the base may be no better than chance; in no mean." if any(doubtful) else ""
@@ -120,7 +120,7 @@ def _facts(summary: Summary) -> list[str]:
     """Return gain, backward transfer, retention, general change, label mass and format share, one a line, those that were measured."""
     facts = []
     if gain := summary.gain:
-        count = len({line.task for line in summary.first_metric("target")})
+        count = len({line.task for line in summary.by_own_metric("target")})
         where = "on the target" if count == 1 else f"mean of {count} targets"
         facts.append(f"gain           {units.points(gain.value, True)} points {sentences.interval(gain)} {where}")
     if moved := summary.transfer:

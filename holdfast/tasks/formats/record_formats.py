@@ -156,7 +156,8 @@ def _target(value: object, key: str, words: Mapping[str, str]) -> str:
         return words[str(value)]
     text = _text(key, value)
     if not text.strip():
-        raise ValueError(f"`{key}` is empty, so there is nothing to learn; fill it, or remove the line")
+        column = f" (all such: `keep: {key}.strip()` in a folder's task.yaml)" if key.isidentifier() else ""
+        raise ValueError(f"`{key}` is empty, so there is nothing to learn; fill it, or remove the line{column}")
     return text
 
 
