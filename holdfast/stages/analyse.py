@@ -63,6 +63,7 @@ class Analyse(Stage):
         """Return what the analyses look at; `targets` are the tasks that were trained on."""
         # From shuffled answers only the format can be learned: their gradient is that of the format.
         shuffled = [replace(target, splits={**target.splits, "train": shuffle(target)}) for target in targets]
+        tested = [replace(t, splits={**t.splits, "train": t.splits["test"]}) for t in targets if t.splits.get("test")]
         general = [ref.task for ref in self.general]
         return Subject(
             pretrained,
@@ -71,6 +72,7 @@ class Analyse(Stage):
             tuned.sample(targets, pretrained, model, self.rows),
             tuned.sample(shuffled, pretrained, model, self.rows),
             FormatQuestions(pretrained, model, targets[0], general, self.limit, self.shots),
+            tuned.sample(tested, pretrained, model, self.rows) if tested else (),
         )
 
 
