@@ -2,8 +2,10 @@
 
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+import sys
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -14,6 +16,7 @@ import torch
 
 Executor = Literal["local", "ray"]
 Do = Callable[["Work"], tuple[Path, str]]  # Do one run; return its folder, and the reason why it failed.
+KILLED = "a process was killed (out of memory?)"
 RETRIES = 5  # Of a run whose machine was lost. One that fails by itself is not tried again.
 
 
@@ -41,22 +44,47 @@ def check(executor: str, jobs: int) -> None:
 
 
 def local(do: Do, work: Sequence[Work], jobs: int) -> Iterator[tuple[Path, str]]:
-    """Yield runs as they end, `jobs` at a time with one thread each."""
+    """Yield runs as they end, `jobs` at a time with one thread each.
+
+    Where a process is killed, the runs under way are done again one at a time, from their last checkpoints, and then the others go on: one
+    run that takes too much memory must not cost a night's others. One that is killed alone too has failed.
+    """
     if jobs == 1:
         yield from map(do, work)
         return
+    waiting = deque(work)
+    while waiting:
+        lost = yield from _together(do, waiting, jobs)
+        if lost:
+            print(f"holdfast: {KILLED}; {len(lost)} runs are done again, one at a time", file=sys.stderr, flush=True)
+        for run in lost:
+            if (yield from _together(do, deque([run]), 1)):
+                yield (
+                    run.path,
+                    f"{KILLED} while it ran alone; give it less memory to take: a smaller batch, or --dtype bf16",
+                )
+
+
+def _together(do: Do, waiting: deque[Work], jobs: int) -> Generator[tuple[Path, str], None, list[Work]]:
+    """Yield runs as they end, until none waits; or until a process is killed: return the runs that were under way then."""
+    under_way: dict[Future[tuple[Path, str]], Work] = {}
     # spawn: a forked process would inherit torch's thread pools in whatever state they are, and can hang.
     with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), one_thread) as pool:
         try:
-            paths = {pool.submit(do, run): run.path for run in work}
-            for future in as_completed(paths):
-                try:
+            while waiting or under_way:
+                # No more than can run: of a pool that breaks, nobody can tell which of its runs had begun.
+                while waiting and len(under_way) < jobs:
+                    under_way[pool.submit(do, waiting[0])] = waiting[0]
+                    waiting.popleft()  # Only now: a pool may have broken, and then this one has not begun.
+                for future in wait(under_way, return_when=FIRST_COMPLETED).done:
                     yield future.result()
-                except BrokenProcessPool:
-                    yield paths[future], "its process, or one beside it, was killed (out of memory?); use fewer --jobs"
+                    del under_way[future]
+        except BrokenProcessPool:
+            return list(under_way.values())
         except KeyboardInterrupt:
             pool.shutdown(wait=True, cancel_futures=True)
             raise
+    return []
 
 
 def on_ray(do: Do, work: Sequence[Work], resources: Mapping[str, float]) -> Iterator[tuple[Path, str]]:

@@ -29,7 +29,7 @@ def subject(steps: int, trained: list[Row], **changed: Any) -> Subject:
         torch.nn.functional.cross_entropy(output.logits, output.labels).backward()
         optimizer.step()
         optimizer.zero_grad()
-    given = {"rows": trained, "shuffled": (), "unseen": ROWS[24:]} | changed
+    given: dict[str, Any] = {"rows": trained, "shuffled": (), "unseen": ROWS[24:]} | changed
     return Subject(tuned, model, tiny.pretrained(), **given)
 
 
@@ -88,11 +88,15 @@ def test_without_rows_of_either_it_says_what_is_missing() -> None:
 @pytest.mark.parametrize("method", ["full", "promot"])
 def test_a_run_compares_its_rows_with_those_of_the_test_split(tmp_path: Path, method: str) -> None:
     world = write_world(tmp_path, pick=["w3", "w4"])
-    steps = {"model.steps": 6} | ({"prompt.steps": 2, "prompt.length": 3} if method == "promot" else {})
-    run = tune(
-        str(world / "model"), str(world / "pick"), method, shots=(0,), limit=2, curve=1, analyses=["memorised"],
-        out=tmp_path / "run", **steps,
-    )  # fmt: skip
+    steps: dict[str, Any] = {"model.steps": 6} | ({"prompt.steps": 2, "prompt.length": 3} if method == "promot" else {})
+    options: dict[str, Any] = {
+        "shots": (0,),
+        "limit": 2,
+        "curve": 1,
+        "analyses": ["memorised"],
+        "out": tmp_path / "run",
+    }
+    run = tune(str(world / "model"), str(world / "pick"), method, **options, **steps)
     found = {(f.step, f.measure): f.value for f in read_findings(run.folder) if f.analysis == "memorised"}
     assert {step for step, _ in found} == {0, 6}
     assert 0 <= found[6, "memorised"] <= 1

@@ -64,7 +64,10 @@ def holdfast(*arguments: str) -> subprocess.CompletedProcess[str]:
         (["run", "no/such/config.yaml"], "no/such/config.yaml: there is no such file"),
         (["generate", "lab", "--input", "no/such.txt"], "no/such.txt: no such file or directory"),
         (["generate", "lab", "--input", "LICENSE", "--max-new-tokens", "5000"], "5000 new tokens leave no room"),
-        (["study", "lab", "--method", "full", "--out", "no"], "a study needs at least one --target, or a file with its plan"),
+        (
+            ["study", "lab", "--method", "full", "--out", "no"],
+            "a study needs at least one --target, or a file with its plan",
+        ),
         (["study", "lab", "--target", "lab:kind", "--out", "no"], "a study needs at least one --method, or a file"),
         (["study", "no/such.yaml", "--out", "no"], "no/such.yaml: there is no such file"),
     ],
