@@ -40,8 +40,8 @@ class Subject:
 
     `model` is the model with the prompt that it was trained behind, if any; `base` is the plain model that the run started from.
     `rows` are training rows of the target, as training made them; `shuffled` are the same inputs with the answers of other
-    examples; `unseen` are rows of the test split, made likewise. All are empty where a finished run is looked at. `likeness` says how near
-    the answers to general tasks are to the target's.
+    examples, none of documents; `unseen` are rows of the test split, made likewise. All are empty where a finished run is looked at.
+    `likeness` says how near the answers to general tasks are to the target's.
     """
 
     pretrained: Pretrained

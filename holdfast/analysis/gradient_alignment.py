@@ -27,7 +27,8 @@ def gradient_alignment(subject: Subject) -> list[Finding]:
     """Cosine between the gradient on a batch and that on the same inputs with other examples' answers, for each matrix of each block.
 
     With the answers shuffled, the format is still right and the meaning is gone. So near 1 a step teaches the format, and near 0 the
-    task. Both gradients are taken at the same weights, those of training on the true answers, without dropout.
+    task. Both gradients are taken at the same weights, those of training on the true answers, without dropout. Documents answer nothing
+    that could be shuffled: of them nothing is found.
 
     Raises:
         ValueError: there are no training rows to take gradients on.
@@ -36,6 +37,8 @@ def gradient_alignment(subject: Subject) -> list[Finding]:
     """
     if not subject.rows:
         raise ValueError("gradient_alignment needs the rows of training; ask for it in `holdfast tune` or `study`")
+    if not subject.shuffled:
+        return []
     true, other = (_gradient(subject.model, rows) for rows in (subject.rows, subject.shuffled))
     return [
         Finding("cosine", name, float(F.cosine_similarity(true[name], other[name], dim=0)))

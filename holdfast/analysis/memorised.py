@@ -1,4 +1,4 @@
-"""Whether the model has learned the training rows by heart, or what they have in common with rows that it never saw."""
+"""Membership of rows in the training data, as the likelihoods give it away: high where rows are known by heart."""
 
 import math
 from collections.abc import Sequence

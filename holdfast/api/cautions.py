@@ -51,6 +51,8 @@ def few_rows(plan: RunPlan) -> list[str]:
         if not isinstance(stage, Train) or any(isinstance(task, Curate) for task in stage.tasks):
             continue
         for ref in stage.targets:
+            if ref.task.template.asks_nothing:  # One document may be many rows.
+                continue
             rows = len(subset(ref.task, stage.train_limit, stage.train_share, stage.settings.seed).splits["train"])
             # Targets have equal parts of every batch.
             if rows * len(stage.targets) < stage.settings.batch_size:

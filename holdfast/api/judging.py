@@ -53,7 +53,7 @@ class Judging:
         Raises:
             ValueError: no task has answers that are written, the judge is one of the models, or the pairs of `labels` are too few.
         """
-        if all(metric(task.metric).pick for task in tasks):
+        if all(metric(task.metric).needs_likelihoods for task in tasks):
             raise ValueError(
                 f"--judge {judge}: compares written answers, and all answers of these tasks are picked among choices "
                 f"({', '.join(task.name for task in tasks[:4])}); add a task whose answers are written (metric f1, checked ...)"

@@ -309,8 +309,8 @@ def study(
     # Before torch is imported. A target may be several tasks, joined by +.
     targets = " + ".join(target).split(" + ") if target else []
     sources.check_named([*targets, *(general or ())])
-    for option, given in {"--method": method, "--target": target}.items():
-        if not (in_file or given):
+    for option, values in {"--method": method, "--target": target}.items():
+        if not (in_file or values):
             raise ValueError(f"a study needs at least one {option}, or a file with its plan in the place of MODEL")
     from holdfast.report.study.study_terminal import terminal
     from holdfast.studies import plan, runner

@@ -117,15 +117,24 @@ def mixture(
 def mixed_in(tasks: Sequence[Task], context: CurationContext) -> tuple[tuple[Example, ...], ...]:
     """Return the training examples of other tasks as they are mixed in, without those that a task of the run is measured on.
 
-    Each keeps its own template, but for the chat of the target's: two formats would tell the model which task it is in.
+    Each keeps its own template, but for the chat of the target's: two formats would tell the model which task it is in. A document is no
+    turn of a chat and stands behind no demonstrations, and beside documents a task keeps its own chat, for there is no other.
     """
     held = set(measured((context.task, *context.general, *context.others)))
     sources = []
     for task in tasks:
-        template = replace(task.template, chat=context.task.template.chat)
+        documents = task.template.asks_nothing or context.task.template.asks_nothing
+        template = task.template if documents else replace(task.template, chat=context.task.template.chat)
+        shown = () if task.template.asks_nothing else None
         sources.append(
             tuple(
-                replace(e, template=template, task=task.name, origin=f"mixed in: {task.name}/train[{number}]")
+                replace(
+                    e,
+                    template=template,
+                    task=task.name,
+                    demonstrations=e.demonstrations if shown is None else shown,
+                    origin=f"mixed in: {task.name}/train[{number}]",
+                )
                 for number, e in enumerate(task.splits.get("train", ()))
                 if held.isdisjoint((text, e.target) for text in questions(task.template, e))
             )

@@ -47,6 +47,9 @@ class Curation(ABC):
     """True if the curation generates or scores with the model."""
     # Said beforehand, so that the model is loaded only where it is needed: most curations work on the text alone.
 
+    asks_questions: ClassVar[bool] = False
+    """True if the curation rests on the examples' questions, so that documents, which have none, are refused."""
+
     def tasks(self) -> tuple[str, ...]:
         """Return the TASK arguments in the curation's own fields; they are read before the run begins, and their content counts."""
         return ()

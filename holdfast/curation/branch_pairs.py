@@ -38,6 +38,7 @@ class BranchPairs(Curation):
     """
 
     needs_model: ClassVar[bool] = True
+    asks_questions: ClassVar[bool] = True
 
     share: float = Field(default=0.3, gt=0, le=1, description="part of the examples that counts as hard")
     reward: str = Field(default="tool_call", description="rules or path/to/file.py:function, added up, by commas")

@@ -12,7 +12,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from holdfast.curation._mixing import mixed_in
-from holdfast.curation._texts import in_pieces, pieces, text_of
+from holdfast.curation._texts import in_pieces, text_of, thousands
 from holdfast.curation.base import Curation, CurationContext
 from holdfast.tasks.examples.nearest import INSTALL, check_measure, encoder
 from holdfast.tasks.examples.splits import subset
@@ -115,8 +115,8 @@ class GotD(Curation):
     ) -> list[tuple[float, Example]]:
         """Return the candidates with the lowest calibrated gradients, ascending, and of equal ones the earlier."""
         texts = (text_of(context.task.template, example) for example in examples)
-        wanted = list(chain.from_iterable(map(pieces, texts)))
-        offered = [pieces(text_of(context.task.template, example))[0] for example in pool]
+        wanted = list(chain.from_iterable(map(thousands, texts)))
+        offered = [thousands(text_of(context.task.template, example))[0] for example in pool]
         encode = encoder([*wanted, *offered], self.embeddings)
         target, vectors = encode(draw.sample(wanted, min(self.sample, len(wanted)))), encode(offered)
         rows = list(range(len(pool)))

@@ -34,6 +34,7 @@ class MarkContext(Curation):
     """
 
     needs_model: ClassVar[bool] = True
+    asks_questions: ClassVar[bool] = True
 
     marker: str = Field(default="[IND]", min_length=1, description="text behind a marked question")
     threshold: float = Field(

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import ClassVar
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
@@ -25,6 +26,8 @@ class Nearest(Curation):
 
     Source: Moslem, Haque and Way 2023, "Fine-tuning large language models for adaptive machine translation" (arXiv 2312.12740)
     """
+
+    asks_questions: ClassVar[bool] = True
 
     shots: int = Field(default=1, ge=1, description="matches before an example, the most like it last")
     least: float = Field(default=0.0, ge=0, le=1, description="cosine below which a question is no match")

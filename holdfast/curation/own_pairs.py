@@ -28,6 +28,7 @@ class OwnPairs(Curation):
     """
 
     needs_model: ClassVar[bool] = True
+    asks_questions: ClassVar[bool] = True
 
     reward: str = Field(default="exact", description="rules or path/to/file.py:function, added up, by commas")
     samples: int = Field(default=8, ge=2, description="answers to each question")

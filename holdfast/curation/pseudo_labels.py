@@ -33,6 +33,7 @@ class PseudoLabels(Curation):
     """
 
     needs_model: ClassVar[bool] = True
+    asks_questions: ClassVar[bool] = True
 
     confidence: float = Field(
         default=0.0, ge=0, lt=1, description="least probability among the choices at which a label is kept; 0: all"

@@ -34,6 +34,7 @@ class S3ft(Curation):
 
     HASH_LATER: ClassVar[dict[str, object]] = {"otherwise": "gold", "length": 2.0}
     needs_model: ClassVar[bool] = True
+    asks_questions: ClassVar[bool] = True
 
     shots: int = Field(default=0, ge=0, description="demonstrations before a question that the base answers")
     judge: str = Field(

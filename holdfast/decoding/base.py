@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from pydantic import ConfigDict
 
 from holdfast.inference.engine import Engine
-from holdfast.inference.language_model import LanguageModel, Progress
+from holdfast.inference.language_model import LanguageModel, Progress, ReadDocument
 from holdfast.inference.model import Model
 from holdfast.inference.sampling import GREEDY, Sampling
 from holdfast.inference.scoring import LogLikelihood
@@ -64,6 +64,10 @@ class Decoding:
     def rolling(self, texts: Sequence[str], *, progress: Progress | None = None) -> list[float]:
         """Return the log-likelihood of each whole text, in nats."""
         return self.model.rolling(texts, progress=progress)
+
+    def documents(self, texts: Sequence[str]) -> list[ReadDocument]:
+        """Return how probable each document is behind its first word, without a question's words around it."""
+        return self.model.documents(texts)
 
     def first_token_mass(self, contexts: Sequence[str], answers: Sequence[Sequence[str]]) -> list[float]:
         """Return the probability that the first token behind a context begins one of its `answers`."""

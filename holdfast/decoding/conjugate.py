@@ -12,7 +12,7 @@ from pydantic.dataclasses import dataclass
 
 from holdfast import plugins
 from holdfast.decoding.base import PromptDecoding
-from holdfast.inference.language_model import Progress
+from holdfast.inference.language_model import Progress, ReadDocument
 from holdfast.inference.sampling import GREEDY, Sampling
 from holdfast.tasks.loaders.transforms import TRANSFORMS, Transform
 
@@ -60,6 +60,9 @@ class Conjugate(PromptDecoding):
 
     def rolling(self, texts: Sequence[str], *, progress: Progress | None = None) -> list[float]:
         return self.model.rolling([self.answer(text) for text in texts], progress=progress)
+
+    def documents(self, texts: Sequence[str]) -> list[ReadDocument]:
+        return self.model.documents([self.answer(text) for text in texts])
 
     def prompt(self, text: str) -> str:
         """Return a question in disguise, between `before` and `after`."""

@@ -79,6 +79,8 @@ def _requests(output: Output, task: Task) -> Iterator[tuple[str, str | Mapping[s
     if output.logprobs is None:
         yield output.input, {"until": list(task.template.stop), "do_sample": False}
         return
+    if output.choices is None:  # The target itself was read.
+        yield output.input, output.target
     for choice in output.choices or ():
         yield output.input, task.template.delimiter + choice
 

@@ -5,14 +5,14 @@ import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import chain
 from typing import Literal
 
 from holdfast.evaluation import dialogues
 from holdfast.evaluation.calibration import prior_of, questions_without_content
-from holdfast.evaluation.given_text import behind_its_beginning, log_likelihoods
 from holdfast.evaluation.interaction import Interact, PreparedItem
+from holdfast.inference.given_text import log_likelihoods
 from holdfast.inference.language_model import LanguageModel
 from holdfast.inference.sampling import Sampling
 from holdfast.results.metrics import metric
@@ -72,7 +72,7 @@ def evaluate(model: LanguageModel, task: Task, asking: Asking = ZERO_SHOT) -> li
 class _Answer:
     """An item with its answer: a text, the log-likelihoods of its choices and their `prior`, or both (`written` beside a choice).
 
-    `new` is the room for new tokens that was kept behind the prompt.
+    `new` is the room for new tokens that was kept behind the prompt; `truncated` is known of one whose target was read.
     """
 
     example: Example
@@ -82,6 +82,7 @@ class _Answer:
     written: str | None = None
     logprobs: tuple[float, ...] | None = None
     prior: tuple[float, ...] | None = None
+    truncated: bool | None = None
 
 
 class Questions:
@@ -185,16 +186,18 @@ class Questions:
 
     def _read(self, items: Sequence[PreparedItem]) -> list[_Answer]:
         """Ask how probable the items' targets are: of documents, behind their first word."""
-        template, tokenizer = self.task.template, self.model.tokenizer
-        texts = [
-            behind_its_beginning(item.example.target)
-            if template.asks_nothing
-            else render(template, item.example, item.demonstrations, tokenizer, name=item.name)
-            for item in items
-        ]
+        if self.task.template.asks_nothing:
+            documents = self.model.documents([item.example.target for item in items])
+            texts = [Rendered(document.read, document.predicted) for document in documents]
+            values, cuts = [document.value for document in documents], [False] * len(items)
+        else:
+            render_item = partial(render, self.task.template, tokenizer=self.model.tokenizer)
+            texts = [render_item(item.example, item.demonstrations, name=item.name) for item in items]
+            likelihoods = log_likelihoods(self.model, texts)
+            values, cuts = zip(*((each.value, each.truncated) for each in likelihoods), strict=True)
         return [
-            _Answer(replace(item.example, target=text.target), text, 0, logprobs=(value,))
-            for item, text, value in zip(items, texts, log_likelihoods(self.model, texts), strict=True)
+            _Answer(replace(item.example, target=text.target), text, 0, logprobs=(value,), truncated=cut)
+            for item, text, value, cut in zip(items, texts, values, cuts, strict=True)
         ]
 
     @property
@@ -318,5 +321,8 @@ def clean(answer: str, stop: Sequence[str]) -> str:
 
 def _truncated(model: LanguageModel, answers: Sequence[_Answer]) -> list[bool]:
     """Return whether each item is cut, because it does not fit the model's positions beside its longest choice and the new tokens."""
+    known = [answer.truncated for answer in answers if answer.truncated is not None]
+    if known:
+        return known
     pairs = [(answer.prompt.prompt, max(_choices(answer), key=len, default="")) for answer in answers]
     return model.cuts(pairs, answers[0].new)

@@ -27,6 +27,15 @@ class Origin:
     attached: bool
 
 
+@dataclass(frozen=True, slots=True)
+class ReadDocument:
+    """A document: its beginning that is `read`, what is `predicted` behind it, and the log-likelihood of that in nats."""
+
+    read: str
+    predicted: str
+    value: float
+
+
 def check_texts(texts: Sequence[str]) -> None:
     """Refuse a text alone, which is a sequence too: of its letters.
 
@@ -64,6 +73,10 @@ class LanguageModel(Protocol):
 
     def rolling(self, texts: Sequence[str], *, progress: Progress | None = None) -> list[float]:
         """Return the log-likelihood of each whole text."""
+        ...
+
+    def documents(self, texts: Sequence[str]) -> list[ReadDocument]:
+        """Return how probable each document is behind its first word: no prompt is written around it."""
         ...
 
     def first_token_mass(self, contexts: Sequence[str], answers: Sequence[Sequence[str]]) -> list[float]:

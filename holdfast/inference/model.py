@@ -10,7 +10,8 @@ import torch
 
 from holdfast.inference.engine import Engine
 from holdfast.inference.generation import generate
-from holdfast.inference.language_model import Origin, Progress, check_texts
+from holdfast.inference.given_text import read_documents
+from holdfast.inference.language_model import Origin, Progress, ReadDocument, check_texts
 from holdfast.inference.sampling import GREEDY, Sampling
 from holdfast.inference.scoring import LogLikelihood
 from holdfast.inference.stopping import Stops
@@ -141,8 +142,7 @@ class Model:
         Raises:
             ValueError: the model has an encoder, so that a text as such has no likelihood.
         """
-        if not self.pretrained.architecture.plain_texts:
-            raise ValueError("a model with an encoder predicts answers, not texts; use loglikelihood")
+        self._check_plain_texts()
         rows: list[Row] = []
         owners: list[int] = []
         for number, text in enumerate(texts):
@@ -154,6 +154,15 @@ class Model:
         for number, score in zip(owners, self.score_rows(rows, progress=progress), strict=True):
             values[number] += score.value
         return values
+
+    def documents(self, texts: Sequence[str]) -> list[ReadDocument]:
+        """Return how probable each document is behind its first word (`holdfast.inference.given_text`).
+
+        Raises:
+            ValueError: the model has an encoder, so that a text as such has no likelihood.
+        """
+        self._check_plain_texts()
+        return read_documents(self, texts)
 
     def next_tokens(self, text: str, count: int = 5) -> list[tuple[str, float]]:
         """Return the likeliest tokens behind a text, as text, each with its probability; likeliest first."""
@@ -245,6 +254,13 @@ class Model:
         # An encoder reads the context alone, and the rest has positions of its own: the layout knows.
         texts = [architecture.layout.bounded(context, text) for context, text in pairs]
         return [architecture.positions(count, new) > self.room for count in self.count_tokens(texts)]
+
+    def _check_plain_texts(self) -> None:
+        if not self.pretrained.architecture.plain_texts:
+            raise ValueError(
+                f"{self.pretrained.source}: a model with an encoder predicts answers, and no texts of their own; leave documents out, or "
+                "ask for the loglikelihood of answers"
+            )
 
     def _rows(self, context: str, continuations: Sequence[str]) -> list[Row]:
         """Return the rows that score continuations of one context."""

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from holdfast.atomic_files import write_text
-from holdfast.inference.language_model import Origin, Progress, check_texts
+from holdfast.inference.given_text import read_documents
+from holdfast.inference.language_model import Origin, Progress, ReadDocument, check_texts
 from holdfast.inference.requests import RefusedQuestion, Requests, usage_record
 from holdfast.inference.sampling import GREEDY, Sampling
 from holdfast.inference.scoring import LogLikelihood
@@ -116,6 +117,14 @@ class ServedModel:
         return [
             _sum(_tokens_from(part, 0), text).value if text else 0.0 for part, text in zip(parts, texts, strict=True)
         ]
+
+    def documents(self, texts: Sequence[str]) -> list[ReadDocument]:
+        """Return how probable each document is behind its first word.
+
+        Raises:
+            ValueError: the server returns no log-probabilities of a prompt.
+        """
+        return read_documents(self, texts)
 
     def first_token_mass(self, contexts: Sequence[str], answers: Sequence[Sequence[str]]) -> list[float]:
         """Return the probability that the first token behind a context begins one of its `answers`, delimiter included."""

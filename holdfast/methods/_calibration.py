@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from holdfast.methods._named_content import holds_texts, read, text_rows
+from holdfast.methods._named_content import holds_texts, read, side_of, text_rows
 from holdfast.methods._written_texts import continuations
 from holdfast.methods.base import Context
 from holdfast.models.loading import Pretrained
@@ -62,6 +62,7 @@ def named_rows(argument: str, pretrained: Pretrained, count: int, length: int) -
             max_length=min(length, pretrained.max_length),
             eos=True,
             name=f"{task.name}[{number}]",
+            truncation=side_of(task.template),
             layout=pretrained.architecture.layout,
         )
         for number, example in enumerate(examples[:count])

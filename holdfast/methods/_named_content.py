@@ -3,11 +3,12 @@
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from holdfast.models.fingerprint import file_fingerprint
 from holdfast.row import Row
 from holdfast.tasks.sources import load_tasks
+from holdfast.tasks.task import Template
 
 
 def holds_texts(path: Path) -> bool:
@@ -48,6 +49,11 @@ def text_rows(texts: Iterable[tuple[str, str]], tokenizer: Any, length: int, cou
         if len(rows) == count:
             break
     return rows
+
+
+def side_of(template: Template) -> Literal["input", "right"]:
+    """Return the side at which an example is cut that is too long: of a document the end goes, as of a text in a file."""
+    return "right" if template.asks_nothing else "input"
 
 
 def read(path: str) -> Iterator[tuple[str, str]]:

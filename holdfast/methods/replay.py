@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from holdfast.methods._named_content import read, text_rows
+from holdfast.methods._named_content import read, side_of, text_rows
 from holdfast.methods.base import Context, Method
 from holdfast.models.fingerprint import file_fingerprint
 from holdfast.row import Row, total_weight
@@ -167,5 +167,6 @@ class _Source:
             max_length=min(TASK_LENGTH, pretrained.max_length),
             eos=True,
             name=name,
+            truncation=side_of(self.template),
             layout=pretrained.architecture.layout,
         )

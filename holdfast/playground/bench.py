@@ -22,11 +22,12 @@ from holdfast.results.run_folder import RunFolder
 from holdfast.results.scores import Output
 from holdfast.results.summary import Summary
 from holdfast.tasks import sources
-from holdfast.tasks.task import Task
+from holdfast.tasks.task import Example, Task
 from holdfast.tasks.text.templates import choose_demonstrations, prompt_for_text, question
 
 PLAIN = "plain text"
 MOST_TASKS, MOST_SHOTS = 8, 4  # whose examples are offered; demonstrations that can be chosen
+BEGINNING = 12  # words of a document that the models are to go on with
 MOST_ITEMS = 4  # of each task, where no report says which are worth a look
 LIKELIEST = 5
 LONGEST_INPUT = 100_000  # characters
@@ -184,9 +185,17 @@ def compared(
     samples: list[Sample] = []
     for task in list(known.values())[:MOST_TASKS]:
         items = task.splits.get("test", ())[:MOST_ITEMS]
-        samples += [Sample(task.name, question(task.template, example), 0, example.target) for example in items]
+        samples += [Sample(task.name, *_shown(task, example)) for example in items]
     verdict = "The same input to each model; where an answer leaves that of the first, the probabilities there."
     return Bench(" and ".join(loaded), verdict, loaded, known, samples, of_run=False)
+
+
+def _shown(task: Task, example: Example) -> tuple[str, int, str]:
+    """Return the question of an example, without demonstrations, and its answer; of a document its beginning, and the rest."""
+    if not task.template.asks_nothing:
+        return question(task.template, example), 0, example.target
+    words = example.target.split(" ")
+    return " ".join(words[:BEGINNING]), 0, " ".join(words[BEGINNING:])
 
 
 def _names(models: Sequence[str]) -> list[str]:

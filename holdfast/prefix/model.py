@@ -86,6 +86,12 @@ class PrefixModel(nn.Module):
         """Return the number of positions that a prompt takes."""
         return int(self.prompts[prompt].length)  # pyright: ignore[reportArgumentType]
 
+    def precedes(self, prompt: int) -> bool:
+        """Return whether a prompt stands before the first token, as vectors do, so that this can be predicted from it; a deep prefix, whose
+        keys stand beside it in every layer, does not.
+        """
+        return as_attached(self.attached(prompt)).soft > 0
+
     def attached(self, prompt: int) -> Prompt:
         """Return a prompt as it is now, without gradients."""
         with torch.no_grad():

@@ -12,7 +12,7 @@ from array import array
 import numpy as np
 from numpy.typing import NDArray
 
-from holdfast.results.metric_rule import Array, Metric, answered
+from holdfast.results.metric_rule import Array, Metric
 from holdfast.results.scores import Output
 from holdfast.results.seen import Seen
 from holdfast.results.statistics import Estimate, pseudovalues, single
@@ -50,7 +50,7 @@ class CellAnswers:
         Raises:
             ValueError: it cannot be marked; or there are more than `LARGEST`, and the items do not come in their order.
         """
-        row = tuple(self.metric.measure(output if self.metric.recorded else answered(output)))
+        row = tuple(self.metric.row(output))
         # A set: choices that are spelled alike are one answer.
         self.guess += 1 / len(set(output.choices)) if output.choices else 0.0
         self.truncated += output.truncated

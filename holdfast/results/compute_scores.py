@@ -81,7 +81,7 @@ def score(
         if key[0] == "tuned" and (moved := _change(cell, _beside(cell, cells.get((OWN, *key[1:]))), drawn)):
             named = {"transfer": moved.value, "transfer_low": moved.low, "transfer_high": moved.high}
             scores[-len(estimated)] = replace(scores[-len(estimated)], **named)
-    return judge(_with_covariances(scores, cells, known), margin=margin, floor=floor)
+    return _in_agreement(judge(_with_covariances(scores, cells, known), margin=margin, floor=floor), known)
 
 
 def _cells(outputs: Iterable[Output], known: Mapping[str, Task]) -> dict[CellKey, CellAnswers]:
@@ -98,7 +98,9 @@ def _cells(outputs: Iterable[Output], known: Mapping[str, Task]) -> dict[CellKey
                 raise ValueError(
                     f"outputs of the task {output.task!r}, which is not among those given: {', '.join(known)}"
                 )
-            cells[key] = CellAnswers(output, metric(known[output.task].metric), keep=output.role == "general")
+            task_metric = metric(known[output.task].metric)
+            keep = output.role == "general" and not task_metric.reads_target
+            cells[key] = CellAnswers(output, task_metric, keep=keep)
         cells[key].add(output)
     return cells
 
@@ -158,6 +160,19 @@ def _in_other_unit(
     return single(other, units, **settings), change and replace(change, p=None)
 
 
+def _in_agreement(scores: Sequence[Score], tasks: Mapping[str, Task]) -> list[Score]:
+    """Return the scores with the verdict of each task's own metric on its other unit too: it is the same change."""
+    judged = {score.key: score for score in scores}
+    agreed = []
+    for score in scores:
+        rule = metric(tasks[score.task].metric)
+        if rule.beside and score.metric == rule.beside.name:
+            other = judged[replace(score, metric=rule.name).key]
+            score = replace(score, verdict=other.verdict, needed=other.needed)
+        agreed.append(score)
+    return agreed
+
+
 def _score(
     name: str,
     task_metric: Metric | None,
@@ -168,7 +183,8 @@ def _score(
     runner: Circumstances,
 ) -> Score:
     # Only of the task's own metric, because symptoms are not guessed.
-    first, ranked = cell.first, task_metric is not None and cell.first.logprobs is not None
+    first = cell.first
+    ranked = task_metric is not None and not task_metric.reads_target and first.logprobs is not None
     return Score(
         variant=first.variant,  # pyright: ignore[reportArgumentType]
         prompt=first.prompt,  # pyright: ignore[reportArgumentType]

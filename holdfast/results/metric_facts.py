@@ -24,6 +24,9 @@ LESS_IS_BETTER = (
     "brier",
     "ece",
 )
+LIKELIHOOD_STEP = (
+    0.2  # 5 points of 56 are 14 % more bits for every text, and a third more perplexity a word: no small loss
+)
 DIFFERENCE = "_diff"  # of marks: has neither the lowest nor the greatest value of a share
 # Symptoms say how answers look, not whether they are right: a change is shown and never called gained or lost.
 SYMPTOMS = {
@@ -42,11 +45,15 @@ ENDLESS = ("length_ratio",)  # a symptom without a greatest value
 
 @dataclass(frozen=True, slots=True)
 class MetricFacts:
-    """The meaning of a metric's number. `scale` is its greatest value, its lowest being 0; None where it has none or it is not known."""
+    """The meaning of a metric's number. `scale` is its greatest value, its lowest being 0; None where it has none or it is not known.
+
+    `step` is the part of a margin, which is meant for shares of right answers, that is as much in this metric.
+    """
 
     scale: float | None
     more_is_better: bool = True
     symptom: str | None = None  # in words
+    step: float = 1.0
 
     @property
     def points(self) -> float | None:
@@ -67,7 +74,7 @@ def facts(metric: str) -> MetricFacts:
     ):  # before the shares: `bleu_diff` also begins with the name of a metric that has a scale
         return MetricFacts(None)
     if _is(name, SHARES):
-        return MetricFacts(1.0)
+        return MetricFacts(1.0, step=LIKELIHOOD_STEP if _is(name, ("likelihood",)) else 1.0)
     return MetricFacts(100.0 if _is(name, HUNDRED) else None)
 
 

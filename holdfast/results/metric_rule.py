@@ -66,11 +66,15 @@ class Metric:
             seen.add(output)
         return self.signature_of(seen)
 
+    def row(self, output: Output) -> Sequence[float]:
+        """Return one item's statistics; what a model thinks before its answer is no part of it, but of a text that is read it is."""
+        return self.measure(output if self.recorded or self.reads_target else answered(output))
+
     def statistics(self, outputs: Sequence[Output]) -> Array:
         """Return the items' statistics, `[n, s]`."""
         # float64: the randomisation test takes changes that differ by 1e-9 for equal. The reshape gives an empty split its two
         # dimensions, so that the user sees the error of `statistics`, which says what to do.
-        rows = [self.measure(output if self.recorded else answered(output)) for output in outputs]
+        rows = [self.row(output) for output in outputs]
         return np.array(rows, dtype=np.float64).reshape(len(outputs), -1)
 
     def aggregate(self, sums: Array, n: float) -> Array:

@@ -153,7 +153,9 @@ def _rules(line: TaskResult, policy: Policy) -> list[Rule]:
     fewest, rules = task.items or policy.items, list[Rule]()
     # What a target must keep is said for it by name: it was tuned to change.
     if line.role == "general" or task.margin is not None:
-        rules.append((line, "margin", task.margin or policy.margin, fewest))
+        # One that is set for a task is meant in its metric's own points.
+        margin = task.margin / facts(line.metric).step if task.margin else policy.margin
+        rules.append((line, "margin", margin, fewest))
     if task.floor is not None:
         rules.append((line, "floor", task.floor, fewest))
     return rules

@@ -105,8 +105,8 @@ def paired(
     # a handful of differences their size cannot be told, and the whole scale takes their place; of an unknown one, the range of values.
     swaps = units * (metric.aggregate(new, n) - metric.aggregate(new + base - tuned, n))
     few = (base != tuned).any(1).sum() < FEWEST
-    both = np.concatenate([base, tuned]) * (units / n)
-    widest = metric.scale if metric.scale is not None else float(np.ptp(both)) or float(np.abs(both).max())
+    each = metric.aggregate(np.concatenate([base, tuned]), n / units)
+    widest = metric.scale if metric.scale is not None else float(np.ptp(each)) or float(np.abs(each).max())
     reach = unseen(units) * (widest if few else float(np.abs(swaps).max()))
     low, high = _quantiles(draws, units)
     low, high = min(low, value - reach), max(high, value + reach)

@@ -56,14 +56,14 @@ def verdict(change: Estimate, *, margin: float, floor: float = 0.0, tests: int =
 def margin_of(score: Score, margin: float = MARGIN) -> float:
     """Return the loss that "kept" must exclude, in the score's unit; `margin` is a share of the scale.
 
-    It is no more than half of what the base has above chance: a base with BLEU 2 cannot lose five points, so to exclude that says
-    nothing. Of a metric without a known upper end it is that share of the base's value.
+    Of a likelihood it is a fifth (`MetricFacts.step`). It is no more than half of what the base has above chance: a base with BLEU 2 cannot
+    lose five points, so to exclude that says nothing. Of a metric without a known upper end it is that share of the base's value.
     """
     known, base = facts(score.metric), score.value - (score.delta or 0.0)
     if known.scale is None:
         return abs(base) * margin
     above = base - known.scale * score.chance if known.more_is_better else math.inf
-    return min(margin * known.scale, above / 2)
+    return min(margin * known.step * known.scale, above / 2)
 
 
 def of_score(score: Score) -> Verdict | None:

@@ -62,7 +62,8 @@ class Analyse(Stage):
     ) -> Subject:
         """Return what the analyses look at; `targets` are the tasks that were trained on."""
         # From shuffled answers only the format can be learned: their gradient is that of the format.
-        shuffled = [replace(target, splits={**target.splits, "train": shuffle(target)}) for target in targets]
+        answering = [target for target in targets if not target.template.asks_nothing]
+        shuffled = [replace(target, splits={**target.splits, "train": shuffle(target)}) for target in answering]
         tested = [replace(t, splits={**t.splits, "train": t.splits["test"]}) for t in targets if t.splits.get("test")]
         general = [ref.task for ref in self.general]
         return Subject(
@@ -70,7 +71,7 @@ class Analyse(Stage):
             model,
             loader.load(tuned.model, loading=tuned.loading, trust_remote_code=tuned.trust_remote_code, date=tuned.date),
             tuned.sample(targets, pretrained, model, self.rows),
-            tuned.sample(shuffled, pretrained, model, self.rows),
+            tuned.sample(shuffled, pretrained, model, self.rows) if shuffled else (),
             FormatQuestions(pretrained, model, targets[0], general, self.limit, self.shots),
             tuned.sample(tested, pretrained, model, self.rows) if tested else (),
         )
@@ -95,7 +96,8 @@ class FormatQuestions:
         """Return the probability that the answer begins as an answer of the target does, for each question of each task."""
         measured, masses = self._measured(attached), {}
         for task in self.general:
-            labels = symptoms.foreign_labels(self.target, task)
+            if not (labels := symptoms.foreign_labels(self.target, task)):
+                continue
             marked = ask.with_mass(measured, task, labels, _questions(task, self.pretrained, self.limit, self.shots))
             values = [output.scores["first_token_mass"] for output in marked if output.scores]
             if values:

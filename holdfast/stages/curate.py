@@ -90,14 +90,14 @@ class Curate(Stage):
         )
 
     def check_examples(self) -> None:
-        """Refuse a technique that asks the model questions where the task has none.
+        """Refuse a technique that rests on questions where the task has none.
 
         Raises:
             ValueError: as above.
         """
-        if self.technique.needs_model and self.task.task.template.asks_nothing:
+        if self.technique.asks_questions and self.task.task.template.asks_nothing:
             raise ValueError(
-                f"{name_of(self.technique)}: asks the model the task's questions, and {self.task.task.name} has documents, which ask none; "
+                f"{name_of(self.technique)}: rests on the task's questions, and {self.task.task.name} has documents, which ask none; "
                 "leave it out"
             )
 

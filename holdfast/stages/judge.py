@@ -17,6 +17,7 @@ from holdfast.inference.served_model import served
 from holdfast.models.endpoint import endpoint_of
 from holdfast.models.precision import FP32, Loading
 from holdfast.results.judged import JudgedPair, read_judged_pairs
+from holdfast.results.metrics import metric
 from holdfast.results.scores import Output, read_outputs, write_jsonl
 from holdfast.stages.evaluate import Evaluate
 from holdfast.stages.loader import Loader
@@ -138,7 +139,8 @@ class JudgeAnswers(AskJudge):
         )
         pairs: list[JudgedPair] = []
         for ref in self.base.tasks:
-            if ref.role == "diagnostic":
+            # Of what is ranked or read no answer is written.
+            if ref.role == "diagnostic" or metric(ref.task.metric).needs_likelihoods:
                 continue
             tuned = on if ref.role == "target" else off
             for key, output in base.items():

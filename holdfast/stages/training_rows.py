@@ -1,6 +1,6 @@
 """The rows of a training stage: examples with their demonstrations, as tokens, behind the prompts of their tasks."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
@@ -10,7 +10,7 @@ from holdfast.models.loading import Pretrained
 from holdfast.prefix.model import PrefixModel
 from holdfast.row import Row
 from holdfast.tasks.examples.nearest import ranking
-from holdfast.tasks.task import Example, Task
+from holdfast.tasks.task import Task
 from holdfast.tasks.text.pieces import Pieces, counts
 from holdfast.tasks.text.templates import Ranking, choose_demonstrations, render
 from holdfast.tasks.text.tokenization import encode
@@ -47,8 +47,16 @@ class TrainingRows:
         """
         if not (examples := task.splits.get("train")):
             raise ValueError(f"{task.name}: no train split to train on; add train.jsonl")
-        if task.template.asks_nothing:
-            examples = self._pieces(task, examples, self._room(self.prompt_of(number, self.model)))
+        if task.template.asks_nothing and not self.pretrained.architecture.plain_texts:
+            raise ValueError(
+                f"{task.name}: a model with an encoder predicts answers to inputs, and documents are neither; take a decoder, or give "
+                "lines with `input` and `target`"
+            )
+        # Of other tasks too: a curation may have mixed documents in.
+        if any((example.template or task.template).asks_nothing for example in examples):
+            # A beginning token and an end token, where the tokenizer has them, need a place beside the text.
+            room = max(1, self._room(self.prompt_of(number, self.model)) - 2)
+            examples = Pieces(examples, task.template, room, partial(counts, self.pretrained.tokenizer))
             task = replace(task, splits={**task.splits, "train": examples})
         # Once for the split: the rows of every pass are ranked in it.
         mode = ranking(self.sampling, task.template, examples, self.demonstrations)
@@ -65,7 +73,8 @@ class TrainingRows:
             )
         prompt = None if example.task else self.prompt_of(task_number, self.model)
         room = self._room(prompt)
-        owner, name, tokenizer = self.owner, f"{task.name}/train[{index}]", self.pretrained.tokenizer
+        number = examples.name(index) if isinstance(examples, Pieces) else f"[{index}]"
+        owner, name, tokenizer = self.owner, f"{task.name}/train{number}", self.pretrained.tokenizer
         row_parts = (RowParts(shown, example.target),) if owner is None else owner.row_parts(example, shown)
         rows = [
             encode(
@@ -83,6 +92,9 @@ class TrainingRows:
             )
             for parts in row_parts
         ]
+        # A document without a beginning token: what stands before its first word?
+        if prompt is not None and any(row.weights[0] for row in rows) and not self.model.precedes(prompt):
+            rows = [replace(row, weights=(0.0, *row.weights[1:])) for row in rows]
         example = replace(example, template=example.template or task.template)
         rows = [replace(row, example=example, task_number=task_number) for row in rows]
         return rows if self.loss_per == "token" else [row.equally_weighted() for row in rows]
@@ -99,12 +111,3 @@ class TrainingRows:
             reason = f"the prompt takes {before} of these tokens, so no row fits behind it"
             raise ValueError(f"max_length={self.max_length}: {reason}; raise it, or shorten the prompt")
         return room
-
-    def _pieces(self, task: Task, documents: Sequence[Example], room: int) -> Pieces:
-        if not self.pretrained.architecture.plain_texts:
-            raise ValueError(
-                f"{task.name}: a model with an encoder predicts answers to inputs, and documents are neither; take a decoder, or give "
-                "lines with `input` and `target`"
-            )
-        # A beginning token and an end token, where the tokenizer has them, need a place beside the text.
-        return Pieces(documents, max(1, room - 2), partial(counts, self.pretrained.tokenizer))

@@ -54,18 +54,18 @@ def local(do: Do, work: Sequence[Work], jobs: int) -> Iterator[tuple[Path, str]]
         return
     waiting = deque(work)
     while waiting:
-        lost = yield from _together(do, waiting, jobs)
+        lost = yield from _side_by_side(do, waiting, jobs)
         if lost:
             print(f"holdfast: {KILLED}; {len(lost)} runs are done again, one at a time", file=sys.stderr, flush=True)
         for run in lost:
-            if (yield from _together(do, deque([run]), 1)):
+            if (yield from _side_by_side(do, deque([run]), 1)):
                 yield (
                     run.path,
                     f"{KILLED} while it ran alone; give it less memory to take: a smaller batch, or --dtype bf16",
                 )
 
 
-def _together(do: Do, waiting: deque[Work], jobs: int) -> Generator[tuple[Path, str], None, list[Work]]:
+def _side_by_side(do: Do, waiting: deque[Work], jobs: int) -> Generator[tuple[Path, str], None, list[Work]]:
     """Yield runs as they end, until none waits; or until a process is killed: return the runs that were under way then."""
     under_way: dict[Future[tuple[Path, str]], Work] = {}
     # spawn: a forked process would inherit torch's thread pools in whatever state they are, and can hang.

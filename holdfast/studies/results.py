@@ -4,6 +4,7 @@ import itertools
 import math
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,7 @@ def study(targets: Sequence[str], arms: Sequence[Arm], seeds: int, runs: Runs, m
         cells += [_cell(target, arm, of_target, measured[arm.name], match) for arm in present]
         for arm in present:
             answered += _answered(target, arm.name, [scores[run] for run in runs if run[:2] == (target, arm.name)])
-        comparisons += _compare(target, present, measured, runs, seeds)
+        comparisons += _compare(target, present, measured, runs)
     looks = _looks(runs)
     return Study(cells, _corrected(comparisons), _predictions(cells, courses, scores, arms), courses, answered, looks)
 
@@ -168,19 +169,21 @@ def _points(score: Score | None) -> float | None:
 
 
 def _compare(
-    task: str, arms: Sequence[Arm], measured: Mapping[str, Mapping[int, Measures]], runs: Runs, seeds: int
+    task: str, arms: Sequence[Arm], measured: Mapping[str, Mapping[int, Measures]], runs: Runs
 ) -> list[Comparison]:
     """Return every arm against the first, by target score, general change, and what is kept at the matched score."""
     if len(arms) < 2:
         return []
-    draws = {
-        arm.name: _draws([runs[task, arm.name, s] for s in range(seeds) if (task, arm.name, s) in runs]) for arm in arms
-    }
+
+    @cache
+    def draws(arm: str, of_seeds: tuple[int, ...]) -> dict[str, Array]:
+        return _draws([runs[task, arm, seed] for seed in of_seeds])
+
     first, *others = [arm.name for arm in arms]
     comparisons = []
     for arm, name in itertools.product(others, ("target", "change", "matched", "area")):
         # Paired by seed: equal seeds see equal rows in equal order.
-        both = [s for s in measured[arm] if s in measured[first]]
+        both = tuple(s for s in measured[arm] if s in measured[first])
         pairs = [(measured[arm][s][name], measured[first][s][name]) for s in both]
         differences = [a - b for a, b in pairs if a is not None and b is not None]
         if not differences:
@@ -189,8 +192,8 @@ def _compare(
         assert spread is not None
         low, high = spread.interval or (None, None)
         # Retention at a matched score is a point between two evaluations, so it has no items that could be resampled.
-        items = draws[arm][name] - draws[first][name] if name in draws[arm] and name in draws[first] else None
-        p_items = None if items is None else _two_sided(items)
+        theirs, ours = draws(arm, both), draws(first, both)
+        p_items = _two_sided(theirs[name] - ours[name]) if name in theirs and name in ours else None
         comparisons.append(
             Comparison(task, arm, first, name, spread.mean, low, high, p_items, paired_t(differences), len(differences))
         )

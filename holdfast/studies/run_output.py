@@ -21,7 +21,8 @@ class RunOutput(io.TextIOBase):
     def write(self, text: str) -> int:
         """Write text; show the last whole line of it where none was shown for a minute."""
         self.log.write(text)
-        *lines, self.begun = (self.begun + text).split("\n")
+        *lines, begun = (self.begun + text).split("\n")
+        self.begun = begun.rpartition("\r")[2]  # A bar writes its line anew a thousand times, and may never end it.
         line = next((line for line in reversed(lines) if line.strip()), "")
         if line and self.clock() - self.spoke >= OFTEN:
             self.spoke = self.clock()

@@ -63,6 +63,10 @@ class Template:
         return not (self.input or self.instruction or self.delimiter or self.chat)
 
 
+DOCUMENT = Template(input="", delimiter="", separator="", stop=())
+"""The template of a text of its own."""
+
+
 @dataclass(frozen=True, slots=True)
 class Example:
     """One item of a task.

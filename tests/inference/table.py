@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from holdfast.inference.language_model import Progress
+from holdfast.inference.given_text import read_documents
+from holdfast.inference.language_model import Progress, ReadDocument
 from holdfast.inference.sampling import GREEDY, Sampling
 from holdfast.inference.scoring import LogLikelihood
 
@@ -37,6 +38,9 @@ class TableModel:
 
     def rolling(self, texts: Sequence[str], *, progress: Progress | None = None) -> list[float]:
         return [self.loglik[text.strip()] for text in texts]
+
+    def documents(self, texts: Sequence[str]) -> list[ReadDocument]:
+        return read_documents(self, texts)
 
     def first_token_mass(self, contexts: Sequence[str], answers: Sequence[Sequence[str]]) -> list[float]:
         return [sum(math.exp(self.loglik[answer.strip()]) for answer in own) for own in answers]

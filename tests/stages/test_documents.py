@@ -3,18 +3,24 @@
 import json
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from holdfast.api.judging import Judging
 from holdfast.api.tune import tune
+from holdfast.curation._mixing import mixed_in
+from holdfast.curation.base import CurationContext
+from holdfast.evaluation.harness_samples import _requests
+from holdfast.models.precision import FP32
 from holdfast.prefix.model import PrefixModel
-from holdfast.results.scores import read_outputs, read_scores
+from holdfast.results.scores import Output, read_outputs, read_scores
 from holdfast.results.summary import Summary
 from holdfast.stages.training_rows import TrainingRows
 from holdfast.tasks.examples.leakage import leakage
 from holdfast.tasks.sources import load_task
-from holdfast.tasks.task import Example, Task, Template
+from holdfast.tasks.task import DOCUMENT, Example, Task, Template
 from tests.recipes.worlds import write_world
 from tests.training import tiny
 
@@ -53,7 +59,7 @@ def rows_of(task: Task, **settings: int) -> TrainingRows:
 
 
 def documents(*texts: str) -> Task:
-    return Task("docs", {"train": tuple(Example({}, each) for each in texts)}, Template(input="", delimiter=""))
+    return Task("docs", {"train": tuple(Example({}, each) for each in texts)}, DOCUMENT)
 
 
 def test_a_line_that_is_a_text_alone_is_a_document(tmp_path: Path) -> None:
@@ -83,7 +89,7 @@ def test_one_file_of_documents_is_split_like_any_other(tmp_path: Path) -> None:
 
 def test_a_document_that_is_in_train_and_test_is_found(tmp_path: Path) -> None:
     same, other = Example({}, text(12, 1)), Example({}, text(12, 2))
-    task = Task("docs", {"train": (same, other, same), "test": (same,)}, Template(input="", delimiter=""))
+    task = Task("docs", {"train": (same, other, same), "test": (same,)}, DOCUMENT)
     found = leakage(task)
     assert (found.exact, found.repeated, found.contradicting) == (1, 1, 0)
 
@@ -110,7 +116,9 @@ def test_a_pass_has_all_of_a_long_document_and_its_end_once() -> None:
     assert stream.size > 7
     assert all(len(row.tokens) <= 32 for row in made)
     end = rows.pretrained.tokenizer.eos_token_id
-    learned = [token for row in made for token in row.tokens]
+    # The second pieces come behind all first ones: put together again by the documents that their names say.
+    ordered = sorted(made, key=lambda row: row.name.partition(",")[0])
+    learned = [token for row in ordered for token in row.tokens]
     assert [token for token in learned if token != end] == rows.pretrained.tokenizer(f"{long} {short}")["input_ids"]
     assert learned.count(end) == 2
     assert all(sum(row.weights) == len(row.tokens) - 1 for row in made)
@@ -127,18 +135,18 @@ def test_documents_are_shown_no_demonstrations(tmp_path: Path) -> None:
         begin("fticl", out=tmp_path / "fticl")
     with pytest.raises(ValueError, match="grpo: learns from the model's answers to questions, and docs has documents"):
         begin("full+grpo", out=tmp_path / "grpo")
-    with pytest.raises(ValueError, match="s3ft: asks the model the task's questions, and docs has documents"):
+    with pytest.raises(ValueError, match="s3ft: rests on the task's questions, and docs has documents"):
         begin("full", curate="s3ft", out=tmp_path / "s3ft")
     assert not list(tmp_path.glob("*/report.html"))
 
 
-@pytest.mark.parametrize("method", ["full", "promot"])
+@pytest.mark.parametrize("method", ["full", "promot", "promot_deep"])
 def test_a_run_on_documents_beside_questions(tmp_path: Path, method: str) -> None:
     world = write_world(tmp_path, pick=["w3", "w4"])
     write(tmp_path / "docs", {"train": 24, "test": 6})
     write(tmp_path / "others", {"test": 8}, length=300)
     steps = {"model.steps": 8, "model.learning_rate": 1e-2}
-    steps |= {"prompt.steps": 4, "prompt.length": 3} if method == "promot" else {}
+    steps |= {"prompt.steps": 4, "prompt.length": 3} if method != "full" else {}
     general = [str(tmp_path / "others"), str(world / "pick")]
     run = tune(
         str(world / "model"), str(tmp_path / "docs"), method, general, shots=(0, 1), out=tmp_path / "run", **steps
@@ -166,3 +174,47 @@ def test_empty_documents_are_left_out_by_the_line_that_the_message_gives(tmp_pat
         load_task(str(folder))
     (folder / "task.yaml").write_text(str(refused.value).partition("`keep:")[2].partition("`")[0].join(["keep:", "\n"]))
     assert sum(len(load_task(str(folder)).splits[split]) for split in ("train", "validation")) == 30
+
+
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        ("full", {"curate": "mix"}),
+        ("full+replay", {"model.replay_tasks": "LONG"}),
+        ("corda", {"model.calibrate": "LONG", "model.rank": 2}),
+        ("full", {"analyses": ["label_mass", "gradient_alignment"], "curve": 1}),
+    ],
+    ids=["mixed in", "replayed", "calibrated by", "looked at"],
+)
+def test_documents_longer_than_the_model_beside_a_task_of_questions(
+    tmp_path: Path, method: str, options: dict[str, object]
+) -> None:
+    """The model has 128 positions, and they have 300 words. The bugs: a target that does not fit, and demonstrations of a test split."""
+    world = write_world(tmp_path, pick=["w3", "w4"])
+    long = write(tmp_path / "long", {"train": 6, "test": 4}, length=300)
+    named = {name: str(long) if value == "LONG" else value for name, value in options.items()}
+    general = str(write(tmp_path / "tested", {"test": 4}) if "analyses" in options else long)
+    given: dict[str, Any] = {"shots": (1,), "limit": 3, "model.steps": 3, "out": tmp_path / "run", **named}
+    run = tune(str(world / "model"), str(world / "pick"), method, general, **given)
+    assert {s.shots for s in read_scores(run.folder) if s.task != "pick"} == {0}
+
+
+def test_mixed_in_a_document_is_no_turn_and_a_question_keeps_its_chat() -> None:
+    chat = Template(input="{{ input }}", chat=True)
+    questions = Task("chats", {"train": (Example({"input": "q"}, "a"),)}, chat)
+    texts = Task("docs", {"train": (Example({}, text(20, 1)),)}, DOCUMENT)
+    (document,) = mixed_in([texts], CurationContext(questions))[0]
+    assert (document.template, document.demonstrations) == (DOCUMENT, ())
+    (question,) = mixed_in([questions], CurationContext(texts))[0]
+    assert (question.template, question.demonstrations) == (chat, None)
+
+
+def test_what_writes_nothing_has_no_pairs_to_judge(tmp_path: Path) -> None:
+    docs = load_task(str(write(tmp_path / "docs", {"train": 24, "test": 6})))
+    with pytest.raises(ValueError, match="compares written answers"):
+        Judging.of("lab", None, (), [docs], FP32)
+
+
+def test_a_document_stands_in_the_harness_samples_as_context_and_continuation() -> None:
+    output = Output("base", None, "docs", "target", 0, 0, "w3", " w4 w5", "", logprobs=(-7.5,))
+    assert list(_requests(output, Task("docs", {}, DOCUMENT, "likelihood"))) == [("w3", " w4 w5")]

@@ -83,7 +83,8 @@ def compared(first: dict[int, float], other: dict[int, float], monkeypatch: pyte
         for arm, values in (("full", first), ("new", other))
     }
     arms = [Arm("full", "full"), Arm("new", "promot")]
-    return results._compare("t", arms, measured, {}, 3)[0]
+    runs = {("t", arm, seed): Path(f"{arm}-{seed}") for arm, values in measured.items() for seed in values}
+    return results._compare("t", arms, measured, runs)[0]
 
 
 def test_arms_are_paired_by_seed_and_not_by_place(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,6 +92,21 @@ def test_arms_are_paired_by_seed_and_not_by_place(monkeypatch: pytest.MonkeyPatc
     found = compared({0: 10.0, 1: 20.0, 2: 40.0}, {1: 25.0, 2: 46.0}, monkeypatch)
     assert (found.difference, found.n_seeds) == (5.5, 2)
     assert found.p_seeds == pytest.approx(2 * np.arctan(0.5 / 5.5) / np.pi)  # t of one degree of freedom is Cauchy
+
+
+def test_items_are_compared_of_the_seeds_that_both_arms_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the other arm's second seed failed. The bug: p over items of the mean of two seeds against one, beside a difference of one."""
+    compared({0: 10.0}, {0: 10.0}, monkeypatch)
+    seen: list[list[str]] = []
+    monkeypatch.setattr(results, "_draws", lambda folders: seen.append([folder.name for folder in folders]) or {})
+    measured = {"full": {0: {"target": 1.0}}, "new": {0: {"target": 1.0}, 1: {"target": 9.0}}}
+    full: dict[str, Any] = {
+        arm: {seed: dict.fromkeys(("target", "change", "matched", "area"), 1.0) for seed in values}
+        for arm, values in measured.items()
+    }
+    runs = {("t", arm, seed): Path(f"{arm}-{seed}") for arm, values in measured.items() for seed in values}
+    results._compare("t", [Arm("full", "full"), Arm("new", "promot")], full, runs)
+    assert seen == [["new-0"], ["full-0"]]
 
 
 def test_p_values_are_corrected_within_a_measure() -> None:

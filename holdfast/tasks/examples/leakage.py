@@ -3,6 +3,8 @@
 Questions are compared as they are asked, without case, punctuation and spaces; and by their runs of three words, where a few words differ.
 """
 
+import hashlib
+import heapq
 import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -21,6 +23,8 @@ COMMON = 50  # test questions with a run of words beyond which it is the templat
 SAMPLE = 1000  # training rows, evenly spaced; a run that most of them have is the template's too
 LEAST = 4  # rows that such a run must exceed: of three rows, two that are alike are most
 MOST = 50_000  # examples of a split that are compared, evenly spaced
+SKETCH = 256  # runs of a text that are compared: of more, those with the least digests, which are the same ones in a text that is alike
+Key = int  # a digest of 8 bytes of the words of a text: the words of a corpus would take many times its size
 
 
 @dataclass(frozen=True)
@@ -66,12 +70,13 @@ class Leakage:
 def leakage(task: Task) -> Leakage:
     """Compare a task's training, validation and test examples; of large splits, `MOST` of each."""
     train, validation, test = (_sampled(task.splits.get(name, ())) for name in SPLITS)
-    asked_before = {_key(task, example) for example in (*train, *validation)}
-    fresh = [example for example in test if _key(task, example) not in asked_before]
-    answers: dict[tuple[str, ...], str] = {}
+    keys = [_key(_words(task, example)) for example in train]
+    asked_before = {*keys, *(_key(_words(task, example)) for example in validation)}
+    fresh = [example for example in test if _key(_words(task, example)) not in asked_before]
+    answers: dict[Key, str] = {}
     repeated = contradicting = 0
-    for example in train:
-        first = answers.setdefault(_key(task, example), example.target)
+    for key, example in zip(keys, train, strict=True):
+        first = answers.setdefault(key, example.target)
         repeated += first == example.target
         # Two documents that differ in case and signs alone have one key, and answer nothing.
         contradicting += first != example.target and not task.template.asks_nothing
@@ -86,29 +91,34 @@ def _sampled(examples: Sequence[Example]) -> list[Example]:
     return [examples[index] for index in evenly(len(examples), MOST)]
 
 
-def _key(task: Task, example: Example) -> tuple[str, ...]:
+def _words(task: Task, example: Example) -> tuple[str, ...]:
     """Return the words of a question; those of its choices too, for a question may be the same for all items."""
     words = tuple(WORD.findall(asked_text(task.template, example).casefold()))
     # A text of signs alone, such as an equation in symbols, has no words.
     return words or (asked_text(task.template, example).strip(),)
 
 
+def _key(words: Sequence[str]) -> Key:
+    digest = hashlib.blake2b("\0".join(words).encode(errors="surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest, "big")
+
+
 def _near(task: Task, train: Sequence[Example], test: Sequence[Example]) -> int:
     """Return the number of test questions that share `ALIKE` of their runs of words with a training question."""
-    runs = {number: _runs(_key(task, example)) for number, example in enumerate(test)}
-    holders: dict[tuple[str, ...], list[int]] = defaultdict(list)
+    runs = {number: _runs(_words(task, example)) for number, example in enumerate(test)}
+    holders: dict[Key, list[int]] = defaultdict(list)
     for number, of_one in runs.items():
         for run in of_one:
             holders[run].append(number)
     sample = evenly(len(train), SAMPLE)
-    held = Counter(chain.from_iterable(_runs(_key(task, train[number])) for number in sample))
+    held = Counter(chain.from_iterable(_runs(_words(task, train[number])) for number in sample))
     # What many questions share is what their template writes, or the system turn of all chats: two questions are not alike for it.
     most = max(LEAST, len(sample) / 2)
     written = {run for run, numbers in holders.items() if len(numbers) > COMMON or held[run] > most}
     told = {number: of_one - written for number, of_one in runs.items()}
     alike: set[int] = set()
     for example in train:
-        mine = _runs(_key(task, example)) - written
+        mine = _runs(_words(task, example)) - written
         shared = Counter(chain.from_iterable(holders[run] for run in mine if run in holders))
         for number, count in shared.items():
             if count >= ALIKE * len(mine | told[number]):
@@ -116,10 +126,12 @@ def _near(task: Task, train: Sequence[Example], test: Sequence[Example]) -> int:
     return len(alike)
 
 
-def _runs(words: tuple[str, ...]) -> set[tuple[str, ...]]:
+def _runs(words: tuple[str, ...]) -> set[Key]:
+    """Return the digests of the runs of words of a text, of a long one the least of them."""
     if len(words) < FEWEST:
         return set()
-    return {words[start : start + RUN] for start in range(len(words) - RUN + 1)}
+    runs = {_key(words[start : start + RUN]) for start in range(len(words) - RUN + 1)}
+    return runs if len(runs) <= SKETCH else set(heapq.nsmallest(SKETCH, runs))
 
 
 def _prefixes(choices: Sequence[str]) -> tuple[tuple[str, str], ...]:

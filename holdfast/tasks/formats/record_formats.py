@@ -12,7 +12,7 @@ from holdfast.tasks.formats.records import json_type
 from holdfast.tasks.formats.settings import TaskYaml
 from holdfast.tasks.formats.sharegpt import from_sharegpt
 from holdfast.tasks.jinja import evaluate
-from holdfast.tasks.task import Example, Template
+from holdfast.tasks.task import DOCUMENT, Example, Template
 
 CONVERSATION = "{% for turn in messages %}{{ turn.role | capitalize }}: {{ turn.content }}\n{% endfor %}Assistant:"
 INSTRUCTION = """### Instruction:
@@ -24,7 +24,7 @@ INSTRUCTION = """### Instruction:
 ### Response:
 """
 COLUMNS = "name the columns in a folder's task.yaml (`input`, `target`) and give the folder"
-DOCUMENTS = 'for documents to be learned as they are, write `input: ""` and `target: text` there'
+AS_DOCUMENTS = 'for documents to be learned as they are, write `input: ""` and `target: text` there'
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ SHAPES = (
     Shape("instruction/output", ("instruction",), "output", Template(input=INSTRUCTION, delimiter="")),
     Shape("text/label", ("text",), "label", Template(input="{{ text }}\nAnswer:")),
     # Alone: beside other keys a text is more often what is asked about, and the answer's key is misspelt.
-    Shape("text", (), "text", Template(input="", delimiter=""), alone=True),
+    Shape("text", (), "text", DOCUMENT, alone=True),
 )
 
 
@@ -99,7 +99,7 @@ def _incomplete(values: Mapping[str, Any]) -> str:
         return f"its keys ({keys_present}) are none of {known}; {COLUMNS}"
     key = missing(best)[0]
     near = nearest(key, [k for k in values if k not in (*best.reads, best.target)])
-    documents = f"; {DOCUMENTS}" if "text" in values else ""
+    documents = f"; {AS_DOCUMENTS}" if "text" in values else ""
     return f"no `{key}`; {near}keys: {keys_present}{'' if near else f'; add it, or {COLUMNS}'}{documents}"
 
 

@@ -7,7 +7,9 @@ from dataclasses import replace
 from itertools import chain
 from typing import Any, overload
 
-from holdfast.tasks.task import Example
+import numpy as np
+
+from holdfast.tasks.task import Example, Template
 
 Count = Callable[[Sequence[str]], list[int]]
 """A function that gives the number of tokens of each text."""
@@ -35,21 +37,35 @@ def _between_words(text: str, at: int) -> int:
 
 
 class Pieces(Sequence[Example]):
-    """Documents as examples of one piece each. Of a document only the places of its pieces are held."""
+    """Examples of which each document that is longer than `most` tokens is several, a piece each; others are as they are.
 
-    def __init__(self, documents: Sequence[Example], most: int, count: Count) -> None:
-        self.documents = documents
-        self._document, self._start, self._end = array("Q"), array("Q"), array("Q")
-        for number, example in enumerate(documents):
-            start = 0
-            for piece in pieces(example.target, most, count):
-                self._document.append(number)
-                self._start.append(start)
+    First come the first pieces of all, then the second ones: of the first few examples no document is more than one, so that they say
+    something of all. Only the places of pieces are held. `template` is that of examples without their own.
+    """
+
+    def __init__(self, examples: Sequence[Example], template: Template, most: int, count: Count) -> None:
+        self.examples = examples
+        numbers, turns, starts, ends = array("Q"), array("Q"), array("Q"), array("Q")
+        for number, example in enumerate(examples):
+            whole, start = not (example.template or template).asks_nothing, 0
+            for turn, piece in enumerate([example.target] if whole else pieces(example.target, most, count)):
+                numbers.append(number)
+                turns.append(turn)
+                starts.append(start)
                 start += len(piece)
-                self._end.append(start)
+                ends.append(start)
+        order = np.lexsort((numbers, turns))
+        self._numbers, self._turns, self._starts, self._ends = (
+            np.array(each)[order] for each in (numbers, turns, starts, ends)
+        )
+
+    def name(self, index: int) -> str:
+        """Return the number of the example, and of the piece where it is not the first."""
+        turn = int(self._turns[index])
+        return f"[{self._numbers[index]}]" + (f", piece {turn + 1}" if turn else "")
 
     def __len__(self) -> int:
-        return len(self._document)
+        return len(self._numbers)
 
     @overload
     def __getitem__(self, index: int) -> Example: ...
@@ -58,9 +74,11 @@ class Pieces(Sequence[Example]):
     def __getitem__(self, index: int | slice) -> Example | Sequence[Example]:
         if isinstance(index, slice):
             return tuple(self[number] for number in range(*index.indices(len(self))))
-        document = self.documents[self._document[index]]
-        start, end = self._start[index], self._end[index]
-        return replace(document, target=document.target[start:end], unfinished=end < len(document.target))
+        start, end = int(self._starts[index]), int(self._ends[index])
+        example = self.examples[int(self._numbers[index])]
+        if (start, end) == (0, len(example.target)):
+            return example
+        return replace(example, target=example.target[start:end], unfinished=end < len(example.target))
 
 
 def counts(tokenizer: Any, texts: Sequence[str]) -> list[int]:

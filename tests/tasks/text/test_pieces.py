@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast.tasks.task import Example
+from holdfast.tasks.task import DOCUMENT, Example, Template
 from holdfast.tasks.text.pieces import Pieces, pieces
 
 
@@ -35,14 +35,29 @@ def test_words_stay_whole_where_there_are_spaces() -> None:
 
 def test_only_the_last_piece_of_a_document_is_finished() -> None:
     documents = [Example({}, "one two three four five six"), Example({}, "short"), Example({}, "seven eight nine ten")]
-    made = Pieces(documents, 10, letters)
+    made = Pieces(documents, DOCUMENT, 10, letters)
     assert len(made) > 5
-    texts, text = [], ""
-    for piece in made:
-        text += piece.target
-        if not piece.unfinished:
-            texts.append(text)
-            text = ""
-    assert texts == [document.target for document in documents]
-    assert text == ""
+    texts, ends = {}, {}
+    for number, piece in enumerate(made):
+        document = made.name(number).partition(",")[0]
+        texts[document] = texts.get(document, "") + piece.target
+        ends[document] = ends.get(document, 0) + (not piece.unfinished)
+    assert list(texts.values()) == [document.target for document in documents]
+    assert set(ends.values()) == {1}
+    assert made[1] is documents[1], "one that fits stays as it is"
     assert [piece.target for piece in made[:2]] == [made[0].target, made[1].target]
+
+
+def test_the_first_pieces_come_first() -> None:
+    """What looks at the first few rows must not see one document alone."""
+    made = Pieces([Example({}, f"{letter} " * 60) for letter in "abc"], DOCUMENT, 20, letters)
+    assert [piece.target.strip()[0] for piece in made[:6]] == list("abcabc")
+    assert [made.name(number) for number in (0, 2, 3)] == ["[0]", "[2]", "[0], piece 2"]
+
+
+def test_an_answer_is_never_cut_whatever_stands_beside_it() -> None:
+    long = "one two three four"
+    mixed = [Example({"input": "q"}, long), Example({}, long, template=DOCUMENT)]
+    made = Pieces(mixed, Template(), 10, letters)
+    assert made[0] is mixed[0]
+    assert len(made) > 2
