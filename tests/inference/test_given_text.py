@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 import torch
@@ -171,10 +172,8 @@ def test_what_looks_like_thinking_is_part_of_a_text_that_is_read() -> None:
 def test_an_unmoved_model_has_moved_no_bits() -> None:
     """The bug: the range of bits and bytes together in the place of that of bits per byte, an interval of 50 around 0."""
     task = Task("docs", {"test": tuple(Example({}, f"w3 {words(9, n)}") for n in range(30))}, DOCUMENT, "likelihood")
-    model = Model(tiny.pretrained())
-    outputs = [
-        o for variant in ("base", "tuned") for o in evaluate(model, task, Asking(role="target", variant=variant))
-    ]
+    outputs = evaluate(Model(tiny.pretrained()), task, Asking(role="target"))
+    outputs += [replace(output, variant="tuned") for output in outputs]
     bits = next(s for s in score(outputs, [task]) if (s.variant, s.metric) == ("tuned", "bits_per_byte"))
     assert bits.delta == 0
     assert bits.delta_high is not None
@@ -187,10 +186,9 @@ def test_both_units_have_one_verdict_though_many_tasks_are_tested() -> None:
         Task(f"d{t}", {"test": tuple(Example({}, words(8, 20 * t + n)) for n in range(12))}, DOCUMENT, "likelihood")
         for t in range(10)
     ]
-    outputs = [
-        o for task in tasks for model, variant in ((base, "base"), (tuned, "tuned"))
-        for o in evaluate(model, task, Asking(variant=variant))
-    ]  # fmt: skip
+    outputs = []
+    for task in tasks:
+        outputs += [*evaluate(base, task), *evaluate(tuned, task, Asking(variant="tuned"))]
     words_of: dict[str, set[str | None]] = {}
     for one in score(outputs, tasks):
         if one.variant == "tuned":
