@@ -1,6 +1,7 @@
 """Warnings about a run before it begins: each is about the data, and afterwards nobody looks for the reason of a strange score."""
 
 from pathlib import Path
+from statistics import median
 
 from holdfast.api.request import RunPlan
 from holdfast.evaluation.ask import unread
@@ -12,9 +13,12 @@ from holdfast.stages.curate import Curate
 from holdfast.stages.train import Train
 from holdfast.tasks.examples.label_faults import answers
 from holdfast.tasks.examples.leakage import leakage
-from holdfast.tasks.examples.splits import subset
+from holdfast.tasks.examples.splits import evenly, subset
 from holdfast.tasks.formats.records import SUFFIXES
 from holdfast.tasks.task import SPLITS, Task
+
+LONGER = 20  # times as long: what a target's tokens may be to another's before it drowns that
+LOOKED_AT = 1000  # examples of a target, evenly spaced
 
 
 def cautions(plan: RunPlan) -> list[str]:
@@ -27,7 +31,7 @@ def cautions(plan: RunPlan) -> list[str]:
     model, tasks = plan.request.model, plan.tasks
     tokenizer = load_tokenizer(resolve(model), trust_remote_code=plan.request.trust_remote_code)
     sentences = describe.unusual(plan.request.techniques, plan.request.settings)
-    sentences += few_rows(plan)
+    sentences += few_rows(plan) + unequal_targets(plan)
     for ref in tasks.targets:
         sentences += _split(ref.task)
         sentences += answers(ref.task).sentences(one_line(ref.task.name))
@@ -66,6 +70,26 @@ def few_rows(plan: RunPlan) -> list[str]:
                 # Of stages that are alike the first is named.
                 sentences.setdefault(ref.argument, sentence)
     return list(sentences.values())
+
+
+def unequal_targets(plan: RunPlan) -> list[str]:
+    """Return a sentence where one target's answers are so much longer than another's that its tokens are nearly all of the loss."""
+    stages = [stage for stage in plan.pipeline.stages if isinstance(stage, Train) and len(stage.targets) > 1]
+    if not (stage := next((stage for stage in stages if stage.loss_per == "token"), None)):
+        return []
+    lengths = {}
+    for ref in stage.targets:
+        train = ref.task.splits["train"]
+        sampled = [train[index] for index in evenly(len(train), LOOKED_AT)]
+        lengths[one_line(ref.task.name)] = median(len(example.target) for example in sampled)
+    (short, least), *_, (long, most) = sorted(lengths.items(), key=lambda item: item[1])
+    if most < LONGER * least:
+        return []
+    setting = f"--set {stage.name.partition('-')[0]}.loss_per=target"
+    return [
+        f"the answers of {long} are about {most / max(1, least):.0f} times as long as those of {short}, and each token counts the same, so "
+        f"that {short} is hardly learned; with {setting} each row does"
+    ]
 
 
 def _split(task: Task) -> list[str]:

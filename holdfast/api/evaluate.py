@@ -157,7 +157,7 @@ def _check(model: NamedModel, tasks: Sequence[Task], name: str) -> None:
         model.check_ranks()
     for task in tasks:
         if processes().is_main_process and (warning := unread(model.tokenizer, task, name)):
-            print(warning, file=sys.stderr, flush=True)
+            print(f"holdfast: {warning}", file=sys.stderr, flush=True)
 
 
 def _cells(tasks: Sequence[Task], options: Asking, shots: Sequence[int], sets: int) -> list[AskedTask]:

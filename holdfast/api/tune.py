@@ -42,6 +42,10 @@ class Run:
 
     folder: Path
 
+    def __fspath__(self) -> str:
+        """Return the folder: what takes a path or a MODEL takes a run."""
+        return str(self.folder)
+
     @property
     def scores(self) -> list[Score]:
         """Return every number, with its circumstances."""

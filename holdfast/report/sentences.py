@@ -283,6 +283,8 @@ def _target(summary: Summary, limits: bool = True) -> list[Piece]:
     after: list[Piece] = [" points", *([" ", Number(interval(gain), "gain")] if limits else [])]
     size: list[Piece] = [Number(points(abs(gain.value)), "gain"), *after]
     signed: list[Piece] = [Number(points(gain.value, True), "gain"), *after]
+    if each := _target_by_target(summary):
+        return [f"On {names} the mean change is ", *signed, f": {each}."]
     if word == "gained":
         return ["Gained ", *size, f" on {names}."]
     if word == "lost":
@@ -290,6 +292,14 @@ def _target(summary: Summary, limits: bool = True) -> list[Piece]:
     if word == "kept":
         return [f"No gain on {names}: the change is ", *signed, "."]
     return [f"It is unclear from these items whether anything was gained on {names}: ", *signed, "."]
+
+
+def _target_by_target(summary: Summary) -> str:
+    """Return what is said of each of several targets, where that is not the same of all; empty where it is."""
+    groups: dict[str, list[TaskResult]] = {}
+    for line in summary.first_shots:
+        groups.setdefault(line.verdict or "not compared", []).append(line)
+    return ", ".join(f"{word} on {_names(lines)}" for word, lines in groups.items()) if len(groups) > 1 else ""
 
 
 def _general(summary: Summary) -> list[Piece]:

@@ -97,8 +97,8 @@ def _accuracy(name: str, says: str, *, normalised: bool = False, calibrated: boo
 # Given texts.
 
 
-def _bits(output: Output) -> tuple[float, float]:
-    """Return the bits that the target costs, and its UTF-8 bytes.
+def _likelihood(output: Output) -> tuple[float, float, float]:
+    """Return the geometric mean of the probabilities of the target's UTF-8 bytes, the bits that they cost, and their number.
 
     Raises:
         ValueError: its log-likelihood was not asked, or is no number.
@@ -109,19 +109,16 @@ def _bits(output: Output) -> tuple[float, float]:
             f"{output.task}[{output.index}]: `likelihood` needs the target's log-likelihood, and this item has {value}; measure it "
             "again, with a model whose weights are finite"
         )
-    return -value / math.log(2), float(len(output.target.encode(errors="surrogatepass")))
-
-
-def _bits_per_byte(sums: Array) -> Array:
-    return sums[..., 0] / np.maximum(sums[..., 1], 1)
+    bits, count = -value / math.log(2), len(output.target.encode(errors="surrogatepass"))
+    return 2 ** (-bits / max(1, count)), bits, float(count)
 
 
 BITS_PER_BYTE = Metric(
     "bits_per_byte",
     None,
-    _bits,
-    total=lambda sums, n: _bits_per_byte(sums),
-    signature_of=lambda _: "-log2 likelihood of all targets per UTF-8 byte",
+    _likelihood,
+    total=lambda sums, n: sums[..., 1] / np.maximum(sums[..., 2], 1),
+    signature_of=lambda _: "-log2 likelihood of all targets together, per UTF-8 byte",
     reads_target=True,
 )
 
@@ -347,9 +344,10 @@ METRICS: dict[str, Metric] = {
         Metric(
             "likelihood",
             1.0,
-            _bits,
-            total=lambda sums, n: 2 ** -_bits_per_byte(sums),
-            signature_of=lambda _: "2^-(bits per UTF-8 byte), the geometric mean of the bytes' probabilities",
+            _likelihood,
+            signature_of=lambda _: (
+                "mean over items of 2^-(bits per UTF-8 byte), the geometric mean of the bytes' probabilities"
+            ),
             reads_target=True,
             beside=BITS_PER_BYTE,
         ),

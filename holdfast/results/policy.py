@@ -15,7 +15,7 @@ from holdfast.results import verdicts
 from holdfast.results.metric_facts import facts
 from holdfast.results.statistics import Estimate, items_to_tell, widened
 from holdfast.results.summary import Summary, TaskResult
-from holdfast.tasks.error_list import short_repr
+from holdfast.tasks.error_list import nearest, short_repr
 from holdfast.tasks.yaml_files import read_yaml
 
 Outcome = Literal["kept", "lost", "unclear"]
@@ -118,7 +118,11 @@ def judge(summary: Summary, policy: Policy) -> list[Check]:
     unknown = policy.tasks.keys() - {line.task for line in lines}
     if unknown or not lines:
         names = ", ".join(sorted(unknown)) or "no task"
-        raise ValueError(f"{names}: asked for by the policy and not measured on both models; measure with --task NAME")
+        # As an argument a task may have more before its name: `lab:kind` is called `kind`.
+        near = "".join(nearest(name, {line.task for line in lines}, cutoff=0.5) for name in sorted(unknown)[:1])
+        raise ValueError(
+            f"{names}: asked for by the policy and not measured on both models; {near}measure with --task NAME"
+        )
     # Counted first, because the number of rules widens each.
     planned = list(chain.from_iterable(_rules(line, policy) for line in lines))
     if not planned and policy.retention is None and policy.gain is None:

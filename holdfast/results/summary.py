@@ -176,7 +176,7 @@ class Summary:
         return [shift for name in names if (shift := self.shift(name))]
 
     @property
-    def _first_shots(self) -> list[TaskResult]:
+    def first_shots(self) -> list[TaskResult]:
         """Return the target's lines at the fewest shots, where the gain is read."""
         # There the model knows the task from its weights or its prompt alone; demonstrations would lend the base the format.
         target = self.by_own_metric("target")
@@ -189,7 +189,7 @@ class Summary:
     @cached_property
     def gain(self) -> Estimate | None:
         """Return the points gained on the target at the fewest shots (the mean, where a run has several targets)."""
-        lines = _averaged(self._first_shots)
+        lines = _averaged(self.first_shots)
         return _mean([(line.task, estimate) for line in lines if (estimate := change(line.headline))])
 
     @property
@@ -197,7 +197,7 @@ class Summary:
         """Return the verdict on `gain`: that of its score, or of the mean where there are several targets."""
         if not self.gain:
             return None
-        headlines = [line.headline for line in _averaged(self._first_shots)]
+        headlines = [line.headline for line in _averaged(self.first_shots)]
         if len(headlines) == 1 and headlines[0]:  # the score's own, which was corrected for the number of tasks
             return verdicts.of_score(headlines[0])
         return verdicts.verdict(self.gain, margin=verdicts.POINTS)[0]
@@ -206,7 +206,7 @@ class Summary:
     def target_value(self) -> Estimate | None:
         """Return the tuned model's own score where `gain` is read, in points, with its interval."""
         # Of the lines that `gain` averages and no others, so that this value minus the gain is the base's.
-        headlines = [line.headline for line in _averaged(self._first_shots)]
+        headlines = [line.headline for line in _averaged(self.first_shots)]
         return _mean([(score.task, _in_points(score)) for score in headlines if score])
 
     @property
@@ -224,7 +224,7 @@ class Summary:
         Source: Lopez-Paz and Ranzato 2017, "Gradient episodic memory for continual learning" (NeurIPS), section 2
         """
         changes = [
-            (line.task, change(line.headline, "transfer")) for line in self._first_shots if units.sign(line.metric) > 0
+            (line.task, change(line.headline, "transfer")) for line in self.first_shots if units.sign(line.metric) > 0
         ]
         return _mean([(task, moved) for task, moved in changes if moved])
 

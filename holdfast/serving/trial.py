@@ -34,6 +34,8 @@ def trial_of_run(layout: RunFolder, targets: Sequence[str], model: Model) -> Tri
     outputs = list(islice(_asked_of_base(layout, wanted), LOOKED_AT))
     if not outputs:
         return Trial()
+    if outputs[0].logprobs and outputs[0].choices is None:  # A document was read, and goes on as the model likes.
+        return Trial(outputs[0].input, FEWEST_TOKENS)
     shots = min(output.shots for output in outputs)
     shortest = min((output for output in outputs if output.shots == shots), key=lambda output: len(output.input))
     lines = any("\n" in output.target for output in outputs)

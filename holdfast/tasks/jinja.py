@@ -1,5 +1,6 @@
 """Templates and expressions over an example's fields: Jinja in a sandbox, where a field that is missing is an error."""
 
+import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
@@ -9,6 +10,8 @@ from jinja2.exceptions import UndefinedError
 
 from holdfast.tasks.bounded_jinja import BoundedEnvironment, TooMuch, counted
 from holdfast.tasks.error_list import nearest
+
+NO_NAME = re.compile(r"\W|^(?=\d)")  # what a name in Jinja has not
 
 
 def _printable(value: object) -> object:
@@ -31,7 +34,7 @@ def fill(text: str, fields: Mapping[str, object], columns: Iterable[str] = ()) -
     """
     compiled, used = compile_template(text)
     try:
-        return compiled.render(fields)
+        return compiled.render(_named(fields))
     except TooMuch:
         raise
     except Exception as error:  # whatever a user's template raises is the template's fault
@@ -50,7 +53,7 @@ def evaluate(text: str, fields: Mapping[str, object]) -> Any:
     run, used = _compile_expression(text)
     try:
         with counted():
-            value = run(fields)
+            value = run(_named(fields))
         if isinstance(value, StrictUndefined):
             str(value)  # raises, with the reason
         return value
@@ -58,6 +61,12 @@ def evaluate(text: str, fields: Mapping[str, object]) -> Any:
         raise
     except Exception as error:  # as above
         raise ValueError(_why(error, used, fields)) from None
+
+
+def _named(fields: Mapping[str, object]) -> Mapping[str, object]:
+    """Return the fields; one whose name Jinja cannot read (`Review text`) by that with underscores too (`Review_text`)."""
+    others = {NO_NAME.sub("_", key): value for key, value in fields.items() if not key.isidentifier()}
+    return {**others, **fields} if others else fields
 
 
 # Cached: a task has one template for all of its examples, and compiling takes longer than filling.
@@ -98,11 +107,12 @@ def _reason(error: Exception) -> str:
 
 
 def _why(error: Exception, used: frozenset[str], fields: Mapping[str, object], columns: Iterable[str] = ()) -> str:
-    missing = sorted(used - set(fields)) if isinstance(error, UndefinedError) else []
+    missing = sorted(used - set(_named(fields))) if isinstance(error, UndefinedError) else []
     if not missing:
         return f"the template fails on this example: {_reason(error)}"
     there = list(columns) or list(fields)
     if missing[0] in there:
         return f"the template uses `{missing[0]}`, which is the answer; take it out, or name another `target`"
     there = ", ".join(there[:20]) or "none"
-    return f"the template uses `{missing[0]}`, which is not there; {nearest(missing[0], fields, 0)}fields: {there}"
+    near = nearest(missing[0], _named(fields), 0)
+    return f"the template uses `{missing[0]}`, which is not there; {near}fields: {there}"

@@ -2,6 +2,7 @@
 `SCHEME:NAME` such as `lab:NAME`, or a name in the catalogue."""
 
 import hashlib
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -69,7 +70,7 @@ def load_task(argument: str, *, seed: int = 0) -> Task:
 
 def arguments(tasks: str | Path | Sequence[str | Path]) -> tuple[str, ...]:
     """Return one TASK argument or several as texts."""
-    return (str(tasks),) if isinstance(tasks, str | Path) else tuple(map(str, tasks))
+    return (os.fspath(tasks),) if isinstance(tasks, str | os.PathLike) else tuple(map(os.fspath, tasks))
 
 
 def check_named(arguments: Sequence[str]) -> None:

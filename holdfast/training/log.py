@@ -27,7 +27,8 @@ class Log:
     ) -> None:
         self.path, self.stage, self.settings, self.accelerator = path, stage, settings, accelerator
         self.main = accelerator.is_main_process
-        self.smooth = self.opening = math.nan  # the loss: smoothed, and of the first step that this process takes
+        # The loss of the first step that this process takes; smoothed, each step counting 0.9 of the next; and the steps' weights together.
+        self.opening, self.smooth, self.weight = math.nan, 0.0, 0.0
         self.best = ""
         self.began, self.first = 0.0, 0  # the time of the first step that this process takes, and the steps before it
         console = Console(file=sys.stderr)
@@ -71,9 +72,11 @@ class Log:
         """Record a step that was taken."""
         self._write({"stage": self.stage, "step": step, **record})
         # Smoothed for the eye alone, since the loss of one batch jumps; the file has the exact loss.
-        if math.isnan(self.smooth):
-            self.smooth = self.opening = record["loss"]
-        self.smooth = 0.9 * self.smooth + 0.1 * record["loss"]
+        if math.isnan(self.opening):
+            self.opening = record["loss"]
+        # By the weights so far: begun at the first loss, a mean of a few steps would be that loss for the most part.
+        self.weight = 0.9 * self.weight + 1
+        self.smooth += (record["loss"] - self.smooth) / self.weight
         figures = "".join(f"  {name} {value:.3g}" for name, value in record.items() if name not in USUAL)
         text = f"loss {self.smooth:.3f}  {record['tokens_per_second']:.0f} answer tokens/s{figures}{self.best}"
         self.bar.update(self.id, completed=step, text=text)

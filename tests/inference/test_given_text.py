@@ -126,8 +126,9 @@ def test_a_task_of_documents_is_marked_by_the_likelihood_of_a_byte() -> None:
     assert {o.decoding for o in outputs} == {LIKELIHOOD}
     assert model.limits == [], "nothing is written"
     likelihood, bits = score(outputs, [task])
-    # 12 bits for " bb" and " d ee", which are 3 and 5 bytes.
-    assert (likelihood.metric, likelihood.value) == ("likelihood", pytest.approx(2 ** (-12 / 8)))
+    # 2 bits for " bb" and 10 for " d ee", which are 3 and 5 bytes: each document counts as much in the one, and each byte in the other.
+    assert (likelihood.metric, likelihood.value) == ("likelihood", pytest.approx((2 ** (-2 / 3) + 2 ** (-10 / 5)) / 2))
+    assert [o.scores["likelihood"] for o in outputs] == pytest.approx([2 ** (-2 / 3), 2 ** (-10 / 5)])
     assert (bits.metric, bits.value, bits.p) == ("bits_per_byte", pytest.approx(12 / 8), None)
 
 
@@ -149,16 +150,14 @@ def test_a_change_is_tested_once_and_shown_in_both_units() -> None:
     assert likelihood.p is not None
     assert bits.p is None
     assert bits.delta == pytest.approx(bits.value - scores["base", "bits_per_byte"].value)
-    assert likelihood.value == pytest.approx(2**-bits.value)
     assert (likelihood.delta or 0) * (bits.delta or 0) < 0, "the more probable, the fewer bits"
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_what_is_no_likelihood_is_refused(value: float) -> None:
     task = Task("docs", {"test": (Example({}, "a b"),)}, DOCUMENT, "likelihood")
-    outputs = evaluate(TableModel(loglik={"b": value}), task)
     with pytest.raises(ValueError, match=r"docs\[0\]: `likelihood` needs the target's log-likelihood"):
-        score(outputs, [task])
+        evaluate(TableModel(loglik={"b": value}), task)
 
 
 def test_what_looks_like_thinking_is_part_of_a_text_that_is_read() -> None:
@@ -227,3 +226,18 @@ def test_prompts_of_a_decoding_do_not_stand_in_documents() -> None:
 def test_a_model_with_an_encoder_has_no_documents() -> None:
     with pytest.raises(ValueError, match="a model with an encoder predicts answers, and no texts of their own"):
         Model(encoder_decoder.pretrained("t5")).documents(["a b"])
+
+
+def test_twenty_documents_show_a_gain_that_is_plain_on_each() -> None:
+    """Where every document gains about as much, of any length. The bug: the longest one's part taken for what an unseen one could do."""
+    lengths = [4 + 30 * (n == 7) + n % 5 for n in range(20)]
+    task = Task(
+        "docs", {"test": tuple(Example({}, words(size, n)) for n, size in enumerate(lengths))}, DOCUMENT, "likelihood"
+    )
+    outputs = evaluate(Model(tiny.pretrained()), task, Asking(role="target"))
+    better = [replace(o, variant="tuned", logprobs=(0.5 * (o.logprobs or (0.0,))[0],)) for o in outputs]
+    found = next(s for s in score([*outputs, *better], [task]) if (s.variant, s.metric) == ("tuned", "likelihood"))
+    assert found.verdict == "gained"
+    assert found.delta is not None
+    assert found.delta_low is not None
+    assert found.delta_low > 0.6 * found.delta

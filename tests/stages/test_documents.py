@@ -71,7 +71,7 @@ def test_a_line_that_is_a_text_alone_is_a_document(tmp_path: Path) -> None:
 
 def test_beside_other_keys_a_text_is_no_document_until_that_is_said(tmp_path: Path) -> None:
     folder = write(tmp_path / "docs", {"train": 30, "test": 6}, lable="x")
-    with pytest.raises(ValueError, match="no `label`; did you mean `lable`"):
+    with pytest.raises(ValueError, match="no `label`; is it `lable`"):
         load_task(str(folder))
     other = write(tmp_path / "other", {"train": 30, "test": 6}, source="web")
     with pytest.raises(

@@ -98,8 +98,8 @@ def _incomplete(values: Mapping[str, Any]) -> str:
         known = ", ".join(shape.name for shape in SHAPES)
         return f"its keys ({keys_present}) are none of {known}; {COLUMNS}"
     key = missing(best)[0]
-    near = nearest(key, [k for k in values if k not in (*best.reads, best.target)])
-    documents = f"; {AS_DOCUMENTS}" if "text" in values else ""
+    near = nearest(key, [k for k in values if k not in (*best.reads, best.target)]).replace("did you mean", "is it")
+    documents = f"; {AS_DOCUMENTS}" if "text" in values or len(values) == 1 else ""
     return f"no `{key}`; {near}keys: {keys_present}{'' if near else f'; add it, or {COLUMNS}'}{documents}"
 
 

@@ -73,6 +73,11 @@ def _csv(path: Path, file: Any, problems: Problems) -> list[Record]:
     rows = csv.reader(file, delimiter="\t" if path.suffix == ".tsv" else ",", strict=True)
     try:
         header = next(rows, [])
+        if path.suffix == ".csv" and len(header) == 1 and ";" in header[0]:
+            problems.add(
+                f"{path}:1", "its columns seem to be separated by `;`; save it with commas, or with tabs as .tsv"
+            )
+            return []
         for row in rows:
             if record := table_row(f"{path}:{rows.line_num}", header, row, problems):
                 records.append(record)

@@ -47,6 +47,9 @@ def read_folder(folder: Path, settings: TaskYaml | None = None, seed: int = 0) -
     return to_task(Draft(folder.resolve().name, str(source), records, settings, str(described), {}), problems, seed)
 
 
+TEXTS = 'a document is a line {"text": "..."} of train.jsonl'
+
+
 def read_file(path: Path, seed: int = 0) -> Task:
     """Return the task in one file, split 80/10/10 into train, validation and test by the hash of each example's content.
 
@@ -54,7 +57,9 @@ def read_file(path: Path, seed: int = 0) -> Task:
         ValueError: as `read_folder`; the file is of no known kind; it has fewer than three different examples.
     """
     if path.suffix not in SUFFIXES:
-        raise ValueError(f"{path}: a task is a folder or a {', '.join(SUFFIXES)} file; convert it, one example a line")
+        raise ValueError(
+            f"{path}: a task is a folder or a {', '.join(SUFFIXES)} file; convert it, one example a line ({TEXTS})"
+        )
     problems = Problems()
     records = {"all": _records(path, problems)}
     return to_task(Draft(path.stem, str(path), records, TaskYaml(), str(path), {}), problems, seed)
@@ -91,4 +96,5 @@ def _without_test(folder: Path, files: dict[str, Path], single: Path | None) -> 
     if files:
         return f"has no test.jsonl or test.csv to measure on; add it{split}"
     there = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
-    return f"has no train.jsonl or test.jsonl (it holds: {there}); give a folder that does{split}"
+    texts = f"; {TEXTS}" if ".txt" in there or ".md" in there else ""
+    return f"has no train.jsonl or test.jsonl (it holds: {there}); give a folder that does{split}{texts}"
