@@ -296,4 +296,5 @@ def delete_snapshots(folders: Sequence[Path]) -> None:
     # Each may be as large as the model, and a curve may have dozens.
     for folder in folders:
         for step in checkpoint.snapshot_steps(folder):
-            checkpoint.snapshot_path(folder, step).unlink()
+            # Another run on the same stage may be removing them too.
+            checkpoint.snapshot_path(folder, step).unlink(missing_ok=True)

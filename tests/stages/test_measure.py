@@ -13,11 +13,12 @@ from holdfast.recipes.pipeline import compose
 from holdfast.recipes.plan import RecipePlan
 from holdfast.recipes.techniques import Techniques
 from holdfast.stages.evaluate import Evaluate
-from holdfast.stages.measure import EvaluationSettings, plan_measurements
+from holdfast.stages.measure import EvaluationSettings, delete_snapshots, plan_measurements
 from holdfast.stages.stage import digest
 from holdfast.tasks.formats import records
 from holdfast.tasks.task import Example, Task
 from holdfast.tasks.task_set import TaskRef, TaskSet
+from holdfast.training import checkpoint
 from tests.recipes.worlds import QUICK, write_world
 
 
@@ -208,3 +209,20 @@ def test_the_content_of_every_target_is_in_the_hash_of_what_is_trained(tmp_path:
         with (world / "copy" / "train.jsonl").open("a") as file:
             file.write('{"input": "w5 w9", "target": "w5"}\n')
     assert digests[0] != digests[1]
+
+
+def test_two_runs_of_one_stage_may_remove_its_weights_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Arms of a study that differ in their edit end at the same moment. The bug: the second run failed, all of it done."""
+    listed = checkpoint.snapshot_steps
+    for step in (3, 6):
+        checkpoint.snapshot_path(tmp_path, step).parent.mkdir(exist_ok=True)
+        checkpoint.snapshot_path(tmp_path, step).touch()
+
+    def and_then_others_came(folder: Path) -> list[int]:
+        steps = listed(folder)
+        checkpoint.snapshot_path(folder, 6).unlink()
+        return steps
+
+    monkeypatch.setattr(checkpoint, "snapshot_steps", and_then_others_came)
+    delete_snapshots([tmp_path])
+    assert listed(tmp_path) == []
