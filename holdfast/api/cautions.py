@@ -17,7 +17,7 @@ from holdfast.tasks.examples.splits import evenly, subset
 from holdfast.tasks.formats.records import SUFFIXES
 from holdfast.tasks.task import SPLITS, Task
 
-LONGER = 20  # times as long: what a target's tokens may be to another's before it drowns that
+LONGER = 10  # times as long: what a target's tokens may be to another's before it drowns that
 LOOKED_AT = 1000  # examples of a target, evenly spaced
 
 

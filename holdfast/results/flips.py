@@ -155,7 +155,7 @@ class Moved:
             for _ in range(index, len(places)):
                 old, new = next(answers), next(answers)
                 yield Flip(
-                    line.task, line.role, line.shots, new.index, direction, new.input, new.target, old.output, new.output
+                    line.task, line.role, line.shots, new.index, direction, new.input, new.target, old.shown, new.shown
                 )  # fmt: skip
             index = max(0, index - len(places))
 

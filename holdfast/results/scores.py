@@ -1,6 +1,7 @@
 """Score: one number with all its circumstances. `scores.jsonl` and `outputs.jsonl` are all that a report reads."""
 
 import json
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -149,6 +150,13 @@ class Output:
     decoding: str = ""
     checks: tuple[str, ...] = ()
     prior: tuple[float, ...] | None = None
+
+    @property
+    def shown(self) -> str:
+        """Return the answer as a reader sees it; of a target that was read and not answered, what a byte of it costs."""
+        if self.choices is not None or not self.logprobs:
+            return self.output
+        return f"{-self.logprobs[0] / math.log(2) / max(1, len(self.target.encode(errors='surrogatepass'))):.3g} bits a byte"
 
 
 _OUTPUT = [f.name for f in fields(Output)]

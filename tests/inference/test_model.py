@@ -140,7 +140,7 @@ def test_an_encoder_model_answers_and_refuses_whole_texts() -> None:
     of = Model(Pretrained(small_models.t5(), small_models.tokenizer(), "tiny", "0"))
     assert len(of.generate([CONTEXT], Sampling(max_new_tokens=4))) == 1
     assert of.loglikelihood([(CONTEXT, " a hat")])[0].tokens == len(ids("a hat"))  # A decoder begins a text.
-    with pytest.raises(ValueError, match="use loglikelihood"):
+    with pytest.raises(ValueError, match="no texts of their own; leave documents out"):
         of.rolling(["the cat"])
 
 

@@ -62,9 +62,11 @@ def layers(run: Training) -> list[Any]:
 
 
 @pytest.mark.parametrize("splits", [1, 4])
-def test_skills_that_nobody_has_trained_change_no_bit(splits: int, tmp_path: Path) -> None:
+def test_skills_that_nobody_has_trained_change_nothing(splits: int, tmp_path: Path) -> None:
+    """Rows of two tasks are computed in two forwards, of other shapes than the one of all: some processors round them otherwise."""
     run = trained(tmp_path, SkillTraining(splits=splits), of_tasks(), steps=0)
-    assert torch.equal(logits(run.model, of_tasks()), logits(PrefixModel(tiny.pretrained().model), tiny.rows()))
+    plain = logits(PrefixModel(tiny.pretrained().model), tiny.rows())
+    assert (logits(run.model, of_tasks()) - plain).abs().max() < NOISE
 
 
 def test_the_rows_of_a_task_are_computed_as_peft_computes_them(tmp_path: Path) -> None:

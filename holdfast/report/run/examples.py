@@ -128,13 +128,13 @@ def _answer(output: Output, state: str, metric: str) -> Answer:
     value = output.scores.get(metric)
     written = cut(output.generated) if output.generated is not None else None
     if value is None:
-        return Answer(state, cut(output.output), "", None, written)
+        return Answer(state, cut(output.shown), "", None, written)
     scale = units.factor(metric)
     points = value * scale if scale else None
     # Only the ends are right or wrong: an F1 of 60 is neither, and gets no sign.
     right = {0.0: False, 100.0: True}.get(points) if points is not None else None
     shown = units.points(points) if points is not None else f"{value:.3g}"
-    return Answer(state, cut(output.output), shown, right, written)
+    return Answer(state, cut(output.shown), shown, right, written)
 
 
 def cut(text: str, *, end: bool = False, longest: int = LONGEST) -> str:
