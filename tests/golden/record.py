@@ -174,7 +174,7 @@ def compare(old: dict[str, Any], new: dict[str, Any]) -> dict[str, list[str]]:
         if part == "losses" and not same:
             one, other = _without_validation(one), _without_validation(other)
         exact = same or part != "losses"
-        lines = list(differences(one, other, 0.0 if same else TOLERANCE)) if exact else _far(one, other)
+        lines = list(differences(one, other, 0.0 if same else TOLERANCE)) if exact else _far(one or {}, other or {})
         if lines:
             found[part] = lines
     return found
@@ -182,8 +182,8 @@ def compare(old: dict[str, Any], new: dict[str, Any]) -> dict[str, list[str]]:
 
 def _far(old: dict[str, list[Any]], new: dict[str, list[Any]]) -> list[str]:
     """Return the differences of the stages of which more than `STRAYS` of the losses are far off, or that are not of both."""
-    counts = ({key: len(values) for key, values in losses.items()} for losses in (old, new))
-    lines = list(differences(*counts, 0.0))
+    before, after = ({key: len(values) for key, values in losses.items()} for losses in (old, new))
+    lines = list(differences(before, after, 0.0))
     for key in old.keys() & new.keys():
         far = list(differences({key: old[key]}, {key: new[key]}, TOLERANCE))
         lines += far if len(far) > STRAYS * len(old[key]) else []

@@ -107,7 +107,7 @@ def test_a_difference_is_found_and_names_its_part(
 
 
 def test_another_class_of_machine_is_compared_within_the_tolerance(full: dict[str, Any]) -> None:
-    other = copy.deepcopy(full) | {"machine": "another processor", "weights": {}}
+    other: dict[str, Any] = copy.deepcopy(full) | {"machine": "another processor", "weights": {}}
     losses = other["losses"]["model loss"]
     losses[0] += TOLERANCE / 3
     strays = int(STRAYS * len(losses))
@@ -116,7 +116,7 @@ def test_another_class_of_machine_is_compared_within_the_tolerance(full: dict[st
     assert compare(full, other) == {}
     losses[strays] += 2 * TOLERANCE
     assert list(compare(full, other)) == ["losses"]
-    shorter = copy.deepcopy(full) | {"machine": "another processor"}
+    shorter: dict[str, Any] = copy.deepcopy(full) | {"machine": "another processor"}
     del shorter["losses"]["model loss"][-1]
     assert list(compare(full, shorter)) == ["losses"]
     assert list(compare(full, other | {"machine": full["machine"]})) == ["losses", "weights"]
