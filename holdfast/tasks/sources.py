@@ -70,7 +70,8 @@ def load_task(argument: str, *, seed: int = 0) -> Task:
 
 def arguments(tasks: str | Path | Sequence[str | Path]) -> tuple[str, ...]:
     """Return one TASK argument or several as texts."""
-    return (os.fspath(tasks),) if isinstance(tasks, str | os.PathLike) else tuple(map(os.fspath, tasks))
+    several = [tasks] if isinstance(tasks, str | os.PathLike) else tasks
+    return tuple(os.fspath(task) for task in several)
 
 
 def check_named(arguments: Sequence[str]) -> None:

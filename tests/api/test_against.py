@@ -52,6 +52,11 @@ def test_two_models_get_the_numbers_that_tune_gives_them(world: Path, run: Run, 
     assert "Tuned model" in (folder / "README.md").read_text()
 
 
+def test_a_run_is_taken_where_its_folder_is(world: Path, run: Run, tmp_path: Path) -> None:
+    (folder,) = measured(world, run, tmp_path / "out")
+    assert numbers(read_scores(folder)) == numbers(run.scores)
+
+
 def test_a_model_of_other_sizes_is_said_not_to_be_tuned_from_the_base(
     world: Path, run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

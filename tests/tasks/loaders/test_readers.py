@@ -1,6 +1,7 @@
 """Files as tasks: the sets of keys, what is held out, the defaults, and every way in which a line can be wrong."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from holdfast.tasks.formats.record_formats import CONVERSATION
 from holdfast.tasks.loaders.readers import read_file, read_folder
 from holdfast.tasks.task import Task
+from holdfast.tasks.text.templates import question
 
 SHARED = Path(__file__).parents[4] / "shared" / "data" / "tasks"
 LINE = {"input": "1+1", "target": "2"}
@@ -475,3 +477,33 @@ def test_an_answer_behind_thinking_ends_at_the_end_token_alone(tmp_path: Path) -
 def test_settings_of_conversations_are_checked(tmp_path: Path, yaml: str, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         read(tmp_path, LINE, yaml=yaml)
+
+
+# --- what a stranger brings
+
+
+def test_a_column_that_is_no_name_has_one_with_underscores(tmp_path: Path) -> None:
+    yaml = 'input: "{{ Review_text }} ({{ _5_stars }})\\nLabel:"\ntarget: Star rating\n'
+    line = {"Review text": "good", "5 stars": "of 5", "Star rating": "yes"}
+    task = read(tmp_path, line, yaml=yaml)
+    assert question(task.template, task.splits["test"][0]) == "good (of 5)\nLabel:"
+    with pytest.raises(ValueError, match="uses `Review_txt`, which is not there; did you mean `Review_text`"):
+        read(tmp_path, line, yaml=yaml.replace("Review_text", "Review_txt"))
+
+
+def test_a_table_with_semicolons_says_so_once(tmp_path: Path) -> None:
+    path = write(tmp_path / "all.csv", "input;target", *(f"a, b {n};c" for n in range(9)))
+    with pytest.raises(ValueError) as refused:
+        read_file(path)
+    assert (
+        str(refused.value)
+        == f"{path}:1: its columns seem to be separated by `;`; save it with commas, or with tabs as .tsv"
+    )
+
+
+def test_a_folder_of_texts_says_how_documents_are_given(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("A text.")
+    said = 'a document is a line {"text": "..."} of train.jsonl'
+    for read_it, where in ((read_folder, tmp_path), (read_file, tmp_path / "a.txt")):
+        with pytest.raises(ValueError, match=re.escape(said)):
+            read_it(where)
