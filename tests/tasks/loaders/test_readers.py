@@ -493,12 +493,9 @@ def test_a_column_that_is_no_name_has_one_with_underscores(tmp_path: Path) -> No
 
 def test_a_table_with_semicolons_says_so_once(tmp_path: Path) -> None:
     path = write(tmp_path / "all.csv", "input;target", *(f"a, b {n};c" for n in range(9)))
-    with pytest.raises(ValueError) as refused:
+    with pytest.raises(ValueError, match="its columns seem to be separated by `;`") as refused:
         read_file(path)
-    assert (
-        str(refused.value)
-        == f"{path}:1: its columns seem to be separated by `;`; save it with commas, or with tabs as .tsv"
-    )
+    assert str(refused.value).count("\n") == 0
 
 
 def test_a_folder_of_texts_says_how_documents_are_given(tmp_path: Path) -> None:
