@@ -108,7 +108,7 @@ def test_a_value_on_the_bound_itself_says_why_it_cannot_be_told() -> None:
 def test_a_task_of_the_policy_that_was_not_measured_never_passes() -> None:
     with pytest.raises(ValueError, match="other: asked for by the policy and not measured"):
         judged(summary(100, ("quiz", "general", 0.9, 0.9)), tasks={"other": TaskPolicy(floor=0.1)})
-    with pytest.raises(ValueError, match="lab:quiz: .* did you mean `quiz`"):
+    with pytest.raises(ValueError, match=r"lab:quiz: .* did you mean `quiz`"):
         judged(summary(100, ("quiz", "general", 0.9, 0.9)), tasks={"lab:quiz": TaskPolicy(floor=0.1)})
 
 
