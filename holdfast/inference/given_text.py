@@ -42,7 +42,7 @@ def _first_word(text: str, tokenizer: Any) -> int:
     """Return the character at which the first word, or the first token, of a text ends."""
     if word := FIRST_WORD.match(text):
         return word.end()
-    # A token that were split here could be predicted behind a soft prompt, and by no model without a beginning token.
+    # A token that is split here could be predicted behind a soft prompt, and by no model without a beginning token.
     if not getattr(tokenizer, "is_fast", False):
         return 1
     _, spans, _ = encode_text(tokenizer, text[:LOOKED_AT])

@@ -56,7 +56,7 @@ def local(do: Do, work: Sequence[Work], jobs: int) -> Iterator[tuple[Path, str]]
     while waiting:
         lost = yield from _side_by_side(do, waiting, jobs)
         if lost:
-            print(f"holdfast: {KILLED}; {len(lost)} runs are done again, one at a time", file=sys.stderr, flush=True)
+            print(f"holdfast: {KILLED}; the runs under way are done again, one at a time", file=sys.stderr, flush=True)
         for run in lost:
             if (yield from _side_by_side(do, deque([run]), 1)):
                 yield (

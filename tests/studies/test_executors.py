@@ -50,4 +50,4 @@ def test_a_killed_process_costs_no_other_run(tmp_path: Path, capfd: pytest.Captu
     assert begun(work[1]) == begun(work[4]) == 2
     assert begun(work[2]) == 2, "it was under way beside a killed one"
     assert [begun(work[number]) for number in (0, 5, 6)] == [1] * 3
-    assert "runs are done again, one at a time" in capfd.readouterr().err
+    assert "the runs under way are done again, one at a time" in capfd.readouterr().err
